@@ -1,0 +1,46 @@
+"""Shield: an edge origin proxy, a CDN shield appliance. This is the map of the house.
+
+A CDN asks for `/images/abc/thumb.webp`. Shield answers from RAM, or brings the object once from the best of several
+S3 origins while every client that asked meanwhile streams the same bytes.
+
+Two lives:
+
+- the life of a request (`proxy`, `transfer`) ends with its client
+- the life of a fill (`fill`), which brings one entry into the store, belongs to no client
+
+Two questions, two pure functions, and all of RFC 9111 behind them (`rules.verdict`):
+
+- before the origin `judge_lookup`: HIT, STALE, REVALIDATE, MISS, BYPASS
+- after the origin `judge_response`: store, share with those present, leader only
+
+Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` holds them to it.
+
+    __main__    python -m shield
+    cli         commands: parse, call, print; no logic of their own
+    worker      one worker process: sockets, signals, readiness, drain
+    app         composition root: build(settings) wires everything; the only place that sees settings
+    edge        connection: the HTTP/1.1 front with the fast lane; asgi: the same for HTTP/2 and HTTP/3 servers
+    admin       health, readiness, metrics, state
+    proxy       life of a request: try_hit (the hot path) or a Transfer
+    transfer    a request that an origin is asked for: a reader of fills on behalf of one client
+    reply       answers ready to be written: of an entry, or our own
+    fill        fill: one fetch and its readers; table: who shares which; buffer: bytes in flight and their bound
+    store       entry: a stored response; memory: the RAM tier (S3-FIFO)
+    origin      origins: attempts and failover; signer: request heads; pool, dial, connection, response: the
+                HTTP/1.1 leg; resolver, tls
+    observe     counters, metrics, access log
+    outcome     what became of a request -> Cache-Status, log fields, metric labels
+    config      settings: every default and limit, each with unit and reason
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, selection,
+                headers, dates, routing, sigv4, providers, s3_errors
+    errors      ShieldError and what is below it
+    messages    Request, ResponseHead: our words for HTTP, free of any framework
+
+A hit: `edge.connection` parses, `proxy.try_hit` finds the entry in the RAM tier and a ready-made head, the
+connection writes it; no task, no await, no timer. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its
+key in the `FillTable`; the fill's task asks `Origins.fetch`, which tries origins in order within one deadline and
+commits to the first that has the object; then bytes are pushed by callbacks from the origin's connection through the
+fill's buffer to each reader at its own speed, and a complete, checked body becomes an entry.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,178 @@
+"""The plain ASGI front, for servers of HTTP/2 and HTTP/3 (hypercorn). The same decisions as the HTTP/1.1 front."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from shield.errors import RequestError
+from shield.messages import Request
+from shield.outcome import Outcome
+from shield.proxy import Proxy
+from shield.reply import Part, Reply
+from shield.rules.headers import split_block
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_HIGH_WATER = 256 * 1024
+_PIECE = 256 * 1024  # large bodies are handed over in pieces, so that the server's flow control can work
+
+
+class BrokenTransfer(Exception):
+    """Ends an answer that can't be completed. The server must then close the stream or connection uncleanly."""
+
+
+class Application:
+    """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            raise ValueError(f"scope type {scope['type']} isn't served")
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        proxy = self._proxy
+        request = _request(scope)
+        first = await receive()
+        if first["type"] == "http.disconnect":
+            return
+        reply = proxy.try_hit(request, proxy.clock())
+        if first.get("body") or first.get("more_body"):
+            # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
+            if first.get("body") or await _has_body(receive):
+                reply = proxy.refuse(RequestError(400, "a GET or HEAD request has no body here"), request, proxy.clock())
+        if reply is not None:
+            await _send_reply(send, reply)
+            proxy.counters.sent_bytes += reply.length
+            return
+        client = _AsgiClient()
+        transfer = proxy.open(request, client)
+        watcher = asyncio.ensure_future(_disconnected(receive, client))
+        try:
+            while await client.deliver(send):
+                transfer.advance()
+        finally:
+            watcher.cancel()
+            transfer.abandon()
+            proxy.counters.sent_bytes += client.sent
+        if client.broken:
+            raise BrokenTransfer(f"{request!r} was cut off")
+
+
+class _AsgiClient:
+    """Gathers what a transfer writes until the server takes it. Implements `Client`."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.broken = False
+        self.gone = False
+        self.sent = 0
+        self._messages: list[Message] = []
+        self._waiting = 0
+        self._over = False
+        self._more = asyncio.Event()
+
+    def reply(self, reply: Reply) -> None:
+        self._messages.append(_start(reply.head))
+        self._messages.extend(_bodies(reply))
+        self.sent += reply.length
+        self._end()
+
+    def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
+        self._messages.append(_start(head))
+        self._more.set()
+
+    def write(self, data: Part) -> None:
+        self._messages.append({"type": "http.response.body", "body": bytes(data), "more_body": True})
+        self.sent += len(data)
+        self._waiting += len(data)
+        self.ready = self._waiting < _HIGH_WATER
+        self._more.set()
+
+    def finish(self, *, clean: bool) -> None:
+        if clean:
+            self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
+        self.broken = not clean
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._more.set()
+
+    def leave(self) -> None:
+        self.gone = True
+        self._more.set()
+
+    async def deliver(self, send: Send) -> bool:
+        """Wait for something to send and send it; False after the last of it."""
+        await self._more.wait()
+        self._more.clear()
+        messages, self._messages = self._messages, []
+        for message in messages:
+            if self.gone:
+                return False
+            await send(message)
+        self._waiting = sum(len(message.get("body", b"")) for message in self._messages)
+        self.ready = self._waiting < _HIGH_WATER
+        return not (self.gone or (self._over and not self._messages))
+
+
+def _request(scope: Message) -> Request:
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    request = Request.of(scope["method"].encode(), target, [(n.lower(), v) for n, v in scope["headers"]])
+    # What was asked of an HTTP/1.1 connection is the server's business and doesn't concern the answer.
+    request.notable.pop(b"connection", None)
+    request.notable.pop(b"upgrade", None)
+    return request
+
+
+async def _has_body(receive: Receive) -> bool:
+    while True:
+        message = await receive()
+        if message.get("body"):
+            return True
+        if not message.get("more_body"):
+            return False
+
+
+async def _disconnected(receive: Receive, client: _AsgiClient) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.leave()
+
+
+async def _send_reply(send: Send, reply: Reply) -> None:
+    await send(_start(reply.head))
+    for message in _bodies(reply):
+        await send(message)
+
+
+def _start(head: bytes) -> Message:
+    status, fields = split_block(head)
+    return {"type": "http.response.start", "status": status, "headers": fields}
+
+
+def _bodies(reply: Reply) -> list[Message]:
+    messages: list[Message] = []
+    for part in reply.parts:
+        for at in range(0, len(part), _PIECE):
+            messages.append({"type": "http.response.body", "body": bytes(part[at : at + _PIECE]), "more_body": True})
+    messages.append({"type": "http.response.body", "body": b"", "more_body": False})
+    return messages
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,68 @@
+"""Every error that crosses a room's border. Each says what a person needs to act; none carries a secret.
+
+`OSError`, parser and socket errors are translated into these once, where they arise.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ShieldError(Exception):
+    """Base of all errors of ours."""
+
+
+class ConfigError(ShieldError):
+    """Settings that can't be used; `problems` holds one readable line each (file, line, key, expected)."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RequestError(ShieldError):
+    """A client's request that is refused before any lookup: `status` and a short `reason` token."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class StoreError(ShieldError):
+    """A tier that could not do what was asked."""
+
+
+class Fault(Enum):
+    """Why an attempt at an origin failed. The value is the word in logs, metrics and Cache-Status detail."""
+
+    CONNECT = "connect"  # refused, unreachable, reset before a request was written
+    RESOLVE = "resolve"  # no address for the name, and none from before
+    TLS = "tls"  # certificate, host name or handshake
+    CONNECT_TIMEOUT = "connect-timeout"
+    POOL_TIMEOUT = "pool-timeout"  # no connection came free in time
+    FIRST_BYTE_TIMEOUT = "first-byte-timeout"
+    BETWEEN_BYTES_TIMEOUT = "between-bytes-timeout"
+    TOTAL_TIMEOUT = "total-timeout"
+    RESET = "reset"  # the connection died after the request was written
+    MALFORMED = "malformed"  # not HTTP, or ambiguous
+    TOO_LARGE = "head-too-large"
+    SHORT_BODY = "short-body"  # ended before its stated length or last chunk
+    SERVER = "server"  # 5xx, or an S3 code that means the origin can't serve
+    THROTTLED = "throttled"  # 429, 503 SlowDown and their like
+    AUTH = "auth"  # credentials, signature or clock refused
+    COLD = "cold"  # archived object that must be restored first
+    VALIDATOR = "validator"  # 304 or 206 for another version than the one named
+    REFUSED = "refused"  # any other answer that is no object: redirects, unexpected 4xx
+    CANCELLED = "cancelled"  # we gave up: nobody waits any more
+
+
+class OriginError(ShieldError):
+    """One failed attempt at `origin`. `fault` classifies it; `detail` is for people."""
+
+    def __init__(self, origin: str, fault: Fault, detail: str, *, status: int | None = None) -> None:
+        super().__init__(f"origin {origin}: {fault.value}: {detail}")
+        self.origin = origin
+        self.fault = fault
+        self.detail = detail
+        self.status = status

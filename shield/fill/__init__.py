@@ -1,0 +1,1 @@
+"""Bringing entries into the store: the fills, their buffers and the table that shares them."""

@@ -1,0 +1,126 @@
+"""The bytes of a fill in flight, and the bound on what all fills hold together."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from shield.store.entry import BLOCK, Body
+
+
+class FillMemory:
+    """The bound on the bytes that all fills in flight hold together."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+
+    def reserve(self, size: int) -> bool:
+        """Take `size` bytes if they are free; all or nothing."""
+        if self.used + size > self.capacity:
+            return False
+        self.used += size
+        return True
+
+    def release(self, size: int) -> None:
+        self.used -= size
+
+
+class FillBuffer:
+    """A body as it arrives, from offset 0 of the fill: full blocks, then pieces as the network cut them.
+
+    While `retained`, every byte is kept and reserved in the common memory, and any offset can be read. Else it is
+    a window: `trim` gives up what all readers have passed.
+    """
+
+    def __init__(self, memory: FillMemory) -> None:
+        self.received = 0
+        self.retained = False
+        self._memory = memory
+        self._reserved = 0
+        self._blocks: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._offsets: list[int] = []  # of each piece
+        self._trimmed = 0  # bytes given up at the front
+
+    def retain(self, size: int) -> bool:
+        """Keep every byte, `size` of them expected; False, and nothing changes, when there is no memory for it."""
+        if not self._memory.reserve(size):
+            return False
+        self._reserved = size
+        self.retained = True
+        return True
+
+    def grow(self, size: int) -> bool:
+        """Have at least `size` bytes reserved; False when there is no memory for them."""
+        if size > self._reserved:
+            more = max(size - self._reserved, BLOCK)
+            if not self._memory.reserve(more):
+                return False
+            self._reserved += more
+        return True
+
+    def append(self, data: bytes) -> None:
+        self._offsets.append(self.received)
+        self._pieces.append(data)
+        self.received += len(data)
+        if self.retained:
+            while self.received - len(self._blocks) * BLOCK >= BLOCK:
+                self._seal()
+
+    def _seal(self) -> None:
+        """Join the pieces of one full block; what is over stays a piece."""
+        joined = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        rest = joined[BLOCK:]
+        self._blocks.append(joined[:BLOCK] if rest else joined)
+        self._pieces[:] = [rest] if rest else []
+        self._offsets[:] = [len(self._blocks) * BLOCK] if rest else []
+
+    def read(self, offset: int) -> bytes | memoryview | None:
+        """Bytes at an offset, as many as lie in one piece; None when they aren't there (yet, or any more)."""
+        if offset >= self.received:
+            return None
+        index, inside = divmod(offset, BLOCK)
+        if index < len(self._blocks):
+            found = self._blocks[index]
+        else:
+            index = bisect_right(self._offsets, offset) - 1
+            if index < 0:
+                return None
+            found, inside = self._pieces[index], offset - self._offsets[index]
+        return memoryview(found)[inside:] if inside else found
+
+    def body(self) -> Body:
+        """All bytes, once they are complete and retained."""
+        if self._pieces:
+            self._blocks.append(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._pieces, self._offsets = [], []
+        return tuple(self._blocks)
+
+    def become_window(self) -> None:
+        """Stop retaining: what is held stays readable until it is trimmed."""
+        self.retained = False
+        self._pieces = [*self._blocks, *self._pieces]
+        self._blocks, self._offsets = [], []
+        at = 0
+        for piece in self._pieces:
+            self._offsets.append(at)
+            at += len(piece)
+        self.release()
+
+    def trim(self, offset: int) -> None:
+        """Give up the pieces that end before `offset`."""
+        drop = len(self._offsets) if offset >= self.received else bisect_right(self._offsets, offset) - 1
+        if drop > 0:
+            del self._pieces[:drop]
+            del self._offsets[:drop]
+            self._trimmed = self._offsets[0] if self._offsets else self.received
+
+    @property
+    def held(self) -> int:
+        """Bytes in a window."""
+        return self.received - self._trimmed
+
+    def release(self) -> None:
+        """Give the reserved memory back; whoever still reads holds the bytes on its own account."""
+        self._memory.release(self._reserved)
+        self._reserved = 0

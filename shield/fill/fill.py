@@ -1,0 +1,398 @@
+"""The life of a fill: bringing one entry into the store, once, however many ask.
+
+A fill belongs to no client. Readers join it at any time, each at its own place, and are told to advance when there
+is more; a reader that leaves ends its request, never the fill that others wait for. Bytes are kept from the first on
+while the entry can be stored, so that any reader can begin at any byte. What can't be stored runs through a window
+that follows the readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from shield.errors import Fault, OriginError
+from shield.fill.buffer import FillBuffer
+from shield.messages import Request, ResponseHead
+from shield.origin.response import Response
+from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.rules import dates
+from shield.rules.freshness import Freshness
+from shield.rules.routes import Resource
+from shield.rules.selection import StoredHead, freshened_head, of_fields, stored_head, with_length
+from shield.rules.verdict import Disposition, Share, judge_response
+from shield.store.entry import BLOCK, OVERHEAD, Entry
+
+if TYPE_CHECKING:
+    from shield.fill.table import FillTable
+
+log = logging.getLogger("shield.fill")
+
+WINDOW = BLOCK
+"""Bytes kept of a body that isn't retained. The only memory of a fill that the common bound doesn't count."""
+
+PATIENCE_SECONDS = 2.0
+"""How long a full window waits for its slowest reader before that one has to go on by itself."""
+
+
+class Phase(Enum):
+    """Where a fill stands, and what its readers do."""
+
+    OPENING = "opening"  # no origin has committed to an answer: wait
+    STREAMING = "streaming"  # the head is known and bytes arrive: read from your own place
+    COMPLETE = "complete"  # all bytes are here and their number holds: read to the end
+    FAILED = "failed"  # nothing more will come: an error before the head, an unclean end after it
+
+
+_OVER = (Phase.COMPLETE, Phase.FAILED)
+
+
+class Reader(Protocol):
+    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
+
+    position: int  # absolute offset of the next byte it needs
+
+    def advance(self) -> None:
+        """There may be more: another phase or more bytes."""
+
+    def detach(self) -> None:
+        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillPolicy:
+    """When a fill outlives its readers, and how long what can't be shared is remembered as such."""
+
+    linger_seconds: float = 5.0
+    small_bytes: int = 1 << 20
+    hit_for_miss_seconds: float = 10.0
+
+
+class Fill:
+    """One fetch and those who read from it. Made by `FillTable` only."""
+
+    def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
+        self.resource = resource
+        self.want = want
+        self.shared = shared
+        self.stored: Entry | None = None  # what is being validated
+        self.background = False  # goes on though nobody reads
+        self.start = 0 if want.span is None else want.span.start  # absolute offset of its first byte
+
+        # known once the head is there
+        self.phase = Phase.OPENING
+        self.head: StoredHead | None = None
+        self.status = 0
+        self.length: int | None = None  # of the body that this fill brings
+        self.freshness: Freshness | None = None
+        self.disposition: Disposition | None = None
+        self.origin: str | None = None
+
+        # known at the end
+        self.entry: Entry | None = None
+        self.committed = False
+        self.failure: Failed | OriginError | None = None
+
+        self._table = table
+        self._request = request
+        self._buffer = FillBuffer(table.memory)
+        self._response: Response | None = None
+        self._readers: dict[Reader, None] = {}
+        self._leader: Reader | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None  # linger, or patience with a slow reader
+        self._paused = False
+
+    # readers
+
+    @property
+    def stores(self) -> bool:
+        """Whether what arrives is being kept to become an entry."""
+        return self._buffer.retained
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a request that comes now may share this fill."""
+        return self.shared and (
+            self.phase is Phase.OPENING or (self.phase is Phase.STREAMING and self._buffer.retained)
+        )
+
+    def join(self, reader: Reader) -> None:
+        if self._leader is None:
+            self._leader = reader
+        self._readers[reader] = None
+        if not self._paused:
+            self._stop_timer()
+
+    def leave(self, reader: Reader) -> None:
+        """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
+        if reader not in self._readers:
+            return
+        del self._readers[reader]
+        if self.phase in _OVER:
+            return
+        if self._readers:
+            self.progressed()
+        elif not self._worth_finishing():
+            self._stop_timer()
+            linger = self._table.policy.linger_seconds if self.joinable else 0.0
+            self._timer = asyncio.get_running_loop().call_later(linger, self.cancel)
+
+    def _worth_finishing(self) -> bool:
+        """Nobody reads: go on all the same if it will be stored and most of the cost is paid already."""
+        if self.background:
+            return True
+        if not self._buffer.retained or self.length is None:
+            return False
+        left = self.length - self._buffer.received
+        return left <= self._table.policy.small_bytes or left <= self._buffer.received
+
+    def cancel(self) -> None:
+        """Give the fetch up; whoever reads gets an error or an unclean end."""
+        if self.phase in _OVER:
+            return
+        if self._task is not None:
+            self._task.cancel()
+        self._fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
+
+    def read(self, position: int) -> bytes | memoryview | None:
+        """Bytes at an absolute offset, as many as are at hand in one piece; None when there are none (yet)."""
+        return self._buffer.read(position - self.start)
+
+    def _tell(self) -> None:
+        for reader in list(self._readers):
+            reader.advance()
+
+    # opening
+
+    def open(self) -> None:
+        """Start fetching."""
+        self._task = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            result = await self._fetch()
+            if isinstance(result, Fetched):
+                self._commit_to(result)
+            elif isinstance(result, Absent):
+                self._conclude_absent(result.status)
+            else:
+                self._fail(result)
+        except Exception as error:  # a bug of ours must release the followers too
+            log.exception("fill of %s failed", _name(self.resource))
+            self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
+        finally:
+            self._task = None
+
+    async def _fetch(self) -> Fetched | Absent | Failed:
+        origins, names = self._table.origins, self.resource.route.origins
+        result = await origins.fetch(names, self.want)
+        if isinstance(result, Failed) and self.stored is not None and result.names(Fault.VALIDATOR):
+            # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
+            self._table.store.remove(self.resource.key.text)
+            self.stored = None
+            self.want = Want(self.want.method, self.want.path, self.want.query)
+            result = await origins.fetch(names, self.want)
+        return result
+
+    def _commit_to(self, fetched: Fetched) -> None:
+        """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
+        head, response = fetched.response.head, fetched.response
+        rules = self.resource.route.freshness
+        asked, answered = fetched.request_time, fetched.response_time
+        self.origin, self.status, self.length = fetched.origin, head.status, head.length
+        if head.status == 304 and self.stored is not None:
+            response.close()
+            self._freshen(self.stored, fetched)
+            return
+        self._response = response
+        self.disposition = judge_response(
+            self._request, head, request_time=asked, response_time=answered, rules=rules
+        )
+        self.freshness = self.disposition.freshness
+        self.head = stored_head(head, via=self._table.via, date=dates.imf_fixdate(answered), length=head.length)
+        self.phase = Phase.STREAMING
+        self._retain_if_storable()
+        self._settle_sharing()
+        if not self._readers and not self.joinable:
+            self.cancel()
+            return
+        response.start(self)
+        if self._buffer.received == 0 and self.phase is Phase.STREAMING:
+            self._tell()  # else the first bytes told them, and went out with the head
+
+    def _retain_if_storable(self) -> None:
+        assert self.disposition is not None
+        whole = self.want.method == b"GET" and self.want.span is None
+        if not whole or self.disposition.share is not Share.STORE:
+            return
+        size = (self.length or 0) + OVERHEAD
+        if size <= self._table.store.max_entry:
+            self._buffer.retain(size)
+
+    def _settle_sharing(self) -> None:
+        """Keep or let go of the followers and of what was stored before, as the answer demands (RFC 9111 §3, §4)."""
+        assert self.disposition is not None
+        table, text = self._table, self.resource.key.text
+        if self.want.method == b"GET" and self.want.span is None:
+            if self.disposition.share is Share.LEADER_ONLY:
+                table.mark_hit_for_miss(text)
+            else:
+                table.forget_hit_for_miss(text)
+            if not self._buffer.retained:
+                table.store.remove(text)
+        if not self.joinable:
+            table.forget(self)
+        if self.disposition.share is Share.LEADER_ONLY:
+            keep = self._leader if self._leader in self._readers else next(iter(self._readers), None)
+            for reader in [r for r in self._readers if r is not keep]:
+                self._detach(reader)
+
+    def _freshen(self, stored: Entry, fetched: Fetched) -> None:
+        """304: what is stored holds on, under the fields that the 304 brings (RFC 9111 §4.3.4)."""
+        update, answered = fetched.response.head, fetched.response_time
+        head = freshened_head(stored.head, update, date=dates.imf_fixdate(answered))
+        ages = tuple(field for field in update.fields if field[0] == b"age")
+        self.disposition = judge_response(
+            self._request,
+            ResponseHead(stored.head.status, (*head.fields, *ages), stored.length),
+            request_time=fetched.request_time,
+            response_time=answered,
+            rules=self.resource.route.freshness,
+        )
+        self.freshness = self.disposition.freshness or Freshness(answered, 0.0, 0.0, 0.0)
+        self.entry = stored.freshened(head, self.freshness)
+        if self.disposition.share is Share.STORE:
+            self.committed = self._table.store.commit(self.entry)
+        else:
+            self._table.store.remove(self.resource.key.text)
+        self._finish(Phase.COMPLETE)
+
+    def _conclude_absent(self, status: int) -> None:
+        """All origins know that there is no such object: a negative entry with its own short lifetime."""
+        now = self._table.clock()
+        lifetime = self.resource.route.freshness.negative_lifetime
+        body = b"not found\n"
+        fields = (
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"cache-control", b"max-age=%d" % lifetime),
+            (b"date", dates.imf_fixdate(now)),
+            (b"content-length", b"%d" % len(body)),
+            (b"via", self._table.via),
+        )
+        self.status = status
+        self.freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
+        self.entry = Entry(self.resource.key, of_fields(status, fields), self.freshness, (body,), origin=None)
+        self.committed = lifetime > 0 and self._table.store.commit(self.entry)
+        self._finish(Phase.COMPLETE)
+
+    # streaming: called by the origin's connection
+
+    def on_data(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer.append(data)
+        if self.length is None and buffer.retained:
+            self._grow()
+        self._tell()
+        if not buffer.retained:
+            self.progressed()
+
+    def _grow(self) -> None:
+        """The length wasn't stated: take memory as bytes come, and give up storing when there is none."""
+        size = self._buffer.received + OVERHEAD
+        if size > self._table.store.max_entry or not self._buffer.grow(size):
+            self._buffer.become_window()
+            self._table.forget(self)
+
+    def on_end(self, error: OriginError | None) -> None:
+        self._response = None
+        received = self._buffer.received
+        if error is None and self.length not in (None, received) and self.want.method != b"HEAD":
+            error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {self.length} bytes")
+        if error is not None:
+            log.warning("%s; body of %s cut off after %d bytes", error, _name(self.resource), received)
+            self._fail(error)
+            return
+        if self._buffer.retained:
+            assert self.head is not None and self.freshness is not None
+            head = self.head if self.length is not None else with_length(self.head, received)
+            body = self._buffer.body()
+            self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
+            self.committed = self._table.store.commit(self.entry)
+        self._finish(Phase.COMPLETE)
+
+    # the window of a body that isn't retained
+
+    def progressed(self) -> None:
+        """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
+        buffer, response = self._buffer, self._response
+        if buffer.retained or response is None:
+            return
+        slowest = self._slowest()
+        buffer.trim(slowest - self.start)
+        if buffer.held >= WINDOW and not self._paused:
+            self._paused = True
+            response.pause()
+            self._be_patient(slowest)
+        elif buffer.held < WINDOW // 2 and self._paused:
+            self._paused = False
+            self._stop_timer()
+            response.resume()
+
+    def _slowest(self) -> int:
+        end = self.start + self._buffer.received
+        return min((reader.position for reader in self._readers), default=end)
+
+    def _be_patient(self, stuck_at: int) -> None:
+        self._stop_timer()
+        if len(self._readers) > 1:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._lose_slowest, stuck_at)
+
+    def _lose_slowest(self, stuck_at: int) -> None:
+        """The window has been full for as long as others can be asked to wait: who holds it goes on alone."""
+        self._timer = None
+        if self.phase is not Phase.STREAMING or not self._paused:
+            return
+        limit = stuck_at + WINDOW // 2
+        if any(reader.position >= limit for reader in self._readers):
+            for reader in [r for r in self._readers if r.position < limit]:
+                self._detach(reader)
+        self.progressed()
+        if self._paused:
+            self._be_patient(self._slowest())
+
+    def _detach(self, reader: Reader) -> None:
+        del self._readers[reader]
+        reader.detach()
+
+    # the end
+
+    def _fail(self, failure: Failed | OriginError) -> None:
+        if self.phase in _OVER:
+            return
+        self.failure = failure
+        if self.phase is Phase.STREAMING:
+            self._table.broken += 1
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+        self._finish(Phase.FAILED)
+
+    def _finish(self, phase: Phase) -> None:
+        self.phase = phase
+        self._stop_timer()
+        self._table.forget(self)
+        self._buffer.release()
+        self._tell()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _name(resource: Resource) -> str:
+    return resource.key.text.decode("ascii", "replace")

@@ -1,0 +1,86 @@
+"""Our words for HTTP messages, free of any framework's types. Nothing here decides anything.
+
+Field names are lower-case bytes everywhere behind the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Field = tuple[bytes, bytes]
+Fields = Sequence[Field]
+
+# Request fields that can change an answer. A request with none of them is a plain one, and most are.
+NOTABLE = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"pragma",
+        b"range",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+class Request:
+    """What a client asks: method and origin-form target as sent, fields in order with lower-case names.
+
+    `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
+    """
+
+    __slots__ = ("fields", "method", "notable", "target")
+
+    def __init__(
+        self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.notable = notable
+
+    @classmethod
+    def of(cls, method: bytes, target: bytes, fields: Iterable[Field] = ()) -> Request:
+        """Build from fields whose names are lower case already; `notable` is found here."""
+        kept = list(fields)
+        notable: dict[bytes, bytes] = {}
+        for name, value in kept:
+            if name in NOTABLE:
+                notable[name] = notable[name] + b", " + value if name in notable else value
+        return cls(method, target, kept, notable)
+
+    def __repr__(self) -> str:
+        return f"Request({self.method.decode()} {self.target.decode('ascii', 'backslashreplace')})"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """Status and fields of an origin's final response, as received (names lower case, order kept).
+
+    `length` is the body's length in bytes when the message states one that holds for the body to come,
+    None when the body ends by chunks or by close. For an answer to HEAD it is what GET would have stated.
+    """
+
+    status: int
+    fields: tuple[Field, ...]
+    length: int | None
+
+    def get(self, name: bytes) -> bytes | None:
+        """All values of a field joined by ", ", or None when absent (RFC 9110 §5.3)."""
+        found = [value for field, value in self.fields if field == name]
+        return b", ".join(found) if found else None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Each line's value of a field, in order."""
+        return [value for field, value in self.fields if field == name]

@@ -1,0 +1,58 @@
+"""Metrics in Prometheus' format, read from the statistics of long-lived objects when they are asked for.
+
+Nothing on the request path touches a metric: objects count in plain integers, and this renders them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number with its labels."""
+
+    value: Number
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without prefix and unit suffixes of its own, what it counts, and its samples.
+
+    A `gauge` may fall; what is none only rises while the process lives.
+    """
+
+    name: str
+    text: str
+    samples: list[Sample]
+    gauge: bool = False
+
+
+class Metrics:
+    """A registry over `read`, which gives all families at the moment of a scrape."""
+
+    def __init__(self, read: Callable[[], Iterable[Family]]) -> None:
+        self._read = read
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by the registry."""
+        for family in self._read():
+            labels = list(family.samples[0].labels) if family.samples else []
+            kind = GaugeMetricFamily if family.gauge else CounterMetricFamily
+            metric = kind(f"shield_{family.name}", family.text, labels=labels)
+            for sample in family.samples:
+                metric.add_metric([sample.labels[label] for label in labels], sample.value)
+            yield metric
+
+    def render(self) -> bytes:
+        """Text exposition of everything."""
+        return generate_latest(self._registry)

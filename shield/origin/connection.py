@@ -1,0 +1,316 @@
+"""One connection to an origin: sends a request head, reads the answer, one exchange at a time.
+
+A state machine fed by its transport: no task, no await, no decision on what an answer means. What a socket or
+parser says becomes an OriginError here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from shield.errors import Fault, OriginError
+from shield.messages import ResponseHead
+from shield.origin.alarm import Alarm
+from shield.origin.chunks import ChunkReader
+from shield.origin.head import Framing, MessageError, parse_head
+from shield.origin.resolver import Address
+from shield.origin.response import Response
+from shield.origin.terms import Terms
+
+
+class Owner(Protocol):
+    """Whoever a connection belongs to."""
+
+    def opened(self, connection: Connection) -> None:
+        """It has a socket; `lost` will follow one day."""
+
+    def release(self, connection: Connection) -> None:
+        """Its exchange is over; `connection.closed` says whether it can carry another."""
+
+    def lost(self, connection: Connection) -> None:
+        """Its socket is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """Carries exchanges one after the other, until one ends in doubt.
+
+    Closed at once when the origin sends anything unasked: those bytes would be taken for the next answer.
+    """
+
+    _transport: asyncio.Transport
+
+    def __init__(self, owner: Owner, terms: Terms, *, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+        # per connection
+        self._owner = owner
+        self._terms = terms
+        self._total = terms.timeouts.total
+        self._first_byte = min(terms.timeouts.first_byte, self._total)
+        self._loop = loop
+        self._now = loop.time
+        self._alarm = Alarm(loop, self._limit, self._expire)
+        self.address = address
+        self.opened_at = self.last_read = loop.time()
+        self.closed = True  # until it is made
+        self.retired = False  # its address is no longer the origin's: no further exchange
+        self.served = 0
+        # per exchange
+        self._response: Response | None = None
+        self._method = b""
+        self._head_at = self._deadline = self._total_at = 0.0
+        self._paused_at: float | None = None
+        self._answered = False
+        self._interims = 0
+        self._partial = bytearray()  # of a head
+        self._framing: Framing | None = None  # None until the final head
+        self._left = 0  # bytes to come, when the length is known
+        self._chunks: ChunkReader | None = None
+        self._persistent = False
+
+    def ask(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+        """Send a request; its head must be answered before `deadline` (loop time). Only when free.
+
+        Nothing is waited for: await `arrived` of what comes back.
+        """
+        now = self._now()
+        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes)
+        self._response = response
+        self._method = method
+        self._total_at = now + self._total
+        self._head_at = now + self._first_byte
+        if deadline < self._head_at:
+            self._head_at = deadline
+        self._deadline = deadline
+        self._answered = False
+        self._interims = 0
+        self._framing = None
+        self._left = 0
+        self._alarm.arm(self._head_at)
+        self._transport.write(head)
+        return response
+
+    def close(self) -> None:
+        """Close without ceremony. An exchange in flight is left alone; `abandon` and failures see to it."""
+        if not self.closed:
+            self.closed = True
+            self._alarm.cancel()
+            self._transport.abort()
+
+    def fail(self, fault: Fault, detail: str) -> None:
+        """End the exchange in flight with an error, and the connection with it."""
+        response, self._response = self._response, None
+        self.close()
+        if response is not None:
+            self._owner.release(self)
+            response.finish(OriginError(self._terms.origin, fault, detail))
+
+    # called by the response
+
+    def hold(self) -> None:
+        if self._paused_at is None and not self.closed and not self._transport.is_closing():
+            self._paused_at = self._now()
+            self._transport.pause_reading()
+
+    def proceed(self) -> None:
+        if self._paused_at is None or self.closed or self._transport.is_closing():
+            return
+        now = self._now()
+        self._total_at += now - self._paused_at  # our pause isn't the origin's slowness
+        self.last_read = now
+        self._paused_at = None
+        self._transport.resume_reading()
+        self._watch_body()
+
+    def abandon(self) -> None:
+        self._response = None
+        self.close()
+        self._owner.release(self)
+
+    # called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.closed = False
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        response = self._response
+        if response is None:
+            self.close()
+            return
+        self.last_read = self._now()
+        if self._left:
+            self._receive_counted(response, data)
+        elif self._framing is None:
+            self._answered = True
+            try:
+                self._receive_head(response, data)
+            except MessageError as error:
+                self.fail(error.fault, error.detail)
+        else:
+            self._receive_uncounted(response, data)
+
+    def eof_received(self) -> None:
+        if self._framing is Framing.CLOSE and self._response is not None and self._ended_properly():
+            self._complete(self._response)
+        else:
+            self._break("closed by the origin")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._break(f"lost: {error}" if error else "lost")
+        self._owner.lost(self)
+
+    # reading an answer
+
+    def _receive_head(self, response: Response, data: bytes) -> None:
+        limits = self._terms.limits
+        searched = 0
+        if self._partial:
+            searched = max(0, len(self._partial) - 3)
+            self._partial += data
+            if len(self._partial) <= limits.head_bytes and self._partial.find(b"\r\n\r\n", searched) < 0:
+                return
+            data = bytes(self._partial)
+            self._partial.clear()
+        while data:
+            end = data.find(b"\r\n\r\n", searched, limits.head_bytes) + 4
+            if end < 4:
+                self._keep_partial(data)
+                return
+            head, framing, persistent = parse_head(data[:end], method=self._method, max_fields=limits.head_fields)
+            data = data[end:]
+            searched = 0
+            if head.status >= 200:
+                self._framing = framing
+                self._persistent = persistent
+                self._begin_body(response, head, data)
+                return
+            self._interims += 1
+            if self._interims > limits.interim_heads:
+                raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
+
+    def _keep_partial(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1."[: len(data)]):
+            raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
+        if len(data) >= self._terms.limits.head_bytes:
+            raise MessageError(Fault.TOO_LARGE, f"its head exceeds {self._terms.limits.head_bytes} bytes")
+        self._partial += data
+
+    def _begin_body(self, response: Response, head: ResponseHead, data: bytes) -> None:
+        response.arrive(head)
+        framing = self._framing
+        if framing is Framing.LENGTH:
+            self._left = cast(int, head.length)
+        elif framing is Framing.CHUNKED:
+            self._chunks = ChunkReader(response)
+        if framing is Framing.NONE or head.length == 0:
+            self._persistent = self._persistent and not data
+            self._complete(response)
+            return
+        if data:
+            if self._left:
+                self._receive_counted(response, data)
+            else:
+                self._receive_uncounted(response, data)
+        if self._response is response:
+            self._watch_body()
+
+    def _receive_counted(self, response: Response, data: bytes) -> None:
+        """A body of stated length: no parser needed, no copy made."""
+        left = self._left
+        size = len(data)
+        if size < left:
+            self._left = left - size
+            response.deliver(data)
+            return
+        if size > left:
+            self._persistent = False
+            data = data[:left]
+        self._left = 0
+        response.deliver(data)
+        if self._response is response:
+            self._complete(response)
+
+    def _receive_uncounted(self, response: Response, data: bytes) -> None:
+        if self._framing is Framing.CLOSE:
+            response.deliver(data)
+            return
+        chunks = cast(ChunkReader, self._chunks)
+        try:
+            chunks.feed(data, self._terms.limits.head_bytes)
+        except MessageError as error:
+            self.fail(error.fault, error.detail)
+            return
+        if chunks.complete and self._response is response:
+            self._persistent = self._persistent and not chunks.surplus
+            self._complete(response)
+
+    def _complete(self, response: Response) -> None:
+        """The body has ended as framed: be free for the next before anyone is told."""
+        self._response = None
+        self._chunks = None
+        self.served += 1
+        if not self._persistent:
+            self.close()
+        elif self._paused_at is not None:
+            self._paused_at = None
+            self._transport.resume_reading()
+        self._owner.release(self)
+        response.finish(None)
+
+    def _break(self, detail: str) -> None:
+        """The connection ended under whatever was going on."""
+        response = self._response
+        if response is None:
+            self.close()
+        elif self._framing is not None:
+            missing = f", {self._left} bytes missing" if self._left else ""
+            self.fail(Fault.SHORT_BODY, f"{detail} within the body{missing}")
+        elif self._answered:
+            self.fail(Fault.RESET, f"{detail} within the head")
+        elif self.served:
+            # It was closed while idle, as origins do.
+            self._response = None
+            self.close()
+            response.turn_stale()
+        else:
+            self.fail(Fault.RESET, f"{detail} before any answer")
+
+    def _ended_properly(self) -> bool:
+        """Is this end of stream the origin's word, rather than a cut? Only TLS can tell (close_notify).
+
+        Anyone on the path can cut a TCP stream under TLS, so an end without close_notify proves nothing
+        (RFC 9112 §9.8). asyncio reports both alike; the TLS object still knows.
+        """
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return bool(tls.read(1) == b"")
+        except OSError:
+            return False
+
+    # time limits
+
+    def _watch_body(self) -> None:
+        if self._paused_at is None and self._framing is not None:
+            self._alarm.arm(min(self.last_read + self._terms.timeouts.between_bytes, self._total_at))
+
+    def _limit(self) -> float | None:
+        if self._response is None or self._paused_at is not None:
+            return None
+        if self._framing is None:
+            return self._head_at
+        return min(self.last_read + self._terms.timeouts.between_bytes, self._total_at)
+
+    def _expire(self) -> None:
+        timeouts = self._terms.timeouts
+        limit = self._limit()
+        if self._framing is None and limit == self._deadline:
+            self.fail(Fault.TOTAL_TIMEOUT, "no answer before the deadline")
+        elif self._framing is None:
+            self.fail(Fault.FIRST_BYTE_TIMEOUT, f"no answer within {self._first_byte:g} s")
+        elif limit == self._total_at:
+            self.fail(Fault.TOTAL_TIMEOUT, f"not complete within {timeouts.total:g} s")
+        else:
+            self.fail(Fault.BETWEEN_BYTES_TIMEOUT, f"silent for {timeouts.between_bytes:g} s within the body")

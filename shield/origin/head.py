@@ -1,0 +1,135 @@
+"""One response head: its strict reading, and how the body after it is framed. No sockets, no state.
+
+llhttp (through httptools) reads the fields; what it lets through and RFC 9112 or caution doesn't is refused
+here. Anything ambiguous is an error: a shield must never disagree with an origin on where a body ends.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from httptools import HttpParserError, HttpResponseParser
+
+from shield.errors import Fault
+from shield.messages import Field, ResponseHead
+
+LONGEST_BODY = 2**63 - 1  # bytes; more is no honest Content-Length
+
+
+class Framing(Enum):
+    """How the end of the body is known (RFC 9112 §6.3)."""
+
+    NONE = "none"  # there is no body, whatever the fields say
+    LENGTH = "length"  # ResponseHead.length bytes
+    CHUNKED = "chunked"  # until the last chunk
+    CLOSE = "close"  # until the connection ends
+
+
+class MessageError(Exception):
+    """A message that can't be used: `fault` is MALFORMED or TOO_LARGE."""
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault
+        self.detail = detail
+
+
+def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[ResponseHead, Framing, bool]:
+    """Read `data`, one whole head that ends with its first empty line, in answer to GET or HEAD.
+
+    Gives the head, its framing, and whether the connection may carry another exchange. Interim heads (1xx)
+    come out with Framing.NONE. Raises MessageError.
+    """
+    line = _STATUS_LINE.match(data)
+    if line is None:
+        raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
+    status = int(line[2])
+    if status == 101:
+        raise MessageError(Fault.MALFORMED, "switches protocols unasked (101)")
+    fields = _parse_fields(data, max_fields)
+    modern = line[1] == b"1"
+
+    length: int | None = None
+    chunked = False
+    persistent = modern
+    for name, value in [field for field in fields if field[0] in _FRAMING_FIELDS]:
+        if name == b"content-length":
+            length = _parse_length(value, length)
+        elif name == b"transfer-encoding":
+            if chunked or not modern or value.lower() != b"chunked":
+                raise MessageError(Fault.MALFORMED, f"transfer-encoding {value[:60]!r} can't be read safely")
+            chunked = True
+        elif b"close" in [option.strip(b" \t") for option in value.lower().split(b",")]:
+            persistent = False
+    if chunked and length is not None:
+        raise MessageError(Fault.MALFORMED, "both content-length and transfer-encoding")
+
+    if method == b"HEAD":
+        return ResponseHead(status, fields, length), Framing.NONE, persistent
+    if status in (204, 304) or status < 200:
+        return ResponseHead(status, fields, 0), Framing.NONE, persistent
+    if chunked:
+        return ResponseHead(status, fields, None), Framing.CHUNKED, persistent
+    if length is None:
+        return ResponseHead(status, fields, None), Framing.CLOSE, False
+    return ResponseHead(status, fields, length), Framing.LENGTH, persistent
+
+
+# Rules out what llhttp takes: RTSP, versions 0.9 and 2.0, empty lines before, control bytes in the reason,
+# statuses outside 100 to 599.
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+
+
+class _FieldReader:
+    """Parser callbacks that collect one head's fields."""
+
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: list[Field] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((_NAMES[name], value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def _parse_fields(data: bytes, max_fields: int) -> tuple[Field, ...]:
+    reader = _FieldReader()
+    try:
+        HttpResponseParser(reader).feed_data(data)
+    except HttpParserError as error:
+        raise MessageError(Fault.MALFORMED, f"{error} in its head") from None
+    if not reader.complete:
+        raise MessageError(Fault.MALFORMED, "its head has no proper end")
+    if len(reader.fields) > max_fields:
+        raise MessageError(Fault.TOO_LARGE, f"{len(reader.fields)} fields, {max_fields} are allowed")
+    if b" \r\n" in data or b"\t\r\n" in data:  # llhttp strips before values only; rarely needed
+        return tuple([(name, value.rstrip(b" \t")) for name, value in reader.fields])
+    return tuple(reader.fields)
+
+
+def _parse_length(value: bytes, before: int | None) -> int:
+    if not value.isdigit() or len(value) > 19:
+        raise MessageError(Fault.MALFORMED, f"content-length {value[:60]!r}")
+    length = int(value)
+    if length > LONGEST_BODY or (before is not None and before != length):
+        raise MessageError(Fault.MALFORMED, f"content-length {value[:60]!r}")
+    return length
+
+
+class _Names(dict[bytes, bytes]):
+    """Lower-case names. Responses repeat the same few: each is lowered once and its bytes are shared."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lowered = name.lower()
+        if len(self) < 1024 and len(name) <= 64:
+            self[name] = lowered
+        return lowered
+
+
+_NAMES = _Names()

@@ -1,0 +1,270 @@
+"""Attempts and failover: one fetch over several origins inside one deadline, before any byte went to a client.
+
+An answer is committed to only when it is the object itself. What else an origin says ("absent", an error, a refusal)
+moves on to the next; nothing that an error body says ever leaves this room but as a fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shield.errors import Fault, OriginError
+from shield.messages import Field, ResponseHead
+from shield.origin.response import Response
+from shield.origin.pool import Pool, PoolStatistics
+from shield.origin.signer import Signer
+from shield.rules import conditional, dates, ranges, s3_errors
+from shield.rules.providers import Provider
+from shield.rules.ranges import Span
+from shield.rules.routing import Candidate, next_attempt, rank
+from shield.rules.s3_errors import Answer
+
+log = logging.getLogger("shield.origin")
+
+ERROR_BODY_LIMIT = 64 * 1024
+SKEW_NOTICED = 60.0
+"""Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is to be fetched, free of any origin.
+
+    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match). `validators` are the
+    fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes = b""
+    span: Span | None = None
+    etag: bytes | None = None
+    validators: tuple[Field, ...] = ()
+
+    def fields(self) -> tuple[Field, ...]:
+        if self.span is None:
+            return self.validators
+        asked = (b"range", b"bytes=%d-%d" % (self.span.start, self.span.stop - 1))
+        return (asked,) if self.etag is None else (asked, (b"if-match", self.etag))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An origin committed to an answer; `response` is not started yet and belongs to the caller."""
+
+    origin: str
+    response: Response
+    request_time: float
+    response_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Every origin answered, and none has the object."""
+
+    status: int = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No origin gave the object and at least one could not say: so nobody may conclude that it is absent."""
+
+    failures: tuple[OriginError, ...]
+
+    def names(self, fault: Fault) -> bool:
+        """Whether any attempt failed for this reason."""
+        return any(error.fault is fault for error in self.failures)
+
+    @property
+    def detail(self) -> str:
+        """Short words for Cache-Status: each origin's name and fault."""
+        return " ".join(f"{e.origin}={e.fault.value}" for e in self.failures) or "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginStatistics:
+    fetches: int
+    faults: Mapping[str, int]
+    absent: int
+    pool: PoolStatistics
+
+
+class Origin:
+    """One S3 bucket endpoint: its signer, its pool, and how its answers are read."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        role: str,
+        provider: Provider,
+        signer: Signer,
+        pool: Pool,
+        denied_is_absent: bool = False,
+    ) -> None:
+        self.name = name
+        self.candidate = Candidate(name, role)
+        self.provider = provider
+        self.signer = signer
+        self.pool = pool
+        self._denied_is_absent = denied_is_absent
+        self.fetches = 0
+        self.absent = 0
+        self.faults: Counter[str] = Counter()
+
+    async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
+        """One attempt; OriginError for whatever is neither the object nor its absence.
+
+        A refusal for the clock's sake is tried once more with the clock corrected, in the same attempt.
+        """
+        for last in (False, True):
+            request_time = clock()
+            self.fetches += 1
+            head = self.signer.head(want.method, want.path, request_time, want.fields(), query=want.query)
+            response = await self.pool.fetch(head, method=want.method, deadline=deadline)
+            response_time = clock()
+            status = response.head.status
+            if 200 <= status < 300 or status == 304:
+                self._check(want, response)
+                return Fetched(self.name, response, request_time, response_time)
+            if not self.provider.signed and s3_errors.passes(status):
+                return Fetched(self.name, response, request_time, response_time)
+            code, message = await self._read_error(want, response, deadline)
+            skewed = self._follow_clock(response.head, code, response_time)
+            if skewed and not last:
+                continue
+            answer = s3_errors.classify(status, code, provider=self.provider, denied_is_absent=self._denied_is_absent)
+            if answer is Answer.ABSENT:
+                self.absent += 1
+                return Absent(status)
+            raise OriginError(
+                self.name, s3_errors.fault(answer), f"{status} {code or ''} {message}".strip(), status=status
+            )
+        raise AssertionError("unreachable: the second round returns or raises")
+
+    async def _read_error(self, want: Want, response: Response, deadline: float) -> tuple[str | None, str]:
+        if want.method == b"HEAD":
+            response.close()
+            return None, ""
+        try:
+            async with asyncio.timeout_at(deadline):
+                body = await response.read(ERROR_BODY_LIMIT)
+        except (OriginError, TimeoutError):
+            response.close()
+            return None, ""  # the status alone must do
+        return s3_errors.error_code(body)
+
+    def _follow_clock(self, head: ResponseHead, code: str | None, now: float) -> bool:
+        """Correct the signer's clock from Date when a refusal may be due to it; True if it made a difference."""
+        if not (s3_errors.skewed(code) or (head.status == 403 and code is None)):
+            return False
+        stated = dates.parse(head.get(b"date") or b"")
+        if stated is None or abs(stated - (now + self.signer.skew)) < SKEW_NOTICED:
+            return False
+        log.warning(
+            "origin %s: its clock differs from ours by %+.0f s; signing by its clock", self.name, stated - now
+        )
+        self.signer.correct_clock(stated, now)
+        return True
+
+    def _check(self, want: Want, response: Response) -> None:
+        """Refuse a success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
+        problem = _mismatch(want, response.head)
+        if problem is not None:
+            fault, detail = problem
+            response.close()
+            raise OriginError(self.name, fault, detail, status=response.head.status)
+
+    def statistics(self) -> OriginStatistics:
+        return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())
+
+
+def _mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
+    if head.status == 304:
+        if not want.validators:
+            return Fault.VALIDATOR, "304 to an unconditional request"
+        etag = head.get(b"etag")
+        if etag is not None and want.etag is not None and not conditional.matches(etag, want.etag, weakly=True):
+            return Fault.VALIDATOR, "304 for another ETag"
+        return None
+    if want.span is None:
+        return (Fault.MALFORMED, "206 to a request without Range") if head.status == 206 else None
+    if head.status != 206:
+        return Fault.MALFORMED, f"{head.status} to a request with Range"
+    stated = ranges.parse_content_range(head.get(b"content-range") or b"")
+    if stated is None or (stated[0], stated[1] + 1) != (want.span.start, want.span.stop):
+        return Fault.MALFORMED, "206 for another range than was asked"
+    if want.etag is not None and head.get(b"etag") not in (None, want.etag):
+        return Fault.VALIDATOR, "206 of another version"
+    return None
+
+
+@dataclass
+class _Complaints:
+    """One log line per origin and fault in ten seconds; the others are counted and said with the next."""
+
+    said: dict[tuple[str, Fault], float] = field(default_factory=dict)
+    kept_back: Counter[tuple[str, Fault]] = field(default_factory=Counter)
+
+    def say(self, error: OriginError, path: bytes, now: float) -> None:
+        what = (error.origin, error.fault)
+        if abs(now - self.said.get(what, -1e9)) < 10.0:
+            self.kept_back[what] += 1
+            return
+        more = self.kept_back.pop(what, 0)
+        self.said[what] = now
+        suffix = f" ({more} more like it)" if more else ""
+        log.warning("%s; for %s%s", error, path.decode("ascii", "replace"), suffix)
+
+
+class Origins:
+    """All origins of a node. `fetch` walks an order of names within one deadline."""
+
+    def __init__(self, origins: Sequence[Origin], *, deadline_seconds: float, clock: Callable[[], float]) -> None:
+        self._origins = {origin.name: origin for origin in origins}
+        self._deadline_seconds = deadline_seconds
+        self._clock = clock
+        self._complaints = _Complaints()
+
+    def order(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The order in which the named origins are tried now."""
+        return rank([self._origins[name].candidate for name in names])
+
+    async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
+        """Try the named origins until one commits to the object. Cancellation leaves nothing behind."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._deadline_seconds
+        order = self.order(names)
+        tried: set[str] = set()
+        failures: list[OriginError] = []
+        gone = 404
+        while (attempt := next_attempt(order, tried, now=now(), deadline=deadline)) is not None:
+            origin = self._origins[attempt.origin]
+            tried.add(origin.name)
+            try:
+                result = await origin.fetch(want, deadline=attempt.deadline, clock=self._clock)
+            except OriginError as error:
+                origin.faults[error.fault.value] += 1
+                self._complaints.say(error, want.path, now())
+                failures.append(error)
+                continue
+            if isinstance(result, Fetched):
+                return result
+            gone = result.status
+        if failures or len(tried) < len(order):
+            return Failed(tuple(failures))
+        return Absent(gone)
+
+    def get(self, name: str) -> Origin:
+        return self._origins[name]
+
+    def all(self) -> tuple[Origin, ...]:
+        return tuple(self._origins.values())
+
+    async def close(self) -> None:
+        for origin in self._origins.values():
+            await origin.pool.close()

@@ -1,0 +1,265 @@
+"""Connections to one origin: kept, lent one fetch at a time, limited in number. Decides nothing about answers.
+
+A place is the right to have one connection. `_lent` counts the places held by fetches (opening, asking, or
+with a body under way); idle connections hold the others. A place passes from who gives it up straight to
+who has waited longest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+from shield.errors import Fault, OriginError
+from shield.origin.alarm import Alarm
+from shield.origin.connection import Connection
+from shield.origin.dial import Dialer, Endpoint
+from shield.origin.resolver import Address, Resolver
+from shield.origin.response import Response
+from shield.origin.terms import PoolLimits, Terms, Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """Connections now, and totals since the start."""
+
+    idle: int
+    busy: int  # lent to fetches, those being opened included
+    waiting: int  # fetches without a connection
+    opened_total: int
+    reused_total: int  # fetches that began on a kept connection
+    stale_retries_total: int  # of these, how many found it closed and were sent again
+
+
+class Pool:
+    """Fetches from one origin. Made and used within one event loop; `close` it."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeouts: Timeouts | None = None,
+        limits: PoolLimits | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._name = endpoint.name
+        self._timeouts = timeouts or Timeouts()
+        self._limits = limits or PoolLimits()
+        self._terms = Terms(endpoint.name, self._timeouts, self._limits.message)
+        self._loop = asyncio.get_running_loop()
+        self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
+        self._resolver.watch(self._drain)
+        self._dialer = Dialer(endpoint, self._resolver)
+        self._connections: set[Connection] = set()  # every open socket
+        self._idle: list[Connection] = []  # the last used at the end
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._lent = 0
+        # each is given an idle connection, or None: the place to open one
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._closing: asyncio.Future[None] | None = None
+        self._opened_total = self._reused_total = self._stale_retries_total = 0
+
+    async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+        """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
+
+        `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
+        bounded by the timeouts alone. A kept connection that turns out closed before the first byte is
+        replaced by a new one, once. Raises OriginError; cancelled, it leaves nothing behind.
+        """
+        connection = self._take_idle() or await self._lend(deadline)
+        if connection.served:
+            self._reused_total += 1
+        response = connection.ask(head, method=method, deadline=deadline)
+        try:
+            await response.arrived
+        except asyncio.CancelledError:
+            response.close()
+            raise
+        if response.stale:
+            response = await self._ask_anew(head, method=method, deadline=deadline)
+        if response.answered:
+            return response
+        raise cast(OriginError, response.error)
+
+    async def _ask_anew(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+        """On a new connection, in the place of a closed one."""
+        self._stale_retries_total += 1
+        connection = await self._open(deadline)
+        response = connection.ask(head, method=method, deadline=deadline)
+        try:
+            await response.arrived
+        except asyncio.CancelledError:
+            response.close()
+            raise
+        return response
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(
+            idle=len(self._idle),
+            busy=self._lent,
+            waiting=len(self._waiters),
+            opened_total=self._opened_total,
+            reused_total=self._reused_total,
+            stale_retries_total=self._stale_retries_total,
+        )
+
+    def close_idle(self) -> None:
+        """Close every connection that is not in use."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def close(self) -> None:
+        """End all fetches with CANCELLED and wait until every socket is closed. Can't be used afterwards."""
+        if self._closing is None:
+            self._closing = self._loop.create_future()
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
+            self.close_idle()
+            while self._waiters:
+                waiter = self._waiters.popleft()
+                if not waiter.done():
+                    waiter.cancel()
+            await self._dialer.close()
+            for connection in list(self._connections):
+                connection.fail(Fault.CANCELLED, "closing down")
+            await self._resolver.close()
+            self._settle_closing()
+        await asyncio.shield(self._closing)
+
+    # called by connections
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self._opened_total += 1
+
+    def release(self, connection: Connection) -> None:
+        """Its exchange is over: the next in line gets it, or its place."""
+        now = connection.last_read
+        spent = connection.retired or now > connection.opened_at + self._limits.age
+        if connection.closed or spent or self._closing is not None:
+            connection.close()
+            self._return_place()
+            return
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(connection)
+            return
+        self._lent -= 1
+        self._idle.append(connection)
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_at(now + self._limits.idle, self._close_expired)
+
+    def lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._settle_closing()
+
+    # places
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                self._lent += 1
+                return connection
+        return None
+
+    async def _lend(self, deadline: float) -> Connection:
+        """A connection with its place: waits for a place when all are taken."""
+        if self._closing is not None:
+            raise self._closed_error()
+        if self._lent >= self._limits.connections:
+            connection = await self._wait(deadline)
+            if connection is not None and not connection.closed:
+                return connection
+        else:
+            self._lent += 1
+        return await self._open(deadline)
+
+    async def _wait(self, deadline: float) -> Connection | None:
+        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
+        alarm = Alarm(self._loop, lambda: deadline, waiter.cancel)
+        alarm.arm(deadline)
+        self._waiters.append(waiter)
+        try:
+            await asyncio.wait((waiter,))
+        except asyncio.CancelledError:
+            if not waiter.cancel() and not waiter.cancelled():
+                self._give_back(waiter.result())
+            raise
+        finally:
+            alarm.cancel()
+            if waiter.cancelled():
+                with suppress(ValueError):
+                    self._waiters.remove(waiter)
+        if not waiter.cancelled():
+            return waiter.result()
+        if self._closing is not None:
+            raise self._closed_error()
+        taken = f"all {self._limits.connections} connections stayed in use until the deadline"
+        raise OriginError(self._name, Fault.POOL_TIMEOUT, taken)
+
+    async def _open(self, deadline: float) -> Connection:
+        """A new connection for a place already held; the place is given back when there is none."""
+        try:
+            return await self._dialer.open(self._make, within=self._timeouts.connect, deadline=deadline)
+        except BaseException:
+            self._return_place()
+            raise
+
+    def _make(self, address: Address) -> Connection:
+        return Connection(self, self._terms, address=address, loop=self._loop)
+
+    def _return_place(self) -> None:
+        waiter = self._next_waiter()
+        if waiter is None:
+            self._lent -= 1
+        else:
+            waiter.set_result(None)
+
+    def _give_back(self, connection: Connection | None) -> None:
+        """What a waiter was given and can't use any more."""
+        if connection is None:
+            self._return_place()
+        else:
+            self.release(connection)
+
+    def _next_waiter(self) -> asyncio.Future[Connection | None] | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    # endings
+
+    def _close_expired(self) -> None:
+        self._idle_timer = None
+        now = self._loop.time()
+        for connection in self._idle[:]:
+            expires = connection.last_read + self._limits.idle
+            if expires > now:
+                self._idle_timer = self._loop.call_at(expires, self._close_expired)
+                return
+            self._idle.remove(connection)
+            connection.close()
+
+    def _drain(self, addresses: frozenset[Address]) -> None:
+        """The origin has left some addresses: their connections end when they are idle."""
+        for connection in list(self._connections):
+            connection.retired = connection.address not in addresses
+        for connection in [connection for connection in self._idle if connection.retired]:
+            self._idle.remove(connection)
+            connection.close()
+
+    def _closed_error(self) -> OriginError:
+        return OriginError(self._name, Fault.CANCELLED, "closing down")
+
+    def _settle_closing(self) -> None:
+        if self._closing is not None and not self._connections and not self._closing.done():
+            self._closing.set_result(None)

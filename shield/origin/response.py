@@ -1,0 +1,188 @@
+"""One answer of an origin whose head has arrived, and the contract with whoever takes its body.
+
+Nothing here knows sockets or HTTP's framing: the connection delivers, the holder of the response paces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from shield.errors import OriginError
+from shield.messages import ResponseHead
+
+
+class Sink(Protocol):
+    """Takes a body. Neither method may raise or block; both are called on the event loop."""
+
+    def on_data(self, data: bytes) -> None:
+        """The next bytes, never none. May pause or close the response."""
+
+    def on_end(self, error: OriginError | None) -> None:
+        """Exactly once unless the response was closed; None: the body is complete and exactly as framed."""
+
+
+class Source(Protocol):
+    """What a response needs of its connection."""
+
+    def hold(self) -> None: ...
+
+    def proceed(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Response:
+    """An answer. Its body waits, bounded, until `start`; whoever got it must start, read or close it.
+
+    A body that came to its end has given its connection back by itself, even before `start`.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffer_limit",
+        "_buffered",
+        "_ended",
+        "_paused",
+        "_sink",
+        "_source",
+        "_started",
+        "answered",
+        "arrived",
+        "error",
+        "head",
+        "stale",
+    )
+
+    head: ResponseHead  # there once `answered`
+    error: OriginError | None  # how the exchange ended, if badly
+
+    def __init__(self, source: Source, arrived: asyncio.Future[None], buffer_limit: int) -> None:
+        self._source: Source | None = source
+        self.arrived = arrived
+        self._buffer_limit = buffer_limit
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._sink: Sink | None = None
+        self._started = False
+        self._paused = False
+        self._ended = False
+        self.error = None
+        self.answered = False
+        self.stale = False  # not answered, since the connection had been closed before it was asked
+
+    # for whoever holds the answer
+
+    def start(self, sink: Sink) -> None:
+        """Deliver what has come so far, then the rest as it arrives. Once only; `on_end` may come within."""
+        if self._started:
+            raise RuntimeError("the body is being delivered already")
+        self._started = True
+        self._sink = sink
+        pieces, self._buffer = self._buffer, []
+        for piece in pieces:
+            sink.on_data(piece)
+            if self._sink is None:
+                return
+        if self._ended:
+            self._sink = None
+            sink.on_end(self.error)
+        elif not self._paused and self._source is not None:
+            self._source.proceed()
+
+    def pause(self) -> None:
+        """Stop reading from the origin. What was read already (up to a segment) and the end may still come.
+
+        No time limit runs meanwhile. Does nothing when the body has ended.
+        """
+        self._paused = True
+        if self._source is not None:
+            self._source.hold()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._source is not None:
+            self._source.proceed()
+
+    def close(self) -> None:
+        """Take no more: nothing is called afterwards, and a connection still busy with the body is closed."""
+        self._sink = None
+        self._started = True
+        self._buffer = []
+        source, self._source = self._source, None
+        if source is not None:
+            source.abandon()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""
+        collector = _Collector(self, limit)
+        try:
+            self.start(collector)
+            await collector.done
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if collector.error is not None:
+            raise collector.error
+        return b"".join(collector.pieces)[:limit]
+
+    # for the pool and the connection; `arrived` is done when there is an answer, or will be none
+
+    def arrive(self, head: ResponseHead) -> None:
+        self.head = head
+        self.answered = True
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+
+    def turn_stale(self) -> None:
+        """Not answered, and never will be. The place in the pool stays with whoever asked, unless `close`d."""
+        self.stale = True
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+
+    def deliver(self, data: bytes) -> None:
+        sink = self._sink
+        if sink is not None:
+            sink.on_data(data)
+            return
+        self._buffer.append(data)
+        self._buffered += len(data)
+        if self._buffered >= self._buffer_limit and self._source is not None:
+            self._source.hold()
+
+    def finish(self, error: OriginError | None) -> None:
+        """The connection is done with this exchange, and has let go of it already."""
+        self._source = None
+        self._ended = True
+        self.error = error
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_end(error)
+
+
+class _Collector:
+    """A sink that keeps up to `limit` bytes."""
+
+    def __init__(self, response: Response, limit: int) -> None:
+        self.pieces: list[bytes] = []
+        self.error: OriginError | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._response = response
+        self._room = limit
+
+    def on_data(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self._room -= len(data)
+        if self._room < 0:
+            self._response.close()
+            self._settle()
+
+    def on_end(self, error: OriginError | None) -> None:
+        self.error = error
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)

@@ -1,0 +1,34 @@
+"""TLS towards origins. Verification can't be turned off: there is no switch for it, on purpose."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from shield.errors import ConfigError
+
+
+def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """A context that trusts the system's authorities, and those in `ca_file` (PEM) besides.
+
+    TLS 1.2 at least, 1.3 where the origin has it; host names are checked. Raises ConfigError.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "no PEM certificates"
+            raise ConfigError([f"{ca_file}: certificates of authorities can't be read: {why}"]) from None
+    return context
+
+
+def explain(error: OSError, server_hostname: str) -> str:
+    """What went wrong in a handshake, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate of {server_hostname}: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"handshake with {server_hostname}: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    return f"handshake with {server_hostname}: {error.strerror or error or 'connection closed'}"

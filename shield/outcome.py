@@ -1,0 +1,98 @@
+"""What became of one request: the one value from which Cache-Status, log fields and metric labels are rendered.
+
+Nothing else writes the words hit, miss or stale, so they can't drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
+
+
+class Forward(Enum):
+    """Why a request went on towards an origin (RFC 9211 §2.2); the value is the parameter on the wire."""
+
+    BYPASS = "bypass"  # this cache was configured or asked not to handle it
+    METHOD = "method"  # the method can't be answered from a cache
+    URI_MISS = "uri-miss"  # nothing is stored under the key
+    VARY_MISS = "vary-miss"  # something is, but no variant that fits
+    REQUEST = "request"  # the request's own directives forbid what is stored
+    STALE = "stale"  # what is stored is no longer fresh
+    PARTIAL = "partial"  # not all of the range asked for is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request's fate. `forward` None and `hit` False means Shield answered by itself (an error of the request).
+
+    `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered.
+    """
+
+    hit: bool = False
+    forward: Forward | None = None
+    forward_status: int | None = None
+    ttl: int | None = None
+    stored: bool = False
+    collapsed: bool = False
+    detail: str | None = None
+    origin: str | None = None
+
+    def cache_status(self, node: bytes) -> bytes:
+        """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
+        parts = [node]
+        if self.hit:
+            parts.append(b"hit")
+        elif self.forward is not None:
+            parts.append(b"fwd=" + self.forward.value.encode())
+            if self.forward_status is not None:
+                parts.append(b"fwd-status=%d" % self.forward_status)
+            if self.stored:
+                parts.append(b"stored")
+            if self.collapsed:
+                parts.append(b"collapsed")
+        if self.ttl is not None:
+            parts.append(b"ttl=%d" % self.ttl)
+        if self.detail is not None:
+            parts.append(b"detail=" + _bare(self.detail))
+        return b"; ".join(parts)
+
+    @property
+    def word(self) -> str:
+        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass or error."""
+        if self.hit:
+            return "stale" if self.ttl is not None and self.ttl < 0 else "hit"
+        if self.forward is None:
+            return "error"
+        if self.collapsed:
+            return "collapsed"
+        if self.forward is Forward.STALE and self.forward_status == 304:
+            return "revalidated"
+        return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
+
+    def log_fields(self) -> dict[str, str | int | bool]:
+        """What an access log line says of it, leaving out what isn't so."""
+        fields: dict[str, str | int | bool] = {"cache": self.word}
+        if self.forward is not None:
+            fields["fwd"] = self.forward.value
+        for name in ("forward_status", "ttl", "detail", "origin"):
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value
+        if self.stored:
+            fields["stored"] = True
+        return fields
+
+
+def node_name(node: str) -> bytes:
+    """A node's name as Cache-Status member: an sf-token where it is one, else an sf-string."""
+    return _bare(node)
+
+
+def _bare(text: str) -> bytes:
+    if _TOKEN.fullmatch(text):
+        return text.encode()
+    safe = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return b'"' + safe.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'

@@ -1,0 +1,122 @@
+"""The life of a request: from what the client asks to what it is sent.
+
+`try_hit` answers from RAM at once, without a task and without an await; it is the hot path, and every front calls it
+first. What needs an origin becomes a `Transfer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shield.errors import RequestError
+from shield.fill.table import FillTable
+from shield.messages import Request
+from shield.observe.counters import Counters
+from shield.outcome import Outcome
+from shield.reply import PLAIN_HIT, Replies, Reply
+from shield.rules.routes import Resource, Routes
+from shield.rules.verdict import Verdict, judge_lookup
+from shield.store.entry import Entry
+from shield.store.memory import MemoryTier
+from shield.transfer import Client, Transfer
+
+_MEMO_LIMIT = 8192
+_MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
+
+
+class Proxy:
+    """Decides what each request gets. One per worker."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        store: MemoryTier,
+        fills: FillTable,
+        *,
+        replies: Replies,
+        counters: Counters,
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock = clock
+        self.counters = counters
+        self.replies = replies
+        self._routes = routes
+        self._store = store
+        self._fills = fills
+        # What targets name, in two generations: what was asked for since the last turn survives the next.
+        self._young: dict[bytes, Resource] = {}
+        self._old: dict[bytes, Resource] = {}
+
+    def try_hit(self, request: Request, now: float) -> Reply | None:
+        """The whole answer if it can be given from RAM now, or a refusal; None when it takes a `Transfer`."""
+        method, notable = request.method, request.notable
+        if (
+            (method != b"GET" and method != b"HEAD")
+            or b"content-length" in notable
+            or b"transfer-encoding" in notable
+        ):
+            return self._refuse_method_or_body(request, now)
+        resource = self._young.get(request.target)
+        if resource is None:
+            try:
+                resource = self.resolve(request.target)
+            except RequestError as error:
+                return self.refuse(error, request, now)
+        entry = self._store.lookup(resource.key.text)
+        if entry is None:
+            return None
+        if notable or now >= entry.plain_hit_until:
+            return self._judged(request, resource, entry, now)
+        age = int(now - entry.freshness.born)
+        if age != entry.rendered_age:
+            self.replies.render_hit(entry, max(age, 0))
+        self.counters.hits += 1
+        if method == b"GET":
+            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
+        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
+
+    def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
+        verdict = judge_lookup(request, entry, now, resource.route.freshness)
+        if verdict is Verdict.STALE:
+            self._fills.refresh(resource, request, entry)
+        elif verdict is not Verdict.HIT:
+            return None
+        outcome = Outcome(hit=True, ttl=int(entry.freshness.ttl(now)))
+        self.counters.count(outcome.word)
+        return self.replies.of_entry(request, entry, now, outcome)
+
+    def _refuse_method_or_body(self, request: Request, now: float) -> Reply | None:
+        if request.method not in (b"GET", b"HEAD"):
+            return self.refuse(RequestError(405, "method not allowed"), request, now)
+        return self.refuse(RequestError(400, "a GET or HEAD request has no body here"), request, now)
+
+    def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
+        """Our answer to a request that is not even looked up."""
+        self.counters.count("refused")
+        return self.replies.refusal(error, request, now)
+
+    def resolve(self, target: bytes) -> Resource:
+        """What a target names, remembered; RequestError if nothing."""
+        resource = self._young.get(target)
+        if resource is not None:
+            return resource
+        resource = self._old.get(target) or self._routes.resolve(target)
+        if len(target) <= _MEMO_TARGET:
+            if len(self._young) >= _MEMO_LIMIT:
+                self._old, self._young = self._young, {}
+            self._young[target] = resource
+        return resource
+
+    def open(self, request: Request, client: Client) -> Transfer:
+        """Begin what `try_hit` had no answer for. The client may be called back before this returns."""
+        resource = self.resolve(request.target)
+        return Transfer(
+            request,
+            resource,
+            client,
+            stored=self._store.lookup(resource.key.text),
+            fills=self._fills,
+            replies=self.replies,
+            counters=self.counters,
+            clock=self.clock,
+        )

@@ -1,0 +1,1 @@
+"""Pure decisions: no asyncio, clock, sockets, logging or settings. `now` is an argument."""

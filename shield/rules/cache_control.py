@@ -1,0 +1,157 @@
+"""Cache-Control of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246), read on the safe side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+MAX_SECONDS = 2**31
+"""What any longer delta-seconds means (RFC 9111 §1.2.2)."""
+
+_LONGEST = 2048  # more bytes than any honest value has
+
+_closes_its_quotes = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL).fullmatch
+_quoting_elements = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")++', re.DOTALL).findall
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+
+# What a malformed element does not switch on: these loosen, all others tighten.
+_LOOSENING = frozenset({b"public", b"immutable", b"must-understand", b"only-if-cached"})
+
+
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """All directives of one message; seconds are None when a directive is absent.
+
+    `no_cache` and `private` hold in their qualified forms too, as §5.2.2.4 and §5.2.2.7 let a cache read them; the
+    fields named are beside them, lower case. `max_stale` without a number is `MAX_SECONDS`.
+    """
+
+    max_age: int | None = None
+    s_maxage: int | None = None
+    no_cache: bool = False
+    no_cache_fields: tuple[bytes, ...] = ()
+    no_store: bool = False
+    no_transform: bool = False
+    private: bool = False
+    private_fields: tuple[bytes, ...] = ()
+    public: bool = False
+    must_revalidate: bool = False
+    proxy_revalidate: bool = False
+    must_understand: bool = False
+    immutable: bool = False  # RFC 8246
+    stale_while_revalidate: int | None = None  # RFC 5861 §3
+    stale_if_error: int | None = None  # RFC 5861 §4
+    # requests only, §5.2.1
+    max_stale: int | None = None
+    min_fresh: int | None = None
+    only_if_cached: bool = False
+
+
+ABSENT = CacheControl()
+_UNREADABLE = CacheControl(max_age=0, no_cache=True, no_store=True, private=True)
+
+# With several values the most restrictive holds (§4.2.1); for min-fresh that is the largest.
+_SECONDS = {
+    b"max-age": ("max_age", min),
+    b"s-maxage": ("s_maxage", min),
+    b"stale-while-revalidate": ("stale_while_revalidate", min),
+    b"stale-if-error": ("stale_if_error", min),
+    b"max-stale": ("max_stale", min),
+    b"min-fresh": ("min_fresh", max),
+}
+_FLAGS = {
+    name: name.decode().replace("-", "_")
+    for name in (
+        b"no-store",
+        b"no-transform",
+        b"public",
+        b"must-revalidate",
+        b"proxy-revalidate",
+        b"must-understand",
+        b"immutable",
+        b"only-if-cached",
+    )
+}
+_QUALIFIED = {b"no-cache": "no_cache", b"private": "private"}
+
+
+def parse(values: Iterable[bytes]) -> CacheControl:
+    """What all lines of a message's Cache-Control say together. Never raises.
+
+    Invalid seconds are 0 (§4.2.1: stale), invalid elements tighten but never loosen, unknown ones are ignored
+    (§5.2.3), and a value of absurd length is taken for no-store.
+    """
+    joined = b",".join(values)
+    if not joined:
+        return ABSENT
+    return _parse(joined) if len(joined) <= _LONGEST else _UNREADABLE
+
+
+@lru_cache(maxsize=512)
+def _parse(joined: bytes) -> CacheControl:
+    found: dict[str, int | bool | tuple[bytes, ...]] = {}
+    for padded in _elements(joined):
+        element = padded.strip(b" \t")
+        match = _TOKEN.match(element)
+        if match is None:
+            continue
+        name = match[0].lower()
+        argument, valid = _argument(element[match.end() :])
+        if name in _SECONDS:
+            attribute, stricter = _SECONDS[name]
+            seconds = _seconds(name, argument, valid=valid)
+            known = found.get(attribute)
+            found[attribute] = stricter(known, seconds) if isinstance(known, int) else seconds
+        elif name in _QUALIFIED:
+            attribute = _QUALIFIED[name]
+            found[attribute] = True
+            before = found.get(attribute + "_fields", ())
+            assert isinstance(before, tuple)
+            found[attribute + "_fields"] = before + _field_names(argument if valid else None)
+        elif name in _FLAGS and (valid or name not in _LOOSENING):
+            found[_FLAGS[name]] = True
+    return CacheControl(**found) if found else ABSENT  # type: ignore[arg-type]
+
+
+def _elements(joined: bytes) -> list[bytes]:
+    """The list's elements (RFC 9110 §5.6.1); quotes that aren't closed quote nothing, lest they hide a directive."""
+    if b'"' in joined and _closes_its_quotes(joined):
+        elements: list[bytes] = _quoting_elements(joined)
+        return elements
+    return joined.split(b",")
+
+
+def _argument(rest: bytes) -> tuple[bytes | None, bool]:
+    """What follows a directive's name: its argument, None without one, and whether it is well-formed (§5.2)."""
+    if not rest:
+        return None, True
+    if not rest.startswith(b"="):
+        return None, False
+    value = rest[1:]
+    if _TOKEN.fullmatch(value):
+        return value, True
+    if quoted := _QUOTED.fullmatch(value):  # recipients take either form, whichever is defined
+        return _QUOTED_PAIR.sub(rb"\1", quoted[1]), True
+    return None, False
+
+
+def _seconds(name: bytes, argument: bytes | None, *, valid: bool) -> int:
+    if argument is None:
+        return MAX_SECONDS if name == b"max-stale" and valid else _tightest(name)
+    return min(int(argument), MAX_SECONDS) if argument.isdigit() else _tightest(name)
+
+
+def _tightest(name: bytes) -> int:
+    """What an unreadable number stands for."""
+    return MAX_SECONDS if name == b"min-fresh" else 0
+
+
+def _field_names(argument: bytes | None) -> tuple[bytes, ...]:
+    if not argument:
+        return ()
+    names = (name.strip(b" \t").lower() for name in argument.split(b","))
+    return tuple(name for name in names if _TOKEN.fullmatch(name))

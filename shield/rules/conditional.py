@@ -1,0 +1,92 @@
+"""Preconditions of requests (RFC 9110 §13), evaluated on a representation's validators."""
+
+from __future__ import annotations
+
+import re
+
+from shield.messages import Field
+from shield.rules import dates
+
+_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
+_is_tag = re.compile(_TAG).fullmatch
+_find_tags = re.compile(_TAG).findall
+# One or more tags between commas; empty elements are let pass (RFC 9110 §5.6.1.2).
+_is_list = re.compile(rb"[\t ,]*+" + _TAG + rb"(?:[\t ]*+,[\t ,]*+" + _TAG + rb")*+[\t ,]*+").fullmatch
+
+
+def evaluate(
+    notable: dict[bytes, bytes], etag: bytes | None, last_modified: float | None, method: bytes
+) -> int | None:
+    """304 or 412 when the request's preconditions say so, None to go on; in the order of RFC 9110 §13.2.2.
+
+    For a representation that exists and would be answered with 200. A field that can't be evaluated is ignored if it
+    is a date (§13.1.3, §13.1.4), and matches nothing if it is a list of entity tags.
+    """
+    readonly = method in (b"GET", b"HEAD")
+
+    wanted = notable.get(b"if-match")
+    if wanted is not None:
+        if not matches(wanted, etag, weakly=False):
+            return 412  # §13.1.1
+    elif last_modified is not None and b"if-unmodified-since" in notable:
+        limit = dates.parse(notable[b"if-unmodified-since"])
+        if limit is not None and last_modified > limit:
+            return 412  # §13.1.4
+
+    known = notable.get(b"if-none-match")
+    if known is not None:
+        if matches(known, etag, weakly=True):
+            return 304 if readonly else 412  # §13.1.2
+    elif readonly and last_modified is not None and b"if-modified-since" in notable:
+        since = dates.parse(notable[b"if-modified-since"])
+        if since is not None and last_modified <= since:
+            return 304  # §13.1.3
+    return None
+
+
+def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
+    """Whether If-Match's or If-None-Match's value names `etag`; "*" names whatever exists (RFC 9110 §13.1.1, 13.1.2).
+
+    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2).
+    """
+    if listed.strip(b"\t ") == b"*":
+        return True
+    if etag is None or not _is_tag(etag):
+        return False
+    if not weakly and etag.startswith(b"W/"):
+        return False
+    if listed == etag:
+        return True
+    if not _is_list(listed):
+        return False
+    tags = _find_tags(listed)
+    if weakly:
+        opaque = etag.removeprefix(b"W/")
+        return any(tag.removeprefix(b"W/") == opaque for tag in tags)
+    return etag in tags
+
+
+def if_range_matches(
+    condition: bytes, etag: bytes | None, last_modified: float | None, *, date: float | None = None
+) -> bool:
+    """Whether If-Range lets a range be served (RFC 9110 §13.1.5); else the whole is due.
+
+    An entity tag must match strongly. A date must be Last-Modified exactly, and that be a strong validator: a second
+    or more before `date`, the response's Date (§8.8.2.2); without `date` that isn't known and it doesn't match.
+    """
+    condition = condition.strip(b"\t ")
+    if _is_tag(condition):
+        return not condition.startswith(b"W/") and condition == etag
+    if last_modified is None or date is None or last_modified > date - 1:
+        return False
+    return dates.parse(condition) == last_modified
+
+
+def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, ...]:
+    """The fields that ask an origin whether a stored response still holds (RFC 9111 §4.3.1): all we have."""
+    fields: list[Field] = []
+    if etag is not None and _is_tag(etag):
+        fields.append((b"if-none-match", etag))
+    if last_modified is not None:
+        fields.append((b"if-modified-since", dates.imf_fixdate(last_modified)))
+    return tuple(fields)

@@ -1,0 +1,195 @@
+"""One canonical path for cache key, signature and log, and the cache key made of it.
+
+Host and origin are never part of a key: the same path is the same entry whichever origin has it. What sets two
+objects of one path apart is the key space, which names the set of origins they come from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import xxhash
+
+from shield.errors import RequestError
+
+MAX_PARAMETERS = 100
+"""Parameters in a query that is read at all: more is no honest request, and sorting them is work."""
+
+# Most paths: no escapes, no segment that is empty or begins with a dot. Possessive, so that it fails fast.
+_simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*+)++/?").fullmatch
+
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_RAW_REFUSED = re.compile(rb"[\x00-\x20\x7f]")
+_SLASHES = re.compile(rb"/{2,}")
+
+# Parameters that an S3 API or one of its kin honours, lower case. On a request that carries our signature each of
+# them would hand the client something that only the key's owner may do or see.
+_S3_NAMES = frozenset(
+    # objects, buckets and their subresources: S3 API reference (all operations), also served by Ceph and MinIO
+    b"abac accelerate acl analytics annotation annotation-prefix annotationname attributes bucket-region compose"
+    b" cors delete encryption id intelligent-tiering inventory legal-hold lifecycle location logging"
+    b" metadataannotationtable metadataconfiguration metadatainventorytable metadatajournaltable metadatatable"
+    b" metrics notification object-lock ownershipcontrols partnumber policy policystatus publicaccessblock"
+    b" renameobject replication requestpayment restore retention select select-type session tagging torrent"
+    b" uploadid uploads versionid versioning versions website"
+    # listings
+    b" allow-unordered continuation-token delimiter encoding-type end-offset end_marker fetch-owner key-marker"
+    b" list-type marker max-annotation-results max-buckets max-directory-buckets max-keys max-parts max-uploads"
+    b" part-number-marker prefix start-after start-offset upload-id-marker version-id-marker"
+    # signatures of version 2, of Google and of B2
+    b" authorization awsaccesskeyid expires googleaccessid signature"
+    # Google Cloud Storage's XML API
+    b" billing defaultobjectacl encryptionconfig generation ifgenerationmatch ifgenerationnotmatch"
+    b" ifmetagenerationmatch ifmetagenerationnotmatch metageneration storageclass upload_id userproject"
+    # Ceph, MinIO, Swift, Wasabi
+    b" append bulk-delete compliance events extract-archive force_delete lambdaarn mdsearch multipart-manifest"
+    b" policy-status position replication-metrics replication-reset symlink tempurl usage x-id".split()
+)
+_S3_PREFIXES = (
+    b"response-",  # overrides of response fields
+    b"x-amz-",
+    b"x-goog-",
+    b"x-minio-",
+    b"x-rgw-",
+    b"x-wasabi-",
+    b"rgwx-",  # Ceph, between its zones
+    b"temp_url_",  # Swift
+    b"b2cache",  # B2: overrides of response fields, as the next two
+    b"b2content",
+    b"b2expires",
+)
+S3_QUERIES = (_S3_NAMES, _S3_PREFIXES)
+"""Names, and prefixes of names, that are never passed on; lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """How the spellings of a path that HTTP leaves open are read. `max_key_bytes` bounds the decoded object key."""
+
+    duplicate_slashes: Literal["merge", "keep", "reject"] = "merge"
+    encoded_slash: Literal["decode", "reject"] = "decode"
+    max_key_bytes: int = 1024  # S3's own limit
+
+
+class CacheKey(NamedTuple):  # one per request: half of what a frozen dataclass costs to make
+    """Identity of what a request asks for. The digest finds an entry; the text is compared before it is a hit."""
+
+    text: bytes
+    digest: bytes
+
+
+def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
+    """The one spelling of a path: RFC 3986 §6.2.2 with S3's encoding (`A-Za-z0-9-._~/` bare, the rest %XX).
+
+    `raw` is the target up to its first "?". Escapes are read exactly once, "+" is a plus. Keys with segments "." or
+    ".." can't be named. Raises RequestError 400 for what isn't a path, 414 for a key that is too long.
+    """
+    if _simple(raw) and len(raw) <= rules.max_key_bytes:
+        return raw
+    decoded = _decoded(raw, rules)
+    path = _without_dot_segments(decoded) if b"/." in decoded else decoded
+    if rules.duplicate_slashes != "keep" and b"//" in path:
+        if rules.duplicate_slashes == "reject":
+            raise RequestError(400, "duplicate-slash")
+        path = _SLASHES.sub(b"/", path)
+    if len(path) - 1 > rules.max_key_bytes:
+        raise RequestError(414, "key-too-long")
+    return quote_from_bytes(path, safe="/").encode()
+
+
+def key_length(path: bytes) -> int:
+    """Bytes in the object key that a canonical path names: without the first slash and with escapes undone."""
+    return len(path) - 1 - 2 * path.count(b"%")
+
+
+def canonical_query(raw: bytes, allowed: frozenset[bytes]) -> bytes:
+    """Allowed parameters as `name=value&...`, escapes normalised, sorted by name and value; b"" when none is left.
+
+    `raw` has no leading "?", `allowed` holds decoded names. "+" is a space, as S3 and nearly everyone reads queries.
+    Raises RequestError 400 when an allowed parameter is malformed or there are more than `MAX_PARAMETERS` at all.
+    """
+    if not allowed or not raw:
+        return b""
+    if raw.count(b"&") >= MAX_PARAMETERS:
+        raise RequestError(400, "too-many-parameters")
+    kept: list[tuple[bytes, bytes]] = []
+    for parameter in raw.split(b"&"):
+        raw_name, _, raw_value = parameter.partition(b"=")
+        name = _unescaped(raw_name)
+        if name not in allowed:
+            continue
+        value = _unescaped(raw_value)
+        if not raw_name.isascii() or not raw_value.isascii() or b"#" in parameter or _CONTROL.search(value):
+            raise RequestError(400, "bad-query")
+        if _BROKEN_ESCAPE.search(parameter):
+            raise RequestError(400, "bad-escape")
+        kept.append((quote_from_bytes(name, safe="").encode(), quote_from_bytes(value, safe="").encode()))
+    kept.sort()  # by the encoded form, as SigV4 sorts
+    return b"&".join([name + b"=" + value for name, value in kept])
+
+
+def is_s3_query(name: bytes) -> bool:
+    """Whether a decoded parameter name means something to a storage API; case is ignored, being on the safe side."""
+    lower = name.lower()
+    return lower in _S3_NAMES or lower.startswith(_S3_PREFIXES)
+
+
+def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
+    """Those names of an allow-list that must not be in one, sorted."""
+    return sorted(name for name in allowed if is_s3_query(name))
+
+
+def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
+    """The key of a canonical path and query. `space` names the set of origins, b"" where there is only one."""
+    text = space + b":" + path + b"?" + query if query else space + b":" + path
+    return CacheKey(text, xxhash.xxh3_128_digest(text))
+
+
+def _decoded(raw: bytes, rules: KeyRules) -> bytes:
+    """The path with its escapes read once, refused when it is none or hides something."""
+    if not raw.startswith(b"/"):
+        raise RequestError(400, "not-a-path")
+    if not raw.isascii():
+        raise RequestError(400, "not-ascii")  # RFC 3986 §2: a URI is ASCII
+    if b"#" in raw:
+        raise RequestError(400, "fragment")  # RFC 9112 §3.2: never on the wire
+    if _RAW_REFUSED.search(raw):
+        raise RequestError(400, "control-byte")
+    if b"%" not in raw:
+        return raw
+    if _BROKEN_ESCAPE.search(raw):
+        raise RequestError(400, "bad-escape")  # RFC 3986 §2.1
+    if rules.encoded_slash == "reject" and (b"%2F" in raw or b"%2f" in raw):
+        raise RequestError(400, "encoded-slash")
+    decoded = unquote_to_bytes(raw)
+    if _CONTROL.search(decoded):
+        raise RequestError(400, "control-byte")
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        raise RequestError(400, "not-utf-8") from None  # S3: keys are UTF-8
+    return decoded
+
+
+def _without_dot_segments(path: bytes) -> bytes:
+    """RFC 3986 §5.2.4 on decoded bytes; never climbs above the root."""
+    segments = path.split(b"/")
+    kept: list[bytes] = []
+    for segment in segments[1:]:
+        if segment == b"..":
+            if kept:
+                kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    if segments[-1] in (b".", b".."):
+        kept.append(b"")  # what they named is a directory
+    return b"/" + b"/".join(kept)
+
+
+def _unescaped(text: bytes) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text

@@ -1,0 +1,139 @@
+"""Ranges: what Range and Content-Range say on the wire, and the spans of bytes that all other code knows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_RANGES = 16
+"""A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
+
+_LONGEST = 1024  # bytes of a Range value that is read at all
+_MAX_OFFSET = 2**63 - 1
+
+_RANGES = re.compile(rb"bytes=(.+)", re.IGNORECASE)
+_RANGE = re.compile(rb"(\d*)-(\d*)")
+_CONTENT_RANGE = re.compile(rb"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes from `start` up to but not including `stop`; never empty."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """One range as the wire says it, both ends inclusive (RFC 9110 §14.1.2).
+
+    `last` None goes on to the end; `first` None is a suffix of `last` bytes.
+    """
+
+    first: int | None
+    last: int | None
+
+    def resolve(self, length: int) -> Span | None:
+        """The bytes meant of `length` bytes in all; None when there are none: it is unsatisfiable (§14.1.2)."""
+        if self.first is None:
+            size = min(self.last or 0, length)
+            return Span(length - size, length) if size else None
+        if self.first >= length:
+            return None
+        return Span(self.first, length if self.last is None else min(self.last + 1, length))
+
+
+class Unsatisfiable(Enum):
+    """The answer is 416 with `Content-Range: bytes */length` (RFC 9110 §15.5.17)."""
+
+    UNSATISFIABLE = "unsatisfiable"
+
+
+UNSATISFIABLE = Unsatisfiable.UNSATISFIABLE
+
+
+def parse_range(value: bytes) -> tuple[ByteRange, ...] | None:
+    """The ranges of a Range field, at least one; None when it is to be ignored (RFC 9110 §14.2).
+
+    Ignored are other units, syntax errors, a last byte before the first, and more than `MAX_RANGES` ranges.
+    """
+    match = _RANGES.fullmatch(value) if len(value) <= _LONGEST else None
+    if match is None:
+        return None
+    ranges: list[ByteRange] = []
+    for padded in match[1].split(b","):
+        text = padded.strip(b"\t ")
+        if not text:
+            continue  # RFC 9110 §5.6.1.2: empty list elements
+        byte_range = _byte_range(text)
+        if byte_range is None or len(ranges) == MAX_RANGES:
+            return None
+        ranges.append(byte_range)
+    return tuple(ranges) or None
+
+
+def select(value: bytes, length: int) -> Span | Unsatisfiable | None:
+    """Which bytes a Range field gets of a representation of `length` bytes: one span, UNSATISFIABLE, or None for all.
+
+    Several ranges are served if they make one span, in which case one part is the right answer (§15.3.7.1); others
+    get the whole, which §14.2 allows always.
+    """
+    ranges = parse_range(value)
+    if ranges is None:
+        return None
+    found = [span for byte_range in ranges if (span := byte_range.resolve(length)) is not None]
+    if not found:
+        return UNSATISFIABLE
+    found.sort(key=lambda span: span.start)
+    start, stop = found[0].start, found[0].stop
+    for span in found[1:]:
+        if span.start > stop:
+            return None
+        stop = max(stop, span.stop)
+    return Span(start, stop)
+
+
+def content_range(span: Span, length: int) -> bytes:
+    """Content-Range's value for a 206 (RFC 9110 §14.4)."""
+    return b"bytes %d-%d/%d" % (span.start, span.stop - 1, length)
+
+
+def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
+    """(first, last, complete length or None for "*") of a 206's Content-Range, both ends inclusive.
+
+    None for anything that can't be true: another unit, a last byte before the first or beyond the length (§14.4).
+    """
+    match = _CONTENT_RANGE.fullmatch(value)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    length = None if match[3] == b"*" else int(match[3])
+    if last < first or (length is not None and last >= length):
+        return None
+    return first, last, length
+
+
+def _byte_range(text: bytes) -> ByteRange | None:
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return None
+    first, last = _offset(match[1]), _offset(match[2])
+    if first is None:
+        return None if last is None else ByteRange(None, last)
+    if last is not None and last < first:
+        return None
+    return ByteRange(first, last)
+
+
+def _offset(digits: bytes) -> int | None:
+    """A position; what no file can reach is the farthest one that can be told."""
+    if not digits:
+        return None
+    return min(int(digits), _MAX_OFFSET) if len(digits) <= 19 else _far(digits)
+
+
+def _far(digits: bytes) -> int:
+    significant = digits.lstrip(b"0")
+    return min(int(significant or b"0"), _MAX_OFFSET) if len(significant) <= 19 else _MAX_OFFSET

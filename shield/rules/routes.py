@@ -1,0 +1,146 @@
+"""From a request's target to what it names: route, object path, query and cache key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shield.errors import ConfigError, RequestError
+from shield.rules.freshness import FreshnessRules
+from shield.rules.key import (
+    CacheKey,
+    KeyRules,
+    cache_key,
+    canonical_path,
+    canonical_query,
+    forbidden_queries,
+    key_length,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How the paths below `prefix` map to objects, and where those are.
+
+    `prefix` matches whole segments; `strip` is taken off the front of the path and `add` put there, both b"" or
+    canonical paths without a slash at the end. `origins` are names in configured order, `space` names their set in
+    the cache key, `query` holds the parameters that are kept.
+    """
+
+    name: str
+    prefix: bytes = b"/"
+    strip: bytes = b""
+    add: bytes = b""
+    origins: tuple[str, ...] = ()
+    space: bytes = b""
+    query: frozenset[bytes] = frozenset()
+    key: KeyRules = field(default_factory=KeyRules)
+    freshness: FreshnessRules = field(default_factory=FreshnessRules)
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a canonical path lies below the prefix: `/images` has `/images` and `/images/x`, no `/imagesx`."""
+        return _below(path, self.prefix)
+
+    def problems(self) -> list[str]:
+        """What makes this route unusable, one readable line each."""
+        found = []
+        for what, value in (("prefix", self.prefix), ("strip", self.strip), ("add", self.add)):
+            if value and not _is_canonical(value):
+                found.append(f"route {self.name}: {what} {_text(value)}: expected a canonical path, e.g. /images")
+        if not self.prefix:
+            found.append(f"route {self.name}: prefix: expected a path, / for everything")
+        for what, value in (("strip", self.strip), ("add", self.add)):
+            if value.endswith(b"/"):
+                found.append(f"route {self.name}: {what} {_text(value)}: expected no slash at the end")
+        if self.strip and not _below(self.prefix, self.strip):
+            found.append(
+                f"route {self.name}: strip {_text(self.strip)}: expected prefix {_text(self.prefix)} to lie below it"
+            )
+        if b":" in self.space:
+            found.append(
+                f"route {self.name}: space {_text(self.space)}: expected no colon, it ends the space in a key"
+            )
+        for name in forbidden_queries(self.query):
+            found.append(f"route {self.name}: query {_text(name)}: storage APIs honour it, it can't be passed on")
+        return found
+
+
+class Resource(NamedTuple):  # one per request, as CacheKey
+    """What a target names. `path` is the object's canonical path behind strip and add: "/" and its key, encoded."""
+
+    key: CacheKey
+    path: bytes
+    query: bytes
+    route: Route
+
+
+class Routes:
+    """All routes, the longest prefix first. Raises ConfigError for routes that can't be used or tell apart."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = tuple(sorted(routes, key=lambda route: len(route.prefix), reverse=True))
+        problems = [problem for route in self._routes for problem in route.problems()]
+        seen: dict[bytes, Route] = {}
+        for route in self._routes:
+            other = seen.setdefault(route.prefix.rstrip(b"/"), route)
+            if other is not route:
+                problems.append(f"routes {other.name} and {route.name}: both have the prefix {_text(route.prefix)}")
+        if problems:
+            raise ConfigError(problems)
+        # Routing reads a path in the most lenient way, so that no spelling slips past a stricter route's prefix.
+        self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
+    def resolve(self, target: bytes) -> Resource:
+        """What an origin-form target names. Raises RequestError 400, 404 or 414."""
+        raw_path, mark, raw_query = target.partition(b"?")
+        if raw_path[:1] != b"/":
+            raise RequestError(400, _form(target))
+        path = canonical_path(raw_path, self._lenient)
+        route = self._route(path)
+        if route.key != self._lenient:
+            path = canonical_path(raw_path, route.key)
+            if not route.matches(path):
+                raise RequestError(400, "ambiguous-path")
+        if route.strip or route.add:
+            path = route.add + path[len(route.strip) :]
+            if key_length(path) > route.key.max_key_bytes:
+                raise RequestError(414, "key-too-long")
+        if len(path) <= len(route.add) + 1:
+            raise RequestError(404, "no-object-key")  # the bucket itself, or the directory that `add` names
+        query = canonical_query(raw_query, route.query) if mark and route.query else b""
+        return Resource(cache_key(route.space, path, query), path, query, route)
+
+    def _route(self, path: bytes) -> Route:
+        for route in self._routes:
+            prefix = route.prefix
+            if prefix == b"/" or _below(path, prefix):
+                return route
+        raise RequestError(404, "no-route")
+
+
+def _below(path: bytes, prefix: bytes) -> bool:
+    if not path.startswith(prefix):
+        return False
+    return len(path) == len(prefix) or prefix.endswith(b"/") or path[len(prefix)] == 0x2F
+
+
+def _is_canonical(path: bytes) -> bool:
+    try:
+        return canonical_path(path, KeyRules()) == path
+    except RequestError:
+        return False
+
+
+def _form(target: bytes) -> str:
+    """Which form of RFC 9112 §3.2 a target has that isn't in origin-form."""
+    if target == b"*":
+        return "asterisk-form"
+    return "absolute-form" if b"://" in target else "not-a-path"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,1 @@
+"""Where entries live: RAM now, disks behind it."""

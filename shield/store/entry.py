@@ -1,0 +1,94 @@
+"""A stored response: ready-made head, validators, freshness and the body in blocks of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
+from shield.rules.selection import StoredHead
+
+BLOCK = 1 << 20
+"""Bytes of every block of a body but the last: any offset is found by one division."""
+
+OVERHEAD = 1400
+"""What an entry costs beside its bytes: objects, tables and the key's place in the tier (measured)."""
+
+Body = tuple[bytes, ...]
+
+
+class Entry:
+    """One stored response. All but the last two groups of fields never change after it is made."""
+
+    __slots__ = (
+        "blocks",
+        "frequency",
+        "freshness",
+        "head",
+        "key",
+        "length",
+        "origin",
+        "plain_hit_until",
+        "rendered",
+        "rendered_age",
+        "size",
+    )
+
+    def __init__(
+        self, key: CacheKey, head: StoredHead, freshness: Freshness, blocks: Body, *, origin: str | None
+    ) -> None:
+        self.key = key
+        self.head = head
+        self.freshness = freshness
+        self.blocks = blocks
+        self.length = body_length(blocks)
+        self.origin = origin
+        self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
+        # A request without notable fields is a hit until then; saves the full judgement on the hot path.
+        self.plain_hit_until = -1.0 if head.no_cache else freshness.born + freshness.lifetime
+
+        # the tier's: how often it was asked for lately, 0 to 3
+        self.frequency = 0
+
+        # the proxy's: the head of a plain hit as last sent, and the age in it
+        self.rendered_age = -1
+        self.rendered = b""
+
+    @property
+    def etag(self) -> bytes | None:
+        return self.head.etag
+
+    @property
+    def last_modified(self) -> float | None:
+        return self.head.last_modified
+
+    @property
+    def no_cache(self) -> bool:
+        return self.head.no_cache
+
+    @property
+    def must_revalidate(self) -> bool:
+        return self.head.must_revalidate
+
+    def freshened(self, head: StoredHead, freshness: Freshness) -> Entry:
+        """The same body under a newer head (RFC 9111 §4.3.4)."""
+        return Entry(self.key, head, freshness, self.blocks, origin=self.origin)
+
+    def __repr__(self) -> str:
+        return f"Entry({self.key.text.decode('ascii', 'backslashreplace')}, {self.head.status}, {self.length} bytes)"
+
+
+def body_length(blocks: Body) -> int:
+    """Bytes in a body: all blocks but the last are full."""
+    return (len(blocks) - 1) * BLOCK + len(blocks[-1]) if blocks else 0
+
+
+def body_parts(blocks: Body, start: int, stop: int) -> Iterable[bytes | memoryview]:
+    """The bytes of a half-open span, without copying; whole blocks come as they are."""
+    index, offset = divmod(start, BLOCK)
+    while start < stop:
+        block = blocks[index]
+        take = min(len(block) - offset, stop - start)
+        yield block if take == len(block) else memoryview(block)[offset : offset + take]
+        start += take
+        index, offset = index + 1, 0

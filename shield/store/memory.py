@@ -1,0 +1,176 @@
+"""The RAM tier: whole entries, bounded in bytes, evicted by S3-FIFO.
+
+Most keys of an image platform are asked for once. S3-FIFO (Yang et al., SOSP 2023) lets a new entry in through
+a small queue of a tenth of the capacity; only what is asked for again there moves to the main queue, so a scan
+washes through the small queue and leaves the hot set alone. Keys that left the small queue unasked are
+remembered without their bytes (the ghosts): one that returns soon goes to the main queue at once. A hit costs
+one dictionary lookup and at most one increment; nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cachetools import Cache
+
+from shield.store.entry import Entry
+
+if TYPE_CHECKING:
+    _EntryCache = Cache[bytes, Entry]
+else:
+    _EntryCache = Cache
+
+MAX_FREQUENCY = 3
+_SMALL_SHARE = 10  # the small queue's share of the capacity is one in this many
+_MIN_GHOSTS = 16  # ghosts remembered beside one for each entry stored
+
+
+class S3Fifo(_EntryCache):
+    """`cachetools.Cache` of key text to `Entry`, `maxsize` in bytes, with S3-FIFO's choice of what goes.
+
+    `cache[text]` is None for what isn't there. Raises ValueError for an entry larger than the capacity.
+    Every stored key is in exactly one of the two queues.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize, getsizeof=_entry_size)
+        self._small: OrderedDict[bytes, int] = OrderedDict()  # text -> size
+        self._main: OrderedDict[bytes, None] = OrderedDict()
+        self._ghosts: OrderedDict[bytes, None] = OrderedDict()
+        self._small_size = 0
+        self.evictions = 0
+
+    def __missing__(self, key: bytes) -> Entry | None:  # type: ignore[override]  # a miss is no error here
+        return None
+
+    def __setitem__(self, key: bytes, entry: Entry) -> None:
+        if entry.size > self.maxsize:
+            raise ValueError("entry larger than the tier")
+        to_main = key in self._ghosts or key in self._main
+        if key in self:
+            # The newer entry of a key keeps the standing of the one that it replaces.
+            entry.frequency = max(entry.frequency, self[key].frequency)
+            del self[key]
+        self._ghosts.pop(key, None)
+        super().__setitem__(key, entry)
+        if to_main:
+            self._main[key] = None
+        else:
+            self._small[key] = entry.size
+            self._small_size += entry.size
+
+    def __delitem__(self, key: bytes) -> None:
+        super().__delitem__(key)
+        size = self._small.pop(key, None)
+        if size is None:
+            del self._main[key]
+        else:
+            self._small_size -= size
+
+    def clear(self) -> None:
+        super().clear()
+        self._small.clear()
+        self._main.clear()
+        self._ghosts.clear()
+        self._small_size = 0
+
+    def popitem(self) -> tuple[bytes, Entry]:
+        """Evict one entry and return it; KeyError when empty."""
+        while self:
+            from_small = self._small_size > self.maxsize // _SMALL_SHARE or not self._main
+            text = self._next_of_small() if from_small else self._next_of_main()
+            if text is not None:
+                entry = self[text]
+                del self[text]
+                self.evictions += 1
+                return text, entry
+        raise KeyError("the tier is empty")
+
+    def _next_of_small(self) -> bytes | None:
+        """The oldest of the small queue goes, or moves to the main queue (None) if it was asked for again."""
+        text = next(iter(self._small))
+        entry = self[text]
+        if entry.frequency > 0:
+            entry.frequency = 0
+            self._small_size -= self._small.pop(text)
+            self._main[text] = None
+            return None
+        self._ghosts[text] = None
+        while len(self._ghosts) > len(self) + _MIN_GHOSTS:
+            self._ghosts.popitem(last=False)
+        return text
+
+    def _next_of_main(self) -> bytes | None:
+        """The oldest of the main queue goes, or gets another round (None) for each of its recent uses."""
+        text = next(iter(self._main))
+        entry = self[text]
+        if entry.frequency > 0:
+            entry.frequency -= 1
+            self._main.move_to_end(text)
+            return None
+        return text
+
+
+def _entry_size(entry: Entry) -> int:
+    return entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStatistics:
+    entries: int
+    used_bytes: int
+    capacity_bytes: int
+    evictions: int
+    refused: int
+
+
+class MemoryTier:
+    """Entries in RAM, at most `capacity` bytes of them, none larger than `max_entry`. One event loop only."""
+
+    def __init__(self, *, capacity: int, max_entry: int) -> None:
+        self._cache = S3Fifo(capacity)
+        self._max_entry = min(max_entry, capacity)
+        self._refused = 0
+
+    @property
+    def max_entry(self) -> int:
+        """The largest entry taken, in bytes of body and head."""
+        return self._max_entry
+
+    def lookup(self, text: bytes) -> Entry | None:
+        """The entry under a key's text, fresh or not. Counts as use."""
+        entry: Entry | None = self._cache[text]
+        if entry is not None and entry.frequency < MAX_FREQUENCY:
+            entry.frequency += 1
+        return entry
+
+    def commit(self, entry: Entry) -> bool:
+        """Store an entry, replacing what the key held; False when it is larger than the tier takes."""
+        if entry.size > self._max_entry:
+            self._refused += 1
+            self.remove(entry.key.text)
+            return False
+        self._cache[entry.key.text] = entry
+        return True
+
+    def remove(self, text: bytes) -> bool:
+        """Drop a key; False when there was none. Readers of the entry keep their bytes."""
+        if text not in self._cache:
+            return False
+        del self._cache[text]
+        return True
+
+    def clear(self) -> None:
+        self._cache.clear()
+
+    def statistics(self) -> MemoryStatistics:
+        cache = self._cache
+        return MemoryStatistics(
+            entries=len(cache),
+            used_bytes=int(cache.currsize),
+            capacity_bytes=int(cache.maxsize),
+            evictions=cache.evictions,
+            refused=self._refused,
+        )

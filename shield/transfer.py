@@ -1,0 +1,244 @@
+"""The life of a request that an origin is asked for, alone or with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from shield.errors import Fault, OriginError
+from shield.fill.fill import Fill, Phase
+from shield.fill.table import FillTable
+from shield.messages import Request
+from shield.observe.counters import Counters
+from shield.origin.origins import Failed, Want
+from shield.outcome import Forward, Outcome
+from shield.reply import Part, Replies, Reply
+from shield.rules.ranges import Span
+from shield.rules.routes import Resource
+from shield.rules.selection import Selection, select
+from shield.store.entry import Entry
+
+_TIMEOUTS = frozenset(
+    {
+        Fault.CONNECT_TIMEOUT,
+        Fault.POOL_TIMEOUT,
+        Fault.FIRST_BYTE_TIMEOUT,
+        Fault.BETWEEN_BYTES_TIMEOUT,
+        Fault.TOTAL_TIMEOUT,
+    }
+)
+
+
+class Client(Protocol):
+    """Where a transfer writes; each front has one."""
+
+    ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
+
+    def reply(self, reply: Reply) -> None:
+        """A whole answer, and the end of it."""
+
+    def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
+        """The head of a streamed answer, as in `Reply`; `length` None: only its end shows where the body ends."""
+
+    def write(self, data: Part) -> None:
+        """Body bytes, in order."""
+
+    def finish(self, *, clean: bool) -> None:
+        """The end of a streamed answer. If not clean, the client must be able to see that it isn't whole."""
+
+
+class Transfer:
+    """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
+
+    Usually one fill serves it from beginning to end. It goes on by itself when its fill lets go of it: from the
+    start if nothing was sent, else with the rest of the very version whose head was sent.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        resource: Resource,
+        client: Client,
+        *,
+        stored: Entry | None,
+        fills: FillTable,
+        replies: Replies,
+        counters: Counters,
+        clock: Callable[[], float],
+    ) -> None:
+        self.position = 0
+        self._request = request
+        self._resource = resource
+        self._client = client
+        self._stored = stored
+        self._fills = fills
+        self._replies = replies
+        self._counters = counters
+        self._clock = clock
+
+        self._forward = Forward.URI_MISS if stored is None else Forward.STALE
+        self._selection: Selection | None = None  # settled, though perhaps not sent yet
+        self._etag: bytes | None = None  # of the version that was settled on
+        self._begun = False
+        self._over = False
+        self._fill, self._collapsed = fills.join(resource, request, self, stored)
+        self.advance()
+
+    @property
+    def over(self) -> bool:
+        """The client has been told the end, or is gone."""
+        return self._over
+
+    # called by the fill, and by the front when the client can take more
+
+    def advance(self) -> None:
+        if self._over:
+            return
+        if self._begun or self._begin(self._fill):
+            self._stream(self._fill)
+
+    def detach(self) -> None:
+        if self._over:
+            return
+        self._collapsed = False
+        if self._begun:
+            self._fetch_rest()
+        else:
+            self._fill = self._fills.alone(self._resource, self._request, self)
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        if not self._over:
+            self._counters.count("abandoned")
+            self._end()
+
+    # the head
+
+    def _begin(self, fill: Fill) -> bool:
+        """Settle the answer and send its head; True when a body is to be streamed."""
+        if fill.phase is Phase.OPENING:
+            return False
+        if fill.phase is Phase.FAILED:
+            self._give_up(fill.failure)
+            return False
+        if fill.entry is not None and self._selection is None:
+            now = self._clock()
+            outcome = self._outcome(fill, now)
+            self._reply(self._replies.of_entry(self._request, fill.entry, now, outcome))
+            return False
+        chosen = self._selection
+        if chosen is None:
+            assert fill.head is not None
+            chosen = self._selection = select(self._request, fill.head, fill.length)
+            self._etag, self.position = fill.head.etag, chosen.start
+            if chosen.status == 206 and not fill.stores:
+                fill.leave(self)  # the body isn't kept: fetch just that part of it
+                self._collapsed = False
+                self._fetch_rest()
+                return False
+        now = self._clock()
+        outcome = self._outcome(fill, now)
+        assert fill.freshness is not None or fill.disposition is not None
+        age = 0.0 if fill.freshness is None else fill.freshness.age(now)
+        head = chosen.block + self._replies.trailer(age, outcome)
+        if chosen.stop is not None and chosen.start >= chosen.stop:
+            self._reply(Reply(chosen.status, head, (), 0, outcome))
+            return False
+        self._begun = True
+        self._counters.count(outcome.word)
+        length = None if chosen.stop is None else chosen.stop - chosen.start
+        self._client.begin(chosen.status, head, length, outcome)
+        return not self._over
+
+    def _outcome(self, fill: Fill, now: float) -> Outcome:
+        fresh = fill.freshness if fill.entry is None else fill.entry.freshness
+        stores = fill.stores or fill.committed
+        return Outcome(
+            forward=self._forward,
+            forward_status=fill.status,
+            ttl=int(fresh.ttl(now)) if fresh is not None and stores else None,
+            stored=stores,
+            collapsed=self._collapsed,
+            detail=None if stores or fill.disposition is None else fill.disposition.reason,
+            origin=fill.origin,
+        )
+
+    # the body
+
+    def _stream(self, fill: Fill) -> None:
+        assert self._selection is not None
+        client, stop = self._client, self._selection.stop
+        while client.ready and (stop is None or self.position < stop):
+            data = fill.read(self.position)
+            if data is None:
+                break
+            if stop is not None and len(data) > stop - self.position:
+                data = memoryview(data)[: stop - self.position]
+            self.position += len(data)
+            client.write(data)
+            if self._over:
+                return
+        if stop is not None and self.position >= stop:
+            self._finish(clean=True)
+        elif fill.phase is Phase.FAILED:
+            self._finish(clean=False)
+        elif fill.phase is Phase.COMPLETE and fill.read(self.position) is None:
+            self._finish(clean=stop is None)
+        else:
+            fill.progressed()
+
+    def _fetch_rest(self) -> None:
+        """What is missing of the version that was settled on, by ourselves."""
+        chosen = self._selection
+        assert chosen is not None
+        if chosen.stop is None or self._etag is None or self._etag.startswith(b"W/"):
+            self._break_off()  # nothing names the version: bytes of two could mix
+            return
+        span = Span(self.position, chosen.stop)
+        want = Want(b"GET", self._resource.path, self._resource.query, span=span, etag=self._etag)
+        self._fill = self._fills.alone(self._resource, self._request, self, want)
+
+    def _break_off(self) -> None:
+        if self._begun:
+            self._finish(clean=False)
+        else:
+            self._give_up(OriginError("-", Fault.REFUSED, "the object has no strong ETag to fetch a part of it by"))
+
+    # the end
+
+    def _give_up(self, failure: Failed | OriginError | None) -> None:
+        """Nothing was sent yet: stale if there is any that may be served (RFC 9111 §4.2.4, RFC 5861 §4), else an honest error."""
+        now = self._clock()
+        detail, faults = _reasons(failure)
+        stored = self._stored
+        if stored is not None and not stored.no_cache and stored.freshness.in_error_grace(now):
+            outcome = Outcome(hit=True, ttl=int(stored.freshness.ttl(now)), detail=detail)
+            self._reply(self._replies.of_entry(self._request, stored, now, outcome))
+            return
+        outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail)
+        status = 504 if faults <= _TIMEOUTS else 503
+        self._reply(self._replies.unavailable(status, self._request, now, outcome))
+
+    def _reply(self, reply: Reply) -> None:
+        self._end()
+        self._counters.count(reply.outcome.word)
+        self._client.reply(reply)
+
+    def _finish(self, *, clean: bool) -> None:
+        self._end()
+        if not clean:
+            self._counters.count("broken")
+        self._client.finish(clean=clean)
+
+    def _end(self) -> None:
+        self._over = True
+        self._fill.leave(self)
+
+
+def _reasons(failure: Failed | OriginError | None) -> tuple[str, frozenset[Fault]]:
+    """Short words for Cache-Status, and all faults; no fault at all means that the deadline passed."""
+    if isinstance(failure, Failed):
+        return failure.detail, frozenset(error.fault for error in failure.failures)
+    if failure is None:
+        return "deadline", frozenset()
+    return failure.fault.value, frozenset({failure.fault})

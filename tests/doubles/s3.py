@@ -1,0 +1,137 @@
+"""How a healthy S3 server answers: objects with validators, conditions and ranges, errors as XML."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+
+from tests.doubles.ledger import Received
+from tests.doubles.pattern import Body
+from tests.doubles.steps import Bytes, Head, Step
+
+REQUEST_ID = "4442587FB7D0A2F9"
+MESSAGES = {
+    "NoSuchKey": "The specified key does not exist.",
+    "NoSuchBucket": "The specified bucket does not exist.",
+    "AccessDenied": "Access Denied",
+    "SlowDown": "Please reduce your request rate.",
+    "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
+    "InvalidRange": "The requested range is not satisfiable",
+    "InvalidObjectState": "The operation is not valid for the object's storage class",
+    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided.",
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+}
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object's bytes and the fields that belong to it; `etag` and `last-modified` are always among them."""
+
+    body: Body
+    fields: Mapping[str, str]
+
+    @classmethod
+    def of(cls, body: Body, fields: Mapping[str, str], *, modified: float) -> Object:
+        """With the validators S3 would give it, where `fields` has none of its own."""
+        own = {name.lower(): value for name, value in fields.items()}
+        known = {
+            "last-modified": formatdate(modified, usegmt=True),
+            "etag": f'"{_etag(body)}"',
+            "accept-ranges": "bytes",
+            "content-type": "binary/octet-stream",
+        }
+        return cls(body, {**known, **own})
+
+    def answer(self, request: Received, now: float) -> list[Step]:
+        """What GetObject and HeadObject answer, by the order of RFC 9110 §13.2.2."""
+        refused = self._precondition(request, now)
+        if refused is not None:
+            return refused
+        length = len(self.body)
+        start, stop, status = 0, length, 200
+        wanted = request.get("range")
+        if wanted is not None and self._range_holds(request):
+            span = _span(wanted, length)
+            if span is not None and span[0] >= span[1]:
+                extra = {"content-range": f"bytes */{length}"}
+                return error(request, 416, "InvalidRange", now=now, fields=extra)
+            if span is not None:
+                (start, stop), status = span, 206
+        fields = {**_common(now), **self.fields, "content-length": str(stop - start)}
+        if status == 206:
+            fields["content-range"] = f"bytes {start}-{stop - 1}/{length}"
+        head = Head(status, fields)
+        return [head] if request.method == "HEAD" else [head, Bytes(self.body, start, stop)]
+
+    def _precondition(self, request: Received, now: float) -> list[Step] | None:
+        match, none_match = request.get("if-match"), request.get("if-none-match")
+        since, unchanged = request.get("if-modified-since"), request.get("if-unmodified-since")
+        etag, modified = self.fields["etag"], self.fields["last-modified"]
+        if match is not None:
+            if not _listed(etag, match):
+                return error(request, 412, "PreconditionFailed", now=now)
+        elif unchanged is not None and _later(modified, unchanged):
+            return error(request, 412, "PreconditionFailed", now=now)
+        if none_match is not None:
+            fresh = _listed(etag, none_match)
+        else:
+            fresh = since is not None and not _later(modified, since)
+        if fresh:
+            kept = {name: value for name, value in self.fields.items() if name != "content-type"}
+            return [Head(304, {**_common(now), **kept})]
+        return None
+
+    def _range_holds(self, request: Received) -> bool:
+        condition = request.get("if-range")
+        return condition is None or condition in (self.fields["etag"], self.fields["last-modified"])
+
+
+def error(
+    request: Received, status: int, code: str, *, now: float, fields: Mapping[str, str] | None = None
+) -> list[Step]:
+    """An error as S3 words it: XML with a code; the head alone for HEAD."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{MESSAGES.get(code, code)}</Message>"
+        f"<Resource>{request.path}</Resource><RequestId>{REQUEST_ID}</RequestId></Error>"
+    ).encode()
+    told = {"content-type": "application/xml", "content-length": str(len(body)), **(fields or {})}
+    head = Head(status, {**_common(now), **told})
+    return [head] if request.method == "HEAD" else [head, Bytes(body)]
+
+
+def _common(now: float) -> dict[str, str]:
+    return {"x-amz-request-id": REQUEST_ID, "date": formatdate(now, usegmt=True), "server": "AmazonS3"}
+
+
+def _etag(body: Body) -> str:
+    raw = body if isinstance(body, bytes) else repr(body).encode()
+    return hashlib.md5(raw, usedforsecurity=False).hexdigest()
+
+
+def _listed(etag: str, condition: str) -> bool:
+    tags = [tag.strip() for tag in condition.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags]
+
+
+def _later(left: str, right: str) -> bool:
+    try:
+        return parsedate_to_datetime(left) > parsedate_to_datetime(right)
+    except ValueError:
+        return True
+
+
+def _span(value: str, length: int) -> tuple[int, int] | None:
+    """Half-open span of a single range; None for what S3 ignores; empty when nothing satisfies it."""
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", value.strip())
+    if found is None or found[0] == "bytes=-":
+        return None
+    first, last = found[1], found[2]
+    if not first:
+        return max(0, length - int(last)), length
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(length, int(last) + 1 if last else length)

@@ -1,0 +1,143 @@
+"""Preconditions, RFC 9110 §13."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.rules.conditional import evaluate, if_range_matches, matches, validators
+from shield.rules.dates import imf_fixdate
+
+T = 1_700_000_000
+NOW, BEFORE, AFTER = imf_fixdate(T), imf_fixdate(T - 1), imf_fixdate(T + 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ({}, None),
+        # step 1, §13.1.1: strong comparison
+        ({b"if-match": b'"a"'}, None),
+        ({b"if-match": b'"b", "a"'}, None),
+        ({b"if-match": b"*"}, None),
+        ({b"if-match": b'"b"'}, 412),
+        ({b"if-match": b'W/"a"'}, 412),
+        ({b"if-match": b"a"}, 412),
+        ({b"if-match": b""}, 412),
+        # step 2, §13.1.4: only without If-Match
+        ({b"if-unmodified-since": NOW}, None),
+        ({b"if-unmodified-since": BEFORE}, 412),
+        ({b"if-unmodified-since": b"garbage"}, None),
+        ({b"if-match": b'"a"', b"if-unmodified-since": BEFORE}, None),
+        # step 3, §13.1.2: weak comparison
+        ({b"if-none-match": b'"a"'}, 304),
+        ({b"if-none-match": b'W/"a"'}, 304),
+        ({b"if-none-match": b'"b,c", "x" ,, "a"'}, 304),
+        ({b"if-none-match": b" * "}, 304),
+        ({b"if-none-match": b'"b"'}, None),
+        ({b"if-none-match": b'"b, "a"'}, None),  # unbalanced
+        ({b"if-none-match": b'"A"'}, None),
+        ({b"if-none-match": b'w/"a"'}, None),
+        ({b"if-none-match": b'*, "b"'}, None),
+        ({b"if-none-match": b"a"}, None),
+        # step 4, §13.1.3: only without If-None-Match
+        ({b"if-modified-since": NOW}, 304),
+        ({b"if-modified-since": AFTER}, 304),
+        ({b"if-modified-since": BEFORE}, None),
+        ({b"if-modified-since": b"garbage"}, None),
+        ({b"if-modified-since": NOW + b", " + NOW}, None),
+        ({b"if-none-match": b'"b"', b"if-modified-since": NOW}, None),
+        # first things first, §13.2.2
+        ({b"if-match": b'"b"', b"if-none-match": b'"a"'}, 412),
+        ({b"if-unmodified-since": BEFORE, b"if-none-match": b'"a"'}, 412),
+        ({b"if-match": b'"a"', b"if-none-match": b'"a"'}, 304),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_preconditions_are_evaluated_in_order(fields: dict[bytes, bytes], answer: int | None, method: bytes) -> None:
+    assert evaluate(fields, b'"a"', T, method) == answer
+
+
+def test_methods_that_change_things_get_412_and_ignore_if_modified_since() -> None:
+    assert evaluate({b"if-none-match": b'"a"'}, b'"a"', T, b"PUT") == 412
+    assert evaluate({b"if-modified-since": NOW}, b'"a"', T, b"PUT") is None
+
+
+def test_without_validators_tags_match_nothing_and_dates_are_ignored() -> None:
+    assert evaluate({b"if-match": b'"a"'}, None, None, b"GET") == 412
+    assert evaluate({b"if-none-match": b'"a"'}, None, None, b"GET") is None
+    assert evaluate({b"if-none-match": b"*"}, None, None, b"GET") == 304
+    assert evaluate({b"if-modified-since": NOW}, None, None, b"GET") is None
+    assert evaluate({b"if-unmodified-since": BEFORE}, None, None, b"GET") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "strong", "weak"),  # the table of §8.8.3.2
+    [
+        (b'W/"1"', b'W/"1"', False, True),
+        (b'W/"1"', b'W/"2"', False, False),
+        (b'W/"1"', b'"1"', False, True),
+        (b'"1"', b'"1"', True, True),
+    ],
+)
+def test_comparison_is_weak_or_strong(one: bytes, other: bytes, strong: bool, weak: bool) -> None:
+    assert matches(one, other, weakly=False) is matches(other, one, weakly=False) is strong
+    assert matches(one, other, weakly=True) is matches(other, one, weakly=True) is weak
+
+
+@pytest.mark.parametrize("etag", [b"abc", b'"a', b"", b'"a b"', b'"a"b"'])
+def test_what_is_no_entity_tag_never_matches(etag: bytes) -> None:
+    assert not matches(etag, etag, weakly=True)
+    assert not if_range_matches(etag, etag, None)
+
+
+@pytest.mark.parametrize(
+    ("condition", "etag", "holds"),
+    [
+        (b'"a"', b'"a"', True),
+        (b'"a"', b'"b"', False),
+        (b'W/"a"', b'W/"a"', False),
+        (b'"a"', b'W/"a"', False),
+        (b'"a"', None, False),
+    ],
+)
+def test_if_range_compares_tags_strongly(condition: bytes, etag: bytes | None, holds: bool) -> None:
+    assert if_range_matches(condition, etag, T) is holds  # §13.1.5
+
+
+def test_if_range_takes_a_date_that_is_exact_and_a_strong_validator() -> None:
+    assert if_range_matches(NOW, b'"a"', T, date=T + 1)
+    assert not if_range_matches(AFTER, b'"a"', T, date=T + 60)
+    assert not if_range_matches(BEFORE, b'"a"', T, date=T + 60)
+    assert not if_range_matches(NOW, b'"a"', T, date=T)  # §8.8.2.2: it may have changed twice in that second
+    assert not if_range_matches(NOW, b'"a"', T)
+    assert not if_range_matches(NOW, b'"a"', None, date=T + 1)
+    assert not if_range_matches(b"garbage", b'"a"', T, date=T + 1)
+
+
+def test_an_origin_is_asked_by_all_validators_there_are() -> None:
+    assert validators(b'W/"a"', T) == ((b"if-none-match", b'W/"a"'), (b"if-modified-since", NOW))
+    assert validators(None, T) == ((b"if-modified-since", NOW),)
+    assert validators(b"unquoted", None) == ()
+
+
+TAGS = st.from_regex(rb'(W/)?"[!#-~]*"', fullmatch=True)
+
+
+@given(st.lists(TAGS, min_size=1, max_size=5), st.sampled_from([b",", b", ", b" ,\t", b",,"]), TAGS)
+def test_a_list_matches_exactly_what_is_in_it(tags: list[bytes], comma: bytes, etag: bytes) -> None:
+    listed = comma.join(tags)
+    opaque = [tag.removeprefix(b"W/") for tag in tags]
+
+    assert all(matches(listed, tag, weakly=True) for tag in tags)
+    assert matches(listed, etag, weakly=True) == (etag.removeprefix(b"W/") in opaque)
+    assert matches(listed, etag, weakly=False) == (etag in tags and not etag.startswith(b"W/"))
+
+
+FIELDS = st.sampled_from([b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"])
+
+
+@given(st.dictionaries(FIELDS, st.one_of(st.binary(max_size=20), TAGS)), st.none() | TAGS | st.binary(max_size=5))
+def test_any_bytes_are_answered(fields: dict[bytes, bytes], etag: bytes | None) -> None:
+    assert evaluate(fields, etag, T, b"GET") in (None, 304, 412)

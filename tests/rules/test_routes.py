@@ -1,0 +1,150 @@
+"""From a target to route, object path and key."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.errors import ConfigError, RequestError
+from shield.rules.key import KeyRules, cache_key, key_length
+from shield.rules.routes import Route, Routes
+
+ALL = Route("all", origins=("fra", "iad"))
+IMAGES = Route("images", b"/images", strip=b"/images", add=b"/prod/img", space=b"img", query=frozenset({b"w"}))
+
+
+def refusal(routes: Routes, target: bytes) -> tuple[int, str]:
+    with pytest.raises(RequestError) as refused:
+        routes.resolve(target)
+    return refused.value.status, refused.value.reason
+
+
+def test_a_target_names_an_object_by_its_canonical_path() -> None:
+    resource = Routes([ALL]).resolve(b"/a//b/../%63.webp?utm=1")
+
+    assert resource.path == b"/a/c.webp"
+    assert resource.query == b""
+    assert resource.route is ALL
+    assert resource.key == cache_key(b"", b"/a/c.webp", b"")
+
+
+def test_prefixes_are_stripped_and_added_and_the_query_is_filtered() -> None:
+    resource = Routes([ALL, IMAGES]).resolve(b"/images/x/y.png?utm=2&w=%31")
+
+    assert resource.route is IMAGES
+    assert resource.path == b"/prod/img/x/y.png"
+    assert resource.query == b"w=1"
+    assert resource.key.text == b"img:/prod/img/x/y.png?w=1"
+
+
+def test_only_the_first_question_mark_begins_the_query() -> None:
+    assert Routes([IMAGES]).resolve(b"/images/a?w=b?c").query == b"w=b%3Fc"
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (b"/images/x", "images"),
+        (b"/imagesx", "all"),
+        (b"/images.webp", "all"),
+        (b"/images/raw/x", "raw"),
+        (b"/images/rawx", "images"),
+        (b"/%69mages/x", "images"),
+        (b"/a/../images/x", "images"),
+        (b"/images/../x", "all"),
+        (b"//images//raw//x", "raw"),
+        (b"/images%2Fraw%2Fx", "raw"),
+    ],
+)
+def test_the_longest_prefix_on_segment_borders_of_the_canonical_path_wins(target: bytes, name: str) -> None:
+    routes = Routes([ALL, IMAGES, Route("raw", b"/images/raw")])
+
+    assert routes.resolve(target).route.name == name
+
+
+@pytest.mark.parametrize("target", [b"/", b"/?list-type=2", b"/..", b"/images", b"/images/", b"/images/?w=1", b"//"])
+def test_a_bare_bucket_or_prefix_names_no_object(target: bytes) -> None:
+    assert refusal(Routes([ALL, IMAGES]), target) == (404, "no-object-key")
+
+
+def test_a_path_below_no_prefix_has_no_route() -> None:
+    assert refusal(Routes([IMAGES]), b"/other/x") == (404, "no-route")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (b"http://host/a", "absolute-form"),
+        (b"*", "asterisk-form"),
+        (b"", "not-a-path"),
+        (b"?a=b", "not-a-path"),
+        (b"host:443", "not-a-path"),
+    ],
+)
+def test_other_forms_of_targets_are_refused(target: bytes, reason: str) -> None:
+    assert refusal(Routes([ALL]), target) == (400, reason)
+
+
+def test_a_stricter_route_is_not_slipped_past_by_spelling() -> None:
+    strict = Route("strict", b"/private", key=KeyRules(encoded_slash="reject", duplicate_slashes="reject"))
+    routes = Routes([ALL, strict])
+
+    assert refusal(routes, b"/private%2Fx") == (400, "encoded-slash")
+    assert refusal(routes, b"//private/x") == (400, "duplicate-slash")
+    assert routes.resolve(b"/private/x").route is strict
+
+
+def test_a_path_that_leaves_its_route_by_the_routes_own_rules_is_refused() -> None:
+    routes = Routes([ALL, Route("keep", b"/raw", key=KeyRules(duplicate_slashes="keep"))])
+
+    assert routes.resolve(b"/raw//a").path == b"/raw//a"
+    assert refusal(routes, b"//raw/a") == (400, "ambiguous-path")
+
+
+def test_the_added_prefix_counts_for_the_length_of_the_key() -> None:
+    routes = Routes([Route("r", add=b"/%C3%BC", key=KeyRules(max_key_bytes=10))])
+
+    assert key_length(routes.resolve(b"/" + b"a" * 7).path) == 10
+    assert refusal(routes, b"/" + b"a" * 8) == (414, "key-too-long")
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        (Route("r", b"images"), "canonical path"),
+        (Route("r", b""), "expected a path"),
+        (Route("r", b"/a//b"), "canonical path"),
+        (Route("r", b"/%61"), "canonical path"),
+        (Route("r", b"/a", strip=b"/a/"), "no slash at the end"),
+        (Route("r", b"/a", strip=b"/b"), "lie below"),
+        (Route("r", b"/ab", strip=b"/a"), "lie below"),
+        (Route("r", add=b"prod"), "canonical path"),
+        (Route("r", space=b"a:b"), "no colon"),
+        (Route("r", query=frozenset({b"versionId"})), "versionId"),
+    ],
+)
+def test_unusable_routes_are_named(route: Route, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as refused:
+        Routes([route])
+
+    assert all(line.startswith("route r: ") for line in refused.value.problems)
+
+
+def test_two_routes_of_one_prefix_are_refused() -> None:
+    with pytest.raises(ConfigError, match="both have the prefix"):
+        Routes([Route("a", b"/x"), Route("b", b"/x")])
+
+
+@given(st.binary(max_size=40).map(lambda tail: b"/" + tail))
+def test_whatever_is_asked_stays_below_the_added_prefix(target: bytes) -> None:
+    routes = Routes([Route("all", add=b"/prod"), IMAGES])
+
+    try:
+        resource = routes.resolve(target)
+    except RequestError as refused:
+        assert refused.status in (400, 404, 414)
+        return
+
+    assert resource.path.startswith(resource.route.add + b"/")
+    assert b".." not in resource.path.split(b"/")

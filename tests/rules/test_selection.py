@@ -1,0 +1,179 @@
+"""Which part of a stored response a request gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from shield.messages import Field, Request, ResponseHead
+from shield.rules.headers import split_block
+from shield.rules.selection import StoredHead, freshened_head, of_fields, select, stored_head, with_length
+
+FIELDS: tuple[Field, ...] = (
+    (b"content-type", b"image/webp"),
+    (b"etag", b'"v1"'),
+    (b"last-modified", b"Mon, 01 Jan 2024 00:00:00 GMT"),
+    (b"date", b"Tue, 02 Jan 2024 00:00:00 GMT"),
+    (b"cache-control", b"max-age=60"),
+    (b"content-length", b"1000"),
+    (b"via", b"1.1 fra-1"),
+)
+HEAD = of_fields(200, FIELDS)
+
+
+def ask(method: bytes = b"GET", **fields: str) -> Request:
+    return Request.of(method, b"/a", [(name.replace("_", "-").encode(), v.encode()) for name, v in fields.items()])
+
+
+def names(block: bytes) -> dict[bytes, bytes]:
+    return dict(split_block(block)[1])
+
+
+def test_a_plain_get_gets_all_and_a_head_the_same_fields_without_a_body() -> None:
+    whole = select(ask(), HEAD, 1000)
+    head = select(ask(b"HEAD"), HEAD, 1000)
+
+    assert (whole.status, whole.start, whole.stop, whole.whole) == (200, 0, 1000, True)
+    assert head.block == whole.block == HEAD.block
+    assert head.empty
+
+
+def test_a_range_gets_its_span_and_says_which() -> None:
+    part = select(ask(range="bytes=100-199"), HEAD, 1000)
+
+    assert (part.status, part.start, part.stop) == (206, 100, 200)
+    assert names(part.block)[b"content-range"] == b"bytes 100-199/1000"
+    assert names(part.block)[b"content-length"] == b"100"
+    assert names(part.block)[b"etag"] == b'"v1"'
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ask(range="bytes=100-199", if_range='"v2"'),
+        ask(range="bytes=100-199", if_range='W/"v1"'),
+        ask(range="lines=1-2"),
+        ask(range="bytes=5-1"),
+        ask(b"HEAD", range="bytes=100-199"),
+    ],
+)
+def test_a_range_that_does_not_hold_is_ignored(request_: Request) -> None:
+    assert select(request_, HEAD, 1000).status == 200
+
+
+@pytest.mark.parametrize("if_range", ['"v1"', "Mon, 01 Jan 2024 00:00:00 GMT"])
+def test_if_range_lets_the_same_version_through(if_range: str) -> None:
+    assert select(ask(range="bytes=0-0", if_range=if_range), HEAD, 1000).status == 206
+
+
+def test_a_range_of_a_body_of_unknown_length_gets_all_of_it() -> None:
+    chosen = select(ask(range="bytes=0-9"), HEAD, None)
+
+    assert (chosen.status, chosen.start, chosen.stop, chosen.empty) == (200, 0, None, False)
+
+
+def test_a_range_beyond_the_end_is_unsatisfiable() -> None:
+    chosen = select(ask(range="bytes=1000-"), HEAD, 1000)
+
+    assert chosen.status == 416
+    assert names(chosen.block)[b"content-range"] == b"bytes */1000"
+    assert names(chosen.block)[b"content-length"] == b"0"
+    assert b"etag" not in names(chosen.block)
+    assert chosen.empty
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_client_that_has_the_version_gets_304_with_what_a_200_would_have_said(method: bytes) -> None:
+    chosen = select(ask(method, if_none_match='"v0", W/"v1"'), HEAD, 1000)
+
+    assert chosen.status == 304
+    assert set(names(chosen.block)) == {b"etag", b"last-modified", b"date", b"cache-control", b"via"}
+    assert chosen.empty
+
+
+def test_a_failed_precondition_is_412_before_any_range() -> None:
+    chosen = select(ask(if_match='"v0"', range="bytes=0-9"), HEAD, 1000)
+
+    assert chosen.status == 412
+    assert chosen.empty
+
+
+def test_preconditions_and_ranges_concern_only_a_200() -> None:
+    gone = of_fields(404, ((b"etag", b'"v1"'), (b"content-length", b"5")))
+
+    assert select(ask(if_none_match='"v1"', range="bytes=0-1"), gone, 5).status == 404
+
+
+def test_what_is_kept_of_an_origins_head_is_end_to_end_with_our_via_and_a_date() -> None:
+    head = ResponseHead(
+        200,
+        (
+            (b"x-amz-request-id", b"1"),
+            (b"connection", b"x-hop"),
+            (b"x-hop", b"1"),
+            (b"age", b"9"),
+            (b"server", b"AmazonS3"),
+            (b"content-length", b"3"),
+            (b"etag", b'"e"'),
+            (b"via", b"1.1 other"),
+        ),
+        3,
+    )
+
+    kept = stored_head(head, via=b"1.1 fra-1", date=b"Tue, 02 Jan 2024 00:00:00 GMT", length=3)
+
+    assert kept.fields == (
+        (b"etag", b'"e"'),
+        (b"via", b"1.1 other"),
+        (b"date", b"Tue, 02 Jan 2024 00:00:00 GMT"),
+        (b"content-length", b"3"),
+        (b"via", b"1.1 fra-1"),
+    )
+    assert kept.etag == b'"e"'
+
+
+def test_a_length_learned_at_the_end_is_stored() -> None:
+    head = stored_head(ResponseHead(200, (), None), via=b"1.1 a", date=b"x", length=None)
+
+    assert b"content-length" not in head.block
+    assert b"content-length: 7\r\n" in with_length(head, 7).block
+
+
+def test_a_304_freshens_all_fields_but_those_that_describe_the_bytes() -> None:
+    update = ResponseHead(
+        304,
+        (
+            (b"cache-control", b"max-age=120"),
+            (b"etag", b'W/"v1"'),
+            (b"content-length", b"0"),
+            (b"content-type", b"text/html"),
+            (b"x-new", b"1"),
+            (b"date", b"Wed, 03 Jan 2024 00:00:00 GMT"),
+        ),
+        None,
+    )
+
+    fresh: StoredHead = freshened_head(HEAD, update, date=b"unused")
+
+    assert fresh.status == 200
+    assert dict(fresh.fields) == {
+        **dict(FIELDS),
+        b"cache-control": b"max-age=120",
+        b"date": b"Wed, 03 Jan 2024 00:00:00 GMT",
+        b"x-new": b"1",
+    }
+
+
+def test_a_304_without_a_date_is_dated_when_it_came() -> None:
+    fresh = freshened_head(HEAD, ResponseHead(304, (), None), date=b"Wed, 03 Jan 2024 00:00:00 GMT")
+
+    assert dict(fresh.fields)[b"date"] == b"Wed, 03 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "no_cache", "must_revalidate"),
+    [(b"no-cache", True, False), (b"must-revalidate", False, True), (b"proxy-revalidate", False, True)],
+)
+def test_what_forbids_serving_is_known_of_a_stored_head(value: bytes, no_cache: bool, must_revalidate: bool) -> None:
+    head = of_fields(200, ((b"cache-control", value),))
+
+    assert (head.no_cache, head.must_revalidate) == (no_cache, must_revalidate)

@@ -1,0 +1,26 @@
+"""Our words for messages."""
+
+from __future__ import annotations
+
+from shield.messages import Request, ResponseHead
+
+
+def test_a_plain_request_has_no_notable_fields() -> None:
+    request = Request.of(b"GET", b"/a", [(b"host", b"x"), (b"user-agent", b"cdn"), (b"accept", b"*/*")])
+
+    assert request.notable == {}
+    assert request.fields[0] == (b"host", b"x")
+
+
+def test_several_lines_of_a_notable_field_are_one_list() -> None:
+    request = Request.of(b"GET", b"/a", [(b"if-none-match", b'"1"'), (b"if-none-match", b'"2"')])
+
+    assert request.notable == {b"if-none-match": b'"1", "2"'}
+
+
+def test_a_head_joins_the_lines_of_a_field_and_keeps_them_apart_on_demand() -> None:
+    head = ResponseHead(200, ((b"vary", b"a"), (b"etag", b'"1"'), (b"vary", b"b")), 0)
+
+    assert head.get(b"vary") == b"a, b"
+    assert head.all(b"vary") == [b"a", b"b"]
+    assert head.get(b"age") is None

@@ -1,0 +1,55 @@
+"""One value, three renderings."""
+
+from __future__ import annotations
+
+import pytest
+
+from shield.outcome import Forward, Outcome, node_name
+
+CASES = [
+    (Outcome(hit=True, ttl=42), b"fra-1; hit; ttl=42", "hit"),
+    (Outcome(hit=True, ttl=-5), b"fra-1; hit; ttl=-5", "stale"),
+    (
+        Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60),
+        b"fra-1; fwd=uri-miss; fwd-status=200; stored; ttl=60",
+        "miss",
+    ),
+    (
+        Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, collapsed=True),
+        b"fra-1; fwd=uri-miss; fwd-status=200; stored; collapsed",
+        "collapsed",
+    ),
+    (Outcome(forward=Forward.STALE, forward_status=304, stored=True), b"fra-1; fwd=stale; fwd-status=304; stored", "revalidated"),
+    (Outcome(forward=Forward.BYPASS, forward_status=200), b"fra-1; fwd=bypass; fwd-status=200", "bypass"),
+    (Outcome(detail="no-route"), b"fra-1; detail=no-route", "error"),
+    (
+        Outcome(forward=Forward.URI_MISS, detail="fra=connect iad=server"),
+        b'fra-1; fwd=uri-miss; detail="fra=connect iad=server"',
+        "miss",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outcome", "member", "word"), CASES)
+def test_an_outcome_is_one_member_of_cache_status_and_one_word(outcome: Outcome, member: bytes, word: str) -> None:
+    assert outcome.cache_status(node_name("fra-1")) == member
+    assert outcome.word == word
+
+
+def test_a_log_line_says_only_what_is_so() -> None:
+    assert Outcome(hit=True, ttl=3).log_fields() == {"cache": "hit", "ttl": 3}
+    assert Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, origin="fra").log_fields() == {
+        "cache": "miss",
+        "fwd": "uri-miss",
+        "forward_status": 200,
+        "origin": "fra",
+        "stored": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [("fra-1", b"fra-1"), ("1-fra", b'"1-fra"'), ("a b", b'"a b"'), ('a"\\', b'"a\\"\\\\"'), ("ä", b'"?"')],
+)
+def test_a_node_name_that_is_no_token_becomes_a_string(name: str, member: bytes) -> None:
+    assert node_name(name) == member
