@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.messages import Request, ResponseHead
-from shield.origin.response import Response
 from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.origin.response import Response
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, ResponseHead
-from shield.origin.response import Response
 from shield.origin.pool import Pool, PoolStatistics
+from shield.origin.response import Response
 from shield.origin.signer import Signer
 from shield.rules import conditional, dates, ranges, s3_errors
 from shield.rules.providers import Provider
@@ -93,6 +93,14 @@ class OriginStatistics:
     pool: PoolStatistics
 
 
+@dataclass(frozen=True, slots=True)
+class _ErrorAnswer:
+    status: int
+    date: bytes | None
+    code: str | None
+    message: str
+
+
 class Origin:
     """One S3 bucket endpoint: its signer, its pool, and how its answers are read."""
 
@@ -133,36 +141,47 @@ class Origin:
                 return Fetched(self.name, response, request_time, response_time)
             if not self.provider.signed and s3_errors.passes(status):
                 return Fetched(self.name, response, request_time, response_time)
-            code, message = await self._read_error(want, response, deadline)
-            skewed = self._follow_clock(response.head, code, response_time)
+            error = await self._read_error(want, response, deadline, clock)
+            skewed = self._follow_clock(error, response_time)
             if skewed and not last:
                 continue
-            answer = s3_errors.classify(status, code, provider=self.provider, denied_is_absent=self._denied_is_absent)
+            answer = s3_errors.classify(
+                error.status, error.code, provider=self.provider, denied_is_absent=self._denied_is_absent
+            )
             if answer is Answer.ABSENT:
                 self.absent += 1
-                return Absent(status)
-            raise OriginError(
-                self.name, s3_errors.fault(answer), f"{status} {code or ''} {message}".strip(), status=status
-            )
+                return Absent(error.status)
+            detail = f"{error.status} {error.code or ''} {error.message}".strip()
+            raise OriginError(self.name, s3_errors.fault(answer), detail, status=error.status)
         raise AssertionError("unreachable: the second round returns or raises")
 
-    async def _read_error(self, want: Want, response: Response, deadline: float) -> tuple[str | None, str]:
-        if want.method == b"HEAD":
+    async def _read_error(
+        self, want: Want, response: Response, deadline: float, clock: Callable[[], float]
+    ) -> _ErrorAnswer:
+        """What an error answer says. The code is in its body, so what HEAD was refused is asked again with GET."""
+        if want.method == b"HEAD" and self.provider.signed:
             response.close()
-            return None, ""
+            probe = Want(b"GET", want.path, want.query, span=Span(0, 1))
+            self.fetches += 1
+            head = self.signer.head(probe.method, probe.path, clock(), probe.fields(), query=probe.query)
+            response = await self.pool.fetch(head, method=probe.method, deadline=deadline)
+            if response.head.status < 400:
+                response.close()
+                return _ErrorAnswer(502, response.head.get(b"date"), None, "GET has what HEAD was refused")
+        status, date = response.head.status, response.head.get(b"date")
         try:
             async with asyncio.timeout_at(deadline):
                 body = await response.read(ERROR_BODY_LIMIT)
         except (OriginError, TimeoutError):
             response.close()
-            return None, ""  # the status alone must do
-        return s3_errors.error_code(body)
+            return _ErrorAnswer(status, date, None, "")  # the status alone must do
+        return _ErrorAnswer(status, date, *s3_errors.error_code(body))
 
-    def _follow_clock(self, head: ResponseHead, code: str | None, now: float) -> bool:
+    def _follow_clock(self, error: _ErrorAnswer, now: float) -> bool:
         """Correct the signer's clock from Date when a refusal may be due to it; True if it made a difference."""
-        if not (s3_errors.skewed(code) or (head.status == 403 and code is None)):
+        if not (s3_errors.skewed(error.code) or (error.status == 403 and error.code is None)):
             return False
-        stated = dates.parse(head.get(b"date") or b"")
+        stated = dates.parse(error.date or b"")
         if stated is None or abs(stated - (now + self.signer.skew)) < SKEW_NOTICED:
             return False
         log.warning(

@@ -1,0 +1,131 @@
+"""Request heads for one origin, signed if it wants that. The only place that holds an origin's credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from shield.messages import Field
+from shield.rules import sigv4
+from shield.rules.providers import Location, Provider
+
+_SIGNED = b"host;x-amz-content-sha256;x-amz-date"
+_SIGNED_WITH_TOKEN = _SIGNED + b";x-amz-security-token"
+
+_SENDABLE = re.compile(r"[!-~]+").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key; `session_token` comes with temporary ones. Not even `repr` shows a secret."""
+
+    access_key_id: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("access_key_id", "secret_key", "session_token"):
+            value = getattr(self, name)
+            if value is not None and not _SENDABLE(value):
+                raise ValueError(f"{name}: expected printable ASCII without blanks")
+
+
+class Signer:
+    """Makes complete request heads for one bucket.
+
+    What a second's requests have in common is rendered once: date, scope, and the ends of head and canonical request.
+    Signed are host, date and payload hash: the fields that all providers want, and none that a proxy on the way may
+    change.
+    """
+
+    def __init__(self, provider: Provider, location: Location, credentials: Credentials | None) -> None:
+        if provider.signed and credentials is None:
+            raise ValueError(f"provider {provider.name} needs credentials")
+        self.skew = 0.0  # the origin's clock minus ours, in seconds
+        self._provider = provider
+        self._location = location
+        self._credentials = credentials if provider.signed else None
+        self._plain = b" HTTP/1.1\r\nhost: %b\r\naccept-encoding: %b\r\nuser-agent: shield\r\n" % (
+            location.authority,
+            provider.accept_encoding,
+        )
+
+        # per day
+        self._day = b""
+        self._key = b""
+        # per second
+        self._second = -1
+        self._after_query = b""  # of the canonical request
+        self._before_hash = b""  # of the string to sign
+        self._before_signature = b""  # of the head
+
+    def use(self, credentials: Credentials) -> None:
+        """Sign with these from the next request on."""
+        self._credentials = credentials if self._provider.signed else None
+        self._day = b""
+        self._second = -1
+
+    def correct_clock(self, origin_date: float, now: float) -> None:
+        """Sign by the origin's clock, which showed `origin_date` when ours showed `now`."""
+        self.skew = origin_date - now
+        self._second = -1
+
+    def head(
+        self, method: bytes, path: bytes, now: float, extra_fields: Iterable[Field] = (), *, query: bytes = b""
+    ) -> bytes:
+        """A complete request head for an object's canonical path and query; `extra_fields` go along unsigned."""
+        target = self._location.base + path
+        lines = b"".join([b"%b: %b\r\n" % line for line in extra_fields]) if extra_fields else b""
+        asked = target + b"?" + query if query else target
+        if self._credentials is None:
+            return b"%b %b%b%b\r\n" % (method, asked, self._plain, lines)
+        second = int(now + self.skew)
+        if second != self._second:
+            self._render(second, self._credentials)
+        request = b"%b\n%b\n%b%b" % (method, target, query, self._after_query)
+        text = self._before_hash + hashlib.sha256(request).hexdigest().encode()
+        signed = hmac.digest(self._key, text, "sha256").hex().encode()
+        return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
+
+    def canonical_request(self, method: bytes, path: bytes, now: float, *, query: bytes = b"") -> bytes | None:
+        """What is hashed and signed, for people to compare; None where nothing is signed. A token is redacted."""
+        credentials = self._credentials
+        if credentials is None:
+            return None
+        at = sigv4.timestamp(now + self.skew)
+        token = b"<redacted>" if credentials.session_token else None
+        fields = self._signed_fields(at, token)
+        target = self._location.base + path
+        return sigv4.canonical_request(method, target, query, fields=fields, payload_hash=sigv4.UNSIGNED_PAYLOAD)
+
+    def _signed_fields(self, at: bytes, token: bytes | None) -> list[Field]:
+        fields = [
+            (b"host", self._location.authority),
+            (b"x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD),
+            (b"x-amz-date", at),
+        ]
+        if token is not None:
+            fields.append((b"x-amz-security-token", token))
+        return fields
+
+    def _render(self, second: int, credentials: Credentials) -> None:
+        at = sigv4.timestamp(second)
+        day = at[:8]
+        region = self._location.region
+        if day != self._day:
+            self._key = sigv4.signing_key(credentials.secret_key.encode(), day, region)
+            self._day = day
+        token = credentials.session_token.encode() if credentials.session_token else None
+        fields = self._signed_fields(at, token)
+        whole = sigv4.canonical_request(b"", b"", b"", fields=fields, payload_hash=sigv4.UNSIGNED_PAYLOAD)
+        self._after_query = whole[2:]  # behind the ends of the empty method's and path's lines
+        scope = sigv4.scope(day, region)
+        self._before_hash = b"\n".join((sigv4.ALGORITHM, at, scope, b""))
+        names = _SIGNED if token is None else _SIGNED_WITH_TOKEN
+        own = b"".join([b"%b: %b\r\n" % line for line in fields[1:]])
+        value = sigv4.authorization(credentials.access_key_id.encode(), scope, names, b"")
+        self._before_signature = b"%b%bauthorization: %b" % (self._plain, own, value)
+        self._second = second

@@ -1,0 +1,77 @@
+"""AWS Signature Version 4 for S3, in AWS's own words: canonical request, string to sign, scope, signing key.
+
+Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Amazon S3 API Reference.
+S3's canonical URI is the path encoded once; other services encode it twice, which is not for here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable
+
+from shield.messages import Field
+
+ALGORITHM = b"AWS4-HMAC-SHA256"
+SERVICE = b"s3"
+TERMINATOR = b"aws4_request"
+
+UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
+"""The payload hash of a request whose body the signature doesn't cover; the right one where there is no body."""
+
+
+def timestamp(at: float) -> bytes:
+    """Epoch seconds as ISO 8601 basic format, `20130524T000000Z`; its first eight bytes are the scope's date."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)).encode()
+
+
+def scope(date: bytes, region: bytes, service: bytes = SERVICE) -> bytes:
+    """Credential scope of a day (`20130524`), region and service."""
+    return b"/".join((date, region, service, TERMINATOR))
+
+
+def signing_key(secret_key: bytes, date: bytes, region: bytes, service: bytes = SERVICE) -> bytes:
+    """The key that signs all requests of one scope; as secret as the secret key, for a day."""
+    key = b"AWS4" + secret_key
+    for part in (date, region, service, TERMINATOR):
+        key = hmac.digest(key, part, "sha256")
+    return key
+
+
+def canonical_request(
+    method: bytes, path: bytes, query: bytes, *, fields: Iterable[Field], payload_hash: bytes
+) -> bytes:
+    """The canonical request of an encoded path, a canonical query and the fields to be signed, names lower case.
+
+    Values are trimmed and runs of spaces in them become one; lines of one name are joined by a comma.
+    """
+    named: dict[bytes, bytes] = {}
+    for name, value in fields:
+        trimmed = b" ".join(part for part in value.strip().split(b" ") if part)
+        named[name] = named[name] + b"," + trimmed if name in named else trimmed
+    ordered = sorted(named.items())
+    lines = b"".join([name + b":" + value + b"\n" for name, value in ordered])
+    names = b";".join([name for name, _ in ordered])
+    return b"\n".join((method, path, query, lines, names, payload_hash))
+
+
+def string_to_sign(at: bytes, request_scope: bytes, request: bytes) -> bytes:
+    """What is signed: algorithm, timestamp, scope and the hash of the canonical request."""
+    return b"\n".join((ALGORITHM, at, request_scope, hashlib.sha256(request).hexdigest().encode()))
+
+
+def signature(key: bytes, text: bytes) -> bytes:
+    """Lower-case hex HMAC-SHA256 of a string to sign under a signing key."""
+    return hmac.digest(key, text, "sha256").hex().encode()
+
+
+def authorization(access_key_id: bytes, request_scope: bytes, signed_names: bytes, signed: bytes) -> bytes:
+    """Value of the Authorization field; `signed_names` as in the canonical request."""
+    return b"%b Credential=%b/%b, SignedHeaders=%b, Signature=%b" % (
+        ALGORITHM,
+        access_key_id,
+        request_scope,
+        signed_names,
+        signed,
+    )
