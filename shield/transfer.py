@@ -207,7 +207,7 @@ class Transfer:
     # the end
 
     def _give_up(self, failure: Failed | OriginError | None) -> None:
-        """Nothing was sent yet: stale if there is any that may be served (RFC 9111 §4.2.4, RFC 5861 §4), else an honest error."""
+        """Nothing was sent yet: stale if any may be served (RFC 9111 §4.2.4, RFC 5861 §4), else an honest error."""
         now = self._clock()
         detail, faults = _reasons(failure)
         stored = self._stored

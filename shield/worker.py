@@ -100,7 +100,13 @@ class _Worker:
         )
         self._admin = _Server(
             uvicorn.Config(
-                node.admin, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+                node.admin,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
             )
         )
         self._signals = 0

@@ -21,7 +21,7 @@ _HIGH_WATER = 256 * 1024
 _PIECE = 256 * 1024  # large bodies are handed over in pieces, so that the server's flow control can work
 
 
-class BrokenTransfer(Exception):
+class BrokenTransferError(Exception):
     """Ends an answer that can't be completed. The server must then close the stream or connection uncleanly."""
 
 
@@ -46,10 +46,10 @@ class Application:
         if first["type"] == "http.disconnect":
             return
         reply = proxy.try_hit(request, proxy.clock())
-        if first.get("body") or first.get("more_body"):
-            # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
-            if first.get("body") or await _has_body(receive):
-                reply = proxy.refuse(RequestError(400, "a GET or HEAD request has no body here"), request, proxy.clock())
+        # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
+        if first.get("body") or (first.get("more_body") and await _has_body(receive)):
+            error = RequestError(400, "a GET or HEAD request has no body here")
+            reply = proxy.refuse(error, request, proxy.clock())
         if reply is not None:
             await _send_reply(send, reply)
             proxy.counters.sent_bytes += reply.length
@@ -65,7 +65,7 @@ class Application:
             transfer.abandon()
             proxy.counters.sent_bytes += client.sent
         if client.broken:
-            raise BrokenTransfer(f"{request!r} was cut off")
+            raise BrokenTransferError(f"{request!r} was cut off")
 
 
 class _AsgiClient:

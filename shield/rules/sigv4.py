@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from shield.messages import Field
 
@@ -23,7 +23,7 @@ UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
 def timestamp(at: float) -> bytes:
     """Epoch seconds as ISO 8601 basic format, `20130524T000000Z`; its first eight bytes are the scope's date."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)).encode()
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ").encode()
 
 
 def scope(date: bytes, region: bytes, service: bytes = SERVICE) -> bytes:

@@ -1,0 +1,232 @@
+"""The composition root: everything is made and wired here, and only here are settings seen.
+
+Each object gets its own few values. What a running node offers to its worker is `Node`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import IO
+
+from starlette.applications import Starlette
+
+from shield import __version__
+from shield.admin.api import admin_api
+from shield.config.settings import LimitSettings, OriginSettings, Settings
+from shield.edge.asgi import Application
+from shield.edge.connection import Front, Limits
+from shield.errors import ConfigError
+from shield.fill.buffer import FillMemory
+from shield.fill.fill import FillPolicy
+from shield.fill.table import FillTable
+from shield.observe.access import AccessLog
+from shield.observe.counters import Counters
+from shield.observe.metrics import Family, Metrics, Sample
+from shield.origin.dial import Endpoint
+from shield.origin.origins import Origin, Origins
+from shield.origin.pool import Pool
+from shield.origin.resolver import Resolver
+from shield.origin.signer import Credentials, Signer
+from shield.origin.terms import PoolLimits, Timeouts
+from shield.origin.tls import client_context
+from shield.proxy import Proxy
+from shield.reply import Replies
+from shield.rules.headers import via
+from shield.store.memory import MemoryTier
+
+Clock = Callable[[], float]
+
+
+class Node:
+    """One node, wired and ready to be listened for. Made on the event loop that it runs on; `close` it."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, access_stream: IO[str]) -> None:
+        self.name = settings.node
+        self.ready = True
+        self.connections = 0  # clients', counted by the worker
+        self.loop_lag_seconds = 0.0
+
+        self._started = clock()
+        self._clock = clock
+        self._counters = Counters()
+        memory = settings.cache.memory
+        self._store = MemoryTier(capacity=memory.capacity, max_entry=memory.max_entry or memory.capacity // 8)
+        self._origins = _origins(settings, clock)
+        member = via(b"1.1", settings.node)
+        fills = settings.cache.fills
+        self._fills = FillTable(
+            self._origins,
+            self._store,
+            FillMemory(fills.memory),
+            policy=FillPolicy(
+                linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss
+            ),
+            via=member,
+            clock=clock,
+        )
+        replies = Replies(node=settings.node, via=member, retry_after_seconds=settings.failover.retry_after)
+        self.proxy = Proxy(
+            settings.route_table(), self._store, self._fills, replies=replies, counters=self._counters, clock=clock
+        )
+        self._access = _access_log(settings, access_stream, clock)
+        self.front = Front(self.proxy, _limits(settings.limits), access=self._access, clock=clock)
+        self.asgi = Application(self.proxy)
+        self.admin: Starlette = admin_api(
+            metrics=Metrics(self._families), is_ready=lambda: self.ready, state=self.state
+        )
+
+    def tick(self) -> None:
+        """What is due once a second."""
+        if self._access is not None:
+            self._access.flush()
+
+    async def close(self) -> None:
+        """End what is under way and every connection to an origin."""
+        self._fills.cancel_all()
+        await self._origins.close()
+        if self._access is not None:
+            await self._access.close()
+
+    def state(self) -> Mapping[str, object]:
+        """What the node is doing, for people: plain values only."""
+        return {
+            "node": self.name,
+            "version": __version__,
+            "ready": self.ready,
+            "uptime_seconds": round(self._clock() - self._started, 1),
+            "connections": self.connections,
+            "loop_lag_seconds": round(self.loop_lag_seconds, 4),
+            "requests": {"plain_hit": self._counters.hits, **self._counters.requests},
+            "sent_bytes": self._counters.sent_bytes,
+            "memory": asdict(self._store.statistics()),
+            "fills": asdict(self._fills.statistics()),
+            "origins": {origin.name: asdict(origin.statistics()) for origin in self._origins.all()},
+        }
+
+    def _families(self) -> list[Family]:
+        counters = self._counters
+        memory, fills = self._store.statistics(), self._fills.statistics()
+        origins = [(origin.name, origin.statistics()) for origin in self._origins.all()]
+        words = {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+        dropped = 0 if self._access is None else self._access.dropped
+        return [
+            _labelled("requests", "Requests by what became of them", "cache", words),
+            _number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
+            _number("connections", "Open client connections", self.connections, gauge=True),
+            _number("loop_lag_seconds", "How late the event loop was last", self.loop_lag_seconds, gauge=True),
+            _number("memory_entries", "Entries in the RAM tier", memory.entries, gauge=True),
+            _number("memory_used_bytes", "Bytes used in the RAM tier", memory.used_bytes, gauge=True),
+            _number("memory_capacity_bytes", "Bytes the RAM tier may use", memory.capacity_bytes, gauge=True),
+            _number("memory_evictions", "Entries evicted from the RAM tier", memory.evictions),
+            _number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
+            _number("fills", "Fills started", fills.started),
+            _number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+            _number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+            _number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
+            _labelled(
+                "origin_fetches", "Requests sent to an origin", "origin", {name: o.fetches for name, o in origins}
+            ),
+            _labelled(
+                "origin_absent", "Objects an origin didn't have", "origin", {name: o.absent for name, o in origins}
+            ),
+            Family(
+                "origin_faults",
+                "Attempts at an origin that failed",
+                [
+                    Sample(count, {"origin": name, "fault": fault})
+                    for name, o in origins
+                    for fault, count in o.faults.items()
+                ],
+            ),
+            Family(
+                "origin_connections",
+                "Connections to an origin",
+                [
+                    Sample(count, {"origin": name, "state": state})
+                    for name, o in origins
+                    for state, count in (("idle", o.pool.idle), ("busy", o.pool.busy))
+                ],
+                gauge=True,
+            ),
+            _number("access_log_dropped", "Access log lines lost", dropped),
+        ]
+
+
+def build(settings: Settings, *, clock: Clock = time.time, access_stream: IO[str] | None = None) -> Node:
+    """A node of these settings. Call it on the event loop. Raises ConfigError for what can't be used."""
+    return Node(settings, clock=clock, access_stream=access_stream or sys.stdout)
+
+
+def signer(name: str, origin: OriginSettings) -> Signer:
+    """What signs for an origin. Raises ConfigError."""
+    credentials = None
+    if origin.access_key_id is not None and origin.secret_key is not None:
+        token = origin.session_token
+        try:
+            credentials = Credentials(
+                origin.access_key_id.get_secret_value(),
+                origin.secret_key.get_secret_value(),
+                token.get_secret_value() if token is not None else None,
+            )
+        except ValueError as error:
+            raise ConfigError([f"origins.{name}.{error}"]) from None
+    return Signer(origin.profile, origin.location(), credentials)
+
+
+def _origins(settings: Settings, clock: Clock) -> Origins:
+    made = [_origin(name, origin) for name, origin in settings.origins.items()]
+    return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
+
+
+def _origin(name: str, origin: OriginSettings) -> Origin:
+    where = origin.location()
+    context = client_context(origin.ca_file) if where.tls else None
+    times = origin.timeouts
+    return Origin(
+        name,
+        role=origin.role,
+        provider=origin.profile,
+        signer=signer(name, origin),
+        pool=Pool(
+            Endpoint(name, where.host, where.port, context, where.host if where.tls else None),
+            timeouts=Timeouts(
+                connect=times.connect,
+                first_byte=times.first_byte,
+                between_bytes=times.between_bytes,
+                total=times.total,
+            ),
+            limits=PoolLimits(connections=origin.connections),
+            resolver=Resolver(where.host, where.port, refresh=origin.dns_refresh),
+        ),
+        denied_is_absent=origin.access_denied_is_absent,
+    )
+
+
+def _limits(limits: LimitSettings) -> Limits:
+    return Limits(
+        keep_alive_seconds=round(limits.keep_alive),
+        head_seconds=round(limits.head),
+        send_seconds=round(limits.send),
+        max_connections=limits.connections,
+        max_pipelined=limits.pipelined,
+        max_head_bytes=limits.head_bytes,
+        max_target_bytes=limits.target_bytes,
+        max_fields=limits.fields,
+    )
+
+
+def _access_log(settings: Settings, stream: IO[str], clock: Clock) -> AccessLog | None:
+    if settings.log.access == "off":
+        return None
+    return AccessLog(stream, misses_only=settings.log.access == "misses", clock=clock)
+
+
+def _number(name: str, text: str, value: float, *, gauge: bool = False) -> Family:
+    return Family(name, text, [Sample(value)], gauge)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Family:
+    return Family(name, text, [Sample(value, {label: key}) for key, value in values.items()])

@@ -1,0 +1,82 @@
+"""The `shield` command. Commands parse, call and print; they decide nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shield import __version__
+
+_app = typer.Typer(
+    name="shield",
+    help="Edge origin proxy: a CDN shield in front of S3 origins.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show local variables, and one of these may be a secret
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
+
+
+def main() -> None:
+    _app()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"shield {__version__}")
+        raise typer.Exit
+
+
+@_app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@_app.command()
+def serve(config: ConfigFile) -> None:
+    """Run a node in the foreground until SIGTERM or Ctrl-C."""
+    from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
+
+    raise typer.Exit(run(config))
+
+
+@_app.command()
+def check(config: ConfigFile) -> None:
+    """Say whether settings can be used, and what is wrong with them."""
+    from shield.cli.check import check as run
+
+    raise typer.Exit(run(config))
+
+
+@_app.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings, for editors."""
+    from shield.cli.schema import schema as run
+
+    raise typer.Exit(run())
+
+
+@_app.command()
+def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config: ConfigFile) -> None:
+    """Show what a URL means here: key, route, origins, object URLs, and what is signed."""
+    from shield.cli.explain import explain as run
+
+    raise typer.Exit(run(url, config))
+
+
+@_app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Run through once and end.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the node; 0 takes a free one.")] = 8080,
+) -> None:
+    """Two S3 servers, a node before them, and what it does with requests, faults included."""
+    from shield.cli.demo import demo as run
+
+    raise typer.Exit(run(once=once, port=port))

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import FakeClock, Shield, settings_of
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The clock of the node and of its origins."""
+    return FakeClock()
+
+
+@pytest.fixture
+def origin(clock: FakeClock) -> Iterator[FaultyOrigin]:
+    """The primary."""
+    with FaultyOrigin(clock=clock) as made:
+        yield made
+
+
+@pytest.fixture
+def replica(clock: FakeClock) -> Iterator[FaultyOrigin]:
+    with FaultyOrigin(clock=clock) as made:
+        yield made
+
+
+@pytest.fixture
+def shield(clock: FakeClock, origin: FaultyOrigin) -> Iterator[Shield]:
+    """A node with one origin."""
+    with Shield(settings_of({"fra": origin}), clock=clock) as made:
+        yield made
+
+
+@pytest.fixture
+def pair(clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin) -> Iterator[Shield]:
+    """A node with a primary and a replica."""
+    with Shield(settings_of({"fra": origin, "iad": replica}), clock=clock) as made:
+        yield made
