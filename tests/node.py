@@ -39,14 +39,14 @@ class FakeClock:
         self.now += seconds
 
 
-def settings_of(origins: Mapping[str, FaultyOrigin], **changes: Any) -> Settings:
+def settings_of(plain: Mapping[str, FaultyOrigin], **changes: Any) -> Settings:
     """Plain origins in this order, as `shield serve` would have them; `changes` are whole top-level keys."""
     return Settings.model_validate(
         {
             "node": "test-1",
             "origins": {
                 name: {"provider": "http", "endpoint": origin.url, "role": "primary" if place == 0 else "replica"}
-                for place, (name, origin) in enumerate(origins.items())
+                for place, (name, origin) in enumerate(plain.items())
             },
             "cache": {"memory": {"capacity": "64MiB"}},
             "log": {"access": "all"},

@@ -150,7 +150,7 @@ class Origin:
             )
             if answer is Answer.ABSENT:
                 self.absent += 1
-                return Absent(error.status)
+                return Absent(410 if error.status == 410 else 404)
             detail = f"{error.status} {error.code or ''} {error.message}".strip()
             raise OriginError(self.name, s3_errors.fault(answer), detail, status=error.status)
         raise AssertionError("unreachable: the second round returns or raises")

@@ -1,0 +1,363 @@
+"""Many clients, one fill: over the wire, with an origin that stops where the test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.client import Answer, Client, fetch, request
+from tests.doubles.faults import at_body, chunked, preceded_by, until_close
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
+from tests.doubles.steps import Close, Reset, Wait
+from tests.node import FakeClock, Shield, settings_of
+
+MIB = 2**20
+
+
+def fills(shield: Shield) -> Any:
+    return shield.node.state()["fills"]
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_clients_of_one_cold_object_make_one_get_though_the_leader_vanishes(
+    shield: Shield, origin: FaultyOrigin
+) -> None:
+    body = Pattern(300_000)
+    opened, half = origin.gate(), origin.gate()
+    origin.serves("/cold.jpg", body, lifetime=60)
+    origin.spoils("/cold.jpg", preceded_by(Wait(opened)), at_body(150_000, Wait(half)))
+    leader = shield.client()
+    leader.send(request("/cold.jpg"))
+    origin.wait_for(lambda: origin.requests_active == 1)
+
+    async def followers() -> list[Answer]:
+        early = [asyncio.ensure_future(fetch(shield.port, "/cold.jpg")) for _ in range(600)]
+        await asyncio.to_thread(shield.wait_for, lambda: fills(shield)["collapsed"] == 600)
+        opened.open()
+        await asyncio.to_thread(leader.read_some, 1000)
+        leader.reset()
+        late = [asyncio.ensure_future(fetch(shield.port, "/cold.jpg")) for _ in range(399)]
+        await asyncio.to_thread(shield.wait_for, lambda: fills(shield)["collapsed"] == 999)
+        half.open()
+        return list(await asyncio.gather(*early, *late))
+
+    answers = asyncio.run(followers())
+
+    expected = body[:]
+    assert len(answers) == 999
+    assert all(answer.clean and answer.status == 200 and answer.body == expected for answer in answers)
+    assert all(answer.collapsed for answer in answers)
+    assert origin.fetches("/cold.jpg") == 1
+    assert shield.get("/cold.jpg").hit
+
+
+def test_followers_stream_what_has_arrived_whenever_they_join(shield: Shield, origin: FaultyOrigin) -> None:
+    body = Pattern(2 * MIB)
+    first, second = origin.gate(), origin.gate()
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", at_body(MIB, Wait(first)), at_body(MIB + 1000, Wait(second)))
+
+    with shield.client() as leader, shield.client() as follower, shield.client() as late:
+        leader.send(request("/a"))
+        leader.read_head()
+        assert leader.read_some(MIB) == body[:MIB]
+        follower.send(request("/a"))
+        follower.read_head()
+        assert follower.read_some(MIB) == body[:MIB]
+        first.open()
+        assert follower.read_some(1000) == body[MIB : MIB + 1000]
+        late.send(request("/a", [("range", f"bytes={MIB}-{MIB + 1999}")]))
+        ranged = late.read_head()
+        assert late.read_some(1000) == body[MIB : MIB + 1000]
+        second.open()
+
+        assert leader.read_some(MIB) == body[MIB:]
+        assert follower.read_some(MIB - 1000) == body[MIB + 1000 :]
+        assert late.read_some(1000) == body[MIB + 1000 : MIB + 2000]
+
+    assert ranged.status == 206
+    assert origin.fetches("/a") == 1
+
+
+@pytest.mark.parametrize("at", [0, 500_000, 990_000])
+def test_the_fill_goes_on_for_followers_when_its_leader_leaves(shield: Shield, origin: FaultyOrigin, at: int) -> None:
+    body = Pattern(1_000_000)
+    gate = origin.gate()
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", at_body(at, Wait(gate)))
+
+    with shield.client() as leader, shield.client() as follower:
+        leader.send(request("/a"))
+        leader.read_some(100)
+        follower.send(request("/a"))
+        shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
+        leader.reset()
+        shield.wait_for(lambda: shield.connections == 1)
+        gate.open()
+        answer = follower.read()
+
+    assert answer.clean
+    assert answer.body == body[:]
+    assert origin.fetches("/a") == 1
+
+
+def test_a_fill_that_nobody_reads_is_given_up_after_its_linger(origin: FaultyOrigin, clock: FakeClock) -> None:
+    gate = origin.gate()
+    origin.serves("/a", Pattern(50 * MIB), lifetime=60)
+    origin.spoils("/a", at_body(MIB, Wait(gate)))
+    settings = settings_of(
+        {"fra": origin}, cache={"memory": {"capacity": "512MiB"}, "fills": {"linger": "1ms", "small": 1000}}
+    )
+
+    with Shield(settings, clock=clock) as shield:
+        with shield.client() as client:
+            client.send(request("/a"))
+            client.read_some(1000)
+        shield.wait_for(lambda: not fills(shield)["in_flight"])
+        origin.wait_for(lambda: not origin.connections_open)
+
+        assert fills(shield)["memory_used_bytes"] == 0
+        gate.open()
+
+
+def test_a_fill_that_is_nearly_done_is_finished_for_nobody(shield: Shield, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.serves("/a", Pattern(3 * MIB), lifetime=60)
+    origin.spoils("/a", at_body(2 * MIB, Wait(gate)))
+
+    with shield.client() as client:
+        client.send(request("/a"))
+        client.read_some(2 * MIB)
+    shield.wait_for(lambda: shield.connections == 0)
+    gate.open()
+    shield.wait_for(lambda: not fills(shield)["in_flight"])
+
+    assert shield.get("/a").hit
+
+
+def test_a_slow_client_slows_nobody(shield: Shield, origin: FaultyOrigin) -> None:
+    body = Pattern(7 * MIB)
+    origin.serves("/a", body, lifetime=60)
+
+    with shield.client(receive_buffer=4096) as slow:
+        slow.send(request("/a"))
+        slow.read_some(100)
+        fast = shield.get("/a")
+        shield.wait_for(lambda: not fills(shield)["in_flight"])
+        origin.wait_for(lambda: not origin.requests_active)
+        hit = shield.get("/a")
+
+    assert fast.body == body[:]
+    assert hit.hit
+    assert origin.fetches("/a") == 1
+
+
+def test_an_error_is_shared_with_those_present(shield: Shield, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.script("/a", Wait(gate), Reset())
+
+    clients = [shield.client() for _ in range(21)]
+    for client in clients:
+        client.send(request("/a"))
+    shield.wait_for(lambda: fills(shield)["collapsed"] == 20)
+    gate.open()
+    answers = [client.read() for client in clients]
+    for client in clients:
+        client.close()
+
+    assert {answer.status for answer in answers} == {503}
+    assert {answer.get("cache-control") for answer in answers} == {"no-store"}
+    assert {answer.get("retry-after") for answer in answers} == {"5"}
+    assert origin.fetches("/a") == 1
+
+
+def test_an_answer_that_cannot_be_shared_releases_the_followers_in_parallel(
+    shield: Shield, origin: FaultyOrigin
+) -> None:
+    first, others = origin.gate(), origin.gate()
+    origin.serves("/a", b"mine", fields={"cache-control": "private"})
+    origin.spoils("/a", preceded_by(Wait(first)), times=1)
+    origin.spoils("/a", preceded_by(Wait(others)))
+
+    clients = [shield.client() for _ in range(10)]
+    for client in clients:
+        client.send(request("/a"))
+    shield.wait_for(lambda: fills(shield)["collapsed"] == 9)
+    first.open()
+    origin.wait_for(lambda: origin.requests_active == 9)
+    newcomer = shield.client()
+    newcomer.send(request("/a"))
+    origin.wait_for(lambda: origin.requests_active == 10)
+    others.open()
+    answers = [client.read() for client in (*clients, newcomer)]
+    for client in (*clients, newcomer):
+        client.close()
+
+    assert {(answer.status, answer.body) for answer in answers} == {(200, b"mine")}
+    assert origin.fetches("/a") == 11
+    assert fills(shield)["hit_for_miss"] == 1
+
+
+@pytest.mark.parametrize("ending", [Close(), Reset()], ids=["closed", "reset"])
+def test_a_short_body_ends_uncleanly_for_all_and_is_not_stored(
+    shield: Shield, origin: FaultyOrigin, ending: Close | Reset
+) -> None:
+    body = Pattern(1_000_000)
+    gate = origin.gate()
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", at_body(600_000, Wait(gate), ending), times=1)
+
+    clients = [shield.client() for _ in range(5)]
+    for client in clients:
+        client.send(request("/a"))
+    heads = [client.read_head() for client in clients]
+    shield.wait_for(lambda: fills(shield)["collapsed"] == 4)
+    gate.open()
+    for client, answer in zip(clients, heads, strict=True):
+        with contextlib.suppress(ConnectionError):
+            client.read_body(answer)
+        client.close()
+
+    assert not any(answer.clean for answer in heads)
+    assert all(body.check(answer.body) for answer in heads)
+    assert fills(shield)["broken"] == 1
+    again = shield.get("/a")
+    assert not again.hit
+    assert again.body == body[:]
+
+
+def test_a_chunked_body_is_stored_with_its_length(shield: Shield, origin: FaultyOrigin) -> None:
+    body = Pattern(2_500_000)
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", chunked(10_000))
+
+    miss, hit = shield.get("/a"), shield.get("/a")
+
+    assert miss.get("transfer-encoding") == "chunked"
+    assert (miss.clean, miss.body) == (True, body[:])
+    assert hit.get("content-length") == "2500000"
+    assert hit.body == body[:]
+
+
+def test_a_chunked_body_without_its_last_chunk_ends_uncleanly(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", Pattern(100_000), lifetime=60)
+    origin.spoils("/a", chunked(10_000, last=False), times=1)
+
+    broken, again = shield.get("/a"), shield.get("/a")
+
+    assert not broken.clean
+    assert not again.hit
+    assert again.clean
+
+
+def test_a_body_that_ends_with_its_connection(shield: Shield, origin: FaultyOrigin) -> None:
+    body = Pattern(200_000)
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", until_close())
+
+    miss = shield.get("/a")
+
+    assert (miss.clean, miss.body) == (True, body[:])
+    assert shield.get("/a").hit
+
+
+def test_the_memory_of_all_fills_together_is_bounded(origin: FaultyOrigin, clock: FakeClock) -> None:
+    size, bound = 3 * MIB, 8 * MIB
+    settings = settings_of(
+        {"fra": origin}, cache={"memory": {"capacity": "64MiB"}, "fills": {"memory": bound, "linger": 0}}
+    )
+    gate = origin.gate()
+    bodies = [Pattern(size, seed) for seed in range(12)]
+    for seed, body in enumerate(bodies):
+        origin.serves(f"/{seed}", body, lifetime=60)
+        origin.spoils(f"/{seed}", at_body(size - 1000, Wait(gate)))
+
+    with Shield(settings, clock=clock) as shield:
+        clients = [shield.client(receive_buffer=4096) for _ in bodies]
+        for seed, client in enumerate(clients):
+            client.send(request(f"/{seed}"))
+        heads = [client.read_head() for client in clients]
+        used = fills(shield)["memory_used_bytes"]
+        readers = asyncio.run(_read_all(clients, heads, gate))
+
+        assert 0 < used <= bound
+        assert readers == [body[:] for body in bodies]
+        assert all(answer.clean for answer in heads)
+        shield.wait_for(lambda: not fills(shield)["in_flight"])
+        assert fills(shield)["memory_used_bytes"] == 0
+    assert origin.fetches("/0") == 1
+
+
+async def _read_all(clients: list[Client], heads: list[Answer], gate: Any) -> list[bytes]:
+    def read(client: Client, answer: Answer) -> bytes:
+        client.read_body(answer)
+        client.close()
+        return answer.body
+
+    work = [asyncio.to_thread(read, client, answer) for client, answer in zip(clients, heads, strict=True)]
+    gate.open()
+    return list(await asyncio.gather(*work))
+
+
+def test_without_memory_for_it_a_body_runs_through_a_window_at_the_client_s_pace(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    body = Pattern(60 * MIB)
+    origin.serves("/big", body, lifetime=60)
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
+
+    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
+        slow.send(request("/big"))
+        answer = slow.read_head()
+        answer.body = slow.read_some(1000)
+        shield.wait_for(lambda: _paused(shield))
+        sent = origin.requests[0].sent
+        slow.read_body(answer)
+
+    assert sent < 30 * MIB
+    assert (answer.clean, answer.body == body[:]) == (True, True)
+
+
+def _paused(shield: Shield) -> bool:
+    return any(fill._paused for fill in shield.node.proxy._fills._alive)
+
+
+def test_a_reader_that_holds_the_window_up_goes_on_alone(
+    origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.fill.fill.PATIENCE_SECONDS", 0.01)
+    body = Pattern(40 * MIB)
+    gate = origin.gate()
+    origin.serves("/big", body, lifetime=60)
+    origin.spoils("/big", preceded_by(Wait(gate)), times=1)
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
+
+    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
+        slow.send(request("/big"))
+        fast = shield.client()
+        fast.send(request("/big"))
+        shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
+        gate.open()
+        whole = fast.read()
+        fast.close()
+        late = slow.read()
+
+    assert (whole.clean, whole.body == body[:]) == (True, True)
+    assert (late.clean, late.body == body[:]) == (True, True)
+    rest = [seen for seen in origin.requests if seen.get("range")]
+    assert len(rest) == 1
+    assert rest[0].get("if-match") is not None
