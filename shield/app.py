@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 
 from shield import __version__
 from shield.admin.api import admin_api
-from shield.config.settings import LimitSettings, OriginSettings, Settings
+from shield.config.origin import OriginSettings
+from shield.config.settings import LimitSettings, Settings
 from shield.edge.asgi import Application
 from shield.edge.connection import Front, Limits
 from shield.errors import ConfigError

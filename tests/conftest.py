@@ -3,9 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
+
+# How long an example takes says more of the machine than of the code.
+hypothesis_settings.register_profile("shield", deadline=None)
+hypothesis_settings.load_profile("shield")
 
 
 @pytest.fixture

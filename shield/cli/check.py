@@ -1,12 +1,15 @@
-"""shield check: can these settings be used, and where does what come from?"""
+"""shield check: can these settings be used, what do they mean, and where do secrets come from?"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from shield.config.loading import Loaded, load
+from shield.config.origin import SECRETS
+from shield.config.units import format_size
 from shield.errors import ConfigError
 
 
@@ -30,22 +33,22 @@ def read(path: Path) -> Loaded | None:
         return None
 
 
-def _summary(loaded: Loaded) -> list[str]:
+def _summary(loaded: Loaded) -> Iterator[str]:
     settings = loaded.settings
-    listeners = ", ".join(f"{host}:{port}" for host, port in settings.listen)
-    admin = settings.admin.listen
-    lines = [
-        f"node     {settings.node}",
-        f"listen   {listeners}; admin {f'{admin.host}:{admin.port}' if admin else 'off'}",
-        f"memory   {settings.cache.memory.capacity:,} bytes of entries, {settings.cache.fills.memory:,} of fills",
-    ]
+    memory, fills = settings.cache.memory, settings.cache.fills
+    yield f"node     {settings.node}"
+    yield f"listen   {', '.join(map(str, settings.listen))}; admin {settings.admin.listen or 'off'}"
+    yield f"memory   {format_size(memory.capacity)} of entries, {format_size(fills.memory)} of fills"
     for name, origin in settings.origins.items():
-        lines.append(f"origin   {name}: {origin.role}, {origin.provider}, {origin.location().object_url(b'/')}")
-        key = loaded.credentials.get((name, "secret_key"))
-        lines.append(
-            f"           secret key from {key}" if key and origin.profile.signed else "           not signed"
-        )
+        yield f"origin   {name}: {origin.role}, {origin.provider}, {origin.location().object_url(b'/')}"
+        if not origin.profile.signed:
+            yield "           not signed"
+            continue
+        for key in SECRETS:
+            if source := loaded.credentials.get((name, key)):
+                yield f"           {key} from {source}"
     for route in settings.route_table():
-        lines.append(f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}")
-    lines += [f"note     {note}" for note in loaded.notes]
-    return [*lines, "settings can be used"]
+        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}"
+    for note in loaded.notes:
+        yield f"note     {note}"
+    yield "settings can be used"

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shield import app
-from shield.cli import check
+from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
 from shield.rules.routing import Candidate, rank
@@ -16,7 +16,7 @@ from shield.rules.routing import Candidate, rank
 
 def explain(url: str, path: Path) -> int:
     """Print it; 0, 1 for a URL that is refused, 2 for settings that can't be used."""
-    loaded = check.read(path)
+    loaded = read(path)
     if loaded is None:
         return 2
     try:

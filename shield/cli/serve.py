@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from shield import app, worker
-from shield.cli import check
+from shield.cli.check import read
 from shield.errors import ConfigError
 from shield.observe.logs import configure
 
@@ -16,7 +16,7 @@ log = logging.getLogger("shield.cli")
 
 def serve(path: Path) -> int:
     """Run a node. 0 after a clean stop, 2 for settings that can't be used."""
-    loaded = check.read(path)
+    loaded = read(path)
     if loaded is None:
         return 2
     settings = loaded.settings

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import ssl
 import struct
 import termios
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
+from tests.doubles.handshake import Halting
 from tests.doubles.ledger import Ledger, Received
 from tests.doubles.plan import Answer, Plan
 
@@ -26,12 +29,22 @@ SERVER_NAMES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 class Connection(asyncio.Protocol):
     """Lives from accept to close. The wire that steps play on; its task ends when the client leaves."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, *, tls: ssl.SSLContext | None, bucket: str | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        *,
+        tls: ssl.SSLContext | None,
+        bucket: str | None,
+        gone: Callable[[Connection], None],
+    ) -> None:
         self._plan = plan
         self._ledger = ledger
         self._tls = tls
         self._prefix = f"/{bucket}" if bucket else ""
+        self._gone = gone
         self._transport: asyncio.Transport
+        self._socket_transport: asyncio.Transport  # below TLS, if there is TLS
         self._task: asyncio.Task[None]
         self._number = 0
         self._server_name: str | None = None
@@ -44,12 +57,13 @@ class Connection(asyncio.Protocol):
         self._drained.set()
         self._sent = 0
         self._over = False
+        self._lost = False
         self.idle = False  # between two requests, or before the first
 
     # -- as asyncio calls it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = self._socket_transport = cast(asyncio.Transport, transport)
         # Nothing is read before the greeting is over; start_tls would lose what was.
         self._transport.pause_reading()
         self._transport.set_write_buffer_limits(high=0)
@@ -70,8 +84,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._over = True
-        self._task.cancel()
-        self._ledger.closed()
+        if not self._lost:
+            self._lost = True
+            self._task.cancel()
+            self._gone(self)
+            self._ledger.closed()
 
     # -- as steps see it
 
@@ -120,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     async def _live(self) -> None:
         try:
-            await self._play(self._plan.greeting())
+            await self._greet()
             if self._tls is not None and not self._over:
                 await self._handshake(self._tls)
             self._resume_reading()
@@ -135,19 +152,53 @@ class Connection(asyncio.Protocol):
             self._ledger.crashed(error)
             self._transport.abort()
 
+    async def _greet(self) -> None:
+        steps = self._plan.greeting()
+        if steps:
+            watch = asyncio.get_running_loop().create_task(self._abort_when_client_leaves())
+            try:
+                await self._play(steps)
+            finally:
+                watch.cancel()
+
+    async def _abort_when_client_leaves(self) -> None:
+        """While nothing is read, asyncio doesn't see the end of the connection."""
+        poll = select.poll()
+        poll.register(self._socket().fileno(), select.POLLRDHUP)
+        while True:
+            if poll.poll(0):
+                return self._transport.abort()
+            await asyncio.sleep(0.002)
+
     async def _handshake(self, tls: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
+        after, gate = self._plan.halt
+        below = Halting(self._transport, after)
+        waiting = loop.create_task(below.release_at(gate)) if gate is not None else None
+        plain = cast(asyncio.Transport, below)
+        secure = None
         try:
-            secure = await loop.start_tls(self._transport, self, tls, server_side=True, ssl_shutdown_timeout=LINGER)
+            secure = await loop.start_tls(plain, self, tls, server_side=True, ssl_shutdown_timeout=LINGER)
         except OSError as error:  # ssl.SSLError is one
-            self._ledger.handshake_failed()
-            self._transport.abort()
             raise ConnectionAbortedError("no handshake") from error
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+            if secure is None:
+                self._ledger.handshake_failed()
+                self._give_up()
         if secure is None:
             raise ConnectionAbortedError("gone during the handshake")
+        below.release()
         self._transport = secure
-        self._transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=1)  # at 0, TLS pauses even when nothing is left
         self._server_name = SERVER_NAMES.get(secure.get_extra_info("ssl_object"))
+
+    def _give_up(self) -> None:
+        """asyncio doesn't tell a protocol of its end when that comes during the handshake."""
+        if not self._socket_transport.is_closing():
+            self._socket_transport.abort()
+        self.connection_lost(None)
 
     async def _answer(self, request: Received) -> None:
         before = self._sent
@@ -202,9 +253,9 @@ class Connection(asyncio.Protocol):
             name, colon, value = line.partition(":")
             if not colon:
                 return None
-            name = name.lower()
-            if name not in self._plan.ignored:
-                fields.append((name, value.strip()))
+            fields.append((name.lower(), value.strip()))
+        if any(name == "content-length" and not value.isdecimal() for name, value in fields):
+            return None
         path = unquote(words[1].partition("?")[0])
         if self._prefix and path.startswith(self._prefix + "/"):
             path = path[len(self._prefix) :]
@@ -235,6 +286,6 @@ class Connection(asyncio.Protocol):
         deadline = loop.time() + LINGER
         while loop.time() < deadline and not self._transport.is_closing():
             left = fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            if not struct.unpack("i", left)[0]:
+            if not struct.unpack("i", left)[0] and not self._socket_transport.get_write_buffer_size():
                 return
             await asyncio.sleep(0.001)

@@ -3,6 +3,15 @@
 It runs in a thread with an event loop of its own, so tests with and without a loop can use it. Words:
 `steps` are single acts on a connection, `faults` spoil an ordinary answer, a `gate` stops the origin
 until the test lets it go on. Unknown paths are absent, as on S3.
+
+    with FaultyOrigin() as origin:
+        origin.serves("/a", b"0123456789", lifetime=60)
+        gate = origin.gate()
+        origin.spoils("/a", at_body(4, Wait(gate)), at_body(7, Reset()), times=1)
+        ...                                   # ask for origin.url + "/a"
+        gate.reached()                        # four bytes are out (`reached_async` in a test with a loop)
+        gate.open()                           # three more, then RST
+        assert origin.fetches("/a") == 1
 """
 
 from __future__ import annotations
@@ -23,7 +32,8 @@ from tests.doubles.gate import PATIENCE, Gate
 from tests.doubles.ledger import Ledger, Received
 from tests.doubles.pattern import Body
 from tests.doubles.plan import ANY, Answer, Plan, Turn, wall_clock
-from tests.doubles.s3 import Object
+from tests.doubles.s3 import Object, Refusal
+from tests.doubles.signature import Verifier
 from tests.doubles.steps import Bytes, Step
 
 T = TypeVar("T")
@@ -51,8 +61,6 @@ class FaultyOrigin:
         self._socket_buffer = socket_buffer
         self._ledger = Ledger()
         self._plan = Plan(self._ledger.watch, clock)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="faulty-origin", daemon=True)
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._fillers: list[socket.socket] = []  # hold the accept queue full while nothing gets through
@@ -60,6 +68,8 @@ class FaultyOrigin:
             tls.sni_callback = _remember_server_name
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="faulty-origin", daemon=True)
         # Never listens: it keeps the port ours while the origin refuses connections.
         self._place = _bound(0, None)
         self.port: int = self._place.getsockname()[1]
@@ -128,16 +138,20 @@ class FaultyOrigin:
     def fails(
         self,
         path: str,
+        code: str | Refusal = "ServiceUnavailable",
         *,
-        status: int = 503,
-        code: str = "ServiceUnavailable",
+        status: int | None = None,
         times: int | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
-        """An S3 error, so many times and then as before. `path` may be "*" here and below."""
+        """An S3 error, by default with its usual status, so many times and then as before.
+
+        `path` may be "*" here and below. A `Refusal` instead of a code brings more elements of the XML.
+        """
+        refusal = code if isinstance(code, Refusal) else Refusal(code, status)
 
         def make(request: Received, ordinary: Callable[[], Answer]) -> Answer:
-            return s3.error(request, status, code, now=self._plan.now(), fields=fields)
+            return s3.error(request, refusal, now=self._plan.now(), fields=fields)
 
         self._plan.queue(path, Turn(make, times))
 
@@ -168,8 +182,15 @@ class FaultyOrigin:
         """Steps for the next connection before a byte of it is read; under TLS, before the handshake."""
         self._plan.greet(steps, times)
 
+    def halts_handshakes(self, gate: Gate | None, *, after: int = 100) -> None:
+        """From now on TLS handshakes stop when so many bytes of them are out, until the gate opens; None: no more.
+
+        For a handshake that doesn't even begin there is `greets(Wait(gate))`.
+        """
+        self._plan.halt = (after if gate is not None else None, gate)
+
     def ignores(self, *names: str) -> None:
-        """It doesn't know these request fields, as some S3 clones don't; records don't show them either."""
+        """It doesn't know these request fields, as some S3 clones don't; signatures may cover them all the same."""
         self._plan.ignored = frozenset(name.lower() for name in names)
 
     def skews(self, seconds: float) -> None:
@@ -180,11 +201,9 @@ class FaultyOrigin:
         """A closed gate, for `Wait(gate)` and `Drip(..., gate)`."""
         return Gate()
 
-    def trusts(self, access_key_id: str, secret_key: str, *, region: str) -> None:
-        """From now on only requests signed with these credentials (SigV4) are answered."""
-        from tests.doubles.signature import Verifier  # botocore takes long to import
-
-        self._plan.verify = Verifier(access_key_id, secret_key, region=region)
+    def trusts(self, access_key_id: str, secret_key: str, *, region: str, session_token: str | None = None) -> None:
+        """From now on only requests signed with these credentials (SigV4) are answered, others refused as S3 does."""
+        self._plan.verify = Verifier(access_key_id, secret_key, region, session_token)
 
     # Its listener and its connections.
 
@@ -277,7 +296,8 @@ class FaultyOrigin:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def _accept(self) -> Connection:
-        connection = Connection(self._plan, self._ledger, tls=self._tls, bucket=self._bucket)
+        gone = self._connections.discard
+        connection = Connection(self._plan, self._ledger, tls=self._tls, bucket=self._bucket, gone=gone)
         self._connections.add(connection)
         return connection
 

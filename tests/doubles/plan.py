@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.doubles import s3
-from tests.doubles.gate import Watch
+from tests.doubles.gate import Gate, Watch
 from tests.doubles.ledger import Received
-from tests.doubles.s3 import Object
+from tests.doubles.s3 import Object, Refusal
 from tests.doubles.steps import Step
 
 ANY = "*"
@@ -32,8 +32,9 @@ class Plan:
     def __init__(self, watch: Watch, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.skew = 0.0
-        self.verify: Callable[[Received, float], str | None] | None = None
+        self.verify: Callable[[Received, float], Refusal | None] | None = None
         self.default: Callable[[Received], Answer] | None = None
+        self.halt: tuple[int | None, Gate | None] = (None, None)
         self.ignored: frozenset[str] = frozenset()
         self._lock = watch.lock
         self._objects: dict[str, Object] = {}
@@ -100,12 +101,14 @@ class Plan:
         if self.verify is not None:
             refusal = self.verify(request, now)
             if refusal is not None:
-                return s3.error(request, 403, refusal, now=now)
+                return s3.error(request, refusal, now=now)
+        if self.ignored:
+            request = replace(request, fields=[line for line in request.fields if line[0] not in self.ignored])
         entry = self._objects.get(request.path)
         if entry is None:
-            return self.default(request) if self.default else s3.error(request, 404, "NoSuchKey", now=now)
+            return self.default(request) if self.default else s3.error(request, Refusal("NoSuchKey"), now=now)
         if request.method not in ("GET", "HEAD"):
-            return s3.error(request, 405, "MethodNotAllowed", now=now)
+            return s3.error(request, Refusal("MethodNotAllowed"), now=now)
         return entry.answer(request, now)
 
     def _next_turn(self, path: str) -> Turn | None:

@@ -5,25 +5,48 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
+from xml.sax.saxutils import escape
 
 from tests.doubles.ledger import Received
 from tests.doubles.pattern import Body
 from tests.doubles.steps import Bytes, Head, Step
 
 REQUEST_ID = "4442587FB7D0A2F9"
-MESSAGES = {
-    "NoSuchKey": "The specified key does not exist.",
-    "NoSuchBucket": "The specified bucket does not exist.",
-    "AccessDenied": "Access Denied",
-    "SlowDown": "Please reduce your request rate.",
-    "PreconditionFailed": "At least one of the pre-conditions you specified did not hold",
-    "InvalidRange": "The requested range is not satisfiable",
-    "InvalidObjectState": "The operation is not valid for the object's storage class",
-    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided.",
-    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+KNOWN = {
+    "PermanentRedirect": (301, "The bucket you are attempting to access must be addressed using another endpoint."),
+    "AuthorizationHeaderMalformed": (400, "The authorization header that you provided is not valid."),
+    "ExpiredToken": (400, "The provided token has expired."),
+    "InvalidRequest": (400, "Missing required header for this request: x-amz-content-sha256"),
+    "InvalidToken": (400, "The provided token is malformed or otherwise invalid."),
+    "XAmzContentSHA256Mismatch": (
+        400,
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    ),
+    "AccessDenied": (403, "Access Denied"),
+    "InvalidAccessKeyId": (403, "The AWS Access Key Id you provided does not exist in our records."),
+    "InvalidObjectState": (403, "The operation is not valid for the object's storage class"),
+    "RequestTimeTooSkewed": (403, "The difference between the request time and the current time is too large."),
+    "SignatureDoesNotMatch": (403, "The request signature we calculated does not match the one you provided."),
+    "NoSuchBucket": (404, "The specified bucket does not exist."),
+    "NoSuchKey": (404, "The specified key does not exist."),
+    "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
+    "PreconditionFailed": (412, "At least one of the pre-conditions you specified did not hold"),
+    "InvalidRange": (416, "The requested range is not satisfiable"),
+    "InternalError": (500, "We encountered an internal error. Please try again."),
+    "ServiceUnavailable": (503, "Service is unable to handle request."),
+    "SlowDown": (503, "Please reduce your request rate."),
 }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error as S3 knows it: its code, the status when it isn't the code's usual one, more elements of its XML."""
+
+    code: str
+    status: int | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ class Object:
             span = _span(wanted, length)
             if span is not None and span[0] >= span[1]:
                 extra = {"content-range": f"bytes */{length}"}
-                return error(request, 416, "InvalidRange", now=now, fields=extra)
+                return error(request, Refusal("InvalidRange"), now=now, fields=extra)
             if span is not None:
                 (start, stop), status = span, 206
         fields = {**_common(now), **self.fields, "content-length": str(stop - start)}
@@ -72,9 +95,9 @@ class Object:
         etag, modified = self.fields["etag"], self.fields["last-modified"]
         if match is not None:
             if not _listed(etag, match):
-                return error(request, 412, "PreconditionFailed", now=now)
+                return error(request, Refusal("PreconditionFailed"), now=now)
         elif unchanged is not None and _later(modified, unchanged):
-            return error(request, 412, "PreconditionFailed", now=now)
+            return error(request, Refusal("PreconditionFailed"), now=now)
         if none_match is not None:
             fresh = _listed(etag, none_match)
         else:
@@ -89,15 +112,19 @@ class Object:
         return condition is None or condition in (self.fields["etag"], self.fields["last-modified"])
 
 
-def error(
-    request: Received, status: int, code: str, *, now: float, fields: Mapping[str, str] | None = None
-) -> list[Step]:
+def error(request: Received, refusal: Refusal, *, now: float, fields: Mapping[str, str] | None = None) -> list[Step]:
     """An error as S3 words it: XML with a code; the head alone for HEAD."""
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{MESSAGES.get(code, code)}</Message>"
-        f"<Resource>{request.path}</Resource><RequestId>{REQUEST_ID}</RequestId></Error>"
-    ).encode()
+    usual, message = KNOWN.get(refusal.code, (500, refusal.code))
+    status = usual if refusal.status is None else refusal.status
+    elements = {
+        "Code": refusal.code,
+        "Message": message,
+        **refusal.details,
+        "Resource": request.path,
+        "RequestId": REQUEST_ID,
+    }
+    inner = "".join([f"<{name}>{escape(text)}</{name}>" for name, text in elements.items()])
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode()
     told = {"content-type": "application/xml", "content-length": str(len(body)), **(fields or {})}
     head = Head(status, {**_common(now), **told})
     return [head] if request.method == "HEAD" else [head, Bytes(body)]

@@ -119,6 +119,7 @@ class Drip:
     every: float = 0.0
 
     async def play(self, wire: Wire) -> None:
+        await wire.flush()
         for offset in range(len(self.body)):
             if self.gate is not None:
                 await self.gate.passed()

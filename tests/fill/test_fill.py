@@ -124,9 +124,10 @@ def test_a_fill_that_nobody_reads_is_given_up_after_its_linger(origin: FaultyOri
     )
 
     with Shield(settings, clock=clock) as shield:
-        with shield.client() as client:
-            client.send(request("/a"))
-            client.read_some(1000)
+        client = shield.client()
+        client.send(request("/a"))
+        client.read_some(1000)
+        client.reset()
         shield.wait_for(lambda: not fills(shield)["in_flight"])
         origin.wait_for(lambda: not origin.connections_open)
 
@@ -139,9 +140,10 @@ def test_a_fill_that_is_nearly_done_is_finished_for_nobody(shield: Shield, origi
     origin.serves("/a", Pattern(3 * MIB), lifetime=60)
     origin.spoils("/a", at_body(2 * MIB, Wait(gate)))
 
-    with shield.client() as client:
-        client.send(request("/a"))
-        client.read_some(2 * MIB)
+    client = shield.client()
+    client.send(request("/a"))
+    client.read_some(2 * MIB)
+    client.reset()
     shield.wait_for(lambda: shield.connections == 0)
     gate.open()
     shield.wait_for(lambda: not fills(shield)["in_flight"])

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Shows Shield at work on this machine: makes an environment, installs, runs `shield demo`. Options go to the demo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source deploy/environment.sh
+make_environment .venv/demo '.[demo]'
+exec .venv/demo/bin/shield demo "$@"

@@ -1,0 +1,203 @@
+"""The stage of the demo: two S3 servers with generated images, and a node before them. Real processes all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import struct
+import sys
+import tempfile
+import zlib
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PHOTOS = 24
+LAGGING = 4  # photos that the replica lacks, the last ones
+PANORAMA = "photos/panorama.png"
+BUCKET = "images"
+_START_SECONDS = 60.0
+
+_CONFIG = """\
+node: demo-1
+listen: 127.0.0.1:{port}
+admin: {{listen: 127.0.0.1:{admin_port}}}
+origins:                # credentials come from the environment, one key for each origin
+  fra: {{provider: ceph, endpoint: "{fra}", region: eu-central-1, bucket: images, role: primary}}
+  iad: {{provider: aws, endpoint: "{iad}", region: us-east-1, bucket: images, role: replica}}
+failover: {{deadline: 10s}}
+cache:
+  memory: {{capacity: 256MiB}}
+log: {{access: "off"}}
+"""
+
+
+def photo(number: int) -> str:
+    return f"photos/{number:02}.png"
+
+
+@dataclass
+class Server:
+    """One S3 server, steered by lines on its standard input."""
+
+    name: str
+    process: Process
+    url: str
+    access_key_id: str
+    secret_key: str
+
+    async def tell(self, command: str, body: bytes = b"") -> None:
+        """Have it do something and wait until it has."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(command.encode() + b"\n" + body)
+        await stdin.drain()
+        if await stdout.readline() != b"ok\n":
+            raise RuntimeError(f"the S3 server {self.name} has died at: {command}")
+
+
+@dataclass
+class Stage:
+    """Everything that runs. `images` holds the true bytes by key."""
+
+    url: str
+    admin_url: str
+    config: Path
+    node_log: Path
+    images: Mapping[str, bytes]
+    fra: Server
+    iad: Server
+    client: httpx.AsyncClient
+
+    async def state(self) -> dict[str, Any]:
+        """The node's own account."""
+        answer = await self.client.get(f"{self.admin_url}/state")
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@contextlib.asynccontextmanager
+async def stage(port: int) -> AsyncIterator[Stage]:
+    """Build it up, hand it out, take it down. `port` 0 takes a free one."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shield-demo-")))
+        images = await asyncio.to_thread(_images)
+        fra, iad = await asyncio.gather(
+            stack.enter_async_context(_server("fra", "eu-central-1")),
+            stack.enter_async_context(_server("iad", "us-east-1")),
+        )
+        lagging = {photo(number) for number in range(PHOTOS - LAGGING, PHOTOS)} | {PANORAMA}
+        await asyncio.gather(
+            _upload(fra, images), _upload(iad, {k: v for k, v in images.items() if k not in lagging})
+        )
+        port, admin_port = port or await _free_port(), await _free_port()
+        config = directory / "shield.yaml"
+        config.write_text(_CONFIG.format(port=port, admin_port=admin_port, fra=fra.url, iad=iad.url))
+        log = directory / "node.log"
+        node = await stack.enter_async_context(_node(config, log, (fra, iad)))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=200), trust_env=False)
+        )
+        made = Stage(
+            f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}", config, log, images, fra, iad, client
+        )
+        await _until_ready(made, node)
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def _server(name: str, region: str) -> AsyncIterator[Server]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "shield.cli.demo_origin", region, BUCKET, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us: we end it in our own order
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        first = await process.stdout.readline()
+        if not first:
+            raise RuntimeError(f"the S3 server {name} didn't start; is shield[demo] installed?")
+        yield Server(name, process, **json.loads(first))
+    finally:
+        await _end(process)
+
+
+@contextlib.asynccontextmanager
+async def _node(config: Path, log: Path, servers: tuple[Server, ...]) -> AsyncIterator[Process]:
+    secrets = {
+        f"SHIELD_ORIGINS__{server.name.upper()}__{key.upper()}": getattr(server, key)
+        for server in servers
+        for key in ("access_key_id", "secret_key")
+    }
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SHIELD_")}
+    with log.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "shield", "serve", "--config", str(config), stdin=DEVNULL, stdout=file, stderr=file,
+            env={**environ, **secrets}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 10)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _upload(server: Server, images: Mapping[str, bytes]) -> None:
+    for key, body in images.items():
+        await server.tell(f"put {key} {len(body)}", body)
+    await server.tell("secure")
+
+
+async def _until_ready(made: Stage, node: Process) -> None:
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            while node.returncode is None:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await made.client.get(f"{made.admin_url}/ready")).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pass
+    raise RuntimeError(f"the node didn't start:\n{made.node_log.read_text()}")
+
+
+async def _free_port() -> int:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+def _images() -> dict[str, bytes]:
+    """Photos of 20 to 160 KB and one panorama of some MB: noise, which no compression makes smaller."""
+    noise = random.Random(1)
+    made = {photo(number): _png(noise, 90 + 6 * number) for number in range(PHOTOS)}
+    made[PANORAMA] = _png(noise, 1600)
+    return made
+
+
+def _png(noise: random.Random, side: int) -> bytes:
+    """A square PNG of coloured noise (W3C PNG, §5)."""
+    rows = b"".join([b"\0" + noise.randbytes(3 * side) for _ in range(side)])
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
+    )

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# All checks: format, lint, types, tests. Makes its own environment; arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source deploy/environment.sh
+make_environment .venv/test -e '.[test]'
+bin=.venv/test/bin
+"$bin/ruff" format --check .
+"$bin/ruff" check .
+"$bin/mypy"
+"$bin/python" -m pytest "$@"
