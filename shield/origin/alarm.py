@@ -16,7 +16,8 @@ class Alarm:
     it fires. Moving it earlier, or setting one where there was none, needs `arm`.
 
     A limit that has passed is looked at twice. The loop may have been blocked while the answer was waiting in
-    the kernel, and timers run before sockets: so the second look comes as much later as the first was late.
+    the kernel, and timers run before sockets: so the second look comes as much later as the first was late
+    (against when it was due: a limit that had passed when it was set isn't extended by how long ago).
     """
 
     __slots__ = ("_at", "_expired", "_limit", "_loop", "_suspect", "_timer")
@@ -40,8 +41,8 @@ class Alarm:
             if self._at <= at:
                 return
             self._timer.cancel()
-        self._at = at
-        self._timer = self._loop.call_at(at, self._look)
+        self._at = max(at, self._loop.time())
+        self._timer = self._loop.call_at(self._at, self._look)
 
     def cancel(self) -> None:
         if self._timer is not None:
@@ -58,6 +59,6 @@ class Alarm:
             self.arm(limit)
         elif self._suspect != limit:
             self._suspect = limit
-            self.arm(now + max(SECOND_LOOK, now - limit))
+            self.arm(now + max(SECOND_LOOK, now - max(limit, self._at)))
         else:
             self._expired()

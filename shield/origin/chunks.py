@@ -1,49 +1,116 @@
-"""The chunked coding (RFC 9112 §7.1), read by llhttp. Extensions are skipped, trailers dropped."""
+"""The chunked coding (RFC 9112 §7.1), strictly. Extensions are skipped, trailers checked and dropped.
+
+Read here and not by llhttp, which doesn't say where a message ends within a segment: what comes after the
+last chunk must be known to the byte, since a connection with anything left over can't be used again.
+"""
 
 from __future__ import annotations
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+import re
 
 from shield.errors import Fault
-from shield.origin.head import MessageError
+from shield.origin.head import LONGEST_BODY, MessageError
 from shield.origin.response import Response
+
+LONGEST_LINE = 4096  # bytes of one size line with its extensions, or of one trailer
 
 
 class ChunkReader:
     """Reads one body, and delivers what is in the chunks to its response."""
 
-    __slots__ = ("_overhead", "_parser", "_response", "complete", "surplus")
+    __slots__ = ("_in_trailers", "_left", "_max_trailers", "_partial", "_response", "complete", "surplus")
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, max_trailers: int) -> None:
         self._response = response
-        self._overhead = 0  # framing bytes since the last body byte
-        self._parser = HttpResponseParser(self)
-        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        self._max_trailers = max_trailers  # bytes
+        self._left = 0  # bytes to come of the chunk and of the line end after it
+        self._partial = b""  # of a line, or of the line end after a chunk
+        self._in_trailers = False
         self.complete = False
         self.surplus = False  # there were bytes after the end
 
-    def feed(self, data: bytes, max_overhead: int) -> None:
-        """Raises MessageError on malformed chunks, or on framing without end and without body."""
-        self._overhead += len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserCallbackError:
-            raise
-        except HttpParserError as error:
-            if not self.complete:
-                raise MessageError(Fault.MALFORMED, f"{error} in its chunked body") from None
-            self.surplus = True
-        if self._overhead > max_overhead and not self.complete:
-            raise MessageError(Fault.MALFORMED, f"more than {max_overhead} bytes of chunk framing")
+    def feed(self, data: bytes) -> None:
+        """Raises MessageError as soon as what has come can't become a chunked body."""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        place = 0
+        while not self.complete:
+            if self._left:
+                place = self._read_chunk(data, place)
+                if self._left:
+                    return
+            end = data.find(b"\r\n", place, place + LONGEST_LINE + 2)
+            if end < 0:
+                self._keep_partial(data[place:])
+                return
+            line = data[place:end]
+            place = end + 2
+            if self._in_trailers:
+                self._read_trailer(line)
+            else:
+                self._read_size(line)
+        self.surplus = place < len(data)
 
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self.surplus = True
+    def _read_chunk(self, data: bytes, place: int) -> int:
+        """Deliver what is there of the chunk; where the next line begins, when `_left` is 0 afterwards."""
+        body = self._left - 2
+        stop = place + body
+        if len(data) < stop:
+            if place < len(data):
+                self._left = stop - len(data) + 2
+                self._response.deliver(data[place:])
+            return place
+        if body:
+            self._left = 2
+            self._response.deliver(data[place:stop])
+        end = data[stop : stop + 2]
+        if end == b"\r\n":
+            self._left = 0
+        elif end in (b"", b"\r"):
+            self._partial = end
+        else:
+            raise _malformed("a chunk longer than its size")
+        return stop + 2
 
-    def on_body(self, data: bytes) -> None:
-        self._overhead = 0
-        if not self.complete:
-            self._response.deliver(data)
+    def _read_size(self, line: bytes) -> None:
+        found = _SIZE_LINE.fullmatch(line)
+        if found is None:
+            raise _malformed(f"chunk size {line[:60]!r}")
+        size = int(found[1], 16)
+        if size > LONGEST_BODY:
+            raise _malformed(f"chunk size {line[:60]!r}")
+        if size:
+            self._left = size + 2
+        else:
+            self._in_trailers = True
 
-    def on_message_complete(self) -> None:
-        self.complete = True
+    def _read_trailer(self, line: bytes) -> None:
+        if not line:
+            self.complete = True
+            return
+        found = _TRAILER.fullmatch(line)
+        if found is None or found[1].lower() in (b"content-length", b"transfer-encoding"):
+            raise _malformed(f"trailer {line[:60]!r}")
+        self._max_trailers -= len(line) + 2
+        if self._max_trailers < 0:
+            raise _malformed("too many trailers")
+
+    def _keep_partial(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE + 1:
+            raise _malformed(f"a line of chunk framing longer than {LONGEST_LINE} bytes")
+        begun = _TRAILER_BEGUN if self._in_trailers else _SIZE_BEGUN
+        if begun.fullmatch(line) is None:
+            raise _malformed(f"no chunk framing but {line[:60]!r}")
+        self._partial = line
+
+
+# No white space around sizes, no bare CR or LF, no more digits than 64 bits have.
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
+_TRAILER_BEGUN = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*\r?)?)?|\r")
+
+
+def _malformed(detail: str) -> MessageError:
+    return MessageError(Fault.MALFORMED, f"{detail} in its chunked body")

@@ -18,6 +18,8 @@ from shield.origin.resolver import Address
 from shield.origin.response import Response
 from shield.origin.terms import Terms
 
+_BEGINNING = b"HTTP/1."
+
 
 class Owner(Protocol):
     """Whoever a connection belongs to."""
@@ -29,7 +31,7 @@ class Owner(Protocol):
         """Its exchange is over; `connection.closed` says whether it can carry another."""
 
     def lost(self, connection: Connection) -> None:
-        """Its socket is gone."""
+        """Its socket is gone. May be said twice."""
 
 
 class Connection(asyncio.Protocol):
@@ -95,6 +97,11 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self._alarm.cancel()
             self._transport.abort()
+
+    def discard(self) -> None:
+        """Close it when its opening was broken off: uvloop's transport then never calls `connection_lost`."""
+        self.close()
+        self._owner.lost(self)
 
     def fail(self, fault: Fault, detail: str) -> None:
         """End the exchange in flight with an error, and the connection with it."""
@@ -165,17 +172,23 @@ class Connection(asyncio.Protocol):
     def _receive_head(self, response: Response, data: bytes) -> None:
         limits = self._terms.limits
         searched = 0
-        if self._partial:
-            searched = max(0, len(self._partial) - 3)
-            self._partial += data
-            if len(self._partial) <= limits.head_bytes and self._partial.find(b"\r\n\r\n", searched) < 0:
+        partial = self._partial
+        if partial:
+            seen = len(partial)
+            searched = max(0, seen - 3)
+            partial += data
+            if len(partial) < limits.head_bytes and partial.find(b"\r\n\r\n", searched) < 0:
+                self._check_begun(partial, seen)
                 return
-            data = bytes(self._partial)
-            self._partial.clear()
+            data = bytes(partial)
+            partial.clear()
         while data:
             end = data.find(b"\r\n\r\n", searched, limits.head_bytes) + 4
             if end < 4:
-                self._keep_partial(data)
+                self._check_begun(data, 0)
+                if len(data) >= limits.head_bytes:
+                    raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
+                self._partial += data
                 return
             head, framing, persistent = parse_head(data[:end], method=self._method, max_fields=limits.head_fields)
             data = data[end:]
@@ -189,12 +202,12 @@ class Connection(asyncio.Protocol):
             if self._interims > limits.interim_heads:
                 raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
 
-    def _keep_partial(self, data: bytes) -> None:
-        if not data.startswith(b"HTTP/1."[: len(data)]):
-            raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
-        if len(data) >= self._terms.limits.head_bytes:
-            raise MessageError(Fault.TOO_LARGE, f"its head exceeds {self._terms.limits.head_bytes} bytes")
-        self._partial += data
+    def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
+        """Refuse at once what can't become a head: its end might never come. `seen` bytes passed before."""
+        if seen < len(_BEGINNING) and not head.startswith(_BEGINNING[: len(head)]):
+            raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {bytes(head[:60])!r}")
+        if head.count(b"\n", seen) != head.count(b"\r\n", max(0, seen - 1)):
+            raise MessageError(Fault.MALFORMED, "a line that ends without CR in its head")
 
     def _begin_body(self, response: Response, head: ResponseHead, data: bytes) -> None:
         response.arrive(head)
@@ -202,7 +215,7 @@ class Connection(asyncio.Protocol):
         if framing is Framing.LENGTH:
             self._left = cast(int, head.length)
         elif framing is Framing.CHUNKED:
-            self._chunks = ChunkReader(response)
+            self._chunks = ChunkReader(response, self._terms.limits.head_bytes)
         if framing is Framing.NONE or head.length == 0:
             self._persistent = self._persistent and not data
             self._complete(response)
@@ -237,7 +250,7 @@ class Connection(asyncio.Protocol):
             return
         chunks = cast(ChunkReader, self._chunks)
         try:
-            chunks.feed(data, self._terms.limits.head_bytes)
+            chunks.feed(data)
         except MessageError as error:
             self.fail(error.fault, error.detail)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -29,10 +29,13 @@ class Endpoint:
 
 
 class Dialer:
-    """Opens connections to one endpoint."""
+    """Opens connections to one endpoint. Raises ConfigError when TLS can't verify such a host name."""
 
     def __init__(self, endpoint: Endpoint, resolver: Resolver, *, stagger: float = STAGGER) -> None:
         self._endpoint = endpoint
+        self._hostname = endpoint.server_hostname or endpoint.host
+        if endpoint.tls is not None:
+            tls.check_hostname(endpoint.tls, self._hostname)
         self._resolver = resolver
         self._stagger = stagger
         self._tasks: set[asyncio.Task[Connection]] = set()
@@ -60,10 +63,13 @@ class Dialer:
         finally:
             alarm.cancel()
             self._tasks.discard(task)
-        if not task.cancelled():
-            return task.result()
         if self._closed:
             raise attempt.failure(Fault.CANCELLED, "closing down")
+        if not task.cancelled():
+            connection = task.result()
+            if connection.closed:
+                raise attempt.failure(Fault.CONNECT, f"{connection.address} ended it before it could be asked")
+            return connection
         if limit == deadline:
             raise attempt.failure(Fault.TOTAL_TIMEOUT, f"deadline reached while {attempt.step}")
         raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
@@ -71,8 +77,7 @@ class Dialer:
     async def close(self) -> None:
         """Fail what is being opened with CANCELLED."""
         self._closed = True
-        for task in list(self._tasks):
-            await _abolish(task)
+        await _abolish(*self._tasks)
 
     async def _open(self, attempt: _Attempt, make: Callable[[Address], Connection]) -> Connection:
         try:
@@ -89,23 +94,22 @@ class Dialer:
 
     async def _start(self, attempt: _Attempt, sock: socket.socket, connection: Connection) -> Connection:
         endpoint = self._endpoint
-        hostname = endpoint.server_hostname or endpoint.host
         try:
             await asyncio.get_running_loop().create_connection(
                 lambda: connection,
                 sock=sock,
                 ssl=endpoint.tls,
-                server_hostname=hostname if endpoint.tls else None,
+                server_hostname=self._hostname if endpoint.tls else None,
                 ssl_handshake_timeout=3600 if endpoint.tls else None,  # ours is the limit that counts
             )
         except BaseException as error:
-            connection.close()
+            connection.discard()
             sock.close()
             if not isinstance(error, OSError):
                 raise
             if endpoint.tls is None:
-                raise attempt.failure(Fault.CONNECT, error.strerror or str(error)) from None
-            raise attempt.failure(Fault.TLS, tls.explain(error, hostname)) from None
+                raise attempt.failure(Fault.CONNECT, f"{connection.address}: {error}") from None
+            raise attempt.failure(Fault.TLS, tls.explain(error, self._hostname)) from None
         return connection
 
 
@@ -132,23 +136,24 @@ async def race(addresses: list[Address], *, stagger: float) -> tuple[socket.sock
     waiting = addresses[::-1]
     running: dict[asyncio.Task[socket.socket], Address] = {}
     reasons = []
-    try:
-        while waiting or running:
-            if waiting:
-                address = waiting.pop()
-                running[asyncio.create_task(_connect(address))] = address
+    while waiting or running:
+        if waiting:
+            address = waiting.pop()
+            running[asyncio.create_task(_connect(address))] = address
+        try:
             done, _ = await asyncio.wait(
                 running, timeout=stagger if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
-            for task in done:
-                error = task.exception()
-                if error is None:
-                    return task.result(), running.pop(task)
-                del running[task]
-                reasons.append(str(error))
-    finally:
-        for task in running:
-            await _abolish(task)
+        except asyncio.CancelledError:
+            await _abolish(*running)
+            raise
+        for task in done:
+            address = running.pop(task)
+            error = task.exception()
+            if error is None:
+                _cancel(running)  # not waited for: a cancellation here would lose the winner
+                return task.result(), address
+            reasons.append(str(error))
     raise OSError("; ".join(reasons))
 
 
@@ -167,13 +172,23 @@ async def _connect(address: Address) -> socket.socket:
     return sock
 
 
-async def _abolish(task: asyncio.Task[socket.socket] | asyncio.Task[Connection]) -> None:
-    """Cancel, and close what it opened all the same. Nothing of it is left when this returns."""
-    task.cancel()
-    task.add_done_callback(_close_result)
-    await asyncio.wait((task,))
+Opening = asyncio.Task[socket.socket] | asyncio.Task[Connection]
 
 
-def _close_result(task: asyncio.Task[socket.socket] | asyncio.Task[Connection]) -> None:
+async def _abolish(*tasks: Opening) -> None:
+    """As `_cancel`; nothing of them is left when this returns."""
+    _cancel(tasks)
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _cancel(tasks: Iterable[Opening]) -> None:
+    """Cancel, and close what they open all the same."""
+    for task in tasks:
+        task.cancel()
+        task.add_done_callback(_close_result)
+
+
+def _close_result(task: Opening) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()

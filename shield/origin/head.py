@@ -67,8 +67,13 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
 
     if method == b"HEAD":
         return ResponseHead(status, fields, length), Framing.NONE, persistent
-    if status in (204, 304) or status < 200:
+    if status == 304:
         return ResponseHead(status, fields, 0), Framing.NONE, persistent
+    if status < 200 or status == 204:
+        bodiless = not chunked and not length  # neither may state a body; one that comes would be the next answer
+        if status < 200 and not bodiless:
+            raise MessageError(Fault.MALFORMED, f"an interim response ({status}) with a body")
+        return ResponseHead(status, fields, 0), Framing.NONE, persistent and bodiless
     if chunked:
         return ResponseHead(status, fields, None), Framing.CHUNKED, persistent
     if length is None:

@@ -120,14 +120,12 @@ class Pool:
                 self._idle_timer.cancel()
             self.close_idle()
             while self._waiters:
-                waiter = self._waiters.popleft()
-                if not waiter.done():
-                    waiter.cancel()
-            await self._dialer.close()
+                self._waiters.popleft().cancel()
             for connection in list(self._connections):
                 connection.fail(Fault.CANCELLED, "closing down")
-            await self._resolver.close()
-            self._settle_closing()
+        await self._dialer.close()
+        await self._resolver.close()
+        self._settle_closing()
         await asyncio.shield(self._closing)
 
     # called by connections

@@ -1,6 +1,6 @@
 """Addresses of an origin's host, resolved again while running. Knows no connections.
 
-A request waits for the resolver only as long as no address was ever found.
+A request waits for the resolver only as long as no address was ever found, and not right after a failure.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Address(NamedTuple):
 Lookup = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
 Later = Callable[[float, Callable[[], None]], Any]
 Watcher = Callable[[frozenset[Address]], None]
+
+
+PAUSE = 1.0  # seconds for which a failed first look-up stands, so that requests don't queue for the next
 
 
 class ResolveError(Exception):
@@ -88,13 +91,13 @@ class Resolver:
 
     async def first(self) -> list[Address]:
         """`addresses`, after a look-up when none is known. Raises ResolveError; waiters share one look-up."""
-        if not self._families:
+        if not self._families and self._timer is None:
             if self._task is None:
                 self._begin()
             assert self._task is not None
             await asyncio.wait((self._task,))
-            if not self._families:
-                raise ResolveError(f"{self._host}: {self.last_error}")
+        if not self._families:
+            raise ResolveError(f"{self._host}: {self.last_error}")
         return self.addresses()
 
     async def close(self) -> None:
@@ -115,7 +118,7 @@ class Resolver:
             found = [Address(row[0], tuple(row[4])) for row in await self._lookup(self._host, self._port)]
         except OSError as error:
             self._note_failure(error.strerror or str(error))
-        except UnicodeError:
+        except ValueError:  # UnicodeError is one
             self._note_failure("not a host name")
         else:
             if found:
@@ -126,6 +129,11 @@ class Resolver:
         if self._families:
             delay = self._refresh * random.uniform(0.9, 1.1)
             self._timer = self.later(delay, self._begin)
+        else:
+            self._timer = self.later(PAUSE, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._timer = None
 
     def _note_failure(self, why: str) -> None:
         self.failures += 1

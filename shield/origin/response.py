@@ -144,11 +144,11 @@ class Response:
         sink = self._sink
         if sink is not None:
             sink.on_data(data)
-            return
-        self._buffer.append(data)
-        self._buffered += len(data)
-        if self._buffered >= self._buffer_limit and self._source is not None:
-            self._source.hold()
+        elif self._source is not None:  # else it was closed a moment ago, within this very segment
+            self._buffer.append(data)
+            self._buffered += len(data)
+            if self._buffered >= self._buffer_limit:
+                self._source.hold()
 
     def finish(self, error: OriginError | None) -> None:
         """The connection is done with this exchange, and has let go of it already."""

@@ -25,6 +25,14 @@ def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
     return context
 
 
+def check_hostname(context: ssl.SSLContext, server_hostname: str) -> None:
+    """Raises ConfigError for a name no handshake can be begun with. (uvloop would lose the socket over it.)"""
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=server_hostname)
+    except ValueError:  # UnicodeError is one
+        raise ConfigError([f"{server_hostname}: not a host name that TLS can verify"]) from None
+
+
 def explain(error: OSError, server_hostname: str) -> str:
     """What went wrong in a handshake, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
