@@ -1,0 +1,25 @@
+"""The demo, as its user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_the_demo_runs_through_and_ends_with_0() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "shield", "demo", "--once"], capture_output=True, text=True, timeout=100
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ok ")]
+    assert [line[3:20].strip() for line in lines] == [
+        "miss",
+        "hit",
+        "collapse",
+        "parts",
+        "failover",
+        "lagging replica",
+        "absent",
+    ]
+    assert "1 origin GET" in lines[2]

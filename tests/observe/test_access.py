@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import Any
+
+from shield.messages import Request
+from shield.observe.access import AccessLog
+from shield.outcome import Forward, Outcome
+
+REQUEST = Request.of(b"GET", b"/a.jpg")
+MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60, origin="fra")
+
+
+def written(log: AccessLog, stream: io.StringIO) -> list[dict[str, Any]]:
+    async def close() -> None:
+        log.flush()
+        await log.close()
+
+    asyncio.run(close())
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def write(log: AccessLog, outcome: Outcome, *, clean: bool = True) -> None:
+    log.write(REQUEST, outcome, peer="192.0.2.1", status=200, sent=5, seconds=0.25, clean=clean)
+
+
+def test_a_line_says_who_what_and_what_became_of_it() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, misses_only=False, clock=lambda: 1000.5)
+
+    write(log, MISS)
+
+    assert written(log, stream) == [
+        {
+            "time": 1000.5,
+            "client": "192.0.2.1",
+            "method": "GET",
+            "target": "/a.jpg",
+            "status": 200,
+            "bytes": 5,
+            "seconds": 0.25,
+            "cache": "miss",
+            "fwd": "uri-miss",
+            "forward_status": 200,
+            "ttl": 60,
+            "origin": "fra",
+            "stored": True,
+        }
+    ]
+
+
+def test_an_answer_that_was_cut_off_is_marked() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+
+    write(log, MISS, clean=False)
+
+    assert written(log, stream)[0]["broken"] is True
+
+
+def test_plain_hits_can_be_left_out() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, misses_only=True, clock=lambda: 0.0)
+
+    write(log, Outcome(hit=True))
+    write(log, Outcome(hit=True, ttl=-5))
+    write(log, MISS)
+
+    assert [line["cache"] for line in written(log, stream)] == ["stale", "miss"]
+
+
+def test_what_cannot_be_written_is_counted_and_stops_nobody() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    stream = Full()
+    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+
+    write(log, MISS)
+    write(log, MISS)
+
+    assert written(log, stream) == []
+    assert log.dropped == 2
+
+
+def test_a_target_cannot_break_out_of_its_line() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+
+    log.write(Request.of(b"GET", b'/"\xff\x1b'), MISS, peer="x", status=400, sent=0, seconds=0.0)
+
+    assert len(written(log, stream)) == 1

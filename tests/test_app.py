@@ -1,0 +1,72 @@
+"""A node as its keeper sees it: state, metrics, and what closing it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shield.app import build
+from shield.errors import ConfigError
+from tests.doubles.faults import preceded_by
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.steps import Wait
+from tests.node import FakeClock, Shield, settings_of
+
+
+def test_state_tells_what_the_node_did(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
+    origin.fails("/a", "InternalError", status=500)
+    replica.serves("/a", b"12345", lifetime=60)
+    for _ in range(3):
+        pair.get("/a")
+
+    state = pair.state()
+
+    assert state["node"] == "test-1"
+    assert state["requests"] == {"plain_hit": 2, "miss": 1}
+    assert state["sent_bytes"] == 15
+    assert state["memory"]["entries"] == 1
+    assert state["fills"]["started"] == 1
+    assert state["origins"]["fra"]["faults"] == {"server": 1}
+    assert state["origins"]["iad"]["fetches"] == 1
+
+
+def test_metrics_have_the_same_figures(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
+    origin.fails("/a", "SlowDown")
+    replica.serves("/a", b"12345", lifetime=60)
+    for _ in range(3):
+        pair.get("/a")
+
+    text = pair.call(pair.node._metrics.render).decode()
+
+    assert 'shield_requests_total{cache="hit"} 2.0' in text
+    assert 'shield_requests_total{cache="miss"} 1.0' in text
+    assert 'shield_origin_faults_total{fault="throttled",origin="fra"} 1.0' in text
+    assert 'shield_origin_fetches_total{origin="iad"} 1.0' in text
+    assert "shield_sent_bytes_total 15.0" in text
+
+
+def test_certificates_that_cannot_be_read_are_a_configuration_error(tmp_path: object) -> None:
+    origins = {"fra": {"provider": "http", "endpoint": "https://127.0.0.1:1", "ca_file": f"{tmp_path}/none.pem"}}
+
+    async def start() -> None:
+        build(settings_of({}, origins=origins))
+
+    with pytest.raises(ConfigError, match=r"none\.pem"):
+        asyncio.run(start())
+
+
+def test_closing_a_node_ends_what_is_under_way(origin: FaultyOrigin, clock: FakeClock) -> None:
+    gate = origin.gate()
+    origin.serves("/a", b"x")
+    with Shield(settings_of({"fra": origin}), clock=clock) as shield:
+        origin.spoils("/a", preceded_by(Wait(gate)))
+        client = shield.client()
+        client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        gate.reached()
+        shield.run(shield.node.close())
+        answer = client.read()
+        client.close()
+
+    gate.open()
+    assert answer.status == 503
