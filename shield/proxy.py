@@ -81,7 +81,7 @@ class Proxy:
             self._fills.refresh(resource, request, entry)
         elif verdict is not Verdict.HIT:
             return None
-        outcome = Outcome(hit=True, ttl=int(entry.freshness.ttl(now)))
+        outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now))
         self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
 

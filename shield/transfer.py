@@ -156,7 +156,7 @@ class Transfer:
         return Outcome(
             forward=self._forward,
             forward_status=fill.status,
-            ttl=int(fresh.ttl(now)) if fresh is not None and stores else None,
+            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
             stored=stores,
             collapsed=self._collapsed,
             detail=None if stores or fill.disposition is None else fill.disposition.reason,
@@ -212,7 +212,7 @@ class Transfer:
         detail, faults = _reasons(failure)
         stored = self._stored
         if stored is not None and not stored.no_cache and stored.freshness.in_error_grace(now):
-            outcome = Outcome(hit=True, ttl=int(stored.freshness.ttl(now)), detail=detail)
+            outcome = Outcome(hit=True, ttl=stored.freshness.shown_ttl(now), detail=detail)
             self._reply(self._replies.of_entry(self._request, stored, now, outcome))
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail)

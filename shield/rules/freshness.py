@@ -55,6 +55,10 @@ class Freshness:
         """Remaining freshness in seconds; negative when stale (RFC 9111 §4.2)."""
         return self.lifetime - self.age(now)
 
+    def shown_ttl(self, now: float) -> int:
+        """Remaining freshness as it is told to others: with the Age that is sent, it adds up to the lifetime."""
+        return int(self.lifetime) - int(self.age(now))
+
     def in_grace(self, now: float) -> bool:
         """Fresh, or stale and still to be served while it is revalidated (RFC 5861 §3)."""
         return self.ttl(now) > -self.grace

@@ -161,3 +161,9 @@ def test_any_fields_give_finite_times_and_no_negative_lifetime(fields: dict[byte
     assert 0.0 <= freshness.lifetime <= RULES.max_lifetime
     assert freshness.born <= T
     assert freshness.keep >= max(freshness.grace, freshness.error_grace) >= 0.0
+
+
+def test_the_ttl_that_is_told_and_the_age_that_is_sent_add_up_to_the_lifetime() -> None:
+    freshness = Freshness(born=100.0, lifetime=60.0, grace=0.0, keep=0.0)
+
+    assert [freshness.shown_ttl(now) for now in (99.0, 100.0, 100.9, 101.0, 175.5)] == [60, 60, 60, 59, -15]
