@@ -19,7 +19,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     cli         commands: parse, call, print; no logic of their own
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) wires everything; the only place that sees settings
-    edge        connection: the HTTP/1.1 front with the fast lane; asgi: the same for HTTP/2 and HTTP/3 servers
+    edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the same
+                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks
     admin       health, readiness, metrics, state
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that an origin is asked for: a reader of fills on behalf of one client
@@ -28,17 +29,18 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     store       entry: a stored response; memory: the RAM tier (S3-FIFO)
     origin      origins: attempts and failover; signer: request heads; pool, dial, connection, response: the
                 HTTP/1.1 leg; resolver, tls
-    observe     counters, metrics, access log
+    observe     counters, metrics, access log, log of events
     outcome     what became of a request -> Cache-Status, log fields, metric labels
-    config      settings: every default and limit, each with unit and reason
+    config      settings: every default and limit, each with unit and reason; loading: YAML, environment, secret files,
+                and for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, selection,
                 headers, dates, routing, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 
 A hit: `edge.connection` parses, `proxy.try_hit` finds the entry in the RAM tier and a ready-made head, the
-connection writes it; no task, no await, no timer. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its
-key in the `FillTable`; the fill's task asks `Origins.fetch`, which tries origins in order within one deadline and
+connection writes it; no task, no await, no timer. A miss: `proxy.open` makes a `Transfer`, which joins the fill of
+its key in the `FillTable`; the fill's task asks `Origins.fetch`, which tries origins in order within one deadline and
 commits to the first that has the object; then bytes are pushed by callbacks from the origin's connection through the
 fill's buffer to each reader at its own speed, and a complete, checked body becomes an entry.
 """

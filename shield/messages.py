@@ -42,9 +42,7 @@ class Request:
 
     __slots__ = ("fields", "method", "notable", "target")
 
-    def __init__(
-        self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]
-    ) -> None:
+    def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
         self.method = method
         self.target = target
         self.fields = fields

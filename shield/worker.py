@@ -78,6 +78,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        log.info("nothing new is accepted; %d connections are open", len(self.server_state.connections))
+        await super().shutdown(sockets)
+
 
 class _Worker:
     def __init__(self, plan: Plan, node: Node) -> None:
@@ -111,6 +117,7 @@ class _Worker:
         )
         self._signals = 0
         self._next_sweep = 0.0
+        self._sweeper: asyncio.TimerHandle
 
     async def serve(self, sockets: list[socket.socket], admin_sockets: list[socket.socket]) -> int:
         loop = asyncio.get_running_loop()
@@ -120,7 +127,7 @@ class _Worker:
         names = ", ".join(_name(s) for s in sockets)
         admin_names = ", ".join(_name(s) for s in admin_sockets) or "off"
         self._next_sweep = loop.time() + _SWEEP_SECONDS
-        sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         admin = asyncio.ensure_future(self._admin.serve(sockets=admin_sockets)) if admin_sockets else None
         log.info("node %s serves on %s, admin on %s", self._node.name, names, admin_names)
         try:
@@ -132,7 +139,7 @@ class _Worker:
             self._admin.should_exit = self._admin.force_exit = True
             if admin is not None:
                 await admin
-            sweeper.cancel()
+            self._sweeper.cancel()
         log.info("node %s has stopped", self._node.name)
         return 0
 
@@ -151,12 +158,12 @@ class _Worker:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
+        self._next_sweep = loop.time() + _SWEEP_SECONDS
+        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         for connection in list(self._front.server_state.connections):
             connection.sweep()  # type: ignore[union-attr]
         self._node.connections = len(self._front.server_state.connections)
         self._node.tick()
-        self._next_sweep = loop.time() + _SWEEP_SECONDS
-        loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
 def _name(bound: socket.socket) -> str:

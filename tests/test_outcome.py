@@ -19,7 +19,11 @@ CASES = [
         b"fra-1; fwd=uri-miss; fwd-status=200; stored; collapsed",
         "collapsed",
     ),
-    (Outcome(forward=Forward.STALE, forward_status=304, stored=True), b"fra-1; fwd=stale; fwd-status=304; stored", "revalidated"),
+    (
+        Outcome(forward=Forward.STALE, forward_status=304, stored=True),
+        b"fra-1; fwd=stale; fwd-status=304; stored",
+        "revalidated",
+    ),
     (Outcome(forward=Forward.BYPASS, forward_status=200), b"fra-1; fwd=bypass; fwd-status=200", "bypass"),
     (Outcome(detail="no-route"), b"fra-1; detail=no-route", "error"),
     (
@@ -27,7 +31,7 @@ CASES = [
         b'fra-1; fwd=uri-miss; detail="fra=connect iad=server"',
         "miss",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("outcome", "member", "word"), CASES)

@@ -1,17 +1,25 @@
-"""The plain ASGI front, for servers of HTTP/2 and HTTP/3 (hypercorn). The same decisions as the HTTP/1.1 front."""
+"""The plain ASGI front, for servers of HTTP/2 and HTTP/3 (hypercorn). The same decisions as the HTTP/1.1 front.
+
+ASGI has no word for an answer that breaks off. What shows it is an application that fails in mid-body: hypercorn and
+uvicorn then close an HTTP/1.1 connection short of its length or last chunk. hypercorn leaves an HTTP/2 stream open
+instead, so `hypercorn.Stream` resets it. To HTTP/1.0 clients, a body without a length can't be seen to be cut off.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+from shield.edge.hypercorn import Stream
+from shield.edge.turn import origin_form
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.reply import Part, Reply
 from shield.rules.headers import split_block
+from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -50,41 +58,51 @@ class Application:
         if first.get("body") or (first.get("more_body") and await _has_body(receive)):
             error = RequestError(400, "a GET or HEAD request has no body here")
             reply = proxy.refuse(error, request, proxy.clock())
-        if reply is not None:
+        if reply is not None and reply.length <= _PIECE:
             await _send_reply(send, reply)
             proxy.counters.sent_bytes += reply.length
             return
-        client = _AsgiClient()
-        transfer = proxy.open(request, client)
-        watcher = asyncio.ensure_future(_disconnected(receive, client))
+        client = _AsgiClient(send)
+        watcher = asyncio.ensure_future(client.watch(receive))
+        transfer: Transfer | None = None
         try:
-            while await client.deliver(send):
-                transfer.advance()
+            if reply is None:
+                transfer = proxy.open(request, client)
+                while await client.deliver():
+                    transfer.advance()
+                reply = client.whole
+            if reply is not None:
+                await client.deliver_whole(reply)
         finally:
             watcher.cancel()
-            transfer.abandon()
+            if transfer is not None:
+                transfer.abandon()
             proxy.counters.sent_bytes += client.sent
         if client.broken:
+            await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
 
 
 class _AsgiClient:
     """Gathers what a transfer writes until the server takes it. Implements `Client`."""
 
-    def __init__(self) -> None:
+    def __init__(self, send: Send) -> None:
         self.ready = True
         self.broken = False
-        self.gone = False
         self.sent = 0
+        self.whole: Reply | None = None
+        self._send = send
+        self._stream = Stream(send)
         self._messages: list[Message] = []
         self._waiting = 0
+        self._gone = False
         self._over = False
         self._more = asyncio.Event()
 
+    # called by the transfer
+
     def reply(self, reply: Reply) -> None:
-        self._messages.append(_start(reply.head))
-        self._messages.extend(_bodies(reply))
-        self.sent += reply.length
+        self.whole = reply
         self._end()
 
     def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
@@ -93,7 +111,6 @@ class _AsgiClient:
 
     def write(self, data: Part) -> None:
         self._messages.append({"type": "http.response.body", "body": bytes(data), "more_body": True})
-        self.sent += len(data)
         self._waiting += len(data)
         self.ready = self._waiting < _HIGH_WATER
         self._more.set()
@@ -108,27 +125,53 @@ class _AsgiClient:
         self._over = True
         self._more.set()
 
-    def leave(self) -> None:
-        self.gone = True
-        self._more.set()
+    # towards the server
 
-    async def deliver(self, send: Send) -> bool:
+    async def watch(self, receive: Receive) -> None:
+        """Wait for the client to leave."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._more.set()
+        await self._stream.release()
+
+    async def deliver(self) -> bool:
         """Wait for something to send and send it; False after the last of it."""
         await self._more.wait()
         self._more.clear()
         messages, self._messages = self._messages, []
         for message in messages:
-            if self.gone:
+            if not await self._deliver(message):
                 return False
-            await send(message)
         self._waiting = sum(len(message.get("body", b"")) for message in self._messages)
         self.ready = self._waiting < _HIGH_WATER
-        return not (self.gone or (self._over and not self._messages))
+        return not (self._gone or (self._over and not self._messages))
+
+    async def deliver_whole(self, reply: Reply) -> None:
+        await self._send(_start(reply.head))
+        for message in _bodies(reply):
+            if not await self._deliver(message):
+                return
+
+    async def _deliver(self, message: Message) -> bool:
+        if self._gone:
+            return False
+        await self._send(message)
+        body = message.get("body")
+        if body:
+            self.sent += len(body)
+            await self._stream.drain()
+        return True
+
+    async def reset(self) -> None:
+        """Make it visible that the answer isn't whole."""
+        if not self._gone:
+            await self._stream.reset()
 
 
 def _request(scope: Message) -> Request:
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    request = Request.of(scope["method"].encode(), target, [(n.lower(), v) for n, v in scope["headers"]])
+    request = Request.of(scope["method"].encode(), origin_form(target), [(n.lower(), v) for n, v in scope["headers"]])
     # What was asked of an HTTP/1.1 connection is the server's business and doesn't concern the answer.
     request.notable.pop(b"connection", None)
     request.notable.pop(b"upgrade", None)
@@ -144,12 +187,6 @@ async def _has_body(receive: Receive) -> bool:
             return False
 
 
-async def _disconnected(receive: Receive, client: _AsgiClient) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    client.leave()
-
-
 async def _send_reply(send: Send, reply: Reply) -> None:
     await send(_start(reply.head))
     for message in _bodies(reply):
@@ -161,13 +198,11 @@ def _start(head: bytes) -> Message:
     return {"type": "http.response.start", "status": status, "headers": fields}
 
 
-def _bodies(reply: Reply) -> list[Message]:
-    messages: list[Message] = []
+def _bodies(reply: Reply) -> Iterator[Message]:
     for part in reply.parts:
         for at in range(0, len(part), _PIECE):
-            messages.append({"type": "http.response.body", "body": bytes(part[at : at + _PIECE]), "more_body": True})
-    messages.append({"type": "http.response.body", "body": b"", "more_body": False})
-    return messages
+            yield {"type": "http.response.body", "body": bytes(part[at : at + _PIECE]), "more_body": True}
+    yield {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

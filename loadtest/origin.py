@@ -1,0 +1,119 @@
+"""An origin that costs little: objects of any size, named by their path, and a count of what was asked.
+
+    python -m loadtest.origin PORT
+
+    /o/SIZE/NAME                        at once
+    /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
+    /asked                              GETs so far, as JSON, and each slow path's
+
+It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import random
+import signal
+import sys
+from collections import Counter
+from email.utils import formatdate
+from typing import cast
+
+import uvloop
+
+STEP_SECONDS = 0.01
+FIRST_BYTES = 16_384
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nx-amz-id-2: h2Wq0gC3m1J2mabcdefgabcdefghijklmnopqrstuvwxyz0123456789=\r\n"
+    b"x-amz-request-id: 0A49CE4060975EAC\r\nDate: %b\r\nLast-Modified: Wed, 12 Oct 2022 17:50:00 GMT\r\n"
+    b'ETag: "fba9dede5f27731c9771645a39863328"\r\nCache-Control: public, max-age=31536000\r\n'
+    b"Accept-Ranges: bytes\r\nContent-Type: image/webp\r\nServer: AmazonS3\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+@functools.cache
+def body(size: int) -> bytes:
+    """The bytes of every object of this size: no two places alike, and the same in every process."""
+    return random.Random(size).randbytes(size)
+
+
+class Asked:
+    """What was asked, and the current Date, made anew once a second."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.slow: Counter[str] = Counter()
+        self.tick()
+
+    def tick(self) -> None:
+        self.date = formatdate(usegmt=True).encode()
+        asyncio.get_running_loop().call_later(1.0, self.tick)
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data if self._rest else data
+        start = 0
+        while (end := data.find(b"\r\n\r\n", start)) >= 0:
+            self._answer(data[start : data.find(b" HTTP/", start)])
+            start = end + 4
+        self._rest = data[start:]
+
+    def _answer(self, line: bytes) -> None:
+        method, _, target = line.partition(b" ")
+        parts = target.split(b"/")
+        if method != b"GET":
+            self._transport.close()
+        elif parts[1] == b"o":
+            self._asked.total += 1
+            size = int(parts[2])
+            self._transport.writelines([HEAD % (self._asked.date, size), body(size)])
+        elif parts[1] == b"slow":
+            self._asked.total += 1
+            self._asked.slow[target.decode()] += 1
+            size, delay, spread = (int(part) for part in parts[2:5])
+            asyncio.get_running_loop().call_later(delay / 1000, self._begin, size, spread / 1000)
+        else:
+            answer = json.dumps({"total": self._asked.total, "slow": self._asked.slow}).encode()
+            self._transport.write(HEAD % (self._asked.date, len(answer)) + answer)
+
+    def _begin(self, size: int, spread: float) -> None:
+        whole = memoryview(body(size))
+        self._transport.writelines([HEAD % (self._asked.date, size), whole[:FIRST_BYTES]])
+        self._go_on(whole, min(FIRST_BYTES, size), asyncio.get_running_loop().time(), spread)
+
+    def _go_on(self, whole: memoryview, sent: int, began: float, spread: float) -> None:
+        """Send what is due by the clock; a late step makes up for it."""
+        loop = asyncio.get_running_loop()
+        share = 1.0 if spread <= 0 else min(1.0, (loop.time() - began) / spread)
+        due = max(sent, int(len(whole) * share))
+        if due > sent:
+            self._transport.write(whole[sent:due])
+        if due < len(whole) and not self._transport.is_closing():
+            loop.call_later(STEP_SECONDS, self._go_on, whole, due, began, spread)
+
+
+async def serve(port: int) -> None:
+    loop = asyncio.get_running_loop()
+    asked = Asked()
+    server = await loop.create_server(lambda: Connection(asked), "127.0.0.1", port, backlog=4096)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(int(sys.argv[1])))

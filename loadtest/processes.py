@@ -1,0 +1,103 @@
+"""Processes of a benchmark: pinned to a core, their CPU time read from /proc, stopped by their own pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+START_SECONDS = 15.0
+STOP_SECONDS = 5.0
+
+
+class Process:
+    """A server on 127.0.0.1, with all processes it starts. Its output goes to a file."""
+
+    def __init__(self, name: str, command: Sequence[str], *, core: int, port: int, log: Path) -> None:
+        self.name = name
+        self.port = port
+        self._log = log
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                ["taskset", "-c", str(core), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours alone, and we stop it
+            )
+
+    def wait_until_it_listens(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if self._child.poll() is not None or time.monotonic() > end:
+                said = self._log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} doesn't listen on port {self.port}; it said:\n{said}")
+            time.sleep(0.05)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its processes so far, those that have ended included."""
+        return sum(_ticks(pid) for pid in _tree(self._child.pid)) / TICK
+
+    def peak_bytes(self) -> int:
+        """The most memory its processes had resident since the last call."""
+        total = 0
+        for pid in _tree(self._child.pid):
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+        return total
+
+    def stop(self) -> None:
+        """Ask it to end, then end it and what it has started."""
+        pids = _tree(self._child.pid)
+        self._child.terminate()
+        try:
+            self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        for pid in pids[1:]:
+            with contextlib.suppress(OSError):
+                if os.getsid(pid) == self._child.pid:  # else it has ended, and its number may be another's
+                    os.kill(pid, 9)
+
+
+def _tree(root: int) -> list[int]:
+    """A process and all below it, from the top down."""
+    found = [root]
+    for pid in found:  # it grows meanwhile
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def _ticks(pid: int) -> int:
+    """utime + stime of a process and of its children that have ended and been waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(int(field) for field in fields[11:15])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def raise_descriptor_limit() -> int:
+    """As many descriptors as we may have; servers that are started inherit it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

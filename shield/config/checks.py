@@ -1,0 +1,140 @@
+"""What single values can't tell: whether they go together. Reads what was given, so that all of it is checked even
+where some of it is bad.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from shield.config.origin import OriginSettings
+from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
+from shield.config.route import RouteSettings
+from shield.config.section import Section, is_name
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+from shield.rules.routes import Route, Routes
+
+_OF_ROUTE = re.compile(r"routes? (?P<name>[a-z0-9-]+)(?: and [a-z0-9-]+)?: (?P<what>[a-z]+) ?(?P<text>.*)", re.DOTALL)
+_ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "query": ("query", "allow")}
+_PLACE = ("provider", "endpoint", "region", "bucket", "addressing")
+_VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]").fullmatch
+
+
+def check(tree: Tree, settings: Settings | None) -> Iterator[Problem]:
+    """All such problems; `settings` where each value for itself is good."""
+    for name, value in tree.items("origins"):
+        yield from _origin(name, value, tree)
+    yield from _roles(tree)
+    yield from _references(tree)
+    yield from _routes(tree)
+    if settings is not None:
+        yield from _together(settings, tree)
+
+
+def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
+    here = ("origins", name)
+    if not isinstance(value, dict) or not is_name(name):
+        return
+    if value.get("provider") not in (None, "http"):
+        variable, file = f"SHIELD_ORIGINS__{name.upper().replace('-', '_')}__", f"shield_origins__{name}__"
+        for key in ("access_key_id", "secret_key"):
+            if value.get(key) is None and value.get(f"{key}_file") is None:
+                yield tree.problem(
+                    (*here, key),
+                    f"no credentials; expected {key} or {key}_file here, the variable {variable}{key.upper()}, "
+                    f"or a secret file {file}{key}",
+                )
+    ca_file = value.get("ca_file")
+    if isinstance(ca_file, str) and not os.access(ca_file, os.R_OK):
+        yield tree.problem((*here, "ca_file"), f'got "{shortened(ca_file)}"; expected a file that can be read')
+    # Only what says where it is, so that this is checked whatever else is bad.
+    origin = _made(OriginSettings, {key: value[key] for key in _PLACE if key in value})
+    if not isinstance(origin, OriginSettings):
+        return
+    endpoint = origin.endpoint or ""
+    if origin.profile.signed and "/" in endpoint.partition("://")[2]:
+        yield tree.problem((*here, "endpoint"), f'got "{endpoint}"; expected no path: only provider http takes one')
+        return
+    if origin.addressing == "virtual" and origin.bucket and not _VIRTUAL_BUCKET(origin.bucket):
+        said = f'got "{origin.bucket}"; expected lower case letters, digits, hyphens: addressing is virtual'
+        yield tree.problem((*here, "bucket"), said)
+        return
+    try:
+        origin.location()
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        problems = []
+    for problem in problems:
+        key, _, text = problem.partition(": ")
+        yield tree.problem((*here, key), text)
+
+
+def _roles(tree: Tree) -> Iterator[Problem]:
+    primaries = [name for name, _ in tree.items("origins") if tree.get(("origins", name, "role")) == "primary"]
+    for name in primaries[1:]:
+        said = f"{nameable(primaries[0])} is primary already; expected one primary at most"
+        yield tree.problem(("origins", name, "role"), said)
+
+
+def _references(tree: Tree) -> Iterator[Problem]:
+    """Origins that routes name."""
+    known = [name for name, _ in tree.items("origins")]
+    for route, _ in tree.items("routes"):
+        path: KeyPath = ("routes", route, "origins")
+        listed = tree.get(path)
+        for at, name in enumerate(listed if isinstance(listed, list) else ()):
+            if not isinstance(name, str):
+                continue
+            if name not in known:
+                expected = f"expected one of {' '.join(map(nameable, known))}" if known else "there are no origins"
+                said = f'got "{shortened(name)}"; {expected}{did_you_mean(name, known)}'
+                yield tree.problem((*path, at), said)
+            elif isinstance(listed, list) and name in listed[:at]:
+                yield tree.problem((*path, at), f'"{shortened(name)}" is listed twice')
+
+
+def _routes(tree: Tree) -> Iterator[Problem]:
+    """Prefixes and queries, by the rules that routes are followed by."""
+    made: list[Route] = []
+    for name, value in tree.items("routes"):
+        route = _made(RouteSettings, value)
+        if isinstance(route, RouteSettings):
+            made.append(route.rule(name, all_origins=()))
+    try:
+        Routes(made)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        problems = []
+    for problem in problems:
+        found = _OF_ROUTE.fullmatch(problem)
+        if found is None:
+            yield tree.problem(("routes",), shortened(problem, 300))
+            continue
+        key = _ROUTE_KEYS.get(found["what"], ("match",))
+        text = found["text"] if found["what"] in _ROUTE_KEYS else problem
+        yield tree.problem(("routes", found["name"], *key), shortened(text.removeprefix(": "), 300))
+
+
+def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    listen, admin = settings.listen, settings.admin.listen
+    for at, address in enumerate(listen):
+        if address in listen[:at] and address.port:
+            yield tree.problem(("listen", at), f"{address} is listed twice")
+    if admin is not None and admin in listen and admin.port:
+        yield tree.problem(("admin", "listen"), f"{admin} is an address for clients already; expected another")
+    memory = settings.cache.memory
+    if memory.max_entry is not None and memory.max_entry > memory.capacity:
+        yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
+
+
+def _made(kind: type[Section], value: object) -> Section | None:
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        return None

@@ -1,0 +1,175 @@
+"""Values from the environment and from secret files, laid over those of the YAML file.
+
+`SHIELD_ORIGINS__FRA__ENDPOINT` is `origins.fra.endpoint`; as a secret file it is `shield_origins__fra__endpoint`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from shield.config.origin import FILES, SECRETS
+from shield.config.places import Given, KeyPath, Layer, Place, Problem, Tree, did_you_mean, shortened
+from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
+from shield.config.yaml_text import YamlText
+
+_VARIABLE = "SHIELD_"
+_SECRET_FILE = "shield_"
+_MAX_SECRET_BYTES = 64 * 1024
+
+
+def read_file(path: Path, tree: Tree) -> list[Problem]:
+    """Put what a YAML file holds into the tree."""
+    root = Place(Layer.YAML, str(path))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        return [Problem(root, (), f"can't be read: {error.strerror}")]
+    except ValueError:
+        return [Problem(root, (), "expected text in UTF-8")]
+    yaml = YamlText(Layer.YAML, str(path))
+    for given in yaml.read(text):
+        tree.put(_absolute(given, path.parent))
+    return _discreet(yaml.problems)
+
+
+def read_environment(environ: Mapping[str, str], tree: Tree) -> list[Problem]:
+    """Put what `SHIELD_` variables hold into the tree."""
+    problems = []
+    for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
+        if not name.upper().startswith(_VARIABLE):
+            continue
+        place = Place(Layer.ENVIRONMENT, name)
+        words = name[len(_VARIABLE) :].lower().split("__")
+        path = resolve(words) if name.isupper() else None
+        if path is None:
+            known = [key.replace("-", "_") for key in _keys(tree)]
+            guess = did_you_mean("__".join(words), known, spelled=lambda key: _VARIABLE + key.upper())
+            problems.append(Problem(place, (), f"no setting has this name{guess}"))
+        else:
+            problems += _put_text(environ[name], path, place, tree)
+    return problems
+
+
+def read_secret_directory(directory: Path, tree: Tree, *, own: bool) -> tuple[list[Problem], list[str]]:
+    """Put what `shield_` files hold into the tree; problems and notes.
+
+    In a directory of our `own`, as systemd makes it, every file must be one that is read; others may have theirs
+    in a shared one.
+    """
+    try:
+        entries = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return ([_unlisted(directory, "no such directory")], []) if own else ([], [])
+    except OSError as error:
+        why = str(error.strerror)
+        return ([_unlisted(directory, why)], []) if own else ([], [f"{directory}: can't be read: {why}"])
+    problems: list[Problem] = []
+    named = _named_files(tree)
+    for entry in entries:
+        if entry.name.startswith(".") or os.path.realpath(entry) in named:
+            continue
+        place = Place(Layer.FILE, str(entry))
+        path = resolve(entry.name.removeprefix(_SECRET_FILE).split("__"))
+        if not entry.name.startswith(_SECRET_FILE):
+            if own:
+                problems.append(Problem(place, (), f"isn't read: expected {_SECRET_FILE}origins__NAME__secret_key"))
+        elif path is None or entry.name != entry.name.lower():
+            word = entry.name.lower().removeprefix(_SECRET_FILE)
+            guess = did_you_mean(word, _keys(tree), spelled=_SECRET_FILE.__add__)
+            problems.append(Problem(place, (), f"isn't read: no setting has this name{guess}"))
+        else:
+            text, why = _content(entry)
+            problems += [Problem(place, path, why)] if text is None else _put_text(text, path, place, tree)
+    return problems, []
+
+
+def read_named_files(tree: Tree) -> list[Problem]:
+    """Put what the files named by `*_file` keys hold where it belongs. Their names are never quoted: people paste
+    secrets there.
+    """
+    problems: list[Problem] = []
+    for name, _ in tree.items("origins"):
+        for key in SECRETS:
+            path, file_path = ("origins", name, key), ("origins", name, f"{key}_file")
+            named = tree.get(file_path)
+            if not isinstance(named, str) or not named:
+                continue
+            layer = tree.place(file_path).layer
+            if tree.get(path) is not None:
+                other = tree.place(path).layer
+                if other == layer:
+                    problems.append(tree.problem(file_path, f"{key} is given too; expected one of the two"))
+                if other >= layer:
+                    continue
+            text, why = _content(Path(named))
+            if text is None:
+                problems.append(tree.problem(file_path, f"the file {why}"))
+                tree.drop(path)
+            else:
+                tree.put(Given(path, text, Place(Layer.FILE, named)))
+    return problems
+
+
+def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Problem]:
+    """Lists and mappings are written in YAML or JSON, all else is text as it stands."""
+    if is_mapping(path) or (is_list(path) and text.lstrip().startswith("[")):
+        yaml = YamlText(place.layer, place.name, lines=False)
+        found = list(yaml.read(text, path))
+        if yaml.problems and is_list(path):
+            found, yaml.problems = [Given(path, text, place)], []  # as [::1]:8080, which is no list
+        for given in found:
+            tree.put(_absolute(given, Path.cwd()))
+        return _discreet(yaml.problems)
+    tree.put(_absolute(Given(path, text, place), Path.cwd()))
+    return []
+
+
+def _absolute(given: Given, base: Path) -> Given:
+    """Files are named relative to where they are named."""
+    at, value = given.path, given.value
+    if len(at) == 3 and at[0] == "origins" and at[2] in FILES and isinstance(value, str) and value:
+        return Given(at, str(base / value), given.place)
+    return given
+
+
+def _content(path: Path) -> tuple[str | None, str]:
+    """A secret file's text without the line end that editors leave; or None and why not."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_SECRET_BYTES + 1)
+        text = raw.decode().rstrip("\r\n")
+    except OSError as error:
+        return None, f"can't be read: {error.strerror}"
+    except ValueError:
+        return None, "can't be read: expected text in UTF-8"
+    if len(raw) > _MAX_SECRET_BYTES:
+        return None, "is larger than a secret: expected 64KiB at most"
+    return (text, "") if text else (None, "is empty")
+
+
+def _named_files(tree: Tree) -> set[str]:
+    """The files that keys of origins name."""
+    named = (tree.get(("origins", name, key)) for name, _ in tree.items("origins") for key in FILES)
+    return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
+
+
+def _discreet(problems: list[Problem]) -> list[Problem]:
+    """Without the keys below a secret: a mapping in its place may spell it."""
+    return [
+        Problem(problem.place, next((at for at in paths if is_secret(at)), problem.path), problem.text)
+        for problem in problems
+        for paths in [[problem.path[:end] for end in range(1, len(problem.path))]]
+    ]
+
+
+def _keys(tree: Tree) -> Iterable[str]:
+    names: Mapping[str, Sequence[str]] = {
+        key: [name for name, _ in tree.items(key)] or ["name"] for key in ("origins", "routes")
+    }
+    return all_keys(names)
+
+
+def _unlisted(directory: Path, why: str) -> Problem:
+    return Problem(Place(Layer.FILE, shortened(str(directory))), (), f"credentials directory can't be read: {why}")

@@ -1,0 +1,90 @@
+"""Settings from YAML, then the environment, then secret files; all problems at once, each with its place.
+
+No value of a secret ever becomes part of a problem, nor hangs on an exception: errors of libraries are turned into
+text first and raised as ours afterwards, outside of their handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shield.config.checks import check
+from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
+from shield.config.notes import notes_on
+from shield.config.origin import SECRETS
+from shield.config.places import Layer, Place, Problem, Tree
+from shield.config.settings import Settings
+from shield.config.wording import problems_of
+from shield.errors import ConfigError
+
+SECRET_DIRECTORIES = (Path("/run/secrets"),)
+"""Where containers get their secrets. Others may have theirs there, too."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings; where each credential came from, as `{("fra", "secret_key"): "shield.yaml:12"}`; and what had better
+    be known.
+    """
+
+    settings: Settings
+    credentials: Mapping[tuple[str, str], str]
+    notes: tuple[str, ...]
+
+
+def load(
+    path: Path | None, *, environ: Mapping[str, str], secret_directories: Sequence[Path] = SECRET_DIRECTORIES
+) -> Loaded:
+    """Settings from a file, variables, `secret_directories` and systemd's `$CREDENTIALS_DIRECTORY`.
+
+    Raises ConfigError with every problem there is.
+    """
+    root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
+    tree = Tree(root)
+    problems = read_file(path, tree) if path is not None else []
+    unread = bool(problems) and not tree.values  # and says nothing about what is missing
+    problems += read_environment(environ, tree)
+    notes: list[str] = []
+    for directory in secret_directories:
+        found, noted = read_secret_directory(directory, tree, own=False)
+        problems += found
+        notes += noted
+    if own := environ.get("CREDENTIALS_DIRECTORY"):
+        problems += read_secret_directory(Path(own), tree, own=True)[0]
+    problems += read_named_files(tree)
+
+    settings = None
+    if not unread:
+        settings, wrong = _validated(tree)
+        problems += wrong
+        problems += check(tree, settings)
+    if problems or settings is None:
+        raise ConfigError(_lines(problems))
+    return Loaded(settings, _credentials(settings, tree), (*notes, *notes_on(settings, tree)))
+
+
+def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
+    try:
+        return Settings.model_validate(tree.values), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    return None, problems_of(details, tree)
+
+
+def _lines(problems: list[Problem]) -> list[str]:
+    """In the order of places, each once."""
+    ordered = sorted(problems, key=lambda problem: (problem.place, [str(key) for key in problem.path]))
+    return list(dict.fromkeys(str(problem) for problem in ordered))
+
+
+def _credentials(settings: Settings, tree: Tree) -> dict[tuple[str, str], str]:
+    return {
+        (name, key): str(tree.place(("origins", name, key)))
+        for name, origin in settings.origins.items()
+        for key in SECRETS
+        if getattr(origin, key) is not None
+    }

@@ -1,0 +1,69 @@
+"""What can be meant, but had better be known."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from shield.config.origin import SECRETS, OriginSettings
+from shield.config.places import KeyPath, Layer, Place, Tree
+from shield.config.section import is_loopback
+from shield.config.settings import Settings
+
+
+def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
+    """One readable line each, with place and key."""
+    for address in settings.listen:
+        if not address.loopback:
+            said = f"{address} can be reached from elsewhere, in plain HTTP; whoever reaches it can read all objects"
+            yield str(tree.problem(("listen",), said))
+    admin = settings.admin.listen
+    if admin is not None and not admin.loopback:
+        yield str(
+            tree.problem(
+                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API asks nobody who they are"
+            )
+        )
+    for name, origin in settings.origins.items():
+        yield from _origin(name, origin, tree)
+    yield from _idle_fractions(settings, tree)
+    yield from _readable_by_all(tree)
+
+
+def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
+    where = origin.location()
+    if not where.tls and not is_loopback(where.host):
+        said = f"{where.host} is asked in plain HTTP: secret keys aren't sent, but bodies can be read and changed"
+        yield str(tree.problem(("origins", name, "endpoint"), said))
+    if not origin.profile.signed and origin.secret_key is not None:
+        said = f"has no effect: requests to provider {origin.provider} aren't signed"
+        yield str(tree.problem(("origins", name, "secret_key"), said))
+
+
+def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
+    paths: dict[KeyPath, None] = {}
+    for name, route in settings.routes.items():
+        if route.freshness.heuristic_fraction is not None and route.freshness.default_lifetime is not None:
+            own: KeyPath = ("routes", name, "freshness", "heuristic_fraction")
+            paths[own if own in tree.places else ("freshness", "heuristic_fraction")] = None
+    for path in paths:
+        yield str(tree.problem(path, "has no effect while default_lifetime isn't off"))
+
+
+def _readable_by_all(tree: Tree) -> Iterator[str]:
+    """Files with secrets in them that every user of the machine may read."""
+    holding: dict[str, Place] = {}
+    for name, _ in tree.items("origins"):
+        for key in SECRETS:
+            path = ("origins", name, key)
+            place = tree.place(path)
+            if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT and key != "access_key_id":
+                holding.setdefault(place.name, place)
+    for file, place in holding.items():
+        try:
+            mode = Path(file).stat().st_mode
+        except OSError:
+            continue
+        if mode & stat.S_IROTH:
+            yield f"{place}: a secret in a file that every user of this machine may read; chmod 600 it"

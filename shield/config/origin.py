@@ -1,0 +1,116 @@
+"""Settings of one origin."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shield.config.section import Bucket, Endpoint, File, Region, Secret, Section
+from shield.config.units import Duration, duration
+from shield.rules.providers import PROVIDERS, Location, Provider, locate
+
+SECRETS = ("access_key_id", "secret_key", "session_token")
+"""Keys of an origin that are never shown. Each may also be given as `<key>_file`."""
+
+FILES = (*(f"{key}_file" for key in SECRETS), "ca_file")
+"""Keys that hold a path; in YAML, relative to the directory of the file they stand in."""
+
+
+class OriginTimeouts(Section):
+    """How long an origin may take, each from the step before it."""
+
+    connect: Duration = duration(
+        "2s",
+        "Until connected, TLS handshake included. Short: another origin can answer, and a lost SYN is sent again "
+        "after one second.",
+        least="10ms",
+    )
+    first_byte: Duration = duration(
+        "5s",
+        "From the request sent until the answer's head has arrived. Object stores answer in well under a second; "
+        "after five something is wrong and half of the failover deadline is left.",
+        least="10ms",
+    )
+    between_bytes: Duration = duration(
+        "10s",
+        "Between two reads of a body. Longer than a TCP retransmission needs to recover, short enough that clients "
+        "don't give up first.",
+        least="10ms",
+    )
+    total: Duration = duration(
+        "10min",
+        "From the request sent until the body's last byte, without the time reading was paused for slow clients. "
+        "A bound on drips: a large object over a slow line still fits.",
+        least="100ms",
+    )
+
+
+class OriginSettings(Section):
+    """One bucket at one endpoint in one region."""
+
+    provider: Literal["aws", "gcs", "r2", "b2", "wasabi", "minio", "ceph", "swift", "http"] = Field(
+        description="Whose API it speaks: decides addressing, default endpoint and region, and how throttling looks. "
+        "`http` is a plain web server, nothing is signed."
+    )
+    endpoint: Endpoint | None = Field(
+        default=None,
+        description="URL without the bucket, as https://s3.eu-central-1.amazonaws.com. Left out, it is the "
+        "provider's for the region (aws, gcs, b2, wasabi); the others have none. A path is for provider http only.",
+    )
+    region: Region | None = Field(
+        default=None,
+        description="Region that requests are signed for. Left out, it is read from the endpoint's host or is the "
+        "provider's usual one; aws and b2 have none.",
+    )
+    bucket: Bucket | None = Field(default=None, description="Name of the bucket; provider http needs none.")
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        default="auto",
+        description="Where the bucket goes: `path` (endpoint/bucket/key), `virtual` (bucket.endpoint/key), or "
+        "`auto`: virtual where the provider wants it and the name can be one label of a host, else path.",
+    )
+    access_key_id: Secret | None = Field(default=None, description="Access key; better not here but in a file.")
+    secret_key: Secret | None = Field(default=None, description="Secret key; better not here but in a file.")
+    session_token: Secret | None = Field(default=None, description="Token of temporary credentials.")
+    access_key_id_file: File | None = Field(default=None, description="File that holds the access key.")
+    secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
+    session_token_file: File | None = Field(default=None, description="File that holds the session token.")
+    role: Literal["primary", "replica"] = Field(
+        default="replica", description="`primary` is where objects are written first; at most one origin is."
+    )
+    access_denied_is_absent: bool = Field(
+        default=False,
+        description="Read 403 AccessDenied as an absent object: S3 answers so for absent keys to credentials that "
+        "may not list the bucket. Off, since it hides credentials that were withdrawn.",
+    )
+    ca_file: File | None = Field(
+        default=None, description="PEM file of authorities to trust besides the system's. Verification stays on."
+    )
+    connections: int = Field(
+        default=64,
+        ge=1,
+        le=65535,
+        description="Connections to this origin at most. With 20 ms an answer, 64 are 3,200 misses a second.",
+    )
+    timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="How long each step may take.")
+    dns_refresh: Duration = duration(
+        "30s",
+        "Between two look-ups of the endpoint's addresses. Object stores move within minutes; the last good "
+        "addresses stay when a look-up fails.",
+        least="1s",
+    )
+
+    @property
+    def profile(self) -> Provider:
+        """What Shield knows of the provider."""
+        return PROVIDERS[self.provider]
+
+    def location(self) -> Location:
+        """Where the bucket is. Raises ConfigError whose problems begin with the key."""
+        return locate(
+            self.profile,
+            endpoint=self.endpoint,
+            region=self.region,
+            bucket=self.bucket,
+            addressing=self.addressing,
+        )

@@ -1,0 +1,156 @@
+"""Where each value was given, and problems that name the place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import IntEnum
+
+_NAMEABLE = re.compile(r"[a-z0-9_-]{1,63}|[A-Za-z0-9_-]{1,20}").fullmatch
+
+Value = str | None | list["Value"] | dict[str, "Value"]
+"""What was given: text, however it was spelled; null; lists and mappings of these. What it means, models decide."""
+
+KeyPath = tuple[str | int, ...]
+
+
+class Layer(IntEnum):
+    """Who wins: the later one."""
+
+    YAML = 0
+    ENVIRONMENT = 1
+    FILE = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A line of a file, an environment variable or a secret file."""
+
+    layer: Layer
+    name: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        name = printable(self.name)
+        return f"{name}:{self.line}" if self.line else name
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a place; `path` is the key's, empty when the place says it all. Holds no secret."""
+
+    place: Place
+    path: KeyPath
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {dotted(self.path)}: {self.text}" if self.path else f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value at one place. Mappings come as an empty one, followed by what is in them; lists as a whole, with the
+    places of their `items`.
+    """
+
+    path: KeyPath
+    value: Value
+    place: Place
+    items: tuple[Place, ...] = ()
+
+
+class Tree:
+    """What was given by all layers together. Values are laid over each other in the order of layers."""
+
+    def __init__(self, root: Place) -> None:
+        self.values: dict[str, Value] = {}
+        self.places: dict[KeyPath, Place] = {}
+        self._root = root
+
+    def put(self, given: Given) -> None:
+        """Lay a value over what is there. Below something that is no mapping nothing fits: that is said elsewhere."""
+        *above, last = given.path
+        inside = self.values
+        for depth, key in enumerate(above, start=1):
+            assert isinstance(key, str)
+            if inside.get(key) is None:
+                inside[key] = {}
+                self.places[tuple(above[:depth])] = given.place
+            below = inside[key]
+            if not isinstance(below, dict):
+                return
+            inside = below
+        assert isinstance(last, str)
+        if given.value == {} and isinstance(inside.get(last), dict):
+            return
+        self.drop(given.path)
+        inside[last] = given.value
+        self.places[given.path] = given.place
+        for at, place in enumerate(given.items):
+            self.places[(*given.path, at)] = place
+
+    def drop(self, path: KeyPath) -> None:
+        """Forget a value and all below it."""
+        inside = self.get(path[:-1])
+        if isinstance(inside, dict) and path[-1] in inside:
+            del inside[str(path[-1])]
+            for known in [known for known in self.places if known[: len(path)] == path]:
+                del self.places[known]
+
+    def get(self, path: KeyPath) -> Value:
+        """The value there; None when there is none."""
+        value: Value = self.values
+        for key in path:
+            if isinstance(value, dict) and isinstance(key, str):
+                value = value.get(key)
+            elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+                value = value[key]
+            else:
+                return None
+        return value
+
+    def items(self, *path: str) -> Iterator[tuple[str, Value]]:
+        """Names and values of a mapping; none when it is something else."""
+        value = self.get(path)
+        return iter(list(value.items()) if isinstance(value, dict) else ())
+
+    def place(self, path: KeyPath) -> Place:
+        """Where it was given, or where what it is missing from was."""
+        while path:
+            if path in self.places:
+                return self.places[path]
+            path = path[:-1]
+        return self._root
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        return Problem(self.place(path), path, text)
+
+
+def dotted(path: KeyPath) -> str:
+    """A key as people write it: `routes.images.origins[0]`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{nameable(key)}" for key in path).removeprefix(".")
+
+
+def nameable(key: str) -> str:
+    """A key or name, or `?` for what looks like none: a line break in the wrong place makes a key of a secret."""
+    return key if _NAMEABLE(key) else "?"
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """Printable, and not longer than this."""
+    return printable(text if len(text) <= length else text[:length] + "...")
+
+
+def printable(text: str) -> str:
+    """On one line and in any encoding of UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, spelled: Callable[[str], str] = str) -> str:
+    """`; did you mean ...?` or nothing; what is meant is `spelled` as it belongs there."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{spelled(close[0])}"?' if close else ""

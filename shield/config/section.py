@@ -1,0 +1,188 @@
+"""What all groups of settings have in common, and the types of single values."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
+
+from shield.config.units import ExpectedError
+
+_SENDABLE = re.compile(r"[!-~]+").fullmatch
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?").fullmatch
+_NAME = "[a-z0-9-]{1,63}"
+_OFF = frozenset({"off", "false", "no", "none"})
+
+
+class Section(BaseModel):
+    """A group of keys: frozen, no unknown keys, and errors that don't show what was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        """A section whose keys are all commented out is null in YAML."""
+        return {} if value is None else value
+
+
+class OrOff:
+    """Marks a value that may be switched off: null, or `off`, which YAML 1.1 reads as false."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(off_is_none, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(core), {"enum": ["off", False]}]}
+
+
+class Address(NamedTuple):
+    """What to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+
+def parse_address(value: object) -> Address:
+    """`host:port`, `[v6]:port` or `:port` (all IPv4 addresses). Raises ExpectedError."""
+    if isinstance(value, Address):
+        return value
+    wanted = ExpectedError("expected host:port, [v6]:port or :port, as 127.0.0.1:8080")
+    if not isinstance(value, str):
+        raise wanted
+    host, colon, digits = value.rpartition(":")
+    if not colon or not re.fullmatch("[0-9]{1,5}", digits) or int(digits) > 65535:
+        raise wanted
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_v6(host):
+            raise wanted
+    elif host and not _HOST_NAME(host):
+        raise wanted
+    return Address(host or "0.0.0.0", int(digits))
+
+
+def is_name(text: str) -> bool:
+    """Whether an origin or route may be called so."""
+    return re.fullmatch(_NAME, text) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and nothing else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def off_is_none(value: object) -> object:
+    """None for what people write to switch something off."""
+    if value is False or (isinstance(value, str) and value.lower() in _OFF):
+        return None
+    return value
+
+
+def _is_v6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_is_a_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _endpoint(value: str) -> str:
+    """A URL to connect to. What is wrong with it is said without quoting it: people put passwords into URLs."""
+    wanted = ExpectedError("expected http:// or https:// and a host, without user, query or fragment")
+    if not value.isascii() or not re.fullmatch(r"[!-~]+", value) or any(mark in value for mark in "@?#\\"):
+        raise wanted
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or not (_HOST_NAME(host) or _is_v6(host)):
+        raise wanted
+    return value.rstrip("/")
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not _SENDABLE(value.get_secret_value()):
+        raise ExpectedError("expected printable ASCII without blanks")
+    return value
+
+
+def _node(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
+        raise ExpectedError("expected letters, digits, dots, hyphens")
+    return value
+
+
+def _text(value: str) -> str:
+    """What can be sent: no half of a surrogate pair, as an escape in YAML or a broken variable may bring."""
+    if not value.isprintable():
+        raise ExpectedError("expected printable text")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", value):
+        raise ExpectedError("expected a bucket's name: letters, digits, dots, hyphens")
+    return value
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+        raise ExpectedError("expected a region, as eu-central-1")
+    return value
+
+
+def _file(value: Any) -> Any:
+    if value == "":
+        raise ExpectedError("expected a file")
+    return value
+
+
+_LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
+
+Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
+Node = Annotated[str, AfterValidator(_node)]
+Text = Annotated[str, AfterValidator(_text)]
+Bucket = Annotated[str, AfterValidator(_bucket)]
+Region = Annotated[str, AfterValidator(_region)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+File = Annotated[Path, BeforeValidator(_file)]
+Listen = Annotated[Address, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
+Listens = Annotated[
+    tuple[Listen, ...],
+    BeforeValidator(_one_is_a_list),
+    WithJsonSchema({"anyOf": [_LISTEN_SCHEMA, {"type": "array", "minItems": 1, "items": _LISTEN_SCHEMA}]}),
+]

@@ -1,0 +1,184 @@
+"""All settings of a node."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from shield.config.origin import OriginSettings
+from shield.config.route import FreshnessSettings, RouteSettings
+from shield.config.section import Address, Listen, Listens, Name, Node, OrOff, Section, off_is_none
+from shield.config.units import KIB, Duration, Size, duration, size
+from shield.rules.routes import Routes
+
+
+class AdminSettings(Section):
+    """Health, metrics and state, for operators."""
+
+    listen: Annotated[Listen | None, OrOff()] = Field(
+        default=Address("127.0.0.1", 9180),
+        description="Address of the admin API; off or null: none. Loopback, since whoever reaches it is let in.",
+        json_schema_extra={"default": "127.0.0.1:9180"},
+    )
+
+
+class FailoverSettings(Section):
+    """Moving on to the next origin."""
+
+    deadline: Duration = duration(
+        "10s",
+        "For all attempts together, until one origin has committed to an answer. Below the 15 to 60 seconds after "
+        "which CDNs give up.",
+        least="100ms",
+    )
+    retry_after: Duration = duration(
+        "5s",
+        "Retry-After of a 503 when no origin could answer. Long enough for a restart, short for people.",
+        least="1s",
+    )
+
+
+class MemorySettings(Section):
+    """The RAM tier."""
+
+    capacity: Size = size(
+        "256MiB", "Bytes of entries held in RAM. Safe on the smallest machine; give it half of what is free."
+    )
+    max_entry: Annotated[Size, Field(ge=1)] | None = Field(
+        default=None,
+        description="Bytes of the largest entry taken. Left out: an eighth of capacity, so that one object can't "
+        "drive out all others.",
+    )
+
+
+class FillSettings(Section):
+    """Objects on their way from origins."""
+
+    memory: Size = size(
+        "256MiB",
+        "Bytes that all fills in flight hold together; beyond, origins are read more slowly.",
+        least=64 * KIB,
+    )
+    linger: Duration = duration(
+        "5s", "How long a fill that nobody reads any more goes on: clients retry, and find it under way."
+    )
+    small: Size = size("1MiB", "What is left of a body at most for a fill without readers to go on to its end.")
+    hit_for_miss: Duration = duration(
+        "10s",
+        "How long requests for what can't be stored don't wait for each other. Short: an object may become storable.",
+    )
+
+
+class CacheSettings(Section):
+    """Where entries are, and how they get there."""
+
+    memory: MemorySettings = Field(default_factory=MemorySettings, description="The RAM tier.")
+    fills: FillSettings = Field(default_factory=FillSettings, description="Objects on their way from origins.")
+
+
+class LimitSettings(Section):
+    """What client connections may use. Durations are counted in steps of one second."""
+
+    keep_alive: Duration = duration(
+        "650s",
+        "An idle connection stays open. Longer than CDNs keep theirs (up to 600s), so that they close first.",
+        least="1s",
+    )
+    head: Duration = duration("10s", "For a request's head to arrive: CDNs send it in one packet.", least="1s")
+    send: Duration = duration(
+        "60s", "A client may take no byte of its answer. Longer than any hiccup of a line that lives.", least="1s"
+    )
+    connections: int = Field(
+        default=10_000,
+        ge=1,
+        description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB.",
+    )
+    pipelined: int = Field(
+        default=64, ge=1, description="Requests that wait on one connection before reading it pauses."
+    )
+    head_bytes: Size = size(
+        "32KiB", "Size of a request's head: 431 beyond. CDNs add a few KiB of fields of their own.", least=KIB
+    )
+    target_bytes: Size = size(
+        "8KiB",
+        "Size of a request's target: 414 beyond. A key of 1024 bytes, all escaped, and a query fit.",
+        least=256,
+    )
+    fields: int = Field(default=100, ge=1, description="Fields of a request's head: 431 beyond. CDNs send about 40.")
+
+
+class DrainSettings(Section):
+    """How a node stops on SIGTERM."""
+
+    delay: Duration = duration(
+        "0s", "Not ready but still accepting, so that a load balancer notices first. Zero: a CDN simply retries."
+    )
+    timeout: Duration = duration("30s", "For running transfers to finish. Below the 90s after which systemd kills.")
+
+
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads `off` as false."""
+    return "off" if value is not None and off_is_none(value) is None else value
+
+
+class LogSettings(Section):
+    """What is written: events to standard error, requests to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Events from here up.")
+    format: Literal["text", "json"] = Field(default="text", description="Events as text for people or JSON lines.")
+    access: Annotated[Literal["off", "misses", "all"], BeforeValidator(_off)] = Field(
+        default="misses",
+        description="Requests, as JSON lines. `misses` leaves out plain hits, which the CDN has logged already.",
+    )
+
+
+class Settings(Section):
+    """A node's settings. What depends on each other is checked when they are loaded."""
+
+    node: Node = Field(
+        default_factory=socket.gethostname,
+        description="Name of this node in Via, Cache-Status and logs. Left out: the host's name.",
+    )
+    listen: Listens = Field(
+        default=(Address("127.0.0.1", 8080),),
+        min_length=1,
+        description="Address or list of addresses for clients. Loopback: to listen in the open is a decision.",
+        json_schema_extra={"default": "127.0.0.1:8080"},
+    )
+    admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
+    origins: Mapping[Name, OriginSettings] = Field(
+        min_length=1,
+        description="Origins by name (lower case), in the order they are tried.",
+        json_schema_extra={"additionalProperties": False},  # names that aren't as they should be
+    )
+    failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
+    routes: Mapping[Name, RouteSettings] = Field(
+        default_factory=lambda: {"default": RouteSettings()},
+        min_length=1,
+        description="How paths map to objects, by name. Left out: one route `default` that matches all paths.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    freshness: FreshnessSettings = Field(
+        default_factory=FreshnessSettings, description="How long entries hold; routes may differ."
+    )
+    cache: CacheSettings = Field(default_factory=CacheSettings, description="Where entries are.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="What client connections may use.")
+    drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
+    log: LogSettings = Field(default_factory=LogSettings, description="What is written.")
+
+    @model_validator(mode="after")
+    def _routes_inherit_freshness(self) -> Self:
+        routes = {}
+        for name, route in self.routes.items():
+            own = {key: getattr(route.freshness, key) for key in route.freshness.model_fields_set}
+            routes[name] = route.model_copy(update={"freshness": self.freshness.model_copy(update=own)})
+        self.__dict__["routes"] = routes  # frozen from here on
+        return self
+
+    def route_table(self) -> Routes:
+        """All routes. Raises ConfigError whose problems name the route."""
+        names = tuple(self.origins)
+        return Routes(route.rule(name, all_origins=names) for name, route in self.routes.items())

@@ -1,0 +1,136 @@
+"""Sizes and durations as people write them. Settings hold int bytes and float seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+_SIZES: Mapping[str, int] = {
+    "TiB": 1 << 40,
+    "GiB": GIB,
+    "MiB": MIB,
+    "KiB": KIB,
+    "TB": 10**12,
+    "GB": 10**9,
+    "MB": 10**6,
+    "KB": 10**3,
+    "B": 1,
+}
+_DURATIONS: Mapping[str, Decimal] = {
+    "d": Decimal(86400),
+    "h": Decimal(3600),
+    "min": Decimal(60),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("0.001"),
+}
+_BY_LOWER = {unit.lower(): count for unit, count in _SIZES.items()}
+_NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,30})?)"
+_SIZE = re.compile(_NUMBER + r" ?([A-Za-z]*)").fullmatch
+_DURATION = re.compile(_NUMBER + r" ?([a-z]*)").fullmatch
+_MAX_BYTES = 1 << 60
+_MAX_SECONDS = 3660 * 86400
+
+
+class ExpectedError(ValueError):
+    """A value that isn't what it should be. The text says what was expected and never holds the value."""
+
+
+def parse_size(value: object) -> int:
+    """Bytes in `256MiB`, `1GB`, `1.5 GiB`, `4096` or a number. Raises ExpectedError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    match = _SIZE(value) if isinstance(value, str) else None
+    unit = _BY_LOWER.get((match[2] or "B").lower()) if match is not None else None
+    if match is None or unit is None:
+        raise ExpectedError("expected a size: bytes, or a number with KiB MiB GiB TiB or KB MB GB TB, as 256MiB")
+    count = Decimal(match[1]) * unit
+    if count != count.to_integral_value():
+        raise ExpectedError("expected a size in whole bytes")
+    if count > _MAX_BYTES:
+        raise ExpectedError("expected a size of at most 1048576TiB")
+    return int(count)
+
+
+def format_size(count: int) -> str:
+    """The shortest spelling that `parse_size` reads as exactly this."""
+    if count == 0:
+        return "0B"
+    return min((f"{count // size}{unit}" for unit, size in _SIZES.items() if count % size == 0), key=len)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds in `30s`, `250ms`, `10m`, `10min`, `2h`, `7d`, `1.5s` or a number. Raises ExpectedError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = _plain(value)
+    match = _DURATION(value) if isinstance(value, str) else None
+    unit = _DURATIONS.get(match[2] or "s") if match is not None else None
+    if match is None or unit is None:
+        raise ExpectedError("expected a duration: seconds, or a number with ms s m (or min) h d, as 30s or 250ms")
+    seconds = Decimal(match[1]) * unit
+    if seconds > _MAX_SECONDS:
+        raise ExpectedError("expected a duration of at most 3660d")
+    return float(seconds)
+
+
+def format_duration(seconds: float) -> str:
+    """A short spelling that `parse_duration` reads as exactly this."""
+    exact = Decimal(repr(seconds))
+    for unit, size in _DURATIONS.items():
+        count = exact / size
+        if unit != "m" and count >= 1 and count == count.to_integral_value():
+            return f"{count:.0f}{unit}"
+    return f"{exact.normalize():f}s"
+
+
+def _plain(number: float) -> str:
+    """Without an exponent."""
+    return f"{Decimal(repr(number)):f}"
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]?$"},
+            ]
+        }
+    ),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|min|h|d)?$"},
+            ]
+        }
+    ),
+]
+
+
+def size(default: str, description: str, *, least: int = 0) -> Any:
+    """A field of `Size`; the schema shows its default as it is spelled here."""
+    shown: dict[str, Any] = {"default": default}
+    bound = least or None  # less than nothing can't be spelled
+    return Field(default=parse_size(default), ge=bound, description=description, json_schema_extra=shown)
+
+
+def duration(default: str, description: str, *, least: str = "0s") -> Any:
+    """A field of `Duration`; the schema shows its default as it is spelled here."""
+    shown: dict[str, Any] = {"default": default}
+    bound = parse_duration(least) or None
+    return Field(default=parse_duration(default), ge=bound, description=description, json_schema_extra=shown)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import Shield
+
+
+def _ask(shield: Shield, path: str, *, method: str = "GET") -> httpx.Response:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=shield.node.admin)
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+            return await client.request(method, path)
+
+    return asyncio.run(ask())
+
+
+def _metrics(shield: Shield) -> dict[str, float]:
+    lines = _ask(shield, "/metrics").text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_a_node_is_alive_and_ready_until_it_drains(shield: Shield) -> None:
+    assert _ask(shield, "/live").status_code == 200
+    assert _ask(shield, "/ready").status_code == 200
+
+    shield.node.ready = False
+
+    assert _ask(shield, "/live").status_code == 200
+    assert _ask(shield, "/ready").status_code == 503
+
+
+def test_metrics_count_what_clients_and_origins_did(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    for target in ("/a", "/a", "/a", "/absent"):
+        shield.get(target)
+    shield.get("/a", method="POST")
+
+    answer = _ask(shield, "/metrics")
+    values = _metrics(shield)
+
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert values['shield_requests_total{cache="hit"}'] == 2
+    assert values['shield_requests_total{cache="refused"}'] == 1
+    assert values['shield_origin_fetches_total{origin="fra"}'] == 2
+    assert values['shield_origin_absent_total{origin="fra"}'] == 1
+    assert values["shield_memory_entries"] >= 1
+    assert values["shield_sent_bytes_total"] >= 3 * len(b"hello")
+
+
+def test_state_says_what_the_node_is_doing(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    shield.get("/a")
+
+    state = _ask(shield, "/state").json()
+
+    assert (state["node"], state["ready"]) == ("test-1", True)
+    assert state["memory"]["entries"] == 1
+    assert state["origins"]["fra"]["fetches"] == 1
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("POST", "/state", 405)])
+def test_nothing_else_is_there(shield: Shield, method: str, path: str, status: int) -> None:
+    assert _ask(shield, path, method=method).status_code == status

@@ -1,0 +1,313 @@
+"""`shield check`: what it prints, what it says of variables and secret files, and that it never prints a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.cli.check import check
+from shield.config.loading import load
+from shield.errors import ConfigError
+from tests.ground import DOCUMENTED, PLAIN, SECRET, SIGNED, Ground
+
+KEYS = "    access_key_id: AK\n    secret_key: SK\n"
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith("SHIELD_") or name == "CREDENTIALS_DIRECTORY":
+            monkeypatch.delenv(name)
+
+
+# what is printed
+
+
+def test_good_settings_are_summed_up(
+    ground: Ground, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.secret("shield_origins__fra__secret_key", SECRET, own=True)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(ground.own))
+    monkeypatch.setenv("SHIELD_ORIGINS__IAD__SECRET_KEY", SECRET)
+    ground.file.write_text(DOCUMENTED)
+
+    code = check(ground.file)
+
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (0, "")
+    assert printed.out.replace(f"{ground.file.parent}/", "") == (
+        "node     fra-1\n"
+        "listen   127.0.0.1:8080; admin 127.0.0.1:9180\n"
+        "memory   256MiB of entries, 256MiB of fills\n"
+        "origin   fra: primary, ceph, http://127.0.0.1:5001/images/\n"
+        "           access_key_id from shield.yaml:10\n"
+        "           secret_key from credentials/shield_origins__fra__secret_key\n"
+        "origin   iad: replica, aws, http://127.0.0.1:5002/images-iad/\n"
+        "           access_key_id from shield.yaml:18\n"
+        "           secret_key from SHIELD_ORIGINS__IAD__SECRET_KEY\n"
+        "route    default: / from fra, iad\n"
+        "settings can be used\n"
+    )
+
+
+def test_problems_are_printed_one_a_line(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    ground.file.write_text(f'{PLAIN}node: "a\\nb"\nlog: {{level: "\\e[31m"}}\n')
+
+    code = check(ground.file)
+
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert printed.err.splitlines() == [
+        f'{ground.file}:5: node: got "a\\nb"; expected letters, digits, dots, hyphens',
+        f'{ground.file}:6: log.level: got "\\x1b[31m"; expected one of debug info warning error',
+        "2 problems; these settings can't be used",
+    ]
+
+
+def test_a_file_that_cant_be_read_is_one_problem(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(ground.file) == 2
+    assert capsys.readouterr().err.startswith(f"{ground.file}: can't be read: No such file or directory\n1 problem;")
+
+
+def test_a_file_that_is_no_text_is_one_problem(ground: Ground) -> None:
+    ground.file.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(ConfigError) as caught:
+        load(ground.file, environ={}, secret_directories=[])
+
+    assert caught.value.problems == [f"{ground.file}: expected text in UTF-8"]
+
+
+NOTES = {
+    "public listener": (PLAIN + "listen: ':8080'\n", ["shield.yaml:5: listen: 0.0.0.0:8080 can be reached from *"]),
+    "public admin": (PLAIN + "admin: {listen: ':9'}\n", ["shield.yaml:5: admin.listen: 0.0.0.0:9 can be reached *"]),
+    "plain origin": (
+        SIGNED.replace("127.0.0.1", "s3.example.net") + KEYS,
+        ["shield.yaml:4: origins.fra.endpoint: s3.example.net is asked in plain HTTP: *"],
+    ),
+    "unused key": (PLAIN + KEYS, ["shield.yaml:6: origins.fra.secret_key: has no effect: *"]),
+    "unused fraction": (
+        PLAIN + "freshness: {heuristic_fraction: 0.1}\n",
+        ["shield.yaml:5: freshness.heuristic_fraction: has no effect *"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_what_had_better_be_known_is_noted(ground: Ground, case: str) -> None:
+    text, expected = NOTES[case]
+
+    notes = [note.replace(f"{ground.file.parent}/", "") for note in ground.load(text).notes]
+
+    assert len(notes) == len(expected)
+    for pattern, note in zip(expected, notes, strict=True):
+        start = pattern.rstrip("*")
+        assert note.startswith(start), note
+
+
+def test_a_secret_that_all_may_read_is_noted(ground: Ground) -> None:
+    ground.file.write_text(SIGNED + KEYS)
+    ground.file.chmod(0o644)
+
+    notes = load(ground.file, environ={}, secret_directories=[]).notes
+
+    assert notes == (f"{ground.file}:7: a secret in a file that every user of this machine may read; chmod 600 it",)
+
+
+# variables and secret files
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("SHIELD_NDOE", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
+        ("SHIELD_NODE__X", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
+        ("SHIELD_LISTEN__0", "x", 'no setting has this name; did you mean "SHIELD_LISTEN"?'),
+        (
+            "SHIELD_ORIGINS__FRA__ENDPIONT",
+            "x",
+            'no setting has this name; did you mean "SHIELD_ORIGINS__FRA__ENDPOINT"?',
+        ),
+        ("shield_node", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
+        ("SHIELD_", "x", "no setting has this name"),
+        ("SHIELD_LOG__LEVEL", "lout", 'log.level: got "lout"; expected one of debug info warning error'),
+        ("SHIELD_DRAIN", "{delay: soon}", 'drain.delay: got "soon"; expected a duration: *'),
+        ("SHIELD_DRAIN", "{delay: ", "not YAML: *"),
+        ("SHIELD_DRAIN", "30s", "drain: expected a mapping of keys to values"),
+        (
+            "SHIELD_ROUTES__DEFAULT__ORIGINS",
+            "fra",
+            'routes.default.origins: got "fra"; expected a list, as [one, two]',
+        ),
+        ("SHIELD_ORIGINS__FRA__SECRET_KEY_FILE", "/none", "origins.fra.secret_key_file: the file can't be read: *"),
+    ],
+)
+def test_a_problem_with_a_variable_names_it(ground: Ground, name: str, value: str, problem: str) -> None:
+    found = ground.problems(PLAIN, **{name: value})
+
+    assert len(found) == 1
+    assert re.fullmatch(re.escape(f"{name}: {problem}").replace(r"\*", ".*"), found[0]), found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "shield_origins__fra__secretkey",
+            SECRET,
+            'isn\'t read: no setting has this name; did you mean "shield_*key"?',
+        ),
+        ("shield_Node", "x", 'isn\'t read: no setting has this name; did you mean "shield_node"?'),
+        ("shield_node", "", "node: is empty"),
+        ("shield_node", b"\xff", "node: can't be read: expected text in UTF-8"),
+        ("shield_node", "x" * 70_000, "node: is larger than a secret: expected 64KiB at most"),
+        ("shield_origins__fra__secret_key", "with blanks", "origins.fra.secret_key: expected printable ASCII *"),
+        ("shield_log__level", "lout", 'log.level: got "lout"; expected one of debug info warning error'),
+    ],
+)
+def test_a_problem_with_a_secret_file_names_it(ground: Ground, name: str, content: str | bytes, problem: str) -> None:
+    ground.secret(name, content)
+
+    found = ground.problems(PLAIN)
+
+    assert len(found) == 1
+    assert re.fullmatch(re.escape(f"secrets/{name}: {problem}").replace(r"\*", ".*"), found[0]), found
+
+
+def test_a_secret_that_is_a_directory_is_a_problem(ground: Ground) -> None:
+    (ground.shared / "shield_node").mkdir(parents=True)
+
+    assert ground.problems(PLAIN) == ["secrets/shield_node: node: can't be read: Is a directory"]
+
+
+def test_other_peoples_secrets_are_none_of_our_business(ground: Ground) -> None:
+    ground.secret("database_password", SECRET)
+
+    assert ground.settings(PLAIN).origins["fra"].secret_key is None
+
+
+def test_in_our_own_directory_every_file_must_be_read(ground: Ground) -> None:
+    ground.secret("fra_key", SECRET, own=True)
+    ground.secret(".hidden", SECRET, own=True)
+
+    assert ground.problems(PLAIN) == [
+        "credentials/fra_key: isn't read: expected shield_origins__NAME__secret_key",
+    ]
+
+
+def test_a_credentials_directory_that_isnt_there_is_a_problem(ground: Ground) -> None:
+    found = ground.problems(PLAIN, CREDENTIALS_DIRECTORY=str(ground.own))
+
+    assert found == ["credentials: credentials directory can't be read: no such directory"]
+
+
+def test_a_shared_directory_that_isnt_there_is_none(ground: Ground) -> None:
+    assert not ground.shared.exists()
+    assert ground.load(PLAIN).notes == ()
+
+
+# no secret is ever said
+
+LETTERS = "hunter2VerySecretLongAsKeysOfAWSAre1234567"
+FRA = (
+    "origins:\n  fra:\n    provider: minio\n    bucket: b\n    endpoint: http://127.0.0.1:1\n    access_key_id: AK\n"
+)
+LEAKS = {
+    "a list": f"{FRA}    secret_key: [{SECRET}]\n",
+    "a mapping": f"{FRA}    secret_key: {{{SECRET}: {SECRET}, {SECRET}: 1}}\n",
+    "a tag": f"{FRA}    secret_key: !{SECRET} x\n",
+    "an alias": f"{FRA}    secret_key: *{SECRET}\n",
+    "an anchor": f"{FRA}    secret_key: &{SECRET}\n    session_token: &{SECRET}\n",
+    "blanks": f"{FRA}    secret_key: '{SECRET} {SECRET}'\n",
+    "not ASCII": f"{FRA}    secret_key: '{SECRET}é'\n",
+    "a control character": f'{FRA}    secret_key: "{SECRET}\\n"\n',
+    "an alias of letters": f"{FRA}    secret_key: *{LETTERS}\n",
+    "anchors of letters": f"{FRA}    secret_key: &{LETTERS} x\n    session_token: &{LETTERS} x\n",
+    "a tag of letters": f"{FRA}    secret_key: !{LETTERS}!x x\n",
+    "a line of its own": f"{FRA}    secret_key:\n{SECRET}: x\n",
+    "a line of its own, letters": f"{FRA}    secret_key:\n{LETTERS}: x\n{LETTERS}: x\n",
+    "a line among origins": f"{FRA}    secret_key:\n  {LETTERS}: x\n",
+    "a line among origins, twice": f"{FRA}    secret_key:\n  {SECRET}: {{role: primary}}\n  {SECRET}: x\n",
+    "an open quote": f"{FRA}    secret_key: '{SECRET}\n",
+    "a wrong escape": f'{FRA}    secret_key: "\\{SECRET}"\n',
+    "a comma": f"origins: {{fra: {{provider: http, endpoint: 'http://h', secret_key: a,{SECRET}}}}}\n",
+    "a colon": f"{FRA}    secret_key: a: {SECRET}\n",
+    "given twice": f"{FRA}    secret_key: {SECRET}\n    secret_key: {SECRET}\n",
+    "an unknown key": f"{FRA}    secret-key: {SECRET}\n",
+    "an unknown section": f"{FRA}secrets: {{fra: {{secret_key: {SECRET}}}}}\n",
+    "with a file": f"{FRA}    secret_key: {SECRET}\n    secret_key_file: {SECRET}\n",
+    "in place of a file": f"{FRA}    secret_key_file: {SECRET}\n",
+    "in place of a file, in a list": f"{FRA}    secret_key_file: [{SECRET}]\n",
+    "in place of a file, with a null": f'{FRA}    secret_key_file: "{SECRET}\\0"\n',
+    "in place of an origin": f"origins: {{fra: {SECRET}}}\n",
+    "in place of all": f"{SECRET}\n",
+    "in a list of origins": f"origins: [{SECRET}]\n",
+    "as the key's id": f"{FRA}    access_key_id: {SECRET} {SECRET}\n",
+    "in a URL": f"origins: {{fra: {{provider: http, endpoint: 'http://me:{SECRET.replace('/', '')}@h/'}}}}\n",
+    "in a URL's port": f"origins: {{fra: {{provider: http, endpoint: 'http://me:{SECRET.replace('/', '')}@:x/'}}}}\n",
+    "in a URL's query": f"origins: {{fra: {{provider: http, endpoint: 'http://h/?X-Amz-Signature={SECRET}'}}}}\n",
+    "with bad neighbours": f"{FRA}    secret_key: {SECRET}\n    region: [x]\n    bogus: 1\nnode: []\n",
+}
+PIECE = SECRET[:7]  # some of it is too much as well
+
+
+def everything_said(ground: Ground, text: str, **environ: str) -> str:
+    """Problems, exceptions with all that hangs on them, representations and notes."""
+    try:
+        loaded = ground.load(text, **environ)
+    except ConfigError as error:
+        assert error.__cause__ is None and error.__context__ is None
+        return "\n".join([*traceback.format_exception(error), repr(error), *error.problems])
+    settings = loaded.settings
+    return f"{loaded!r} {settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {loaded.notes}"
+
+
+@pytest.mark.parametrize("case", LEAKS)
+def test_a_secret_is_never_said_whatever_is_wrong_with_it(ground: Ground, case: str) -> None:
+    with pytest.raises(ConfigError):
+        ground.load(LEAKS[case])
+
+    assert PIECE not in everything_said(ground, LEAKS[case])
+
+
+def test_a_secret_is_never_said_when_all_is_well(ground: Ground) -> None:
+    text = f"{FRA}    secret_key: {SECRET}\n    session_token: {SECRET}\n"
+
+    assert PIECE not in everything_said(ground, text)
+
+
+@pytest.mark.parametrize("value", [f"{SECRET} x", f"[{SECRET}]", f"{{{SECRET}: 1}}", f"{SECRET}\n\n", f"é{SECRET}"])
+@pytest.mark.parametrize("key", ["SECRET_KEY", "ACCESS_KEY_ID", "SESSION_TOKEN_FILE", "SECRETKEY"])
+def test_a_secret_in_a_variable_is_never_said(ground: Ground, key: str, value: str) -> None:
+    assert PIECE not in everything_said(ground, FRA, **{f"SHIELD_ORIGINS__FRA__{key}": value})
+
+
+@given(
+    st.sampled_from([SECRET, LETTERS]),
+    st.text("ab:,[]{}&*!|>'\"%@`#?- \\\n\t=é", max_size=8),
+    st.text("ab:,[]{}'\"#- \n", max_size=8),
+)
+def test_a_secret_is_never_said_whatever_is_around_it(secret: str, before: str, after: str) -> None:
+    text = f"{FRA}    secret_key: {before}{secret}{after}\n"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda self: text.encode())
+        try:
+            load(Path("shield.yaml"), environ={}, secret_directories=[])
+        except ConfigError as error:
+            said = "\n".join(error.problems)
+        else:
+            said = ""
+
+    assert PIECE not in said, said

@@ -1,0 +1,164 @@
+"""What isn't a request, or isn't one for us. The connection ends wherever the next request's begin is in doubt."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client import request
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import Shield
+
+HOST = b"Host: cdn.example\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def objects(origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+    origin.serves("/smuggled", b"smuggled", lifetime=60)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / a HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /\xff HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /a HTTP/1.2\r\n" + HOST + b"\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /a HTTP/1.1\n" + HOST + b"\n",
+        b"GET * HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET ftp://cdn.example/a HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET http://cdn.example/a HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+        b"GET /a HTTP/1.0\r\n" + HOST + HOST + b"\r\n",
+        b"GET /a HTTP/1.1\r\nHost : cdn.example\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"X: y\r\n folded\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"X: y\rZ: z\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"X: y\0z\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b": y\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"X\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nContent-Length: 4\r\n\r\nGET ",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nContent-Length: 6\r\n\r\nGET ",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: +4\r\n\r\nGET ",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, identity\r\n\r\n",
+        b"HEAD /a HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello",
+    ],
+)
+def test_a_malformed_request_is_refused_and_nothing_after_it_is_answered(
+    shield: Shield, origin: FaultyOrigin, raw: bytes
+) -> None:
+    shield.get("/a")
+
+    with shield.client() as client:
+        client.send(raw + SMUGGLED)
+        answer = client.read("HEAD" if raw.startswith(b"HEAD") else "GET")
+        assert client.at_end()
+
+    assert answer.status == 400
+    assert answer.get("connection") == "close"
+    assert origin.fetches("/smuggled") == 0
+
+
+@pytest.mark.parametrize("version", [b"HTTP/2.0", b"HTTP/0.9"])
+def test_other_versions_are_not_spoken(shield: Shield, version: bytes) -> None:
+    with shield.client() as client:
+        client.send(b"GET /a " + version + b"\r\n" + HOST + b"\r\n")
+        answer = client.read()
+        assert client.at_end()
+
+    assert answer.status == 505
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "PURGE"])
+def test_other_methods_are_refused_and_the_connection_goes_on(shield: Shield, method: str) -> None:
+    with shield.client() as client:
+        answer = client.ask("/a", method=method)
+        after = client.ask("/a")
+
+    assert answer.status == 405
+    assert answer.get("allow") == "GET, HEAD"
+    assert after.status == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(SMUGGLED),
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(SMUGGLED),
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"CONNECT cdn.example:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"FROBNICATE /a HTTP/1.1\r\n" + HOST + b"\r\n",
+    ],
+)
+def test_a_method_that_brings_more_than_a_head_ends_the_connection(
+    shield: Shield, origin: FaultyOrigin, raw: bytes
+) -> None:
+    with shield.client() as client:
+        client.send(raw + SMUGGLED)
+        answer = client.read()
+        assert client.at_end()
+
+    assert answer.status == 405
+    assert answer.get("allow") == "GET, HEAD"
+    assert origin.fetches("/smuggled") == 0
+
+
+def test_a_long_target_is_refused(shield: Shield) -> None:
+    with shield.client() as client:
+        answer = client.ask("/" + "x" * 9000)
+        assert client.at_end()
+
+    assert answer.status == 414
+
+
+@pytest.mark.parametrize(
+    "fields", [[(f"x-{n}", "y") for n in range(101)], [("x-large", "y" * 33_000)], [("x-huge", "y" * 1_000_000)]]
+)
+def test_a_large_head_is_refused(shield: Shield, fields: list[tuple[str, str]]) -> None:
+    with shield.client() as client:
+        client.send(request("/a", fields))
+        answer = client.read()
+        assert client.at_end()
+
+    assert answer.status == 431
+
+
+def test_a_head_without_end_is_refused_before_it_is_complete(shield: Shield) -> None:
+    with shield.client() as client:
+        client.send(request("/a")[:-2] + b"x-1: ")
+        for _ in range(40):
+            client.send(b"y" * 1024)
+        answer = client.read()
+
+    assert answer.status == 431
+
+
+def test_a_long_burst_is_no_large_head(shield: Shield) -> None:
+    shield.get("/a")
+    whole = request("/a", [("x-fill", "y" * 200)])
+
+    with shield.client() as client:
+        # Cut inside a head, so that a piece holds the ends of many requests and the beginning of one.
+        burst = whole * 600
+        client.send(burst[:-50])
+        for _ in range(599):
+            assert client.read().hit
+        client.send(burst[-50:])
+        assert client.read().hit
+
+
+def test_empty_lines_before_a_request_are_ignored(shield: Shield) -> None:
+    with shield.client() as client:
+        client.send(b"\r\n\r\n" + request("/a"))
+        assert client.read().status == 200
+        client.send(b"\r\n")
+        assert client.ask("/a").status == 200

@@ -1,0 +1,217 @@
+"""`shield serve` as a process: how it starts, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from tests.client import PATIENCE, Answer, Client, request
+from tests.doubles.faults import at_body
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.gate import Watch
+from tests.doubles.pattern import Pattern
+from tests.doubles.steps import Wait
+
+BODY = Pattern(2_000_000)
+
+
+class Process:
+    """A running node. Its ports are read from what it says on standard error."""
+
+    def __init__(self, config: Path) -> None:
+        self._watch = Watch()
+        self._said: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "shield", "serve", "--config", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        self.says("serves on")
+        found = re.search(r"serves on \S+:(\d+), admin on \S+:(\d+)", self.said)
+        assert found is not None, self.said
+        self.port, self.admin_port = int(found[1]), int(found[2])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    @property
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def says(self, text: str) -> None:
+        """Wait until it has said so."""
+        self._watch.wait(lambda: text in self.said or self.process.poll() is not None)
+        assert text in self.said, self.said
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def admin(self, path: str) -> Answer:
+        with Client(self.admin_port) as client:
+            return client.ask(path)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._said.append(line)
+            self._watch.changed()
+        self._watch.changed()
+
+
+@pytest.fixture
+def origin() -> Iterator[FaultyOrigin]:
+    with FaultyOrigin() as made:
+        made.serves("/a", b"hello", lifetime=60)
+        made.serves("/large", BODY, lifetime=60)
+        yield made
+
+
+def _config(
+    path: Path, origin: FaultyOrigin, *, listen: str = "127.0.0.1:0", delay: str = "0s", timeout: str = "30s"
+) -> Path:
+    settings = {
+        "node": "test-1",
+        "listen": listen,
+        "admin": {"listen": "127.0.0.1:0"},
+        "origins": {"fra": {"provider": "http", "endpoint": origin.url, "role": "primary"}},
+        "drain": {"delay": delay, "timeout": timeout},
+    }
+    file = path / "shield.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    return file
+
+
+def test_a_node_serves_and_stops_when_it_is_told_to(tmp_path: Path, origin: FaultyOrigin) -> None:
+    with Process(_config(tmp_path, origin)) as node:
+        with Client(node.port) as client:
+            assert client.ask("/a").body == b"hello"
+            assert client.ask("/a").hit
+            assert node.admin("/ready").status == 200
+
+            node.signal()
+
+            assert client.at_end()
+        assert node.ended() == 0
+        assert "has stopped" in node.said
+
+
+def test_a_node_that_drains_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.spoils("/large", at_body(1000, Wait(gate)))
+    with Process(_config(tmp_path, origin)) as node, Client(node.port) as client:
+        client.send(request("/large"))
+        gate.reached()
+        answer = client.read_head()
+
+        node.signal()
+        node.says("nothing new is accepted; 1 connections")
+
+        assert node.admin("/ready").status == 503
+        assert node.admin("/live").status == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", node.port), PATIENCE)
+        assert node.process.poll() is None
+        gate.open()
+        client.read_body(answer)
+        assert answer.clean and BODY.check(answer.body)
+        assert client.at_end()
+        client.close()
+        assert node.ended() == 0
+
+
+def test_a_node_is_not_ready_before_it_stops_to_accept(tmp_path: Path, origin: FaultyOrigin) -> None:
+    with Process(_config(tmp_path, origin, delay="1h")) as node:
+        node.signal()
+        node.says("draining")
+
+        assert node.admin("/ready").status == 503
+        with Client(node.port) as client:
+            assert client.ask("/a").body == b"hello"
+            assert client.ask("/a").get("connection") is None
+
+        node.signal()
+        assert node.ended() == 0
+
+
+def test_a_second_signal_does_not_wait_for_transfers(tmp_path: Path, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.spoils("/large", at_body(1000, Wait(gate)))
+    with Process(_config(tmp_path, origin)) as node, Client(node.port) as client:
+        client.send(request("/large"))
+        gate.reached()
+        answer = client.read_head()
+        node.signal()
+        node.says("nothing new is accepted; 1 connections")
+
+        node.signal(signal.SIGINT)
+
+        assert node.ended() == 0
+        client.read_body(answer)
+        assert not answer.clean
+
+
+def test_transfers_are_cut_off_when_the_time_to_drain_is_over(tmp_path: Path, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.spoils("/large", at_body(1000, Wait(gate)))
+    with Process(_config(tmp_path, origin, timeout="200ms")) as node, Client(node.port) as client:
+        client.send(request("/large"))
+        gate.reached()
+        answer = client.read_head()
+
+        node.signal()
+
+        client.read_body(answer)
+        assert not answer.clean
+        assert node.ended() == 0
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, origin: FaultyOrigin) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "shield", "serve", "-c", str(_config(tmp_path, origin, listen=address))]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert ended.returncode == 2
+    assert f"listen {address}: Address already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_settings_that_cannot_be_used_end_it_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "shield.yaml"
+    file.write_text("listen: nowhere\n")
+
+    command = [sys.executable, "-m", "shield", "serve", "--config", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert ended.returncode == 2
+    assert "listen" in ended.stderr
+    assert "Traceback" not in ended.stderr
