@@ -31,7 +31,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 HTTP/1.1 leg; resolver, tls
     observe     counters, metrics, access log, log of events
     outcome     what became of a request -> Cache-Status, log fields, metric labels
-    config      settings: every default and limit, each with unit and reason; loading: YAML, environment, secret files,
+    config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
                 and for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, selection,
                 headers, dates, routing, sigv4, providers, s3_errors

@@ -6,7 +6,7 @@ Field names are lower-case bytes everywhere behind the wire.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
@@ -62,7 +62,7 @@ class Request:
         return f"Request({self.method.decode()} {self.target.decode('ascii', 'backslashreplace')})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
     """Status and fields of an origin's final response, as received (names lower case, order kept).
 
@@ -74,11 +74,23 @@ class ResponseHead:
     fields: tuple[Field, ...]
     length: int | None
 
+    _named: dict[bytes, bytes] = field(init=False, repr=False, compare=False)  # the last line of each name
+
+    def __post_init__(self) -> None:
+        self._named = dict(self.fields)
+
     def get(self, name: bytes) -> bytes | None:
         """All values of a field joined by ", ", or None when absent (RFC 9110 §5.3)."""
-        found = [value for field, value in self.fields if field == name]
-        return b", ".join(found) if found else None
+        named = self._named
+        if name not in named or len(named) == len(self.fields):
+            return named.get(name)
+        return b", ".join(self.all(name))
 
     def all(self, name: bytes) -> list[bytes]:
         """Each line's value of a field, in order."""
-        return [value for field, value in self.fields if field == name]
+        named = self._named
+        if name not in named:
+            return []
+        if len(named) == len(self.fields):
+            return [named[name]]
+        return [value for line, value in self.fields if line == name]

@@ -24,7 +24,7 @@ class Forward(Enum):
     PARTIAL = "partial"  # not all of the range asked for is stored
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """One request's fate. `forward` None and `hit` False means Shield answered by itself (an error of the request).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from shield.errors import RequestError
-from shield.messages import Field, Request
+from shield.messages import Fields, Request
 from shield.outcome import Outcome, node_name
 from shield.rules import dates
 from shield.rules.headers import block
@@ -82,7 +82,7 @@ class Replies:
         now: float,
         *,
         outcome: Outcome,
-        fields: Iterable[Field],
+        fields: Fields,
     ) -> Reply:
         body = text.encode("ascii", "replace") + b"\n"
         lines = (

@@ -37,8 +37,11 @@ class Client(Protocol):
     def reply(self, reply: Reply) -> None:
         """A whole answer, and the end of it."""
 
-    def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
-        """The head of a streamed answer, as in `Reply`; `length` None: only its end shows where the body ends."""
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        """The head of a streamed answer, as in `Reply`, with the first bytes of its body if they are at hand.
+
+        `length` None: only its end shows where the body ends.
+        """
 
     def write(self, data: Part) -> None:
         """Body bytes, in order."""
@@ -147,7 +150,9 @@ class Transfer:
         self._begun = True
         self._counters.count(outcome.word)
         length = None if chosen.stop is None else chosen.stop - chosen.start
-        self._client.begin(chosen.status, head, length, outcome)
+        # One write for both: a system call costs as much as a good part of all else that is done here.
+        data = self._next(fill)
+        self._client.begin(head, data, status=chosen.status, length=length, outcome=outcome)
         return not self._over
 
     def _outcome(self, fill: Fill, now: float) -> Outcome:
@@ -169,12 +174,9 @@ class Transfer:
         assert self._selection is not None
         client, stop = self._client, self._selection.stop
         while client.ready and (stop is None or self.position < stop):
-            data = fill.read(self.position)
+            data = self._next(fill)
             if data is None:
                 break
-            if stop is not None and len(data) > stop - self.position:
-                data = memoryview(data)[: stop - self.position]
-            self.position += len(data)
             client.write(data)
             if self._over:
                 return
@@ -186,6 +188,17 @@ class Transfer:
             self._finish(clean=stop is None)
         else:
             fill.progressed()
+
+    def _next(self, fill: Fill) -> Part | None:
+        """The next bytes for the client, counted as taken; None when there are none (yet)."""
+        assert self._selection is not None
+        data, stop = fill.read(self.position), self._selection.stop
+        if data is None:
+            return None
+        if stop is not None and len(data) > stop - self.position:
+            data = memoryview(data)[: stop - self.position]
+        self.position += len(data)
+        return data
 
     def _fetch_rest(self) -> None:
         """What is missing of the version that was settled on, by ourselves."""

@@ -105,8 +105,10 @@ class _AsgiClient:
         self.whole = reply
         self._end()
 
-    def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
         self._messages.append(_start(head))
+        if data is not None:
+            self.write(data)
         self._more.set()
 
     def write(self, data: Part) -> None:

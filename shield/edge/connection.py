@@ -342,7 +342,7 @@ class ClientConnection(asyncio.Protocol):
         self._send(reply, turn.keep_alive and not self._stopping)
         self._log_reply(turn.request, reply, turn.began)
 
-    def begin(self, status: int, head: bytes, length: int | None, outcome: Outcome) -> None:
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
         turn = self._turn
         assert turn is not None
         self._status, self._outcome = status, outcome
@@ -350,8 +350,19 @@ class ClientConnection(asyncio.Protocol):
         self._until_close = length is None and turn.http10
         if self._stopping:
             turn.keep_alive = False
-        chunked = _CHUNKED if self._chunked else b""
-        self._transport.write(b"".join((head, chunked, _END if turn.keep_alive else _CLOSE)))
+        end = _END if turn.keep_alive else _CLOSE
+        if self._chunked:
+            self._transport.write(b"".join((head, _CHUNKED, end)))
+            if data is not None:
+                self.write(data)
+        elif data is None:
+            self._transport.write(head + end)
+        else:
+            self._sent += len(data)
+            if len(data) <= _JOIN_BELOW:
+                self._transport.write(b"".join((head, end, data)))
+            else:
+                self._transport.writelines((head, end, data))
 
     def write(self, data: Part) -> None:
         self._sent += len(data)

@@ -30,7 +30,7 @@ SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Want:
     """What is to be fetched, free of any origin.
 
@@ -52,7 +52,7 @@ class Want:
         return (asked,) if self.etag is None else (asked, (b"if-match", self.etag))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fetched:
     """An origin committed to an answer; `response` is not started yet and belongs to the caller."""
 

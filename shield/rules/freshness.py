@@ -32,7 +32,7 @@ class FreshnessRules:
     strip_set_cookie: bool = False  # store responses that set cookies, without these
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Freshness:
     """A stored response's times. `born` is the epoch time at which its age was 0, all else are seconds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 
 from shield.messages import Field, Fields
@@ -62,37 +62,65 @@ INTERNAL = (
 """Beginnings of field names that are a storage's own business: owners, versions, encryption keys, request ids."""
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
-_is_value = re.compile(rb"[^\r\n\0]*").fullmatch
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_REMEMBERED = 1024  # names; origins use the same few again and again
+
+
+class _Names(dict[bytes, bool]):
+    """Whether a name is a token in lower case (RFC 9110 §5.1), remembered."""
+
+    def __missing__(self, name: bytes) -> bool:
+        found = _is_name(name) is not None
+        if len(self) < _REMEMBERED:
+            self[name] = found
+        return found
+
+
+class _Fates(dict[bytes, bool]):
+    """Whether a field of a name goes on to clients, remembered."""
+
+    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
+        self._dropped = _HOP_BY_HOP | drop
+        self._prefixes = prefixes
+
+    def __missing__(self, name: bytes) -> bool:
+        found = name not in self._dropped and not name.startswith(self._prefixes) and _NAMES[name]
+        if len(self) < _REMEMBERED:
+            self[name] = found
+        return found
+
+
+_NAMES = _Names()
+_fates = lru_cache(maxsize=64)(_Fates)  # one for each set of rules
 
 
 def end_to_end(
     fields: Fields, *, drop: frozenset[bytes] = OURS, prefixes: tuple[bytes, ...] = INTERNAL
 ) -> tuple[Field, ...]:
     """The fields that go on to clients, in order: without hop-by-hop fields and those that Connection names
-    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes`, and fields that aren't well-formed.
+    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes`, and names that aren't well-formed.
     """
-    dropped = _HOP_BY_HOP | drop | _nominated(fields)
-    return tuple(
-        (name, value)
-        for name, value in fields
-        if name not in dropped and not name.startswith(prefixes) and _is_name(name) and _is_value(value)
-    )
+    fates = _fates(drop, prefixes)
+    nominated = _nominated(fields)
+    if nominated:
+        return tuple([line for line in fields if fates[line[0]] and line[0] not in nominated])
+    return tuple([line for line in fields if fates[line[0]]])
 
 
-def block(status: int, fields: Iterable[Field]) -> bytes:
+def block(status: int, fields: Fields) -> bytes:
     """Status line and field lines of an HTTP/1.1 response (RFC 9112 §2.1), each ended by CRLF; no blank line.
 
     Raises ValueError rather than let a field end a line or the head (RFC 9110 §5.5).
     """
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))]
-    for name, value in fields:
-        if not _is_name(name) or not _is_value(value):
-            raise ValueError(f"field {name!r} can't be sent")
-        lines.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(lines)
+    lines = [b"%b: %b\r\n" % line for line in fields if _NAMES[line[0]]]
+    made = (_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status) + b"".join(lines)
+    ends = len(fields) + 1
+    # As many line ends as lines: then none is inside a value.
+    if len(lines) + 1 != ends or made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
+        raise ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
+    return made
 
 
 def split_block(head: bytes) -> tuple[int, list[Field]]:
@@ -116,6 +144,6 @@ def via(version: bytes, pseudonym: str) -> bytes:
 def _nominated(fields: Fields) -> frozenset[bytes]:
     """The fields that Connection says are for this hop."""
     values = [value for name, value in fields if name == b"connection"]
-    if not values:
+    if not values or values == [b"keep-alive"]:
         return frozenset()
     return frozenset(name.strip(b" \t").lower() for name in b",".join(values).split(b",")) - _NOT_NOMINABLE

@@ -17,7 +17,7 @@ class Candidate:
     role: str  # primary or replica
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One try: at `origin`, given up at `deadline` (same clock as the one passed in)."""
 

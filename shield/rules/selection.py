@@ -16,7 +16,7 @@ _IN_NOT_MODIFIED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredHead:
     """What is kept of an origin's head.
 
@@ -33,7 +33,7 @@ class StoredHead:
     must_revalidate: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Selection:
     """What to send: a ready-made `block` as in `StoredHead`, and the bytes in `span` (None: no body at all).
 

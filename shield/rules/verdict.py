@@ -90,7 +90,7 @@ class Share(Enum):
     LEADER_ONLY = "leader-only"  # the one it was fetched for; all others ask an origin themselves
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Disposition:
     """What becomes of a response. `freshness` is set when it is stored; `reason` is a token for logs and details."""
 
