@@ -74,7 +74,7 @@ class Node:
         )
         self._access = _access_log(settings, access_stream, clock)
         self.front = Front(self.proxy, _limits(settings.limits), access=self._access, clock=clock)
-        self.asgi = Application(self.proxy)
+        self.asgi = Application(self.proxy, access=self._access)
         self._metrics = Metrics(self._families)
         self.admin: Starlette = admin_api(metrics=self._metrics, is_ready=lambda: self.ready, state=self.state)
 

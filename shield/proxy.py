@@ -55,7 +55,9 @@ class Proxy:
             or b"content-length" in notable
             or b"transfer-encoding" in notable
         ):
-            return self._refuse_method_or_body(request, now)
+            objection = _objection(request)
+            if objection is not None:
+                return self.refuse(objection, request, now)
         resource = self._young.get(request.target)
         if resource is None:
             try:
@@ -84,11 +86,6 @@ class Proxy:
         outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now))
         self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
-
-    def _refuse_method_or_body(self, request: Request, now: float) -> Reply | None:
-        if request.method not in (b"GET", b"HEAD"):
-            return self.refuse(RequestError(405, "method not allowed"), request, now)
-        return self.refuse(RequestError(400, "a GET or HEAD request has no body here"), request, now)
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
         """Our answer to a request that is not even looked up."""
@@ -120,3 +117,12 @@ class Proxy:
             counters=self.counters,
             clock=self.clock,
         )
+
+
+def _objection(request: Request) -> RequestError | None:
+    """What is wrong with a request's method or with its having a body."""
+    if request.method not in (b"GET", b"HEAD"):
+        return RequestError(405, "method-not-allowed")
+    if b"transfer-encoding" in request.notable or request.notable.get(b"content-length") != b"0":
+        return RequestError(400, "body-not-allowed")
+    return None

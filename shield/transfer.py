@@ -57,6 +57,25 @@ class Transfer:
     start if nothing was sent, else with the rest of the very version whose head was sent.
     """
 
+    __slots__ = (
+        "_begun",
+        "_client",
+        "_clock",
+        "_collapsed",
+        "_counters",
+        "_etag",
+        "_fill",
+        "_fills",
+        "_forward",
+        "_over",
+        "_replies",
+        "_request",
+        "_resource",
+        "_selection",
+        "_stored",
+        "position",
+    )
+
     def __init__(
         self,
         request: Request,

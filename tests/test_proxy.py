@@ -80,6 +80,17 @@ def test_other_methods_are_refused_with_those_allowed(shield: Shield, origin: Fa
     assert origin.requests == []
 
 
+def test_a_body_is_refused_but_a_length_of_zero_is_none(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"x", lifetime=60)
+
+    assert shield.get("/a", [("content-length", "0")]).status == 200
+    assert shield.get("/a", [("content-length", "0")]).hit
+    with shield.client() as client:
+        client.send(b"GET /a HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+        assert client.read().status == 400
+        assert client.at_end()
+
+
 def test_a_stale_entry_inside_grace_is_served_and_validated_once(
     shield: Shield, origin: FaultyOrigin, clock: FakeClock
 ) -> None:

@@ -15,6 +15,7 @@ from shield.edge.hypercorn import Stream
 from shield.edge.turn import origin_form
 from shield.errors import RequestError
 from shield.messages import Request
+from shield.observe.access import AccessLog
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.reply import Part, Reply
@@ -36,8 +37,9 @@ class BrokenTransferError(Exception):
 class Application:
     """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, *, access: AccessLog | None) -> None:
         self._proxy = proxy
+        self._access = access
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,18 +51,19 @@ class Application:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         proxy = self._proxy
-        request = _request(scope)
+        request, began = _request(scope), proxy.clock()
         first = await receive()
         if first["type"] == "http.disconnect":
             return
         reply = proxy.try_hit(request, proxy.clock())
         # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
         if first.get("body") or (first.get("more_body") and await _has_body(receive)):
-            error = RequestError(400, "a GET or HEAD request has no body here")
+            error = RequestError(400, "body-not-allowed")
             reply = proxy.refuse(error, request, proxy.clock())
         if reply is not None and reply.length <= _PIECE:
             await _send_reply(send, reply)
             proxy.counters.sent_bytes += reply.length
+            self._log(scope, request, reply.outcome, status=reply.status, sent=reply.length, began=began, clean=True)
             return
         client = _AsgiClient(send)
         watcher = asyncio.ensure_future(client.watch(receive))
@@ -78,9 +81,28 @@ class Application:
             if transfer is not None:
                 transfer.abandon()
             proxy.counters.sent_bytes += client.sent
+            outcome, status = (client.outcome, client.status) if reply is None else (reply.outcome, reply.status)
+            clean = client.complete
+            self._log(scope, request, outcome, status=status, sent=client.sent, began=began, clean=clean)
         if client.broken:
             await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
+
+    def _log(
+        self,
+        scope: Message,
+        request: Request,
+        outcome: Outcome,
+        *,
+        status: int,
+        sent: int,
+        began: float,
+        clean: bool,
+    ) -> None:
+        if self._access is not None:
+            peer = (scope.get("client") or ("unix",))[0]
+            seconds = self._proxy.clock() - began
+            self._access.write(request, outcome, peer=peer, status=status, sent=sent, seconds=seconds, clean=clean)
 
 
 class _AsgiClient:
@@ -90,6 +112,8 @@ class _AsgiClient:
         self.ready = True
         self.broken = False
         self.sent = 0
+        self.status = 499  # until an answer begins
+        self.outcome = Outcome()
         self.whole: Reply | None = None
         self._send = send
         self._stream = Stream(send)
@@ -106,6 +130,7 @@ class _AsgiClient:
         self._end()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        self.status, self.outcome = status, outcome
         self._messages.append(_start(head))
         if data is not None:
             self.write(data)
@@ -126,6 +151,11 @@ class _AsgiClient:
     def _end(self) -> None:
         self._over = True
         self._more.set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client got the whole answer."""
+        return not (self.broken or self._gone)
 
     # towards the server
 

@@ -55,6 +55,7 @@ class Front:
         self.limits = limits
         self.access = access
         self.clock = clock
+        self.loop = asyncio.get_running_loop()
 
     def protocol(
         self,
@@ -70,6 +71,46 @@ class Front:
 class ClientConnection(asyncio.Protocol):
     """Parses requests, answers them in order. Implements `Client` for the transfer under way."""
 
+    __slots__ = (
+        "_access",
+        "_at_end",
+        "_bulky",
+        "_bulky_above",
+        "_chunked",
+        "_clock",
+        "_closing",
+        "_connections",
+        "_deaf",
+        "_fields",
+        "_head_bytes",
+        "_heard",
+        "_hosts",
+        "_in_head",
+        "_limits",
+        "_loop",
+        "_max_fields",
+        "_notable",
+        "_now",
+        "_outcome",
+        "_parser",
+        "_paused",
+        "_peer",
+        "_proxy",
+        "_quiet_sweeps",
+        "_sent",
+        "_slow_head",
+        "_status",
+        "_stopping",
+        "_target",
+        "_transfer",
+        "_transport",
+        "_turn",
+        "_turns",
+        "_unsent",
+        "_until_close",
+        "ready",
+    )
+
     def __init__(self, front: Front, server_state: ServerState) -> None:
         self._proxy = front.proxy
         self._access = front.access
@@ -77,6 +118,7 @@ class ClientConnection(asyncio.Protocol):
         self._limits = front.limits
         self._max_fields = front.limits.max_fields
         self._bulky_above = min(front.limits.max_target_bytes, front.limits.max_head_bytes)
+        self._loop = front.loop
         self._connections: set[Any] = server_state.connections
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
@@ -389,7 +431,7 @@ class ClientConnection(asyncio.Protocol):
         self._turn = self._transfer = None
         if self._turns:
             # Not here: the fill that calls has others to tell.
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._loop.call_soon(self._go_on)
         return turn
 
     # the worker

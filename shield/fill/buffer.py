@@ -32,6 +32,17 @@ class FillBuffer:
     a window: `trim` gives up what all readers have passed.
     """
 
+    __slots__ = (
+        "_blocks",
+        "_memory",
+        "_offsets",
+        "_pieces",
+        "_reserved",
+        "_trimmed",
+        "received",
+        "retained",
+    )
+
     def __init__(self, memory: FillMemory) -> None:
         self.received = 0
         self.retained = False

@@ -74,6 +74,34 @@ class FillPolicy:
 class Fill:
     """One fetch and those who read from it. Made by `FillTable` only."""
 
+    __slots__ = (
+        "_buffer",
+        "_leader",
+        "_paused",
+        "_readers",
+        "_request",
+        "_response",
+        "_table",
+        "_task",
+        "_timer",
+        "background",
+        "committed",
+        "disposition",
+        "entry",
+        "failure",
+        "freshness",
+        "head",
+        "length",
+        "origin",
+        "phase",
+        "resource",
+        "shared",
+        "start",
+        "status",
+        "stored",
+        "want",
+    )
+
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
         self.resource = resource
         self.want = want
@@ -132,6 +160,8 @@ class Fill:
         if reader not in self._readers:
             return
         del self._readers[reader]
+        if reader is self._leader:
+            self._leader = None  # it refers to the fill: what is over must go without the garbage collector
         if self.phase in _OVER:
             return
         if self._readers:
@@ -139,7 +169,7 @@ class Fill:
         elif not self._worth_finishing():
             self._stop_timer()
             linger = self._table.policy.linger_seconds if self.joinable else 0.0
-            self._timer = asyncio.get_running_loop().call_later(linger, self.cancel)
+            self._timer = self._table.loop.call_later(linger, self.cancel)
 
     def _worth_finishing(self) -> bool:
         """Nobody reads: go on all the same if it will be stored and most of the cost is paid already."""
@@ -170,7 +200,7 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        self._task = asyncio.get_running_loop().create_task(self._open())
+        self._task = self._table.loop.create_task(self._open())
 
     async def _open(self) -> None:
         try:
@@ -349,7 +379,7 @@ class Fill:
     def _be_patient(self, stuck_at: int) -> None:
         self._stop_timer()
         if len(self._readers) > 1:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._lose_slowest, stuck_at)
+            self._timer = self._table.loop.call_later(PATIENCE_SECONDS, self._lose_slowest, stuck_at)
 
     def _lose_slowest(self, stuck_at: int) -> None:
         """The window has been full for as long as others can be asked to wait: who holds it goes on alone."""
@@ -366,6 +396,8 @@ class Fill:
 
     def _detach(self, reader: Reader) -> None:
         del self._readers[reader]
+        if reader is self._leader:
+            self._leader = None
         reader.detach()
 
     # the end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,7 +28,10 @@ class FillStatistics:
 
 
 class FillTable:
-    """All fills of a worker. `join` has no await between looking and adding: one key has one shared fill."""
+    """All fills of a worker. `join` has no await between looking and adding: one key has one shared fill.
+
+    Made and used within one event loop.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class FillTable:
         self.policy = policy
         self.via = via
         self.clock = clock
+        self.loop = asyncio.get_running_loop()  # asked for once: it costs a system call before Python 3.12
         self.broken = 0
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()

@@ -248,6 +248,7 @@ class Origins:
         self._deadline_seconds = deadline_seconds
         self._clock = clock
         self._complaints = _Complaints()
+        self._now = asyncio.get_running_loop().time
 
     def order(self, names: Sequence[str]) -> tuple[str, ...]:
         """The order in which the named origins are tried now."""
@@ -255,7 +256,7 @@ class Origins:
 
     async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
         """Try the named origins until one commits to the object. Cancellation leaves nothing behind."""
-        now = asyncio.get_running_loop().time
+        now = self._now
         deadline = now() + self._deadline_seconds
         order = self.order(names)
         tried: set[str] = set()

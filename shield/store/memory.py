@@ -10,6 +10,7 @@ one dictionary lookup and at most one increment; nothing moves.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ class S3Fifo(_EntryCache):
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
         self._small_size = 0
         self.evictions = 0
+        # What `self[text]` does, at half the price: it is asked for on each hit.
+        self.find: Callable[[bytes], Entry | None] = self._Cache__data.get  # type: ignore[attr-defined]
 
     def __missing__(self, key: bytes) -> Entry | None:  # type: ignore[override]  # a miss is no error here
         return None
@@ -131,6 +134,7 @@ class MemoryTier:
 
     def __init__(self, *, capacity: int, max_entry: int) -> None:
         self._cache = S3Fifo(capacity)
+        self._find = self._cache.find
         self._max_entry = min(max_entry, capacity)
         self._refused = 0
 
@@ -141,7 +145,7 @@ class MemoryTier:
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text, fresh or not. Counts as use."""
-        entry: Entry | None = self._cache[text]
+        entry = self._find(text)
         if entry is not None and entry.frequency < MAX_FREQUENCY:
             entry.frequency += 1
         return entry

@@ -186,3 +186,22 @@ def test_a_client_that_leaves_before_the_answer_ends_its_request(
     h1.reset()
 
     shield.wait_for(lambda: shield.node.state()["requests"].get("abandoned"))  # type: ignore[attr-defined]
+
+
+def test_one_line_in_the_access_log_for_each(h2: H2Client, shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/broken", LARGE, lifetime=60)
+    origin.spoils("/broken", at_body(100_000, Reset()))
+    for target in ("/a", "/a", "/large", "/large", "/broken"):
+        h2.get(target)
+
+    shield.wait_for(lambda: shield.node.state()["fills"]["in_flight"] == 0)  # type: ignore[index]
+    lines = shield.log()
+
+    assert [(line["target"], line["status"], line["bytes"], line["cache"]) for line in lines[:4]] == [
+        ("/a", 200, 5, "miss"),
+        ("/a", 200, 5, "hit"),
+        ("/large", 200, 3_000_000, "miss"),
+        ("/large", 200, 3_000_000, "hit"),
+    ]
+    assert "broken" not in lines[0]
+    assert (lines[4]["target"], lines[4]["broken"]) == ("/broken", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 from collections.abc import Iterator
 from typing import Any
@@ -363,3 +364,29 @@ def test_a_reader_that_holds_the_window_up_goes_on_alone(
     rest = [seen for seen in origin.requests if seen.get("range")]
     assert len(rest) == 1
     assert rest[0].get("if-match") is not None
+
+
+def test_what_is_over_goes_without_the_garbage_collector(shield: Shield, origin: FaultyOrigin) -> None:
+    for number in range(20):
+        origin.serves(f"/{number}", Pattern(10_000), lifetime=60)
+    with shield.client() as client:
+        client.ask("/0")
+        shield.call(gc.collect)
+
+        def left_behind() -> list[object]:
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            gc.set_debug(0)
+            found = [x for x in gc.garbage if type(x).__module__.startswith("shield.")]
+            gc.garbage.clear()
+            return found
+
+        gc.disable()
+        try:
+            for number in range(20):
+                client.ask(f"/{number}")
+            found = shield.call(left_behind)
+        finally:
+            gc.enable()
+
+    assert found == []
