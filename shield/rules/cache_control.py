@@ -12,10 +12,11 @@ MAX_SECONDS = 2**31
 
 _LONGEST = 2048  # more bytes than any honest value has
 
-_closes_its_quotes = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL).fullmatch
-_quoting_elements = re.compile(rb'(?:[^",]++|"(?:[^"\\]++|\\.)*+")++', re.DOTALL).findall
+# No possessive quantifiers: Python before 3.11.5 gets them wrong.
+_closes_its_quotes = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL).fullmatch
+_quoting_elements = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL).findall
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 # What a malformed element does not switch on: these loosen, all others tighten.

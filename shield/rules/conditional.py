@@ -11,7 +11,7 @@ _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
 _is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
 # One or more tags between commas; empty elements are let pass (RFC 9110 §5.6.1.2).
-_is_list = re.compile(rb"[\t ,]*+" + _TAG + rb"(?:[\t ]*+,[\t ,]*+" + _TAG + rb")*+[\t ,]*+").fullmatch
+_is_list = re.compile(rb"[\t ,]*" + _TAG + rb"(?:[\t ]*,[\t ,]*" + _TAG + rb")*[\t ,]*").fullmatch
 
 
 def evaluate(

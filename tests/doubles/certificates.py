@@ -46,7 +46,9 @@ class Authority:
 
     def client(self) -> ssl.SSLContext:
         """A client's context that trusts this authority and no other."""
-        return ssl.create_default_context(cadata=self.pem)
+        context = ssl.create_default_context(cadata=self.pem)
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # set by some builds of Python: a cut is no end
+        return context
 
     def server(self, *hosts: str, valid: tuple[timedelta, timedelta] = (-DAY, DAY)) -> ssl.SSLContext:
         """A server's context with a certificate for these names or addresses, valid from and until, from now."""

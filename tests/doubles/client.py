@@ -65,7 +65,7 @@ class Client:
         while True:
             try:
                 data = self.socket.recv(1 << 20)
-            except (ConnectionResetError, ssl.SSLEOFError):
+            except (ConnectionResetError, ssl.SSLError):
                 return bytes(got), False
             if not data:
                 return bytes(got), True

@@ -64,8 +64,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = self._socket_transport = cast(asyncio.Transport, transport)
-        # Nothing is read before the greeting is over; start_tls would lose what was.
-        self._transport.pause_reading()
         self._transport.set_write_buffer_limits(high=0)
         self._number = self._ledger.opened()
         self._task = asyncio.get_running_loop().create_task(self._live())
@@ -137,6 +135,9 @@ class Connection(asyncio.Protocol):
 
     async def _live(self) -> None:
         try:
+            # Nothing is read before the greeting is over; start_tls would lose what was. Not in connection_made:
+            # before Python 3.12, asyncio begins to read after it all the same.
+            self._transport.pause_reading()
             await self._greet()
             if self._tls is not None and not self._over:
                 await self._handshake(self._tls)
