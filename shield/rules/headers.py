@@ -62,6 +62,7 @@ INTERNAL = (
 """Beginnings of field names that are a storage's own business: owners, versions, encryption keys, request ids."""
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
+_BREAKS = re.compile(rb"[\r\n\0]")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
@@ -100,8 +101,11 @@ def end_to_end(
     fields: Fields, *, drop: frozenset[bytes] = OURS, prefixes: tuple[bytes, ...] = INTERNAL
 ) -> tuple[Field, ...]:
     """The fields that go on to clients, in order: without hop-by-hop fields and those that Connection names
-    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes`, and names that aren't well-formed.
+    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes`, and fields that aren't well-formed.
     """
+    values = b" ".join([value for _, value in fields])
+    if b"\r" in values or b"\n" in values or b"\0" in values:
+        fields = [line for line in fields if not _BREAKS.search(line[1])]
     fates = _fates(drop, prefixes)
     nominated = _nominated(fields)
     if nominated:
