@@ -71,46 +71,6 @@ class Front:
 class ClientConnection(asyncio.Protocol):
     """Parses requests, answers them in order. Implements `Client` for the transfer under way."""
 
-    __slots__ = (
-        "_access",
-        "_at_end",
-        "_bulky",
-        "_bulky_above",
-        "_chunked",
-        "_clock",
-        "_closing",
-        "_connections",
-        "_deaf",
-        "_fields",
-        "_head_bytes",
-        "_heard",
-        "_hosts",
-        "_in_head",
-        "_limits",
-        "_loop",
-        "_max_fields",
-        "_notable",
-        "_now",
-        "_outcome",
-        "_parser",
-        "_paused",
-        "_peer",
-        "_proxy",
-        "_quiet_sweeps",
-        "_sent",
-        "_slow_head",
-        "_status",
-        "_stopping",
-        "_target",
-        "_transfer",
-        "_transport",
-        "_turn",
-        "_turns",
-        "_unsent",
-        "_until_close",
-        "ready",
-    )
-
     def __init__(self, front: Front, server_state: ServerState) -> None:
         self._proxy = front.proxy
         self._access = front.access
