@@ -105,6 +105,7 @@ backend default {{ .host = "127.0.0.1"; .port = "{place.origin_port}"; }}
         *("-a", f"127.0.0.1:{place.port}", "-T", "none", "-f", place.write("default.vcl", vcl)),
         *("-s", f"malloc,{CACHE_MIB}m", "-p", "thread_pools=1", "-p", "thread_pool_max=5000"),
         *("-p", "thread_pool_min=100", "-p", "listen_depth=4096", "-p", "timeout_idle=600"),
+        *("-p", "nuke_limit=100000"),  # else a full cache of small objects has no room for a large one
     ]
 
 

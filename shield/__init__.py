@@ -20,7 +20,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) wires everything; the only place that sees settings
     edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the same
-                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks
+                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; tls
     admin       health, readiness, metrics, state
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that an origin is asked for: a reader of fills on behalf of one client

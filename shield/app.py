@@ -5,6 +5,7 @@ Each object gets its own few values. What a running node offers to its worker is
 
 from __future__ import annotations
 
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from shield.config.origin import OriginSettings
 from shield.config.settings import LimitSettings, Settings
 from shield.edge.asgi import Application
 from shield.edge.connection import Front, Limits
+from shield.edge.tls import server_context
 from shield.errors import ConfigError
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import FillPolicy
@@ -158,6 +160,12 @@ class Node:
 def build(settings: Settings, *, clock: Clock = time.time, access_stream: IO[str] | None = None) -> Node:
     """A node of these settings. Call it on the event loop. Raises ConfigError for what can't be used."""
     return Node(settings, clock=clock, access_stream=access_stream or sys.stdout)
+
+
+def listener_tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS of the listeners for clients, if they speak it. Raises ConfigError."""
+    tls = settings.tls
+    return None if tls is None else server_context(tls.certificate_file, tls.key_file)
 
 
 def signer(name: str, origin: OriginSettings) -> Signer:

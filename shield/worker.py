@@ -9,6 +9,7 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Plan:
 
     listen: Sequence[tuple[str, int]]
     admin: tuple[str, int] | None
+    tls: ssl.SSLContext | None  # of the listeners for clients
     drain_delay_seconds: float
     drain_timeout_seconds: float
 
@@ -104,6 +106,8 @@ class _Worker:
                 timeout_graceful_shutdown=plan.drain_timeout_seconds,  # type: ignore[arg-type]  # floats work
             )
         )
+        self._front.config.load()
+        self._front.config.ssl = plan.tls
         self._admin = _Server(
             uvicorn.Config(
                 node.admin,
@@ -124,7 +128,7 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         _calm_garbage_collector()
-        names = ", ".join(_name(s) for s in sockets)
+        names = ", ".join(_name(s, tls=self._plan.tls is not None) for s in sockets)
         admin_names = ", ".join(_name(s) for s in admin_sockets) or "off"
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
@@ -166,9 +170,10 @@ class _Worker:
         self._node.tick()
 
 
-def _name(bound: socket.socket) -> str:
+def _name(bound: socket.socket, *, tls: bool = False) -> str:
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _calm_garbage_collector() -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from typing import Self
 import pytest
 
 from tests.client import PATIENCE, Answer, Client, request
+from tests.doubles.certificates import Authority
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Watch
@@ -96,7 +97,13 @@ def origin() -> Iterator[FaultyOrigin]:
 
 
 def _config(
-    path: Path, origin: FaultyOrigin, *, listen: str = "127.0.0.1:0", delay: str = "0s", timeout: str = "30s"
+    path: Path,
+    origin: FaultyOrigin,
+    *,
+    listen: str = "127.0.0.1:0",
+    delay: str = "0s",
+    timeout: str = "30s",
+    tls: Mapping[str, str] | None = None,
 ) -> Path:
     settings = {
         "node": "test-1",
@@ -104,6 +111,7 @@ def _config(
         "admin": {"listen": "127.0.0.1:0"},
         "origins": {"fra": {"provider": "http", "endpoint": origin.url, "role": "primary"}},
         "drain": {"delay": delay, "timeout": timeout},
+        "tls": tls,
     }
     file = path / "shield.yaml"
     file.write_text(json.dumps(settings))  # JSON is YAML
@@ -192,6 +200,39 @@ def test_transfers_are_cut_off_when_the_time_to_drain_is_over(tmp_path: Path, or
         client.read_body(answer)
         assert not answer.clean
         assert node.ended() == 0
+
+
+def test_listeners_speak_tls_with_the_certificate_that_is_given(tmp_path: Path, origin: FaultyOrigin) -> None:
+    authority = Authority()
+    certificate, key = authority.write_server(tmp_path, "localhost")
+    with Process(_config(tmp_path, origin, tls={"certificate_file": certificate.name, "key_file": key.name})) as node:
+        bodies = []
+        for method in ("GET", "GET", "HEAD"):
+            raw = socket.create_connection(("127.0.0.1", node.port), PATIENCE)
+            with authority.client().wrap_socket(raw, server_hostname="localhost") as secure:
+                secure.sendall(request("/a", [("connection", "close")], method=method))
+                with secure.makefile("rb") as file:
+                    bodies.append(file.read().partition(b"\r\n\r\n"))
+        node.signal()
+
+        assert "https://127.0.0.1" in node.said
+        assert node.ended() == 0
+    assert [head.partition(b"\r\n")[0] for head, _, _ in bodies] == [b"HTTP/1.1 200 OK"] * 3
+    assert b"; hit" in bodies[1][0]
+    assert [body for _, _, body in bodies] == [b"hello", b"hello", b""]
+
+
+def test_a_certificate_that_cannot_be_used_ends_it_at_once(tmp_path: Path, origin: FaultyOrigin) -> None:
+    (tmp_path / "not.pem").write_text("nothing")
+    config = _config(tmp_path, origin, tls={"certificate_file": "not.pem", "key_file": "not.pem"})
+
+    done = subprocess.run(
+        [sys.executable, "-m", "shield", "serve", "--config", str(config)], capture_output=True, text=True, timeout=30
+    )
+
+    assert done.returncode == 2
+    assert "not.pem" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, origin: FaultyOrigin) -> None:

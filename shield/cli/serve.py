@@ -23,13 +23,14 @@ def serve(path: Path) -> int:
     configure(settings.log.level, style=settings.log.format)
     for note in loaded.notes:
         log.warning("%s", note)
-    plan = worker.Plan(
-        listen=settings.listen,
-        admin=settings.admin.listen,
-        drain_delay_seconds=settings.drain.delay,
-        drain_timeout_seconds=settings.drain.timeout,
-    )
     try:
+        plan = worker.Plan(
+            listen=settings.listen,
+            admin=settings.admin.listen,
+            tls=app.listener_tls(settings),
+            drain_delay_seconds=settings.drain.delay,
+            drain_timeout_seconds=settings.drain.timeout,
+        )
         return worker.run(plan, lambda: app.build(settings))
     except ConfigError as error:
         for problem in error.problems:

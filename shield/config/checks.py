@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from shield.config.origin import OriginSettings
+from shield.config.origin import TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
 from shield.config.section import Section, is_name
@@ -28,6 +28,7 @@ def check(tree: Tree, settings: Settings | None) -> Iterator[Problem]:
     """All such problems; `settings` where each value for itself is good."""
     for name, value in tree.items("origins"):
         yield from _origin(name, value, tree)
+    yield from _tls(tree)
     yield from _roles(tree)
     yield from _references(tree)
     yield from _routes(tree)
@@ -72,6 +73,13 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     for problem in problems:
         key, _, text = problem.partition(": ")
         yield tree.problem((*here, key), text)
+
+
+def _tls(tree: Tree) -> Iterator[Problem]:
+    for path in TLS_FILES:
+        file = tree.get(path)
+        if isinstance(file, str) and not os.access(file, os.R_OK):
+            yield tree.problem(path, f'got "{shortened(file)}"; expected a file that can be read')
 
 
 def _roles(tree: Tree) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from shield.config.origin import FILES, SECRETS
+from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import Given, KeyPath, Layer, Place, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
@@ -129,7 +129,8 @@ def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Proble
 def _absolute(given: Given, base: Path) -> Given:
     """Files are named relative to where they are named."""
     at, value = given.path, given.value
-    if len(at) == 3 and at[0] == "origins" and at[2] in FILES and isinstance(value, str) and value:
+    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in TLS_FILES
+    if names_file and isinstance(value, str) and value:
         return Given(at, str(base / value), given.place)
     return given
 

@@ -17,6 +17,10 @@ FILES = (*(f"{key}_file" for key in SECRETS), "ca_file")
 """Keys that hold a path; in YAML, relative to the directory of the file they stand in."""
 
 
+TLS_FILES = (("tls", "certificate_file"), ("tls", "key_file"))
+"""Other keys that do."""
+
+
 class OriginTimeouts(Section):
     """How long an origin may take, each from the step before it."""
 

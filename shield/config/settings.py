@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
-from shield.config.section import Address, Listen, Listens, Name, Node, OrOff, Section, off_is_none
+from shield.config.section import Address, File, Listen, Listens, Name, Node, OrOff, Section, off_is_none
 from shield.config.units import KIB, Duration, Size, duration, size
 from shield.rules.routes import Routes
 
@@ -23,6 +23,13 @@ class AdminSettings(Section):
         description="Address of the admin API; off or null: none. Loopback, since whoever reaches it is let in.",
         json_schema_extra={"default": "127.0.0.1:9180"},
     )
+
+
+class TlsSettings(Section):
+    """Certificate of the listeners for clients."""
+
+    certificate_file: File = Field(description="PEM file with the certificate and the chain above it.")
+    key_file: File = Field(description="PEM file with its key, not encrypted.")
 
 
 class FailoverSettings(Section):
@@ -147,6 +154,10 @@ class Settings(Section):
         min_length=1,
         description="Address or list of addresses for clients. Loopback: to listen in the open is a decision.",
         json_schema_extra={"default": "127.0.0.1:8080"},
+    )
+    tls: TlsSettings | None = Field(
+        default=None,
+        description="Listeners for clients speak TLS (1.2 at least) with this certificate. Left out: plain HTTP.",
     )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(

@@ -52,6 +52,22 @@ class Authority:
 
     def server(self, *hosts: str, valid: tuple[timedelta, timedelta] = (-DAY, DAY)) -> ssl.SSLContext:
         """A server's context with a certificate for these names or addresses, valid from and until, from now."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # ssl reads chains from files only
+            file.write(b"".join(self._issue(hosts, valid)))
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
+
+    def write_server(self, directory: Path, *hosts: str) -> tuple[Path, Path]:
+        """Such a certificate and its key as two files."""
+        certificate, key = directory / "server.pem", directory / "server.key"
+        for path, pem in zip((certificate, key), self._issue(hosts, (-DAY, DAY)), strict=True):
+            path.write_bytes(pem)
+        return certificate, key
+
+    def _issue(self, hosts: tuple[str, ...], valid: tuple[timedelta, timedelta]) -> tuple[bytes, bytes]:
+        """Certificate and key in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
         certificate = (
@@ -62,17 +78,10 @@ class Authority:
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # ssl reads chains from files only
-            file.write(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
-            file.write(certificate.public_bytes(serialization.Encoding.PEM))
-            file.flush()
-            context.load_cert_chain(file.name)
-        return context
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM), private
 
     def expired(self, *hosts: str) -> ssl.SSLContext:
         """A server's context whose certificate was good until yesterday."""
