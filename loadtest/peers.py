@@ -186,6 +186,10 @@ def measure_rates(bench: Bench, cases: Sequence[Case], rounds: int, seconds: flo
             ratio = f"({costs[name, case] / costs[BASELINE, case]:.2f})" if BASELINE in names else ""
             cells.append(f"{costs[name, case]:9.1f}{'?' if (name, case) in doubtful else ' '}{ratio:>7}")
         print(f"{name:9}" + "".join(cells))
+    print("\nLowest and highest of the rounds\n")
+    for name in names:
+        taken = [[sample.cost for sample in samples[name, case]] for case in cases]
+        print(f"{name:9}" + "".join(f"{f'{min(of_case):.1f} - {max(of_case):.1f}':>17}" for of_case in taken))
     if doubtful:
         print("? answers were missing, or hits came from the origin, or misses didn't: see above")
 

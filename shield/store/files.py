@@ -1,0 +1,140 @@
+"""The one seam through which the store calls the operating system; tests put their faults here.
+
+Every method raises `OSError` as the system does; the store's own modules translate it into `StoreError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from shield.errors import StoreError
+
+Part = bytes | bytearray | memoryview
+
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
+_MAX_PARTS = 512  # of one call; the system's bound is 1024
+
+
+class Files:
+    """The real system. Stateless but for one flag, so one instance serves any number of directories and threads."""
+
+    def __init__(self) -> None:
+        self._can_peek = _NOWAIT is not None
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        """A descriptor; with `create` of a file that must not be there yet."""
+        flags = os.O_CLOEXEC | (os.O_RDWR if write else os.O_RDONLY)
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o640)
+
+    def open_or_create(self, path: Path) -> int:
+        return os.open(path, os.O_CLOEXEC | os.O_RDWR | os.O_CREAT, 0o640)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write(self, fd: int, parts: Sequence[Part], offset: int) -> None:
+        """Write all parts at `offset`, in as many calls as the system wants."""
+        pending = [memoryview(part) for part in parts if len(part)]
+        while pending:
+            written = os.pwritev(fd, pending[:_MAX_PARTS], offset)
+            if written == 0:
+                raise OSError(errno.EIO, "the system wrote nothing")
+            offset += written
+            pending = _without(pending, written)
+
+    def read(self, fd: int, parts: Sequence[bytearray | memoryview], offset: int) -> int:
+        """Fill the parts from `offset`; how many bytes there were before the end of the file. May block."""
+        done = 0
+        pending = [memoryview(part) for part in parts]
+        while pending:
+            count = os.preadv(fd, pending[:_MAX_PARTS], offset + done)
+            if count == 0:
+                break
+            done += count
+            pending = _without(pending, count)
+        return done
+
+    def read_nowait(self, fd: int, parts: Sequence[bytearray | memoryview], offset: int) -> int | None:
+        """As `read`, in one call that never waits for the disk; None when it would have to.
+
+        Fewer bytes than asked for: the end of the file, or of what is in memory.
+        """
+        if not self._can_peek or _NOWAIT is None:
+            return None
+        try:
+            return os.preadv(fd, parts, offset, _NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            self._can_peek = False  # a file system that doesn't know the question
+            return None
+
+    def sync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def size(self, path: Path) -> int:
+        return path.stat().st_size
+
+    def identity(self, fd: int) -> tuple[int, int, int]:
+        """Device, inode and number of names of an open file: 0 names when it was removed."""
+        stat = os.fstat(fd)
+        return stat.st_dev, stat.st_ino, stat.st_nlink
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def replace(self, source: Path, target: Path) -> None:
+        source.replace(target)
+
+    def names(self, path: Path) -> list[str]:
+        return os.listdir(path)  # noqa: PTH208  # names are all that is needed
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free_bytes(self, path: Path) -> int:
+        """What an ordinary user may still write on the file system."""
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+    def lock(self, fd: int, *, exclusive: bool, wait: bool = False) -> bool:
+        """Take or change the lock on an open file; False when another holds it and we don't wait."""
+        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(fd, how if wait else how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def step(self, name: str) -> None:
+        """A point between two changes of what is stored: here a test may end the process."""
+
+
+def failed(doing: str, path: Path, error: OSError) -> StoreError:
+    """The error of the store for one of the system; the number stays to be read from its cause."""
+    return StoreError(f"{doing} {path}: {error.strerror or error}")
+
+
+def _without(parts: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of the parts after their first `count` bytes."""
+    for index, part in enumerate(parts):
+        if count < len(part):
+            return [part[count:], *parts[index + 1 :]]
+        count -= len(part)
+    return []

@@ -1,0 +1,248 @@
+"""What lies in a segment: records that describe themselves, down to a checksum for every block. Pure.
+
+    checksum of the header | fixed fields | key text | head | etag | origin | tags | table of block checksums | body
+
+A record knows where it belongs: the header's checksum is seeded with a secret of its segment and its place, so one
+that was copied or swapped to another place is no record there, and nobody can plant one inside a body.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from struct import error as StructError
+
+import xxhash
+
+from shield.rules.freshness import Freshness
+from shield.rules.headers import split_block
+from shield.rules.key import CacheKey
+from shield.rules.selection import StoredHead
+
+MAGIC = b"\xf5ShR"
+FORMAT = 1
+"""Version of records, segments and index together. Another one's directory is emptied, never read."""
+
+BLOCK = 64 << 10
+"""Bytes of a body under one checksum: a read in the middle reads and checks no more than it touches."""
+
+ALIGN = 64
+"""Records begin at multiples of this."""
+
+MAX_HEADER = 1 << 20
+MAX_BODY = (1 << 32) - MAX_HEADER - 1
+
+_FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
+_TABLE_ITEM = Struct("<Q").size
+_NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
+_hash = xxhash.xxh3_64_intdigest
+
+
+class Damaged(ValueError):
+    """Bytes that aren't the record that should be here."""
+
+
+class Kind(IntEnum):
+    """What a record holds."""
+
+    WHOLE = 0  # head and all of the body
+    HEAD = 1  # head of an entry whose body lies in slices
+    SLICE = 2  # one slice; the head is in a record of its own
+    REMOVED = 3  # nothing: what was stored under the key before is gone
+
+
+@dataclass(slots=True)
+class Record:
+    """One record without its body. Nobody changes it once it is made.
+
+    `slice` counts from 0 and has meaning for slices only; `total` is the length of the whole body, which together
+    with the etag says of which version of an object a slice is.
+    """
+
+    kind: Kind
+    key: CacheKey
+    freshness: Freshness
+    head: bytes = b""  # as StoredHead.block
+    status: int = 200
+    etag: bytes | None = None
+    last_modified: float | None = None
+    no_cache: bool = False
+    must_revalidate: bool = False
+    origin: str | None = None
+    tags: bytes = b""
+    stored_at: float = 0.0
+    total: int = 0
+    slice: int = 0
+    slice_bytes: int = 0
+    sequence: int = 0  # the store's: later ones win
+
+    @property
+    def identity(self) -> int:
+        """Equal for all slices of one version of an object."""
+        return identity_of(self.etag, self.total)
+
+    def stored_head(self) -> StoredHead:
+        """The head with its fields taken apart: only for requests that need them."""
+        return StoredHead(
+            status=self.status,
+            block=self.head,
+            fields=tuple(split_block(self.head)[1]) if self.head else (),
+            etag=self.etag,
+            last_modified=self.last_modified,
+            no_cache=self.no_cache,
+            must_revalidate=self.must_revalidate,
+        )
+
+
+@dataclass(slots=True)
+class Header:
+    """A record as read: its fields, how long it is, and what its blocks must hash to."""
+
+    record: Record
+    header_length: int
+    body_length: int
+    table: bytes
+
+    def check(self, body: bytes | bytearray | memoryview, start: int = 0) -> None:
+        """Raise Damaged unless these are the body's bytes from `start`, a multiple of BLOCK, to the end of a block."""
+        view = memoryview(body)
+        first = start // BLOCK
+        for index in range(-(-len(view) // BLOCK)):
+            at = (first + index) * _TABLE_ITEM
+            if _hash(view[index * BLOCK : (index + 1) * BLOCK]) != int.from_bytes(self.table[at : at + 8], "little"):
+                raise Damaged(f"block {first + index} is damaged")
+
+
+def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:
+    """A record under a stored head; what else it holds is for the caller to add."""
+    return Record(
+        kind,
+        key,
+        freshness,
+        head.block,
+        head.status,
+        head.etag,
+        head.last_modified,
+        head.no_cache,
+        head.must_revalidate,
+    )
+
+
+def identity_of(etag: bytes | None, total: int) -> int:
+    return _hash(b"" if etag is None else b'"' + etag, seed=total)
+
+
+def header_length(record: Record, body_length: int) -> int:
+    """Bytes of the header that `encode` will make."""
+    origin = 0 if record.origin is None else len(record.origin.encode())
+    variable = len(record.key.text) + len(record.head) + len(record.etag or b"") + origin + len(record.tags)
+    return _FIXED.size + variable + _TABLE_ITEM * -(-body_length // BLOCK)
+
+
+def checksums(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
+    """The table of a body that comes in parts."""
+    table: list[int] = []
+    rest = b""
+    for part in parts:
+        view = memoryview(part)
+        if rest:  # a part that isn't whole blocks: what it left goes before the next
+            view = memoryview(rest + bytes(view))
+        whole = len(view) - len(view) % BLOCK
+        table += [_hash(view[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
+        rest = bytes(view[whole:])
+    if rest:
+        table.append(_hash(rest))
+    return b"".join([value.to_bytes(8, "little") for value in table])
+
+
+def encode(record: Record, body_length: int, table: bytes, *, seed: int) -> bytes:
+    """The header, to be followed by the body. `seed` is of the place where it will lie.
+
+    Raises ValueError for what is too long to be a record.
+    """
+    key, freshness = record.key, record.freshness
+    origin = b"" if record.origin is None else record.origin.encode()
+    etag = record.etag or b""
+    length = header_length(record, body_length)
+    if length > MAX_HEADER or body_length > MAX_BODY:
+        raise ValueError("too long for a record")
+    flags = _NO_CACHE * record.no_cache | _MUST_REVALIDATE * record.must_revalidate
+    flags |= _HAS_ETAG * (record.etag is not None) | _HAS_ORIGIN * (record.origin is not None)
+    try:
+        fixed = _FIXED.pack(
+            0, MAGIC, FORMAT, record.kind, flags, length, body_length, len(key.text), len(record.head),
+            len(etag), len(origin), len(record.tags), record.status, record.slice, record.slice_bytes,
+            record.total, record.sequence, key.digest, freshness.born, freshness.lifetime, freshness.grace,
+            freshness.keep, freshness.error_grace, record.stored_at,
+            math.nan if record.last_modified is None else record.last_modified,
+        )  # fmt: skip
+    except StructError as error:
+        raise ValueError(f"no record: {error}") from None
+    rest = b"".join([fixed[8:], key.text, record.head, etag, origin, record.tags, table])
+    return _hash(rest, seed=seed).to_bytes(8, "little") + rest
+
+
+def lengths(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, int]:
+    """Length of header and body that the first bytes of a record claim, unchecked; raises Damaged if it is none."""
+    if len(data) - offset < _FIXED.size:
+        raise Damaged("too short")
+    _, magic, version, _, _, header, body, *_ = _FIXED.unpack_from(data, offset)
+    if magic != MAGIC or version != FORMAT or not _FIXED.size <= header <= MAX_HEADER:
+        raise Damaged("no record here")
+    return header, body
+
+
+def decode(data: bytes | bytearray | memoryview, *, seed: int) -> Header:
+    """The header in the first bytes of `data`; raises Damaged unless each of its bits is as it was written."""
+    length, body_length = lengths(data)
+    if len(data) < length:
+        raise Damaged("too short")
+    header = bytes(memoryview(data)[:length])
+    (
+        checksum, _, _, kind, flags, _, _, text_length, head_length, etag_length, origin_length, tags_length, status,
+        slice_number, slice_bytes, total, sequence, digest, born, lifetime, grace, keep, error_grace, stored_at,
+        last_modified,
+    ) = _FIXED.unpack_from(header)  # fmt: skip
+    if _hash(memoryview(header)[8:], seed=seed) != checksum:
+        raise Damaged("the header is damaged or of another place")
+    head_at = _FIXED.size + text_length
+    etag_at = head_at + head_length
+    origin_at = etag_at + etag_length
+    tags_at = origin_at + origin_length
+    table_at = tags_at + tags_length
+    if table_at + _TABLE_ITEM * -(-body_length // BLOCK) != length:
+        raise Damaged("its lengths don't add up")
+    record = Record(
+        _KINDS[kind],
+        CacheKey(header[_FIXED.size : head_at], digest),
+        Freshness(born, lifetime, grace, keep, error_grace),
+        header[head_at:etag_at],
+        status,
+        header[etag_at:origin_at] if flags & _HAS_ETAG else None,
+        None if last_modified != last_modified else last_modified,
+        flags & _NO_CACHE != 0,
+        flags & _MUST_REVALIDATE != 0,
+        header[origin_at:tags_at].decode() if flags & _HAS_ORIGIN else None,
+        header[tags_at:table_at],
+        stored_at,
+        total,
+        slice_number,
+        slice_bytes,
+        sequence,
+    )
+    return Header(record, length, body_length, header[table_at:])
+
+
+def padding(length: int) -> int:
+    """Bytes between the end of a record of this length and where the next may begin."""
+    return -length % ALIGN
+
+
+def joined_length(parts: Sequence[bytes | bytearray | memoryview]) -> int:
+    return sum([len(part) for part in parts])
+
+
+_KINDS = tuple(Kind)
