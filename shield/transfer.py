@@ -158,11 +158,8 @@ class Transfer:
                 self._collapsed = False
                 self._fetch_rest()
                 return False
-        now = self._clock()
-        outcome = self._outcome(fill, now)
-        assert fill.freshness is not None or fill.disposition is not None
-        age = 0.0 if fill.freshness is None else fill.freshness.age(now)
-        head = chosen.block + self._replies.trailer(age, outcome)
+        outcome, trailer = self._told(fill)
+        head = chosen.block + trailer
         if chosen.stop is not None and chosen.start >= chosen.stop:
             self._reply(Reply(chosen.status, head, (), 0, outcome))
             return False
@@ -173,6 +170,18 @@ class Transfer:
         data = self._next(fill)
         self._client.begin(head, data, status=chosen.status, length=length, outcome=outcome)
         return not self._over
+
+    def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
+        """What became of this request, and the field lines that say so; the same for many followers at a time."""
+        now = self._clock()
+        age = 0.0 if fill.freshness is None else fill.freshness.age(now)
+        key = (int(age), self._collapsed, self._forward, fill.stores)
+        told = fill.told.get(key)
+        if told is None:
+            outcome = self._outcome(fill, now)
+            fill.told.clear()  # of a second that is over
+            told = fill.told[key] = (outcome, self._replies.trailer(age, outcome))
+        return told
 
     def _outcome(self, fill: Fill, now: float) -> Outcome:
         fresh = fill.freshness if fill.entry is None else fill.entry.freshness

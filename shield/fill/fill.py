@@ -19,6 +19,7 @@ from shield.fill.buffer import FillBuffer
 from shield.messages import Request, ResponseHead
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
+from shield.outcome import Forward, Outcome
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
@@ -99,6 +100,7 @@ class Fill:
         "start",
         "status",
         "stored",
+        "told",
         "want",
     )
 
@@ -118,6 +120,9 @@ class Fill:
         self.freshness: Freshness | None = None
         self.disposition: Disposition | None = None
         self.origin: str | None = None
+
+        # what followers share of their answers; theirs to fill in
+        self.told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = {}
 
         # known at the end
         self.entry: Entry | None = None
