@@ -153,7 +153,7 @@ class Transfer:
             assert fill.head is not None
             chosen = self._selection = select(self._request, fill.head, fill.length)
             self._etag, self.position = fill.head.etag, chosen.start
-            if chosen.status == 206 and not fill.stores:
+            if chosen.status == 206 and not fill.stores and self._names_version():
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
                 self._collapsed = False
                 self._fetch_rest()
@@ -232,12 +232,16 @@ class Transfer:
         """What is missing of the version that was settled on, by ourselves."""
         chosen = self._selection
         assert chosen is not None
-        if chosen.stop is None or self._etag is None or self._etag.startswith(b"W/"):
-            self._break_off()  # nothing names the version: bytes of two could mix
+        if chosen.stop is None or not self._names_version():
+            self._break_off()  # bytes of two versions could mix
             return
         span = Span(self.position, chosen.stop)
         want = Want(b"GET", self._resource.path, self._resource.query, span=span, etag=self._etag)
         self._fill = self._fills.alone(self._resource, self._request, self, want)
+
+    def _names_version(self) -> bool:
+        """Whether a part of the very version that was settled on can be asked for: by a strong ETag."""
+        return self._etag is not None and not self._etag.startswith(b"W/")
 
     def _break_off(self) -> None:
         if self._begun:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client import Answer, Client, fetch, request
-from tests.doubles.faults import at_body, chunked, preceded_by, until_close
+from tests.doubles.faults import at_body, chunked, preceded_by, says, until_close
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Close, Reset, Wait
@@ -390,3 +390,85 @@ def test_what_is_over_goes_without_the_garbage_collector(shield: Shield, origin:
             gc.enable()
 
     assert found == []
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_a_range_of_what_is_not_kept_and_has_no_strong_etag(
+    shield: Shield, origin: FaultyOrigin, etag: str | None
+) -> None:
+    body = Pattern(3_000_000)
+    origin.serves("/a", body, fields={"cache-control": "no-store"})
+    origin.spoils("/a", says(etag=etag))
+
+    answer = shield.get("/a", [("range", "bytes=2000000-2000999")])
+
+    assert (answer.status, answer.clean) == (206, True)
+    assert answer.body == body[2_000_000:2_001_000]
+    assert all(seen.get("range") is None for seen in origin.requests)
+
+
+def test_without_a_strong_etag_a_reader_that_holds_the_window_up_is_cut_off(
+    origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.fill.fill.PATIENCE_SECONDS", 0.01)
+    body = Pattern(40 * MIB)
+    gate = origin.gate()
+    origin.serves("/big", body, lifetime=60)
+    origin.spoils("/big", preceded_by(Wait(gate)), says(etag='W/"weak"'), times=1)
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
+
+    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
+        slow.send(request("/big"))
+        fast = shield.client()
+        fast.send(request("/big"))
+        shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
+        gate.open()
+        whole = fast.read()
+        fast.close()
+        late = slow.read()
+
+    assert (whole.clean, whole.body == body[:]) == (True, True)
+    assert not late.clean
+    assert body.check(late.body)
+    assert len(origin.requests) == 1
+
+
+def test_a_chunked_body_that_grows_too_large_is_given_to_those_present_and_not_stored(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    body = Pattern(6 * MIB)
+    origin.serves("/a", body, lifetime=60)
+    origin.spoils("/a", chunked(100_000))
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "16MiB"}})
+
+    with Shield(settings, clock=clock) as shield:
+        first, second = shield.get("/a"), shield.get("/a")
+
+    assert (first.clean, first.body == body[:]) == (True, True)
+    assert (second.clean, second.hit) == (True, False)
+    assert origin.fetches("/a") == 2
+
+
+def test_a_bug_of_ours_releases_the_followers(
+    shield: Shield, origin: FaultyOrigin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*args: object, **named: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    gate = origin.gate()
+    origin.serves("/a", b"x", lifetime=60)
+    origin.spoils("/a", preceded_by(Wait(gate)), times=1)
+    clients = [shield.client() for _ in range(3)]
+    for client in clients:
+        client.send(request("/a"))
+    shield.wait_for(lambda: fills(shield)["collapsed"] == 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("shield.fill.fill.judge_response", fails)
+        gate.open()
+        answers = [client.read() for client in clients]
+    for client in clients:
+        client.close()
+
+    assert [answer.status for answer in answers] == [503] * 3
+    assert "ZeroDivisionError" in caplog.text
+    assert shield.get("/a").body == b"x"

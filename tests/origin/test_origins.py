@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doubles.faults import at_head, preceded_by, says
+from tests.doubles.faults import Fault, at_head, preceded_by, says
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Bytes, Close, Head, Reset, Wait
 from tests.node import START, FakeClock, Shield, settings_of
@@ -278,3 +278,53 @@ def test_a_range_of_another_version_never_continues_a_body(origin: FaultyOrigin,
 
     assert answer.status == 503
     assert "validator" in (answer.get("cache-status") or "") or "refused" in (answer.get("cache-status") or "")
+
+
+def test_head_refused_and_get_answered_is_an_outage(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/images/a", b"x", lifetime=60)
+    origin.script("/images/a", Head(404, [("content-length", "0")]))
+
+    with Shield(settings_of({}, origins=s3(origin)), clock=clock) as shield:
+        answer = shield.get("/a", method="HEAD")
+        again = shield.get("/a", method="HEAD")
+
+    assert (answer.status, again.status) == (503, 200)
+    assert [seen.method for seen in origin.requests] == ["HEAD", "GET", "HEAD"]
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [says(content_range="bytes 5-10/3000000"), says(content_range="nonsense"), says(200, content_range=None)],
+    ids=["another range", "no range", "200"],
+)
+def test_an_answer_to_another_range_is_never_taken_for_the_one_asked(
+    origin: FaultyOrigin, clock: FakeClock, spoiled: Fault
+) -> None:
+    origin.serves("/a", b"0123456789" * 300_000, lifetime=60)
+    origin.spoils("/a", times=1)
+    origin.spoils("/a", spoiled, times=1)
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB", "max_entry": "1MiB"}})
+
+    with Shield(settings, clock=clock) as shield:
+        answer = shield.get("/a", [("range", "bytes=5-9")])
+
+    assert answer.status == 503
+    assert [seen.get("range") for seen in origin.requests] == [None, "bytes=5-9"]
+
+
+def test_an_error_whose_body_breaks_off_is_read_by_its_status(pair: Shield, origin: FaultyOrigin) -> None:
+    origin.script("/a", Head(500, [("content-length", "1000")]), Bytes(b"<Error><Code>NoSuchKey</Code>"), Close())
+
+    assert pair.get("/a").status == 503
+    assert pair.state()["origins"]["fra"]["faults"] == {"server": 1}
+
+
+def test_a_refusal_by_an_origin_whose_clock_is_right_is_not_tried_again(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.fails("/images/a", "RequestTimeTooSkewed")
+
+    with Shield(settings_of({}, origins=s3(origin)), clock=clock) as shield:
+        assert shield.get("/a").status == 503
+
+    assert origin.fetches("/images/a") == 1
