@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._drained.set()
         self._sent = 0
         self._over = False
+        self.made = False
         self._lost = False
         self.idle = False  # between two requests, or before the first
 
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = self._socket_transport = cast(asyncio.Transport, transport)
+        self.made = True
         self._transport.set_write_buffer_limits(high=0)
         self._number = self._ledger.opened()
         self._task = asyncio.get_running_loop().create_task(self._live())

@@ -331,7 +331,7 @@ class FaultyOrigin:
         self._fillers.clear()
 
     async def _drop(self, *, idle_only: bool) -> None:
-        for connection in list(self._connections):
+        for connection in [connection for connection in self._connections if connection.made]:
             if not idle_only:
                 connection.abort()
             elif connection.idle:
