@@ -4,8 +4,8 @@
 
 A node in this process with a small cache, so that all that can happen does: evictions, collapsing, ranges,
 revalidation, windows, clients that leave. Origins reset, truncate, send garbage, stop and return. Each body is
-compared with the versions of the object; it ends with an error for wrong bytes with a clean end, bytes of two versions
-in one answer, a 404 for what exists, or anything left behind (`tests.node.Shield` looks for that).
+compared with the versions of the object; it ends with an error for wrong bytes with a clean end, bytes of two
+versions in one answer, a 404 for what exists, or anything left behind (`tests.node.Shield` looks for that).
 """
 
 from __future__ import annotations
