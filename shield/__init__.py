@@ -26,7 +26,9 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     transfer    a request that an origin is asked for: a reader of fills on behalf of one client
     reply       answers ready to be written: of an entry, or our own
     fill        fill: one fetch and its readers; table: who shares which; buffer: bytes in flight and their bound
-    store       entry: a stored response; memory: the RAM tier (S3-FIFO)
+    store       entry: a stored response; memory: the RAM tier (S3-FIFO). On disk, and not wired into a node yet:
+                directory: one cache directory, made of claim, index (LMDB), segments, record, log (writing), reading,
+                reclaim, rebuild, all on the system through files
     origin      origins: attempts and failover; signer: request heads; pool, dial, connection, response: the
                 HTTP/1.1 leg; resolver, tls
     observe     counters, metrics, access log, log of events

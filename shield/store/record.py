@@ -9,11 +9,12 @@ that was copied or swapped to another place is no record there, and nobody can p
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from struct import error as StructError
+from typing import Any
 
 import xxhash
 
@@ -37,11 +38,13 @@ MAX_BODY = (1 << 32) - MAX_HEADER - 1
 
 _FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
 _TABLE_ITEM = Struct("<Q").size
+# where these stand among the fixed fields
+_HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _SEQUENCE = 5, 6, 7, 8, 16
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
 _hash = xxhash.xxh3_64_intdigest
 
 
-class Damaged(ValueError):
+class DamagedError(ValueError):
     """Bytes that aren't the record that should be here."""
 
 
@@ -97,23 +100,46 @@ class Record:
         )
 
 
-@dataclass(slots=True)
 class Header:
-    """A record as read: its fields, how long it is, and what its blocks must hash to."""
+    """A checked header: how long record and body are, and what the body's blocks must hash to.
 
-    record: Record
-    header_length: int
-    body_length: int
-    table: bytes
+    The record itself is taken apart when it is asked for: a hit mostly needs its head alone.
+    """
+
+    __slots__ = ("_data", "_fixed", "_record", "body_length", "header_length", "sequence")
+
+    def __init__(self, data: bytes, fixed: tuple[Any, ...]) -> None:
+        self._data = data
+        self._fixed = fixed
+        self._record: Record | None = None
+        self.header_length: int = fixed[_HEADER_LENGTH]
+        self.body_length: int = fixed[_BODY_LENGTH]
+        self.sequence: int = fixed[_SEQUENCE]
+
+    @property
+    def text(self) -> bytes:
+        """The key's."""
+        return self._data[_FIXED.size : _FIXED.size + self._fixed[_TEXT_LENGTH]]
+
+    @property
+    def head(self) -> bytes:
+        start = _FIXED.size + self._fixed[_TEXT_LENGTH]
+        return self._data[start : start + self._fixed[_HEAD_LENGTH]]
+
+    @property
+    def record(self) -> Record:
+        if self._record is None:
+            self._record = _record(self._data, self._fixed)
+        return self._record
 
     def check(self, body: bytes | bytearray | memoryview, start: int = 0) -> None:
-        """Raise Damaged unless these are the body's bytes from `start`, a multiple of BLOCK, to the end of a block."""
+        """Raise DamagedError unless this is the body from `start`, a multiple of BLOCK, to a block's end."""
         view = memoryview(body)
-        first = start // BLOCK
-        for index in range(-(-len(view) // BLOCK)):
-            at = (first + index) * _TABLE_ITEM
-            if _hash(view[index * BLOCK : (index + 1) * BLOCK]) != int.from_bytes(self.table[at : at + 8], "little"):
-                raise Damaged(f"block {first + index} is damaged")
+        table = self.header_length - _TABLE_ITEM * (-(-self.body_length // BLOCK) - start // BLOCK)
+        for at in range(0, len(view), BLOCK):
+            if _hash(view[at : at + BLOCK]) != int.from_bytes(self._data[table : table + _TABLE_ITEM], "little"):
+                raise DamagedError(f"block {(start + at) // BLOCK} is damaged")
+            table += _TABLE_ITEM
 
 
 def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:
@@ -179,43 +205,47 @@ def encode(record: Record, body_length: int, table: bytes, *, seed: int) -> byte
             freshness.keep, freshness.error_grace, record.stored_at,
             math.nan if record.last_modified is None else record.last_modified,
         )  # fmt: skip
-    except StructError as error:
+    except struct.error as error:
         raise ValueError(f"no record: {error}") from None
     rest = b"".join([fixed[8:], key.text, record.head, etag, origin, record.tags, table])
     return _hash(rest, seed=seed).to_bytes(8, "little") + rest
 
 
 def lengths(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, int]:
-    """Length of header and body that the first bytes of a record claim, unchecked; raises Damaged if it is none."""
+    """Length of header and body that a record claims, unchecked; raises DamagedError if it is none."""
     if len(data) - offset < _FIXED.size:
-        raise Damaged("too short")
+        raise DamagedError("too short")
     _, magic, version, _, _, header, body, *_ = _FIXED.unpack_from(data, offset)
     if magic != MAGIC or version != FORMAT or not _FIXED.size <= header <= MAX_HEADER:
-        raise Damaged("no record here")
+        raise DamagedError("no record here")
     return header, body
 
 
 def decode(data: bytes | bytearray | memoryview, *, seed: int) -> Header:
-    """The header in the first bytes of `data`; raises Damaged unless each of its bits is as it was written."""
-    length, body_length = lengths(data)
-    if len(data) < length:
-        raise Damaged("too short")
-    header = bytes(memoryview(data)[:length])
+    """The header in the first bytes of `data`; raises DamagedError unless each of its bits is as it was written."""
+    if len(data) < _FIXED.size:
+        raise DamagedError("too short")
+    fixed = _FIXED.unpack_from(data)
+    length = fixed[_HEADER_LENGTH]
+    if fixed[1] != MAGIC or fixed[2] != FORMAT or not _FIXED.size <= length <= min(MAX_HEADER, len(data)):
+        raise DamagedError("no record here")
+    header = bytes(data) if len(data) == length else bytes(memoryview(data)[:length])
+    if _hash(memoryview(header)[8:], seed=seed) != fixed[0]:
+        raise DamagedError("the header is damaged or of another place")
+    return Header(header, fixed)
+
+
+def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
     (
-        checksum, _, _, kind, flags, _, _, text_length, head_length, etag_length, origin_length, tags_length, status,
+        _, _, _, kind, flags, _, _, text_length, head_length, etag_length, origin_length, tags_length, status,
         slice_number, slice_bytes, total, sequence, digest, born, lifetime, grace, keep, error_grace, stored_at,
         last_modified,
-    ) = _FIXED.unpack_from(header)  # fmt: skip
-    if _hash(memoryview(header)[8:], seed=seed) != checksum:
-        raise Damaged("the header is damaged or of another place")
+    ) = fixed  # fmt: skip
     head_at = _FIXED.size + text_length
     etag_at = head_at + head_length
     origin_at = etag_at + etag_length
     tags_at = origin_at + origin_length
-    table_at = tags_at + tags_length
-    if table_at + _TABLE_ITEM * -(-body_length // BLOCK) != length:
-        raise Damaged("its lengths don't add up")
-    record = Record(
+    return Record(
         _KINDS[kind],
         CacheKey(header[_FIXED.size : head_at], digest),
         Freshness(born, lifetime, grace, keep, error_grace),
@@ -226,14 +256,13 @@ def decode(data: bytes | bytearray | memoryview, *, seed: int) -> Header:
         flags & _NO_CACHE != 0,
         flags & _MUST_REVALIDATE != 0,
         header[origin_at:tags_at].decode() if flags & _HAS_ORIGIN else None,
-        header[tags_at:table_at],
+        header[tags_at : tags_at + tags_length],
         stored_at,
         total,
         slice_number,
         slice_bytes,
         sequence,
     )
-    return Header(record, length, body_length, header[table_at:])
 
 
 def padding(length: int) -> int:

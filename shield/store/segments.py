@@ -6,6 +6,7 @@ one that was unlinked meanwhile still gives its bytes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 import threading
@@ -16,7 +17,7 @@ from struct import Struct
 import xxhash
 
 from shield.store.files import Files, Part
-from shield.store.record import ALIGN, FORMAT, MAGIC, MAX_HEADER, Damaged, Header, decode, lengths, padding
+from shield.store.record import ALIGN, FORMAT, MAGIC, MAX_HEADER, DamagedError, Header, decode, lengths, padding
 
 START = ALIGN
 """Where the first record lies: after the segment's own header."""
@@ -47,10 +48,8 @@ class Segment:
 
     def __del__(self) -> None:
         # By reference count: a reader in the middle of a reclaimed segment keeps it, and nobody keeps a list.
-        try:
+        with contextlib.suppress(OSError):
             self._files.close(self.fd)
-        except OSError:
-            pass
 
 
 class Segments:
@@ -82,7 +81,7 @@ class Segments:
         return segment
 
     def open(self, number: int) -> Segment:
-        """The segment, opened if need be; raises OSError, or Damaged when the file is no segment of ours."""
+        """The segment, opened if need be; raises OSError, or DamagedError when the file is no segment of ours."""
         segment = self.opened(number)
         if segment is None:
             fd = self._files.open(self.path(number))
@@ -115,10 +114,8 @@ class Segments:
         """Remove the file, if it is there; readers that hold it keep it."""
         with self._guard:
             self._open.pop(number, None)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             self._files.unlink(self.path(number))
-        except FileNotFoundError:
-            pass
 
     def close_removed(self) -> int:
         """Let go of open segments whose files others have unlinked; how many. They'd hold their space for nothing."""
@@ -141,7 +138,7 @@ class Segments:
             try:
                 header_length, body_length = lengths(window.at(offset, _WINDOW // 4))
                 header = decode(window.at(offset, header_length), seed=segment.seed(offset))
-            except Damaged:
+            except DamagedError:
                 offset = window.next_magic(offset + ALIGN, min(stop, size))
                 continue
             length = header_length + body_length
@@ -153,10 +150,10 @@ class Segments:
         data = bytearray(_HEADER.size + 8)
         self._files.read(fd, [data], 0)
         if xxhash.xxh3_64_digest(data[: _HEADER.size]) != data[_HEADER.size :]:
-            raise Damaged(f"segment {number} has no valid header")
+            raise DamagedError(f"segment {number} has no valid header")
         magic, version, _, own, salt, epoch = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != FORMAT or own != number:
-            raise Damaged(f"segment {number} is another's")
+            raise DamagedError(f"segment {number} is another's")
         return Segment(self._files, number, fd, salt, epoch)
 
     def _keep(self, segment: Segment) -> None:
@@ -210,7 +207,7 @@ class _Window:
         self._data = b""
 
     def at(self, offset: int, wanted: int) -> memoryview:
-        """Bytes from `offset`, `wanted` of them unless the file ends before; the rest of the window if that is more."""
+        """Bytes from `offset` to the window's end: at least `wanted`, unless the file ends before."""
         stop = min(offset + min(wanted, MAX_HEADER), self._size)
         if offset < self._start or stop > self._start + len(self._data):
             data = bytearray(max(0, min(max(_WINDOW, stop - offset), self._size - offset)))

@@ -1,0 +1,125 @@
+"""Giving up a segment: each record that is still of use is judged, then the file goes with one unlink."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from shield.errors import StoreError
+from shield.store.files import Files
+from shield.store.index import BATCH, Found, Index, Row, State
+from shield.store.record import DamagedError, Kind, Record, decode
+from shield.store.segments import START, Segment, Segments
+
+
+class NoRoomError(StoreError):
+    """Nothing is left that could make room."""
+
+
+class Fate(Enum):
+    KEEP = "keep"  # write it again at the head of the log; as much as half a segment
+    DROP = "drop"  # also when the judge has handed it to another tier
+
+
+class Candidate:
+    """A record whose segment must go: what the index and its header say, and its body if asked for."""
+
+    __slots__ = ("_files", "_segment", "found", "record")
+
+    def __init__(self, found: Found, record: Record, segment: Segment, files: Files) -> None:
+        self.found = found
+        self.record = record
+        self._segment = segment
+        self._files = files
+
+    def body(self) -> bytearray | None:
+        """The checked body; None when it is damaged or can't be read."""
+        try:
+            return read_body(self._files, self._segment, self.found)
+        except (DamagedError, OSError):
+            return None
+
+
+Judge = Callable[[Candidate], Fate]
+
+
+class Keep(Protocol):
+    """Writes a candidate again; False when it couldn't."""
+
+    def __call__(self, candidate: Candidate) -> bool: ...
+
+
+def drop_all(candidate: Candidate) -> Fate:
+    """The judge of a cache that is first in, first out."""
+    return Fate.DROP
+
+
+def oldest(rows: list[tuple[int, Row]]) -> tuple[int, Row] | None:
+    """The segment to go next: the oldest that nobody writes or reclaims."""
+    return next(((n, row) for n, row in rows if row.state in (State.SEALED, State.UNSCANNED)), None)
+
+
+class Drain:
+    """The records of one segment, judged; afterwards the index knows none of them there."""
+
+    def __init__(self, files: Files, index: Index, segments: Segments, *, judge: Judge, keep: Keep) -> None:
+        self._files = files
+        self._index = index
+        self._segments = segments
+        self._judge = judge
+        self._keep = keep
+
+    def run(self, number: int, *, keep_bytes: int) -> int:
+        """Empty a segment, keeping at most so much; the greatest sequence in it."""
+        try:
+            segment = self._segments.open(number)
+        except (DamagedError, FileNotFoundError):
+            return 0
+        last = 0
+        dropped: list[tuple[bytes, int | None, Found]] = []
+        try:
+            size = self._files.size(self._segments.path(number))
+            for offset, header in self._segments.scan(segment, START, size):
+                record = header.record
+                last = max(last, record.sequence)
+                slice_number = record.slice if record.kind == Kind.SLICE else None
+                found = self._index.lookup(record.key.digest, slice_number)
+                if found is None or found.segment != number or found.offset != offset:
+                    continue
+                candidate = Candidate(found, record, segment, self._files)
+                fate = self._judge(candidate)
+                if fate is Fate.KEEP and keep_bytes >= found.length and self._keep(candidate):
+                    keep_bytes -= found.length
+                    continue
+                dropped.append((record.key.digest, slice_number, found))
+                if len(dropped) >= BATCH:
+                    self._forget(dropped)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # What can't be read is lost in any case; the space need not be.
+        self._forget(dropped)
+        return last
+
+    def _forget(self, dropped: list[tuple[bytes, int | None, Found]]) -> None:
+        if dropped:
+            with self._index.write() as change:
+                for digest, slice_number, found in dropped:
+                    change.delete(digest, slice_number, found)
+        dropped.clear()
+
+
+def read_body(files: Files, segment: Segment, found: Found) -> bytearray:
+    """A record's whole body, checked; raises DamagedError or OSError."""
+    from_disk = bytearray(found.header_length), bytearray(found.body_length)
+    if files.read(segment.fd, from_disk, found.offset) < found.length:
+        raise DamagedError("cut short")
+    header = decode(from_disk[0], seed=segment.seed(found.offset))
+    if header.body_length != found.body_length:
+        raise DamagedError("not the record that the index means")
+    header.check(from_disk[1])
+    return from_disk[1]

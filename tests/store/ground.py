@@ -1,0 +1,94 @@
+"""Records, bodies and directories for the tests of the disk store."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey, cache_key
+from shield.rules.selection import of_fields
+from shield.store.claim import Claim
+from shield.store.directory import CacheDirectory
+from shield.store.files import Files
+from shield.store.log import Draft, Limits
+from shield.store.reading import GoneError, Stored
+from shield.store.reclaim import Judge, drop_all
+from shield.store.record import Kind, Record, record_of
+from tests.store.faulty_files import FaultyFiles
+
+SMALL = Limits(capacity=4 << 20, segment_bytes=128 << 10)
+
+
+def key(name: str) -> CacheKey:
+    return cache_key(b"", b"/" + name.encode(), b"")
+
+
+def body(name: str, size: int) -> bytes:
+    """Bytes that no other name has."""
+    return random.Random(name).randbytes(size)
+
+
+def record(name: str, size: int, kind: Kind = Kind.WHOLE) -> Record:
+    fields = ((b"content-type", b"image/webp"), (b"etag", b'"' + name.encode() + b'"'))
+    head = of_fields(200, (*fields, (b"content-length", b"%d" % size)))
+    made = record_of(key(name), head, Freshness(1000.0, 3600.0, 30.0, 86400.0), kind)
+    made.origin, made.total, made.stored_at = "fra", size, 1000.0
+    return made
+
+
+def draft(name: str, size: int, content: bytes | None = None) -> Draft:
+    return Draft(record(name, size), [body(name, size) if content is None else content])
+
+
+def opened(
+    path: Path, limits: Limits = SMALL, *, boot: str = "b1", files: Files | None = None, judge: Judge = drop_all
+) -> CacheDirectory:
+    files = files or FaultyFiles()
+    claim = Claim(path, node="n1", boot_id=boot, files=files)
+    try:
+        return CacheDirectory(claim, limits, files=files, judge=judge)
+    except BaseException:
+        claim.release(clean=False)
+        raise
+
+
+def rebuilt(directory: CacheDirectory) -> CacheDirectory:
+    while directory.rebuild_step(64 << 10):
+        pass
+    return directory
+
+
+def fetched(directory: CacheDirectory, name: str) -> Stored | None:
+    """What a request would get: None for a miss."""
+    found = directory.lookup(key(name).digest)
+    if found is None:
+        return None
+    try:
+        return directory.fetch(found, key(name))
+    except GoneError:
+        return None
+
+
+def content(directory: CacheDirectory, name: str) -> bytes | None:
+    """The body that a request would get; None for a miss."""
+    stored = fetched(directory, name)
+    if stored is None:
+        return None
+    try:
+        return bytes(directory.read(stored, 0, stored.header.body_length))
+    except GoneError:
+        return None
+
+
+def used_bytes(path: Path) -> int:
+    """What lies in the directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and file.name != "lock.mdb")
+
+
+def abandon(directory: CacheDirectory) -> None:
+    """End as a killed process does: nothing is closed in order."""
+    directory.index.close()
+    directory.segments.close()
+    os.close(directory._claim._fd)

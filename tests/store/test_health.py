@@ -1,0 +1,152 @@
+"""A disk that refuses, fills up or vanishes: the rest is served, and it is tried again."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shield.errors import StoreError
+from shield.store.directory import Health
+from shield.store.files import Files
+from shield.store.log import Limits
+from shield.store.reclaim import NoRoomError
+from tests.store.faulty_files import FaultyFiles
+from tests.store.ground import body, content, draft, key, opened
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ENOENT])
+def test_a_disk_that_refuses_writes_is_read_on_and_tried_again(tmp_path: Path, number: int) -> None:
+    files = FaultyFiles(error=number, only=frozenset({"write"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft("a", 100)])
+    files.at = len(files.calls) + 1
+
+    with pytest.raises(StoreError):
+        directory.commit([draft("b", 100)])
+
+    assert directory.health is Health.FAILING
+    assert content(directory, "a") == body("a", 100)
+    assert content(directory, "b") is None
+    assert directory.probe() is Health.FAILING
+    files.at, files.hit = 0, False
+    assert directory.probe() is Health.WELL
+    directory.commit([draft("b", 100)])
+    assert content(directory, "b") == body("b", 100)
+    directory.close()
+
+
+def test_removal_while_nothing_can_be_written_still_hides(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EROFS, only=frozenset({"write"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft("a", 100)])
+    files.at = len(files.calls) + 1
+
+    with pytest.raises(StoreError):
+        directory.remove([key("a")])
+
+    assert content(directory, "a") is None
+    directory.close()
+
+
+def test_read_errors_drop_the_entry_and_in_the_end_the_directory(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EIO, only=frozenset({"read"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 100) for number in range(10)])
+    files.at = len(files.calls) + 1
+
+    assert content(directory, "r0") is None
+    directory.tend()
+    assert directory.lookup(key("r0").digest) is None
+    for number in range(1, 10):
+        content(directory, f"r{number}")
+
+    assert directory.health is Health.OUT
+    assert directory.lookup(key("r9").digest) is None
+    files.at, files.hit = 0, False
+    assert directory.probe() is Health.WELL
+    directory.close()
+
+
+def test_too_many_open_files_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EMFILE, only=frozenset({"open"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft("a", 100)])
+    directory.segments.close()
+    files.at = len(files.calls) + 1
+
+    assert content(directory, "a") is None
+
+    assert directory.health is Health.WELL
+    files.at, files.hit = 0, False
+    directory.tend()
+    assert content(directory, "a") == body("a", 100)
+    directory.close()
+
+
+def test_a_directory_removed_while_in_use_is_out_and_opens_anew(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    directory = opened(path, Limits(capacity=4 << 20, segment_bytes=64 << 10))
+    directory.commit([draft("a", 100)])
+    shutil.rmtree(path)
+
+    with pytest.raises(StoreError):
+        directory.commit([draft(f"r{number}", 20_000) for number in range(10)])
+
+    assert directory.probe() is Health.OUT
+    assert content(directory, "a") is None
+    directory.close()
+    again = opened(path)
+    again.commit([draft("a", 100)])
+    assert content(again, "a") == body("a", 100)
+    again.close()
+
+
+def test_a_full_file_system_gives_up_the_oldest_and_goes_on(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.ENOSPC, only=frozenset({"write"}))
+    directory = opened(tmp_path, files=files)
+    for number in range(20):
+        directory.commit([draft(f"r{number}", 20_000)])
+    files.at = len(files.calls) + 1
+
+    directory.commit([draft("new", 20_000)])
+
+    assert content(directory, "new") == body("new", 20_000)
+    assert content(directory, "r0") is None
+    assert directory.health is Health.WELL
+    directory.close()
+
+
+def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
+    class Tight(Files):
+        free = 1 << 30
+
+        def free_bytes(self, path: Path) -> int:
+            return self.free
+
+    files = Tight()
+    limits = Limits(capacity=4 << 20, segment_bytes=128 << 10, free_floor=1 << 20)
+    directory = opened(tmp_path, limits, files=files)
+    directory.commit([draft("a", 100)])
+    files.free = 1000
+
+    with pytest.raises(NoRoomError, match="left to others"):
+        directory.commit([draft("b", 100)])
+
+    assert content(directory, "a") == body("a", 100)
+    assert directory.health is Health.WELL
+    directory.close()
+
+
+def test_a_full_index_gives_up_the_oldest(tmp_path: Path) -> None:
+    limits = Limits(capacity=32 << 20, segment_bytes=64 << 10, index_bytes=400 * 2000)
+    directory = opened(tmp_path, limits)
+
+    for number in range(0, 6000, 50):
+        directory.commit([draft(f"r{n}", 10) for n in range(number, number + 50)])
+
+    assert 1000 < directory.statistics().entries <= 2000
+    assert content(directory, "r5999") == body("r5999", 10)
+    directory.close()
