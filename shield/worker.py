@@ -12,11 +12,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import uvicorn
 import uvloop
 
 from shield.app import Node
+from shield.edge.connection import ClientConnection
 from shield.errors import ConfigError
 
 log = logging.getLogger("shield.worker")
@@ -94,7 +96,7 @@ class _Worker:
         self._front = _Server(
             uvicorn.Config(
                 node.asgi,
-                http=node.front.protocol,  # type: ignore[arg-type]  # a factory does as well as a class
+                http=cast(type[asyncio.Protocol], node.front.protocol),  # a factory does as well as a class
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -103,7 +105,9 @@ class _Worker:
                 server_header=False,
                 date_header=False,
                 backlog=_BACKLOG,
-                timeout_graceful_shutdown=plan.drain_timeout_seconds,  # type: ignore[arg-type]  # floats work
+                timeout_graceful_shutdown=cast(
+                    int, plan.drain_timeout_seconds
+                ),  # for asyncio.wait_for: a float will do
             )
         )
         self._front.config.load()
@@ -137,8 +141,8 @@ class _Worker:
         try:
             await self._front.serve(sockets=sockets)
         finally:
-            for connection in list(self._front.server_state.connections):
-                connection.abort()  # type: ignore[union-attr]  # they are ours, made by `protocol`
+            for connection in self._connections():
+                connection.abort()
             await self._node.close()
             self._admin.should_exit = self._admin.force_exit = True
             if admin is not None:
@@ -164,10 +168,15 @@ class _Worker:
         self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        for connection in list(self._front.server_state.connections):
-            connection.sweep()  # type: ignore[union-attr]
-        self._node.connections = len(self._front.server_state.connections)
+        connections = self._connections()
+        for connection in connections:
+            connection.sweep()
+        self._node.connections = len(connections)
         self._node.tick()
+
+    def _connections(self) -> list[ClientConnection]:
+        """Clients' connections: uvicorn's set holds what `protocol` made, and nothing else."""
+        return cast(list[ClientConnection], list(self._front.server_state.connections))
 
 
 def _name(bound: socket.socket, *, tls: bool = False) -> str:

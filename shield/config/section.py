@@ -139,28 +139,22 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
-def _node(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value):
-        raise ExpectedError("expected letters, digits, dots, hyphens")
-    return value
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    """Text that matches as a whole; else the problem says what is expected."""
+    matches = re.compile(pattern).fullmatch
+
+    def check(value: str) -> str:
+        if not matches(value):
+            raise ExpectedError(f"expected {expected}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _text(value: str) -> str:
     """What can be sent: no half of a surrogate pair, as an escape in YAML or a broken variable may bring."""
     if not value.isprintable():
         raise ExpectedError("expected printable text")
-    return value
-
-
-def _bucket(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", value):
-        raise ExpectedError("expected a bucket's name: letters, digits, dots, hyphens")
-    return value
-
-
-def _region(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
-        raise ExpectedError("expected a region, as eu-central-1")
     return value
 
 
@@ -173,10 +167,12 @@ def _file(value: Any) -> Any:
 _LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
 
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
-Node = Annotated[str, AfterValidator(_node)]
+Node = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
 Text = Annotated[str, AfterValidator(_text)]
-Bucket = Annotated[str, AfterValidator(_bucket)]
-Region = Annotated[str, AfterValidator(_region)]
+Bucket = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", "a bucket's name: letters, digits, dots, hyphens")
+]
+Region = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-central-1")]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]

@@ -71,6 +71,8 @@ class Front:
 class ClientConnection(asyncio.Protocol):
     """Parses requests, answers them in order. Implements `Client` for the transfer under way."""
 
+    _transport: asyncio.Transport  # set by connection_made
+
     def __init__(self, front: Front, server_state: ServerState) -> None:
         self._proxy = front.proxy
         self._access = front.access
@@ -81,7 +83,6 @@ class ClientConnection(asyncio.Protocol):
         self._loop = front.loop
         self._connections: set[Any] = server_state.connections
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._peer = ""
 
         # per connection

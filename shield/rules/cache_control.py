@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 MAX_SECONDS = 2**31
 """What any longer delta-seconds means (RFC 9111 §1.2.2)."""
@@ -94,7 +95,7 @@ def parse(values: Iterable[bytes]) -> CacheControl:
 
 @lru_cache(maxsize=512)
 def _parse(joined: bytes) -> CacheControl:
-    found: dict[str, int | bool | tuple[bytes, ...]] = {}
+    found: dict[str, Any] = {}
     for padded in _elements(joined):
         element = padded.strip(b" \t")
         match = _TOKEN.match(element)
@@ -111,11 +112,10 @@ def _parse(joined: bytes) -> CacheControl:
             attribute = _QUALIFIED[name]
             found[attribute] = True
             before = found.get(attribute + "_fields", ())
-            assert isinstance(before, tuple)
             found[attribute + "_fields"] = before + _field_names(argument if valid else None)
         elif name in _FLAGS and (valid or name not in _LOOSENING):
             found[_FLAGS[name]] = True
-    return CacheControl(**found) if found else ABSENT  # type: ignore[arg-type]
+    return CacheControl(**found) if found else ABSENT
 
 
 def _elements(joined: bytes) -> list[bytes]:

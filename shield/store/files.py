@@ -96,7 +96,7 @@ class Files:
         source.replace(target)
 
     def names(self, path: Path) -> list[str]:
-        return os.listdir(path)  # noqa: PTH208  # names are all that is needed
+        return [entry.name for entry in path.iterdir()]
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)

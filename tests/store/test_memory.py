@@ -9,7 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from shield.store.entry import Entry
 from shield.store.memory import MemoryTier, S3Fifo
 from tests.store.samples import entry
 
@@ -138,11 +137,11 @@ class PolicyMachine(RuleBasedStateMachine):
     def commit(self, name: str, size: int) -> None:
         stored = entry(name, b"x" * size)
         self.cache[stored.key.text] = stored
-        assert self.cache[stored.key.text] is stored
+        assert self.cache[stored.key.text] is self.cache.find(stored.key.text) is stored
 
     @rule(name=keys)
     def use(self, name: str) -> None:
-        found: Entry | None = self.cache[b":/" + name.encode()]
+        found = self.cache.find(b":/" + name.encode())
         if found is not None and found.frequency < 3:
             found.frequency += 1
 
@@ -154,7 +153,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def evict(self) -> None:
         if self.cache:
             text, gone = self.cache.popitem()
-            assert self.cache[text] is None
+            assert self.cache.find(text) is None
             assert gone.key.text == text
 
     @rule()
