@@ -216,6 +216,11 @@ class _Board:
             self._console.print(f"{mark}[/] {title:16} {told.text}", soft_wrap=True)
         await self.refresh()
 
+    def say(self, text: str) -> None:
+        """What a live display shows below its tables anyway."""
+        if not self._console.is_terminal:
+            self._console.print(text)
+
     async def refresh(self, hint: str = "") -> None:
         self._hint = hint
         self._state = await self._made.state()
@@ -253,10 +258,12 @@ async def _stay_up(board: _Board, made: Stage) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    hint = "It stays up: try the URLs above. Ctrl-C ends it."
+    board.say(hint)
     turn = 0
     while not stop.is_set():
         await made.client.get(f"{made.url}/{photo(turn % PHOTOS)}")
         turn += 1
-        await board.refresh("It stays up: try the URLs above. Ctrl-C ends it.")
+        await board.refresh(hint)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)

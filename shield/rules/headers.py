@@ -47,6 +47,7 @@ OURS = frozenset(
 INTERNAL = (
     b"proxy-",  # RFC 9110 §11.7: authentication towards the next hop
     b"x-amz-",
+    b"x-amzn-",
     b"x-b2-",
     b"x-bz-",
     b"x-ceph-",

@@ -277,7 +277,8 @@ def test_a_range_of_another_version_never_continues_a_body(origin: FaultyOrigin,
         answer = shield.get("/a", [("range", "bytes=5-9")])
 
     assert answer.status == 503
-    assert "validator" in (answer.get("cache-status") or "") or "refused" in (answer.get("cache-status") or "")
+    assert [seen.get("if-match") for seen in origin.requests] == [None, '"one"']
+    assert answer.get("cache-status") == 'test-1; fwd=uri-miss; detail="fra=refused"'
 
 
 def test_head_refused_and_get_answered_is_an_outage(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -32,7 +32,8 @@ def test_what_describes_the_object_goes_on_in_order() -> None:
     "name",
     (
         b"connection keep-alive te trailer transfer-encoding upgrade proxy-authenticate proxy-connection"  # §7.6.1
-        b" x-amz-request-id x-amz-meta-owner x-goog-generation x-guploader-uploadid x-rgw-object-type"
+        b" x-amz-request-id x-amzn-requestid"
+        b" x-amz-meta-owner x-goog-generation x-guploader-uploadid x-rgw-object-type"
         b" x-minio-deployment-id x-wasabi-cm-reference-id x-bz-file-id x-trans-id x-openstack-request-id age server"
         b" alt-svc strict-transport-security"
     ).split(),
