@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from shield.config.settings import Settings
 from tests.client import Answer, Client, fetch, request
 from tests.doubles.faults import at_body, chunked, preceded_by, says, until_close
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.gate import Gate
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Close, Reset, Wait
 from tests.node import FakeClock, Shield, settings_of
@@ -339,6 +341,18 @@ def _paused(shield: Shield) -> bool:
     return any(fill._paused for fill in shield.node.proxy._fills._alive)
 
 
+def _read_fast_and_slow(settings: Settings, clock: FakeClock, opened: Gate) -> tuple[Answer, Answer]:
+    """Two clients of `/big`, whose body runs through a window: one reads at once, the other when that has all."""
+    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
+        slow.send(request("/big"))
+        with shield.client() as fast:
+            fast.send(request("/big"))
+            shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
+            opened.open()
+            whole = fast.read()
+        return whole, slow.read()
+
+
 def test_a_reader_that_holds_the_window_up_goes_on_alone(
     origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,15 +363,7 @@ def test_a_reader_that_holds_the_window_up_goes_on_alone(
     origin.spoils("/big", preceded_by(Wait(gate)), times=1)
     settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
 
-    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
-        slow.send(request("/big"))
-        fast = shield.client()
-        fast.send(request("/big"))
-        shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
-        gate.open()
-        whole = fast.read()
-        fast.close()
-        late = slow.read()
+    whole, late = _read_fast_and_slow(settings, clock, gate)
 
     assert (whole.clean, whole.body == body[:]) == (True, True)
     assert (late.clean, late.body == body[:]) == (True, True)
@@ -417,15 +423,7 @@ def test_without_a_strong_etag_a_reader_that_holds_the_window_up_is_cut_off(
     origin.spoils("/big", preceded_by(Wait(gate)), says(etag='W/"weak"'), times=1)
     settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
 
-    with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
-        slow.send(request("/big"))
-        fast = shield.client()
-        fast.send(request("/big"))
-        shield.wait_for(lambda: fills(shield)["collapsed"] == 1)
-        gate.open()
-        whole = fast.read()
-        fast.close()
-        late = slow.read()
+    whole, late = _read_fast_and_slow(settings, clock, gate)
 
     assert (whole.clean, whole.body == body[:]) == (True, True)
     assert not late.clean
