@@ -36,7 +36,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
                 and for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, selection,
-                headers, dates, routing, sigv4, providers, s3_errors
+                headers, dates, routing, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

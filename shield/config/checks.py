@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -14,12 +15,16 @@ from shield.config.origin import TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
 from shield.config.section import Section, is_name
-from shield.config.settings import Settings
+from shield.config.settings import CacheSettings, Settings
+from shield.config.units import format_size
 from shield.errors import ConfigError
 from shield.rules.routes import Route, Routes
 
 _OF_ROUTE = re.compile(r"routes? (?P<name>[a-z0-9-]+)(?: and [a-z0-9-]+)?: (?P<what>[a-z]+) ?(?P<text>.*)", re.DOTALL)
 _ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "query": ("query", "allow")}
+SLICES_PER_DIRECTORY = 16
+"""A directory smaller than so many slices would be one segment or two, and reclaimed all at once."""
+
 _PLACE = ("provider", "endpoint", "region", "bucket", "addressing")
 _VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]").fullmatch
 
@@ -139,6 +144,37 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
+    yield from _tiers(settings.cache, tree)
+
+
+def _tiers(cache: CacheSettings, tree: Tree) -> Iterator[Problem]:
+    """Directories: each one once, and large enough for what lies in it."""
+    names: set[str] = set()
+    paths: dict[Path, Path] = {}
+    least = SLICES_PER_DIRECTORY * cache.slice_bytes
+    for at, tier in enumerate(cache.tiers):
+        here: KeyPath = ("cache", "tiers", at)
+        if tier.name in names:
+            yield tree.problem(
+                (*here, "name"), f"{nameable(tier.name)} is the name of another tier; expected another"
+            )
+        names.add(tier.name)
+        for place, directory in enumerate(tier.directories):
+            of_directory: KeyPath = (*here, "directories", place)
+            path = directory.path.resolve()
+            for other in paths:
+                if path == other or path in other.parents or other in path.parents:
+                    said = f'"{directory.path}" and "{paths[other]}" lie in each other; expected one for each disk'
+                    yield tree.problem((*of_directory, "path"), said)
+            paths[path] = directory.path
+            if directory.capacity < least:
+                said = (
+                    f"expected at least {format_size(least)}, which is {SLICES_PER_DIRECTORY} times cache.slice_bytes"
+                )
+                yield tree.problem((*of_directory, "capacity"), said)
+    if cache.tiers and cache.fills.memory < 4 * cache.slice_bytes:
+        said = f"expected at least {format_size(4 * cache.slice_bytes)}, which is 4 times cache.slice_bytes"
+        yield tree.problem(("cache", "fills", "memory"), said)
 
 
 def _made(kind: type[Section], value: object) -> Section | None:

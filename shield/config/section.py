@@ -164,6 +164,13 @@ def _file(value: Any) -> Any:
     return value
 
 
+def _absolute(value: Path) -> Path:
+    """So that it doesn't depend on where a node is started."""
+    if not value.is_absolute() or not str(value).isprintable():
+        raise ExpectedError("expected an absolute path, as /var/cache/shield/nvme0")
+    return value
+
+
 _LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
 
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
@@ -176,6 +183,7 @@ Region = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-cent
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
+Directory = Annotated[Path, BeforeValidator(_file), AfterValidator(_absolute)]
 Listen = Annotated[Address, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
 Listens = Annotated[
     tuple[Listen, ...],

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
-from shield.config.section import Address, File, Listen, Listens, Name, Node, OrOff, Section, off_is_none
-from shield.config.units import KIB, Duration, Size, duration, size
+from shield.config.section import Address, Directory, File, Listen, Listens, Name, Node, OrOff, Section, off_is_none
+from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.routes import Routes
 
 
@@ -52,7 +52,9 @@ class MemorySettings(Section):
     """The RAM tier."""
 
     capacity: Size = size(
-        "256MiB", "Bytes of entries held in RAM. Safe on the smallest machine; give it half of what is free."
+        "256MiB",
+        "Bytes of entries held in RAM, of all workers together; 0: none. Safe on the smallest machine; give it half "
+        "of what is free.",
     )
     max_entry: Annotated[Size, Field(ge=1)] | None = Field(
         default=None,
@@ -79,10 +81,43 @@ class FillSettings(Section):
     )
 
 
+class DirectorySettings(Section):
+    """A directory of a disk tier: one for each disk."""
+
+    path: Directory = Field(
+        description="Where it is, as an absolute path. Of this node alone; made if it isn't there."
+    )
+    capacity: Size = size_needed("Bytes that are never exceeded, index included.", least=MIB)
+    free_floor: Size = size(
+        "1GiB", "Bytes of the file system that stay free for others: nothing is written when less is left."
+    )
+
+
+class TierSettings(Section):
+    """A tier on disks of one speed. Keys spread over its directories by their capacities."""
+
+    name: Name = Field(description="In logs and metrics.")
+    directories: tuple[DirectorySettings, ...] = Field(min_length=1, description="Where it is kept.")
+
+
 class CacheSettings(Section):
     """Where entries are, and how they get there."""
 
     memory: MemorySettings = Field(default_factory=MemorySettings, description="The RAM tier.")
+    tiers: tuple[TierSettings, ...] = Field(
+        default=(), description="Tiers on disk, the fastest first. What leaves one moves to the next."
+    )
+    slice_bytes: Size = size(
+        "8MiB",
+        "Larger objects are kept on disk in slices of this size, and ranges fetch only those they touch. Large "
+        "enough for a fetch of each to be worth its price, small enough for little to be fetched in vain.",
+        least=64 * KIB,
+    )
+    admission: Literal["all", "repeated"] = Field(
+        default="all",
+        description="What is written to disk: all that can be stored, for the least egress; or only what was asked "
+        "for more than once, which wears SSDs less.",
+    )
     fills: FillSettings = Field(default_factory=FillSettings, description="Objects on their way from origins.")
 
 
@@ -154,6 +189,12 @@ class Settings(Section):
         min_length=1,
         description="Address or list of addresses for clients. Loopback: to listen in the open is a decision.",
         json_schema_extra={"default": "127.0.0.1:8080"},
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that share port, disk tiers and fills. One for each core that is to be used.",
     )
     tls: TlsSettings | None = Field(
         default=None,

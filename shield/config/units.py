@@ -129,6 +129,11 @@ def size(default: str, description: str, *, least: int = 0) -> Any:
     return Field(default=parse_size(default), ge=bound, description=description, json_schema_extra=shown)
 
 
+def size_needed(description: str, *, least: int) -> Any:
+    """A field of `Size` that has no default."""
+    return Field(ge=least, description=description)
+
+
 def duration(default: str, description: str, *, least: str = "0s") -> Any:
     """A field of `Duration`; the schema shows its default as it is spelled here."""
     shown: dict[str, Any] = {"default": default}

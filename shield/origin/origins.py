@@ -34,8 +34,9 @@ SKEW_NOTICED = 60.0
 class Want:
     """What is to be fetched, free of any origin.
 
-    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match). `validators` are the
-    fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
+    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match). A `tentative` span is
+    asked for while nothing is known of the object: it may end beyond the object, and the whole is as good an answer.
+    `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
     """
 
     method: bytes
@@ -44,6 +45,11 @@ class Want:
     span: Span | None = None
     etag: bytes | None = None
     validators: tuple[Field, ...] = ()
+    tentative: bool = False
+
+    def whole(self) -> Want:
+        """The same object without a span."""
+        return Want(self.method, self.path, self.query)
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:
@@ -54,12 +60,16 @@ class Want:
 
 @dataclass(slots=True)
 class Fetched:
-    """An origin committed to an answer; `response` is not started yet and belongs to the caller."""
+    """An origin committed to an answer; `response` is not started yet and belongs to the caller.
+
+    `by_peer`: another worker of this node answered, which keeps on disk what there is to keep.
+    """
 
     origin: str
     response: Response
     request_time: float
     response_time: float
+    by_peer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +137,10 @@ class Origin:
     async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
         """One attempt; OriginError for whatever is neither the object nor its absence.
 
-        A refusal for the clock's sake is tried once more with the clock corrected, in the same attempt.
+        A refusal for the clock's sake is tried once more with the clock corrected, in the same attempt; and one of a
+        tentative span, which an empty object can't satisfy, without the span.
         """
-        for last in (False, True):
+        for last in (False, False, True):
             request_time = clock()
             self.fetches += 1
             head = self.signer.head(want.method, want.path, request_time, want.fields(), query=want.query)
@@ -142,6 +153,11 @@ class Origin:
             if not self.provider.signed and s3_errors.passes(status):
                 return Fetched(self.name, response, request_time, response_time)
             error = await self._read_error(want, response, deadline, clock)
+            if status == 416 and want.tentative:
+                want = want.whole()
+                continue
+            if status == 412 and want.span is not None:
+                raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
             skewed = self._follow_clock(error, response_time)
             if skewed and not last:
                 continue
@@ -153,7 +169,7 @@ class Origin:
                 return Absent(410 if error.status == 410 else 404)
             detail = f"{error.status} {error.code or ''} {error.message}".strip()
             raise OriginError(self.name, s3_errors.fault(answer), detail, status=error.status)
-        raise AssertionError("unreachable: the second round returns or raises")
+        raise AssertionError("unreachable: the last round returns or raises")
 
     async def _read_error(
         self, want: Want, response: Response, deadline: float, clock: Callable[[], float]
@@ -213,13 +229,22 @@ def _mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
     if want.span is None:
         return (Fault.MALFORMED, "206 to a request without Range") if head.status == 206 else None
     if head.status != 206:
-        return Fault.MALFORMED, f"{head.status} to a request with Range"
+        return None if want.tentative else (Fault.MALFORMED, f"{head.status} to a request with Range")
     stated = ranges.parse_content_range(head.get(b"content-range") or b"")
-    if stated is None or (stated[0], stated[1] + 1) != (want.span.start, want.span.stop):
+    if stated is None or not _is_asked(stated, want):
         return Fault.MALFORMED, "206 for another range than was asked"
     if want.etag is not None and head.get(b"etag") not in (None, want.etag):
         return Fault.VALIDATOR, "206 of another version"
     return None
+
+
+def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:
+    """Whether a Content-Range is of what was asked; a tentative span may end beyond the object."""
+    first, last, length = stated
+    assert want.span is not None
+    if want.tentative and length is not None:
+        return (first, last + 1) == (want.span.start, min(want.span.stop, length))
+    return (first, last + 1) == (want.span.start, want.span.stop)
 
 
 @dataclass
