@@ -278,7 +278,7 @@ def test_a_range_of_another_version_never_continues_a_body(origin: FaultyOrigin,
 
     assert answer.status == 503
     assert [seen.get("if-match") for seen in origin.requests] == [None, '"one"']
-    assert answer.get("cache-status") == 'test-1; fwd=uri-miss; detail="fra=refused"'
+    assert answer.get("cache-status") == 'test-1; fwd=uri-miss; detail="fra=validator"'
 
 
 def test_head_refused_and_get_answered_is_an_outage(origin: FaultyOrigin, clock: FakeClock) -> None:
