@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import IO
 
@@ -21,7 +21,7 @@ from shield.config.settings import LimitSettings, Settings
 from shield.edge.asgi import Application
 from shield.edge.connection import Front, Limits
 from shield.edge.tls import server_context
-from shield.errors import ConfigError
+from shield.errors import ConfigError, StoreError
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import FillPolicy
 from shield.fill.table import FillTable
@@ -29,7 +29,7 @@ from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Metrics, Sample
 from shield.origin.dial import Endpoint
-from shield.origin.origins import Origin, Origins
+from shield.origin.origins import Absent, Failed, Fetched, Origin, Origins, Want
 from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.signer import Credentials, Signer
@@ -38,7 +38,15 @@ from shield.origin.tls import client_context
 from shield.proxy import Proxy
 from shield.reply import Replies
 from shield.rules.headers import via
+from shield.rules.key import CacheKey
+from shield.store.admission import Admission
+from shield.store.disk import Disk, Tier
+from shield.store.files import Files
+from shield.store.log import Limits as DiskLimits
 from shield.store.memory import MemoryTier
+from shield.store.shared import Place
+from shield.store.tiers import Store
+from shield.store.volume import Holder, Volume, boot_id
 
 Clock = Callable[[], float]
 
@@ -46,7 +54,7 @@ Clock = Callable[[], float]
 class Node:
     """One node, wired and ready to be listened for. Made on the event loop that it runs on; `close` it."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, access_stream: IO[str]) -> None:
+    def __init__(self, settings: Settings, *, place: Place, clock: Clock, access_stream: IO[str]) -> None:
         self.name = settings.node
         self.ready = True
         self.connections = 0  # clients', counted by the worker
@@ -55,13 +63,12 @@ class Node:
         self._started = clock()
         self._clock = clock
         self._counters = Counters()
-        memory = settings.cache.memory
-        self._store = MemoryTier(capacity=memory.capacity, max_entry=memory.max_entry or memory.capacity // 8)
+        self._store = _store(settings, place, clock)
         self._origins = _origins(settings, clock)
         member = via(b"1.1", settings.node)
         fills = settings.cache.fills
         self._fills = FillTable(
-            self._origins,
+            Direct(self._origins),
             self._store,
             FillMemory(fills.memory),
             policy=FillPolicy(
@@ -82,6 +89,7 @@ class Node:
 
     def tick(self) -> None:
         """What is due once a second."""
+        self._store.tick()
         if self._access is not None:
             self._access.flush()
 
@@ -89,6 +97,7 @@ class Node:
         """End what is under way and every connection to an origin."""
         self._fills.cancel_all()
         await self._origins.close()
+        await self._store.close()
         if self._access is not None:
             await self._access.close()
 
@@ -103,14 +112,15 @@ class Node:
             "loop_lag_seconds": round(self.loop_lag_seconds, 4),
             "requests": {"plain_hit": self._counters.hits, **self._counters.requests},
             "sent_bytes": self._counters.sent_bytes,
-            "memory": asdict(self._store.statistics()),
+            **asdict(self._store.statistics()),
             "fills": asdict(self._fills.statistics()),
             "origins": {origin.name: asdict(origin.statistics()) for origin in self._origins.all()},
         }
 
     def _families(self) -> list[Family]:
         counters = self._counters
-        memory, fills = self._store.statistics(), self._fills.statistics()
+        store, fills = self._store.statistics(), self._fills.statistics()
+        memory = store.memory
         origins = [(origin.name, origin.statistics()) for origin in self._origins.all()]
         words = {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
         dropped = 0 if self._access is None else self._access.dropped
@@ -157,9 +167,61 @@ class Node:
         ]
 
 
-def build(settings: Settings, *, clock: Clock = time.time, access_stream: IO[str] | None = None) -> Node:
-    """A node of these settings. Call it on the event loop. Raises ConfigError for what can't be used."""
-    return Node(settings, clock=clock, access_stream=access_stream or sys.stdout)
+class Direct:
+    """A source of fills that has no peers."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+
+    async def fetch(
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want
+    ) -> Fetched | Absent | Failed:
+        return await self._origins.fetch(names, want)
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock = time.time,
+    access_stream: IO[str] | None = None,
+    place: Place | None = None,
+) -> Node:
+    """A node of these settings, or one worker of it. Call it on the event loop.
+
+    Raises ConfigError for what can't be used.
+    """
+    return Node(settings, place=place or Place(), clock=clock, access_stream=access_stream or sys.stdout)
+
+
+def _store(settings: Settings, place: Place, clock: Clock) -> Store:
+    """The tiers of one worker. Raises ConfigError when another node has one of the directories."""
+    cache = settings.cache
+    capacity = cache.memory.capacity // place.workers
+    memory = MemoryTier(capacity=capacity, max_entry=min(cache.memory.max_entry or capacity // 8, capacity))
+    if not cache.tiers:
+        return Store(memory, place.shared)
+    disk = Disk(place.shared, clock=clock)
+    holder = Holder(settings.node, boot_id(), place.worker)
+    files = Files()
+    tiers = []
+    for level, tier in enumerate(cache.tiers):
+        volumes = [
+            Volume(
+                directory.path,
+                DiskLimits(capacity=directory.capacity, free_floor=directory.free_floor),
+                holder=holder,
+                files=files,
+                judge=disk.judge(level),
+            )
+            for directory in tier.directories
+        ]
+        tiers.append(Tier(tier.name, level, volumes, [directory.capacity for directory in tier.directories]))
+    try:
+        disk.open(tiers)
+    except StoreError as error:
+        raise ConfigError([str(error)]) from None
+    admission = Admission() if cache.admission == "repeated" else None
+    return Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
 
 
 def listener_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -1,7 +1,8 @@
 """The life of a request: from what the client asks to what it is sent.
 
-`try_hit` answers from RAM at once, without a task and without an await; it is the hot path, and every front calls it
-first. What needs an origin becomes a `Transfer`.
+`try_hit` answers from RAM, or from a disk whose page is in memory, at once, without a task and without an await; it
+is the hot path, and every front calls it first. What needs an origin, or a disk that must be waited for, becomes a
+`Transfer`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shield.reply import PLAIN_HIT, Replies, Reply
 from shield.rules.routes import Resource, Routes
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
-from shield.store.memory import MemoryTier
+from shield.store.tiers import Cold, Store
 from shield.transfer import Client, Transfer
 
 _MEMO_LIMIT = 8192
@@ -30,7 +31,7 @@ class Proxy:
     def __init__(
         self,
         routes: Routes,
-        store: MemoryTier,
+        store: Store,
         fills: FillTable,
         *,
         replies: Replies,
@@ -48,7 +49,7 @@ class Proxy:
         self._old: dict[bytes, Resource] = {}
 
     def try_hit(self, request: Request, now: float) -> Reply | None:
-        """The whole answer if it can be given from RAM now, or a refusal; None when it takes a `Transfer`."""
+        """The whole answer if it can be given now, or a refusal; None when it takes a `Transfer`."""
         method, notable = request.method, request.notable
         if (
             (method != b"GET" and method != b"HEAD")
@@ -64,14 +65,21 @@ class Proxy:
                 resource = self.resolve(request.target)
             except RequestError as error:
                 return self.refuse(error, request, now)
-        entry = self._store.lookup(resource.key.text)
+        key = resource.key
+        entry = self._store.lookup(key.text)
         if entry is None:
+            found = self._store.on_disk(key)
+            if found is None or isinstance(found, Cold):
+                return None
+            entry = found
+        if entry.is_large and method == b"GET":
             return None
         if notable or now >= entry.plain_hit_until:
             return self._judged(request, resource, entry, now)
         age = int(now - entry.freshness.born)
         if age != entry.rendered_age:
             self.replies.render_hit(entry, max(age, 0))
+            self._store.note_hit(entry)
         self.counters.hits += 1
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
@@ -106,17 +114,17 @@ class Proxy:
 
     def open(self, request: Request, client: Client) -> Transfer:
         """Begin what `try_hit` had no answer for. The client may be called back before this returns."""
-        resource = self.resolve(request.target)
-        return Transfer(
+        transfer = Transfer(
             request,
-            resource,
+            self.resolve(request.target),
             client,
-            stored=self._store.lookup(resource.key.text),
             fills=self._fills,
             replies=self.replies,
             counters=self.counters,
             clock=self.clock,
         )
+        transfer.start(self._store)
+        return transfer
 
 
 def _objection(request: Request) -> RequestError | None:

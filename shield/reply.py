@@ -12,7 +12,7 @@ from shield.rules.headers import block
 from shield.rules.selection import select
 from shield.store.entry import Entry, body_parts
 
-Part = bytes | memoryview
+Part = bytes | bytearray | memoryview
 
 PLAIN_HIT = Outcome(hit=True)
 """Stands for every plain hit where no log line needs to know more."""

@@ -1,4 +1,4 @@
-"""The life of a request that an origin is asked for, alone or with others."""
+"""The life of a request that takes more than a moment: it waits for a disk or an origin, alone or with others."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill, Phase
+from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.origin.origins import Failed, Want
 from shield.outcome import Forward, Outcome
 from shield.reply import Part, Replies, Reply
+from shield.rules.conditional import is_strong
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
+from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
+from shield.store.tiers import Cold, Store
 
 _TIMEOUTS = frozenset(
     {
@@ -54,7 +58,8 @@ class Transfer:
     """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
 
     Usually one fill serves it from beginning to end. It goes on by itself when its fill lets go of it: from the
-    start if nothing was sent, else with the rest of the very version whose head was sent.
+    start if nothing was sent, else with the rest of the very version whose head was sent. A large entry is read from
+    the fill of its slices, whose head goes out with the first bytes.
     """
 
     __slots__ = (
@@ -63,6 +68,7 @@ class Transfer:
         "_clock",
         "_collapsed",
         "_counters",
+        "_entry",
         "_etag",
         "_fill",
         "_fills",
@@ -72,6 +78,7 @@ class Transfer:
         "_request",
         "_resource",
         "_selection",
+        "_sliced",
         "_stored",
         "position",
     )
@@ -82,7 +89,6 @@ class Transfer:
         resource: Resource,
         client: Client,
         *,
-        stored: Entry | None,
         fills: FillTable,
         replies: Replies,
         counters: Counters,
@@ -92,18 +98,47 @@ class Transfer:
         self._request = request
         self._resource = resource
         self._client = client
-        self._stored = stored
         self._fills = fills
         self._replies = replies
         self._counters = counters
         self._clock = clock
 
-        self._forward = Forward.URI_MISS if stored is None else Forward.STALE
+        self._stored: Entry | None = None  # what was found, though it could not be served as it is
+        self._forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
+        self._fill: Fill | None = None
+        self._sliced: SlicedFill | None = None  # read instead of `_fill`
+        self._entry: Entry | None = None  # the large one whose slices are read
+        self._collapsed = False
         self._selection: Selection | None = None  # settled, though perhaps not sent yet
         self._etag: bytes | None = None  # of the version that was settled on
         self._begun = False
         self._over = False
-        self._fill, self._collapsed = fills.join(resource, request, self, stored)
+
+    def start(self, store: Store) -> None:
+        """Look up and go on from there. The client may be called back before this returns."""
+        found = store.find(self._resource.key)
+        if isinstance(found, Cold):
+            store.read(found, self._resource.key, self._found)
+        else:
+            self._found(found)
+
+    def _found(self, entry: Entry | None) -> None:
+        """What was looked up is here: serve it if that is allowed, else ask an origin."""
+        if self._over:
+            return
+        under_way = None if entry is not None else self._fills.under_way(self._resource)
+        if under_way is not None:
+            entry, self._collapsed = under_way.entry, True
+        verdict = judge_lookup(self._request, entry, self._clock(), self._resource.route.freshness)
+        if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
+            if verdict is Verdict.STALE:
+                self._fills.refresh(self._resource, self._request, entry)
+            self._forward = Forward.URI_MISS if self._collapsed else None
+            self._answer_with(entry)
+            return
+        if entry is not None:
+            self._stored, self._forward = entry, Forward.STALE
+        self._fill, self._collapsed = self._fills.join(self._resource, self._request, self, entry)
         self.advance()
 
     @property
@@ -111,12 +146,20 @@ class Transfer:
         """The client has been told the end, or is gone."""
         return self._over
 
+    @property
+    def stop(self) -> int | None:
+        """Where it needs no more bytes; None: at the end of the body."""
+        return None if self._selection is None else self._selection.stop
+
     # called by the fill, and by the front when the client can take more
 
     def advance(self) -> None:
         if self._over:
             return
-        if self._begun or self._begin(self._fill):
+        if self._sliced is not None:
+            if self._begun or self._begin_sliced(self._sliced):
+                self._stream(self._sliced)
+        elif self._fill is not None and (self._begun or self._begin(self._fill)):
             self._stream(self._fill)
 
     def detach(self) -> None:
@@ -144,16 +187,14 @@ class Transfer:
             self._give_up(fill.failure)
             return False
         if fill.entry is not None and self._selection is None:
-            now = self._clock()
-            outcome = self._outcome(fill, now)
-            self._reply(self._replies.of_entry(self._request, fill.entry, now, outcome))
+            self._answer_with(fill.entry)
             return False
         chosen = self._selection
         if chosen is None:
             assert fill.head is not None
             chosen = self._selection = select(self._request, fill.head, fill.length)
             self._etag, self.position = fill.head.etag, chosen.start
-            if chosen.status == 206 and not fill.stores and self._names_version():
+            if chosen.status == 206 and not fill.stores and is_strong(self._etag):
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
                 self._collapsed = False
                 self._fetch_rest()
@@ -175,16 +216,24 @@ class Transfer:
         """What became of this request, and the field lines that say so; the same for many followers at a time."""
         now = self._clock()
         age = 0.0 if fill.freshness is None else fill.freshness.age(now)
+        assert self._forward is not None
         key = (int(age), self._collapsed, self._forward, fill.stores)
         told = fill.told.get(key)
         if told is None:
-            outcome = self._outcome(fill, now)
+            outcome = self._outcome(now)
             fill.told.clear()  # of a second that is over
             told = fill.told[key] = (outcome, self._replies.trailer(age, outcome))
         return told
 
-    def _outcome(self, fill: Fill, now: float) -> Outcome:
-        fresh = fill.freshness if fill.entry is None else fill.entry.freshness
+    def _outcome(self, now: float) -> Outcome:
+        fill, entry = self._fill, self._entry
+        if fill is None:
+            assert entry is not None
+            ttl = entry.freshness.shown_ttl(now)
+            is_hit = self._forward is None
+            return Outcome(hit=is_hit, forward=self._forward, ttl=ttl, stored=not is_hit, collapsed=self._collapsed)
+        known = fill.entry or entry
+        fresh = fill.freshness if known is None else known.freshness
         stores = fill.stores or fill.committed
         return Outcome(
             forward=self._forward,
@@ -196,9 +245,59 @@ class Transfer:
             origin=fill.origin,
         )
 
+    # an entry, whole or in slices
+
+    def _answer_with(self, entry: Entry) -> None:
+        """All of the answer, unless its body is in slices: then their fill is joined."""
+        now = self._clock()
+        chosen = select(self._request, entry.head, entry.length)
+        if not entry.is_large or chosen.empty:
+            self._entry = entry
+            self._reply(self._replies.of_entry(self._request, entry, now, self._outcome(now)))
+            return
+        self._entry, self._selection, self._etag = entry, chosen, entry.etag
+        self.position = chosen.start
+        if self._fill is not None:
+            self._fill.leave(self)
+        self._sliced = self._fills.reading(self._resource, self._request, self, entry)
+        if self._forward is None and not self._sliced.holds(chosen.start, chosen.stop or entry.length):
+            self._forward = Forward.PARTIAL
+        self.advance()
+
+    def _begin_sliced(self, sliced: SlicedFill) -> bool:
+        """Send the head with the first bytes: until then an origin that fails needn't be seen."""
+        chosen, entry = self._selection, self._entry
+        assert chosen is not None and entry is not None
+        data = self._next(sliced)
+        if data is None:
+            if sliced.phase is Phase.FAILED:
+                self._restart_or_give_up(sliced)
+            return False
+        now = self._clock()
+        outcome = self._outcome(now)
+        head = chosen.block + self._replies.trailer(entry.freshness.age(now), outcome)
+        self._begun = True
+        self._counters.count(outcome.word)
+        stop = entry.length if chosen.stop is None else chosen.stop
+        length = stop - chosen.start
+        self._client.begin(head, data, status=chosen.status, length=length, outcome=outcome)
+        return not self._over
+
+    def _restart_or_give_up(self, sliced: SlicedFill) -> None:
+        """Nothing was sent yet: another version is fetched anew; else as after any failure."""
+        sliced.leave(self)
+        self._sliced, self._selection = None, None
+        if not sliced.changed or self._forward is Forward.URI_MISS:
+            self._stored = self._entry
+            self._give_up(sliced.failure)
+            return
+        self._entry, self._forward = None, Forward.URI_MISS
+        self._fill, self._collapsed = self._fills.join(self._resource, self._request, self)
+        self.advance()
+
     # the body
 
-    def _stream(self, fill: Fill) -> None:
+    def _stream(self, fill: Fill | SlicedFill) -> None:
         assert self._selection is not None
         client, stop = self._client, self._selection.stop
         while client.ready and (stop is None or self.position < stop):
@@ -212,15 +311,21 @@ class Transfer:
             self._finish(clean=True)
         elif fill.phase is Phase.FAILED:
             self._finish(clean=False)
-        elif fill.phase is Phase.COMPLETE and fill.read(self.position) is None:
+        elif fill.phase is Phase.COMPLETE and self._peek(fill) is None:
             self._finish(clean=stop is None)
         else:
             fill.progressed()
 
-    def _next(self, fill: Fill) -> Part | None:
+    def _peek(self, fill: Fill | SlicedFill) -> Part | None:
+        assert self._selection is not None
+        if isinstance(fill, SlicedFill):
+            return fill.read(self.position, self._selection.stop or fill.length)
+        return fill.read(self.position)
+
+    def _next(self, fill: Fill | SlicedFill) -> Part | None:
         """The next bytes for the client, counted as taken; None when there are none (yet)."""
         assert self._selection is not None
-        data, stop = fill.read(self.position), self._selection.stop
+        data, stop = self._peek(fill), self._selection.stop
         if data is None:
             return None
         if stop is not None and len(data) > stop - self.position:
@@ -232,16 +337,12 @@ class Transfer:
         """What is missing of the version that was settled on, by ourselves."""
         chosen = self._selection
         assert chosen is not None
-        if chosen.stop is None or not self._names_version():
+        if chosen.stop is None or not is_strong(self._etag):
             self._break_off()  # bytes of two versions could mix
             return
         span = Span(self.position, chosen.stop)
         want = Want(b"GET", self._resource.path, self._resource.query, span=span, etag=self._etag)
         self._fill = self._fills.alone(self._resource, self._request, self, want)
-
-    def _names_version(self) -> bool:
-        """Whether a part of the very version that was settled on can be asked for: by a strong ETag."""
-        return self._etag is not None and not self._etag.startswith(b"W/")
 
     def _break_off(self) -> None:
         if self._begun:
@@ -277,7 +378,10 @@ class Transfer:
 
     def _end(self) -> None:
         self._over = True
-        self._fill.leave(self)
+        if self._fill is not None:
+            self._fill.leave(self)
+        if self._sliced is not None:
+            self._sliced.leave(self)
 
 
 def _reasons(failure: Failed | OriginError | None) -> tuple[str, frozenset[Fault]]:

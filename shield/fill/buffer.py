@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 
 from shield.store.entry import BLOCK, Body
 
@@ -13,6 +14,7 @@ class FillMemory:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.used = 0
+        self._waiting: list[Callable[[], None]] = []
 
     def reserve(self, size: int) -> bool:
         """Take `size` bytes if they are free; all or nothing."""
@@ -23,6 +25,14 @@ class FillMemory:
 
     def release(self, size: int) -> None:
         self.used -= size
+        if size and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for again in waiting:
+                again()
+
+    def wait(self, again: Callable[[], None]) -> None:
+        """Call once when bytes have come free. They may be taken again by then."""
+        self._waiting.append(again)
 
 
 class FillBuffer:

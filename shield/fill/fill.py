@@ -3,7 +3,7 @@
 A fill belongs to no client. Readers join it at any time, each at its own place, and are told to advance when there
 is more; a reader that leaves ends its request, never the fill that others wait for. Bytes are kept from the first on
 while the entry can be stored, so that any reader can begin at any byte. What can't be stored runs through a window
-that follows the readers.
+that follows the readers; what is stored in slices is a `SlicedFill`'s, to which the readers go on.
 """
 
 from __future__ import annotations
@@ -12,31 +12,27 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
+from shield.fill.window import Reader, Window
 from shield.messages import Request, ResponseHead
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
 from shield.outcome import Forward, Outcome
-from shield.rules import dates
+from shield.rules import dates, ranges
+from shield.rules.conditional import is_strong
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead, freshened_head, of_fields, stored_head, with_length
 from shield.rules.verdict import Disposition, Share, judge_response
-from shield.store.entry import BLOCK, OVERHEAD, Entry
+from shield.store.entry import OVERHEAD, Entry
 
 if TYPE_CHECKING:
     from shield.fill.table import FillTable
 
 log = logging.getLogger("shield.fill")
-
-WINDOW = BLOCK
-"""Bytes kept of a body that isn't retained. The only memory of a fill that the common bound doesn't count."""
-
-PATIENCE_SECONDS = 2.0
-"""How long a full window waits for its slowest reader before that one has to go on by itself."""
 
 
 class Phase(Enum):
@@ -49,18 +45,6 @@ class Phase(Enum):
 
 
 _OVER = (Phase.COMPLETE, Phase.FAILED)
-
-
-class Reader(Protocol):
-    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
-
-    position: int  # absolute offset of the next byte it needs
-
-    def advance(self) -> None:
-        """There may be more: another phase or more bytes."""
-
-    def detach(self) -> None:
-        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +61,17 @@ class Fill:
 
     __slots__ = (
         "_buffer",
+        "_generation",
         "_leader",
-        "_paused",
         "_readers",
         "_request",
         "_response",
         "_table",
         "_task",
         "_timer",
+        "_window",
         "background",
+        "by_peer",
         "committed",
         "disposition",
         "entry",
@@ -110,7 +96,8 @@ class Fill:
         self.shared = shared
         self.stored: Entry | None = None  # what is being validated
         self.background = False  # goes on though nobody reads
-        self.start = 0 if want.span is None else want.span.start  # absolute offset of its first byte
+        # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
+        self.start = 0 if want.span is None or want.tentative else want.span.start
 
         # known once the head is there
         self.phase = Phase.OPENING
@@ -120,6 +107,7 @@ class Fill:
         self.freshness: Freshness | None = None
         self.disposition: Disposition | None = None
         self.origin: str | None = None
+        self.by_peer = False
 
         # what followers share of their answers; theirs to fill in
         self.told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = {}
@@ -136,8 +124,9 @@ class Fill:
         self._readers: dict[Reader, None] = {}
         self._leader: Reader | None = None
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None  # linger, or patience with a slow reader
-        self._paused = False
+        self._timer: asyncio.TimerHandle | None = None  # linger
+        self._window: Window | None = None  # of a body that isn't retained
+        self._generation = table.store.generation
 
     # readers
 
@@ -157,8 +146,7 @@ class Fill:
         if self._leader is None:
             self._leader = reader
         self._readers[reader] = None
-        if not self._paused:
-            self._stop_timer()
+        self._stop_timer()
 
     def leave(self, reader: Reader) -> None:
         """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
@@ -210,6 +198,10 @@ class Fill:
     async def _open(self) -> None:
         try:
             result = await self._fetch()
+            if isinstance(result, Fetched) and self._is_useless(result):
+                result.response.close()
+                self.want = self.want.whole()
+                result = await self._fetch()
             if isinstance(result, Fetched):
                 self._commit_to(result)
             elif isinstance(result, Absent):
@@ -223,32 +215,57 @@ class Fill:
             self._task = None
 
     async def _fetch(self) -> Fetched | Absent | Failed:
-        origins, names = self._table.origins, self.resource.route.origins
-        result = await origins.fetch(names, self.want)
+        source, names = self._table.source, self.resource.route.origins
+        key, target = self.resource.key, self._request.target
+        result = await source.fetch(key, target, names, self.want)
         if isinstance(result, Failed) and self.stored is not None and result.names(Fault.VALIDATOR):
             # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
-            self._table.store.remove(self.resource.key.text)
+            self._table.store.drop(self.resource.key)
             self.stored = None
-            self.want = Want(self.want.method, self.want.path, self.want.query)
-            result = await origins.fetch(names, self.want)
+            self.want = self.want.whole()
+            result = await source.fetch(key, target, names, self.want)
         return result
+
+    def _may_slice(self, fetched: Fetched) -> bool:
+        """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""
+        slice_bytes, head = self._table.store.slice_bytes, _whole_head(fetched.response.head)
+        if not slice_bytes or head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
+            return False
+        return self.shared and self.want.method == b"GET" and self._judged(fetched, head).share is Share.STORE
+
+    def _is_useless(self, fetched: Fetched) -> bool:
+        """Whether it is a part of what can be neither kept nor shared in parts."""
+        return self.want.tentative and _is_part(fetched) and not self._may_slice(fetched)
+
+    def _judged(self, fetched: Fetched, head: ResponseHead) -> Disposition:
+        return judge_response(
+            self._request,
+            head,
+            request_time=fetched.request_time,
+            response_time=fetched.response_time,
+            rules=self.resource.route.freshness,
+        )
 
     def _commit_to(self, fetched: Fetched) -> None:
         """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
         head, response = fetched.response.head, fetched.response
-        rules = self.resource.route.freshness
-        asked, answered = fetched.request_time, fetched.response_time
-        self.origin, self.status, self.length = fetched.origin, head.status, head.length
+        self.origin, self.status, self.by_peer = fetched.origin, head.status, fetched.by_peer
         if head.status == 304 and self.stored is not None:
             response.close()
             self._freshen(self.stored, fetched)
             return
-        self._response = response
-        self.disposition = judge_response(
-            self._request, head, request_time=asked, response_time=answered, rules=rules
-        )
+        part = ranges.parse_content_range(head.get(b"content-range") or b"") if _is_part(fetched) else None
+        if self.want.tentative:
+            head = _whole_head(head)
+        self.length = head.length
+        self.disposition = self._judged(fetched, head)
         self.freshness = self.disposition.freshness
-        self.head = stored_head(head, via=self._table.via, date=dates.imf_fixdate(answered), length=head.length)
+        date = dates.imf_fixdate(fetched.response_time)
+        self.head = stored_head(head, via=None if fetched.by_peer else self._table.via, date=date, length=head.length)
+        if self._may_slice(fetched):
+            self._go_on_in_slices(fetched, (0, head.length or 0) if part is None else (part[0], part[1] + 1))
+            return
+        self._response = response
         self.phase = Phase.STREAMING
         self._retain_if_storable()
         self._settle_sharing()
@@ -259,26 +276,44 @@ class Fill:
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._tell()  # else the first bytes told them, and went out with the head
 
+    def _go_on_in_slices(self, fetched: Fetched, span: tuple[int, int]) -> None:
+        """Hand the answer to the fill of this version's slices, and all readers with it."""
+        assert self.head is not None and self.freshness is not None and self.length is not None
+        table = self._table
+        table.forget_hit_for_miss(self.resource.key.text)
+        self.entry = Entry.large(
+            self.resource.key, self.head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
+        )
+        self.entry.origin = self.origin
+        self.committed = True
+        sliced = table.sliced(self.resource, self._request, self.entry)
+        run = sliced.adopt(fetched, *span)
+        self._finish(Phase.COMPLETE)
+        sliced.begin(run)
+
     def _retain_if_storable(self) -> None:
         assert self.disposition is not None
-        whole = self.want.method == b"GET" and self.want.span is None
-        if not whole or self.disposition.share is not Share.STORE:
+        if not self._is_whole() or self.disposition.share is not Share.STORE:
             return
         size = (self.length or 0) + OVERHEAD
-        if size <= self._table.store.max_entry:
+        if size <= self._table.store.largest:
             self._buffer.retain(size)
+
+    def _is_whole(self) -> bool:
+        """Whether it brings all of the object."""
+        return self.want.method == b"GET" and (self.want.span is None or self.want.tentative)
 
     def _settle_sharing(self) -> None:
         """Keep or let go of the followers and of what was stored before, as the answer demands (RFC 9111 §3, §4)."""
         assert self.disposition is not None
         table, text = self._table, self.resource.key.text
-        if self.want.method == b"GET" and self.want.span is None:
+        if self._is_whole():
             if self.disposition.share is Share.LEADER_ONLY:
                 table.mark_hit_for_miss(text)
             else:
                 table.forget_hit_for_miss(text)
             if not self._buffer.retained:
-                table.store.remove(text)
+                table.store.drop(self.resource.key)
         if not self.joinable:
             table.forget(self)
         if self.disposition.share is Share.LEADER_ONLY:
@@ -300,11 +335,15 @@ class Fill:
         )
         self.freshness = self.disposition.freshness or Freshness(answered, 0.0, 0.0, 0.0)
         self.entry = stored.freshened(head, self.freshness)
-        if self.disposition.share is Share.STORE:
-            self.committed = self._table.store.commit(self.entry)
-        else:
-            self._table.store.remove(self.resource.key.text)
+        if self.disposition.share is not Share.STORE:
+            self._table.store.drop(self.resource.key)
+        elif not self._was_removed():
+            self.committed = self._table.store.freshen(self.entry, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
+
+    def _was_removed(self) -> bool:
+        """Whether the key was purged since this fill began: then what it brings isn't stored."""
+        return self._table.store.was_removed(self.resource.key.text, self._generation)
 
     def _conclude_absent(self, status: int) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
@@ -321,7 +360,8 @@ class Fill:
         self.status = status
         self.freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
         self.entry = Entry(self.resource.key, of_fields(status, fields), self.freshness, (body,), origin=None)
-        self.committed = lifetime > 0 and self._table.store.commit(self.entry)
+        if lifetime > 0 and not self._was_removed():
+            self.committed = self._table.store.commit(self.entry)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -338,7 +378,7 @@ class Fill:
     def _grow(self) -> None:
         """The length wasn't stated: take memory as bytes come, and give up storing when there is none."""
         size = self._buffer.received + OVERHEAD
-        if size > self._table.store.max_entry or not self._buffer.grow(size):
+        if size > self._table.store.largest or not self._buffer.grow(size):
             self._buffer.become_window()
             self._table.forget(self)
 
@@ -356,48 +396,25 @@ class Fill:
             head = self.head if self.length is not None else with_length(self.head, received)
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
-            self.committed = self._table.store.commit(self.entry)
+            if not self._was_removed():
+                self.committed = self._table.store.commit(self.entry, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
-    # the window of a body that isn't retained
+    # a body that isn't retained
 
     def progressed(self) -> None:
         """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
-        buffer, response = self._buffer, self._response
-        if buffer.retained or response is None:
+        if self._buffer.retained or self._response is None:
             return
-        slowest = self._slowest()
-        buffer.trim(slowest - self.start)
-        if buffer.held >= WINDOW and not self._paused:
-            self._paused = True
-            response.pause()
-            self._be_patient(slowest)
-        elif buffer.held < WINDOW // 2 and self._paused:
-            self._paused = False
-            self._stop_timer()
-            response.resume()
+        if self._window is None:
+            loop = self._table.loop
+            self._window = Window(loop, self._buffer, self._readers, start=self.start, lose=self._lose)
+        self._window.progressed(self._response)
 
-    def _slowest(self) -> int:
-        end = self.start + self._buffer.received
-        return min((reader.position for reader in self._readers), default=end)
-
-    def _be_patient(self, stuck_at: int) -> None:
-        self._stop_timer()
-        if len(self._readers) > 1:
-            self._timer = self._table.loop.call_later(PATIENCE_SECONDS, self._lose_slowest, stuck_at)
-
-    def _lose_slowest(self, stuck_at: int) -> None:
-        """The window has been full for as long as others can be asked to wait: who holds it goes on alone."""
-        self._timer = None
-        if self.phase is not Phase.STREAMING or not self._paused:
-            return
-        limit = stuck_at + WINDOW // 2
-        if any(reader.position >= limit for reader in self._readers):
-            for reader in [r for r in self._readers if r.position < limit]:
-                self._detach(reader)
-        self.progressed()
-        if self._paused:
-            self._be_patient(self._slowest())
+    def _lose(self, reader: Reader, response: Response) -> None:
+        """A reader holds the others up."""
+        if response is self._response:
+            self._detach(reader)
 
     def _detach(self, reader: Reader) -> None:
         del self._readers[reader]
@@ -421,6 +438,9 @@ class Fill:
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         self._stop_timer()
+        if self._window is not None:
+            self._window.stop()
+            self._window = None  # it refers to the fill
         self._table.forget(self)
         self._buffer.release()
         self._tell()
@@ -433,3 +453,21 @@ class Fill:
 
 def _name(resource: Resource) -> str:
     return resource.key.text.decode("ascii", "replace")
+
+
+def _is_part(fetched: Fetched) -> bool:
+    """Whether an answer, to a tentative span, isn't all of the object."""
+    head = fetched.response.head
+    if head.status != 206:
+        return False
+    first, last, length = ranges.parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
+    return (first, last + 1) != (0, length)
+
+
+def _whole_head(head: ResponseHead) -> ResponseHead:
+    """The head of the object of which a 206 gives a part (RFC 9111 §3.4); any other head as it is."""
+    if head.status != 206:
+        return head
+    stated = ranges.parse_content_range(head.get(b"content-range") or b"")
+    fields = tuple(f for f in head.fields if f[0] not in (b"content-range", b"content-length"))
+    return ResponseHead(200, fields, None if stated is None else stated[2])

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from shield.fill.buffer import FillMemory
-from shield.fill.fill import Fill, FillPolicy, Phase, Reader
+from shield.fill.fill import Fill, FillPolicy, Phase
+from shield.fill.sliced import RUN_SLICES, SlicedFill
+from shield.fill.window import Reader
 from shield.messages import Request
-from shield.origin.origins import Origins, Want
-from shield.rules import conditional
+from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.rules import conditional, ranges
+from shield.rules.key import CacheKey
+from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
-from shield.store.memory import MemoryTier
+from shield.store.tiers import Store
+
+
+class Source(Protocol):
+    """Where fills fetch from: origins, or the worker of this node that owns a key."""
+
+    async def fetch(
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want
+    ) -> Fetched | Absent | Failed:
+        """`target` is as a client asked for it, `names` are the origins of its route in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +49,15 @@ class FillTable:
 
     def __init__(
         self,
-        origins: Origins,
-        store: MemoryTier,
+        source: Source,
+        store: Store,
         memory: FillMemory,
         *,
         policy: FillPolicy,
         via: bytes,
         clock: Callable[[], float],
     ) -> None:
-        self.origins = origins
+        self.source = source
         self.store = store
         self.memory = memory
         self.policy = policy
@@ -53,6 +67,8 @@ class FillTable:
         self.broken = 0
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
+        self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
+        self._all_sliced: set[SlicedFill] = set()
         self._hit_for_miss: dict[bytes, float] = {}
         self._started = 0
         self._collapsed = 0
@@ -71,7 +87,7 @@ class FillTable:
         elif resource.key.text in self._hit_for_miss and self._known_uncacheable(resource.key.text):
             return self.alone(resource, request, reader), False
         else:
-            fill = self._start(resource, request, _validation(resource, request.method, stored), shared=True)
+            fill = self._start(resource, request, self._wanted(resource, request, stored), shared=True)
             fill.stored = stored
         fill.join(reader)
         return fill, under_way
@@ -83,6 +99,55 @@ class FillTable:
         )
         fill.join(reader)
         return fill
+
+    def _wanted(self, resource: Resource, request: Request, stored: Entry | None) -> Want:
+        """What to ask for: a range of what nobody knows yet needn't be fetched whole."""
+        size = self.store.slice_bytes
+        if stored is None and size and request.method == b"GET" and b"range" in request.notable:
+            first = ranges.first_bytes(request.notable[b"range"])
+            if first is not None:
+                start = first.start // size * size
+                stop = min(-(-first.stop // size) * size, start + RUN_SLICES * size)
+                return Want(b"GET", resource.path, resource.query, span=Span(start, stop), tentative=True)
+        return _validation(resource, request.method, stored)
+
+    def reading(self, resource: Resource, request: Request, reader: Reader, entry: Entry) -> SlicedFill:
+        """The slices of a large entry, joined by `reader`."""
+        fill = self.sliced(resource, request, entry)
+        fill.join(reader)
+        return fill
+
+    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
+        """The fill of this version's slices."""
+        text = resource.key.text
+        fill = self._sliced.get(text)
+        if fill is None or not fill.is_of(entry):
+            fill = self._sliced[text] = SlicedFill(self, resource, request.target, entry)
+            self._all_sliced.add(fill)
+        return fill
+
+    def under_way(self, resource: Resource) -> SlicedFill | None:
+        """The slices of a large entry that are being read or fetched, though none may be stored yet."""
+        return self._sliced.get(resource.key.text)
+
+    def forget_sliced(self, fill: SlicedFill) -> None:
+        """It is over."""
+        if self._sliced.get(fill.resource.key.text) is fill:
+            del self._sliced[fill.resource.key.text]
+        self._all_sliced.discard(fill)
+
+    def drop_sliced(self, fill: SlicedFill) -> None:
+        """Origins have another version: what is stored of this one isn't to be found any more."""
+        if self._sliced.get(fill.resource.key.text) is fill:
+            del self._sliced[fill.resource.key.text]
+            self.store.drop(fill.resource.key)
+
+    def outdate(self, keys: Iterable[CacheKey]) -> None:
+        """These keys are being purged: no later request joins a fill that began before."""
+        for key in keys:
+            self._sliced.pop(key.text, None)
+            for method in (b"GET", b"HEAD"):
+                self._shared.pop((key.text, method), None)
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
         """Bring `resource` anew while nobody waits, unless that is under way."""
@@ -135,10 +200,12 @@ class FillTable:
     def cancel_all(self) -> None:
         for fill in list(self._alive):
             fill.cancel()
+        for sliced in list(self._all_sliced):
+            sliced.cancel()
 
     def statistics(self) -> FillStatistics:
         return FillStatistics(
-            in_flight=len(self._alive),
+            in_flight=len(self._alive) + len(self._all_sliced),
             started=self._started,
             collapsed=self._collapsed,
             broken=self.broken,

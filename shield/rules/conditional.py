@@ -44,6 +44,11 @@ def evaluate(
     return None
 
 
+def is_strong(etag: bytes | None) -> bool:
+    """Whether an ETag names one sequence of bytes, parts of which may be put together (RFC 9110 §8.8.1)."""
+    return etag is not None and not etag.startswith(b"W/")
+
+
 def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
     """Whether If-Match's or If-None-Match's value names `etag`; "*" names whatever exists (RFC 9110 §13.1.1, 13.1.2).
 

@@ -95,6 +95,14 @@ def select(value: bytes, length: int) -> Span | Unsatisfiable | None:
     return Span(start, stop)
 
 
+def first_bytes(value: bytes) -> Span | None:
+    """The bytes that one range names by itself, whatever the length; None when it takes the length to know them."""
+    parsed = parse_range(value)
+    if parsed is None or len(parsed) > 1 or parsed[0].first is None or parsed[0].last is None:
+        return None
+    return Span(parsed[0].first, parsed[0].last + 1)
+
+
 def content_range(span: Span, length: int) -> bytes:
     """Content-Range's value for a 206 (RFC 9110 §14.4)."""
     return b"bytes %d-%d/%d" % (span.start, span.stop - 1, length)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from shield.messages import Field, Request, ResponseHead
 from shield.rules import conditional, dates, ranges
 from shield.rules.cache_control import parse as parse_cache_control
-from shield.rules.headers import block, end_to_end
+from shield.rules.headers import block, end_to_end, split_block
 from shield.rules.ranges import Span
 
 # What a 304 repeats of the 200 that it stands for (RFC 9110 §15.4.5); the client has the rest.
@@ -16,21 +16,47 @@ _IN_NOT_MODIFIED = frozenset(
 )
 
 
-@dataclass(slots=True)
 class StoredHead:
     """What is kept of an origin's head.
 
     `block` is status line and field lines, ready to be sent, without Age, Cache-Status and the blank line;
-    `fields` are the same fields, from which 206 and 304 are built.
+    `fields` are the same fields, from which 206 and 304 are built: None has them read from the block when needed.
     """
 
-    status: int
-    block: bytes
-    fields: tuple[Field, ...]
-    etag: bytes | None
-    last_modified: float | None
-    no_cache: bool
-    must_revalidate: bool
+    __slots__ = ("_fields", "block", "etag", "last_modified", "must_revalidate", "no_cache", "status")
+
+    def __init__(
+        self,
+        status: int,
+        block: bytes,
+        fields: tuple[Field, ...] | None,
+        etag: bytes | None,
+        last_modified: float | None,
+        no_cache: bool,
+        must_revalidate: bool,
+    ) -> None:
+        self.status = status
+        self.block = block
+        self._fields = fields
+        self.etag = etag
+        self.last_modified = last_modified
+        self.no_cache = no_cache
+        self.must_revalidate = must_revalidate
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        if self._fields is None:
+            self._fields = tuple(split_block(self.block)[1])
+        return self._fields
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredHead) and self.block == other.block  # all else follows from it
+
+    def __hash__(self) -> int:
+        return hash(self.block)
+
+    def __repr__(self) -> str:
+        return f"StoredHead({self.status}, {self.block!r})"
 
 
 @dataclass(slots=True)
@@ -51,8 +77,8 @@ class Selection:
         return self.stop is not None and self.start >= self.stop
 
 
-def stored_head(head: ResponseHead, *, via: bytes, date: bytes, length: int | None) -> StoredHead:
-    """What is kept of `head`: end-to-end fields, our Via, a Date if it has none (RFC 9110 §6.6.1).
+def stored_head(head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None) -> StoredHead:
+    """What is kept of `head`: end-to-end fields, our Via if it isn't in it, a Date if it has none (RFC 9110 §6.6.1).
 
     `length` is the length of the body that goes with it, None while it isn't known.
     """
@@ -61,7 +87,8 @@ def stored_head(head: ResponseHead, *, via: bytes, date: bytes, length: int | No
         fields.append((b"date", date))
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
-    fields.append((b"via", via))
+    if via is not None:
+        fields.append((b"via", via))
     return of_fields(head.status, tuple(fields))
 
 

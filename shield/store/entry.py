@@ -1,4 +1,4 @@
-"""A stored response: ready-made head, validators, freshness and the body in blocks of one size."""
+"""A stored response: ready-made head, validators, freshness and the body, in blocks of one size or in slices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ BLOCK = 1 << 20
 OVERHEAD = 1400
 """What an entry costs beside its bytes: objects, tables and the key's place in the tier (measured)."""
 
-Body = tuple[bytes, ...]
+Body = tuple[bytes | bytearray, ...]
 
 
 class Entry:
-    """One stored response. All but the last two groups of fields never change after it is made."""
+    """One stored response. All but the last two groups of fields never change after it is made.
+
+    The body of a large entry isn't here but on disk, in slices of `slice_bytes`, of which some may be missing;
+    `length` is that of the whole body in any case.
+    """
 
     __slots__ = (
         "blocks",
@@ -32,16 +36,18 @@ class Entry:
         "rendered",
         "rendered_age",
         "size",
+        "slice_bytes",
     )
 
     def __init__(
-        self, key: CacheKey, head: StoredHead, freshness: Freshness, blocks: Body, *, origin: str | None
+        self, key: CacheKey, head: StoredHead, freshness: Freshness, blocks: Body, *, origin: str | None = None
     ) -> None:
         self.key = key
         self.head = head
         self.freshness = freshness
         self.blocks = blocks
         self.length = body_length(blocks)
+        self.slice_bytes = 0
         self.origin = origin
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full judgement on the hot path.
@@ -53,6 +59,17 @@ class Entry:
         # the proxy's: the head of a plain hit as last sent, and the age in it
         self.rendered_age = -1
         self.rendered = b""
+
+    @classmethod
+    def large(cls, key: CacheKey, head: StoredHead, freshness: Freshness, *, length: int, slice_bytes: int) -> Entry:
+        """An entry whose body is in slices."""
+        entry = cls(key, head, freshness, ())
+        entry.length, entry.slice_bytes = length, slice_bytes
+        return entry
+
+    @property
+    def is_large(self) -> bool:
+        return self.slice_bytes > 0
 
     @property
     def etag(self) -> bytes | None:
@@ -72,7 +89,9 @@ class Entry:
 
     def freshened(self, head: StoredHead, freshness: Freshness) -> Entry:
         """The same body under a newer head (RFC 9111 §4.3.4)."""
-        return Entry(self.key, head, freshness, self.blocks, origin=self.origin)
+        entry = Entry(self.key, head, freshness, self.blocks, origin=self.origin)
+        entry.length, entry.slice_bytes = self.length, self.slice_bytes
+        return entry
 
     def __repr__(self) -> str:
         return f"Entry({self.key.text.decode('ascii', 'backslashreplace')}, {self.head.status}, {self.length} bytes)"
@@ -83,7 +102,7 @@ def body_length(blocks: Body) -> int:
     return (len(blocks) - 1) * BLOCK + len(blocks[-1]) if blocks else 0
 
 
-def body_parts(blocks: Body, start: int, stop: int) -> Iterable[bytes | memoryview]:
+def body_parts(blocks: Body, start: int, stop: int) -> Iterable[bytes | bytearray | memoryview]:
     """The bytes of a half-open span, without copying; whole blocks come as they are."""
     index, offset = divmod(start, BLOCK)
     while start < stop:

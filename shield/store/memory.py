@@ -42,6 +42,7 @@ class S3Fifo(_EntryCache):
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
         self._small_size = 0
         self.evictions = 0
+        self.on_evict: Callable[[Entry], None] | None = None
         # A lookup without the two Python calls of cachetools' own: it is made for each hit. The dict behind has no
         # public name; should it lose this one, no tier can be made at all, which no test misses.
         self.find: Callable[[bytes], Entry | None] = self._Cache__data.get  # type: ignore[attr-defined]
@@ -86,6 +87,8 @@ class S3Fifo(_EntryCache):
                 entry = self[text]
                 del self[text]
                 self.evictions += 1
+                if not from_small and self.on_evict is not None:
+                    self.on_evict(entry)
                 return text, entry
         raise KeyError("the tier is empty")
 
@@ -135,6 +138,10 @@ class MemoryTier:
         self._find = self._cache.find
         self._max_entry = min(max_entry, capacity)
         self._refused = 0
+
+    def tell_evicted(self, listener: Callable[[Entry], None]) -> None:
+        """Call `listener` with each entry that goes though it was asked for more than once."""
+        self._cache.on_evict = listener
 
     @property
     def max_entry(self) -> int:

@@ -24,13 +24,17 @@ class Fate(Enum):
 
 
 class Candidate:
-    """A record whose segment must go: what the index and its header say, and its body if asked for."""
+    """A record whose segment must go: what the index and its header say, and its body if asked for.
 
-    __slots__ = ("_files", "_segment", "found", "record")
+    `can_stay`: there is room to keep it.
+    """
 
-    def __init__(self, found: Found, record: Record, segment: Segment, files: Files) -> None:
+    __slots__ = ("_files", "_segment", "can_stay", "found", "record")
+
+    def __init__(self, found: Found, record: Record, segment: Segment, files: Files, *, can_stay: bool) -> None:
         self.found = found
         self.record = record
+        self.can_stay = can_stay
         self._segment = segment
         self._files = files
 
@@ -88,9 +92,10 @@ class Drain:
                 found = self._index.lookup(record.key.digest, slice_number)
                 if found is None or found.segment != number or found.offset != offset:
                     continue
-                candidate = Candidate(found, record, segment, self._files)
+                can_stay = keep_bytes >= found.length
+                candidate = Candidate(found, record, segment, self._files, can_stay=can_stay)
                 fate = self._judge(candidate)
-                if fate is Fate.KEEP and keep_bytes >= found.length and self._keep(candidate):
+                if fate is Fate.KEEP and can_stay and self._keep(candidate):
                     keep_bytes -= found.length
                     continue
                 dropped.append((record.key.digest, slice_number, found))

@@ -338,7 +338,7 @@ def test_without_memory_for_it_a_body_runs_through_a_window_at_the_client_s_pace
 
 
 def _paused(shield: Shield) -> bool:
-    return any(fill._paused for fill in shield.node.proxy._fills._alive)
+    return any(fill._window is not None and fill._window._paused for fill in shield.node.proxy._fills._alive)
 
 
 def _read_fast_and_slow(settings: Settings, clock: FakeClock, opened: Gate) -> tuple[Answer, Answer]:
@@ -356,7 +356,7 @@ def _read_fast_and_slow(settings: Settings, clock: FakeClock, opened: Gate) -> t
 def test_a_reader_that_holds_the_window_up_goes_on_alone(
     origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shield.fill.fill.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("shield.fill.window.PATIENCE_SECONDS", 0.01)
     body = Pattern(40 * MIB)
     gate = origin.gate()
     origin.serves("/big", body, lifetime=60)
@@ -416,7 +416,7 @@ def test_a_range_of_what_is_not_kept_and_has_no_strong_etag(
 def test_without_a_strong_etag_a_reader_that_holds_the_window_up_is_cut_off(
     origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shield.fill.fill.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("shield.fill.window.PATIENCE_SECONDS", 0.01)
     body = Pattern(40 * MIB)
     gate = origin.gate()
     origin.serves("/big", body, lifetime=60)

@@ -1,0 +1,98 @@
+"""A body that isn't retained: a window that follows its readers and holds the origin to their pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from shield.fill.buffer import FillBuffer
+from shield.origin.response import Response
+from shield.store.entry import BLOCK
+
+WINDOW = BLOCK
+"""Bytes kept of such a body. The only memory of a fill that the common bound doesn't count."""
+
+PATIENCE_SECONDS = 2.0
+"""How long a full window waits for its slowest reader before that one has to go on by itself."""
+
+
+class Reader(Protocol):
+    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
+
+    position: int  # absolute offset of the next byte it needs
+
+    @property
+    def stop(self) -> int | None:
+        """Absolute offset where it needs no more; None: at the end of the body."""
+
+    def advance(self) -> None:
+        """There may be more: another phase or more bytes."""
+
+    def detach(self) -> None:
+        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
+
+
+class Window:
+    """Over the buffer of one fill whose first byte is at `start`. `lose` lets go of a reader that holds it up."""
+
+    __slots__ = ("_buffer", "_loop", "_lose", "_paused", "_readers", "_start", "_timer")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        buffer: FillBuffer,
+        readers: Collection[Reader],
+        *,
+        start: int,
+        lose: Callable[[Reader, Response], None],
+    ) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._readers = readers
+        self._start = start
+        self._lose = lose
+        self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def progressed(self, response: Response) -> None:
+        """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
+        buffer = self._buffer
+        slowest = self._slowest()
+        buffer.trim(slowest - self._start)
+        if buffer.held >= WINDOW and not self._paused:
+            self._paused = True
+            response.pause()
+            self._be_patient(slowest, response)
+        elif buffer.held < WINDOW // 2 and self._paused:
+            self._paused = False
+            self.stop()
+            response.resume()
+
+    def stop(self) -> None:
+        """Wait for nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _slowest(self) -> int:
+        end = self._start + self._buffer.received
+        return min((reader.position for reader in self._readers), default=end)
+
+    def _be_patient(self, stuck_at: int, response: Response) -> None:
+        self.stop()
+        if len(self._readers) > 1:
+            self._timer = self._loop.call_later(PATIENCE_SECONDS, self._lose_slowest, stuck_at, response)
+
+    def _lose_slowest(self, stuck_at: int, response: Response) -> None:
+        """The window has been full for as long as others can be asked to wait: who holds it goes on alone."""
+        self._timer = None
+        if not self._paused:
+            return
+        limit = stuck_at + WINDOW // 2
+        if any(reader.position >= limit for reader in self._readers):
+            for reader in [r for r in self._readers if r.position < limit]:
+                self._lose(reader, response)
+        self.progressed(response)
+        if self._paused:
+            self._be_patient(self._slowest(), response)

@@ -1,0 +1,305 @@
+"""The disk tiers of a node: where a key lies, what moves between tiers, and reads that may wait.
+
+A key lies in one directory of a tier, by rendezvous hashing; while that one is out, in the next of its order. Entries
+come in at the first tier. When a segment's time has come, what was hit since is written again, the rest moves a tier
+down, and from the last it goes. What is hit repeatedly further down is written to the first tier again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import xxhash
+
+from shield.errors import StoreError
+from shield.rules.key import CacheKey
+from shield.rules.rendezvous import Rendezvous
+from shield.store.directory import CacheDirectory, Health
+from shield.store.files import Part
+from shield.store.index import Found
+from shield.store.log import Draft
+from shield.store.reading import Stored, later_head
+from shield.store.reclaim import Candidate, Fate, Judge
+from shield.store.record import Kind, Record, record_of
+from shield.store.shared import Shared
+from shield.store.volume import Done, Volume, VolumeStatistics
+
+READERS = 8
+"""Threads that wait for disks, of one worker."""
+
+PROMOTE_AT = 2
+"""Hits in a lower tier that bring a record up."""
+
+_RECORD = 1024  # about what a record is longer than its body
+
+
+@dataclass(slots=True)
+class Place:
+    """Where the index has a record: in which tier, and in which directory there."""
+
+    tier: Tier
+    volume: Volume
+    directory: CacheDirectory
+    found: Found
+
+
+class Tier:
+    """Directories on disks of one speed."""
+
+    def __init__(self, name: str, level: int, volumes: Sequence[Volume], weights: Sequence[float]) -> None:
+        self.name = name
+        self.level = level
+        self.volumes = tuple(volumes)
+        self.hits = 0
+        self.read_bytes = 0
+        self._ring = Rendezvous([str(volume.path).encode() for volume in volumes], weights)
+        self._only = volumes[0] if len(volumes) == 1 else None
+
+    def lookup(self, digest: bytes, slice_number: int | None) -> Place | None:
+        only = self._only
+        if only is not None:
+            directory = only.directory
+            found = None if directory is None else directory.lookup(digest, slice_number)
+            return None if directory is None or found is None else Place(self, only, directory, found)
+        for volume in self._in_order(digest):
+            directory = volume.directory
+            if directory is None:
+                continue
+            found = directory.lookup(digest, slice_number)
+            if found is not None:
+                return Place(self, volume, directory, found)
+            if directory.health is Health.WELL:
+                return None  # nothing of it was written elsewhere
+        return None
+
+    def writable(self, digest: bytes) -> Volume | None:
+        """Where a record under this digest is written now."""
+        return next((volume for volume in self._in_order(digest) if volume.writable), None)
+
+    def before(self, volume: Volume, digest: bytes) -> Iterator[Volume]:
+        """The directories that would have a key but for their being out."""
+        for other in self._in_order(digest):
+            if other is volume:
+                return
+            yield other
+
+    def _in_order(self, digest: bytes) -> Iterator[Volume]:
+        return (self.volumes[place] for place in self._ring.order(digest))
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatistics:
+    name: str
+    hits: int
+    read_bytes: int
+    volumes: tuple[VolumeStatistics, ...]
+
+
+class Disk:
+    """All disk tiers of a worker, the fastest first. Event loop only, but for the judges."""
+
+    def __init__(self, shared: Shared, *, clock: Callable[[], float]) -> None:
+        self._shared = shared
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="shield-reader")
+        self._tiers: tuple[Tier, ...] = ()
+        self._promoting: set[tuple[bytes, int | None]] = set()
+        self.promoted = 0
+        self.cold_reads = 0
+
+    def open(self, tiers: Sequence[Tier]) -> None:
+        """Begin with these tiers. Raises InUseError when another node has one of their directories."""
+        self._tiers = tuple(tiers)
+        for volume in self.volumes():
+            volume.open()
+
+    def judge(self, level: int) -> Judge:
+        """What decides on the records of the tier at this level when their segment must go."""
+
+        def judge(candidate: Candidate) -> Fate:
+            return self._judge(candidate, level)
+
+        return judge
+
+    def volumes(self) -> Iterator[Volume]:
+        for tier in self._tiers:
+            yield from tier.volumes
+
+    # reading
+
+    def lookup(self, digest: bytes, slice_number: int | None = None) -> Place | None:
+        """Where the entry under a digest is, or one of its slices; the key's text is still to be compared."""
+        for tier in self._tiers:
+            place = tier.lookup(digest, slice_number)
+            if place is not None:
+                return place
+        return None
+
+    def wait_for(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
+        """Do what waits for a disk in a thread, then call back on the loop; None for what isn't to be had."""
+        self.cold_reads += 1
+
+        def run() -> None:
+            result: object = None
+            with suppress(StoreError, OSError):
+                result = work()
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(then, result)
+
+        self._readers.submit(run)
+
+    def note_hit(self, place: Place, stored: Stored) -> None:
+        """A record was read for a client: it is worth keeping, and perhaps worth a faster disk."""
+        digest, number = stored.key.digest, stored.slice
+        hits = self._shared.hit(digest if number is None else slice_digest(digest, number))
+        tier = place.tier
+        tier.hits += 1
+        if tier.level and hits >= PROMOTE_AT:
+            self._promote(place, stored)
+
+    # writing
+
+    def write(self, record: Record, body: Sequence[Part], done: Done) -> bool:
+        """Have a record written to the first tier that takes it; False, and `done` is never called, if none does."""
+        size = _RECORD + sum([len(part) for part in body])
+        digest = record.key.digest
+        for tier in self._tiers:
+            volume = tier.writable(digest)
+            if volume is not None:
+                if not volume.write(Draft(record, body), size, done):
+                    return False
+                for other in tier.before(volume, digest):
+                    other.miss((record.key,))
+                return True
+        return False
+
+    def outdate(self, key: CacheKey, identity: int) -> None:
+        """A version has come in: others of its key that lie further down must not come back when it goes."""
+        for tier in self._tiers[1:]:
+            place = tier.lookup(key.digest, None)
+            if place is not None and place.found.identity != identity:
+                place.volume.remove((key,))
+
+    def freshen(self, key: CacheKey, head: bytes, record: Record) -> None:
+        """Give the stored entry a later head."""
+        place = self.lookup(key.digest)
+        if place is not None and place.found.identity == record.identity:
+            found = place.found
+            place.volume.change(lambda directory: directory.freshen(key, found, head, record.freshness))
+
+    def drop(self, key: CacheKey, done: Done) -> bool:
+        """Forget a key if it is there; False, and `done` is never called, when it isn't."""
+        places = [place for tier in self._tiers if (place := tier.lookup(key.digest, None)) is not None]
+        for place in places[1:]:
+            place.volume.remove((key,))
+        if places:
+            places[0].volume.remove((key,), done)
+        return bool(places)
+
+    def purge(self, keys: Sequence[CacheKey], done: Callable[[], None]) -> None:
+        """Forget keys wherever they may be, also where nothing is known of them yet."""
+        left = [1]
+
+        def finished(_: bool) -> None:
+            left[0] -= 1
+            if not left[0]:
+                done()
+
+        for volume in self.volumes():
+            left[0] += 1
+            volume.remove(keys, finished)
+        self._loop.call_soon(finished, True)
+
+    def tick(self) -> None:
+        for volume in self.volumes():
+            volume.tick()
+
+    async def close(self) -> None:
+        """Write what waits, the faster tiers first: what leaves them may still go further down."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        for volume in self.volumes():
+            await volume.close()
+
+    def statistics(self) -> list[TierStatistics]:
+        return [
+            TierStatistics(tier.name, tier.hits, tier.read_bytes, tuple(v.statistics() for v in tier.volumes))
+            for tier in self._tiers
+        ]
+
+    # between tiers
+
+    def _promote(self, place: Place, stored: Stored) -> None:
+        """Write a record that was hit again to the first tier, once a thread has read all of it."""
+        which = (stored.key.digest, stored.slice)
+        volume = self._tiers[0].writable(stored.key.digest)
+        if which in self._promoting or volume is None or volume.is_behind:
+            return
+        self._promoting.add(which)
+
+        def written(well: bool) -> None:
+            self._promoting.discard(which)
+            self.promoted += well
+
+        def read(body: object) -> None:
+            record = latest(stored.header.record, stored.found)
+            size = _RECORD + stored.found.body_length
+            if not isinstance(body, bytearray) or not volume.write(Draft(record, (body,)), size, written):
+                self._promoting.discard(which)
+
+        if stored.body is not None:
+            read(stored.body)
+        else:
+            self.wait_for(lambda: place.directory.read(stored, 0, stored.found.body_length), read)
+
+    def _judge(self, candidate: Candidate, level: int) -> Fate:
+        """In the thread of the volume that reclaims."""
+        found, record = candidate.found, candidate.record
+        if self._clock() > found.born + found.lifetime + max(found.keep, found.grace, found.error_grace):
+            return Fate.DROP
+        number = record.slice if record.kind is Kind.SLICE else None
+        digest = record.key.digest
+        if self._shared.cool(digest if number is None else slice_digest(digest, number)) and candidate.can_stay:
+            return Fate.KEEP
+        if level + 1 < len(self._tiers):
+            self._move_down(candidate, level)
+        return Fate.DROP
+
+    def _move_down(self, candidate: Candidate, level: int) -> None:
+        record = latest(candidate.record, candidate.found)
+        tier, digest = self._tiers[level], record.key.digest
+        source, target = tier.writable(digest), self._tiers[level + 1].writable(digest)
+        body = candidate.body()
+        if target is None or body is None:
+            return
+
+        def may_wait() -> bool:
+            return source is None or not source.is_behind
+
+        if record.kind is Kind.SLICE:
+            # Its head goes along, so that each directory can be understood by itself.
+            place = tier.lookup(digest, None)
+            if place is None or place.found.identity != record.identity:
+                return
+            with suppress(StoreError):
+                head = place.directory.fetch(place.found, record.key)
+                target.move_here(Draft(latest(head.header.record, place.found)), _RECORD, wait=may_wait)
+        target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
+
+
+def latest(record: Record, found: Found) -> Record:
+    """A record under the head that is known by now, if a later one came."""
+    if not found.head:
+        return record
+    of_head = record_of(record.key, later_head(found.head), found.freshness)
+    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
+    return replace(record, **{name: getattr(of_head, name) for name in names})
+
+
+def slice_digest(digest: bytes, number: int) -> bytes:
+    """Under which a slice's hits are counted."""
+    return xxhash.xxh3_128_digest(digest, seed=number + 1)

@@ -1,0 +1,181 @@
+"""Memory that all workers of a node share: which keys were removed, how often keys were hit, which workers serve.
+
+Made before the workers are forked; a node of one worker has it too. What a removal takes away is gone for all workers
+once `publish` has returned, because each of them looks at `generation` before it answers from its RAM tier:
+
+    seen = shared.generation[0]                     # at the start; the RAM tier is empty
+    ...
+    now = shared.generation[0]                      # on each hit
+    if now != seen:
+        removed = shared.removed_since(seen, now)   # None: too far behind, clear the whole RAM tier
+        seen = now
+
+Nothing here waits for other workers, save that one publishes at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import xxhash
+
+LOG_BYTES = 1 << 20
+SLOTS = 1 << 20
+
+_MOST_WORKERS = 256
+_WORDS = 16  # bytes: the log's position, and how far bytes may have been overwritten already
+_FRAME = struct.Struct("<II")  # before each text: its length and checksum
+_slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes name the worker that owns it
+_MOST_HITS = 3
+
+
+class Standing(IntEnum):
+    """What a worker is doing."""
+
+    DOWN = 0  # not started, or dead: nobody waits for it
+    SERVING = 1
+    DRAINING = 2  # finishes what it has, takes nothing new
+
+
+class Shared:
+    """`slots` is a power of two. Forked processes use the parent's object; it lives as long as any of them."""
+
+    def __init__(self, *, workers: int = 1, slots: int = SLOTS, log_bytes: int = LOG_BYTES) -> None:
+        if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
+            raise ValueError("slots must be a power of two, and workers from 1 to 256")
+        start = _WORDS + _MOST_WORKERS
+        self._memory = mmap.mmap(-1, start + log_bytes + slots)
+        view = memoryview(self._memory)
+        words = view[:_WORDS].cast("Q")
+        self.generation = words[:1]
+        """The position of the removal log, which only rises: another one means that something was removed."""
+        self.standing = view[_WORDS : _WORDS + workers]
+        """Each worker's `Standing`; written by itself, and DOWN by whoever finds it dead."""
+        self._overwritten = words[1:]
+        self._log = view[start : start + log_bytes]
+        self._log_bytes = log_bytes
+        self._counts = view[start + log_bytes :]
+        self._mask = slots - 1
+        # A lock of its owner's process: the kernel takes it from one that dies.
+        self._lock = os.memfd_create("shield-removals") if workers > 1 else None
+
+    # the removal log
+
+    def publish(self, texts: Iterable[bytes]) -> tuple[int, int]:
+        """Tell all workers that these keys were removed: positions before and after.
+
+        Who had read up to the first has nothing to learn from it, and goes on from the second. From one thread only.
+        """
+        records = b"".join([_FRAME.pack(len(text), xxhash.xxh32_intdigest(text)) + text for text in texts])
+        return self._append(len(records), records)
+
+    def publish_all(self) -> tuple[int, int]:
+        """Tell all workers that everything was removed; else as `publish`."""
+        return self._append(self._log_bytes + 1, b"")
+
+    def removed_since(self, position: int, until: int | None = None) -> list[bytes] | None:
+        """Key texts published between two positions, the second the newest if it isn't given.
+
+        None: so much was published that they can't be told any more.
+        """
+        stop = self.generation[0] if until is None else until
+        if not 0 <= stop - position <= self._log_bytes:
+            return None
+        data = self._read(position, stop - position)
+        if self._overwritten[0] - position > self._log_bytes:
+            return None  # perhaps while we read
+        return _texts(data)
+
+    def _append(self, size: int, records: bytes) -> tuple[int, int]:
+        with self._alone():
+            before = self.generation[0]
+            after = before + size
+            self._overwritten[0] = after  # first, so that whoever reads what goes now finds out
+            if len(records) <= self._log_bytes:
+                self._write(before, records)
+            self.generation[0] = after  # last: bytes below it are whole, also when a writer is killed
+        return before, after
+
+    def _write(self, position: int, data: bytes) -> None:
+        at = position % self._log_bytes
+        first = min(len(data), self._log_bytes - at)
+        self._log[at : at + first] = data[:first]
+        self._log[: len(data) - first] = data[first:]
+
+    def _read(self, position: int, size: int) -> bytes:
+        at = position % self._log_bytes
+        first = min(size, self._log_bytes - at)
+        return bytes(self._log[at : at + first]) + bytes(self._log[: size - first])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    # hit counts
+
+    def hit(self, digest: bytes) -> int:
+        """Count a hit, up to 3, and give the count. Keys may share a count, and two hits at once be one."""
+        counts = self._counts
+        slot: int = _slot(digest)[0] & self._mask
+        count = counts[slot]
+        if count < _MOST_HITS:
+            count += 1
+            counts[slot] = count
+        return count
+
+    def cool(self, digest: bytes) -> int:
+        """The count, which begins anew."""
+        slot: int = _slot(digest)[0] & self._mask
+        count = self._counts[slot]
+        self._counts[slot] = 0
+        return count
+
+    def close(self) -> None:
+        """Give the lock's descriptor back; `publish` can't be called any more."""
+        if self._lock is not None and self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of a node's workers one is, and what it shares with them. The default: the only one.
+
+    `peers` are the unix sockets on which workers take each other's requests, by worker.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    shared: Shared = field(default_factory=Shared)
+    peers: tuple[str, ...] = ()
+
+
+def _texts(data: bytes) -> list[bytes] | None:
+    """The texts in these records; None when they aren't whole."""
+    texts = []
+    at = 0
+    while at < len(data):
+        if len(data) - at < _FRAME.size:
+            return None
+        length, checksum = _FRAME.unpack_from(data, at)
+        at += _FRAME.size
+        text = data[at : at + length]
+        if len(text) != length or xxhash.xxh32_intdigest(text) != checksum:
+            return None
+        texts.append(text)
+        at += length
+    return texts

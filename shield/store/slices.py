@@ -1,0 +1,128 @@
+"""The slices of one large entry, as far as they are on disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from shield.store.disk import Disk, Place
+from shield.store.entry import Entry
+from shield.store.files import Part
+from shield.store.reading import GoneError, Stored
+from shield.store.record import Kind, identity_of, record_of
+
+_OPENED = 16  # slices whose headers are kept at hand
+
+
+class Where(Enum):
+    """Why bytes of a slice aren't given at once."""
+
+    MISSING = "missing"  # not on disk
+    COLD = "cold"  # on disk and not in memory: `Slices.read` waits for them
+
+
+class Slices:
+    """One version of an object. Slices of another version are never found here. Event loop only."""
+
+    def __init__(self, disk: Disk, entry: Entry) -> None:
+        self.entry = entry
+        self.count = -(-entry.length // entry.slice_bytes)
+        self._disk = disk
+        self._identity = identity_of(entry.etag, entry.length)
+        self._opened: OrderedDict[int, tuple[Place, Stored]] = OrderedDict()
+        self._head_written = False
+
+    def length(self, number: int) -> int:
+        """Bytes of a slice; all but the last are of one size."""
+        return min(self.entry.slice_bytes, self.entry.length - number * self.entry.slice_bytes)
+
+    def has(self, number: int) -> bool:
+        """Whether a slice seems to be on disk: it may still turn out to be damaged."""
+        return number in self._opened or self._place(number) is not None
+
+    def read_nowait(self, number: int, start: int, stop: int) -> bytearray | Where:
+        """Checked bytes of a slice if they are in memory."""
+        opened = self._opened.get(number)
+        try:
+            if opened is None:
+                place = self._place(number)
+                if place is None:
+                    return Where.MISSING
+                stored = place.directory.fetch_nowait(place.found, self.entry.key, number)
+                if stored is None:
+                    return Where.COLD
+                opened = self._keep(number, place, stored)
+            data = opened[0].directory.read_nowait(opened[1], start, stop)
+        except GoneError:
+            self._opened.pop(number, None)
+            return Where.MISSING
+        return Where.COLD if data is None else self._counted(opened, data, start)
+
+    def read(self, number: int, start: int, stop: int, then: Callable[[bytearray | None], None]) -> None:
+        """Read in a thread, then call back on the loop; None when the bytes turn out not to be there."""
+        opened = self._opened.get(number)
+        place = self._place(number) if opened is None else opened[0]
+        if place is None:
+            then(None)
+            return
+        found, key = place, self.entry.key
+        kept: list[Stored] = [] if opened is None else [opened[1]]
+
+        def work() -> bytearray:
+            if not kept:
+                kept.append(found.directory.fetch(found.found, key, number))
+            return found.directory.read(kept[0], start, stop)
+
+        def done(data: object) -> None:
+            if not isinstance(data, bytearray):
+                self._opened.pop(number, None)
+                then(None)
+                return
+            then(self._counted(self._keep(number, found, kept[0]), data, start))
+
+        self._disk.wait_for(work, done)
+
+    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None]) -> bool:
+        """Have a whole slice written; False, and `done` is never called, when no disk takes it now."""
+        entry = self.entry
+        if not self._head_written and not self._has_head():
+            head = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD)
+            head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
+            if not self._disk.write(head, (), self._head_done):
+                return False
+            self._head_written = True
+        record = record_of(entry.key, entry.head, entry.freshness, Kind.SLICE)
+        record.head = b""  # it is in the record of its own
+        record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
+        return self._disk.write(record, parts, done)
+
+    def _has_head(self) -> bool:
+        place = self._disk.lookup(self.entry.key.digest)
+        return place is not None and place.found.kind == Kind.HEAD and place.found.identity == self._identity
+
+    def _head_done(self, well: bool) -> None:
+        self._head_written = well
+        if well:
+            self._disk.outdate(self.entry.key, self._identity)
+
+    def _place(self, number: int) -> Place | None:
+        place = self._disk.lookup(self.entry.key.digest, number)
+        if place is None:
+            return None
+        found = place.found
+        return place if found.identity == self._identity and found.body_length == self.length(number) else None
+
+    def _keep(self, number: int, place: Place, stored: Stored) -> tuple[Place, Stored]:
+        opened = self._opened[number] = (place, stored)
+        while len(self._opened) > _OPENED:
+            self._opened.popitem(last=False)
+        return opened
+
+    def _counted(self, opened: tuple[Place, Stored], data: bytearray, start: int) -> bytearray:
+        """A slice counts as hit once for each reading of its first bytes."""
+        place, stored = opened
+        place.tier.read_bytes += len(data)
+        if start == 0:
+            self._disk.note_hit(place, stored)
+        return data

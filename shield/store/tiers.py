@@ -1,0 +1,328 @@
+"""All tiers of a worker as one store: RAM first, then the disks.
+
+What the event loop asks is answered at once: an entry, nothing, or that it lies on a disk and a thread must fetch it.
+An entry that is being written is found here meanwhile, and one that is being removed isn't any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from shield.rules.conditional import is_strong
+from shield.rules.key import CacheKey
+from shield.store.admission import Admission
+from shield.store.disk import Disk, Place, TierStatistics
+from shield.store.entry import BLOCK, OVERHEAD, Entry
+from shield.store.memory import MemoryStatistics, MemoryTier
+from shield.store.reading import GoneError, Stored
+from shield.store.record import Kind, Record, record_of
+from shield.store.shared import Shared
+from shield.store.slices import Slices
+
+WHOLE = BLOCK
+"""Bodies up to this size are kept in one record with their head, and answered in one go.
+
+So are longer ones, up to a slice, that no strong ETag names: parts of them couldn't be told from another version's.
+"""
+
+Then = Callable[[Entry | None], None]
+
+
+@dataclass(slots=True)
+class Cold:
+    """An entry that lies on a disk and not in memory: `Store.read` fetches it."""
+
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    memory: MemoryStatistics
+    tiers: Sequence[TierStatistics]
+    pending: int
+    unwritten: int  # entries that no disk could take
+    cold_reads: int
+    promoted: int
+
+
+class Store:
+    """One event loop only. Without a `disk` it is the RAM tier alone."""
+
+    def __init__(
+        self,
+        memory: MemoryTier,
+        shared: Shared,
+        *,
+        disk: Disk | None = None,
+        slice_bytes: int = 8 << 20,
+        admission: Admission | None = None,
+    ) -> None:
+        self._memory = memory
+        self._shared = shared
+        self._disk = disk
+        self._admission = admission
+        self._generation = shared.generation
+        self._seen = self._generation[0]
+        self._lookup = memory.lookup
+        self._pending: dict[bytes, Entry] = {}  # being written
+        self._hidden: dict[bytes, int] = {}  # being removed, how many times
+        self._readings: dict[bytes, list[Then]] = {}
+        self._unwritten = 0
+        self.slice_bytes = slice_bytes if disk is not None else 0
+        self.largest = memory.max_entry if disk is None else max(memory.max_entry, slice_bytes + OVERHEAD)
+        if disk is not None and admission is not None:
+            memory.tell_evicted(self._write_late)
+
+    # what is there
+
+    def lookup(self, text: bytes) -> Entry | None:
+        """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
+        if self._generation[0] != self._seen:
+            self._catch_up()
+        return self._lookup(text)
+
+    def on_disk(self, key: CacheKey) -> Entry | Cold | None:
+        """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
+        disk, text = self._disk, key.text
+        if disk is None:
+            return None
+        if text in self._pending:
+            return self._pending[text]
+        if text in self._hidden:
+            return None
+        place = disk.lookup(key.digest)
+        if place is None:
+            return None
+        directory = place.directory
+        try:
+            stored = directory.fetch_nowait(place.found, key)
+            if stored is None:
+                return Cold(place)
+            body = stored.body
+            if body is None and place.found.body_length:
+                body = directory.read_nowait(stored, 0, place.found.body_length)
+                if body is None:
+                    return Cold(place)
+        except GoneError:
+            return None
+        return self._took(place, stored, body)
+
+    def find(self, key: CacheKey) -> Entry | Cold | None:
+        """In RAM or on disk."""
+        return self.lookup(key.text) or self.on_disk(key)
+
+    def read(self, cold: Cold, key: CacheKey, then: Then) -> None:
+        """Fetch what lies cold, then call back on the loop; once for however many ask."""
+        waiting = self._readings.get(key.text)
+        if waiting is not None:
+            waiting.append(then)
+            return
+        self._readings[key.text] = [then]
+        place = cold.place
+        assert self._disk is not None
+
+        def work() -> Stored:
+            stored = place.directory.fetch(place.found, key)
+            if stored.body is None and place.found.body_length:
+                stored.body = place.directory.read(stored, 0, place.found.body_length)
+            return stored
+
+        def done(stored: object) -> None:
+            entry = None
+            if isinstance(stored, Stored) and key.text not in self._hidden:
+                entry = self._took(place, stored, stored.body)
+            for waiter in self._readings.pop(key.text):
+                waiter(entry)
+
+        self._disk.wait_for(work, done)
+
+    def slices(self, entry: Entry) -> Slices:
+        """The body of a large entry, as far as it is here."""
+        assert self._disk is not None
+        return Slices(self._disk, entry)
+
+    # what comes in
+
+    def commit(self, entry: Entry, *, to_disk: bool = True) -> bool:
+        """Store an entry, replacing what the key held; False when no tier takes it."""
+        in_memory = self._memory.commit(entry)
+        disk = self._disk
+        if disk is None or not to_disk:
+            return in_memory
+        if self._admission is not None and not self._admission.admit(entry.key.digest):
+            return in_memory
+        return self._write(entry) or in_memory
+
+    def freshen(self, entry: Entry, *, to_disk: bool = True) -> bool:
+        """Give what is stored the later head of this entry, whose body is the same."""
+        in_memory = not entry.is_large and self._memory.commit(entry)
+        text = entry.key.text
+        if self._disk is None or not to_disk:
+            return in_memory or entry.is_large
+        if text in self._pending:
+            return self._write(entry) or in_memory
+        self._disk.freshen(entry.key, entry.head.block, _record(entry))
+        return True
+
+    def drop(self, key: CacheKey) -> None:
+        """Forget what is stored under a key, if anything. Readers of it keep their bytes."""
+        self._memory.remove(key.text)
+        if self._disk is not None and (key.text in self._pending or self._disk.lookup(key.digest) is not None):
+            self._hide((key,))
+            self._disk.purge((key,), lambda: self._unhide((key,)))
+
+    def purge(self, keys: Sequence[CacheKey], then: Callable[[], None]) -> None:
+        """Forget keys in all workers and on all disks, durably, then call back."""
+        for key in keys:
+            self._memory.remove(key.text)
+        self._shared_removal(keys)
+        if self._disk is None:
+            then()
+            return
+        self._hide(keys)
+
+        def done() -> None:
+            self._unhide(keys)
+            self._shared_removal(keys)  # of what another worker took from a disk meanwhile
+            then()
+
+        self._disk.purge(keys, done)
+
+    @property
+    def generation(self) -> int:
+        """Grows with every removal, of whichever worker."""
+        return self._generation[0]
+
+    def was_removed(self, text: bytes, since: int) -> bool:
+        """Whether a key was purged after the generation was `since`."""
+        if self._generation[0] == since:
+            return False
+        removed = self._shared.removed_since(since)
+        return removed is None or text in removed
+
+    def note_hit(self, entry: Entry) -> None:
+        """An entry in RAM is asked for: it is worth keeping on disk, too. Need not be said of each hit."""
+        if self._disk is not None:
+            self._shared.hit(entry.key.digest)
+
+    def tick(self) -> None:
+        """Once a second."""
+        if self._disk is not None:
+            self._disk.tick()
+
+    async def close(self) -> None:
+        """Write what waits, and leave the disks."""
+        if self._disk is not None:
+            await self._disk.close()
+
+    def statistics(self) -> StoreStatistics:
+        disk = self._disk
+        return StoreStatistics(
+            memory=self._memory.statistics(),
+            tiers=() if disk is None else disk.statistics(),
+            pending=len(self._pending),
+            unwritten=self._unwritten,
+            cold_reads=0 if disk is None else disk.cold_reads,
+            promoted=0 if disk is None else disk.promoted,
+        )
+
+    # between RAM and disk
+
+    def _took(self, place: Place, stored: Stored, body: bytes | bytearray | None) -> Entry:
+        """An entry as read from a disk; small ones go into RAM."""
+        assert self._disk is not None
+        found = place.found
+        self._disk.note_hit(place, stored)
+        place.tier.read_bytes += found.body_length
+        head = stored.stored_head()
+        if found.kind == Kind.HEAD:
+            slice_bytes = stored.header.record.slice_bytes
+            return Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
+        entry = Entry(stored.key, head, found.freshness, (body,) if body else ())
+        if entry.size <= self._memory.max_entry:
+            self._memory.commit(entry)
+        return entry
+
+    def _write(self, entry: Entry) -> bool:
+        """Have an entry written; it is found here until it is found there."""
+        disk = self._disk
+        assert disk is not None
+        if entry.length > WHOLE and is_strong(entry.etag):
+            return self._write_sliced(entry)
+        record, text = _record(entry), entry.key.text
+
+        def done(well: bool) -> None:
+            if self._pending.get(text) is entry:
+                del self._pending[text]
+            if well:
+                disk.outdate(record.key, record.identity)
+            else:
+                self._unwritten += 1
+
+        if not disk.write(record, entry.blocks, done):
+            self._unwritten += 1
+            return False
+        self._pending[text] = entry
+        return True
+
+    def _write_sliced(self, entry: Entry) -> bool:
+        """Have an entry that RAM may hold whole written in slices."""
+        disk = self._disk
+        assert disk is not None
+        large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=self.slice_bytes)
+        slices = Slices(disk, large)
+        text = entry.key.text
+
+        def done(well: bool) -> None:
+            if self._pending.get(text) is entry:
+                del self._pending[text]
+            self._unwritten += not well
+
+        if not slices.commit(0, entry.blocks, done):
+            self._unwritten += 1
+            return False
+        self._pending[text] = entry
+        return True
+
+    def _write_late(self, entry: Entry) -> None:
+        """Evicted from RAM after it was asked for more than once: worth a place on disk if it has none."""
+        if self._disk is not None and self._disk.lookup(entry.key.digest) is None and not entry.is_large:
+            self._write(entry)
+
+    # what others removed
+
+    def _shared_removal(self, keys: Iterable[CacheKey]) -> None:
+        before, after = self._shared.publish([key.text for key in keys])
+        if before != self._seen:
+            self._catch_up()
+        self._seen = after
+
+    def _catch_up(self) -> None:
+        """Other workers have removed keys: they go from our RAM too."""
+        seen, self._seen = self._seen, self._generation[0]
+        removed = self._shared.removed_since(seen)
+        if removed is None:
+            self._memory.clear()
+            return
+        for text in removed:
+            self._memory.remove(text)
+
+    def _hide(self, keys: Iterable[CacheKey]) -> None:
+        for key in keys:
+            self._pending.pop(key.text, None)
+            self._hidden[key.text] = self._hidden.get(key.text, 0) + 1
+
+    def _unhide(self, keys: Iterable[CacheKey]) -> None:
+        for key in keys:
+            left = self._hidden.get(key.text, 1) - 1
+            if left:
+                self._hidden[key.text] = left
+            else:
+                self._hidden.pop(key.text, None)
+
+
+def _record(entry: Entry) -> Record:
+    record = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD if entry.is_large else Kind.WHOLE)
+    record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
+    return record

@@ -1,0 +1,382 @@
+"""One cache directory through its life: opened, written by a thread of its own, left when it fails, tried again.
+
+Threads: the event loop looks up and submits, the volume's writer does all that changes the directory. Between the two
+lies one queue, bounded in bytes: when a disk can't keep up, what would be written isn't, and nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shield.errors import StoreError
+from shield.rules.key import CacheKey
+from shield.store.claim import Claim, InUseError
+from shield.store.directory import CacheDirectory, DirectoryStatistics, Health
+from shield.store.files import Files
+from shield.store.log import RUN, Draft, Limits
+from shield.store.reclaim import Judge
+from shield.store.record import Kind
+
+log = logging.getLogger("shield.store")
+
+BACKLOG = 64 << 20
+"""Bytes that wait to be written at most."""
+
+_TEND_TICKS = 5
+_RETRY_TICKS = 10
+_SETTLED_TICKS = 60
+_MISSED = 100_000  # keys remembered while a directory is out
+
+Change = Callable[[CacheDirectory], object]
+Done = Callable[[bool], None]
+
+
+def boot_id() -> str:
+    """Of this run of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return secrets.token_hex(16)  # then no index is trusted after an unclean end
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next."""
+
+    node: str
+    boot_id: str
+    worker: int = 0
+
+
+@dataclass(slots=True)
+class _Write:
+    draft: Draft
+    size: int
+    moved: bool  # from another tier: not if it is here already
+    done: Done | None
+
+
+@dataclass(slots=True)
+class _Work:
+    change: Change | None  # None: open the directory anew
+    done: Done | None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStatistics:
+    path: str
+    health: str
+    backlog_bytes: int
+    skipped: int  # records not written since the writer was behind
+    directory: DirectoryStatistics | None  # None while it is out
+
+
+class Volume:
+    """`directory` is None while it is out of use. Made on the event loop; `open` it, `tick` it, `close` it."""
+
+    def __init__(self, path: Path, limits: Limits, *, holder: Holder, files: Files, judge: Judge) -> None:
+        self.path = path
+        self.directory: CacheDirectory | None = None
+        self.skipped = 0
+        self._limits = limits
+        self._holder = holder
+        self._files = files
+        self._judge = judge
+        self._loop = asyncio.get_running_loop()
+
+        self._guard = threading.Condition()
+        self._queue: deque[_Write | _Work] = deque()
+        self._backlog = 0
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+        # the loop's
+        self._ticks = 0
+        self._up_ticks = 0
+        self._reported = Health.WELL
+        self._busy = False  # with opening or probing
+        self._missed: dict[bytes, CacheKey] | None = {}  # removed while it was out; None: too many
+
+        # the writer's
+        self._rebuilding = False
+
+    # the loop's thread
+
+    def open(self) -> None:
+        """Open the directory and start the writer. Raises InUseError; whatever else is wrong takes it out for now."""
+        try:
+            self._attach(self._opened())
+        except InUseError:
+            raise
+        except StoreError as error:
+            self._report(Health.OUT, str(error))
+        self._thread = threading.Thread(target=self._run, name=f"shield-writer-{self.path.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def writable(self) -> bool:
+        return self.directory is not None and self.directory.health is Health.WELL
+
+    def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
+        """Have a record of about `size` bytes written; False, and `done` is never called, when it can't be taken now.
+
+        `done` says on the loop whether it is there. Any thread.
+        """
+        return self._submit_write(_Write(draft, size, False, done))
+
+    def move_here(self, draft: Draft, size: int, *, wait: Callable[[], bool]) -> bool:
+        """As `write`, of a record that leaves another tier. Waits for room as long as `wait` says so. Any thread."""
+        move = _Write(draft, size, True, None)
+        while not self._submit_write(move):
+            with self._guard:
+                if not self.writable or self._stopping or not wait():
+                    return False
+                self._guard.wait(0.05)
+        return True
+
+    def change(self, change: Change, done: Done | None = None) -> None:
+        """Have something else done by the writer, in its turn; `done` says whether it could."""
+        self._submit_work(_Work(change, done))
+
+    def remove(self, keys: Sequence[CacheKey], done: Done | None = None) -> None:
+        """Forget keys with all slices, durably; a directory that is out is told when it is back."""
+        directory = self.directory
+        if directory is None or directory.health is Health.OUT:
+            self.miss(keys)
+            if done is not None:
+                self._loop.call_soon(done, True)
+            return
+
+        def finished(well: bool) -> None:
+            if not well:
+                self.miss(keys)
+            if done is not None:
+                done(well)
+
+        self.change(lambda directory: directory.remove(keys), finished)
+
+    def miss(self, keys: Iterable[CacheKey]) -> None:
+        """Keys whose entries here, if any, aren't to be found when the directory is back."""
+        if self._missed is not None:
+            self._missed.update((key.text, key) for key in keys)
+            if len(self._missed) > _MISSED:
+                self._missed = None
+
+    @property
+    def is_behind(self) -> bool:
+        return self._backlog > BACKLOG // 2
+
+    def tick(self) -> None:
+        """Once a second: look after the directory, and after one that is out of use."""
+        self._ticks += 1
+        directory = self.directory
+        health = Health.OUT if directory is None else directory.health
+        self._report(health, "")
+        if health is Health.WELL:
+            self._up_ticks += 1
+            if self._ticks % _TEND_TICKS == 0:
+                self.change(lambda directory: directory.tend())
+            if self._up_ticks == _SETTLED_TICKS:
+                self.change(lambda directory: directory.settled())
+            return
+        self._up_ticks = 0
+        if self._ticks % _RETRY_TICKS == 0 and not self._busy and not self._stopping:
+            self._busy = True
+            if health is Health.FAILING:
+                self.change(lambda directory: directory.probe(), self._tried)
+            else:
+                self._submit_work(_Work(None, self._tried))
+
+    def statistics(self) -> VolumeStatistics:
+        directory = self.directory
+        health = Health.OUT if directory is None else directory.health
+        known = None
+        if directory is not None and health is not Health.OUT:
+            with suppress(StoreError, OSError):
+                known = directory.statistics()
+        return VolumeStatistics(str(self.path), health.value, self._backlog, self.skipped, known)
+
+    async def close(self) -> None:
+        """Write what waits, and leave the directory."""
+        with self._guard:
+            self._stopping = True
+            self._guard.notify_all()
+        if self._thread is not None:
+            await self._loop.run_in_executor(None, self._thread.join)
+        directory, self.directory = self.directory, None
+        if directory is not None:
+            directory.close()
+
+    def _attach(self, directory: CacheDirectory) -> None:
+        self.directory = directory
+        self._rebuilding = True
+        if directory.reason:
+            log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
+        missed, self._missed = self._missed, {}
+        if missed is None:
+            log.warning("cache directory %s: too much was removed while it was out: it is emptied", self.path)
+            self.change(lambda directory: directory.clear())
+        elif missed:
+            keys = list(missed.values())
+            self.remove(keys)
+
+    def _detach(self, gone: threading.Event) -> None:
+        self.directory = None
+        gone.set()
+
+    def _tried(self, well: bool) -> None:
+        self._busy = False
+        health = Health.OUT if self.directory is None else self.directory.health
+        self._report(health, "")
+
+    def _report(self, health: Health, why: str) -> None:
+        """Say once what has changed."""
+        if health is self._reported:
+            return
+        self._reported = health
+        if health is Health.WELL:
+            log.warning("cache directory %s is well again", self.path)
+        elif health is Health.FAILING:
+            log.error("cache directory %s can't be written: what it has is served, nothing comes in", self.path)
+        else:
+            log.error("cache directory %s is out of use; it is tried again. %s", self.path, why)
+
+    # any thread
+
+    def _submit_write(self, write: _Write) -> bool:
+        with self._guard:
+            if self._backlog + write.size > BACKLOG or not self.writable or self._stopping:
+                if not write.moved:
+                    self.skipped += 1
+                return False
+            self._backlog += write.size
+            self._queue.append(write)
+            self._guard.notify_all()
+        return True
+
+    def _submit_work(self, work: _Work) -> None:
+        with self._guard:
+            self._queue.append(work)
+            self._guard.notify_all()
+
+    # the writer's thread
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                while not self._queue and not self._stopping and not self._rebuilding:
+                    self._guard.wait()
+                jobs = self._take()
+                if not jobs and self._stopping:
+                    return
+            if jobs:
+                self._do(jobs)
+            if self._rebuilding and not self._stopping:
+                self._rebuild()
+
+    def _take(self) -> list[_Write | _Work]:
+        """The next jobs: one of its own kind, or as many writes as may be committed together."""
+        queue = self._queue
+        if not queue:
+            return []
+        jobs = [queue.popleft()]
+        if isinstance(jobs[0], _Write):
+            while queue and isinstance(queue[0], _Write) and len(jobs) < RUN:
+                jobs.append(queue.popleft())
+        return jobs
+
+    def _do(self, jobs: list[_Write | _Work]) -> None:
+        first = jobs[0]
+        if isinstance(first, _Work):
+            outcomes = [self._work(first)]
+            self._deliver([(first.done, outcomes[0])])
+            return
+        writes = [job for job in jobs if isinstance(job, _Write)]
+        outcomes = self._write(writes)
+        with self._guard:
+            self._backlog -= sum(write.size for write in writes)
+            self._guard.notify_all()
+        self._deliver([(write.done, well) for write, well in zip(writes, outcomes, strict=True)])
+
+    def _work(self, work: _Work) -> bool:
+        directory = self.directory
+        try:
+            if work.change is None:
+                self._reopen()
+            elif directory is None:
+                return False
+            else:
+                work.change(directory)
+        except (StoreError, OSError) as error:
+            log.debug("cache directory %s: %s", self.path, error)
+            return False
+        return True
+
+    def _write(self, writes: list[_Write]) -> list[bool]:
+        directory = self.directory
+        if directory is None:
+            return [False] * len(writes)
+        wanted = [not (write.moved and _is_there(directory, write.draft)) for write in writes]
+        drafts = [write.draft for write, is_wanted in zip(writes, wanted, strict=True) if is_wanted]
+        try:
+            founds = iter(directory.commit(drafts) if drafts else ())
+        except (StoreError, OSError) as error:
+            log.debug("cache directory %s: %s", self.path, error)
+            return [False] * len(writes)
+        return [next(founds) is not None if is_wanted else True for is_wanted in wanted]
+
+    def _rebuild(self) -> None:
+        directory = self.directory
+        if directory is None or self._holder.worker != 0:
+            self._rebuilding = False
+            return
+        try:
+            self._rebuilding = directory.rebuild_step()
+        except (StoreError, OSError) as error:
+            self._rebuilding = False
+            log.warning("cache directory %s: rebuilding its index: %s", self.path, error)
+
+    def _reopen(self) -> None:
+        """Open the directory anew. The old one is closed once the loop has let go of it."""
+        old = self.directory
+        if old is not None:
+            gone = threading.Event()
+            self._loop.call_soon_threadsafe(self._detach, gone)
+            gone.wait()
+            old.close()
+        self._loop.call_soon_threadsafe(self._attach, self._opened())
+
+    def _opened(self) -> CacheDirectory:
+        holder = self._holder
+        claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files)
+        try:
+            return CacheDirectory(claim, self._limits, worker=holder.worker, files=self._files, judge=self._judge)
+        except BaseException:
+            claim.release(clean=False)
+            raise
+
+    def _deliver(self, results: list[tuple[Done | None, bool]]) -> None:
+        if any(done is not None for done, _ in results):
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(_tell, results)
+
+
+def _tell(results: list[tuple[Done | None, bool]]) -> None:
+    for done, well in results:
+        if done is not None:
+            done(well)
+
+
+def _is_there(directory: CacheDirectory, draft: Draft) -> bool:
+    """Whether the same bytes are stored already, under a head that is no older."""
+    record = draft.record
+    found = directory.lookup(record.key.digest, record.slice if record.kind is Kind.SLICE else None)
+    return found is not None and found.identity == record.identity and found.born >= record.freshness.born
