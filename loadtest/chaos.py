@@ -1,11 +1,13 @@
 """Many clients, two origins that misbehave, objects that change: is every answer right, or visibly broken?
 
-    python -m loadtest.chaos [--seconds 30] [--seed 1] [--clients 40]
+    python -m loadtest.chaos [--seconds 30] [--seed 1] [--clients 40] [--disk]
 
 A node in this process with a small cache, so that all that can happen does: evictions, collapsing, ranges,
-revalidation, windows, clients that leave. Origins reset, truncate, send garbage, stop and return. Each body is
-compared with the versions of the object; it ends with an error for wrong bytes with a clean end, bytes of two
-versions in one answer, a 404 for what exists, or anything left behind (`tests.node.Shield` looks for that).
+revalidation, windows, clients that leave. Origins reset, truncate, send garbage, stop and return. With `--disk` there
+is next to no RAM tier but two small ones on disk, so that everything is in slices, on its way up or down, or being
+reclaimed; disks fail and return, entries are purged, pages are cold. Each body is compared with the versions of the
+object; it ends with an error for wrong bytes with a clean end, bytes of two versions in one answer, a 404 for what
+exists, or anything left behind (`tests.node.Shield` looks for that).
 """
 
 from __future__ import annotations
@@ -13,13 +15,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import random
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+from shield import app
 from tests.client import request
+from tests.disks import Failing
 from tests.doubles.faults import (
     Fault,
     at_body,
@@ -38,6 +47,7 @@ from tests.node import FakeClock, Shield, settings_of
 SIZES = (0, 1, 100, 5_000, 65_536, 200_000, 1_048_576, 1_048_577, 3_000_000)
 OBJECTS = 60
 PATIENCE = 20.0
+FILLS = {"memory": "16MiB", "linger": "10ms"}
 ALLOWED = frozenset({200, 206, 416, 503, 504})
 
 FAULTS: Sequence[Callable[[random.Random, int], Fault]] = (
@@ -100,6 +110,24 @@ class World:
                 clock.advance(dice.choice((1, 20, 70)))
 
 
+async def disk_havoc(shield: Shield, files: Failing, world: World, dice: random.Random, until: float) -> None:
+    """What befalls disks; once a second for the node is a hundredth of one here."""
+    while time.monotonic() < until:
+        await asyncio.sleep(0.01)
+        await asyncio.to_thread(shield.call, shield.node.tick)
+        what = dice.random()
+        if what < 0.1:
+            files.cold = not files.cold
+        elif what < 0.15:
+            files.broken[dice.choice(("read", "write", "sync", "open"))] = dice.choice((errno.EIO, errno.ENOSPC))
+        elif what < 0.3:
+            files.broken.clear()
+        elif what < 0.35:
+            target = dice.choice(list(world.versions)).encode()
+            await asyncio.to_thread(shield.run, shield.node.purge.targets([target]))
+    files.broken.clear()
+
+
 class Visitor:
     """One client after the other, each with a few requests on one connection."""
 
@@ -130,7 +158,8 @@ class Visitor:
         fields = []
         if length and dice.random() < 0.3:
             first = dice.randrange(length)
-            fields.append(("range", f"bytes={first}-{first + dice.randrange(length)}"))
+            last = first + dice.randrange(length)
+            fields.append(("range", dice.choice((f"bytes={first}-{last}", f"bytes={first}-", f"bytes=-{first + 1}"))))
         method = "HEAD" if dice.random() < 0.1 else "GET"
         writer.write(request(path, fields, method=method))
         raw = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)).decode("latin-1")
@@ -185,7 +214,7 @@ async def _body(reader: asyncio.StreamReader, told: dict[str, str]) -> tuple[byt
         return bytes(body), False
 
 
-async def _run(shield: Shield, world: World, options: argparse.Namespace) -> Counter[str]:
+async def _run(shield: Shield, files: Failing, world: World, options: argparse.Namespace) -> Counter[str]:
     until = time.monotonic() + options.seconds
     counts: Counter[str] = Counter()
     visitors = [
@@ -194,9 +223,25 @@ async def _run(shield: Shield, world: World, options: argparse.Namespace) -> Cou
     ]
     async with asyncio.TaskGroup() as group:
         group.create_task(world.havoc(shield.clock, until))
+        if options.disk:
+            dice = random.Random(f"{options.seed} disks")
+            group.create_task(disk_havoc(shield, files, world, dice, until))
         for visitor in visitors:
             group.create_task(visitor.come(until))
     return counts
+
+
+def _disks(path: Path) -> dict[str, Any]:
+    tiers = [
+        {
+            "name": name,
+            "directories": [
+                {"path": str(path / name / place), "capacity": size, "free_floor": 0} for place in ("a", "b")
+            ],
+        }
+        for name, size in (("nvme", "6MiB"), ("hdd", "10MiB"))
+    ]
+    return {"memory": {"capacity": "1MiB"}, "tiers": tiers, "slice_bytes": "64KiB", "fills": FILLS}
 
 
 def main() -> None:
@@ -204,24 +249,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=40)
+    parser.add_argument("--disk", action="store_true")
     options = parser.parse_args()
-    logging.disable(logging.CRITICAL)  # thousands of faults, each with its line
+    files = Failing()
+    vars(app)["Files"] = lambda: files  # the one seam to the system
+    sys.setswitchinterval(0.0005)  # clients, origins and node are threads of one process
+    logging.disable(logging.WARNING)  # thousands of faults, each with its line
     clock = FakeClock()
-    with FaultyOrigin(clock=clock) as fra, FaultyOrigin(clock=clock) as iad:
+    with (
+        FaultyOrigin(clock=clock) as fra,
+        FaultyOrigin(clock=clock) as iad,
+        tempfile.TemporaryDirectory(dir="/var/tmp") as directory,
+    ):
         world = World((fra, iad), random.Random(options.seed))
         settings = settings_of(
             {"fra": fra, "iad": iad},
-            cache={"memory": {"capacity": "24MiB"}, "fills": {"memory": "16MiB", "linger": "10ms"}},
+            cache=_disks(Path(directory)) if options.disk else {"memory": {"capacity": "24MiB"}, "fills": FILLS},
             log={"access": "off"},
         )
         with Shield(settings, clock=clock) as shield:
-            counts = asyncio.run(_run(shield, world, options))
+            counts = asyncio.run(_run(shield, files, world, options))
             shield.wait_for(lambda: shield.connections == 0)
             state = shield.state()
     print("answers ", dict(counts.most_common()))
     print("requests", state["requests"])
     print("fills   ", state["fills"])
     print("memory  ", state["memory"])
+    print("disk    ", state["disk"])
 
 
 if __name__ == "__main__":

@@ -50,6 +50,14 @@ function request()
   return wrk.format("GET", wrk.path .. "-" .. id .. "-" .. counter)
 end
 """
+_ANY = """
+local requests = {}
+function init(arguments)
+  for path in io.lines(arguments[1]) do requests[#requests + 1] = wrk.format("GET", path) end
+  math.randomseed(tonumber(arguments[2]))
+end
+function request() return requests[math.random(#requests)] end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +73,29 @@ class Rate:
 class Wrk:
     """Runs wrk on a core, one thread, with a CDN's request headers."""
 
-    def __init__(self, directory: Path, *, core: int, connections: int) -> None:
+    def __init__(self, directory: Path, *, core: int | str, connections: int) -> None:
         self._core = core
         self._connections = connections
         fields = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in HEADERS.items())
         self._scripts = {}
-        for unique, request in ((False, ""), (True, _UNIQUE)):
-            path = directory / f"wrk-{'unique' if unique else 'same'}.lua"
+        self._runs = 0
+        for name, request in (("same", ""), ("unique", _UNIQUE), ("any", _ANY)):
+            path = directory / f"wrk-{name}.lua"
             path.write_text(_LUA % {"fields": fields, "request": request})
-            self._scripts[unique] = str(path)
+            self._scripts[name] = str(path)
 
     def run(self, url: str, seconds: float, *, unique: bool) -> Rate:
         """Ask for a URL again and again; `unique` adds a number to it that differs with each request."""
+        return self._run(url, seconds, "unique" if unique else "same")
+
+    def run_any(self, url: str, paths: Path, seconds: float) -> Rate:
+        """Ask for one of the paths that a file lists, at random, again and again."""
+        self._runs += 1
+        return self._run(url, seconds, "any", "--", str(paths), str(self._runs))
+
+    def _run(self, url: str, seconds: float, script: str, *arguments: str) -> Rate:
         command = ["taskset", "-c", str(self._core), "wrk", "-t1", f"-c{self._connections}"]
-        command += [f"-d{round(seconds)}s", "--timeout", "10s", "-s", self._scripts[unique], url]
+        command += [f"-d{round(seconds)}s", "--timeout", "10s", "-s", self._scripts[script], url, *arguments]
         said = subprocess.run(command, capture_output=True, text=True, check=False)
         for line in said.stdout.splitlines():
             if line.startswith("RESULT "):

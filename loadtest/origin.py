@@ -2,9 +2,9 @@
 
     python -m loadtest.origin PORT
 
-    /o/SIZE/NAME                        at once
+    /o/SIZE/NAME                        at once; a range of it, too
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
-    /asked                              GETs so far, as JSON, and each slow path's
+    /asked                              GETs so far and their bytes, as JSON, and each slow path's GETs
 
 It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
 """
@@ -16,6 +16,7 @@ import contextlib
 import functools
 import json
 import random
+import re
 import signal
 import sys
 from collections import Counter
@@ -26,6 +27,8 @@ import uvloop
 
 STEP_SECONDS = 0.01
 FIRST_BYTES = 16_384
+
+_RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d+)", re.IGNORECASE)
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nx-amz-id-2: h2Wq0gC3m1J2mabcdefgabcdefghijklmnopqrstuvwxyz0123456789=\r\n"
@@ -46,6 +49,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.total = 0
+        self.bytes = 0
         self.slow: Counter[str] = Counter()
         self.tick()
 
@@ -66,11 +70,11 @@ class Connection(asyncio.Protocol):
         data = self._rest + data if self._rest else data
         start = 0
         while (end := data.find(b"\r\n\r\n", start)) >= 0:
-            self._answer(data[start : data.find(b" HTTP/", start)])
+            self._answer(data[start : data.find(b" HTTP/", start)], data[start:end])
             start = end + 4
         self._rest = data[start:]
 
-    def _answer(self, line: bytes) -> None:
+    def _answer(self, line: bytes, head: bytes) -> None:
         method, _, target = line.partition(b" ")
         parts = target.split(b"/")
         if method != b"GET":
@@ -78,14 +82,24 @@ class Connection(asyncio.Protocol):
         elif parts[1] == b"o":
             self._asked.total += 1
             size = int(parts[2])
-            self._transport.writelines([HEAD % (self._asked.date, size), body(size)])
+            wanted = _RANGE.search(head)
+            if wanted is None:
+                self._asked.bytes += size
+                self._transport.writelines([HEAD % (self._asked.date, size), body(size)])
+            else:
+                first, stop = int(wanted[1]), min(size, int(wanted[2]) + 1)
+                part = HEAD.replace(b"200 OK", b"206 Partial Content\r\nContent-Range: bytes %d-%d/%d", 1)
+                self._asked.bytes += stop - first
+                made = part % (first, stop - 1, size, self._asked.date, stop - first)
+                self._transport.writelines([made, memoryview(body(size))[first:stop]])
         elif parts[1] == b"slow":
             self._asked.total += 1
             self._asked.slow[target.decode()] += 1
             size, delay, spread = (int(part) for part in parts[2:5])
             asyncio.get_running_loop().call_later(delay / 1000, self._begin, size, spread / 1000)
         else:
-            answer = json.dumps({"total": self._asked.total, "slow": self._asked.slow}).encode()
+            asked = self._asked
+            answer = json.dumps({"total": asked.total, "bytes": asked.bytes, "slow": asked.slow}).encode()
             self._transport.write(HEAD % (self._asked.date, len(answer)) + answer)
 
     def _begin(self, size: int, spread: float) -> None:

@@ -8,7 +8,9 @@ import resource
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -19,7 +21,7 @@ STOP_SECONDS = 5.0
 class Process:
     """A server on 127.0.0.1, with all processes it starts. Its output goes to a file."""
 
-    def __init__(self, name: str, command: Sequence[str], *, core: int, port: int, log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, core: int | str, port: int, log: Path) -> None:
         self.name = name
         self.port = port
         self._log = log
@@ -44,7 +46,20 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """User and system time of all its processes so far, those that have ended included."""
-        return sum(_ticks(pid) for pid in _tree(self._child.pid)) / TICK
+        return sum(cpu_seconds(pid) for pid in _tree(self._child.pid))
+
+    def pids(self) -> list[int]:
+        """Its processes, from the top down."""
+        return _tree(self._child.pid)
+
+    def read_and_written(self) -> tuple[int, int]:
+        """Bytes that its processes had the disk read, and will have had it write, so far."""
+        totals = Counter[str]()
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+                totals.update({name: int(value) for name, _, value in (line.partition(": ") for line in lines)})
+        return totals["read_bytes"], totals["write_bytes"] - totals["cancelled_write_bytes"]
 
     def peak_bytes(self) -> int:
         """The most memory its processes had resident since the last call."""
@@ -56,8 +71,17 @@ class Process:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
         return total
 
+    def kill(self) -> None:
+        """End all of it at once, as the system does when memory runs out."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                os.kill(pid, 9)
+        self._child.wait()
+
     def stop(self) -> None:
         """Ask it to end, then end it and what it has started."""
+        if self._child.poll() is not None:
+            return
         pids = _tree(self._child.pid)
         self._child.terminate()
         try:
@@ -71,6 +95,27 @@ class Process:
                     os.kill(pid, 9)
 
 
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """Bytes of a process in memory: its own, and of mapped files whose name ends in something."""
+
+    anonymous: int
+    mapped: int
+
+
+def resident(pid: int, *, mapped: str) -> Resident:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    anonymous = sum(int(line.split()[1]) for line in rollup if line.startswith("Anonymous:"))
+    of_file = 0
+    counts = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if not line.split(" ", 1)[0].endswith(":"):
+            counts = line.endswith(mapped)
+        elif counts and line.startswith("Rss:"):
+            of_file += int(line.split()[1])
+    return Resident(anonymous * 1024, of_file * 1024)
+
+
 def _tree(root: int) -> list[int]:
     """A process and all below it, from the top down."""
     found = [root]
@@ -81,13 +126,13 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _ticks(pid: int) -> int:
-    """utime + stime of a process and of its children that have ended and been waited for."""
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, and of its children that have ended and been waited for."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0
-    return sum(int(field) for field in fields[11:15])
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / TICK
 
 
 def free_port() -> int:

@@ -1,4 +1,7 @@
-"""How each server is set up: one core's worth of workers, a cache in RAM, keep-alive to the origin, no access log."""
+"""How each server is set up: keep-alive to the origin, no access log; in most cases one core's worth of workers.
+
+The cache is in RAM, or on a disk (`OnDisk`), which only Shield and nginx can.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,19 @@ CACHE_MIB = 512
 
 
 @dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A cache on disk. `memory`: bytes of Shield's RAM tier; `threads`: nginx reads in threads, for a cold disk."""
+
+    directory: Path
+    capacity: int
+    objects: int = 100_000
+    memory: int = 0
+    admission: str = "all"
+    workers: int = 1
+    threads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a server works: its own directory in RAM, its ports and the origin's, and its limit of descriptors."""
 
@@ -22,6 +38,7 @@ class Place:
     admin_port: int
     origin_port: int
     descriptors: int
+    disk: OnDisk | None = None
 
     def write(self, name: str, text: str) -> str:
         path = self.directory / name
@@ -30,7 +47,12 @@ class Place:
 
 
 def shield(place: Place) -> list[str]:
-    settings = {
+    return [sys.executable, "-m", "shield", "serve", "--config", shield_config(place)]
+
+
+def shield_config(place: Place) -> str:
+    """The settings' file."""
+    settings: dict[str, object] = {
         "node": "bench",
         "listen": f"127.0.0.1:{place.port}",
         "admin": {"listen": f"127.0.0.1:{place.admin_port}"},
@@ -45,14 +67,29 @@ def shield(place: Place) -> list[str]:
         "cache": {"memory": {"capacity": f"{CACHE_MIB}MiB", "max_entry": "64MiB"}},
         "log": {"access": "off"},
     }
-    return [sys.executable, "-m", "shield", "serve", "--config", place.write("shield.yaml", json.dumps(settings))]
+    if (disk := place.disk) is not None:
+        settings["workers"] = disk.workers
+        settings["cache"] = {
+            "memory": {"capacity": disk.memory},
+            "tiers": [{"name": "disk", "directories": [{"path": str(disk.directory), "capacity": disk.capacity}]}],
+            "admission": disk.admission,
+        }
+    return place.write("shield.yaml", json.dumps(settings))
 
 
 def nginx(place: Place) -> list[str]:
     connections = min(8192, place.descriptors // 2)
+    directory, size, files = "cache", f"{CACHE_MIB}m", "max=10000"
+    workers, reading, zone = 1, "", 64
+    if (disk := place.disk) is not None:
+        # As many files as may be stay open, and are looked at again once a minute; keys take about 128 bytes each.
+        open_files = min(disk.objects, place.descriptors - 1000)
+        directory, size, files = str(disk.directory), str(disk.capacity), f"max={open_files} inactive=1h"
+        workers, zone = disk.workers, 64 + disk.objects // 4000
+        reading = "aio threads;" if disk.threads else ""
     config = f"""
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile {place.descriptors};
 pid nginx.pid;
 error_log nginx.log warn;
@@ -69,8 +106,9 @@ http {{
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
-  proxy_cache_path cache levels=1:2 keys_zone=one:64m max_size={CACHE_MIB}m inactive=1h use_temp_path=off;
-  open_file_cache max=10000;
+  proxy_cache_path {directory} levels=1:2 keys_zone=one:{zone}m max_size={size} inactive=1h use_temp_path=off;
+  open_file_cache {files};
+  {reading}
   upstream origin {{
     server 127.0.0.1:{place.origin_port};
     keepalive 256;

@@ -17,10 +17,12 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
 
     __main__    python -m shield
     cli         commands: parse, call, print; no logic of their own
+    supervisor  the parent of several workers: binds, forks, replaces, stops
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) wires everything; the only place that sees settings
     edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the same
-                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; tls
+                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's other
+                workers; tls
     admin       health, readiness, metrics, state
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that an origin is asked for: a reader of fills on behalf of one client
@@ -29,9 +31,9 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     store       entry: a stored response; memory: the RAM tier (S3-FIFO). On disk, and not wired into a node yet:
                 directory: one cache directory, made of claim, index (LMDB), segments, record, log (writing), reading,
                 reclaim, rebuild, all on the system through files
-    origin      origins: attempts and failover; signer: request heads; pool, dial, connection, response: the
-                HTTP/1.1 leg; resolver, tls
-    observe     counters, metrics, access log, log of events
+    origin      origins: attempts and failover; owners: fetching through the worker that owns a key; signer: request
+                heads; pool, dial, connection, response: the HTTP/1.1 leg; resolver, tls
+    observe     counters, metrics, report: all workers' figures together; access log, log of events
     outcome     what became of a request -> Cache-Status, log fields, metric labels
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
                 and for each problem its place

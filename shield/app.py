@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import IO
 
@@ -20,31 +20,35 @@ from shield.config.origin import OriginSettings
 from shield.config.settings import LimitSettings, Settings
 from shield.edge.asgi import Application
 from shield.edge.connection import Front, Limits
+from shield.edge.peers import REPORT, PeerFront, PeerProxy
 from shield.edge.tls import server_context
 from shield.errors import ConfigError, StoreError
+from shield.figures import disk_families, labelled, number
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import FillPolicy
 from shield.fill.table import FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
-from shield.observe.metrics import Family, Metrics, Sample
+from shield.observe.metrics import Family, Sample
+from shield.observe.report import Report, together
 from shield.origin.dial import Endpoint
-from shield.origin.origins import Absent, Failed, Fetched, Origin, Origins, Want
+from shield.origin.origins import Origin, Origins
+from shield.origin.owners import Owners, Ring
 from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.signer import Credentials, Signer
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.tls import client_context
 from shield.proxy import Proxy
+from shield.purge import Purge
 from shield.reply import Replies
 from shield.rules.headers import via
-from shield.rules.key import CacheKey
 from shield.store.admission import Admission
 from shield.store.disk import Disk, Tier
 from shield.store.files import Files
 from shield.store.log import Limits as DiskLimits
 from shield.store.memory import MemoryTier
-from shield.store.shared import Place
+from shield.store.shared import Place, Standing
 from shield.store.tiers import Store
 from shield.store.volume import Holder, Volume, boot_id
 
@@ -64,11 +68,13 @@ class Node:
         self._clock = clock
         self._counters = Counters()
         self._store = _store(settings, place, clock)
+        self._place = place
         self._origins = _origins(settings, clock)
+        self._owners = _owners(settings, place, self._origins, clock)
         member = via(b"1.1", settings.node)
         fills = settings.cache.fills
         self._fills = FillTable(
-            Direct(self._origins),
+            self._owners,
             self._store,
             FillMemory(fills.memory),
             policy=FillPolicy(
@@ -78,14 +84,26 @@ class Node:
             clock=clock,
         )
         replies = Replies(node=settings.node, via=member, retry_after_seconds=settings.failover.retry_after)
-        self.proxy = Proxy(
-            settings.route_table(), self._store, self._fills, replies=replies, counters=self._counters, clock=clock
+        routes, limits = settings.route_table(), _limits(settings.limits, place.workers)
+        self.proxy = Proxy(routes, self._store, self._fills, replies=replies, counters=self._counters, clock=clock)
+        self.purge = Purge(routes, self._store)
+        peers = PeerProxy(
+            routes,
+            self._store,
+            self._fills,
+            replies=replies,
+            owns=self._owners.owns,
+            report=lambda: self.report().encoded(),
+            clock=clock,
         )
-        self._access = _access_log(settings, access_stream, clock)
-        self.front = Front(self.proxy, _limits(settings.limits), access=self._access, clock=clock)
+        self._peer_counters = peers.counters
+        self._access = _access_log(settings, place, access_stream, clock)
+        self.front = Front(self.proxy, limits, access=self._access, clock=clock)
+        self.peers = PeerFront(peers, limits, clock=clock)
         self.asgi = Application(self.proxy, access=self._access)
-        self._metrics = Metrics(self._families)
-        self.admin: Starlette = admin_api(metrics=self._metrics, is_ready=lambda: self.ready, state=self.state)
+        self.admin: Starlette = admin_api(
+            is_ready=self._is_ready, report=self._report_of_all, remove=self.purge.targets
+        )
 
     def tick(self) -> None:
         """What is due once a second."""
@@ -96,13 +114,28 @@ class Node:
     async def close(self) -> None:
         """End what is under way and every connection to an origin."""
         self._fills.cancel_all()
+        await self._owners.close()
         await self._origins.close()
         await self._store.close()
         if self._access is not None:
             await self._access.close()
 
+    def report(self) -> Report:
+        """This worker's figures."""
+        return Report(self.state(), self._families())
+
+    async def _report_of_all(self) -> Report:
+        """The node's, as far as its workers answer."""
+        reports = [self.report().encoded(), *await self._owners.reports(REPORT)]
+        return together([Report.decoded(report) for report in reports])
+
+    def _is_ready(self) -> bool:
+        """Whether all of the node serves and goes on to."""
+        alone = self._place.workers == 1
+        return self.ready and (alone or set(self._place.shared.standing) == {Standing.SERVING})
+
     def state(self) -> Mapping[str, object]:
-        """What the node is doing, for people: plain values only."""
+        """What this worker is doing, for people."""
         return {
             "node": self.name,
             "version": __version__,
@@ -114,8 +147,14 @@ class Node:
             "sent_bytes": self._counters.sent_bytes,
             **asdict(self._store.statistics()),
             "fills": asdict(self._fills.statistics()),
+            "peers": {**asdict(self._owners.statistics()), "requests": self._peer_requests()},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self._origins.all()},
         }
+
+    def _peer_requests(self) -> dict[str, int]:
+        """Other workers' requests by what became of them."""
+        counters = self._peer_counters
+        return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
 
     def _families(self) -> list[Family]:
         counters = self._counters
@@ -125,23 +164,38 @@ class Node:
         words = {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
         dropped = 0 if self._access is None else self._access.dropped
         return [
-            _labelled("requests", "Requests by what became of them", "cache", words),
-            _number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
-            _number("connections", "Open client connections", self.connections, gauge=True),
-            _number("loop_lag_seconds", "How late the event loop was last", self.loop_lag_seconds, gauge=True),
-            _number("memory_entries", "Entries in the RAM tier", memory.entries, gauge=True),
-            _number("memory_used_bytes", "Bytes used in the RAM tier", memory.used_bytes, gauge=True),
-            _number("memory_capacity_bytes", "Bytes the RAM tier may use", memory.capacity_bytes, gauge=True),
-            _number("memory_evictions", "Entries evicted from the RAM tier", memory.evictions),
-            _number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
-            _number("fills", "Fills started", fills.started),
-            _number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
-            _number("fills_broken", "Fills that failed after their head was sent", fills.broken),
-            _number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
-            _labelled(
+            labelled("requests", "Requests by what became of them", "cache", words),
+            number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
+            number("connections", "Open client connections", self.connections, gauge=True),
+            Family(
+                "loop_lag_seconds",
+                "How late the event loop was last",
+                [Sample(self.loop_lag_seconds)],
+                gauge=True,
+                alike=True,
+            ),
+            number("memory_entries", "Entries in the RAM tier", memory.entries, gauge=True),
+            number("memory_used_bytes", "Bytes used in the RAM tier", memory.used_bytes, gauge=True),
+            number("memory_capacity_bytes", "Bytes the RAM tier may use", memory.capacity_bytes, gauge=True),
+            number("memory_evictions", "Entries evicted from the RAM tier", memory.evictions),
+            number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
+            number("fills", "Fills started", fills.started),
+            number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+            number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+            number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
+            labelled(
+                "peer_requests", "Requests of other workers by what became of them", "cache", self._peer_requests()
+            ),
+            number("peer_fetches", "Fetches that went to another worker", self._owners.statistics().asked),
+            number(
+                "peer_fetches_done_without",
+                "Fetches of another worker's keys that went to origins since it gave no answer",
+                self._owners.statistics().done_without,
+            ),
+            labelled(
                 "origin_fetches", "Requests sent to an origin", "origin", {name: o.fetches for name, o in origins}
             ),
-            _labelled(
+            labelled(
                 "origin_absent", "Objects an origin didn't have", "origin", {name: o.absent for name, o in origins}
             ),
             Family(
@@ -163,20 +217,9 @@ class Node:
                 ],
                 gauge=True,
             ),
-            _number("access_log_dropped", "Access log lines lost", dropped),
+            number("access_log_dropped", "Access log lines lost", dropped),
+            *([] if store.disk is None else disk_families(store.disk)),
         ]
-
-
-class Direct:
-    """A source of fills that has no peers."""
-
-    def __init__(self, origins: Origins) -> None:
-        self._origins = origins
-
-    async def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want
-    ) -> Fetched | Absent | Failed:
-        return await self._origins.fetch(names, want)
 
 
 def build(
@@ -251,6 +294,19 @@ def _origins(settings: Settings, clock: Clock) -> Origins:
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
+def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) -> Owners:
+    """The node's workers as a source, with a little more patience than each of them has with origins."""
+    standing, times = place.shared.standing, [origin.timeouts for origin in settings.origins.values()]
+    ring = Ring(place.worker, place.peers, is_down=lambda worker: standing[worker] != Standing.SERVING)
+    timeouts = Timeouts(
+        connect=1.0,
+        first_byte=settings.failover.deadline + 1.0,
+        between_bytes=max(each.between_bytes for each in times) + 5.0,
+        total=max(each.total for each in times) + 5.0,
+    )
+    return Owners(origins, ring, timeouts=timeouts, clock=clock)
+
+
 def _origin(name: str, origin: OriginSettings) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
@@ -275,12 +331,12 @@ def _origin(name: str, origin: OriginSettings) -> Origin:
     )
 
 
-def _limits(limits: LimitSettings) -> Limits:
+def _limits(limits: LimitSettings, workers: int) -> Limits:
     return Limits(
         keep_alive_seconds=round(limits.keep_alive),
         head_seconds=round(limits.head),
         send_seconds=round(limits.send),
-        max_connections=limits.connections,
+        max_connections=-(-limits.connections // workers),
         max_pipelined=limits.pipelined,
         max_head_bytes=limits.head_bytes,
         max_target_bytes=limits.target_bytes,
@@ -288,15 +344,8 @@ def _limits(limits: LimitSettings) -> Limits:
     )
 
 
-def _access_log(settings: Settings, stream: IO[str], clock: Clock) -> AccessLog | None:
+def _access_log(settings: Settings, place: Place, stream: IO[str], clock: Clock) -> AccessLog | None:
     if settings.log.access == "off":
         return None
-    return AccessLog(stream, misses_only=settings.log.access == "misses", clock=clock)
-
-
-def _number(name: str, text: str, value: float, *, gauge: bool = False) -> Family:
-    return Family(name, text, [Sample(value)], gauge)
-
-
-def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Family:
-    return Family(name, text, [Sample(value, {label: key}) for key, value in values.items()])
+    only, alone = settings.log.access == "misses", place.shared.writing_out
+    return AccessLog(stream, misses_only=only, clock=clock, alone=alone)

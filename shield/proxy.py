@@ -67,6 +67,7 @@ class Proxy:
                 return self.refuse(error, request, now)
         key = resource.key
         entry = self._store.lookup(key.text)
+        in_memory = entry is not None
         if entry is None:
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
@@ -79,7 +80,8 @@ class Proxy:
         age = int(now - entry.freshness.born)
         if age != entry.rendered_age:
             self.replies.render_hit(entry, max(age, 0))
-            self._store.note_hit(entry)
+            if in_memory:
+                self._store.note_hit(entry)  # once a second is enough for disks to know what is hot
         self.counters.hits += 1
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)

@@ -68,6 +68,7 @@ class Transfer:
         "_clock",
         "_collapsed",
         "_counters",
+        "_detail",
         "_entry",
         "_etag",
         "_fill",
@@ -109,6 +110,7 @@ class Transfer:
         self._sliced: SlicedFill | None = None  # read instead of `_fill`
         self._entry: Entry | None = None  # the large one whose slices are read
         self._collapsed = False
+        self._detail: str | None = None
         self._selection: Selection | None = None  # settled, though perhaps not sent yet
         self._etag: bytes | None = None  # of the version that was settled on
         self._begun = False
@@ -231,7 +233,14 @@ class Transfer:
             assert entry is not None
             ttl = entry.freshness.shown_ttl(now)
             is_hit = self._forward is None
-            return Outcome(hit=is_hit, forward=self._forward, ttl=ttl, stored=not is_hit, collapsed=self._collapsed)
+            return Outcome(
+                hit=is_hit,
+                forward=self._forward,
+                ttl=ttl,
+                stored=not is_hit,
+                collapsed=self._collapsed,
+                detail=self._detail,
+            )
         known = fill.entry or entry
         fresh = fill.freshness if known is None else known.freshness
         stores = fill.stores or fill.committed
@@ -288,7 +297,7 @@ class Transfer:
         sliced.leave(self)
         self._sliced, self._selection = None, None
         if not sliced.changed or self._forward is Forward.URI_MISS:
-            self._stored = self._entry
+            self._stored = None  # what could be served of it was tried
             self._give_up(sliced.failure)
             return
         self._entry, self._forward = None, Forward.URI_MISS
@@ -358,8 +367,11 @@ class Transfer:
         detail, faults = _reasons(failure)
         stored = self._stored
         if stored is not None and not stored.no_cache and stored.freshness.in_error_grace(now):
-            outcome = Outcome(hit=True, ttl=stored.freshness.shown_ttl(now), detail=detail)
-            self._reply(self._replies.of_entry(self._request, stored, now, outcome))
+            if self._fill is not None:
+                self._fill.leave(self)
+                self._fill = None
+            self._forward, self._detail, self._collapsed = None, detail, False
+            self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail)
         status = 504 if faults <= _TIMEOUTS else 503

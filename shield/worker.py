@@ -1,4 +1,9 @@
-"""One worker process: sockets, signals, readiness and drain. uvicorn runs the listeners, we run uvicorn."""
+"""One worker process: sockets, signals, readiness and drain. uvicorn runs the listeners, we run uvicorn.
+
+A node of one worker is this process alone. One of several is forked by the supervisor, which gives it sockets, its
+place and a line: READY goes up when it serves; orders come down, and an end of the line means that the supervisor is
+gone. Orders are no signals, since those that reach a whole process group (Ctrl-C, systemd) would count twice.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,9 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -20,11 +25,17 @@ import uvloop
 from shield.app import Node
 from shield.edge.connection import ClientConnection
 from shield.errors import ConfigError
+from shield.store.shared import Place, Standing
 
 log = logging.getLogger("shield.worker")
 
+READY, DRAIN, STOP = b"r", b"d", b"s"
+
 _BACKLOG = 4096
 _SWEEP_SECONDS = 1.0
+
+Build = Callable[[Place], Node]
+"""Makes what a worker serves. Called on its event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,151 +48,249 @@ class Plan:
     drain_delay_seconds: float
     drain_timeout_seconds: float
 
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls is None else "https"
 
-def run(plan: Plan, build: Callable[[], Node]) -> int:
-    """Serve until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address that can't be used.
 
-    `build` is called on the event loop.
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What a worker accepts connections from: bound and listening."""
+
+    clients: Sequence[socket.socket]
+    admin: Sequence[socket.socket] = ()
+    peers: Sequence[socket.socket] = ()
+
+    def close(self) -> None:
+        for listener in (*self.clients, *self.admin, *self.peers):
+            listener.close()
+
+
+def run(plan: Plan, build: Build) -> int:
+    """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
+    clients = [bind(address)[0] for address in plan.listen]
+    sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
+    return serve(plan, build, sockets, place=Place(), line=None)
+
+
+def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Place, line: socket.socket | None) -> int:
+    """Serve on these sockets until told to stop; 0 after a clean stop. Raises ConfigError for settings.
+
+    `line` leads to the supervisor, if there is one.
     """
-    sockets = [bind(address) for address in plan.listen]
-    admin_sockets = [bind(plan.admin)] if plan.admin is not None else []
     _raise_descriptor_limit()
 
-    async def serve() -> int:
-        return await _Worker(plan, build()).serve(sockets, admin_sockets)
+    async def work() -> int:
+        return await _Worker(plan, build(place), place, line).serve(sockets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve())
+        return runner.run(work())
 
 
-def bind(address: tuple[str, int]) -> socket.socket:
-    """A bound TCP socket; ConfigError names the address and why it can't be had."""
+def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
+    """So many listening TCP sockets on one address, over which the kernel spreads what comes.
+
+    ConfigError names the address and why it can't be had.
+    """
     host, port = address
+    made: list[socket.socket] = []
     try:
         family, kind, proto, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )[0]
-        made = socket.socket(family, kind, proto)
     except OSError as error:
         raise ConfigError([f"listen {host}:{port}: {error.strerror or error}"]) from error
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(where)
-        made.listen(_BACKLOG)
-        made.setblocking(False)
+        for _ in range(times):
+            made.append(socket.socket(family, kind, proto))
+            made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made[-1].bind(where)  # before SO_REUSEPORT: the address must not be another node's
+            where = made[-1].getsockname()
+            if times > 1:
+                made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for listener in made:
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
     except OSError as error:
-        made.close()
+        for listener in made:
+            listener.close()
         raise ConfigError([f"listen {host}:{port}: {error.strerror}; is another process using it?"]) from error
     return made
+
+
+def names(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
+    """Where one can reach TCP listeners, for people."""
+    return ", ".join(_name(listener, scheme) for listener in listeners) or "off"
 
 
 class _Server(uvicorn.Server):
     """Signals are the worker's business: uvicorn would end the process by the signal instead of exit code 0."""
 
+    def __init__(
+        self, config: uvicorn.Config, *, began: Callable[[], None] = lambda: None, ends: Callable[[int], None]
+    ) -> None:
+        super().__init__(config)
+        self._began = began
+        self._ends = ends
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._began()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        log.info("nothing new is accepted; %d connections are open", len(self.server_state.connections))
+        self._ends(len(self.server_state.connections))
         await super().shutdown(sockets)
 
 
 class _Worker:
-    def __init__(self, plan: Plan, node: Node) -> None:
+    def __init__(self, plan: Plan, node: Node, place: Place, line: socket.socket | None) -> None:
         self._plan = plan
         self._node = node
+        self._place = place
+        self._line = line
+        self._loop = asyncio.get_running_loop()
+        self._sockets = Sockets(())
+        timeout = plan.drain_timeout_seconds
         self._front = _Server(
-            uvicorn.Config(
-                node.asgi,
-                http=cast(type[asyncio.Protocol], node.front.protocol),  # a factory does as well as a class
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=cast(
-                    int, plan.drain_timeout_seconds
-                ),  # for asyncio.wait_for: a float will do
-            )
+            _config(node.asgi, http=node.front.protocol, timeout=timeout), began=self._serving, ends=self._ending
         )
         self._front.config.load()
         self._front.config.ssl = plan.tls
-        self._admin = _Server(
-            uvicorn.Config(
-                node.admin,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-            )
-        )
+        self._peers = _Server(_config(node.asgi, http=node.peers.protocol, timeout=timeout), ends=lambda open: None)
+        self._admin = _Server(_config(node.admin, http="h11", timeout=None), ends=lambda open: None)
+        self._draining = False
         self._signals = 0
         self._next_sweep = 0.0
         self._sweeper: asyncio.TimerHandle
 
-    async def serve(self, sockets: list[socket.socket], admin_sockets: list[socket.socket]) -> int:
-        loop = asyncio.get_running_loop()
+    async def serve(self, sockets: Sockets) -> int:
+        loop, self._sockets = self._loop, sockets
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._take_signal, number)
+        if self._line is not None:
+            loop.add_reader(self._line, self._take_orders, self._line)
         _calm_garbage_collector()
-        names = ", ".join(_name(s, tls=self._plan.tls is not None) for s in sockets)
-        admin_names = ", ".join(_name(s) for s in admin_sockets) or "off"
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        admin = asyncio.ensure_future(self._admin.serve(sockets=admin_sockets)) if admin_sockets else None
-        log.info("node %s serves on %s, admin on %s", self._node.name, names, admin_names)
+        admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
+        peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
         try:
-            await self._front.serve(sockets=sockets)
+            await self._front.serve(sockets=list(sockets.clients))
+            await peers
         finally:
-            for connection in self._connections():
+            for connection in self._connections(self._front, self._peers):
                 connection.abort()
             await self._node.close()
-            self._admin.should_exit = self._admin.force_exit = True
-            if admin is not None:
-                await admin
+            for server in (self._peers, self._admin):
+                server.should_exit = server.force_exit = True
+            await asyncio.gather(peers, admin)
             self._sweeper.cancel()
+            if self._line is not None:
+                loop.remove_reader(self._line)
         log.info("node %s has stopped", self._node.name)
         return 0
 
-    def _stop(self, number: int) -> None:
+    def _serving(self) -> None:
+        self._place.shared.standing[self._place.worker] = Standing.SERVING
+        if self._line is not None:
+            self._tell(self._line, READY)
+            return
+        clients, admin = names(self._sockets.clients, self._plan.scheme), names(self._sockets.admin)
+        log.info("node %s serves on %s, admin on %s", self._node.name, clients, admin)
+
+    def _ending(self, connections: int) -> None:
+        self._place.shared.standing[self._place.worker] = Standing.DRAINING
+        log.info("nothing new is accepted; %d connections are open", connections)
+
+    # being told to stop
+
+    def _take_signal(self, number: int) -> None:
         """First signal: say not ready, wait for load balancers to notice, then drain. Second: stop at once."""
         self._signals += 1
-        if self._signals > 1:
-            log.warning("second signal: stopping without waiting for transfers")
-            self._front.should_exit = self._front.force_exit = True
+        if self._signals == 1:
+            self._drain(signal.Signals(number).name)
+        else:
+            self._stop("second signal")
+
+    def _take_orders(self, line: socket.socket) -> None:
+        try:
+            orders = line.recv(64)
+        except ConnectionError:
+            orders = b""
+        if not orders:
+            self._loop.remove_reader(line)
+            self._drain("the supervisor is gone")
+        elif STOP in orders:
+            self._stop("told so by the supervisor")
+        elif DRAIN in orders:
+            self._drain("told so by the supervisor")
+
+    def _tell(self, line: socket.socket, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # its end is noticed by `_take_orders`
+            line.send(word)
+
+    def _drain(self, why: str) -> None:
+        if self._draining:
             return
-        log.info("%s: draining", signal.Signals(number).name)
+        self._draining = True
+        log.info("%s: draining", why)
         self._node.ready = False
-        delay = self._plan.drain_delay_seconds
-        asyncio.get_running_loop().call_later(delay, setattr, self._front, "should_exit", True)
+        self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
+
+    def _exit(self) -> None:
+        self._front.should_exit = self._peers.should_exit = True
+
+    def _stop(self, why: str) -> None:
+        log.warning("%s: stopping without waiting for transfers", why)
+        self._exit()
+        self._front.force_exit = self._peers.force_exit = True
+
+    # once a second
 
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        connections = self._connections()
-        for connection in connections:
+        for connection in self._connections(self._front, self._peers):
             connection.sweep()
-        self._node.connections = len(connections)
+        self._node.connections = len(self._front.server_state.connections)
         self._node.tick()
 
-    def _connections(self) -> list[ClientConnection]:
-        """Clients' connections: uvicorn's set holds what `protocol` made, and nothing else."""
-        return cast(list[ClientConnection], list(self._front.server_state.connections))
+    def _connections(self, *servers: _Server) -> list[ClientConnection]:
+        """uvicorn's sets hold what `protocol` made, and nothing else."""
+        return [cast(ClientConnection, each) for server in servers for each in server.server_state.connections]
 
 
-def _name(bound: socket.socket, *, tls: bool = False) -> str:
+def _config(application: Any, *, http: object, timeout: float | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=cast(type[asyncio.Protocol], http),  # a factory does as well as a class
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=http == "h11",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=cast(int, timeout),  # for asyncio.wait_for: a float will do
+    )
+
+
+async def _serve(server: _Server, listeners: Sequence[socket.socket]) -> None:
+    if listeners:
+        await cast(Awaitable[None], server.serve(sockets=list(listeners)))
+
+
+def _name(bound: socket.socket, scheme: str) -> str:
     host, port = bound.getsockname()[:2]
-    scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 

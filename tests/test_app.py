@@ -8,6 +8,7 @@ import pytest
 
 from shield.app import build
 from shield.errors import ConfigError
+from shield.observe.metrics import Metrics
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
@@ -37,7 +38,7 @@ def test_metrics_have_the_same_figures(pair: Shield, origin: FaultyOrigin, repli
     for _ in range(3):
         pair.get("/a")
 
-    text = pair.call(pair.node._metrics.render).decode()
+    text = pair.call(lambda: Metrics(lambda: pair.node.report().families).render()).decode()
 
     assert 'shield_requests_total{cache="hit"} 2.0' in text
     assert 'shield_requests_total{cache="miss"} 1.0' in text

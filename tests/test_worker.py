@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
-from tests.client import PATIENCE, Answer, Client, request
+from tests.client import PATIENCE, Client, request
 from tests.doubles.certificates import Authority
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.doubles.gate import Watch
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
+from tests.process import Process, settings_file
 
 BODY = Pattern(2_000_000)
-
-
-class Process:
-    """A running node. Its ports are read from what it says on standard error."""
-
-    def __init__(self, config: Path) -> None:
-        self._watch = Watch()
-        self._said: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "shield", "serve", "--config", str(config)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._reader.start()
-        self.says("serves on")
-        found = re.search(r"serves on \S+:(\d+), admin on \S+:(\d+)", self.said)
-        assert found is not None, self.said
-        self.port, self.admin_port = int(found[1]), int(found[2])
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-    @property
-    def said(self) -> str:
-        return "".join(self._said)
-
-    def says(self, text: str) -> None:
-        """Wait until it has said so."""
-        self._watch.wait(lambda: text in self.said or self.process.poll() is not None)
-        assert text in self.said, self.said
-
-    def signal(self, number: int = signal.SIGTERM) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE)
-
-    def admin(self, path: str) -> Answer:
-        with Client(self.admin_port) as client:
-            return client.ask(path)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._said.append(line)
-            self._watch.changed()
-        self._watch.changed()
 
 
 @pytest.fixture
@@ -96,30 +30,8 @@ def origin() -> Iterator[FaultyOrigin]:
         yield made
 
 
-def _config(
-    path: Path,
-    origin: FaultyOrigin,
-    *,
-    listen: str = "127.0.0.1:0",
-    delay: str = "0s",
-    timeout: str = "30s",
-    tls: Mapping[str, str] | None = None,
-) -> Path:
-    settings = {
-        "node": "test-1",
-        "listen": listen,
-        "admin": {"listen": "127.0.0.1:0"},
-        "origins": {"fra": {"provider": "http", "endpoint": origin.url, "role": "primary"}},
-        "drain": {"delay": delay, "timeout": timeout},
-        "tls": tls,
-    }
-    file = path / "shield.yaml"
-    file.write_text(json.dumps(settings))  # JSON is YAML
-    return file
-
-
 def test_a_node_serves_and_stops_when_it_is_told_to(tmp_path: Path, origin: FaultyOrigin) -> None:
-    with Process(_config(tmp_path, origin)) as node:
+    with Process(settings_file(tmp_path, origin)) as node:
         with Client(node.port) as client:
             assert client.ask("/a").body == b"hello"
             assert client.ask("/a").hit
@@ -135,7 +47,7 @@ def test_a_node_serves_and_stops_when_it_is_told_to(tmp_path: Path, origin: Faul
 def test_a_node_that_drains_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, origin: FaultyOrigin) -> None:
     gate = origin.gate()
     origin.spoils("/large", at_body(1000, Wait(gate)))
-    with Process(_config(tmp_path, origin)) as node, Client(node.port) as client:
+    with Process(settings_file(tmp_path, origin)) as node, Client(node.port) as client:
         client.send(request("/large"))
         gate.reached()
         answer = client.read_head()
@@ -157,7 +69,7 @@ def test_a_node_that_drains_finishes_what_runs_and_takes_nothing_new(tmp_path: P
 
 
 def test_a_node_is_not_ready_before_it_stops_to_accept(tmp_path: Path, origin: FaultyOrigin) -> None:
-    with Process(_config(tmp_path, origin, delay="1h")) as node:
+    with Process(settings_file(tmp_path, origin, delay="1h")) as node:
         node.signal()
         node.says("draining")
 
@@ -173,7 +85,7 @@ def test_a_node_is_not_ready_before_it_stops_to_accept(tmp_path: Path, origin: F
 def test_a_second_signal_does_not_wait_for_transfers(tmp_path: Path, origin: FaultyOrigin) -> None:
     gate = origin.gate()
     origin.spoils("/large", at_body(1000, Wait(gate)))
-    with Process(_config(tmp_path, origin)) as node, Client(node.port) as client:
+    with Process(settings_file(tmp_path, origin)) as node, Client(node.port) as client:
         client.send(request("/large"))
         gate.reached()
         answer = client.read_head()
@@ -190,7 +102,7 @@ def test_a_second_signal_does_not_wait_for_transfers(tmp_path: Path, origin: Fau
 def test_transfers_are_cut_off_when_the_time_to_drain_is_over(tmp_path: Path, origin: FaultyOrigin) -> None:
     gate = origin.gate()
     origin.spoils("/large", at_body(1000, Wait(gate)))
-    with Process(_config(tmp_path, origin, timeout="200ms")) as node, Client(node.port) as client:
+    with Process(settings_file(tmp_path, origin, timeout="200ms")) as node, Client(node.port) as client:
         client.send(request("/large"))
         gate.reached()
         answer = client.read_head()
@@ -205,7 +117,9 @@ def test_transfers_are_cut_off_when_the_time_to_drain_is_over(tmp_path: Path, or
 def test_listeners_speak_tls_with_the_certificate_that_is_given(tmp_path: Path, origin: FaultyOrigin) -> None:
     authority = Authority()
     certificate, key = authority.write_server(tmp_path, "localhost")
-    with Process(_config(tmp_path, origin, tls={"certificate_file": certificate.name, "key_file": key.name})) as node:
+    with Process(
+        settings_file(tmp_path, origin, tls={"certificate_file": certificate.name, "key_file": key.name})
+    ) as node:
         bodies = []
         for method in ("GET", "GET", "HEAD"):
             raw = socket.create_connection(("127.0.0.1", node.port), PATIENCE)
@@ -224,7 +138,7 @@ def test_listeners_speak_tls_with_the_certificate_that_is_given(tmp_path: Path, 
 
 def test_a_certificate_that_cannot_be_used_ends_it_at_once(tmp_path: Path, origin: FaultyOrigin) -> None:
     (tmp_path / "not.pem").write_text("nothing")
-    config = _config(tmp_path, origin, tls={"certificate_file": "not.pem", "key_file": "not.pem"})
+    config = settings_file(tmp_path, origin, tls={"certificate_file": "not.pem", "key_file": "not.pem"})
 
     done = subprocess.run(
         [sys.executable, "-m", "shield", "serve", "--config", str(config)], capture_output=True, text=True, timeout=30
@@ -238,7 +152,14 @@ def test_a_certificate_that_cannot_be_used_ends_it_at_once(tmp_path: Path, origi
 def test_a_port_in_use_is_named(tmp_path: Path, origin: FaultyOrigin) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        command = [sys.executable, "-m", "shield", "serve", "-c", str(_config(tmp_path, origin, listen=address))]
+        command = [
+            sys.executable,
+            "-m",
+            "shield",
+            "serve",
+            "-c",
+            str(settings_file(tmp_path, origin, listen=address)),
+        ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
     assert ended.returncode == 2

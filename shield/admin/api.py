@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -10,13 +10,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.removal import Remove, RemovePrefix, removal
 from shield.observe.metrics import Metrics
+from shield.observe.report import Report
 
 
 def admin_api(
-    *, metrics: Metrics, is_ready: Callable[[], bool], state: Callable[[], Mapping[str, object]]
+    *,
+    is_ready: Callable[[], bool],
+    report: Callable[[], Awaitable[Report]],
+    remove: Remove | None = None,
+    remove_prefix: RemovePrefix | None = None,
 ) -> Starlette:
-    """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts."""
+    """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
+    `/store/remove` if the node can `remove`.
+
+    `report` is of the whole node, whichever worker answers here.
+    """
 
     async def live(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -24,13 +34,14 @@ def admin_api(
     async def ready(request: Request) -> Response:
         if is_ready():
             return PlainTextResponse("ready\n")
-        return PlainTextResponse("draining\n", status_code=503)
+        return PlainTextResponse("not ready\n", status_code=503)
 
     async def scrape(request: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        families = (await report()).families
+        return Response(Metrics(lambda: families).render(), media_type=CONTENT_TYPE_LATEST)
 
     async def show(request: Request) -> Response:
-        return JSONResponse(state())
+        return JSONResponse((await report()).state)
 
     return Starlette(
         routes=[
@@ -38,5 +49,6 @@ def admin_api(
             Route("/ready", ready),
             Route("/metrics", scrape),
             Route("/state", show),
+            *([] if remove is None else [removal(remove, remove_prefix)]),
         ]
     )

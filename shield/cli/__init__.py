@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shield import __version__
+from shield.cli.options import ConfigFile
+from shield.cli.store import app as _store
 
 _app = typer.Typer(
     name="shield",
@@ -17,7 +18,7 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,  # they show local variables, and one of these may be a secret
 )
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
+_app.add_typer(_store)
 
 
 def main() -> None:

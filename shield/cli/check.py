@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
 from shield.config.origin import SECRETS
+from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
+from shield.store.ground import Wish, notes
 
 
 def check(path: Path) -> int:
@@ -33,12 +36,26 @@ def read(path: Path) -> Loaded | None:
         return None
 
 
+def directory_notes(settings: Settings) -> list[str]:
+    """What had better be known of the places where the disk tiers are, one line each."""
+    wishes = [
+        Wish(tier.name, directory.path, directory.capacity, directory.free_floor)
+        for tier in settings.cache.tiers
+        for directory in tier.directories
+    ]
+    return list(notes(wishes, user=os.geteuid(), show=shown_size))
+
+
 def _summary(loaded: Loaded) -> Iterator[str]:
     settings = loaded.settings
     memory, fills = settings.cache.memory, settings.cache.fills
     yield f"node     {settings.node}"
     yield f"listen   {', '.join(map(str, settings.listen))}; admin {settings.admin.listen or 'off'}"
+    yield f"workers  {settings.workers}"
     yield f"memory   {format_size(memory.capacity)} of entries, {format_size(fills.memory)} of fills"
+    for tier in settings.cache.tiers:
+        for directory in tier.directories:
+            yield f"tier     {tier.name}: {directory.path}, {format_size(directory.capacity)}"
     for name, origin in settings.origins.items():
         yield f"origin   {name}: {origin.role}, {origin.provider}, {origin.location().object_url(b'/')}"
         if not origin.profile.signed:
@@ -49,6 +66,6 @@ def _summary(loaded: Loaded) -> Iterator[str]:
                 yield f"           {key} from {source}"
     for route in settings.route_table():
         yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}"
-    for note in loaded.notes:
+    for note in (*loaded.notes, *directory_notes(settings)):
         yield f"note     {note}"
     yield "settings can be used"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
-from shield import app, worker
+from shield import app, supervisor, worker
 from shield.cli.check import read
+from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.observe.logs import configure
+from shield.store.shared import Place
 
 log = logging.getLogger("shield.cli")
 
@@ -31,8 +34,14 @@ def serve(path: Path) -> int:
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,
         )
-        return worker.run(plan, lambda: app.build(settings))
+        if settings.workers > 1:
+            return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)
+        return worker.run(plan, partial(_build, settings))
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 2
+
+
+def _build(settings: Settings, place: Place) -> app.Node:
+    return app.build(settings, place=place)

@@ -15,18 +15,20 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from shield.errors import Fault, OriginError
+from shield.fill.answers import freshened_entry, is_part, judged, negative_entry, whole_head
 from shield.fill.buffer import FillBuffer
 from shield.fill.window import Reader, Window
-from shield.messages import Request, ResponseHead
+from shield.messages import Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.origin.owners import judged_by
 from shield.origin.response import Response
 from shield.outcome import Forward, Outcome
 from shield.rules import dates, ranges
 from shield.rules.conditional import is_strong
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead, freshened_head, of_fields, stored_head, with_length
-from shield.rules.verdict import Disposition, Share, judge_response
+from shield.rules.selection import StoredHead, stored_head, with_length
+from shield.rules.verdict import Disposition, Share
 from shield.store.entry import OVERHEAD, Entry
 
 if TYPE_CHECKING:
@@ -61,7 +63,6 @@ class Fill:
 
     __slots__ = (
         "_buffer",
-        "_generation",
         "_leader",
         "_readers",
         "_request",
@@ -77,6 +78,7 @@ class Fill:
         "entry",
         "failure",
         "freshness",
+        "generation",
         "head",
         "length",
         "origin",
@@ -126,7 +128,7 @@ class Fill:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
-        self._generation = table.store.generation
+        self.generation = table.store.generation
 
     # readers
 
@@ -215,36 +217,33 @@ class Fill:
             self._task = None
 
     async def _fetch(self) -> Fetched | Absent | Failed:
-        source, names = self._table.source, self.resource.route.origins
-        key, target = self.resource.key, self._request.target
-        result = await source.fetch(key, target, names, self.want)
+        result = await self._ask()
         if isinstance(result, Failed) and self.stored is not None and result.names(Fault.VALIDATOR):
             # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
             self._table.store.drop(self.resource.key)
             self.stored = None
             self.want = self.want.whole()
-            result = await source.fetch(key, target, names, self.want)
+            result = await self._ask()
         return result
+
+    async def _ask(self) -> Fetched | Absent | Failed:
+        key, names, target = self.resource.key, self.resource.route.origins, self._request.target
+        return await self._table.source.fetch(key, target, names, self.want, judged_by(self._request))
 
     def _may_slice(self, fetched: Fetched) -> bool:
         """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""
-        slice_bytes, head = self._table.store.slice_bytes, _whole_head(fetched.response.head)
+        slice_bytes, head = self._table.store.slice_bytes, whole_head(fetched.response.head)
         if not slice_bytes or head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
             return False
-        return self.shared and self.want.method == b"GET" and self._judged(fetched, head).share is Share.STORE
+        return (
+            self.shared
+            and self.want.method == b"GET"
+            and judged(self._request, fetched, head, self.resource.route.freshness).share is Share.STORE
+        )
 
     def _is_useless(self, fetched: Fetched) -> bool:
         """Whether it is a part of what can be neither kept nor shared in parts."""
-        return self.want.tentative and _is_part(fetched) and not self._may_slice(fetched)
-
-    def _judged(self, fetched: Fetched, head: ResponseHead) -> Disposition:
-        return judge_response(
-            self._request,
-            head,
-            request_time=fetched.request_time,
-            response_time=fetched.response_time,
-            rules=self.resource.route.freshness,
-        )
+        return self.want.tentative and is_part(fetched) and not self._may_slice(fetched)
 
     def _commit_to(self, fetched: Fetched) -> None:
         """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
@@ -254,11 +253,11 @@ class Fill:
             response.close()
             self._freshen(self.stored, fetched)
             return
-        part = ranges.parse_content_range(head.get(b"content-range") or b"") if _is_part(fetched) else None
+        part = ranges.parse_content_range(head.get(b"content-range") or b"") if is_part(fetched) else None
         if self.want.tentative:
-            head = _whole_head(head)
+            head = whole_head(head)
         self.length = head.length
-        self.disposition = self._judged(fetched, head)
+        self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
         self.freshness = self.disposition.freshness
         date = dates.imf_fixdate(fetched.response_time)
         self.head = stored_head(head, via=None if fetched.by_peer else self._table.via, date=date, length=head.length)
@@ -322,19 +321,10 @@ class Fill:
                 self._detach(reader)
 
     def _freshen(self, stored: Entry, fetched: Fetched) -> None:
-        """304: what is stored holds on, under the fields that the 304 brings (RFC 9111 §4.3.4)."""
-        update, answered = fetched.response.head, fetched.response_time
-        head = freshened_head(stored.head, update, date=dates.imf_fixdate(answered))
-        ages = tuple(field for field in update.fields if field[0] == b"age")
-        self.disposition = judge_response(
-            self._request,
-            ResponseHead(stored.head.status, (*head.fields, *ages), stored.length),
-            request_time=fetched.request_time,
-            response_time=answered,
-            rules=self.resource.route.freshness,
-        )
-        self.freshness = self.disposition.freshness or Freshness(answered, 0.0, 0.0, 0.0)
-        self.entry = stored.freshened(head, self.freshness)
+        """304: what is stored holds on."""
+        rules = self.resource.route.freshness
+        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, rules)
+        self.freshness = self.entry.freshness
         if self.disposition.share is not Share.STORE:
             self._table.store.drop(self.resource.key)
         elif not self._was_removed():
@@ -343,23 +333,14 @@ class Fill:
 
     def _was_removed(self) -> bool:
         """Whether the key was purged since this fill began: then what it brings isn't stored."""
-        return self._table.store.was_removed(self.resource.key.text, self._generation)
+        return self._table.store.was_removed(self.resource.key.text, self.generation)
 
     def _conclude_absent(self, status: int) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        now = self._table.clock()
-        lifetime = self.resource.route.freshness.negative_lifetime
-        body = b"not found\n"
-        fields = (
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"cache-control", b"max-age=%d" % lifetime),
-            (b"date", dates.imf_fixdate(now)),
-            (b"content-length", b"%d" % len(body)),
-            (b"via", self._table.via),
-        )
+        lifetime, now = self.resource.route.freshness.negative_lifetime, self._table.clock()
         self.status = status
-        self.freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
-        self.entry = Entry(self.resource.key, of_fields(status, fields), self.freshness, (body,), origin=None)
+        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._table.via)
+        self.freshness = self.entry.freshness
         if lifetime > 0 and not self._was_removed():
             self.committed = self._table.store.commit(self.entry)
         self._finish(Phase.COMPLETE)
@@ -453,21 +434,3 @@ class Fill:
 
 def _name(resource: Resource) -> str:
     return resource.key.text.decode("ascii", "replace")
-
-
-def _is_part(fetched: Fetched) -> bool:
-    """Whether an answer, to a tentative span, isn't all of the object."""
-    head = fetched.response.head
-    if head.status != 206:
-        return False
-    first, last, length = ranges.parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
-    return (first, last + 1) != (0, length)
-
-
-def _whole_head(head: ResponseHead) -> ResponseHead:
-    """The head of the object of which a 206 gives a part (RFC 9111 §3.4); any other head as it is."""
-    if head.status != 206:
-        return head
-    stated = ranges.parse_content_range(head.get(b"content-range") or b"")
-    fields = tuple(f for f in head.fields if f[0] not in (b"content-range", b"content-length"))
-    return ResponseHead(200, fields, None if stated is None else stated[2])

@@ -110,16 +110,21 @@ class Run:
             self._response.pause()
 
     def resume(self) -> None:
-        """Go on if there is memory."""
+        """Go on if that may be by now; else it waits again."""
         if not self._fill.has_run(self):
             return
+        before = self.at
         early, self._early = self._early, []
         for place, data in enumerate(early):
             if not self._put(data):
                 self._early += early[place + 1 :]
-                return
+                break
             if not self._fill.has_run(self):
-                return
+                break
+        if self.at > before:
+            self._fill.advanced()
+        if self._early or not self._fill.has_run(self):
+            return
         if self._response is None and self._task is None:
             self._conclude(None)
         elif self._paused and self._response is not None:
@@ -138,7 +143,8 @@ class Run:
     def on_data(self, data: bytes) -> None:
         if self._early:
             self._early.append(data)
-        elif self._put(data):
+        else:
+            self._put(data)
             self._fill.advanced()
 
     def on_end(self, error: OriginError | None) -> None:

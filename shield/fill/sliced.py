@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shield.fill")
 
-RUN_SLICES = 16
-"""Slices that one fetch brings at most, unless it was begun as a fetch of the whole."""
+RUN_SLICES = 4
+"""Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
+ahead of its readers: what nobody comes to read was paid for in vain."""
 
 READ = 256 << 10
 """Bytes read from a disk at a time."""
@@ -38,7 +39,8 @@ HELD = 2
 """Complete slices kept in memory at most when no disk takes them; then they wait for their readers."""
 
 PATIENCE_SECONDS = 2.0
-"""How long they wait before the oldest is given up; who still needs it has it fetched again."""
+"""How long a fetch waits for readers: then held slices are given up, and one that is far ahead ends. What is needed
+later is fetched again."""
 
 STRIKES = 3
 """Fetches in a row that bring not one slice, and end it."""
@@ -47,7 +49,11 @@ _SHOWN_SLICES = 64
 
 
 class SlicedFill:
-    """One version of a large object and those who read it. Made by `FillTable` only."""
+    """One version of a large object and those who read it. Made by `FillTable` only.
+
+    What readers call (`read`, `progressed`, `leave`) never calls a reader back; what follows from it is done by
+    `_tend`, on the loop's next turn.
+    """
 
     def __init__(self, table: FillTable, resource: Resource, target: bytes, entry: Entry) -> None:
         self.table = table
@@ -68,8 +74,11 @@ class SlicedFill:
         self._held: list[int] = []  # complete ones that no disk takes, the oldest first
         self._cold: set[tuple[int, int]] = set()  # slice and offset of what a thread reads
         self._warm: tuple[tuple[int, int], bytearray] | None = None  # what one has just read
+        self._waiting: set[Run] = set()  # runs that wait for their readers, or for memory
+        self._tending = False  # is about to
+        self._telling = False
         self._strikes = 0
-        self._generation = table.store.generation
+        self.generation = table.store.generation
         self._timer: asyncio.TimerHandle | None = None
 
     def is_of(self, entry: Entry) -> bool:
@@ -82,7 +91,7 @@ class SlicedFill:
 
     def join(self, reader: Reader) -> None:
         self._readers[reader] = None
-        if not self._held:
+        if not self._waiting:
             self._stop_timer()
 
     def leave(self, reader: Reader) -> None:
@@ -90,7 +99,7 @@ class SlicedFill:
             return
         if self._readers:
             self._prune()
-            self._let_go()
+            self.tend_soon()
         elif self._runs:
             self._stop_timer()
             self._timer = self.table.loop.call_later(self.table.policy.linger_seconds, self._wind_down)
@@ -103,6 +112,8 @@ class SlicedFill:
         What is nowhere is fetched; whoever asked is told to advance.
         """
         number, inside = divmod(position, self.slice_bytes)
+        if inside > self.slice_bytes // 2 and (number + 1) * self.slice_bytes < stop and not self.is_here(number + 1):
+            self._bring(number + 1, stop)  # so that nobody has to wait for it
         arriving = self._arriving.get(number)
         if arriving is not None:
             return arriving.read(inside)
@@ -121,7 +132,8 @@ class SlicedFill:
 
     def progressed(self) -> None:
         """Readers have read on."""
-        self._let_go()
+        if self._waiting:
+            self.tend_soon()
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
@@ -204,14 +216,22 @@ class SlicedFill:
     def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
         """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
         buffer = FillBuffer(self.table.memory)
-        if len(self._held) >= HELD or not buffer.retain(self.slices.length(number)):
-            if len(self._held) < HELD:
-                self.table.memory.wait(run.resume)
-            elif self._timer is None:
-                self._timer = self.table.loop.call_later(PATIENCE_SECONDS, self._give_up_oldest)
+        if len(self._held) >= HELD or self._is_far_ahead(run):
+            self._waiting.add(run)
+            if self._timer is None:
+                self._timer = self.table.loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+            return None
+        if not buffer.retain(self.slices.length(number)):
+            self._waiting.add(run)
+            self.table.memory.wait(self.tend_soon)
             return None
         self._arriving[number] = buffer
         return buffer
+
+    def _is_far_ahead(self, run: Run) -> bool:
+        """Whether no reader is near to what it brings next."""
+        nearest = max((r.position for r in self._readers if r.position < run.stop), default=run.at)
+        return run.at - nearest > RUN_SLICES * self.slice_bytes
 
     def advanced(self) -> None:
         """More bytes are there."""
@@ -220,7 +240,7 @@ class SlicedFill:
     def slice_complete(self, run: Run, number: int) -> None:
         self._strikes = 0
         buffer = self._arriving[number]
-        removed = self.table.store.was_removed(self.resource.key.text, self._generation)
+        removed = self.table.store.was_removed(self.resource.key.text, self.generation)
 
         def written(well: bool) -> None:
             if well:
@@ -241,14 +261,15 @@ class SlicedFill:
     def ended(self, run: Run, failure: Failure | None) -> None:
         if run in self._runs:
             self._runs.remove(run)
+        self._waiting.discard(run)
         if failure is not None:
             self._strikes += 1
             self._note(failure)
             if self._strikes >= STRIKES or self.changed or _is_final(failure):
                 self._fail(failure)
                 return
-        self._tell()
-        self._settle()
+        self._telling = True
+        self.tend_soon()
 
     def _note(self, failure: Failure) -> None:
         fault = Fault.VALIDATOR
@@ -263,28 +284,45 @@ class SlicedFill:
     def _hold(self, number: int) -> None:
         if number in self._arriving and number not in self._held:
             self._held.append(number)
-            self._let_go()
+            self.tend_soon()
+
+    def tend_soon(self) -> None:
+        """Have it done what has become due by a reader's or a run's progress."""
+        if not self._tending:
+            self._tending = True
+            self.table.loop.call_soon(self._tend)
+
+    def _tend(self) -> None:
+        self._tending = False
+        if self.phase is not Phase.STREAMING:
+            return
+        self._let_go()
+        if self._waiting and len(self._held) < HELD:
+            self._stop_timer()
+            waiting, self._waiting = self._waiting, set()
+            for run in waiting:
+                run.resume()  # it may come to wait again
+        if self._telling:
+            self._telling = False
+            self._tell()
+        self._settle()
 
     def _let_go(self) -> None:
         """Give up held slices that all readers have passed or won't come to."""
-        if not self._held:
-            return
         size = self.slice_bytes
         for number in list(self._held):
             start, stop = number * size, (number + 1) * size
             if not any(r.position < stop and r.position >= start - size for r in self._readers):
                 self._release(number)
-        if len(self._held) < HELD:
-            self._stop_timer()
-            for run in list(self._runs):
-                run.resume()
 
-    def _give_up_oldest(self) -> None:
+    def _lose_patience(self) -> None:
         self._timer = None
-        if self._held:
+        if len(self._held) >= HELD:
             self._release(self._held[0])
-            for run in list(self._runs):
-                run.resume()
+        for run in [run for run in self._waiting if self._is_far_ahead(run)]:
+            self._waiting.discard(run)
+            run.stop_at(run.at)
+        self.tend_soon()
 
     def _release(self, number: int) -> None:
         buffer = self._arriving.pop(number, None)
@@ -319,6 +357,7 @@ class SlicedFill:
             run.stop_at(min((number + 1) * self.slice_bytes, run.stop))
         else:
             self._runs.remove(run)
+            self._waiting.discard(run)
             run.close()
 
     def _fail(self, failure: Failure) -> None:
@@ -332,7 +371,7 @@ class SlicedFill:
 
     def _settle(self) -> None:
         """Nothing is under way and nobody reads: it is over."""
-        if self._readers or self._runs or self._cold or self.phase is not Phase.STREAMING:
+        if self._readers or self._runs or self._cold or self._tending or self.phase is not Phase.STREAMING:
             return
         if any(number not in self._held for number in self._arriving):
             return  # on its way to the disk
@@ -343,6 +382,7 @@ class SlicedFill:
         self._stop_timer()
         self.table.forget_sliced(self)
         runs, self._runs = self._runs, []
+        self._waiting.clear()
         for run in runs:
             run.close()
         for number in list(self._arriving):

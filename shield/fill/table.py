@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from shield.fill.buffer import FillMemory
 from shield.fill.fill import Fill, FillPolicy, Phase
 from shield.fill.sliced import RUN_SLICES, SlicedFill
 from shield.fill.window import Reader
-from shield.messages import Request
+from shield.messages import Field, Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.rules import conditional, ranges
 from shield.rules.key import CacheKey
@@ -25,9 +25,12 @@ class Source(Protocol):
     """Where fills fetch from: origins, or the worker of this node that owns a key."""
 
     async def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] = ()
     ) -> Fetched | Absent | Failed:
-        """`target` is as a client asked for it, `names` are the origins of its route in order."""
+        """`target` is as a client asked for it, `names` are the origins of its route in order.
+
+        `judged` are the fields of the client's request by which the answer is judged.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class FillTable:
     def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
         """The fill of this version's slices."""
         text = resource.key.text
-        fill = self._sliced.get(text)
+        fill = self.under_way(resource)
         if fill is None or not fill.is_of(entry):
             fill = self._sliced[text] = SlicedFill(self, resource, request.target, entry)
             self._all_sliced.add(fill)
@@ -128,7 +131,12 @@ class FillTable:
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
         """The slices of a large entry that are being read or fetched, though none may be stored yet."""
-        return self._sliced.get(resource.key.text)
+        text = resource.key.text
+        fill = self._sliced.get(text)
+        if fill is not None and self.store.was_removed(text, fill.generation):
+            del self._sliced[text]
+            return None
+        return fill
 
     def forget_sliced(self, fill: SlicedFill) -> None:
         """It is over."""
@@ -141,13 +149,6 @@ class FillTable:
         if self._sliced.get(fill.resource.key.text) is fill:
             del self._sliced[fill.resource.key.text]
             self.store.drop(fill.resource.key)
-
-    def outdate(self, keys: Iterable[CacheKey]) -> None:
-        """These keys are being purged: no later request joins a fill that began before."""
-        for key in keys:
-            self._sliced.pop(key.text, None)
-            for method in (b"GET", b"HEAD"):
-                self._shared.pop((key.text, method), None)
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
         """Bring `resource` anew while nobody waits, unless that is under way."""
@@ -162,6 +163,8 @@ class FillTable:
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
+        if fill is not None and self.store.was_removed(text, fill.generation):
+            return None  # what was purged doesn't come back
         return fill
 
     def _start(self, resource: Resource, request: Request, want: Want, *, shared: bool) -> Fill:

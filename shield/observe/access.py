@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO
 
 from shield.messages import Request
@@ -14,10 +15,21 @@ _MAX_LINES = 50_000  # lines that wait; beyond, they are counted and dropped rat
 
 
 class AccessLog:
-    """Writes JSON lines to `stream`. `misses_only` leaves out plain hits. Call `flush` now and then."""
+    """Writes JSON lines to `stream`. `misses_only` leaves out plain hits. Call `flush` now and then.
 
-    def __init__(self, stream: IO[str], *, misses_only: bool, clock: Callable[[], float]) -> None:
+    What `alone` gives is held during each write, where several processes write to one stream.
+    """
+
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        misses_only: bool,
+        clock: Callable[[], float],
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._stream = stream
+        self._alone = alone
         self._misses_only = misses_only
         self._clock = clock
         self._lines: list[str] = []
@@ -72,7 +84,8 @@ class AccessLog:
 
     def _write_out(self, lines: list[str]) -> None:
         try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+            with self._alone():
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
         except OSError:
             self.dropped += len(lines)

@@ -26,13 +26,15 @@ class Sample:
 class Family:
     """One metric: its name without prefix and unit suffixes of its own, what it counts, and its samples.
 
-    A `gauge` may fall; what is none only rises while the process lives.
+    A `gauge` may fall; what is none only rises while the process lives. Of several workers' samples the sum counts,
+    or of those that are `alike` the greatest: each knows the same of the node, or the worst speaks for all.
     """
 
     name: str
     text: str
     samples: list[Sample]
     gauge: bool = False
+    alike: bool = False
 
 
 class Metrics:

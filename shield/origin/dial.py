@@ -22,7 +22,7 @@ class Endpoint:
     """Where an origin is. `tls` None means plain HTTP; `server_hostname` defaults to the host."""
 
     name: str  # the origin's, for errors
-    host: str  # a name or a literal IP, without brackets
+    host: str  # a name, a literal IP without brackets, or the path of a unix socket
     port: int
     tls: ssl.SSLContext | None = None
     server_hostname: str | None = None
@@ -161,7 +161,8 @@ async def _connect(address: Address) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, address.place)
     except OSError as error:
         sock.close()

@@ -208,7 +208,7 @@ class Origin:
 
     def _check(self, want: Want, response: Response) -> None:
         """Refuse a success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
-        problem = _mismatch(want, response.head)
+        problem = mismatch(want, response.head)
         if problem is not None:
             fault, detail = problem
             response.close()
@@ -218,7 +218,8 @@ class Origin:
         return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())
 
 
-def _mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
+def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
+    """What keeps a success, or 304, from being the answer to what was asked; None when nothing does."""
     if head.status == 304:
         if not want.validators:
             return Fault.VALIDATOR, "304 to an unconditional request"

@@ -18,9 +18,11 @@ class Address(NamedTuple):
     """Where to connect: an address family and what `socket.connect` takes."""
 
     family: int
-    place: tuple[Any, ...]
+    place: tuple[Any, ...] | str  # a path for unix sockets
 
     def __str__(self) -> str:
+        if isinstance(self.place, str):
+            return self.place
         host, port = self.place[:2]
         return f"[{host}]:{port}" if self.family == socket.AF_INET6 else f"{host}:{port}"
 
@@ -42,7 +44,8 @@ class Resolver:
 
     `refresh`: seconds between two look-ups, give or take a tenth. `misses`: how many answers in a row an
     address must be missing from before it is dropped, since large services answer with a few of many
-    addresses in turn. When a look-up fails the last good addresses stay. A literal IP is never looked up.
+    addresses in turn. When a look-up fails the last good addresses stay. A literal IP, or the path of a unix socket,
+    is never looked up.
     """
 
     def __init__(
@@ -160,6 +163,8 @@ async def _getaddrinfo(host: str, port: int) -> Sequence[tuple[Any, ...]]:
 
 
 def _literal(host: str, port: int) -> Address | None:
+    if host.startswith("/"):
+        return Address(socket.AF_UNIX, host)
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

@@ -1,49 +1,44 @@
 """One cache directory: segments, their index, and the claim on both.
 
 Threads: `lookup`, `fetch_nowait` and `read_nowait` belong to one thread, the event loop's, and never wait for the
-disk. All that changes something (`commit`, `freshen`, `remove`, `reclaim_step`, `rebuild_step`, `tend`, `probe`)
-belongs to one other thread, the process's writer. `fetch` and `read` may be called from any. `close` is called when
-no other call is under way. Several processes of one node may have it open, each with a worker number of its own.
+disk, as far as the index is in the page cache (`warm`). All that changes something (`commit`, `freshen`, `remove`,
+`clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belongs to one other thread, the process's writer. `fetch`,
+`read`, `warm`, `settled`, `generation` and `statistics` may be called from any. `close` is called when no other call
+is under way. Several processes of one node may have it open, each with a worker number of its own.
+
+A body on its way into the directory may be of a key that is removed meanwhile. Who remembers the `generation` from
+before the body set out, and commits with it (`Draft.since`), never brings back what was removed.
 """
 
 from __future__ import annotations
 
-import errno
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
-from shield.store.claim import Claim
+from shield.store.claim import Claim, CondemnedError
+from shield.store.condition import Condition, Health
 from shield.store.files import Files, failed
-from shield.store.index import Found, Index, IndexDamagedError, State
+from shield.store.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError
 from shield.store.log import Draft, Limits, Log
-from shield.store.reading import GoneError, Reader, Stored
+from shield.store.reading import Reader, Stored
 from shield.store.rebuild import Rebuild
 from shield.store.reclaim import Judge, drop_all
 from shield.store.record import DamagedError
 from shield.store.segments import Segments
 
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_READ_ERRORS = 8  # in a row, that take a directory out
+__all__ = ["CacheDirectory", "DirectoryStatistics", "Health"]
+
 _REBUILD_STEP = 16 << 20
-
-
-class Health(Enum):
-    WELL = "well"
-    FAILING = "failing"  # refuses to be written: what it has is served, nothing comes in
-    OUT = "out"  # nothing is asked of it until `probe` or a new opening finds it well
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryStatistics:
     health: Health
-    entries: int
+    entries: int  # records that can be found, slices too
     entry_bytes: int
     segments: int
     segment_bytes: int  # with what active segments may still grow by
@@ -53,6 +48,11 @@ class DirectoryStatistics:
     written_bytes: int  # by this process since it opened
     damaged: int  # records found damaged
     errors: int  # calls that the system refused
+    slices: int  # of `entries`
+    oldest: float | None  # when the oldest segment, and so the oldest record, was last written, as epoch time
+    newest: float | None
+    unlinked: int  # segments that are gone but for readers of this process, by the last `tend`
+    held_bytes: int  # what these take of the disk, counted in no capacity
 
 
 class CacheDirectory:
@@ -67,21 +67,20 @@ class CacheDirectory:
         self._worker = worker
         self._capacity = limits.capacity
 
-        self._health = Health.WELL
-        self._read_errors = 0
-        self._errors = 0
-        self._damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)
-        self._damaged_count = 0
-
-        self.segments = Segments(files, claim.segments_path, max_open=limits.max_open)
+        self._closed = False
+        self._condition = Condition(claim)
+        self.segments = Segments(files, claim.segments_path, max_open=limits.max_open or files.max_open() // 4)
         self._reader = Reader(files, self.segments)
         try:
+            claim.begin(worker)
             self.index = self._open_index(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
         except OSError as error:
             raise failed("opening", claim.index_path, error) from error
         self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
         self._rebuild = Rebuild(claim, self.index, self.segments, files=files, worker=worker)
         try:
+            if not claim.first and self.index.counters().epoch != claim.epoch:
+                raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
             self._rebuild.reconcile()
             claim.share()
         except OSError as error:
@@ -109,45 +108,72 @@ class CacheDirectory:
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """The entry under a digest, or one of its slices. No hit yet: `fetch` compares the key's text."""
-        if self._health is Health.OUT:
+        if self._condition.health is Health.OUT:
             return None
         try:
             return self.index.lookup(digest, slice_number)
-        except IndexDamagedError:
-            self._health = Health.OUT
-            return None
+        except IndexDamagedError as error:
+            self._condition.leave(error)
+        except OSError:
+            self._condition.errors += 1
+        return None
 
     def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored | None:
         """The record, with all of a small body; None when it isn't in memory. Raises GoneError for a miss."""
         try:
             return self._reader.fetch_nowait(found, key, slice_number)
         except (DamagedError, OSError) as error:
-            raise self._gone(error, found, key, slice_number) from error
+            raise self._condition.gone(error, found, key, slice_number) from error
 
     def read_nowait(self, stored: Stored, start: int, stop: int) -> bytearray | None:
         """Checked bytes of the body; None when they aren't in memory. Raises GoneError when they can't be had."""
         try:
             return self._reader.read_nowait(stored, start, stop)
         except (DamagedError, OSError) as error:
-            raise self._gone(error, stored.found, stored.key, stored.slice) from error
+            raise self._condition.gone(error, stored.found, stored.key, stored.slice) from error
 
     # any thread
 
     def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored:
-        """As `fetch_nowait`, waiting for the disk."""
+        """As `fetch_nowait`, waiting for the disk, and also when it has moved meanwhile."""
         try:
-            stored = self._reader.fetch(found, key, slice_number)
+            stored = self._fetch(found, key, slice_number)
         except (DamagedError, OSError) as error:
-            raise self._gone(error, found, key, slice_number) from error
-        self._read_errors = 0
+            raise self._condition.gone(error, found, key, slice_number) from error
+        self._condition.has_read()
         return stored
 
     def read(self, stored: Stored, start: int, stop: int) -> bytearray:
         """As `read_nowait`, waiting for the disk."""
         try:
-            return self._reader.read(stored, start, stop)
+            data = self._reader.read(stored, start, stop)
         except (DamagedError, OSError) as error:
-            raise self._gone(error, stored.found, stored.key, stored.slice) from error
+            raise self._condition.gone(error, stored.found, stored.key, stored.slice) from error
+        self._condition.has_read()
+        return data
+
+    def warm(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Bring the index into the page cache, for as long as a large disk takes to be read, or until it is stopped.
+
+        False when it isn't all there: stopped, refused, or larger than half of the memory that is available. Good
+        for a thread of its own at the start, and harmless at any time.
+        """
+        try:
+            return self.index.warm(stopped)
+        except OSError:
+            self._condition.errors += 1
+            return False
+
+    def settled(self) -> None:
+        """To be said after a minute's good running: that the index doesn't end whoever reads it."""
+        self._claim.settled()
+
+    def generation(self) -> int:
+        """Grows with every removal, of whichever process. To be remembered before a body sets out.
+
+        Raises OSError, StoreError.
+        """
+        return self.index.counters().generation
 
     # the writer's thread
 
@@ -156,55 +182,59 @@ class CacheDirectory:
 
         Raises StoreError when the system refuses or there is no room: then nothing of the failed run is visible.
         """
-        with self._changing("writing to"):
+        with self._condition.changing("writing to"):
             return self._log.commit(drafts)
 
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
         """Give a whole entry a later head (a 304's) without writing its body again; None if it has gone meanwhile."""
-        with self._changing("writing to"):
+        with self._condition.changing("writing to"):
             return self._log.freshen(key, found, head, freshness)
 
     def remove(self, keys: Sequence[CacheKey]) -> int:
         """Forget entries and all their slices, in all processes at once, and durably; how many records that were."""
-        # Also while nothing can be written: better out of use than serving what was removed.
-        if self._health is Health.OUT:
-            raise StoreError(f"removing from {self._claim.segments_path}: it is out")
-        try:
-            removed = self._log.forget(keys)
-        except (OSError, StoreError) as error:
-            self._health = Health.OUT
-            self._errors += 1
-            raise StoreError(f"removing from {self._claim.segments_path}: {error}") from error
-        with self._changing("removing from"):
-            self._log.bury(keys)
+        with self._condition.hiding():
+            removed, sequence = self._log.forget(keys)
+        with self._condition.changing("removing from"):
+            self._log.bury(keys, sequence)
         return removed
+
+    def clear(self) -> None:
+        """Forget everything, in all processes at once, and durably."""
+        with self._condition.hiding():
+            sequence = self._log.forget_everything()
+        with self._condition.changing("clearing"):
+            self._log.bury_everything(sequence)
 
     def reclaim_step(self) -> bool:
         """Give up the oldest complete segment; False when there is none."""
-        with self._changing("reclaiming"):
-            return self._log.reclaim()
+        with self._condition.changing("reclaiming"):
+            return self._log.room.reclaim()
 
     def rebuild_step(self, step: int = _REBUILD_STEP) -> bool:
         """Take back some of what a lost index knew, newest first; False when all is known again."""
-        with self._changing("rebuilding"):
+        with self._condition.changing("rebuilding"):
             return self._rebuild.step(step)
 
-    def tend(self) -> None:
-        """Now and then: forget what readers found damaged, let go of files that other processes removed."""
-        with self._changing("tending"):
-            self.segments.close_removed()
-            if self._damaged:
-                with self.index.write() as change:
-                    while self._damaged:
-                        key, slice_number, found = self._damaged.popleft()
-                        change.delete(key.digest, slice_number, found)
+    def tend(self) -> Health:
+        """Now and then: see whether it is still there, forget what readers found damaged, let go of removed files."""
+        if self._condition.health is Health.OUT or not self._is_here():
+            return self._condition.health
+        self.segments.close_removed()
+        if self._condition.health is Health.WELL:
+            with self._condition.changing("tending"):
+                self.index.forget_dead_readers()
+                while self._condition.damaged:
+                    with self.index.write() as change:
+                        for _ in range(min(BATCH, len(self._condition.damaged))):
+                            key, slice_number, found = self._condition.damaged.popleft()
+                            change.delete(key.digest, slice_number, found)
+        return self._condition.health
 
     def probe(self) -> Health:
-        """Try whether it can be written again. Stays OUT when it is another directory now: then open anew."""
+        """Try whether it can be used again. Stays OUT when it is another directory now: then open anew."""
         path = self._claim.index_path.parent / f"probe-{self._worker}"
-        if not self._claim.still_here():
-            self._health = Health.OUT
-            return self._health
+        if not self._is_here():
+            return self._condition.health
         try:
             fd = self._files.open_or_create(path)
             try:
@@ -215,90 +245,86 @@ class CacheDirectory:
             self._files.unlink(path)
             self.index.counters()
         except (OSError, StoreError):
-            return self._health
-        self._health, self._read_errors = Health.WELL, 0
-        return self._health
+            return self._condition.health
+        self._condition.well()
+        return self._condition.health
 
     @property
     def health(self) -> Health:
-        return self._health
+        return self._condition.health
 
     def statistics(self) -> DirectoryStatistics:
-        counters, rows = self.index.counters(), self.index.rows()
+        """Costs the same however much there is. Raises OSError, StoreError."""
+        counters, ends = self.index.counters(), self.index.ends()
+        held = self.segments.held()
         return DirectoryStatistics(
-            health=self._health,
+            health=self._condition.health,
             entries=counters.entries,
             entry_bytes=counters.entry_bytes,
-            segments=len(rows),
+            segments=counters.segments,
             segment_bytes=counters.segment_bytes,
             index_bytes=self.index.size(),
             capacity_bytes=self._capacity,
-            unscanned=sum(row.state == State.UNSCANNED for _, row in rows),
+            unscanned=counters.unscanned,
             written_bytes=self._log.written,
-            damaged=self._damaged_count,
-            errors=self._errors,
+            damaged=self._condition.damaged_count,
+            errors=self._condition.errors,
+            slices=counters.slices,
+            oldest=None if ends is None else self._written_at(ends[0]),
+            newest=None if ends is None else self._written_at(ends[1]),
+            unlinked=len(held),
+            held_bytes=sum(held),
         )
 
     def close(self) -> None:
-        """Make the index durable and leave. Never raises."""
+        """Make the index durable and leave. Never raises, and does nothing a second time."""
+        if self._closed:
+            return
+        self._closed = True
         clean = False
         try:
             self._log.seal()
             self.index.sync()
-            clean = self._health is not Health.OUT
+            clean = self._condition.health is not Health.OUT
         except (OSError, StoreError):
             pass
+        self._condition.health = Health.OUT
         self.index.close()
         self.segments.close()
         self._claim.release(clean=clean)
-
-    # opening
 
     def _open_index(self, limit: int) -> Index:
         path = self._claim.index_path
         try:
             return Index(path, limit=limit, files=self._files)
+        except IndexHaltedError:
+            raise
         except IndexDamagedError as error:
             if not self._claim.first:
+                self._claim.condemn(str(error))
                 raise
             self._claim.discard_index(str(error))
         return Index(path, limit=limit, files=self._files)
 
-    # changing
+    def _is_here(self) -> bool:
+        """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""
+        if self._claim.still_here() and self.index.still_here() and not self._claim.condemned:
+            return True
+        self._condition.health = Health.OUT
+        return False
 
-    @contextmanager
-    def _changing(self, doing: str) -> Iterator[None]:
-        """The border of the store: errors of the system become ours, and count."""
-        if self._health is not Health.WELL:
-            raise StoreError(f"{doing} {self._claim.segments_path}: it is {self._health.value}")
+    def _written_at(self, number: int) -> float | None:
         try:
-            yield
-        except IndexDamagedError:
-            self._health = Health.OUT
-            raise
-        except OSError as error:
-            self._errors += 1
-            if error.errno not in _PASSING:
-                self._health = Health.FAILING
-            raise failed(doing, self._claim.segments_path, error) from error
+            return self._files.modified(self.segments.path(number))
+        except FileNotFoundError:
+            return None
 
-    # reading
-
-    def _gone(
-        self, error: DamagedError | OSError, found: Found, key: CacheKey, slice_number: int | None
-    ) -> GoneError:
-        """Note what a failed read says of the record and of the disk."""
-        if isinstance(error, OSError) and error.errno in _PASSING:
-            self._errors += 1
-            return GoneError(f"not to be read now: {error}")
-        self._damaged.append((key, slice_number, found))
-        if isinstance(error, FileNotFoundError):
-            return GoneError("its segment was reclaimed")
-        if isinstance(error, OSError):
-            self._errors += 1
-            self._read_errors += 1
-            if self._read_errors >= _READ_ERRORS:
-                self._health = Health.OUT
-        else:
-            self._damaged_count += 1
-        return GoneError(f"{self._claim.segments_path}: {error}")
+    def _fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
+        try:
+            return self._reader.fetch(found, key, slice_number)
+        except FileNotFoundError:
+            # What is worth keeping is written again before its segment goes.
+            current = self.lookup(key.digest, slice_number)
+            if current is None or current.same_record(found):
+                raise
+            return self._reader.fetch(current, key, slice_number)

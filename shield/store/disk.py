@@ -8,6 +8,7 @@ down, and from the last it goes. What is hit repeatedly further down is written 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +29,8 @@ from shield.store.record import Kind, Record, record_of
 from shield.store.shared import Shared
 from shield.store.volume import Done, Volume, VolumeStatistics
 
+log = logging.getLogger("shield.store")
+
 READERS = 8
 """Threads that wait for disks, of one worker."""
 
@@ -38,7 +41,7 @@ _RECORD = 1024  # about what a record is longer than its body
 
 
 @dataclass(slots=True)
-class Place:
+class Located:
     """Where the index has a record: in which tier, and in which directory there."""
 
     tier: Tier
@@ -59,19 +62,19 @@ class Tier:
         self._ring = Rendezvous([str(volume.path).encode() for volume in volumes], weights)
         self._only = volumes[0] if len(volumes) == 1 else None
 
-    def lookup(self, digest: bytes, slice_number: int | None) -> Place | None:
+    def lookup(self, digest: bytes, slice_number: int | None) -> Located | None:
         only = self._only
         if only is not None:
             directory = only.directory
             found = None if directory is None else directory.lookup(digest, slice_number)
-            return None if directory is None or found is None else Place(self, only, directory, found)
+            return None if directory is None or found is None else Located(self, only, directory, found)
         for volume in self._in_order(digest):
             directory = volume.directory
             if directory is None:
                 continue
             found = directory.lookup(digest, slice_number)
             if found is not None:
-                return Place(self, volume, directory, found)
+                return Located(self, volume, directory, found)
             if directory.health is Health.WELL:
                 return None  # nothing of it was written elsewhere
         return None
@@ -132,7 +135,7 @@ class Disk:
 
     # reading
 
-    def lookup(self, digest: bytes, slice_number: int | None = None) -> Place | None:
+    def lookup(self, digest: bytes, slice_number: int | None = None) -> Located | None:
         """Where the entry under a digest is, or one of its slices; the key's text is still to be compared."""
         for tier in self._tiers:
             place = tier.lookup(digest, slice_number)
@@ -146,14 +149,21 @@ class Disk:
 
         def run() -> None:
             result: object = None
-            with suppress(StoreError, OSError):
+            try:
                 result = work()
+            except (StoreError, OSError) as error:
+                log.debug("%s", error)
+            except Exception:  # a bug of ours must not leave anyone waiting
+                log.exception("reading from a disk failed")
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(then, result)
 
         self._readers.submit(run)
 
-    def note_hit(self, place: Place, stored: Stored) -> None:
+    def call_soon(self, call: Callable[[None], None], argument: None) -> None:
+        self._loop.call_soon(call, argument)
+
+    def note_hit(self, place: Located, stored: Stored) -> None:
         """A record was read for a client: it is worth keeping, and perhaps worth a faster disk."""
         digest, number = stored.key.digest, stored.slice
         hits = self._shared.hit(digest if number is None else slice_digest(digest, number))
@@ -233,7 +243,7 @@ class Disk:
 
     # between tiers
 
-    def _promote(self, place: Place, stored: Stored) -> None:
+    def _promote(self, place: Located, stored: Stored) -> None:
         """Write a record that was hit again to the first tier, once a thread has read all of it."""
         which = (stored.key.digest, stored.slice)
         volume = self._tiers[0].writable(stored.key.digest)
@@ -263,11 +273,17 @@ class Disk:
             return Fate.DROP
         number = record.slice if record.kind is Kind.SLICE else None
         digest = record.key.digest
-        if self._shared.cool(digest if number is None else slice_digest(digest, number)) and candidate.can_stay:
+        is_hot = self._shared.cool(digest if number is None else slice_digest(digest, number))
+        if candidate.can_stay and (is_hot or (record.kind is Kind.HEAD and self._has_slices(digest, level))):
             return Fate.KEEP
         if level + 1 < len(self._tiers):
             self._move_down(candidate, level)
         return Fate.DROP
+
+    def _has_slices(self, digest: bytes, level: int) -> bool:
+        """Whether slices of an entry are still where its head is: without that they would be of no use there."""
+        place = self._tiers[level].lookup(digest, None)
+        return place is not None and bool(place.directory.index.slices(digest))
 
     def _move_down(self, candidate: Candidate, level: int) -> None:
         record = latest(candidate.record, candidate.found)

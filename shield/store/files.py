@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from shield.errors import StoreError
@@ -17,6 +19,8 @@ Part = bytes | bytearray | memoryview
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
 _MAX_PARTS = 512  # of one call; the system's bound is 1024
+_GROUPS = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 62
 
 
 class Files:
@@ -84,6 +88,19 @@ class Files:
     def size(self, path: Path) -> int:
         return path.stat().st_size
 
+    def modified(self, path: Path) -> float:
+        """When a file was last written, as epoch time."""
+        return path.stat().st_mtime
+
+    def inode(self, path: Path) -> tuple[int, int]:
+        """What tells a file from another one that stands in its place later."""
+        stat = path.stat()
+        return stat.st_dev, stat.st_ino
+
+    def disk_bytes(self, fd: int) -> int:
+        """What an open file takes of the disk."""
+        return os.fstat(fd).st_blocks * 512
+
     def identity(self, fd: int) -> tuple[int, int, int]:
         """Device, inode and number of names of an open file: 0 names when it was removed."""
         stat = os.fstat(fd)
@@ -113,6 +130,22 @@ class Files:
         stat = os.statvfs(path)
         return stat.f_bavail * stat.f_frsize
 
+    def available_memory(self) -> int:
+        """What could be taken without driving out anything of use: of the machine, and of our control groups."""
+        available = _number_after("MemAvailable:", Path("/proc/meminfo")) << 10
+        with suppress(OSError):
+            lines = Path("/proc/self/cgroup").read_text().splitlines()
+            own = _GROUPS.joinpath(*[line.removeprefix("0::/") for line in lines if line.startswith("0::/")])
+            for group in (own, *own.parents):
+                if group.is_relative_to(_GROUPS):
+                    available = min(available, _left_in(group))
+        return available
+
+    def max_open(self) -> int:
+        """How many descriptors this process may have open."""
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
     def lock(self, fd: int, *, exclusive: bool, wait: bool = False) -> bool:
         """Take or change the lock on an open file; False when another holds it and we don't wait."""
         how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
@@ -129,6 +162,23 @@ class Files:
 def failed(doing: str, path: Path, error: OSError) -> StoreError:
     """The error of the store for one of the system; the number stays to be read from its cause."""
     return StoreError(f"{doing} {path}: {error.strerror or error}")
+
+
+def _left_in(group: Path) -> int:
+    """Memory that a control group may still take, or has in file pages that it could do without."""
+    most = _number_after("", group / "memory.max")  # the root group has none, and "max" is no bound
+    if most == _UNLIMITED:
+        return _UNLIMITED
+    return most - int((group / "memory.current").read_text()) + _number_after("inactive_file", group / "memory.stat")
+
+
+def _number_after(name: str, path: Path) -> int:
+    """A number in a file of the system's, in the first line that begins so; without bound if there is none."""
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.removeprefix(name).split()[0])
+    return _UNLIMITED
 
 
 def _without(parts: list[memoryview], count: int) -> list[memoryview]:

@@ -1,118 +1,60 @@
 """Where everything lies: LMDB, off the Python heap and shared by all processes of a node.
 
-`entries` maps key digest and slice to a place, `segments` holds one row for each segment file, `meta` the counters;
-what belongs together changes in one transaction. Nothing here is made durable: after the machine stopped uncleanly
-the index is thrown away and made again from the records (`claim`).
+`entries` maps key digest and slice to a place, `segments` holds one row for each segment file, `removals` the last
+keys removed, `meta` the counters; what belongs together changes in one transaction. Nothing here is made durable:
+after the machine stopped uncleanly the index is thrown away and made again from the records (`claim`).
+
+A lookup reads mapped pages. One that isn't in the page cache has to come from the disk, and whoever asks waits for
+it: so `warm` brings in the whole file at the start, as long as that is a small part of memory. What remains are pages
+that the system threw out since under pressure, and the leaves of an index too large to be warmed.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
-from struct import Struct
-from typing import NamedTuple
 
 import lmdb
 
-from shield.errors import StoreError
-from shield.rules.freshness import Freshness
+from shield.store.change import IndexChange, Tables, key_of, number_of
 from shield.store.files import Files
-from shield.store.record import ALIGN, Kind
+from shield.store.record import Kind
+from shield.store.values import (
+    Counters,
+    Found,
+    IndexDamagedError,
+    IndexFullError,
+    IndexHaltedError,
+    Row,
+    State,
+    unpack_found,
+    unpack_row,
+)
+
+__all__ = [
+    "BATCH",
+    "Counters",
+    "Found",
+    "Index",
+    "IndexChange",
+    "IndexDamagedError",
+    "IndexFullError",
+    "IndexHaltedError",
+    "Row",
+    "State",
+]
 
 BATCH = 64
 """Entries changed in one transaction at most: more would make the index file grow by the pages it can't reuse yet."""
 
+SCHEMA = b"2"
+
 _SLACK = 8 << 20  # beyond the limit, for such pages: so that a full index can still give something up
-
-SCHEMA = b"1"
-
-_VALUE = Struct("<BHIIIIQQQddddd")
-_unpack = _VALUE.unpack_from
-_make = tuple.__new__  # without a call of Python code: this is on the path of every hit
-_ROW = Struct("<BHQQ")
-_COUNTERS = Struct("<QQQQQQQQ")
-_SLICE = Struct(">I")
-_WHOLE = _SLICE.pack(0)
-_TOMBSTONE = _SLICE.pack(0xFFFFFFFF)
-
-
-class IndexFullError(StoreError):
-    """The index has reached its limit: something must go before anything comes."""
-
-
-class IndexDamagedError(StoreError):
-    """The index can't be read: it must be made again."""
-
-
-class Found(NamedTuple):
-    """What the index knows of a record. `head` stands for the record's own if it isn't empty (a later 304)."""
-
-    kind: int
-    status: int
-    segment: int
-    place: int  # in units of ALIGN
-    header_length: int
-    body_length: int
-    sequence: int
-    identity: int
-    total: int
-    born: float
-    lifetime: float
-    grace: float
-    keep: float
-    error_grace: float
-    head: bytes = b""
-
-    @property
-    def offset(self) -> int:
-        return self.place * ALIGN
-
-    @property
-    def length(self) -> int:
-        """Bytes of the record."""
-        return self.header_length + self.body_length
-
-    @property
-    def freshness(self) -> Freshness:
-        return Freshness(self.born, self.lifetime, self.grace, self.keep, self.error_grace)
-
-    def same_record(self, other: Found) -> bool:
-        """Whether both are of one and the same record on the disk."""
-        return self.sequence == other.sequence and self.place == other.place and self.segment == other.segment
-
-
-class State(IntEnum):
-    """What is done with a segment."""
-
-    ACTIVE = 0  # its worker appends to it; counts as if it were full
-    SEALED = 1  # complete
-    UNSCANNED = 2  # the index doesn't know what is in it yet; `progress` bytes are scanned
-    DRAINING = 3  # its worker reclaims it
-
-
-class Row(NamedTuple):
-    """A segment: `size` counts against the capacity."""
-
-    state: int
-    worker: int
-    size: int
-    progress: int = 0
-
-
-class Counters(NamedTuple):
-    """`sequence`: the last one given out; `floor`: up to this one, records of a lost index are not taken back."""
-
-    epoch: int = 0
-    sequence: int = 0
-    floor: int = 0
-    next_segment: int = 1
-    segment_bytes: int = 0
-    entries: int = 0
-    entry_bytes: int = 0
-    generation: int = 0
+_ROOM = 1 << 20  # less free than this is none
+_REMOVALS = 16384  # remembered, in a large index
+_WARM_STEP = 4 << 20
 
 
 class Index:
@@ -138,56 +80,85 @@ class Index:
                 mode=0o640,
             )
         except lmdb.Error as error:
-            raise _refused(path, error) from error
+            raise _translated(error) from error
         try:
             self._check()
         except lmdb.Error as error:
             self._env.close()
-            raise _refused(path, error) from error
+            raise _translated(error) from error
         except BaseException:
             self._env.close()
             raise
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """The entry under a digest, or one slice of it; the key's text is still to be compared."""
-        key = _key(digest, slice_number)
+        key = key_of(digest, slice_number)
         try:
             with self._begin(db=self._entries) as txn:
                 value = txn.get(key)
         except lmdb.Error as error:
-            raise IndexDamagedError(f"index: {error}") from error
+            raise _translated(error) from error
         if value is None:
             return None
-        found = _found(value)
+        found = unpack_found(value)
         return None if found.kind == Kind.REMOVED else found
 
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
         """The slices stored under a digest, of whatever version, in order."""
-        return [(number, found) for number, found in self._under(digest) if number >= 0]
+        return list(self._slices(digest))
+
+    def has_slices(self, digest: bytes, entry: Found, *, outside: int) -> bool:
+        """Whether slices of an entry's body lie in other segments than this one."""
+        return any(found.segment != outside and entry.owns(found) for _, found in self._slices(digest))
 
     def counters(self) -> Counters:
         with self._reading() as txn:
-            return _counters(txn, self._meta)
+            return self._tables.counters(txn)
 
     def rows(self) -> list[tuple[int, Row]]:
         """All segments, oldest first."""
         with self._reading() as txn:
-            return [(_SLICE.unpack(key)[0], Row(*_ROW.unpack(value))) for key, value in txn.cursor(self._segments)]
+            cursor = txn.cursor(self._tables.segments)
+            return [(int.from_bytes(key, "big"), unpack_row(value)) for key, value in cursor]
+
+    def ends(self) -> tuple[int, int] | None:
+        """Numbers of the oldest and the newest segment; None when there is none."""
+        with self._reading() as txn, txn.cursor(self._tables.segments) as cursor:
+            if not cursor.first():
+                return None
+            first = int.from_bytes(cursor.key(), "big")
+            cursor.last()
+            return first, int.from_bytes(cursor.key(), "big")
+
+    def newest_unscanned(self, below: int) -> tuple[int, Row] | None:
+        """The last segment under a number that is still to be scanned."""
+        with self._reading() as txn:
+            return self._tables.newest_unscanned(txn, below)
+
+    def removed(self, since: int, until: int) -> dict[bytes, int] | None:
+        """Digests removed after one generation and up to another, each with its last; None: too many to tell."""
+        with self._reading() as txn:
+            return self._tables.removed(txn, since, until)
 
     def entries(self, after: bytes = b"") -> Iterator[tuple[bytes, int, Found]]:
         """Digest, slice (-1: the entry itself) and place of everything, tombstones too, in short transactions."""
         while True:
-            page: list[tuple[bytes, Found]] = []
-            with self._reading() as txn, txn.cursor(self._entries) as cursor:
-                found = cursor.set_range(after)
-                while found and len(page) < BATCH:
-                    page.append((cursor.key(), _found(cursor.value())))
-                    found = cursor.next()
+            page = self.page(after, BATCH)
             for key, value in page:
-                yield key[:16], _SLICE.unpack_from(key, 16)[0] - 1, value
+                yield key[:16], number_of(key), value
             if len(page) < BATCH:
                 return
             after = page[-1][0] + b"\0"
+
+    def page(self, after: bytes, most: int) -> list[tuple[bytes, Found]]:
+        """So many keys and values, from a key on."""
+        page: list[tuple[bytes, Found]] = []
+        with self._reading() as txn, txn.cursor(self._entries) as cursor:
+            there = cursor.set_range(after)
+            while there and len(page) < most:
+                page.append((cursor.key(), unpack_found(cursor.value())))
+                there = cursor.next()
+        return page
 
     @contextmanager
     def write(self) -> Iterator[IndexChange]:
@@ -198,29 +169,58 @@ class Index:
         self._files.step("index before")
         try:
             with self._env.begin(write=True) as txn:
-                change = IndexChange(txn, self._entries, self._segments, self._meta)
+                change = IndexChange(txn, self._tables)
                 yield change
                 change.finish()
-        except lmdb.MapFullError as error:
-            raise IndexFullError("the index is full") from error
-        except lmdb.DiskError as error:
-            raise OSError(errno.ENOSPC, f"index: {error}") from error
         except lmdb.Error as error:
-            if error.code > 0:  # the system's number, not LMDB's own
-                raise OSError(error.code, f"index: {error}") from error
-            raise IndexDamagedError(f"index: {error}") from error
+            if error.code == errno.EIO and self._files.free_bytes(self._data.parent) < _ROOM:
+                # What LMDB makes of a write that was cut short since the file system is full.
+                raise OSError(errno.ENOSPC, "index: no room for it") from error
+            raise _translated(error) from error
         self._files.step("index after")
 
     def size(self) -> int:
         """Bytes of its file, which never shrinks."""
         return self._files.size(self._data)
 
+    def warm(self, stopped: Callable[[], bool]) -> bool:
+        """Read all of the file into the page cache, in steps; False when it was stopped or is too large for that."""
+        size = self.size()
+        if size > self._files.available_memory() // 2:
+            return False
+        fd = self._files.open(self._data)
+        try:
+            buffer = bytearray(_WARM_STEP)
+            for at in range(0, size, _WARM_STEP):
+                if stopped():
+                    return False
+                self._files.read(fd, [buffer], at)
+        finally:
+            self._files.close(fd)
+        return True
+
+    def still_here(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        try:
+            return self._files.inode(self._data) == self._inode
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # who knows
+
+    def forget_dead_readers(self) -> None:
+        """Processes that were killed in the middle of a lookup would keep pages from being used again."""
+        try:
+            self._env.reader_check()
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
     def sync(self) -> None:
         """Make it durable as it is now."""
         try:
             self._env.sync(True)
         except lmdb.Error as error:
-            raise StoreError(f"index: {error}") from error
+            raise _translated(error) from error
 
     def close(self) -> None:
         """No lookup may be under way in another thread."""
@@ -232,26 +232,28 @@ class Index:
         info = self._env.info()
         page_size = self._env.stat()["psize"]
         if (info["last_pgno"] + 1) * page_size > max(self.size(), 2 * page_size):
-            raise IndexDamagedError("shorter than it was")
-        self._meta = self._env.open_db(b"meta")
-        self._entries = self._env.open_db(b"entries")
-        self._segments = self._env.open_db(b"segments")
+            raise IndexDamagedError("the index is shorter than it was")
+        self._inode = self._files.inode(self._data)
+        memory = min(_REMOVALS, self.limit // 512)
+        self._tables = Tables(self._env, memory=memory)
+        self._entries = self._tables.entries
         self._begin = self._env.begin
-        with self._env.begin(write=True, db=self._meta) as txn:
+        with self._env.begin(write=True, db=self._tables.meta) as txn:
             schema = txn.get(b"schema")
             if schema is None:
                 txn.put(b"schema", SCHEMA)
             elif schema != SCHEMA:
-                raise IndexDamagedError("of another version")
+                raise IndexDamagedError("the index is of another version")
+            self._tables.counters(txn)
 
-    def _under(self, digest: bytes) -> Iterator[tuple[int, Found]]:
+    def _slices(self, digest: bytes) -> Iterator[tuple[int, Found]]:
         with self._reading() as txn, txn.cursor(self._entries) as cursor:
-            found = cursor.set_range(digest)
-            while found and cursor.key()[:16] == digest:
-                value = _found(cursor.value())
-                if value.kind != Kind.REMOVED:
-                    yield _SLICE.unpack_from(cursor.key(), 16)[0] - 1, value
-                found = cursor.next()
+            there = cursor.set_range(key_of(digest, 0))
+            while there and (key := cursor.key())[:16] == digest:
+                found = unpack_found(cursor.value())
+                if found.kind != Kind.REMOVED:
+                    yield number_of(key), found
+                there = cursor.next()
 
     @contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:
@@ -259,136 +261,17 @@ class Index:
             with self._env.begin() as txn:
                 yield txn
         except lmdb.Error as error:
-            raise IndexDamagedError(f"index: {error}") from error
+            raise _translated(error) from error
 
 
-class IndexChange:
-    """What may be done in one write transaction."""
-
-    def __init__(
-        self,
-        txn: lmdb.Transaction[bytes],
-        entries: lmdb._Database,
-        segments: lmdb._Database,
-        meta: lmdb._Database,
-    ) -> None:
-        self._txn = txn
-        self._entries = entries
-        self._segments = segments
-        self._meta = meta
-        self._before = _counters(txn, meta)
-        self.counters = self._before
-
-    def put(self, digest: bytes, slice_number: int | None, found: Found) -> bool:
-        """Take in a record unless a later one, or a later removal, is known; whether it was taken."""
-        key = _key(digest, slice_number)
-        old = self._get(key)
-        if old is not None and old.sequence > found.sequence:
-            return False
-        tombstone = self._get(digest + _TOMBSTONE)
-        if tombstone is not None and tombstone.sequence > found.sequence:
-            return False
-        self._set(key, old, found)
-        return True
-
-    def replace(self, digest: bytes, slice_number: int | None, old: Found, new: Found) -> bool:
-        """Put one record in place of another if that is still the one that is known; False when it isn't."""
-        key = _key(digest, slice_number)
-        current = self._get(key)
-        if current is None or not current.same_record(old):
-            return False
-        self._set(key, current, new)
-        return True
-
-    def delete(self, digest: bytes, slice_number: int | None, found: Found) -> bool:
-        """Forget a record if it is still this one that is known; False when it isn't."""
-        key = _key(digest, slice_number)
-        old = self._get(key)
-        if old is None or not old.same_record(found):
-            return False
-        self._count(old, -1)
-        self._txn.delete(key, db=self._entries)
-        return True
-
-    def remove(self, digest: bytes, tombstone: Found | None, *, sequence: int) -> int:
-        """Forget all that is under a digest and older than `sequence`; how many entries and slices that were.
-
-        While the index is being made again a `tombstone` stays, so that no older record takes the place.
-        """
-        removed = 0
-        with self._txn.cursor(self._entries) as cursor:
-            found = cursor.set_range(digest)
-            while found and cursor.key()[:16] == digest:
-                old = _found(cursor.value())
-                if old.sequence < sequence:
-                    removed += old.kind != Kind.REMOVED
-                    self._count(old, -1)
-                    found = cursor.delete()  # and on to the next
-                else:
-                    found = cursor.next()
-        if tombstone is not None:
-            self._txn.put(digest + _TOMBSTONE, _VALUE.pack(*tombstone[:-1]), db=self._entries)
-        return removed
-
-    def drop_tombstones(self, digests: list[bytes]) -> None:
-        for digest in digests:
-            self._txn.delete(digest + _TOMBSTONE, db=self._entries)
-
-    def row(self, number: int) -> Row | None:
-        value = self._txn.get(_SLICE.pack(number), db=self._segments)
-        return None if value is None else Row(*_ROW.unpack(value))
-
-    def rows(self) -> list[tuple[int, Row]]:
-        cursor = self._txn.cursor(self._segments)
-        return [(_SLICE.unpack(key)[0], Row(*_ROW.unpack(value))) for key, value in cursor]
-
-    def set_row(self, number: int, row: Row | None) -> None:
-        """Add, change or (None) drop a segment; its size is counted."""
-        old = self.row(number)
-        key = _SLICE.pack(number)
-        change = (0 if row is None else row.size) - (0 if old is None else old.size)
-        self.counters = self.counters._replace(segment_bytes=self.counters.segment_bytes + change)
-        if row is None:
-            self._txn.delete(key, db=self._segments)
-        else:
-            self._txn.put(key, _ROW.pack(*row), db=self._segments)
-
-    def finish(self) -> None:
-        if self.counters is not self._before:
-            self._txn.put(b"counters", _COUNTERS.pack(*self.counters), db=self._meta)
-
-    def _get(self, key: bytes) -> Found | None:
-        value = self._txn.get(key, db=self._entries)
-        return None if value is None else _found(value)
-
-    def _set(self, key: bytes, old: Found | None, new: Found) -> None:
-        self._count(old, -1)
-        self._count(new, 1)
-        self._txn.put(key, _VALUE.pack(*new[:-1]) + new.head, db=self._entries)
-
-    def _count(self, found: Found | None, sign: int) -> None:
-        if found is not None and found.kind != Kind.REMOVED:
-            counters = self.counters
-            self.counters = counters._replace(
-                entries=counters.entries + sign, entry_bytes=counters.entry_bytes + sign * found.length
-            )
-
-
-def _refused(path: Path, error: lmdb.Error) -> Exception:
-    """What an error at opening means: the system's own numbers say nothing of what is in the index."""
+def _translated(error: lmdb.Error) -> Exception:
+    """What an error means: the system's own numbers say nothing of what is in the index."""
+    if isinstance(error, lmdb.MapFullError):
+        return IndexFullError("the index is full")
+    if isinstance(error, lmdb.PanicError) or error.code == 0:  # 0: it is closed
+        return IndexHaltedError(f"index: {error}")
+    if isinstance(error, lmdb.ReadersFullError):
+        return OSError(errno.EAGAIN, f"index: {error}")
     if error.code > 0:
-        return OSError(error.code, f"index {path}: {error}")
-    return IndexDamagedError(f"index {path}: {error}")
-
-
-def _key(digest: bytes, slice_number: int | None) -> bytes:
-    return digest + (_WHOLE if slice_number is None else _SLICE.pack(slice_number + 1))
-
-
-def _found(value: bytes) -> Found:
-    return _make(Found, (*_unpack(value), value[_VALUE.size :]))
-
-
-def _counters(txn: lmdb.Transaction[bytes], meta: lmdb._Database) -> Counters:
-    value = txn.get(b"counters", db=meta)
-    return Counters() if value is None else Counters(*_COUNTERS.unpack(value))
+        return OSError(error.code, f"index: {error}")
+    return IndexDamagedError(f"index: {error}")

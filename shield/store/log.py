@@ -5,7 +5,6 @@ Order is what makes it safe: bytes are appended, then indexed; an entry is forgo
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,11 +12,12 @@ from dataclasses import dataclass, replace
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
+from shield.store.change import EVERYTHING
 from shield.store.claim import Claim
 from shield.store.files import Files, Part
 from shield.store.index import Found, Index, IndexChange, IndexFullError, Row, State
 from shield.store.reading import later_head
-from shield.store.reclaim import Candidate, Drain, Judge, NoRoomError, oldest
+from shield.store.reclaim import Candidate, Drain, Judge, NoRoomError
 from shield.store.record import (
     ALIGN,
     Kind,
@@ -29,33 +29,29 @@ from shield.store.record import (
     padding,
     record_of,
 )
+from shield.store.room import FULL, Limits, Room
 from shield.store.segments import START, Segments, SegmentWriter
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_INDEX_BYTES = 400  # of the index's limit for each entry; they take less than half, and later heads the rest
+__all__ = ["RUN", "Draft", "Limits", "Log"]
+
+_TRIES = 2  # to make room, or to find a segment of one's own
 
 RUN = 64
 """Records written and indexed together at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """`capacity` is never exceeded, index included; `free_floor` stays free on the file system for others."""
-
-    capacity: int
-    segment_bytes: int = 256 << 20
-    index_bytes: int = 0  # its limit, no cost; 0: an eighth of the capacity
-    free_floor: int = 0
-    max_open: int = 512  # segment files open at a time
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
-    """What to commit: a record, and its body in parts. `replaces`: only in place of exactly this one."""
+    """What to commit: a record, and its body in parts.
+
+    `replaces`: only in place of exactly this one. `since`: not if its key was removed after this generation of the
+    directory; None: if it is removed meanwhile.
+    """
 
     record: Record
     body: Sequence[Part] = ()
     replaces: Found | None = None
+    since: int | None = None
 
 
 class Log:
@@ -77,136 +73,168 @@ class Log:
         self._segments = segments
         self._files = files
         self._worker = worker
-        self._capacity = limits.capacity
-        self._free_floor = limits.free_floor
-        # Small enough that one to write, one to spare and what several workers have open leave room for the rest.
-        self.segment_bytes = min(limits.segment_bytes, max(limits.capacity // 8, 64 << 10)) // ALIGN * ALIGN
-        # What one transaction may add to the index before the next check sees it.
-        self._margin = min(8 << 20, limits.capacity // 8)
-        self._max_entries = index.limit // _INDEX_BYTES
-        self._drain = Drain(files, index, segments, judge=judge, keep=self._keep)
+        drain = Drain(files, index, segments, judge=judge, keep=self._keep)
+        self.room = Room(claim, limits, index, segments, files=files, worker=worker, drain=drain)
+        self.segment_bytes = self.room.segment_bytes
 
         self._writer: SegmentWriter | None = None
-        self._sequence = 0
-        self._reclaiming = False
         self.written = 0
 
+    # what comes in
+
     def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
-        """Append, then index, in runs; None for a draft that a later one has overtaken."""
+        """Append, then index, in runs; None for a draft that a later one or a removal has overtaken."""
         results: list[Found | None] = []
         for at in range(0, len(drafts), RUN):
-            run = drafts[at : at + RUN]
-            try:
-                results += self._commit_run(run)
-            except (IndexFullError, OSError) as error:
-                full = isinstance(error, IndexFullError) or error.errno in _FULL
-                if not full or not self.reclaim():
-                    raise
-                results += self._commit_run(run)
+            results += self._commit_wanted(drafts[at : at + RUN])
         return results
 
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
         times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
         new = Found._make((*found[:9], *times, head))
-        self.make_room(0)
+        self.room.make(0)
         with self._index.write() as change:
             done = change.replace(key.digest, None, found, new)
         return new if done else None
 
-    def forget(self, keys: Sequence[CacheKey]) -> int:
-        """Drop entries and all their slices from the index, for all processes; how many records that were."""
-        removed = 0
-        rebuilding = any(row.state == State.UNSCANNED for _, row in self._index.rows())
-        for at in range(0, len(keys), RUN):
-            sequence = self._next_sequences(RUN)
-            with self._index.write() as change:
-                advance(change, sequence + RUN - 1)
-                change.counters = change.counters._replace(generation=change.counters.generation + 1)
-                for key in keys[at : at + RUN]:
-                    tombstone = located(_tombstone(key, sequence), 0, 0, 0, 0) if rebuilding else None
-                    removed += change.remove(key.digest, tombstone, sequence=sequence)
-        return removed
+    def _commit_wanted(self, drafts: Sequence[Draft]) -> list[Found | None]:
+        """One run, without those whose keys were removed since their bodies set out."""
+        now = self._index.counters().generation
+        sinces = [now if draft.since is None else draft.since for draft in drafts]
+        removed = self._index.removed(min(sinces), now)
+        wanted = [
+            draft
+            for draft, since in zip(drafts, sinces, strict=True)
+            if since == now or (removed is not None and removed.get(draft.record.key.digest, 0) <= since)
+        ]
+        if len(wanted) == len(drafts):
+            return self._commit_run(drafts, now)
+        founds = iter(self._commit_run(wanted, now) if wanted else ())
+        ids = {id(draft) for draft in wanted}
+        return [next(founds) if id(draft) in ids else None for draft in drafts]
 
-    def bury(self, keys: Sequence[CacheKey]) -> None:
-        """Make it durable that these were forgotten: they must not come back after an index is lost."""
-        for at in range(0, len(keys), RUN):
-            records = [_tombstone(key, 0) for key in keys[at : at + RUN]]
-            writer, offset = self._writer_for(sum(_padded(record, 0) for record in records)), 0
-            sequence = self._next_sequences(1)
-            parts: list[Part] = []
-            for record in records:
-                seed = writer.segment.seed(writer.end + offset)
-                header = encode(replace(record, sequence=sequence), 0, b"", seed=seed)
-                parts += [header, bytes(padding(len(header)))]
-                offset += _padded(record, 0)
-            writer.append(parts, offset)
-            writer.sync()
+    def _commit_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
+        for _ in range(_TRIES):
+            try:
+                return self._try_run(drafts, generation)
+            except _TakenError:
+                self._writer = None
+            except (IndexFullError, OSError) as error:
+                full = isinstance(error, IndexFullError) or error.errno in FULL
+                if not full or self.room.reclaiming or not self.room.reclaim():
+                    raise
+        return self._try_run(drafts, generation)
 
-    def _commit_run(self, drafts: Sequence[Draft]) -> list[Found | None]:
+    def _try_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
+        """Append and index. What was removed after `generation` stays out."""
         bodies = [joined_length(draft.body) for draft in drafts]
         sizes = [_padded(draft.record, body) for draft, body in zip(drafts, bodies, strict=True)]
-        if max(sizes) > self.segment_bytes - START:
-            raise StoreError(f"a record of {max(sizes)} bytes is larger than a segment of {self.segment_bytes}")
         if sum(sizes) > self.segment_bytes // 2 and len(drafts) > 1:
             half = len(drafts) // 2
-            return self._commit_run(drafts[:half]) + self._commit_run(drafts[half:])
+            return self._try_run(drafts[:half], generation) + self._try_run(drafts[half:], generation)
 
         writer = self._writer_for(sum(sizes))
-        sequence = self._next_sequences(len(drafts))
+        sequence = self._index.counters().sequence + 1
         parts: list[Part] = []
         founds: list[Found] = []
-        offset = writer.end
+        offset = before = writer.end
         for index, draft in enumerate(drafts):
             record = replace(draft.record, sequence=sequence + index)
-            header = self._encoded(record, bodies[index], draft.body, writer.segment.seed(offset))
+            header = _encoded(record, bodies[index], checksums(draft.body), writer.segment.seed(offset))
             parts += [header, *draft.body, bytes(padding(len(header) + bodies[index]))]
             founds.append(located(record, writer.segment.number, offset, len(header), bodies[index]))
             offset += sizes[index]
-        before = writer.end
         writer.append(parts, offset - before)
         self._files.step("appended")
         try:
             with self._index.write() as change:
-                advance(change, sequence + len(drafts) - 1)
-                taken = [_put(change, draft, found) for draft, found in zip(drafts, founds, strict=True)]
+                self._check_ours(change, writer)
+                change.advance(sequence=sequence + len(drafts) - 1)
+                removed = change.removed(generation)
+                taken = [
+                    removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
+                    for draft, found in zip(drafts, founds, strict=True)
+                ]
         except BaseException:
             writer.end = before
             raise
         self.written += offset - before
         return [found if done else None for found, done in zip(founds, taken, strict=True)]
 
-    def _encoded(self, record: Record, length: int, body: Sequence[Part], seed: int) -> bytes:
-        try:
-            return encode(record, length, checksums(body), seed=seed)
-        except ValueError as error:
-            raise StoreError(f"{record.key.text!r} can't be stored: {error}") from None
+    # what goes out
 
-    def _next_sequences(self, count: int) -> int:
-        """The first of `count` numbers greater than that of anything which was visible before."""
-        first = max(self._sequence, self._index.counters().sequence) + 1
-        self._sequence = first + count - 1
-        return first
+    def forget(self, keys: Sequence[CacheKey]) -> tuple[int, int]:
+        """Drop entries and all their slices from the index, for all processes; how many records, and up to where."""
+        removed = sequence = 0
+        for at in range(0, len(keys), RUN):
+            with self._index.write() as change:
+                # Greater than what any process has given out by now to records that it still has to index.
+                sequence = change.counters.sequence + RUN + 1
+                change.advance(sequence=sequence)
+                for key in keys[at : at + RUN]:
+                    change.note_removal(key.digest)
+                    tombstone = located(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
+                    removed += change.remove(key.digest, tombstone, sequence=sequence)
+        return removed, sequence
+
+    def bury(self, keys: Sequence[CacheKey], sequence: int) -> None:
+        """Make it durable that these were forgotten: they must not come back after an index is lost."""
+        records = [_tombstone(key, sequence) for key in keys]
+        size = sum([_padded(record, 0) for record in records])
+        if len(keys) > RUN or (len(keys) > 1 and size > self.segment_bytes // 2):
+            half = len(keys) // 2
+            self.bury(keys[:half], sequence)
+            self.bury(keys[half:], sequence)
+            return
+        writer = self._writer_for(size)
+        offset = writer.end
+        parts: list[Part] = []
+        for record in records:
+            header = _encoded(record, 0, b"", writer.segment.seed(offset))
+            parts += [header, bytes(padding(len(header)))]
+            offset += _padded(record, 0)
+        writer.append(parts, size)
+        writer.sync()
+
+    def forget_everything(self) -> int:
+        """Drop all entries from the index, for all processes; up to which sequence."""
+        with self._index.write() as change:
+            sequence = change.counters.sequence + RUN + 1
+            change.advance(sequence=sequence, floor=sequence)
+            change.note_removal(EVERYTHING)
+            change.remove_everything()
+        return sequence
+
+    def bury_everything(self, sequence: int) -> None:
+        """Make it durable that everything was forgotten, and give back the space."""
+        self._claim.set_floor(sequence, worker=self._worker)
+        self.seal()
+        self.room.empty()
+
+    # segments
 
     def _writer_for(self, size: int) -> SegmentWriter:
         """Where to append so much."""
+        if size > self.segment_bytes - START:
+            raise StoreError(f"a record of {size} bytes is larger than a segment of {self.segment_bytes}")
         while self._writer is None or self._writer.end + size > self.segment_bytes:
             self.seal()
-            self.make_room(self.segment_bytes)  # mostly there already, by the next line of the last time
-            self._roll()
-            self._make_spare()
-        self.make_room(0)
+            self.room.make(self.segment_bytes)  # mostly there already, by the next line but one of the last time
+            if self._roll():
+                self.room.make_spare()
+            elif self.room.reclaiming:
+                raise NoRoomError(f"{self._claim.segments_path}: no room for what is to stay")
+        self.room.make(0)
         return self._writer
 
-    def _make_spare(self) -> None:
-        """Make room for the next segment now, while there is this one to write to what shall stay."""
-        with suppress(NoRoomError):
-            self.make_room(self.segment_bytes)
-
-    def _roll(self) -> None:
-        """Go on in a new segment."""
+    def _roll(self) -> bool:
+        """Go on in a new segment; False when another process has taken the room for it."""
+        self._claim.check_here()
         with self._index.write() as change:
+            if not self.room.fits(self.segment_bytes, change.counters):
+                return False
             number = change.counters.next_segment
-            change.counters = change.counters._replace(next_segment=number + 1)
+            change.counters.next_segment = number + 1
             change.set_row(number, Row(State.ACTIVE, self._worker, self.segment_bytes))
         try:
             self._writer = self._segments.create(number, worker=self._worker, epoch=self._claim.epoch)
@@ -214,85 +242,52 @@ class Log:
             with self._index.write() as change:
                 change.set_row(number, None)
             raise
+        return True
 
     def seal(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            with self._index.write() as change:
+            writer.cut()
+            with suppress(_TakenError), self._index.write() as change:
+                self._check_ours(change, writer)
                 change.set_row(writer.segment.number, Row(State.SEALED, self._worker, writer.end))
 
-    def _can_open(self) -> bool:
-        return self._fits(self.segment_bytes) and self._is_free(self.segment_bytes)
-
-    def _fits(self, size: int) -> bool:
-        counters = self._index.counters()
-        used = counters.segment_bytes + self._index.size() + self._margin
-        return used + size <= self._capacity and counters.entries + RUN <= self._max_entries
-
-    def _is_free(self, size: int) -> bool:
-        """Whether the file system has so much beside what must stay free."""
-        if not self._free_floor:
-            return True
-        return self._files.free_bytes(self._claim.segments_path) - size >= self._free_floor
-
-    def make_room(self, size: int) -> None:
-        """Give up old segments until `size` more bytes fit; raises NoRoomError when that doesn't help."""
-        if self._reclaiming:
-            return
-        while not self._fits(size):
-            if not self.reclaim():
-                raise NoRoomError(f"{self._claim.segments_path}: no room, and nothing left to give up")
-        for _ in range(2):  # what others take of the file system needn't cost us everything at once
-            if self._is_free(size):
-                return
-            self.reclaim()
-        if not self._is_free(size):
-            raise NoRoomError(f"{self._claim.segments_path}: less free than must be left to others")
-
-    def reclaim(self) -> bool:
-        with self._index.write() as change:
-            victim = oldest(change.rows())
-            if victim is None:
-                return False
-            number, row = victim
-            change.set_row(number, row._replace(state=State.DRAINING, worker=self._worker))
-        self._reclaiming = True
-        try:
-            floor = self._drain.run(number, keep_bytes=self.segment_bytes // 2)
-        except BaseException:
-            with self._index.write() as change:
-                change.set_row(number, row)
-            raise
-        finally:
-            self._reclaiming = False
-        with self._index.write() as change:
-            floor = max(change.counters.floor, floor)
-            change.counters = change.counters._replace(floor=floor)
-            change.set_row(number, None)
-            try:
-                self._claim.set_floor(floor)
-            except OSError as error:
-                if error.errno not in _FULL:  # then it is room that we need most
-                    raise
-            self._segments.unlink(number)
-        return True
+    def _check_ours(self, change: IndexChange, writer: SegmentWriter) -> None:
+        """Another process of the same worker number has sealed it, taking us for dead; then it may be gone by now."""
+        row = change.row(writer.segment.number)
+        if row is None or row.state != State.ACTIVE or row.worker != self._worker:
+            raise _TakenError
 
     def _keep(self, candidate: Candidate) -> bool:
         """Write a record that is to stay at the head of the log; False when it can't."""
-        found, record = candidate.found, candidate.record
-        # A later head may be longer than the one it replaces.
-        length = found.length + len(found.head) + 2 * ALIGN
-        writer = self._writer
-        if (writer is None or writer.end + length > self.segment_bytes) and not self._can_open():
-            return False
+        record = candidate.record
         body = candidate.body()
         if body is None:
             return False
-        if found.head:
-            of_head = record_of(record.key, later_head(found.head), found.freshness)
-            names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
-            record = replace(record, **{name: getattr(of_head, name) for name in names})
-        return self._commit_run([Draft(record, [body], replaces=found)])[0] is not None
+        for _ in range(_TRIES):
+            found = self._index.lookup(record.key.digest, slice_of(record))
+            if found is None or not found.same_record(candidate.found):
+                return False
+            # A later head may be longer than the one it replaces.
+            length = found.length + len(found.head) + 2 * ALIGN
+            writer = self._writer
+            if (writer is None or writer.end + length > self.segment_bytes) and not self.room.has_segment():
+                return False
+            draft = Draft(_latest(record, found), [body], replaces=found)
+            try:
+                if self._commit_wanted([draft])[0] is not None:
+                    return True
+            except (IndexFullError, NoRoomError):
+                return False
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                return False
+        return False
+
+
+class _TakenError(Exception):
+    """The segment isn't this process's any more."""
 
 
 def _padded(record: Record, body: int) -> int:
@@ -301,16 +296,27 @@ def _padded(record: Record, body: int) -> int:
     return length + padding(length)
 
 
-def advance(change: IndexChange, sequence: int) -> None:
-    if sequence > change.counters.sequence:
-        change.counters = change.counters._replace(sequence=sequence)
-
-
 def _put(change: IndexChange, draft: Draft, found: Found) -> bool:
     digest, slice_number = draft.record.key.digest, slice_of(draft.record)
     if draft.replaces is not None:
-        return change.replace(digest, slice_number, draft.replaces, found)
+        return change.move(digest, slice_number, draft.replaces, found)
     return change.put(digest, slice_number, found)
+
+
+def _encoded(record: Record, length: int, table: bytes, seed: int) -> bytes:
+    try:
+        return encode(record, length, table, seed=seed)
+    except ValueError as error:
+        raise StoreError(f"{record.key.text!r} can't be stored: {error}") from None
+
+
+def _latest(record: Record, found: Found) -> Record:
+    """A record under the head that is known by now, if a later one came."""
+    if not found.head:
+        return record
+    of_head = record_of(record.key, later_head(found.head), found.freshness)
+    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
+    return replace(record, **{name: getattr(of_head, name) for name in names})
 
 
 def slice_of(record: Record) -> int | None:

@@ -92,6 +92,11 @@ class S3Fifo(_EntryCache):
                 return text, entry
         raise KeyError("the tier is empty")
 
+    def reused(self) -> list[Entry]:
+        """The entries that were asked for more than once, in no order."""
+        young = [self[text] for text in self._small]
+        return [*(self[text] for text in self._main), *(entry for entry in young if entry.frequency)]
+
     def _next_of_small(self) -> bytes | None:
         """The oldest of the small queue goes, or moves to the main queue (None) if it was asked for again."""
         text = next(iter(self._small))
@@ -142,6 +147,10 @@ class MemoryTier:
     def tell_evicted(self, listener: Callable[[Entry], None]) -> None:
         """Call `listener` with each entry that goes though it was asked for more than once."""
         self._cache.on_evict = listener
+
+    def reused(self) -> list[Entry]:
+        """The entries that were asked for more than once."""
+        return self._cache.reused()
 
     @property
     def max_entry(self) -> int:

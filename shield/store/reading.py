@@ -10,7 +10,7 @@ from shield.rules.key import CacheKey
 from shield.rules.selection import StoredHead, of_fields
 from shield.store.files import Files
 from shield.store.index import Found
-from shield.store.record import BLOCK, DamagedError, Header, decode
+from shield.store.record import BLOCK, MAX_HEADER, DamagedError, Header, decode
 from shield.store.segments import Segment, Segments
 
 SMALL = 256 << 10
@@ -39,7 +39,7 @@ class Stored:
 
     def stored_head(self) -> StoredHead:
         """The same with fields and validators."""
-        return later_head(self.found.head) if self.found.head else self.header.record.stored_head()
+        return later_head(self.found.head) if self.found.head else self.header.stored_head()
 
 
 class Reader:
@@ -98,6 +98,8 @@ def later_head(block: bytes) -> StoredHead:
 
 def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:
     """For the header, for the body if it comes along, and how many bytes they take."""
+    if found.header_length > MAX_HEADER:
+        raise DamagedError("no header is so long")
     if found.header_length + found.body_length <= SMALL:
         return bytearray(found.header_length), bytearray(found.body_length), found.header_length + found.body_length
     return bytearray(found.header_length), None, found.header_length
@@ -109,6 +111,8 @@ def _stored(
     header = decode(data, seed=segment.seed(found.offset))
     if header.sequence != found.sequence or header.body_length != found.body_length:
         raise DamagedError("not the record that the index means")
+    if header.slice != slice_number or header.kind != found.kind:
+        raise DamagedError("another piece than the index means")
     if header.text != key.text:
         raise GoneError("another key of the same digest")
     if body is not None:

@@ -1,15 +1,30 @@
-"""Index and segment files brought to agree: at opening, and from the records when the index was lost."""
+"""Index and segment files brought to agree: at opening, and from the records when the index was lost.
+
+The newest segment is scanned first, since what was written last is asked for most. A slice may be found long before
+the entry that it is of, so those without one are swept out at the end, together with the tombstones of what was
+removed meanwhile.
+"""
 
 from __future__ import annotations
 
+import errno
+from itertools import islice
+
+from shield.store.change import number_of
 from shield.store.claim import Claim
 from shield.store.files import Files
-from shield.store.index import Found, Index, IndexChange, Row, State
-from shield.store.log import RUN, advance, located, slice_of
-from shield.store.record import DamagedError, Kind, Record, padding
+from shield.store.index import Counters, Found, Index, IndexChange, Row, State
+from shield.store.record import ALIGN, DamagedError, Header, Kind, padding
 from shield.store.segments import START, Segments
 
+RECORDS = 2048
+"""Records taken back in one step at most: some tens of milliseconds."""
+
+_RUN = 512  # taken back in one transaction: a few milliseconds, for which other processes can't write
+_SMALL_RUN = 64  # in a small index, that mustn't grow by so many pages at a time
+_LARGE = 256 << 20
 _EPOCH_SHIFT = 40  # sequences of one epoch: those of a later one are greater, even if the index was lost between
+_END = (1 << 32) - 1
 
 
 class Rebuild:
@@ -21,6 +36,9 @@ class Rebuild:
         self._segments = segments
         self._files = files
         self._worker = worker
+        self._run = _RUN if index.limit >= _LARGE else _SMALL_RUN
+        self._below = _END  # no segment from here on is left to be scanned
+        self._swept = b""  # entries up to here are
 
     def reconcile(self) -> None:
         """Make rows and files agree: for the first process all of them, else those of a dead one with our number."""
@@ -29,7 +47,7 @@ class Rebuild:
         orphans: list[int] = []
         with self._index.write() as change:
             lost = change.counters.epoch == 0
-            for number, row in change.rows():
+            for number, row in list(change.rows()):
                 if first and number not in there:
                     change.set_row(number, None)
                 elif row.state in (State.ACTIVE, State.DRAINING) and (first or row.worker == self._worker):
@@ -38,20 +56,31 @@ class Rebuild:
                 there.discard(number)
             if first:
                 counters = change.counters
-                floor = max(counters.floor, self._claim.floor())
-                sequence = max(counters.sequence, epoch << _EPOCH_SHIFT)
-                following = max([counters.next_segment, *(number + 1 for number in there)])
-                change.counters = counters._replace(
-                    epoch=epoch, sequence=sequence, floor=floor, next_segment=following
-                )
+                counters.epoch = epoch
+                counters.next_segment = max([counters.next_segment, *(number + 1 for number in there)])
+                change.advance(sequence=epoch << _EPOCH_SHIFT, floor=self._claim.floor())
                 for number in sorted(there):
                     size = self._size_of(number) if lost else None
                     if size is None:
                         orphans.append(number)
                     else:
                         change.set_row(number, Row(State.UNSCANNED, self._worker, size))
+                if lost:
+                    counters.rebuilding = int(bool(there))
         for number in orphans:
             self._segments.unlink(number)
+
+    def step(self, step: int) -> bool:
+        """Scan so many bytes more, or sweep some entries; False when all is done."""
+        waiting = self._index.newest_unscanned(self._below)
+        if waiting is None and self._below < _END:
+            self._below = _END  # what another process left in the middle
+            waiting = self._index.newest_unscanned(self._below)
+        if waiting is not None:
+            self._below = waiting[0] + 1
+            self._scan(*waiting, step)
+            return True
+        return bool(self._index.counters().rebuilding) and self._sweep()
 
     def _size_of(self, number: int) -> int | None:
         try:
@@ -59,49 +88,73 @@ class Rebuild:
         except FileNotFoundError:
             return None
 
-    def step(self, step: int) -> bool:
-        """Scan so many bytes more; False when all is known."""
-        waiting = [(number, row) for number, row in self._index.rows() if row.state == State.UNSCANNED]
-        if not waiting:
-            return False
-        number, row = waiting[-1]
-        start = max(row.progress, START)
-        stop = start + step
-        batch: list[tuple[int, Record, Found]] = []
+    def _scan(self, number: int, row: Row, step: int) -> None:
+        start = stop = max(row.progress, START)
+        batch: list[tuple[Header, Found]] = []
         try:
             segment = self._segments.open(number)
-            for offset, header in self._segments.scan(segment, start, stop):
-                record = header.record
-                found = located(record, number, offset, header.header_length, header.body_length)
-                batch.append((offset, record, found))
-                stop = max(stop, offset + found.length + padding(found.length))
+            for offset, header in islice(self._segments.scan(segment, start, start + step), RECORDS):
+                batch.append((header, Found(*header.indexed(number, offset // ALIGN))))
+                length = header.header_length + header.body_length
+                stop = offset + length + padding(length)
+            if len(batch) < RECORDS:
+                stop = max(stop, start + step)
         except (DamagedError, FileNotFoundError):
             stop = row.size
-        for at in range(0, len(batch), RUN):
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            stop = start + step  # what the disk can't give is lost; what comes after it isn't
+        for at in range(0, len(batch), self._run):
             with self._index.write() as change:
-                for _, record, found in batch[at : at + RUN]:
-                    _take_back(change, record, found)
-        done = stop >= row.size
+                if not _is_still(change, number, row):
+                    return  # another process has it: to reclaim it, or to take it back
+                for header, found in batch[at : at + self._run]:
+                    _take_back(change, header, found)
         with self._index.write() as change:
-            state = State.SEALED if done else State.UNSCANNED
-            change.set_row(number, row._replace(state=state, progress=stop))
-        if done and len(waiting) == 1:
-            self._forget_tombstones()
-        return not (done and len(waiting) == 1)
+            if _is_still(change, number, row):
+                state = State.SEALED if stop >= row.size else State.UNSCANNED
+                change.set_row(number, row._replace(state=state, progress=stop))
 
-    def _forget_tombstones(self) -> None:
-        digests = [digest for digest, _, found in self._index.entries() if found.kind == Kind.REMOVED]
-        for at in range(0, len(digests), RUN):
+    def _sweep(self) -> bool:
+        """Forget tombstones and slices without an entry among the next entries; False after the last."""
+        page = self._index.page(self._swept, RECORDS)
+        # What this run of the node writes isn't to be touched: the entry may be still to come.
+        counters = self._index.counters()
+        waste = [(key, found) for key, found in page if _is_waste(found, counters)]
+        for at in range(0, len(waste), self._run):
             with self._index.write() as change:
-                change.drop_tombstones(digests[at : at + RUN])
+                for key, found in waste[at : at + self._run]:
+                    if found.kind == Kind.REMOVED:
+                        change.drop_tombstone(key[:16])
+                    else:
+                        change.sweep(key[:16], number_of(key), found)
+        if len(page) == RECORDS:
+            self._swept = page[-1][0] + b"\0"
+            return True
+        with self._index.write() as change:
+            if not change.counters.unscanned:
+                change.counters.rebuilding = 0
+        return False
 
 
-def _take_back(change: IndexChange, record: Record, found: Found) -> None:
+def _is_still(change: IndexChange, number: int, row: Row) -> bool:
+    return change.row(number) == row
+
+
+def _is_waste(found: Found, counters: Counters) -> bool:
+    """Whether a value might have to go: of slices that remains to be seen."""
+    if found.kind == Kind.REMOVED:
+        return True
+    return found.kind == Kind.SLICE and found.sequence < counters.epoch << _EPOCH_SHIFT
+
+
+def _take_back(change: IndexChange, header: Header, found: Found) -> None:
     """Index a record found in a segment, as far as nothing later says otherwise."""
-    advance(change, record.sequence)
-    if record.sequence <= change.counters.floor:
+    change.advance(sequence=found.sequence)
+    if found.sequence <= change.counters.floor:
         return
-    if record.kind is Kind.REMOVED:
-        change.remove(record.key.digest, found, sequence=record.sequence)
+    if found.kind == Kind.REMOVED:
+        change.remove(header.digest, found, sequence=found.sequence)
     else:
-        change.put(record.key.digest, slice_of(record), found)
+        change.put(header.digest, header.slice, found)

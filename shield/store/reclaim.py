@@ -1,16 +1,23 @@
-"""Giving up a segment: each record that is still of use is judged, then the file goes with one unlink."""
+"""Giving up a segment: each record that is still of use is judged, then the file goes with one unlink.
+
+A slice without its entry is of no use to anybody, so none is judged. The head of a body that has slices in other
+segments stays in any case, for the judge of those.
+
+The judge is asked outside of any transaction, and what it lets go is forgotten after it has answered: it may take as
+long as moving a body to another disk does.
+"""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol
 
 from shield.errors import StoreError
 from shield.store.files import Files
-from shield.store.index import BATCH, Found, Index, Row, State
-from shield.store.record import DamagedError, Kind, Record, decode
+from shield.store.index import BATCH, Found, Index, IndexFullError
+from shield.store.record import DamagedError, Header, Kind, Record, decode
 from shield.store.segments import START, Segment, Segments
 
 
@@ -60,11 +67,6 @@ def drop_all(candidate: Candidate) -> Fate:
     return Fate.DROP
 
 
-def oldest(rows: list[tuple[int, Row]]) -> tuple[int, Row] | None:
-    """The segment to go next: the oldest that nobody writes or reclaims."""
-    return next(((n, row) for n, row in rows if row.state in (State.SEALED, State.UNSCANNED)), None)
-
-
 class Drain:
     """The records of one segment, judged; afterwards the index knows none of them there."""
 
@@ -83,39 +85,58 @@ class Drain:
             return 0
         last = 0
         dropped: list[tuple[bytes, int | None, Found]] = []
-        try:
-            size = self._files.size(self._segments.path(number))
-            for offset, header in self._segments.scan(segment, START, size):
-                record = header.record
-                last = max(last, record.sequence)
-                slice_number = record.slice if record.kind == Kind.SLICE else None
-                found = self._index.lookup(record.key.digest, slice_number)
-                if found is None or found.segment != number or found.offset != offset:
-                    continue
-                can_stay = keep_bytes >= found.length
-                candidate = Candidate(found, record, segment, self._files, can_stay=can_stay)
-                fate = self._judge(candidate)
-                if fate is Fate.KEEP and can_stay and self._keep(candidate):
-                    keep_bytes -= found.length
-                    continue
-                dropped.append((record.key.digest, slice_number, found))
-                if len(dropped) >= BATCH:
-                    self._forget(dropped)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            # What can't be read is lost in any case; the space need not be.
-        self._forget(dropped)
+        for offset, header in self._records(segment):
+            last = max(last, header.sequence)
+            found = self._index.lookup(header.digest, header.slice)
+            if found is None or found.segment != number or found.offset != offset:
+                continue
+            can_stay = keep_bytes >= found.length
+            candidate = Candidate(found, header.record, segment, self._files, can_stay=can_stay)
+            if self._fate(candidate, number) is Fate.KEEP and can_stay and self._keep(candidate):
+                keep_bytes -= found.length
+                continue
+            dropped.append((header.digest, header.slice, found))
+            if len(dropped) >= BATCH:
+                self._forget(dropped, last)
+                dropped = []
+        self._forget(dropped, last)
         return last
 
-    def _forget(self, dropped: list[tuple[bytes, int | None, Found]]) -> None:
-        if dropped:
+    def _records(self, segment: Segment) -> Iterator[tuple[int, Header]]:
+        """Those that can be read; what can't is lost in any case, and the space need not be."""
+        try:
+            size = self._files.size(self._segments.path(segment.number))
+            yield from self._segments.scan(segment, START, size)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.ENOENT):
+                raise
+
+    def _fate(self, candidate: Candidate, number: int) -> Fate:
+        found, digest = candidate.found, candidate.record.key.digest
+        if found.kind == Kind.SLICE:
+            entry = self._index.lookup(digest)
+            if entry is None or not entry.owns(found):
+                return Fate.DROP
+        elif found.kind == Kind.HEAD and candidate.can_stay and self._index.has_slices(digest, found, outside=number):
+            return Fate.KEEP
+        return self._judge(candidate)
+
+    def _forget(self, dropped: list[tuple[bytes, int | None, Found]], last: int) -> None:
+        """Drop from the index what lies in the segment up to a sequence: nothing older may come instead of it."""
+        if not dropped:
+            return
+        try:
             with self._index.write() as change:
+                change.advance(floor=last)
                 for digest, slice_number, found in dropped:
                     change.delete(digest, slice_number, found)
-        dropped.clear()
+        except IndexFullError:
+            if len(dropped) == 1:
+                raise
+            # A change of many pages needs as many free ones.
+            half = len(dropped) // 2
+            self._forget(dropped[:half], last)
+            self._forget(dropped[half:], last)
 
 
 def read_body(files: Files, segment: Segment, found: Found) -> bytearray:

@@ -36,10 +36,11 @@ MAX_HEADER = 1 << 20
 MAX_BODY = (1 << 32) - MAX_HEADER - 1
 
 _FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
+_CLAIMED = Struct("<8x4sB3xII")  # of these: magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
 # where these stand among the fixed fields
-_FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 4, 5, 6, 7, 8, 9
-_STATUS, _SEQUENCE, _LAST_MODIFIED = 12, 16, 24
+_KIND, _FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 3, 4, 5, 6, 7, 8, 9
+_STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED = 12, 13, 15, 16, 17, 18, 23, 24
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
 _hash = xxhash.xxh3_64_intdigest
 
@@ -115,6 +116,31 @@ class Header:
         self.header_length: int = fixed[_HEADER_LENGTH]
         self.body_length: int = fixed[_BODY_LENGTH]
         self.sequence: int = fixed[_SEQUENCE]
+
+    @property
+    def kind(self) -> int:
+        return int(self._fixed[_KIND])
+
+    @property
+    def slice(self) -> int | None:
+        """Which slice it is, None for what is none."""
+        return self._fixed[_SLICE] if self._fixed[_KIND] == Kind.SLICE else None
+
+    @property
+    def digest(self) -> bytes:
+        """The key's."""
+        return bytes(self._fixed[_DIGEST])
+
+    def indexed(self, segment: int, place: int) -> tuple[Any, ...]:
+        """What an index holds of the record that lies there: the fields of a `Found` but its head."""
+        fixed = self._fixed
+        etag_at = _FIXED.size + fixed[_TEXT_LENGTH] + fixed[_HEAD_LENGTH]
+        etag = self._data[etag_at : etag_at + fixed[_ETAG_LENGTH]] if fixed[_FLAGS] & _HAS_ETAG else None
+        identity = identity_of(etag, fixed[_TOTAL])
+        return (
+            fixed[_KIND], fixed[_STATUS], segment, place, self.header_length, self.body_length, self.sequence,
+            identity, fixed[_TOTAL], *fixed[_BORN:_STORED_AT],
+        )  # fmt: skip
 
     @property
     def text(self) -> bytes:
@@ -231,7 +257,7 @@ def lengths(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int,
     """Length of header and body that a record claims, unchecked; raises DamagedError if it is none."""
     if len(data) - offset < _FIXED.size:
         raise DamagedError("too short")
-    _, magic, version, _, _, header, body, *_ = _FIXED.unpack_from(data, offset)
+    magic, version, header, body = _CLAIMED.unpack_from(data, offset)
     if magic != MAGIC or version != FORMAT or not _FIXED.size <= header <= MAX_HEADER:
         raise DamagedError("no record here")
     return header, body

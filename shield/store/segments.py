@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
+from weakref import WeakSet
 
 import xxhash
 
@@ -25,6 +26,7 @@ START = ALIGN
 _MAGIC = b"ShSegmnt"
 _HEADER = Struct("<8sHHIQQ")
 _WINDOW = 256 << 10
+_PEEK = 4 << 10  # longer than most headers
 _MASK = (1 << 64) - 1
 _SUFFIX = ".segment"
 
@@ -32,7 +34,7 @@ _SUFFIX = ".segment"
 class Segment:
     """An open segment file; closed when the last one who holds it lets go."""
 
-    __slots__ = ("_files", "epoch", "fd", "number", "salt", "used")
+    __slots__ = ("__weakref__", "_files", "epoch", "fd", "number", "salt", "used")
 
     def __init__(self, files: Files, number: int, fd: int, salt: int, epoch: int) -> None:
         self._files = files
@@ -63,6 +65,8 @@ class Segments:
         self._path = path
         self._max_open = max_open
         self._open: dict[int, Segment] = {}
+        self._alive: WeakSet[Segment] = WeakSet()  # open here or held by readers
+        self._removed: WeakSet[Segment] = WeakSet()  # of these, the ones whose files are gone
         self._guard = threading.Lock()
 
     def path(self, number: int) -> Path:
@@ -114,16 +118,29 @@ class Segments:
         """Remove the file, if it is there; readers that hold it keep it."""
         with self._guard:
             self._open.pop(number, None)
+            self._removed.update([segment for segment in self._alive if segment.number == number])
         with contextlib.suppress(FileNotFoundError):
             self._files.unlink(self.path(number))
 
     def close_removed(self) -> int:
         """Let go of open segments whose files others have unlinked; how many. They'd hold their space for nothing."""
         with self._guard:
-            gone = [number for number, s in self._open.items() if self._files.identity(s.fd)[2] == 0]
-            for number in gone:
-                del self._open[number]
-        return len(gone)
+            alive = [segment for segment in self._alive if segment not in self._removed]
+        gone = [segment for segment in alive if self._files.identity(segment.fd)[2] == 0]
+        closed = 0
+        with self._guard:
+            self._removed.update(gone)
+            for segment in gone:
+                if self._open.get(segment.number) is segment:
+                    del self._open[segment.number]
+                    closed += 1
+        return closed
+
+    def held(self) -> list[int]:
+        """Bytes of each segment that is removed and still held by readers of this process, as far as it is known."""
+        with self._guard:
+            removed = list(self._removed)
+        return [self._files.disk_bytes(segment.fd) for segment in removed]
 
     def close(self) -> None:
         with self._guard:
@@ -136,8 +153,11 @@ class Segments:
         offset = start
         while offset < min(stop, size):
             try:
-                header_length, body_length = lengths(window.at(offset, _WINDOW // 4))
-                header = decode(window.at(offset, header_length), seed=segment.seed(offset))
+                data = window.at(offset, _PEEK)
+                header_length, body_length = lengths(data)
+                if header_length > len(data):
+                    data = window.at(offset, header_length)
+                header = decode(data, seed=segment.seed(offset))
             except DamagedError:
                 offset = window.next_magic(offset + ALIGN, min(stop, size))
                 continue
@@ -158,6 +178,7 @@ class Segments:
 
     def _keep(self, segment: Segment) -> None:
         with self._guard:
+            self._alive.add(segment)
             self._open[segment.number] = segment
             while len(self._open) > self._max_open:
                 number, oldest = next(iter(self._open.items()))
@@ -174,26 +195,33 @@ class SegmentWriter:
         self._files = files
         self.segment = segment
         self.end = START
+        self._written = START  # what is beyond the end counts for nothing
 
     def append(self, parts: Sequence[Part], length: int) -> None:
         """Write a run of records of `length` bytes at the end; on an error nothing of it counts."""
+        self._written = max(self._written, self.end + length)
         try:
             self._files.write(self.segment.fd, parts, self.end)
         except OSError:
-            self._cut()
+            self.cut()
             raise
         self.end += length
 
     def sync(self) -> None:
         self._files.sync(self.segment.fd)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Give back what is beyond the end: what was to be appended, or wasn't to be indexed."""
+        if self._written == self.end:
+            return
         try:
             self._files.truncate(self.segment.fd, self.end)
         except OSError as error:
             if error.errno == errno.EBADF:
                 raise
-            # What stays is written over by the next record, and counts for nothing until then.
+            # What stays is written over by the next record.
+        else:
+            self._written = self.end
 
 
 class _Window:
@@ -209,8 +237,11 @@ class _Window:
     def at(self, offset: int, wanted: int) -> memoryview:
         """Bytes from `offset` to the window's end: at least `wanted`, unless the file ends before."""
         stop = min(offset + min(wanted, MAX_HEADER), self._size)
-        if offset < self._start or stop > self._start + len(self._data):
-            data = bytearray(max(0, min(max(_WINDOW, stop - offset), self._size - offset)))
+        end = self._start + len(self._data)
+        if offset < self._start or stop > end:
+            # Where bodies are passed over, headers are all that is worth reading.
+            ahead = _WINDOW if offset <= end else _PEEK
+            data = bytearray(max(0, min(max(ahead, stop - offset), self._size - offset)))
             count = self._files.read(self._fd, [data], offset)
             self._start, self._data = offset, bytes(data[:count])
         return memoryview(self._data)[offset - self._start :]

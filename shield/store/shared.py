@@ -20,7 +20,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -34,6 +34,7 @@ _WORDS = 16  # bytes: the log's position, and how far bytes may have been overwr
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes name the worker that owns it
 _MOST_HITS = 3
+_REMOVALS, _STREAM = 0, 1  # what is locked
 
 
 class Standing(IntEnum):
@@ -63,8 +64,8 @@ class Shared:
         self._log_bytes = log_bytes
         self._counts = view[start + log_bytes :]
         self._mask = slots - 1
-        # A lock of its owner's process: the kernel takes it from one that dies.
-        self._lock = os.memfd_create("shield-removals") if workers > 1 else None
+        # Its locks are their holder's process's: the kernel takes them from one that dies.
+        self._lock = os.memfd_create("shield-lock") if workers > 1 else None
 
     # the removal log
 
@@ -94,7 +95,7 @@ class Shared:
         return _texts(data)
 
     def _append(self, size: int, records: bytes) -> tuple[int, int]:
-        with self._alone():
+        with self._alone(_REMOVALS):
             before = self.generation[0]
             after = before + size
             self._overwritten[0] = after  # first, so that whoever reads what goes now finds out
@@ -113,17 +114,6 @@ class Shared:
         at = position % self._log_bytes
         first = min(size, self._log_bytes - at)
         return bytes(self._log[at : at + first]) + bytes(self._log[: size - first])
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._lock is None:
-            yield
-            return
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     # hit counts
 
@@ -144,8 +134,25 @@ class Shared:
         self._counts[slot] = 0
         return count
 
+    # one at a time
+
+    def writing_out(self) -> AbstractContextManager[None]:
+        """Held while a worker writes to a stream that all of them have: what it writes stays together."""
+        return self._alone(_STREAM)
+
+    @contextmanager
+    def _alone(self, what: int) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, what)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, what)
+
     def close(self) -> None:
-        """Give the lock's descriptor back; `publish` can't be called any more."""
+        """Give the locks' descriptor back; nothing can be published any more."""
         if self._lock is not None and self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

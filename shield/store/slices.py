@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from shield.store.disk import Disk, Place
+from shield.store.disk import Disk, Located
 from shield.store.entry import Entry
 from shield.store.files import Part
 from shield.store.reading import GoneError, Stored
@@ -30,7 +30,8 @@ class Slices:
         self.count = -(-entry.length // entry.slice_bytes)
         self._disk = disk
         self._identity = identity_of(entry.etag, entry.length)
-        self._opened: OrderedDict[int, tuple[Place, Stored]] = OrderedDict()
+        self._opened: OrderedDict[int, tuple[Located, Stored]] = OrderedDict()
+        self._unreadable: set[int] = set()  # the index may know them for a while yet
         self._head_written = False
 
     def length(self, number: int) -> int:
@@ -55,7 +56,7 @@ class Slices:
                 opened = self._keep(number, place, stored)
             data = opened[0].directory.read_nowait(opened[1], start, stop)
         except GoneError:
-            self._opened.pop(number, None)
+            self._lose(number)
             return Where.MISSING
         return Where.COLD if data is None else self._counted(opened, data, start)
 
@@ -64,7 +65,7 @@ class Slices:
         opened = self._opened.get(number)
         place = self._place(number) if opened is None else opened[0]
         if place is None:
-            then(None)
+            self._disk.call_soon(then, None)
             return
         found, key = place, self.entry.key
         kept: list[Stored] = [] if opened is None else [opened[1]]
@@ -76,7 +77,7 @@ class Slices:
 
         def done(data: object) -> None:
             if not isinstance(data, bytearray):
-                self._opened.pop(number, None)
+                self._lose(number)
                 then(None)
                 return
             then(self._counted(self._keep(number, found, kept[0]), data, start))
@@ -95,6 +96,7 @@ class Slices:
         record = record_of(entry.key, entry.head, entry.freshness, Kind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
+        self._unreadable.discard(number)
         return self._disk.write(record, parts, done)
 
     def _has_head(self) -> bool:
@@ -106,20 +108,26 @@ class Slices:
         if well:
             self._disk.outdate(self.entry.key, self._identity)
 
-    def _place(self, number: int) -> Place | None:
+    def _lose(self, number: int) -> None:
+        self._opened.pop(number, None)
+        self._unreadable.add(number)
+
+    def _place(self, number: int) -> Located | None:
+        if number in self._unreadable:
+            return None
         place = self._disk.lookup(self.entry.key.digest, number)
         if place is None:
             return None
         found = place.found
         return place if found.identity == self._identity and found.body_length == self.length(number) else None
 
-    def _keep(self, number: int, place: Place, stored: Stored) -> tuple[Place, Stored]:
+    def _keep(self, number: int, place: Located, stored: Stored) -> tuple[Located, Stored]:
         opened = self._opened[number] = (place, stored)
         while len(self._opened) > _OPENED:
             self._opened.popitem(last=False)
         return opened
 
-    def _counted(self, opened: tuple[Place, Stored], data: bytearray, start: int) -> bytearray:
+    def _counted(self, opened: tuple[Located, Stored], data: bytearray, start: int) -> bytearray:
         """A slice counts as hit once for each reading of its first bytes."""
         place, stored = opened
         place.tier.read_bytes += len(data)

@@ -6,13 +6,14 @@ An entry that is being written is found here meanwhile, and one that is being re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shield.rules.conditional import is_strong
 from shield.rules.key import CacheKey
 from shield.store.admission import Admission
-from shield.store.disk import Disk, Place, TierStatistics
+from shield.store.disk import Disk, Located, TierStatistics
 from shield.store.entry import BLOCK, OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.reading import GoneError, Stored
@@ -26,6 +27,9 @@ WHOLE = BLOCK
 So are longer ones, up to a slice, that no strong ETag names: parts of them couldn't be told from another version's.
 """
 
+_LAST_SECONDS = 10.0  # what a stop may take to write
+_LAST_PENDING = 64
+
 Then = Callable[[Entry | None], None]
 
 
@@ -33,17 +37,22 @@ Then = Callable[[Entry | None], None]
 class Cold:
     """An entry that lies on a disk and not in memory: `Store.read` fetches it."""
 
-    place: Place
+    place: Located
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStatistics:
-    memory: MemoryStatistics
+class DiskStatistics:
     tiers: Sequence[TierStatistics]
     pending: int
     unwritten: int  # entries that no disk could take
     cold_reads: int
     promoted: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    memory: MemoryStatistics
+    disk: DiskStatistics | None
 
 
 class Store:
@@ -213,23 +222,37 @@ class Store:
 
     async def close(self) -> None:
         """Write what waits, and leave the disks."""
-        if self._disk is not None:
-            await self._disk.close()
+        if self._disk is None:
+            return
+        if self._admission is not None:
+            await self._write_reused()
+        await self._disk.close()
+
+    async def _write_reused(self) -> None:
+        """What RAM alone has, and was asked for again, would be gone with the process."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LAST_SECONDS
+        for entry in self._memory.reused():
+            while len(self._pending) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing waits
+                await asyncio.sleep(0.01)
+            if loop.time() >= deadline:
+                return
+            self._write_late(entry)
 
     def statistics(self) -> StoreStatistics:
         disk = self._disk
         return StoreStatistics(
             memory=self._memory.statistics(),
-            tiers=() if disk is None else disk.statistics(),
-            pending=len(self._pending),
-            unwritten=self._unwritten,
-            cold_reads=0 if disk is None else disk.cold_reads,
-            promoted=0 if disk is None else disk.promoted,
+            disk=None
+            if disk is None
+            else DiskStatistics(
+                disk.statistics(), len(self._pending), self._unwritten, disk.cold_reads, disk.promoted
+            ),
         )
 
     # between RAM and disk
 
-    def _took(self, place: Place, stored: Stored, body: bytes | bytearray | None) -> Entry:
+    def _took(self, place: Located, stored: Stored, body: bytes | bytearray | None) -> Entry:
         """An entry as read from a disk; small ones go into RAM."""
         assert self._disk is not None
         found = place.found

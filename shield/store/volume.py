@@ -68,6 +68,7 @@ class _Write:
 class _Work:
     change: Change | None  # None: open the directory anew
     done: Done | None
+    directory: CacheDirectory | None = None  # one that isn't in use yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,14 @@ class Volume:
         self._backlog = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._warmer: threading.Thread | None = None
 
         # the loop's
         self._ticks = 0
         self._up_ticks = 0
         self._reported = Health.WELL
         self._busy = False  # with opening or probing
+        self._joining: CacheDirectory | None = None  # opened, and not told of removals yet
         self._missed: dict[bytes, CacheKey] | None = {}  # removed while it was out; None: too many
 
         # the writer's
@@ -188,7 +191,7 @@ class Volume:
                 self.change(lambda directory: directory.settled())
             return
         self._up_ticks = 0
-        if self._ticks % _RETRY_TICKS == 0 and not self._busy and not self._stopping:
+        if self._ticks % _RETRY_TICKS == 0 and not (self._busy or self._joining or self._stopping):
             self._busy = True
             if health is Health.FAILING:
                 self.change(lambda directory: directory.probe(), self._tried)
@@ -209,24 +212,44 @@ class Volume:
         with self._guard:
             self._stopping = True
             self._guard.notify_all()
-        if self._thread is not None:
-            await self._loop.run_in_executor(None, self._thread.join)
-        directory, self.directory = self.directory, None
-        if directory is not None:
-            directory.close()
+        for thread in (self._warmer, self._thread):
+            if thread is not None:
+                await self._loop.run_in_executor(None, thread.join)
+        for directory in (self.directory, self._joining):
+            if directory is not None:
+                directory.close()
+        self.directory = self._joining = None
 
     def _attach(self, directory: CacheDirectory) -> None:
-        self.directory = directory
-        self._rebuilding = True
-        if directory.reason:
-            log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
+        """Use a directory, once it has been told what was removed while it was out."""
         missed, self._missed = self._missed, {}
+        self._joining = directory if missed != {} else None
+        if self._joining is None:
+            self.directory = directory
+            self._warmer = threading.Thread(target=self._warm, args=(directory,), daemon=True)
+            self._warmer.start()
+            self._rebuilding = True
+            with self._guard:
+                self._guard.notify_all()
+            if directory.reason:
+                log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
+            self._report(directory.health, "")
+            return
+
+        def told(well: bool) -> None:
+            if well:
+                self._attach(directory)
+            else:
+                self._missed = None  # it is emptied when it is well again
+                self._joining = None
+                self._submit_work(_Work(CacheDirectory.close, None, directory))
+
         if missed is None:
             log.warning("cache directory %s: too much was removed while it was out: it is emptied", self.path)
-            self.change(lambda directory: directory.clear())
-        elif missed:
+            self._submit_work(_Work(CacheDirectory.clear, told, directory))
+        else:
             keys = list(missed.values())
-            self.remove(keys)
+            self._submit_work(_Work(lambda directory: directory.remove(keys), told, directory))
 
     def _detach(self, gone: threading.Event) -> None:
         self.directory = None
@@ -250,6 +273,10 @@ class Volume:
             log.error("cache directory %s is out of use; it is tried again. %s", self.path, why)
 
     # any thread
+
+    def _warm(self, directory: CacheDirectory) -> None:
+        """So that lookups find the index in memory."""
+        directory.warm(lambda: self._stopping or self.directory is not directory)
 
     def _submit_write(self, write: _Write) -> bool:
         with self._guard:
@@ -307,7 +334,7 @@ class Volume:
         self._deliver([(write.done, well) for write, well in zip(writes, outcomes, strict=True)])
 
     def _work(self, work: _Work) -> bool:
-        directory = self.directory
+        directory = work.directory or self.directory
         try:
             if work.change is None:
                 self._reopen()

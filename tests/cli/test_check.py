@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.cli.check import check
+from shield.cli.check import check, directory_notes
 from shield.config.loading import load
 from shield.errors import ConfigError
 from tests.ground import DOCUMENTED, PLAIN, SECRET, SIGNED, Ground
@@ -49,6 +49,7 @@ def test_good_settings_are_summed_up(
     assert printed.out.replace(f"{ground.file.parent}/", "") == (
         "node     fra-1\n"
         "listen   127.0.0.1:8080; admin 127.0.0.1:9180\n"
+        "workers  1\n"
         "memory   256MiB of entries, 256MiB of fills\n"
         "origin   fra: primary, ceph, http://127.0.0.1:5001/images/\n"
         "           access_key_id from shield.yaml:10\n"
@@ -123,6 +124,58 @@ def test_a_secret_that_all_may_read_is_noted(ground: Ground) -> None:
     notes = load(ground.file, environ={}, secret_directories=[]).notes
 
     assert notes == (f"{ground.file}:7: a secret in a file that every user of this machine may read; chmod 600 it",)
+
+
+TIERS = """\
+workers: 4
+cache:
+  slice_bytes: 64KiB
+  tiers:
+    - name: fast
+      directories:
+        - {{path: {0}/one, capacity: 1MiB, free_floor: 0}}
+        - {{path: {0}/two, capacity: 2MiB, free_floor: 0}}
+    - name: slow
+      directories: [{{path: {0}/three, capacity: {1}, free_floor: 1GiB}}]
+"""
+
+
+def test_tiers_and_workers_are_summed_up_and_nothing_is_made(
+    ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ground.file.write_text(PLAIN + TIERS.format(tmp_path, "3MiB"))
+
+    code = check(ground.file)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert "workers  4" in lines
+    assert [line for line in lines if line.startswith("tier")] == [
+        f"tier     fast: {tmp_path}/one, 1MiB",
+        f"tier     fast: {tmp_path}/two, 2MiB",
+        f"tier     slow: {tmp_path}/three, 3MiB",
+    ]
+    assert not (tmp_path / "one").exists()
+
+
+def test_what_stands_in_a_directorys_way_is_noted(
+    ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ground.file.write_text(PLAIN + TIERS.format(tmp_path, "1000000TiB"))
+
+    code = check(ground.file)
+
+    noted = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note") and "/t" in line]
+    assert code == 0
+    assert any(f"{tmp_path}/two: lies on the same file system as {tmp_path}/one" in line for line in noted)
+    assert any(f"{tmp_path}/three: its file system has " in line for line in noted)
+
+
+def test_the_same_notes_are_there_for_whoever_serves(ground: Ground, tmp_path: Path) -> None:
+    settings = ground.settings(PLAIN + TIERS.format(tmp_path, "1000000TiB"))
+
+    assert any("three: its file system has" in note for note in directory_notes(settings))
+    assert directory_notes(ground.settings(PLAIN)) == []
 
 
 # variables and secret files

@@ -12,7 +12,7 @@ from tests.doubles.steps import Stall, Wait
 from tests.node import FakeClock, Shield, settings_of
 
 SMALL_WINDOW = 65536
-LARGE = Pattern(4_000_000)
+LARGE = Pattern(8_000_000)  # more than the kernel takes for a connection
 ENDLESS = Pattern(64_000_000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from shield.rules.freshness import Freshness
@@ -40,6 +41,23 @@ def record(name: str, size: int, kind: Kind = Kind.WHOLE) -> Record:
 
 def draft(name: str, size: int, content: bytes | None = None) -> Draft:
     return Draft(record(name, size), [body(name, size) if content is None else content])
+
+
+def head(name: str, version: str, slices: int, size: int) -> Draft:
+    """The head of a large object."""
+    made = record(name, slices * size, Kind.HEAD)
+    return Draft(replace(made, etag=version.encode(), slice_bytes=size))
+
+
+def piece(name: str, version: str, number: int, slices: int, size: int) -> Draft:
+    """One slice of it."""
+    made = replace(head(name, version, slices, size).record, kind=Kind.SLICE, head=b"", slice=number)
+    return Draft(made, [body(f"{name}/{version}/{number}", size)])
+
+
+def large(name: str, version: str, slices: int, size: int) -> list[Draft]:
+    """All of it."""
+    return [head(name, version, slices, size), *(piece(name, version, n, slices, size) for n in range(slices))]
 
 
 def opened(

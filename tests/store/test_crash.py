@@ -304,6 +304,7 @@ def write_on(path: str, worker: int) -> None:
     """In a process of its own: commit for ever, one dot a run."""
     claim = Claim(Path(path), node="n1", boot_id="b1", files=Files())
     directory = CacheDirectory(claim, SMALL, worker=worker, files=Files())
+    directory.settled()  # or the index would be blamed
     number = 0
     while True:
         drafts = [draft(f"w{worker}-{(number + n) % 3000}", 5000) for n in range(5)]

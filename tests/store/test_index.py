@@ -71,6 +71,7 @@ def test_removal_takes_entry_and_slices_and_holds_against_older_ones(index: Inde
     with index.write() as change:
         change.put(DIGEST, None, found(1))
         change.put(DIGEST, 3, found(2))
+        change.counters.rebuilding = 1
         assert change.remove(DIGEST, found(5, kind=Kind.REMOVED), sequence=5) == 2
         assert not change.put(DIGEST, 3, found(4))
         assert change.put(DIGEST, 3, found(6))

@@ -1,0 +1,144 @@
+"""shield store: what lies in the cache directories of a node, running or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from shield.cli.options import ConfigFile
+from shield.errors import ShieldError
+
+app = typer.Typer(
+    name="store",
+    help="Look after the cache directories, beside a running node or without one. Run as the user of the node.",
+    no_args_is_help=True,
+)
+
+Tiers = Annotated[list[str] | None, typer.Option("--tier", help="Only this tier; may be given again.")]
+Directories = Annotated[
+    list[Path] | None, typer.Option("--directory", help="Only this directory; may be given again.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON.")]
+
+
+@app.command("stat")
+def _stat(
+    config: ConfigFile,
+    tier: Tiers = None,
+    directory: Directories = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show what the tiers hold and take, and what the running node says of its disks."""
+    from shield.cli.store.stat import stat as run  # each command imports what it needs
+
+    _end(lambda: run(config, tier or (), directory or (), watch=watch, as_json=json))
+
+
+@app.command("ls")
+def _ls(
+    config: ConfigFile,
+    prefix: Annotated[str, typer.Argument(help="Of paths, as /images/; or of keys, as s1:/images/.")] = "/",
+    tier: Tiers = None,
+    directory: Directories = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Show no more entries than this.")] = None,
+    json: AsJson = False,
+) -> None:
+    """List entries by their keys, each tier's newest first: size, status, freshness, place, slices.
+
+    The headers of all records are read, which takes its time with a large store.
+    """
+    from shield.cli.store.ls import ls as run
+
+    _end(lambda: run(config, prefix, tier or (), directory or (), limit=limit, as_json=json))
+
+
+@app.command("verify")
+def _verify(
+    config: ConfigFile,
+    tier: Tiers = None,
+    directory: Directories = None,
+    rate: Annotated[str, typer.Option("--rate", help="Bytes read in a second at most; 0: no limit.")] = "50MiB",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is damaged, and repair nothing.")] = False,
+) -> None:
+    """Read and check every record, and take what is damaged out of the index. Also while the node runs.
+
+    Ends with 0 if all is well, 1 if something was damaged, repaired or not, 2 for what can't be opened. Opening a
+    directory that no node has open does what a node's start does, with --dry-run, too.
+    """
+    from shield.cli.store.verify import verify as run
+
+    _end(lambda: run(config, tier or (), directory or (), rate=rate, repair=not dry_run))
+
+
+@app.command("rm")
+def _rm(
+    config: ConfigFile,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY...", help="URLs or paths as clients ask for them, or keys as `ls` shows them."),
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", help="All keys that begin so: /images/, or s1:/images/.")
+    ] = None,
+) -> None:
+    """Remove entries with all slices, for good: by the running node, or from the directories if none answers.
+
+    Ends with 1 if nothing matched.
+    """
+    from shield.cli.store.rm import rm as run
+
+    _end(lambda: run(config, keys or (), prefix))
+
+
+@app.command("export")
+def _export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write; - for standard output.")],
+    config: ConfigFile,
+    tier: Tiers = None,
+    directory: Directories = None,
+    limit_bytes: Annotated[
+        str | None, typer.Option("--limit-bytes", metavar="SIZE", help="Size of the file at most, as 10GiB.")
+    ] = None,
+    hot: Annotated[
+        bool, typer.Option("--hot", help="Only the first tier: what is asked for stays in it, or comes back to it.")
+    ] = False,
+) -> None:
+    """Write entries to a file that warms another node, the newest written first.
+
+    Which entries are hit most is known to the running node alone, in memory; when they were written lies on disk.
+    """
+    from shield.cli.store.move import export as run
+
+    _end(lambda: run(file, config, tier or (), directory or (), limit=limit_bytes, hot=hot))
+
+
+@app.command("import")
+def _import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `export` wrote; - for standard input.")],
+    config: ConfigFile,
+) -> None:
+    """Take in what another node exported, as far as there is free room: nothing goes for it. Also while a node runs.
+
+    Damaged records are passed over, and those of which the same or a later one is here. What was purged after the
+    export comes back. Ends with 1 if the file was damaged or cut short; what was whole is taken in.
+    """
+    from shield.cli.store.move import import_ as run
+
+    _end(lambda: run(file, config))
+
+
+def _end(command: Callable[[], int]) -> NoReturn:
+    """End with a command's code; an error is one line."""
+    try:
+        code = command()
+    except BrokenPipeError:
+        raise  # of a reader that has seen enough: typer's business
+    except (ShieldError, OSError) as error:
+        print(error, file=sys.stderr)
+        code = 2
+    raise typer.Exit(code)

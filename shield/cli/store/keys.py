@@ -1,0 +1,48 @@
+"""Keys and prefixes as people write them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from shield.cli.explain import target_of
+from shield.cli.store.places import UsageError
+from shield.config.settings import Settings
+from shield.errors import RequestError
+from shield.rules.key import CacheKey, cache_key
+
+
+def prefix_of(text: str) -> bytes:
+    """A prefix of key texts: of paths in any space if it begins with a slash. Escapes are as in keys."""
+    space, path = _split(text)
+    if path is None:
+        raise UsageError(f"{text}: a prefix begins with a slash, as /images/, or with a space, as s1:/images/")
+    plain, mark, query = path.partition("?")
+    encoded = quote_from_bytes(unquote_to_bytes(target_of(plain)), safe="/") + mark + query
+    return encoded.encode() if space is None else f"{space}:{encoded}".encode()
+
+
+def key_of(text: str, settings: Settings) -> CacheKey:
+    """What a client's URL or path names here, or a key as it is listed. Raises UsageError."""
+    space, path = _split(text)
+    if space is not None and path is not None:
+        plain, _, query = path.partition("?")
+        return cache_key(space.encode(), plain.encode(), query.encode())
+    try:
+        return settings.route_table().resolve(target_of(text)).key
+    except RequestError as error:
+        raise UsageError(f"{text}: refused as a request is: {error.status} {error.reason}") from None
+
+
+def is_key(text: str) -> bool:
+    """Whether it is written as a key, not as what a client asks for."""
+    return _split(text)[0] is not None
+
+
+def _split(text: str) -> tuple[str | None, str | None]:
+    """Space and path; no space for a path or a URL, no path for what is neither key nor path."""
+    if text.startswith("/"):
+        return None, text
+    space, colon, path = text.partition(":")
+    if colon and path.startswith("/") and not path.startswith("//"):
+        return space, path
+    return None, None

@@ -1,0 +1,104 @@
+"""The running node, asked through its admin API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+from shield.config.settings import Settings
+from shield.errors import ShieldError
+
+_QUICK_SECONDS = 2.0
+_REMOVAL_SECONDS = 3600.0  # all headers of a large store may have to be read
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class RefusedError(ShieldError):
+    """The node answered, and won't do it."""
+
+
+class RunningNode:
+    """What answers on the admin address of these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._name = settings.node
+        self.address = settings.admin.listen
+
+    def state(self) -> Mapping[str, Any] | None:
+        """The node's state; None when nobody answers. Raises RefusedError when it is another node."""
+        if self.address is None or not self.address.port:
+            return None
+        try:
+            status, state = self._ask("GET", "/state", None, _QUICK_SECONDS)
+        except (OSError, HTTPException, ValueError):
+            return None
+        if status != 200 or not isinstance(state, dict) or "node" not in state:
+            raise RefusedError(f"what answers on {self.address} (admin.listen) is no node")
+        if state["node"] != self._name:
+            raise RefusedError(
+                f"node {state['node']} answers on {self.address}; these settings are of node {self._name}"
+            )
+        return state
+
+    def remove(self, paths: Sequence[str], prefix: str | None) -> int | None:
+        """Have it remove entries; how many there were. None when it doesn't know how. Raises RefusedError."""
+        wish = {"paths": list(paths)} if prefix is None else {"prefix": prefix}
+        try:
+            status, said = self._ask("POST", "/store/remove", wish, _REMOVAL_SECONDS)
+        except (OSError, HTTPException, ValueError) as error:
+            raise RefusedError(f"the node on {self.address} broke off: {error}") from None
+        if status in (404, 405, 501):
+            return None
+        if status == 200 and isinstance(said, dict) and isinstance(said.get("removed"), int):
+            return int(said["removed"])
+        why = said.get("error") if isinstance(said, dict) else None
+        raise RefusedError(f"the node on {self.address} refused: {why or f'status {status}'}")
+
+    def _ask(self, method: str, path: str, wish: object, seconds: float) -> tuple[int, Any]:
+        assert self.address is not None
+        host = _ANY.get(self.address.host, self.address.host)
+        connection = HTTPConnection(host, self.address.port, timeout=seconds)
+        try:
+            body = None if wish is None else json.dumps(wish)
+            connection.request(method, path, body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            data = answer.read()
+            is_json = answer.headers.get_content_type() == "application/json"
+            return answer.status, json.loads(data) if is_json else None
+        finally:
+            connection.close()
+
+
+def of_directory(state: object, path: str) -> Mapping[str, Any]:
+    """What a node's state says of a directory, wherever in it that stands; empty if nowhere."""
+    for value in _mappings(state):
+        if value.get("path") == path:
+            inner = value.get("directory")
+            return {**value, **(inner if isinstance(inner, dict) else {}), "health": value.get("health")}
+    return {}
+
+
+def figures(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Single figures by dotted names; of lists, items are called by their `name`. Directories are left out."""
+    if isinstance(value, dict):
+        if "path" in value:
+            return
+        for key, item in value.items():
+            if key != "name":
+                yield from figures(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            called = item.get("name", at) if isinstance(item, dict) else at
+            yield from figures(item, f"{name}.{called}" if name else str(called))
+    elif value is not None:
+        yield name, value
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        yield from _mappings(item)

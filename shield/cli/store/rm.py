@@ -1,0 +1,83 @@
+"""shield store rm: entries removed, by the node or without it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from shield.cli.check import read
+from shield.cli.explain import target_of
+from shield.cli.store.keys import is_key, key_of, prefix_of
+from shield.cli.store.node import RunningNode
+from shield.cli.store.places import Opened, UsageError, opened, places_of
+from shield.config.settings import Settings
+from shield.rules.key import CacheKey
+from shield.store.listing import holds, keys_under
+
+_SEGMENT_BYTES = 1 << 20
+"""Of what is written to make removals last: little room, so that nothing is pushed out for it."""
+
+_BATCH = 4096
+
+
+def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
+    """Print how many went; 0, 1 when nothing matched, 2 when it couldn't be done."""
+    loaded = read(path)
+    if loaded is None:
+        return 2
+    settings = loaded.settings
+    if bool(keys) == (prefix is not None):
+        raise UsageError("expected keys or --prefix, one of them")
+    wanted = [key_of(text, settings) for text in keys]
+    under = None if prefix is None else prefix_of(prefix)
+    node = RunningNode(settings)
+    if node.state() is not None:
+        if not any(map(is_key, keys)):
+            removed = node.remove(
+                [target_of(key).decode() for key in keys], None if under is None else under.decode()
+            )
+            if removed is not None:
+                return _said(removed, "the node")
+        print("the running node can't do this: what its workers have in RAM stays there", file=sys.stderr)
+        is_told = True
+    else:
+        is_told = False
+    return _directly(settings, wanted, under, is_told=is_told)
+
+
+def _directly(settings: Settings, wanted: Sequence[CacheKey], under: bytes | None, *, is_told: bool) -> int:
+    with opened(places_of(settings), settings.node, segment_bytes=_SEGMENT_BYTES) as found:
+        if not is_told and any(not visit.alone for _, visit in found.visits):
+            print(
+                "a node has these directories open and doesn't answer on admin.listen: what its workers have in RAM "
+                "stays there",
+                file=sys.stderr,
+            )
+        keys = list(wanted)
+        if under is not None:
+            keys = list({key.text: key for d in found.directories for key in keys_under(d, under)}.values())
+        removed = _remove(found, keys)
+        return found.say_problems() or _said(removed, "the directories")
+
+
+def _remove(found: Opened, keys: Sequence[CacheKey]) -> int:
+    """Remove keys from all directories; how many of them there were."""
+    there: set[bytes] = set()
+    for _, visit in found.visits:
+        directory = visit.directory
+        held = [key for key in keys if holds(directory, key)]
+        there.update(key.text for key in held)
+        # What a lost index hasn't taken back yet must not come back after this.
+        doomed = keys if directory.statistics().unscanned else held
+        for at in range(0, len(doomed), _BATCH):
+            directory.remove(doomed[at : at + _BATCH])
+    return len(there)
+
+
+def _said(removed: int, where: str) -> int:
+    if not removed:
+        print("nothing matched")
+        return 1
+    print(f"removed {removed:,} {'entry' if removed == 1 else 'entries'} from {where}")
+    return 0

@@ -1,0 +1,96 @@
+"""A worker's figures on their way to the one that answers for the node, and those of all workers put together.
+
+Numbers are summed, save those that each worker knows of the node as a whole, or of which the worst speaks for all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from shield.observe.metrics import Family, Sample
+
+_GREATEST = frozenset({"uptime_seconds", "loop_lag_seconds"})
+_OF_THE_NODE = {  # by section: what lies on disks is all workers'
+    "directory": frozenset(
+        {"entries", "entry_bytes", "segments", "segment_bytes", "index_bytes", "capacity_bytes", "unscanned"}
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one worker knows: its state as plain values, and its metrics."""
+
+    state: Mapping[str, Any]
+    families: Sequence[Family]
+
+    def encoded(self) -> bytes:
+        families = [
+            (family.name, family.text, family.gauge, family.alike, [(s.value, s.labels) for s in family.samples])
+            for family in self.families
+        ]
+        return json.dumps({"state": self.state, "families": families}, default=_plain).encode()
+
+    @classmethod
+    def decoded(cls, data: bytes) -> Report:
+        plain = json.loads(data)
+        families = [
+            Family(name, text, [Sample(value, labels) for value, labels in samples], gauge=gauge, alike=alike)
+            for name, text, gauge, alike, samples in plain["families"]
+        ]
+        return cls(plain["state"], families)
+
+
+def together(reports: Sequence[Report]) -> Report:
+    """The node's, of at least one worker's."""
+    return Report(
+        {**_merged([report.state for report in reports], "", ""), "workers_up": len(reports)},
+        [
+            *_families([family for report in reports for family in report.families]),
+            Family("workers_up", "Workers that these figures are of", [Sample(len(reports))], gauge=True),
+        ],
+    )
+
+
+def _families(families: Iterable[Family]) -> list[Family]:
+    found: dict[str, tuple[Family, dict[tuple[tuple[str, str], ...], Sample]]] = {}
+    for family in families:
+        _, samples = found.setdefault(family.name, (family, {}))
+        for sample in family.samples:
+            labels = tuple(sorted(sample.labels.items()))
+            before = samples.setdefault(labels, sample)
+            if before is not sample:
+                both = (before.value, sample.value)
+                samples[labels] = Sample(max(both) if family.alike else sum(both), sample.labels)
+    return [
+        Family(family.name, family.text, list(samples.values()), gauge=family.gauge, alike=family.alike)
+        for family, samples in found.values()
+    ]
+
+
+def _merged(values: Sequence[Any], key: str, section: str) -> Any:
+    """Of values under one `key` of one `section`, one from each worker that has it."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return None
+    first = values[0]
+    if isinstance(first, dict):
+        keys = dict.fromkeys(name for value in values for name in value)
+        return {name: _merged([value[name] for value in values if name in value], name, key) for name in keys}
+    if isinstance(first, list):
+        return [_merged(row, key, section) for row in zip(*values, strict=False)]
+    if isinstance(first, bool):
+        return all(values)
+    if isinstance(first, int | float):
+        alike = key in _GREATEST or key in _OF_THE_NODE.get(section, ())
+        return max(values) if alike else sum(values)
+    return ", ".join(dict.fromkeys(map(str, values)))
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for."""
+    return value.value if isinstance(value, Enum) else str(value)

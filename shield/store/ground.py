@@ -1,0 +1,183 @@
+"""What lies under a cache directory: its file system, its room, its owner; and what of that had better be known."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+_NETWORK = re.compile(
+    r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|afs|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse(\..+)?)"
+).fullmatch
+_TEMPORARY = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "overlayfs", "aufs"})
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+class Mount(NamedTuple):
+    point: str
+    kind: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What there is at a place; at the nearest directory above it if there is nothing yet."""
+
+    exists: bool
+    mount: Mount | None  # None when the system doesn't tell
+    device: int
+    owner: int
+    writable: bool  # by this process
+    free_bytes: int
+    used_bytes: int  # what the directory takes already
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a directory is to be used for."""
+
+    tier: str
+    path: Path
+    capacity: int
+    free_floor: int
+
+
+def survey(path: Path, mounts: Path = MOUNTS) -> Ground:
+    """Look at a place without changing anything. Raises OSError."""
+    there = path.resolve()
+    while not there.exists():
+        there = there.parent
+    status, room = there.stat(), os.statvfs(there)
+    exists = path.exists()
+    try:
+        mount = mount_of(there, mounts.read_text(errors="surrogateescape"))
+    except OSError:
+        mount = None
+    return Ground(
+        exists,
+        mount,
+        status.st_dev,
+        status.st_uid,
+        os.access(there, os.W_OK | os.X_OK),
+        room.f_bavail * room.f_frsize,
+        _used(there) if exists else 0,
+    )
+
+
+def mount_of(path: Path, mountinfo: str) -> Mount | None:
+    """What is mounted at a resolved path, by a text as in /proc/self/mountinfo; of several the last one, on top."""
+    best = None
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, more = before.split(" "), after.split(" ")
+        if len(fields) < 6 or len(more) < 3:
+            continue
+        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
+        if path.is_relative_to(point) and (best is None or len(point) >= len(best.point)):
+            read_only = "ro" in fields[5].split(",") or "ro" in more[2].split(",")
+            best = Mount(point, more[0], read_only)
+    return best
+
+
+def notes(
+    wishes: Sequence[Wish],
+    *,
+    user: int,
+    show: Callable[[int], str],
+    look: Callable[[Path], Ground] = survey,
+) -> Iterator[str]:
+    """One line for each thing that had better be known, each beginning with a path. `show` spells sizes."""
+    grounds: dict[Path, Ground] = {}
+    for wish in wishes:
+        try:
+            grounds[wish.path] = look(wish.path)
+        except OSError as error:
+            yield f"{wish.path}: can't be looked into: {error.strerror}"
+    known = [(wish, grounds[wish.path]) for wish in wishes if wish.path in grounds]
+    for wish, ground in known:
+        for said in _alone(wish, ground, user, show):
+            yield f"{wish.path}: {said}"
+    yield from _one_device(known)
+    yield from _together(known, show)
+
+
+def _alone(wish: Wish, ground: Ground, user: int, show: Callable[[int], str]) -> Iterator[str]:
+    mount = ground.mount
+    if mount is not None and _NETWORK(mount.kind):
+        yield f"lies on a network file system ({mount.kind}): locks and what is written must hold; use a local disk"
+    elif mount is not None and mount.kind in _TEMPORARY:
+        yield f"lies on {mount.kind}, which is no disk of its own: what is kept there is lost with a restart"
+    if mount is not None and mount.read_only:
+        yield f"its file system is mounted read-only at {mount.point}"
+    elif ground.exists and ground.owner != user:
+        yield (
+            f"belongs to user {user_name(ground.owner)}, and this is {user_name(user)}: a node runs as the owner "
+            "of its directories"
+        )
+    elif not ground.writable:
+        what = "can't be written" if ground.exists else "isn't there and can't be made"
+        yield f"{what} by user {user_name(user)}"
+    if (lacking := _lacking([(wish, ground)])) > 0:
+        yield (
+            f"its file system has {show(ground.free_bytes)} free, {show(lacking)} less than capacity and free_floor "
+            "take: entries will go before the capacity is reached"
+        )
+
+
+def _one_device(known: Sequence[tuple[Wish, Ground]]) -> Iterator[str]:
+    """Directories of one tier that share a disk's speed and its faults."""
+    seen: dict[tuple[str, int], Wish] = {}
+    for wish, ground in known:
+        first = seen.setdefault((wish.tier, ground.device), wish)
+        if first is not wish:
+            yield (
+                f"{wish.path}: lies on the same file system as {first.path}, of the same tier: one directory for "
+                "each disk is meant"
+            )
+
+
+def _together(known: Sequence[tuple[Wish, Ground]], show: Callable[[int], str]) -> Iterator[str]:
+    """Capacities that each fit, and don't together."""
+    by_device: dict[int, list[tuple[Wish, Ground]]] = defaultdict(list)
+    for wish, ground in known:
+        by_device[ground.device].append((wish, ground))
+    for shared in by_device.values():
+        lacking = _lacking(shared)
+        if len(shared) > 1 and lacking > 0 and all(_lacking([one]) <= 0 for one in shared):
+            others = ", ".join(str(wish.path) for wish, _ in shared[1:])
+            yield (
+                f"{shared[0][0].path}: shares its file system with {others}: together they lack {show(lacking)}; "
+                "entries will go before the capacities are reached"
+            )
+
+
+def _lacking(shared: Sequence[tuple[Wish, Ground]]) -> int:
+    """Bytes that a file system has too few for these directories; what they take already is theirs."""
+    wanted = sum(wish.capacity for wish, _ in shared) + max(wish.free_floor for wish, _ in shared)
+    return wanted - min(ground.free_bytes for _, ground in shared) - sum(ground.used_bytes for _, ground in shared)
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _used(path: Path) -> int:
+    """Bytes that a cache directory takes on its disk: all that is in it lies one or two levels down."""
+    total = 0
+    for place in (path, path / "segments", path / "index"):
+        with suppress(OSError), os.scandir(place) as found:
+            for one in found:
+                with suppress(OSError):  # it may go meanwhile
+                    total += one.stat(follow_symlinks=False).st_blocks * 512
+    return total

@@ -1,0 +1,116 @@
+"""Removal by the admin API: what it passes on, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from shield.admin.removal import MAX_BYTES, removal
+from shield.errors import RequestError, StoreError
+
+JSON = "application/json"
+
+
+class Store:
+    """Remembers what was to be removed."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.removed: list[bytes] = []
+        self.error = error
+
+    async def remove(self, paths: Sequence[bytes]) -> int:
+        if self.error is not None:
+            raise self.error
+        self.removed += paths
+        return len(paths)
+
+    async def remove_prefix(self, prefix: bytes) -> int:
+        self.removed.append(prefix + b"*")
+        return 7
+
+
+def ask(
+    store: Store, body: bytes, *, kind: str = JSON, prefixes: bool = True, method: str = "POST"
+) -> httpx.Response:
+    app = Starlette(routes=[removal(store.remove, store.remove_prefix if prefixes else None)])
+
+    async def run() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://admin") as client:
+            return await client.request(method, "/store/remove", content=body, headers={"content-type": kind})
+
+    return asyncio.run(run())
+
+
+def test_paths_are_removed_and_counted() -> None:
+    store = Store()
+
+    answer = ask(store, json.dumps({"paths": ["/a?w=1", "/b"]}).encode())
+
+    assert (answer.status_code, answer.json()) == (200, {"removed": 2})
+    assert store.removed == [b"/a?w=1", b"/b"]
+
+
+@pytest.mark.parametrize("prefix", ["/images/", "s1:/images/", ":/"])
+def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
+    store = Store()
+
+    answer = ask(store, json.dumps({"prefix": prefix}).encode(), kind="application/json; charset=utf-8")
+
+    assert (answer.status_code, answer.json()) == (200, {"removed": 7})
+    assert store.removed == [prefix.encode() + b"*"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"paths": "/a"}',
+        b'{"paths": [1]}',
+        b'{"prefix": ""}',
+        b'{"prefix": "images"}',
+        b'{"prefix": "/a", "paths": ["/b"]}',
+        b'{"path": ["/a"]}',
+        '{"paths": ["/\u00e4"]}'.encode(),
+        b'{"paths": ["' + b"x" * MAX_BYTES + b'"]}',
+    ],
+)
+def test_what_isnt_a_wish_is_refused_and_nothing_removed(body: bytes) -> None:
+    store = Store()
+
+    answer = ask(store, body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("expected")
+    assert store.removed == []
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_a_page_in_a_browser_could_send_is_refused(kind: str) -> None:
+    store = Store()
+
+    assert ask(store, b'{"prefix": "/"}', kind=kind).status_code == 415
+    assert store.removed == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(RequestError(400, "not-a-path"), 400), (StoreError("full"), 500)])
+def test_errors_are_told(error: Exception, status: int) -> None:
+    answer = ask(Store(error), b'{"paths": ["/a"]}')
+
+    assert answer.status_code == status
+    assert str(error) in answer.json()["error"]
+
+
+def test_a_node_that_knows_no_prefixes_says_so() -> None:
+    assert ask(Store(), b'{"prefix": "/"}', prefixes=False).status_code == 501
+
+
+def test_nothing_is_removed_by_looking() -> None:
+    assert ask(Store(), b"", method="GET").status_code == 405

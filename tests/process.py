@@ -1,0 +1,106 @@
+"""`shield serve` as a process of its own, and settings for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.client import PATIENCE, Answer, Client
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.gate import Watch
+
+
+class Process:
+    """A running node. Its ports are read from what it says on standard error."""
+
+    def __init__(self, config: Path, **environ: str) -> None:
+        self._watch = Watch()
+        self._said: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "shield", "serve", "--config", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        self.says("serves on")
+        found = re.search(r"serves on \S+:(\d+), admin on \S+:(\d+)", self.said)
+        assert found is not None, self.said
+        self.port, self.admin_port = int(found[1]), int(found[2])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # workers that outlived their parent, too
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    @property
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def says(self, text: str) -> None:
+        """Wait until it has said so."""
+        self._watch.wait(lambda: text in self.said or self.process.poll() is not None)
+        assert text in self.said, self.said
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def admin(self, path: str) -> Answer:
+        with Client(self.admin_port) as client:
+            return client.ask(path)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._said.append(line)
+            self._watch.changed()
+        self._watch.changed()
+
+
+def settings_file(
+    path: Path,
+    origin: FaultyOrigin,
+    *,
+    listen: str = "127.0.0.1:0",
+    delay: str = "0s",
+    timeout: str = "30s",
+    tls: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Path:
+    """A settings file; `more` are whole top-level keys."""
+    settings = {
+        "node": "test-1",
+        "listen": listen,
+        "admin": {"listen": "127.0.0.1:0"},
+        "origins": {"fra": {"provider": "http", "endpoint": origin.url, "role": "primary"}},
+        "drain": {"delay": delay, "timeout": timeout},
+        "tls": tls,
+        **more,
+    }
+    file = path / "shield.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    return file

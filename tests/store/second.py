@@ -1,0 +1,69 @@
+"""Another process in a cache directory, which does what it is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 20.0
+
+_SCRIPT = """
+import os, sys
+from pathlib import Path
+from shield.store.claim import Claim
+from shield.store.directory import CacheDirectory, Health
+from shield.store.files import Files
+from shield.store.reclaim import Fate
+from tests.store import ground
+from tests.store.ground import body, content, draft, key
+path, worker, limits = Path(sys.argv[1]), int(sys.argv[2]), eval(sys.argv[3], vars(ground))
+claim = Claim(path, node="n1", boot_id="b1", files=Files())
+directory = CacheDirectory(claim, limits, worker=worker, files=Files(), judge=lambda candidate: Fate.KEEP)
+print("ready", flush=True)
+for line in sys.stdin:
+    print(repr(eval(line)), flush=True)
+directory.close()
+"""
+
+
+class Second:
+    """`does` takes an expression in which `directory` is the process's own."""
+
+    def __init__(self, path: Path, worker: int, limits: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SCRIPT, str(path), str(worker), limits],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def does(self, expression: str) -> str:
+        """What it evaluates to; "" when the process ended over it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(expression + "\n")
+        self._process.stdin.flush()
+        return self.hears()
+
+    def hears(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def ends(self) -> tuple[int, str]:
+        """Let it close the directory and end; its code, and what it complained of."""
+        _, complaint = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, complaint
+
+
+@contextmanager
+def second(path: Path, worker: int = 1, limits: str = "SMALL") -> Iterator[Second]:
+    process = Second(path, worker, limits)
+    try:
+        assert process.hears() == "ready", process.ends()[1]
+        yield process
+    finally:
+        process.ends()
