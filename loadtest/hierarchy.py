@@ -52,6 +52,7 @@ class Policy(Protocol):
     keep_share: float  # of a segment, that is kept at most
     probation: float  # share of the capacity that new entries pass through in a log of their own
     late: bool  # what leaves RAM though it was asked for again is written, if it isn't there
+    once_full: bool  # until a segment had to go, all is admitted
 
     def hit(self, number: int) -> int:
         """An entry is asked for; how often that was."""
@@ -68,6 +69,7 @@ class Shield:
 
     keep_share = 0.5  # as in `shield.store.log`
     probation = 0.0
+    once_full = False
 
     def __init__(self, *, repeated: bool) -> None:
         self.late = repeated
@@ -110,6 +112,8 @@ class Choices:
     needed: int = 1  # hits, to be kept
     fades: bool = False  # of the hits of what is kept, all but one count on; else none
     repeated: bool = False  # only what was asked for before is admitted
+    once_full: bool = False
+    memory: float = 1.0  # keys that "before" reaches back, for each entry in the tier
     probation: float = 0.0
     slots: float = 0.0  # counters of hits for each entry in the tier, which entries share by chance; 0: one for each
 
@@ -122,10 +126,11 @@ class MadeUp:
     def __init__(self, choices: Choices, entries: int) -> None:
         self.keep_share = choices.keep_share
         self.probation = choices.probation
+        self.once_full = choices.once_full
         self._choices = choices
         self._slots = int(entries * choices.slots)
         self._hits: dict[int, int] = {}
-        self._seen = Remembered(entries)
+        self._seen = Remembered(int(entries * choices.memory))
 
     def hit(self, number: int) -> int:
         slot = self._slot(number)
@@ -192,6 +197,7 @@ class DiskTier:
     def __init__(self, sizes: Sequence[int], capacity: int, policy: Policy, *, segments: int = SEGMENTS) -> None:
         self.policy = policy
         self.leave: Callable[[int], None] = lambda number: None
+        self.is_full = False
         self.written = 0
         self.kept = 0
         self._sizes = sizes
@@ -253,7 +259,7 @@ class DiskTier:
             log = self._new if new and (crowded or not main) else self._main
             if not log.sealed:
                 return
-            self._reclaiming = True
+            self._reclaiming = self.is_full = True
             self._reclaim(log)
             self._reclaiming = False
 
@@ -308,8 +314,9 @@ class Hierarchy:
                 self._memory.commit(item)
                 return True
         self._memory.commit(item)
-        if self.tiers[0].policy.admits(number):
-            self.tiers[0].commit(number)
+        first = self.tiers[0]
+        if first.policy.admits(number) or (first.policy.once_full and not first.is_full):
+            first.commit(number)
         return False
 
     def _write_late(self, entry: Entry) -> None:

@@ -32,14 +32,14 @@ WONDERS = 0.6
 
 CHOICES = {
     "as it is": Choices(),
-    "keeps 1/4": Choices(keep_share=0.25),
     "keeps 3/4": Choices(keep_share=0.75),
-    "2 hits": Choices(needed=2),
     "fades": Choices(fades=True),
-    "3/4, fades": Choices(keep_share=0.75, fades=True),
     "slots 1/10": Choices(slots=0.1),
-    "repeated": Choices(repeated=True),
-    "rep., fades": Choices(repeated=True, fades=True),
+    "slots 4": Choices(slots=4.0),
+    "repeated": Choices(repeated=True, fades=True),
+    "once full": Choices(repeated=True, fades=True, once_full=True),
+    "memory 1/10": Choices(repeated=True, fades=True, memory=0.1),
+    "memory 10": Choices(repeated=True, fades=True, memory=10.0),
     "probation": Choices(probation=0.1),
     "prob., fades": Choices(probation=0.1, keep_share=0.75, fades=True),
 }

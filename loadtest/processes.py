@@ -53,13 +53,13 @@ class Process:
         return _tree(self._child.pid)
 
     def read_and_written(self) -> tuple[int, int]:
-        """Bytes that its processes had the disk read, and will have had it write, so far."""
+        """Bytes that its processes had the disk read, and have it write, so far; what was unlinked since included."""
         totals = Counter[str]()
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 lines = Path(f"/proc/{pid}/io").read_text().splitlines()
                 totals.update({name: int(value) for name, _, value in (line.partition(": ") for line in lines)})
-        return totals["read_bytes"], totals["write_bytes"] - totals["cancelled_write_bytes"]
+        return totals["read_bytes"], totals["write_bytes"]
 
     def peak_bytes(self) -> int:
         """The most memory its processes had resident since the last call."""

@@ -186,6 +186,20 @@ def test_a_killed_worker_is_replaced_and_the_port_never_refuses(node: Node) -> N
     assert node.said.count("is back") == returned + WORKERS
 
 
+def test_a_worker_that_dies_again_and_again_waits_longer_each_time(tmp_path: Path, origin: FaultyOrigin) -> None:
+    with Node(settings_file(tmp_path, origin, workers=2)) as node:
+        for delay in ("0.1", "0.2", "0.4"):
+            with Client(node.admin_port) as client:
+                client.ask("/live")
+                pid = node.worker_of(client)  # always the first: it alone has the admin listener
+            os.kill(pid, signal.SIGKILL)
+            node.says(f"worker 0 (pid {pid}) was ended by SIGKILL; replacing it in {delay} s")
+
+        until(node.all_serve)
+        node.signal()
+        assert node.ended() == 0, node.said
+
+
 def test_the_admin_listener_survives_its_worker(node: Node) -> None:
     with Client(node.admin_port) as client:
         client.ask("/live")

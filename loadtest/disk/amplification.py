@@ -13,7 +13,7 @@ from loadtest.traces import platform_size, trace
 
 SKEW = 0.9
 WONDERS = 0.6
-REQUESTS, OBJECTS = 200_000, 40_000
+REQUESTS, OBJECTS = 120_000, 30_000
 DISK_SHARE = 0.2  # of the bytes of all objects that come again
 MEMORY_OF_DISK = 20
 COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request")

@@ -91,8 +91,9 @@ class SlicedFill:
 
     def join(self, reader: Reader) -> None:
         self._readers[reader] = None
-        if not self._waiting:
-            self._stop_timer()
+        self._stop_timer()
+        if self._waiting:
+            self.tend_soon()
 
     def leave(self, reader: Reader) -> None:
         if self._readers.pop(reader, self) is self:
@@ -215,11 +216,13 @@ class SlicedFill:
 
     def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
         """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
+        if not self._readers:
+            self._waiting.add(run)  # for the next one, or the end of the linger
+            return None
         buffer = FillBuffer(self.table.memory)
         if len(self._held) >= HELD or self._is_far_ahead(run):
             self._waiting.add(run)
-            if self._timer is None:
-                self._timer = self.table.loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+            self._be_patient()
             return None
         if not buffer.retain(self.slices.length(number)):
             self._waiting.add(run)
@@ -251,7 +254,7 @@ class SlicedFill:
 
         if run.by_peer or removed or not self.slices.commit(number, buffer.body(), written):
             self._hold(number)
-        if run.at < run.stop and not self._is_needed(run):
+        if run.at < run.stop and self._readers and not self._is_needed(run):
             run.stop_at(run.at)
 
     def slice_lost(self, number: int) -> None:
@@ -297,11 +300,13 @@ class SlicedFill:
         if self.phase is not Phase.STREAMING:
             return
         self._let_go()
-        if self._waiting and len(self._held) < HELD:
+        if self._waiting and self._readers and len(self._held) < HELD:
             self._stop_timer()
             waiting, self._waiting = self._waiting, set()
             for run in waiting:
                 run.resume()  # it may come to wait again
+        if self._waiting and self._readers:
+            self._be_patient()
         if self._telling:
             self._telling = False
             self._tell()
@@ -314,6 +319,10 @@ class SlicedFill:
             start, stop = number * size, (number + 1) * size
             if not any(r.position < stop and r.position >= start - size for r in self._readers):
                 self._release(number)
+
+    def _be_patient(self) -> None:
+        if self._timer is None:
+            self._timer = self.table.loop.call_later(PATIENCE_SECONDS, self._lose_patience)
 
     def _lose_patience(self) -> None:
         self._timer = None

@@ -15,6 +15,7 @@ from shield.store.record import Kind
 from shield.store.values import (
     Counters,
     Found,
+    IndexDamagedError,
     Row,
     State,
     pack_counters,
@@ -31,6 +32,7 @@ EVERYTHING = bytes(16)
 """In place of a digest: all that was there was removed."""
 
 _SLICE = Struct(">I")
+_KEY = 16 + _SLICE.size
 _WHOLE = _SLICE.pack(0)
 _FIRST_SLICE = _SLICE.pack(1)
 _TOMBSTONE = _SLICE.pack(0xFFFFFFFF)
@@ -73,7 +75,7 @@ class Tables:
             while there:
                 row = unpack_row(cursor.value())
                 if row.state == State.UNSCANNED:
-                    return _SLICE.unpack(cursor.key())[0], row
+                    return segment_of(cursor.key()), row
                 there = cursor.prev()
         return None
 
@@ -195,7 +197,7 @@ class IndexChange:
     def rows(self) -> Iterator[tuple[int, Row]]:
         """All segments, oldest first. Not to be changed on the way."""
         for key, value in self._txn.cursor(self._tables.segments):
-            yield _SLICE.unpack(key)[0], unpack_row(value)
+            yield segment_of(key), unpack_row(value)
 
     def set_row(self, number: int, row: Row | None) -> None:
         """Add, change or (None) drop a segment; it is counted."""
@@ -263,9 +265,17 @@ def key_of(digest: bytes, slice_number: int | None) -> bytes:
 
 
 def number_of(key: bytes) -> int:
-    """Of a key in `entries`: the slice, or -1 for the entry itself."""
-    number: int = _SLICE.unpack_from(key, 16)[0]
-    return number - 1
+    """Of a key in `entries`: the slice, or -1 for the entry itself. Raises IndexDamagedError, as does `segment_of`."""
+    if len(key) != _KEY:
+        raise IndexDamagedError("a key is damaged")
+    return int.from_bytes(key[16:], "big") - 1
+
+
+def segment_of(key: bytes) -> int:
+    """Of a key in `segments`: its number."""
+    if len(key) != _SLICE.size:
+        raise IndexDamagedError("a key is damaged")
+    return int.from_bytes(key, "big")
 
 
 def _is_unscanned(row: Row | None) -> bool:

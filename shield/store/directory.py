@@ -73,15 +73,10 @@ class CacheDirectory:
         self._reader = Reader(files, self.segments)
         try:
             claim.begin(worker)
-            self.index = self._open_index(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
+            self.index, self._rebuild = self._opened(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
         except OSError as error:
             raise failed("opening", claim.index_path, error) from error
-        self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
-        self._rebuild = Rebuild(claim, self.index, self.segments, files=files, worker=worker)
         try:
-            if not claim.first and self.index.counters().epoch != claim.epoch:
-                raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
-            self._rebuild.reconcile()
             claim.share()
         except OSError as error:
             self.index.close()
@@ -89,6 +84,7 @@ class CacheDirectory:
         except BaseException:
             self.index.close()
             raise
+        self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
         self.reason = claim.reason
 
     @classmethod
@@ -293,18 +289,32 @@ class CacheDirectory:
         self.segments.close()
         self._claim.release(clean=clean)
 
-    def _open_index(self, limit: int) -> Index:
-        path = self._claim.index_path
+    def _opened(self, limit: int) -> tuple[Index, Rebuild]:
+        """The index, in agreement with the segments; made anew when it is damaged and nobody else uses it."""
+        claim = self._claim
         try:
-            return Index(path, limit=limit, files=self._files)
+            return self._reconciled(limit)
         except IndexHaltedError:
             raise
         except IndexDamagedError as error:
-            if not self._claim.first:
-                self._claim.condemn(str(error))
+            if not claim.first:
+                claim.condemn(str(error))
                 raise
-            self._claim.discard_index(str(error))
-        return Index(path, limit=limit, files=self._files)
+            claim.discard_index(str(error))
+        return self._reconciled(limit)
+
+    def _reconciled(self, limit: int) -> tuple[Index, Rebuild]:
+        claim = self._claim
+        index = Index(claim.index_path, limit=limit, files=self._files)
+        try:
+            if not claim.first and index.counters().epoch != claim.epoch:
+                raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
+            rebuild = Rebuild(claim, index, self.segments, files=self._files, worker=self._worker)
+            rebuild.reconcile()
+        except BaseException:
+            index.close()
+            raise
+        return index, rebuild
 
     def _is_here(self) -> bool:
         """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""

@@ -174,9 +174,12 @@ class Disk:
 
     # writing
 
-    def write(self, record: Record, body: Sequence[Part], done: Done) -> bool:
-        """Have a record written to the first tier that takes it; False, and `done` is never called, if none does."""
-        size = _RECORD + sum([len(part) for part in body])
+    def write(self, record: Record, body: Sequence[Part], done: Done, *, bounded: bool = False) -> bool:
+        """Have a record written to the first tier that takes it; False, and `done` is never called, if none does.
+
+        `bounded`: the caller bounds what waits of it.
+        """
+        size = 0 if bounded else _RECORD + sum([len(part) for part in body])
         digest = record.key.digest
         for tier in self._tiers:
             volume = tier.writable(digest)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import lmdb
 
-from shield.store.change import IndexChange, Tables, key_of, number_of
+from shield.store.change import IndexChange, Tables, key_of, number_of, segment_of
 from shield.store.files import Files
 from shield.store.record import Kind
 from shield.store.values import (
@@ -119,16 +119,16 @@ class Index:
         """All segments, oldest first."""
         with self._reading() as txn:
             cursor = txn.cursor(self._tables.segments)
-            return [(int.from_bytes(key, "big"), unpack_row(value)) for key, value in cursor]
+            return [(segment_of(key), unpack_row(value)) for key, value in cursor]
 
     def ends(self) -> tuple[int, int] | None:
         """Numbers of the oldest and the newest segment; None when there is none."""
         with self._reading() as txn, txn.cursor(self._tables.segments) as cursor:
             if not cursor.first():
                 return None
-            first = int.from_bytes(cursor.key(), "big")
+            first = segment_of(cursor.key())
             cursor.last()
-            return first, int.from_bytes(cursor.key(), "big")
+            return first, segment_of(cursor.key())
 
     def newest_unscanned(self, below: int) -> tuple[int, Row] | None:
         """The last segment under a number that is still to be scanned."""

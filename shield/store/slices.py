@@ -85,19 +85,22 @@ class Slices:
         self._disk.wait_for(work, done)
 
     def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None]) -> bool:
-        """Have a whole slice written; False, and `done` is never called, when no disk takes it now."""
+        """Have a whole slice written; False, and `done` is never called, when no disk takes it.
+
+        The bytes stay the caller's to account for until `done`: a disk that is behind makes it wait.
+        """
         entry = self.entry
         if not self._head_written and not self._has_head():
             head = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-            if not self._disk.write(head, (), self._head_done):
+            if not self._disk.write(head, (), self._head_done, bounded=True):
                 return False
             self._head_written = True
         record = record_of(entry.key, entry.head, entry.freshness, Kind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
         self._unreadable.discard(number)
-        return self._disk.write(record, parts, done)
+        return self._disk.write(record, parts, done, bounded=True)
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)

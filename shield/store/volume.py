@@ -131,7 +131,8 @@ class Volume:
     def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
         """Have a record of about `size` bytes written; False, and `done` is never called, when it can't be taken now.
 
-        `done` says on the loop whether it is there. Any thread.
+        `done` says on the loop whether it is there. A size of 0 is always taken while the directory can be written:
+        of what somebody else bounds. Any thread.
         """
         return self._submit_write(_Write(draft, size, False, done))
 
@@ -280,7 +281,8 @@ class Volume:
 
     def _submit_write(self, write: _Write) -> bool:
         with self._guard:
-            if self._backlog + write.size > BACKLOG or not self.writable or self._stopping:
+            too_much = write.size and self._backlog + write.size > BACKLOG
+            if too_much or not self.writable or self._stopping:
                 if not write.moved:
                     self.skipped += 1
                 return False

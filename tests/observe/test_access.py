@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from shield.messages import Request
@@ -93,3 +95,25 @@ def test_a_target_cannot_break_out_of_its_line() -> None:
     log.write(Request.of(b"GET", b'/"\xff\x1b'), MISS, peer="x", status=400, sent=0, seconds=0.0)
 
     assert len(written(log, stream)) == 1
+
+
+def test_what_several_processes_write_to_one_stream_is_written_alone() -> None:
+    held: list[bool] = []
+
+    class Watched(io.StringIO):
+        def write(self, text: str) -> int:
+            assert held == [True]
+            return super().write(text)
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.clear()
+
+    stream = Watched()
+    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0, alone=alone)
+    write(log, MISS)
+
+    assert len(written(log, stream)) == 1
+    assert held == []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shield.observe.logs import configure
+from shield.observe.logs import configure, mark_worker
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,14 @@ def test_ours_from_the_level_up_and_warnings_of_libraries(capsys: pytest.Capture
     assert "hidden" not in said
     assert "INFO    shield.x: shown" in said
     assert "noticed" in said
+
+
+def test_records_of_one_of_several_workers_say_whose_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    for style in ("text", "json"):
+        configure("info", style="json" if style == "json" else "text")
+        mark_worker(3)
+        logging.getLogger("shield.x").info("100% shown")
+
+    text, line = capsys.readouterr().err.splitlines()
+    assert text.endswith("shield.x: [3] 100% shown")
+    assert (json.loads(line)["worker"], json.loads(line)["message"]) == (3, "100% shown")

@@ -20,8 +20,10 @@ from shield.app import build
 from shield.config.settings import Settings
 from shield.edge.peers import REPORT
 from shield.errors import Fault
+from shield.origin.dial import Endpoint
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.owners import Owners, Ring
+from shield.origin.pool import Pool
 from shield.origin.terms import Timeouts
 from shield.rules.ranges import Span
 from shield.store.shared import Place, Shared, Standing
@@ -31,6 +33,7 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Reset, Wait
 from tests.node import FakeClock, Shield, settings_of
+from tests.origin.leg import LoopFactory, body, no_descriptor_left, on_both_loops, run, until
 
 BODY = Pattern(200_000)
 
@@ -585,3 +588,37 @@ async def _before_silence(
         finally:
             await owners.close()
             await asyncio.to_thread(shutil.rmtree, directory)
+
+
+# the sockets
+
+
+@on_both_loops
+def test_a_pool_takes_the_path_of_a_unix_socket_for_a_host(new_loop: LoopFactory) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="shield-"))
+    ended: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            if await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+        writer.close()
+        ended.append(True)
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(serve, directory / "socket")
+        pool = Pool(Endpoint("peer", str(directory / "socket"), 0))
+
+        assert [await body(pool) for _ in range(2)] == [b"hello"] * 2
+        assert pool.statistics().opened_total == 1
+
+        server.close()
+        await pool.close()
+        await server.wait_closed()
+        await until(lambda: bool(ended))
+
+    try:
+        with no_descriptor_left():
+            run(new_loop, scenario)
+    finally:
+        shutil.rmtree(directory)

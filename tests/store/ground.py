@@ -61,12 +61,18 @@ def large(name: str, version: str, slices: int, size: int) -> list[Draft]:
 
 
 def opened(
-    path: Path, limits: Limits = SMALL, *, boot: str = "b1", files: Files | None = None, judge: Judge = drop_all
+    path: Path,
+    limits: Limits = SMALL,
+    *,
+    boot: str = "b1",
+    files: Files | None = None,
+    judge: Judge = drop_all,
+    worker: int = 0,
 ) -> CacheDirectory:
     files = files or FaultyFiles()
     claim = Claim(path, node="n1", boot_id=boot, files=files)
     try:
-        return CacheDirectory(claim, limits, files=files, judge=judge)
+        return CacheDirectory(claim, limits, worker=worker, files=files, judge=judge)
     except BaseException:
         claim.release(clean=False)
         raise

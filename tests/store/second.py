@@ -44,10 +44,14 @@ class Second:
 
     def does(self, expression: str) -> str:
         """What it evaluates to; "" when the process ended over it."""
+        self.begins(expression)
+        return self.hears()
+
+    def begins(self, expression: str) -> None:
+        """The same while we do something else; then it `hears`."""
         assert self._process.stdin is not None
         self._process.stdin.write(expression + "\n")
         self._process.stdin.flush()
-        return self.hears()
 
     def hears(self) -> str:
         assert self._process.stdout is not None

@@ -184,22 +184,22 @@ def test_the_judge_may_take_its_time(tmp_path: Path) -> None:
     below = opened(tmp_path / "below")
 
     def judge(candidate: Candidate) -> Fate:
-        assert candidate.found == directory.lookup(candidate.record.key.digest)  # not forgotten yet
-        with directory.index.write():  # it would wait for itself if there were another transaction
+        assert candidate.found == above.lookup(candidate.record.key.digest)  # not forgotten yet
+        with above.index.write():  # it would wait for itself if there were another transaction
             pass
         taken = candidate.body()
         assert taken is not None
         below.commit([replace(draft("a", 5000), body=[taken])])
         return Fate.DROP
 
-    directory = opened(tmp_path / "above", judge=judge)
-    directory.commit([draft("a", 5000)])
+    above = opened(tmp_path / "above", judge=judge)
+    above.commit([draft("a", 5000)])
 
-    reclaimed(directory)
+    reclaimed(above)
 
-    assert content(directory, "a") is None
+    assert content(above, "a") is None
     assert content(below, "a") == body("a", 5000)
-    directory.close()
+    above.close()
     below.close()
 
 
@@ -208,34 +208,34 @@ def test_a_head_that_comes_while_the_record_is_judged_stays(tmp_path: Path) -> N
     block = b"HTTP/1.1 200 OK\r\nx-new: 1\r\n"
 
     def judge(candidate: Candidate) -> Fate:
-        assert directory.freshen(candidate.record.key, candidate.found, block, later) is not None
+        assert above.freshen(candidate.record.key, candidate.found, block, later) is not None
         return Fate.KEEP
 
-    directory = opened(tmp_path, judge=judge)
-    directory.commit([draft("a", 100)])
+    above = opened(tmp_path, judge=judge)
+    above.commit([draft("a", 100)])
 
-    reclaimed(directory)
+    reclaimed(above)
 
-    stored = fetched(directory, "a")
+    stored = fetched(above, "a")
     assert stored is not None
     assert stored.found.freshness == later
     assert (b"x-new", b"1") in stored.stored_head().fields
-    directory.close()
+    above.close()
 
 
 def test_what_is_removed_while_it_is_judged_is_not_kept(tmp_path: Path) -> None:
     def judge(candidate: Candidate) -> Fate:
-        with directory.index.write() as change:  # as another process does
+        with above.index.write() as change:  # as another process does
             change.remove(candidate.record.key.digest, None, sequence=1 << 60)
         return Fate.KEEP
 
-    directory = opened(tmp_path, judge=judge)
-    directory.commit([draft("a", 100)])
+    above = opened(tmp_path, judge=judge)
+    above.commit([draft("a", 100)])
 
-    reclaimed(directory)
+    reclaimed(above)
 
-    assert content(directory, "a") is None
-    directory.close()
+    assert content(above, "a") is None
+    above.close()
 
 
 def test_what_has_moved_is_fetched_from_where_it_is(directory: CacheDirectory) -> None:
