@@ -102,7 +102,10 @@ class Node:
         self.peers = PeerFront(peers, limits, clock=clock)
         self.asgi = Application(self.proxy, access=self._access)
         self.admin: Starlette = admin_api(
-            is_ready=self._is_ready, report=self._report_of_all, remove=self.purge.targets
+            is_ready=self._is_ready,
+            report=self._report_of_all,
+            remove=self.purge.targets,
+            remove_prefix=self.purge.prefix,
         )
 
     def tick(self) -> None:

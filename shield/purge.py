@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from shield.rules.key import CacheKey
 from shield.rules.routes import Routes
+from shield.store.directory import CacheDirectory
+from shield.store.listing import is_under, keys_under
 from shield.store.tiers import Store
+
+_BATCH = 1000
 
 
 class Purge:
@@ -22,7 +27,27 @@ class Purge:
         When this returns, no worker answers with any of it; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
-        keys = [self._routes.resolve(target).key for target in targets]
+        return await self._remove([self._routes.resolve(target).key for target in targets])
+
+    async def prefix(self, prefix: bytes) -> int:
+        """Remove all keys whose text begins so; how many there were.
+
+        A path is meant in all key spaces. Takes as long as it takes to read the headers of all that is on disk. RAM
+        tiers are emptied: other workers' can't be asked what they have.
+        """
+        loop = asyncio.get_running_loop()
+        keys = {key.text: key for key in self._store.keys_in_memory() if is_under(key.text, prefix)}
+        self._store.forget_memory()
+        for directory in self._store.directories():
+            found = await loop.run_in_executor(None, _keys_under, directory, prefix)
+            keys.update((key.text, key) for key in found)
+        every = list(keys.values())
+        for at in range(0, len(every), _BATCH):
+            await self._remove(every[at : at + _BATCH])
+        self._store.forget_memory()
+        return len(every)
+
+    async def _remove(self, keys: Sequence[CacheKey]) -> int:
         stored = sum([self._store.find(key) is not None for key in keys])
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -33,3 +58,7 @@ class Purge:
         self._store.purge(keys, finish)
         await done
         return stored
+
+
+def _keys_under(directory: CacheDirectory, prefix: bytes) -> list[CacheKey]:
+    return list(keys_under(directory, prefix))

@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -33,6 +34,7 @@ READY, DRAIN, STOP = b"r", b"d", b"s"
 
 _BACKLOG = 4096
 _SWEEP_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0005  # how long a thread that writes to a disk may keep the loop from going on; Python's: 5 ms
 
 Build = Callable[[Place], Node]
 """Makes what a worker serves. Called on its event loop."""
@@ -176,6 +178,7 @@ class _Worker:
         if self._line is not None:
             loop.add_reader(self._line, self._take_orders, self._line)
         _calm_garbage_collector()
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from shield import app, supervisor, worker
-from shield.cli.check import read
+from shield.cli.check import directory_notes, read
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.observe.logs import configure
@@ -24,7 +24,7 @@ def serve(path: Path) -> int:
         return 2
     settings = loaded.settings
     configure(settings.log.level, style=settings.log.format)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *directory_notes(settings)):
         log.warning("%s", note)
     try:
         plan = worker.Plan(

@@ -265,7 +265,7 @@ def key_of(digest: bytes, slice_number: int | None) -> bytes:
 
 
 def number_of(key: bytes) -> int:
-    """Of a key in `entries`: the slice, or -1 for the entry itself. Raises IndexDamagedError, as does `segment_of`."""
+    """Of a key in `entries`: the slice, or -1 for the entry itself. Raises IndexDamagedError; so does the next."""
     if len(key) != _KEY:
         raise IndexDamagedError("a key is damaged")
     return int.from_bytes(key[16:], "big") - 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import Cache
 
+from shield.rules.key import CacheKey
 from shield.store.entry import Entry
 
 if TYPE_CHECKING:
@@ -179,6 +180,10 @@ class MemoryTier:
             return False
         del self._cache[text]
         return True
+
+    def keys(self) -> list[CacheKey]:
+        """Of all entries."""
+        return [entry.key for entry in self._cache.values()]
 
     def clear(self) -> None:
         self._cache.clear()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shield.rules.conditional import is_strong
 from shield.rules.key import CacheKey
 from shield.store.admission import Admission
+from shield.store.directory import CacheDirectory
 from shield.store.disk import Disk, Located, TierStatistics
 from shield.store.entry import BLOCK, OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
@@ -20,6 +21,7 @@ from shield.store.reading import GoneError, Stored
 from shield.store.record import Kind, Record, record_of
 from shield.store.shared import Shared
 from shield.store.slices import Slices
+from shield.store.volume import BACKLOG
 
 WHOLE = BLOCK
 """Bodies up to this size are kept in one record with their head, and answered in one go.
@@ -75,6 +77,7 @@ class Store:
         self._seen = self._generation[0]
         self._lookup = memory.lookup
         self._pending: dict[bytes, Entry] = {}  # being written
+        self._pending_bytes = 0
         self._hidden: dict[bytes, int] = {}  # being removed, how many times
         self._readings: dict[bytes, list[Then]] = {}
         self._unwritten = 0
@@ -215,6 +218,20 @@ class Store:
         if self._disk is not None:
             self._shared.hit(entry.key.digest)
 
+    def keys_in_memory(self) -> list[CacheKey]:
+        """Of the entries in RAM."""
+        return self._memory.keys()
+
+    def forget_memory(self) -> None:
+        """Empty the RAM tiers of all workers."""
+        self._memory.clear()
+        _, self._seen = self._shared.publish_all()
+
+    def directories(self) -> list[CacheDirectory]:
+        """Those in use."""
+        volumes = () if self._disk is None else self._disk.volumes()
+        return [volume.directory for volume in volumes if volume.directory is not None]
+
     def tick(self) -> None:
         """Once a second."""
         if self._disk is not None:
@@ -273,40 +290,39 @@ class Store:
         assert disk is not None
         if entry.length > WHOLE and is_strong(entry.etag):
             return self._write_sliced(entry)
-        record, text = _record(entry), entry.key.text
+        record = _record(entry)
 
         def done(well: bool) -> None:
-            if self._pending.get(text) is entry:
-                del self._pending[text]
+            self._written(entry, well)
             if well:
                 disk.outdate(record.key, record.identity)
-            else:
-                self._unwritten += 1
 
-        if not disk.write(record, entry.blocks, done):
+        return self._waits(entry, disk.write(record, entry.blocks, done))
+
+    def _waits(self, entry: Entry, is_taken: bool) -> bool:
+        """An entry is on its way to a disk, or no disk takes it."""
+        if is_taken:
+            self._pending[entry.key.text] = entry
+            self._pending_bytes += entry.size
+        else:
             self._unwritten += 1
-            return False
-        self._pending[text] = entry
-        return True
+        return is_taken
+
+    def _written(self, entry: Entry, well: bool) -> None:
+        self._pending_bytes -= entry.size
+        self._unwritten += not well
+        if self._pending.get(entry.key.text) is entry:
+            del self._pending[entry.key.text]
 
     def _write_sliced(self, entry: Entry) -> bool:
         """Have an entry that RAM may hold whole written in slices."""
         disk = self._disk
         assert disk is not None
         large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=self.slice_bytes)
-        slices = Slices(disk, large)
-        text = entry.key.text
-
-        def done(well: bool) -> None:
-            if self._pending.get(text) is entry:
-                del self._pending[text]
-            self._unwritten += not well
-
-        if not slices.commit(0, entry.blocks, done):
-            self._unwritten += 1
-            return False
-        self._pending[text] = entry
-        return True
+        is_taken = self._pending_bytes <= BACKLOG and Slices(disk, large).commit(
+            0, entry.blocks, lambda well: self._written(entry, well)
+        )
+        return self._waits(entry, is_taken)
 
     def _write_late(self, entry: Entry) -> None:
         """Evicted from RAM after it was asked for more than once: worth a place on disk if it has none."""

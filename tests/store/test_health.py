@@ -14,7 +14,7 @@ from shield.store.files import Files
 from shield.store.log import Limits
 from shield.store.reclaim import NoRoomError
 from tests.store.faulty_files import FaultyFiles
-from tests.store.ground import body, content, draft, key, opened
+from tests.store.ground import body, content, draft, fetched, key, opened
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ENOENT])
@@ -86,22 +86,101 @@ def test_too_many_open_files_is_no_fault_of_the_disk(tmp_path: Path) -> None:
     directory.close()
 
 
-def test_a_directory_removed_while_in_use_is_out_and_opens_anew(tmp_path: Path) -> None:
+def test_a_directory_removed_while_in_use_is_noticed_and_opens_anew(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    directory = opened(path)
+    directory.commit([draft("a", 20_000)])
+    stored = fetched(directory, "a")
+    assert stored is not None
+    shutil.rmtree(path)
+    directory.commit([draft("b", 100)])  # into a file that has no name any more
+
+    assert directory.tend() is Health.OUT
+
+    assert content(directory, "a") is None
+    assert directory.read(stored, 5, 20_000) == body("a", 20_000)[5:]
+    assert directory.probe() is Health.OUT
+    directory.close()
+    again = opened(path)
+    again.commit([draft("a", 100)])
+    assert content(again, "a") == body("a", 100)
+    assert again.tend() is Health.WELL
+    assert directory.read(stored, 5, 20_000) == body("a", 20_000)[5:]
+    again.close()
+
+
+def test_a_segment_is_not_begun_or_given_up_in_a_directory_that_was_removed(tmp_path: Path) -> None:
     path = tmp_path / "d"
     directory = opened(path, Limits(capacity=4 << 20, segment_bytes=64 << 10))
     directory.commit([draft("a", 100)])
     shutil.rmtree(path)
 
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="removed"):
         directory.commit([draft(f"r{number}", 20_000) for number in range(10)])
 
+    assert directory.health is Health.FAILING
     assert directory.probe() is Health.OUT
-    assert content(directory, "a") is None
+    assert not path.exists()
     directory.close()
-    again = opened(path)
-    again.commit([draft("a", 100)])
-    assert content(again, "a") == body("a", 100)
+
+
+def test_a_disk_that_gives_nothing_is_out_and_serves_again_when_it_opens_anew(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EIO, only=frozenset({"read"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 100) for number in range(20)])
+    kept = fetched(directory, "r19")
+    assert kept is not None
+    files.at = len(files.calls) + 1
+    for number in range(8):
+        assert directory.health is Health.WELL
+        assert content(directory, f"r{number}") is None
+    assert directory.health is Health.OUT
+    with pytest.raises(StoreError):
+        directory.commit([draft("new", 100)])
+    directory.close()
+    with pytest.raises(StoreError):
+        opened(tmp_path, files=files)
+    files.at, files.hit = 0, False
+
+    again = opened(tmp_path, files=files)
+
+    assert content(again, "r19") == body("r19", 100)
+    assert directory.read(kept, 0, 100) == body("r19", 100)
+    again.commit([draft("new", 100)])
+    assert content(again, "new") == body("new", 100)
     again.close()
+
+
+def test_reads_that_succeed_between_errors_keep_the_directory_in(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EIO, only=frozenset({"read"}))
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 100) for number in range(40)])
+    for number in range(0, 40, 2):
+        files.at, files.hit = len(files.calls) + 1, False
+        assert content(directory, f"r{number}") is None
+        assert content(directory, f"r{number + 1}") == body(f"r{number + 1}", 100)
+
+    assert directory.health is Health.WELL
+    directory.close()
+
+
+def test_too_many_open_files_do_not_make_a_directory_seem_removed(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EMFILE, only=frozenset({"open"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    files.at = len(files.calls) + 1
+
+    assert directory.tend() is Health.WELL
+    directory.close()
+
+
+def test_a_closed_directory_has_nothing(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.commit([draft("a", 100)])
+    directory.close()
+
+    assert directory.lookup(key("a").digest) is None
+    assert not (tmp_path / "condemned").exists()
+    directory.close()
 
 
 def test_a_full_file_system_gives_up_the_oldest_and_goes_on(tmp_path: Path) -> None:
@@ -140,7 +219,7 @@ def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
     directory.close()
 
 
-def test_a_full_index_gives_up_the_oldest(tmp_path: Path) -> None:
+def test_an_index_full_of_entries_gives_up_the_oldest(tmp_path: Path) -> None:
     limits = Limits(capacity=32 << 20, segment_bytes=64 << 10, index_bytes=400 * 2000)
     directory = opened(tmp_path, limits)
 
@@ -149,4 +228,26 @@ def test_a_full_index_gives_up_the_oldest(tmp_path: Path) -> None:
 
     assert 1000 < directory.statistics().entries <= 2000
     assert content(directory, "r5999") == body("r5999", 10)
+    directory.close()
+
+
+def test_an_index_full_of_later_heads_gives_up_the_oldest(tmp_path: Path) -> None:
+    limits = Limits(capacity=256 << 20, segment_bytes=256 << 10, index_bytes=8 << 20)
+    directory = opened(tmp_path, limits)
+    block = b"HTTP/1.1 200 OK\r\nx: " + b"h" * 3000 + b"\r\n"
+    refused = 0
+
+    for number in range(0, 9000, 50):
+        founds = directory.commit([draft(f"r{n}", 10) for n in range(number, number + 50)])
+        for n, found in zip(range(number, number + 50), founds, strict=True):
+            assert found is not None
+            try:
+                directory.freshen(key(f"r{n}"), found, block, found.freshness)
+            except StoreError:
+                refused += 1
+
+    assert refused > 10  # it was full indeed
+    assert content(directory, "r8999") == body("r8999", 10)
+    assert directory.health is Health.WELL
+    assert directory.reclaim_step()
     directory.close()

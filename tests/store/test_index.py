@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from shield.store.change import EVERYTHING, key_of
 from shield.store.files import Files
-from shield.store.index import Found, Index, IndexDamagedError, IndexFullError, Row, State
+from shield.store.index import Found, Index, IndexChange, IndexDamagedError, IndexFullError, Row, State
 from shield.store.record import Kind
 
 DIGEST = bytes(range(16))
@@ -81,6 +83,67 @@ def test_removal_takes_entry_and_slices_and_holds_against_older_ones(index: Inde
     assert index.counters().entries == 1
 
 
+def test_the_later_of_two_removals_holds_in_whichever_order_they_are_found(index: Index) -> None:
+    with index.write() as change:
+        change.remove(DIGEST, found(9, kind=Kind.REMOVED), sequence=9)
+        change.remove(DIGEST, found(5, kind=Kind.REMOVED), sequence=5)
+
+        assert not change.put(DIGEST, None, found(7))
+
+
+def test_a_record_that_is_found_again_does_not_undo_its_later_head(index: Index) -> None:
+    with index.write() as change:
+        change.put(DIGEST, None, found(5))
+        change.replace(DIGEST, None, found(5), found(5, head=b"later"))
+
+        assert not change.put(DIGEST, None, found(5))
+
+    assert index.lookup(DIGEST) == found(5, head=b"later")
+
+
+def test_a_record_with_a_later_head_is_not_moved_under_the_earlier_one(index: Index) -> None:
+    with index.write() as change:
+        change.put(DIGEST, None, found(5))
+        change.replace(DIGEST, None, found(5), found(5, head=b"later"))
+
+        assert not change.move(DIGEST, None, found(5), found(6))
+        assert change.move(DIGEST, None, found(5, head=b"later"), found(6, head=b"later"))
+
+
+def test_slices_are_forgotten_with_the_version_they_are_of(index: Index) -> None:
+    with index.write() as change:
+        change.put(DIGEST, None, version(1, sequence=1))
+        change.put(DIGEST, 0, piece(1, sequence=2))
+        change.put(DIGEST, 1, piece(2, sequence=3))
+        change.put(DIGEST, 2, piece(3, sequence=9))
+        assert [number for number, _ in slices(change)] == [0, 1, 2]
+
+        change.put(DIGEST, None, version(2, sequence=5))
+
+        assert [number for number, _ in slices(change)] == [1, 2]  # the one of the third version is younger
+        assert not change.put(DIGEST, 0, piece(1, sequence=4))
+        assert change.put(DIGEST, 0, piece(2, sequence=4))
+        assert change.counters.slices == 3
+        change.put(DIGEST, None, found(10))
+        assert slices(change) == []
+        assert (change.counters.slices, change.counters.entries) == (0, 1)
+
+
+def version(identity: int, *, sequence: int) -> Found:
+    return found(sequence, kind=Kind.HEAD)._replace(identity=identity)
+
+
+def piece(identity: int, *, sequence: int) -> Found:
+    return found(sequence, kind=Kind.SLICE)._replace(identity=identity)
+
+
+def slices(change: IndexChange) -> list[tuple[int, Found]]:
+    """What a transaction sees of them so far."""
+    numbers = range(5)
+    known = [(number, change._get(key_of(DIGEST, number))) for number in numbers]
+    return [(number, found) for number, found in known if found is not None]
+
+
 def test_a_transaction_that_raises_leaves_no_trace(index: Index) -> None:
     with pytest.raises(RuntimeError), index.write() as change:
         change.put(DIGEST, None, found(1))
@@ -99,7 +162,86 @@ def test_segments_are_counted(index: Index) -> None:
         change.set_row(2, Row(State.SEALED, 1, 70))
 
     assert index.rows() == [(1, Row(State.SEALED, 0, 50)), (2, Row(State.SEALED, 1, 70))]
-    assert index.counters().segment_bytes == 120
+    assert index.ends() == (1, 2)
+    counters = index.counters()
+    assert (counters.segment_bytes, counters.segments, counters.unscanned) == (120, 2, 0)
+
+
+def test_the_newest_segment_to_scan_is_found_below_any_number(index: Index) -> None:
+    row = Row(State.UNSCANNED, 0, 50)
+    with index.write() as change:
+        for number in (2, 5, 9):
+            change.set_row(number, row)
+        change.set_row(7, Row(State.SEALED, 0, 50))
+
+    below = {10: (9, row), 9: (5, row), 8: (5, row), 5: (2, row), 2: None, 1: None}
+    assert {number: index.newest_unscanned(number) for number in below} == below
+    assert index.counters().unscanned == 3
+
+
+def test_removals_are_remembered_in_their_order(index: Index) -> None:
+    digests = [bytes([number]) * 16 for number in range(1, 5)]
+    with index.write() as change:
+        for digest in (*digests, digests[0]):
+            change.note_removal(digest)
+
+    assert index.removed(2, 5) == {digests[2]: 3, digests[3]: 4, digests[0]: 5}
+    assert index.removed(5, 5) == {}
+    with index.write() as change:
+        change.note_removal(EVERYTHING)
+    assert index.removed(4, 6) is None
+
+
+@pytest.mark.parametrize("available", [10 << 30, 0])
+def test_all_of_it_is_read_ahead_if_memory_allows(tmp_path: Path, available: int) -> None:
+    files = Counting(available)
+    index = Index(tmp_path, limit=64 << 20, files=files)
+    chance = random.Random(1)
+    with index.write() as change:
+        for number in range(40_000):
+            change.put(chance.randbytes(16), None, found(number))
+    assert index.size() > 5 << 20
+
+    assert index.warm(lambda: False) is (available > 0)
+    assert files.read_bytes == (index.size() if available else 0)
+    assert not index.warm(lambda: files.read_bytes > index.size())  # stopped on the way
+    assert files.read_bytes < (2 * index.size() if available else 1)
+    index.close()
+
+
+class Counting(Files):
+    """So much memory, and all that was read."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__()
+        self.available = available
+        self.read_bytes = 0
+
+    def available_memory(self) -> int:
+        return self.available
+
+    def read(self, fd: int, parts: Sequence[bytearray | memoryview], offset: int) -> int:
+        count = super().read(fd, parts, offset)
+        self.read_bytes += count
+        return count
+
+
+def test_a_write_cut_short_by_a_full_file_system_is_told_from_a_broken_disk(tmp_path: Path) -> None:
+    class Full(Files):
+        free = 0
+
+        def free_bytes(self, path: Path) -> int:
+            return self.free
+
+    files = Full()
+    index = Index(tmp_path, limit=8 << 20, files=files)
+    short = lmdb.Error("mdb_txn_commit: Input/output error")
+    short.__dict__["code"] = errno.EIO
+    for files.free, number in ((0, errno.ENOSPC), (1 << 30, errno.EIO)):
+        with pytest.raises(OSError, match="index") as caught, index.write():
+            raise short
+        assert caught.value.errno == number
+    index.close()
 
 
 def test_a_full_index_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
