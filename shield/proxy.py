@@ -69,6 +69,10 @@ class Proxy:
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
         if entry is None:
+            plain = None if notable else self._store.plain(key, now)
+            if plain is not None:
+                self.counters.hits += 1
+                return self.replies.of_plain(plain, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
                 return None

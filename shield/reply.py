@@ -11,6 +11,7 @@ from shield.rules import dates
 from shield.rules.headers import block
 from shield.rules.selection import select
 from shield.store.entry import Entry, body_parts
+from shield.store.tiers import Plain
 
 Part = bytes | bytearray | memoryview
 
@@ -45,6 +46,12 @@ class Replies:
     def trailer(self, age: float, outcome: Outcome) -> bytes:
         """The field lines that differ from one answer to the next (RFC 9111 §5.1, RFC 9211)."""
         return b"age: %d\r\ncache-status: %b\r\n" % (age, outcome.cache_status(self._node))
+
+    def of_plain(self, plain: Plain, *, with_body: bool) -> Reply:
+        """A hit on a disk, for a request that asks for nothing special."""
+        status, block, body, length, age, ttl = plain
+        head = b"%bage: %d\r\ncache-status: %b; hit; ttl=%d\r\n" % (block, age if age > 0 else 0, self._node, ttl)
+        return Reply(status, head, (body,), length, PLAIN_HIT) if with_body else Reply(status, head, (), 0, PLAIN_HIT)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""

@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=[*COMMANDS, "all"])
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="on the disk that is measured")
-    parser.add_argument("--servers", type=lambda text: text.split(","), default=["shield", "nginx"])
+    parser.add_argument("--servers", type=lambda text: text.split(","), help="those that are compared")
     parser.add_argument("--rounds", type=int, default=3, help="the median of these counts")
     parser.add_argument("--seconds", type=float, default=3.0, help="per server, case and round (whole seconds)")
     parser.add_argument("--connections", type=int, default=32, help="of wrk")

@@ -20,6 +20,7 @@ COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request")
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
+    names = options.servers or ["shield", "nginx"]
     made = trace("wonders", SKEW, requests=REQUESTS, objects=OBJECTS, wonders=WONDERS, size=platform_size)
     paths = [f"/o/{_rounded(made.sizes[number])}/{number}" for number in made.requests]
     capacity = int(made.population * DISK_SHARE)
@@ -30,7 +31,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
         "nginx": ("nginx", replace(base, directory=bench.fresh("nginx"))),
     }
     cells: dict[tuple[str, str], str] = {}
-    rows = [row for row, (name, _) in cases.items() if name in options.servers]
+    rows = [row for row, (name, _) in cases.items() if name in names]
     for row in rows:
         name, disk = cases[row]
         with bench.serving(name, disk) as server:

@@ -142,7 +142,7 @@ class Bench:
         if wrapper:
             command = [sys.executable, "-m", *wrapper, "serve", "--config", shield_config(place)]
         else:
-            command = SERVERS[name](place)
+            command = SERVERS[name.partition("-")[0]](place)
         return Server(name, place, disk, core=core, command=command)
 
     def wrk(self, connections: int = 32, *, core: int | str = CLIENT_CORE) -> Wrk:

@@ -50,13 +50,14 @@ class Phase:
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
+    names = options.servers or ["shield", "nginx"]
     cells: dict[tuple[str, str], str] = {}
     rows: list[str] = []
     sets = [
         (small_objects(options.objects), SMALL_RATE),
         (equal_objects(1_000_000, options.objects // 20), LARGE_RATE),
     ]
-    for name in options.servers:
+    for name in names:
         for objects, rate in sets:
             for phase, late, what in _phases(bench, name, objects, rate):
                 row = f"{name} {objects.name}, {what}"

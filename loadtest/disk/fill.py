@@ -40,6 +40,7 @@ class Sample:
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
+    names = options.servers or ["shield", "nginx"]
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     sets = [
         (equal_objects(50_000, options.objects // 2), 16),
@@ -50,11 +51,11 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
         get(bench.origin.port, objects.paths[0])  # so that it has the bytes, which take a while to make
     for number in range(1, options.rounds + 1):
         for objects, connections in sets:
-            for name in options.servers:
+            for name in names:
                 sample = _sample(bench, name, objects, connections)
                 samples[name, objects.name].append(sample)
                 note(f"round {number}  {objects.name:8} {name:8} {sample}")
-    names, columns = options.servers, [objects.name for objects, _ in sets]
+    columns = [objects.name for objects, _ in sets]
     cells: dict[tuple[str, str], str] = {}
     for at, taken in samples.items():
         cells[at] = f"{median([sample.cost for sample in taken]):.2f}"

@@ -1,4 +1,7 @@
-"""Hits on disk, pages in memory: CPU per request of Shield's process beside nginx's."""
+"""Hits on disk, pages in memory: CPU per request of Shield's process beside nginx's.
+
+`shield-ram` has the same objects in its RAM tier, too: what it costs less is what the disk costs.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,16 @@ from loadtest.servers import OnDisk
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
+    names = options.servers or ["shield", "shield-ram", "nginx"]
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     wrk = bench.wrk(options.connections)
     sets = _sets(min(options.objects, bench.descriptors - 2000))  # so that nginx can have all files open
     lists = [bench.listed(objects) for objects in sets]
     with contextlib.ExitStack() as stack:
         servers = []
-        for name in options.servers:
-            disk = OnDisk(bench.fresh(name), 16 * GIB, objects=2 * options.objects)
+        for name in names:
+            memory = 4 * GIB if name.endswith("-ram") else 0
+            disk = OnDisk(bench.fresh(name), 16 * GIB, objects=2 * options.objects, memory=memory)
             servers.append(stack.enter_context(bench.serving(name, disk)))
             for objects in sets:
                 bench.fill(servers[-1], objects)
@@ -40,9 +45,9 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
                     url = f"http://127.0.0.1:{server.port}"
                     sample = bench.sample(server, partial(wrk.run_any, url, listed, options.seconds))
                     samples[server.name, objects.name].append(sample)
-                    note(f"round {number}  {objects.name:8} {server.name:8} {sample}")
+                    note(f"round {number}  {objects.name:8} {server.name:11}{sample}")
     costs = {at: [sample.cost for sample in taken] for at, taken in samples.items()}
-    names, columns = options.servers, [objects.name for objects in sets]
+    columns = [objects.name for objects in sets]
     cells = {at: f"{median(taken):.1f}" for at, taken in costs.items()}
     if "nginx" in names:
         for name, column in costs:

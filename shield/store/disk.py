@@ -23,9 +23,9 @@ from shield.store.directory import CacheDirectory, Health
 from shield.store.files import Part
 from shield.store.index import Found
 from shield.store.log import Draft
-from shield.store.reading import Stored, later_head
+from shield.store.reading import GoneError, Stored, later_head
 from shield.store.reclaim import Candidate, Fate, Judge
-from shield.store.record import Kind, Record, record_of
+from shield.store.record import Kind, Record, Whole, record_of
 from shield.store.shared import Shared
 from shield.store.volume import Done, Volume, VolumeStatistics
 
@@ -33,6 +33,9 @@ log = logging.getLogger("shield.store")
 
 READERS = 8
 """Threads that wait for disks, of one worker."""
+
+PLAIN = 1 << 20
+"""Bodies up to this size are answered with in one go."""
 
 PROMOTE_AT = 2
 """Hits in a lower tier that bring a record up."""
@@ -61,6 +64,11 @@ class Tier:
         self.read_bytes = 0
         self._ring = Rendezvous([str(volume.path).encode() for volume in volumes], weights)
         self._only = volumes[0] if len(volumes) == 1 else None
+
+    def first(self, digest: bytes) -> CacheDirectory | None:
+        """The directory that should have a key, if it is in use."""
+        volume = self._only or self.volumes[self._ring.owner(digest)]
+        return volume.directory
 
     def lookup(self, digest: bytes, slice_number: int | None) -> Located | None:
         only = self._only
@@ -107,6 +115,7 @@ class Disk:
 
     def __init__(self, shared: Shared, *, clock: Callable[[], float]) -> None:
         self._shared = shared
+        self._hit = shared.hit
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="shield-reader")
@@ -134,6 +143,26 @@ class Disk:
             yield from tier.volumes
 
     # reading
+
+    def plain(self, key: CacheKey, now: float) -> tuple[Found, Whole] | None:
+        """A fresh small entry of the first tier, if it can be answered with at once; None says nothing."""
+        tier, digest = self._tiers[0], key.digest
+        directory = tier.first(digest)
+        if directory is None:
+            return None
+        found = directory.lookup(digest)
+        if found is None or found.kind or now >= found.born + found.lifetime or found.body_length > PLAIN:
+            return None
+        try:
+            whole = directory.whole_nowait(found, key)
+        except GoneError:
+            return None
+        if whole is None or whole.no_cache:
+            return None
+        self._hit(digest)
+        tier.hits += 1
+        tier.read_bytes += found.body_length
+        return found, whole
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Located | None:
         """Where the entry under a digest is, or one of its slices; the key's text is still to be compared."""

@@ -14,7 +14,7 @@ BLOCK = 1 << 20
 OVERHEAD = 1400
 """What an entry costs beside its bytes: objects, tables and the key's place in the tier (measured)."""
 
-Body = tuple[bytes | bytearray, ...]
+Body = tuple[bytes | bytearray | memoryview, ...]
 
 
 class Entry:

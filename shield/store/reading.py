@@ -10,7 +10,7 @@ from shield.rules.key import CacheKey
 from shield.rules.selection import StoredHead, of_fields
 from shield.store.files import Files
 from shield.store.index import Found
-from shield.store.record import BLOCK, MAX_HEADER, DamagedError, Header, decode
+from shield.store.record import BLOCK, MAX_HEADER, DamagedError, ForeignError, Header, Whole, decode, read_whole
 from shield.store.segments import Segment, Segments
 
 SMALL = 256 << 10
@@ -61,6 +61,18 @@ class Reader:
         if count is None or count < wanted:
             return None  # whether it is cold or cut short is for a thread to find out
         return _stored(found, key, slice_number, segment, header, body)
+
+    def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
+        segment = self._segments.opened(found.segment)
+        if segment is None:
+            return None
+        data = bytearray(found.header_length + found.body_length)
+        if self._files.read_nowait(segment.fd, (data,), found.offset) != len(data):
+            return None
+        try:
+            return read_whole(data, key, sequence=found.sequence, seed=segment.seed(found.offset))
+        except ForeignError as error:
+            raise GoneError(str(error)) from None
 
     def fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
         segment = self._segments.open(found.segment)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
@@ -36,6 +36,7 @@ MAX_HEADER = 1 << 20
 MAX_BODY = (1 << 32) - MAX_HEADER - 1
 
 _FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
+_OF_WHOLE = Struct("<Q5xBHIIII6xH16xQ")  # what `read_whole` needs of these
 _CLAIMED = Struct("<8x4sB3xII")  # of these: magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
 # where these stand among the fixed fields
@@ -182,6 +183,41 @@ class Header:
             if _hash(view[at : at + BLOCK]) != int.from_bytes(self._data[table : table + _TABLE_ITEM], "little"):
                 raise DamagedError(f"block {(start + at) // BLOCK} is damaged")
             table += _TABLE_ITEM
+
+
+class Whole(NamedTuple):
+    """What of a whole record answers a plain request."""
+
+    status: int
+    no_cache: bool
+    head: bytes  # as StoredHead.block
+    body: memoryview
+
+
+class ForeignError(ValueError):
+    """A good record, but of another key."""
+
+
+def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> Whole:
+    """A record with its body in one piece, checked as `decode` and `Header.check` do, at half their price.
+
+    Raises DamagedError unless it is one of this sequence, ForeignError when it isn't the key's.
+    """
+    view, size = memoryview(data), _FIXED.size
+    if len(data) < size:
+        raise DamagedError("too short")
+    checksum, kind, flags, length, body_length, text_length, head_length, status, own = _OF_WHOLE.unpack_from(data)
+    if length + body_length != len(data) or own != sequence or _hash(view[8:length], seed=seed) != checksum:
+        raise DamagedError("the header is damaged or of another place")
+    head_at = size + text_length
+    if data[size:head_at] != key.text or kind:
+        raise ForeignError("another key of the same digest")
+    table = length - _TABLE_ITEM * -(-body_length // BLOCK)
+    for at in range(length, len(data), BLOCK):
+        if _hash(view[at : at + BLOCK]) != int.from_bytes(view[table : table + _TABLE_ITEM], "little"):
+            raise DamagedError(f"block {(at - length) // BLOCK} is damaged")
+        table += _TABLE_ITEM
+    return Whole(status, flags & _NO_CACHE != 0, bytes(view[head_at : head_at + head_length]), view[length:])
 
 
 def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:

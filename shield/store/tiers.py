@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shield.rules.conditional import is_strong
 from shield.rules.key import CacheKey
@@ -16,9 +17,10 @@ from shield.store.admission import Admission
 from shield.store.directory import CacheDirectory
 from shield.store.disk import Disk, Located, TierStatistics
 from shield.store.entry import BLOCK, OVERHEAD, Entry
+from shield.store.index import Found
 from shield.store.memory import MemoryStatistics, MemoryTier
-from shield.store.reading import GoneError, Stored
-from shield.store.record import Kind, Record, record_of
+from shield.store.reading import GoneError, Stored, later_head
+from shield.store.record import Kind, Record, Whole, record_of
 from shield.store.shared import Shared
 from shield.store.slices import Slices
 from shield.store.volume import BACKLOG
@@ -33,6 +35,20 @@ _LAST_SECONDS = 10.0  # what a stop may take to write
 _LAST_PENDING = 64
 
 Then = Callable[[Entry | None], None]
+
+
+class Plain(NamedTuple):
+    """All that it takes to answer a plain request. `head` is as StoredHead.block."""
+
+    status: int
+    head: bytes
+    body: memoryview
+    length: int
+    age: int
+    ttl: int
+
+
+_plain = tuple.__new__  # without a call of Python code
 
 
 @dataclass(slots=True)
@@ -120,6 +136,30 @@ class Store:
             return None
         return self._took(place, stored, body)
 
+    def plain(self, key: CacheKey, now: float) -> Plain | None:
+        """A fresh small entry on the fastest disk and in the page cache, for a request that asks for nothing special.
+
+        None says nothing: `on_disk` may still have it.
+        """
+        disk, text = self._disk, key.text
+        if disk is None or text in self._pending or text in self._hidden:
+            return None
+        read = disk.plain(key, now)
+        if read is None:
+            return None
+        found, whole = read
+        if self._memory.max_entry:
+            self._keep(key, found, whole)
+        age = int(now - found.born)
+        head = found.head or whole.head
+        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, int(found.lifetime) - age))
+
+    def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
+        """Take what was read from a disk into RAM."""
+        if found.body_length + OVERHEAD <= self._memory.max_entry:
+            head = later_head(found.head or whole.head)
+            self._memory.commit(Entry(key, head, found.freshness, (whole.body,) if found.body_length else ()))
+
     def find(self, key: CacheKey) -> Entry | Cold | None:
         """In RAM or on disk."""
         return self.lookup(key.text) or self.on_disk(key)
@@ -174,7 +214,8 @@ class Store:
             return in_memory or entry.is_large
         if text in self._pending:
             return self._write(entry) or in_memory
-        self._disk.freshen(entry.key, entry.head.block, _record(entry))
+        if not entry.no_cache:  # else it is validated each time, and what is stored does as it is
+            self._disk.freshen(entry.key, entry.head.block, _record(entry))
         return True
 
     def drop(self, key: CacheKey) -> None:
