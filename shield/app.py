@@ -69,14 +69,14 @@ class Node:
         self._counters = Counters()
         self._store = _store(settings, place, clock)
         self._place = place
-        self._origins = _origins(settings, clock)
+        self._origins = _origins(settings, place.workers, clock)
         self._owners = _owners(settings, place, self._origins, clock)
         member = via(b"1.1", settings.node)
         fills = settings.cache.fills
         self._fills = FillTable(
             self._owners,
             self._store,
-            FillMemory(fills.memory),
+            FillMemory(fills.memory // place.workers),
             policy=FillPolicy(
                 linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss
             ),
@@ -292,8 +292,8 @@ def signer(name: str, origin: OriginSettings) -> Signer:
     return Signer(origin.profile, origin.location(), credentials)
 
 
-def _origins(settings: Settings, clock: Clock) -> Origins:
-    made = [_origin(name, origin) for name, origin in settings.origins.items()]
+def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
+    made = [_origin(name, origin, workers) for name, origin in settings.origins.items()]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
@@ -310,7 +310,7 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
     return Owners(origins, ring, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings) -> Origin:
+def _origin(name: str, origin: OriginSettings, workers: int) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
     times = origin.timeouts
@@ -327,7 +327,7 @@ def _origin(name: str, origin: OriginSettings) -> Origin:
                 between_bytes=times.between_bytes,
                 total=times.total,
             ),
-            limits=PoolLimits(connections=origin.connections),
+            limits=PoolLimits(connections=-(-origin.connections // workers)),
             resolver=Resolver(where.host, where.port, refresh=origin.dns_refresh),
         ),
         denied_is_absent=origin.access_denied_is_absent,

@@ -37,10 +37,10 @@ def disk_families(disk: DiskStatistics) -> list[Family]:
         _of_directories(disk, "disk_index_bytes", "Bytes of the index", lambda d: d.index_bytes, alike=True),
         _of_directories(disk, "disk_capacity_bytes", "Bytes it may use", lambda d: d.capacity_bytes, alike=True),
         Family(
-            "disk_well",
-            "1 while a directory is used, 0 while it can't be written or is out",
+            "disk_unwell",
+            "1 while a directory can't be written or is out of use",
             [
-                Sample(float(volume.health == "well"), {"tier": tier.name, "directory": volume.path})
+                Sample(float(volume.health != "well"), {"tier": tier.name, "directory": volume.path})
                 for tier in disk.tiers
                 for volume in tier.volumes
             ],

@@ -269,3 +269,20 @@ def test_a_new_version_is_served_whole_when_nothing_was_sent_of_the_old(
         answer = shield.get("/big")
 
     assert (answer.status, answer.clean, answer.body == new[:]) == (200, True, True)
+
+
+def test_a_refusal_is_never_taken_for_the_bytes_of_a_slice(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    body = Pattern(2 * MIB)
+    origin.serves("/big", body, lifetime=600)
+
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+        shield.get("/big", [("range", f"bytes=0-{SLICE - 1}")])
+        settled(shield)
+        origin.answers("/big", b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\nforbidden", times=1)
+        refused = shield.get("/big")
+        again = shield.get("/big")
+
+    assert (refused.clean, refused.body == body[: len(refused.body)]) == (False, True)
+    assert (again.clean, again.body == body[:]) == (True, True)

@@ -144,10 +144,10 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
-    yield from _tiers(settings.cache, tree)
+    yield from _tiers(settings.cache, settings.workers, tree)
 
 
-def _tiers(cache: CacheSettings, tree: Tree) -> Iterator[Problem]:
+def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:
     """Directories: each one once, and large enough for what lies in it."""
     names: set[str] = set()
     paths: dict[Path, Path] = {}
@@ -172,8 +172,9 @@ def _tiers(cache: CacheSettings, tree: Tree) -> Iterator[Problem]:
                     f"expected at least {format_size(least)}, which is {SLICES_PER_DIRECTORY} times cache.slice_bytes"
                 )
                 yield tree.problem((*of_directory, "capacity"), said)
-    if cache.tiers and cache.fills.memory < 4 * cache.slice_bytes:
-        said = f"expected at least {format_size(4 * cache.slice_bytes)}, which is 4 times cache.slice_bytes"
+    needed = 4 * cache.slice_bytes * workers
+    if cache.tiers and cache.fills.memory < needed:
+        said = f"expected at least {format_size(needed)}, which is 4 times cache.slice_bytes for each worker"
         yield tree.problem(("cache", "fills", "memory"), said)
 
 

@@ -228,7 +228,8 @@ class Fill:
 
     async def _ask(self) -> Fetched | Absent | Failed:
         key, names, target = self.resource.key, self.resource.route.origins, self._request.target
-        return await self._table.source.fetch(key, target, names, self.want, judged_by(self._request))
+        judged = judged_by(self._request) if self.shared else None
+        return await self._table.source.fetch(key, target, names, self.want, judged)
 
     def _may_slice(self, fetched: Fetched) -> bool:
         """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""

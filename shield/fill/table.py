@@ -25,11 +25,11 @@ class Source(Protocol):
     """Where fills fetch from: origins, or the worker of this node that owns a key."""
 
     async def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] = ()
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
     ) -> Fetched | Absent | Failed:
         """`target` is as a client asked for it, `names` are the origins of its route in order.
 
-        `judged` are the fields of the client's request by which the answer is judged.
+        `judged` are the fields of the client's request by which the answer is judged; None: it is for nobody else.
         """
 
 

@@ -150,7 +150,8 @@ class Origin:
             if 200 <= status < 300 or status == 304:
                 self._check(want, response)
                 return Fetched(self.name, response, request_time, response_time)
-            if not self.provider.signed and s3_errors.passes(status):
+            is_part = want.span is not None and not want.tentative  # then nothing else may take its place
+            if not self.provider.signed and s3_errors.passes(status) and not is_part:
                 return Fetched(self.name, response, request_time, response_time)
             error = await self._read_error(want, response, deadline, clock)
             if status == 416 and want.tentative:

@@ -97,11 +97,14 @@ class Owners:
         return self._owner(key.digest) == self._worker
 
     async def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] = ()
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
     ) -> Fetched | Absent | Failed:
-        """As `Origins.fetch`, through the key's owner. `target` is the client's. Cancelled, it leaves nothing."""
+        """As `Origins.fetch`, through the key's owner. `target` is the client's. Cancelled, it leaves nothing.
+
+        `judged` None: for one client alone, so that nobody else is concerned.
+        """
         owner = self._owner(key.digest)
-        if owner == self._worker:
+        if owner == self._worker or judged is None:
             return await self._origins.fetch(names, want)
         if not self._is_down(owner) and self._now() >= self._avoided_until[owner]:
             self._asked += 1
