@@ -15,19 +15,20 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from shield.errors import Fault, OriginError
-from shield.fill.answers import freshened_entry, is_part, judged, negative_entry, whole_head
+from shield.fill.answers import freshened_entry, is_part, judged, kept_head, negative_entry, told_head, whole_head
 from shield.fill.buffer import FillBuffer
+from shield.fill.question import Question
 from shield.fill.window import Reader, Window
-from shield.messages import Request
+from shield.messages import Request, ResponseHead
 from shield.origin.origins import Absent, Failed, Fetched, Want
-from shield.origin.owners import judged_by
 from shield.origin.response import Response
 from shield.outcome import Forward, Outcome
 from shield.rules import dates, ranges
-from shield.rules.conditional import is_strong
+from shield.rules.conditional import HeadEffect, head_effect
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead, stored_head, with_length
+from shield.rules.selection import StoredHead
+from shield.rules.vary import choosing, names_in
 from shield.rules.verdict import Disposition, Share
 from shield.store.entry import OVERHEAD, Entry
 
@@ -83,20 +84,18 @@ class Fill:
         "length",
         "origin",
         "phase",
+        "question",
         "resource",
         "shared",
         "start",
         "status",
-        "stored",
         "told",
-        "want",
     )
 
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
         self.resource = resource
-        self.want = want
+        self.question = Question(table, resource, request, want, shared=shared)
         self.shared = shared
-        self.stored: Entry | None = None  # what is being validated
         self.background = False  # goes on though nobody reads
         # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
         self.start = 0 if want.span is None or want.tentative else want.span.start
@@ -129,6 +128,16 @@ class Fill:
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
         self.generation = table.store.generation
+
+    @property
+    def want(self) -> Want:
+        """What it asks for."""
+        return self.question.want
+
+    @property
+    def stored(self) -> Entry | None:
+        """What is being validated."""
+        return self.question.stored
 
     # readers
 
@@ -199,11 +208,7 @@ class Fill:
 
     async def _open(self) -> None:
         try:
-            result = await self._fetch()
-            if isinstance(result, Fetched) and self._is_useless(result):
-                result.response.close()
-                self.want = self.want.whole()
-                result = await self._fetch()
+            result = await self.question.ask()
             if isinstance(result, Fetched):
                 self._commit_to(result)
             elif isinstance(result, Absent):
@@ -216,41 +221,11 @@ class Fill:
         finally:
             self._task = None
 
-    async def _fetch(self) -> Fetched | Absent | Failed:
-        result = await self._ask()
-        if isinstance(result, Failed) and self.stored is not None and result.names(Fault.VALIDATOR):
-            # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
-            self._table.store.drop(self.resource.key)
-            self.stored = None
-            self.want = self.want.whole()
-            result = await self._ask()
-        return result
-
-    async def _ask(self) -> Fetched | Absent | Failed:
-        key, names, target = self.resource.key, self.resource.route.origins, self._request.target
-        judged = judged_by(self._request) if self.shared else None
-        return await self._table.source.fetch(key, target, names, self.want, judged)
-
-    def _may_slice(self, fetched: Fetched) -> bool:
-        """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""
-        slice_bytes, head = self._table.store.slice_bytes, whole_head(fetched.response.head)
-        if not slice_bytes or head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
-            return False
-        return (
-            self.shared
-            and self.want.method == b"GET"
-            and judged(self._request, fetched, head, self.resource.route.freshness).share is Share.STORE
-        )
-
-    def _is_useless(self, fetched: Fetched) -> bool:
-        """Whether it is a part of what can be neither kept nor shared in parts."""
-        return self.want.tentative and is_part(fetched) and not self._may_slice(fetched)
-
     def _commit_to(self, fetched: Fetched) -> None:
         """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
         head, response = fetched.response.head, fetched.response
         self.origin, self.status, self.by_peer = fetched.origin, head.status, fetched.by_peer
-        if head.status == 304 and self.stored is not None:
+        if self.stored is not None and (head.status == 304 or self._is_of_same(self.stored, head)):
             response.close()
             self._freshen(self.stored, fetched)
             return
@@ -259,10 +234,13 @@ class Fill:
             head = whole_head(head)
         self.length = head.length
         self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
+        self._settle_variant(head)
         self.freshness = self.disposition.freshness
         date = dates.imf_fixdate(fetched.response_time)
-        self.head = stored_head(head, via=None if fetched.by_peer else self._table.via, date=date, length=head.length)
-        if self._may_slice(fetched):
+        rules = self.resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer)
+        via = None if fetched.by_peer else self._table.via
+        self.head = told_head(head, self.disposition, rules, via=via, date=date)
+        if self.question.may_slice(fetched):
             self._go_on_in_slices(fetched, (0, head.length or 0) if part is None else (part[0], part[1] + 1))
             return
         self._response = response
@@ -276,13 +254,43 @@ class Fill:
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._tell()  # else the first bytes told them, and went out with the head
 
+    def _is_of_same(self, stored: Entry, head: ResponseHead) -> bool:
+        """Whether an answer to HEAD is of the very response that is stored; if of another, that one goes."""
+        if self.want.method != b"HEAD" or head.status != 200 or stored.head.status != 200:
+            return False
+        effect = head_effect(stored.etag, stored.last_modified, stored.length, head)
+        if effect is HeadEffect.OUTDATES:
+            self._table.store.drop(self.resource.key)
+        return effect is HeadEffect.FRESHENS
+
+    def _settle_variant(self, head: ResponseHead) -> None:
+        """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
+        resource, table = self.resource, self._table
+        assert self.disposition is not None
+        if not (self.shared and resource.route.forwarding.any and self.disposition.share is Share.STORE):
+            return
+        variants, names = table.store.variants, choosing(names_in(head.all(b"vary")) or (), resource.route.forwarding)
+        if names and names != variants.names(resource.named):
+            marker = variants.learn(resource.named, names, table.clock())
+            table.store.commit(marker, still=self._is_current, to_disk=not self.by_peer)
+        mine = variants.of(resource, self._request)
+        if mine.key != resource.key:
+            table.rename(self, mine)
+            for reader in list(self._readers):
+                if variants.of(mine, reader.request).key != mine.key:
+                    self._drop_reader(reader)
+                    reader.go_on_alone()
+        if not variants.has_room(mine):
+            self.disposition = Disposition(Share.SHARE, self.disposition.freshness, "too-many-variants")
+
     def _go_on_in_slices(self, fetched: Fetched, span: tuple[int, int]) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
         assert self.head is not None and self.freshness is not None and self.length is not None
-        table = self._table
+        assert self.disposition is not None
+        table, head = self._table, kept_head(self.head, self.disposition, None)
         table.forget_hit_for_miss(self.resource.key.text)
         self.entry = Entry.large(
-            self.resource.key, self.head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
+            self.resource.key, head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
         )
         self.entry.origin = self.origin
         self.committed = True
@@ -322,28 +330,27 @@ class Fill:
                 self._detach(reader)
 
     def _freshen(self, stored: Entry, fetched: Fetched) -> None:
-        """304: what is stored holds on."""
-        rules = self.resource.route.freshness
-        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, rules)
+        """304, or a HEAD that says the same: what is stored holds on."""
+        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, self.resource.route)
         self.freshness = self.entry.freshness
         if self.disposition.share is not Share.STORE:
             self._table.store.drop(self.resource.key)
-        elif not self._was_removed():
-            self.committed = self._table.store.freshen(self.entry, to_disk=not self.by_peer)
+        else:
+            self.committed = self._table.store.freshen(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
-    def _was_removed(self) -> bool:
-        """Whether the key was purged since this fill began: then what it brings isn't stored."""
-        return self._table.store.was_removed(self.resource.key.text, self.generation)
+    def _is_current(self) -> bool:
+        """Whether its key wasn't purged since it began: else what it brings isn't stored."""
+        return not self._table.store.was_removed(self.resource.named.text, self.generation)
 
     def _conclude_absent(self, status: int) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        lifetime, now = self.resource.route.freshness.negative_lifetime, self._table.clock()
+        lifetime, now = self.resource.route.freshness.negative_bound(status) or 0.0, self._table.clock()
         self.status = status
         self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._table.via)
         self.freshness = self.entry.freshness
-        if lifetime > 0 and not self._was_removed():
-            self.committed = self._table.store.commit(self.entry)
+        if lifetime > 0:
+            self.committed = self._table.store.commit(self.entry, still=self._is_current)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -374,12 +381,11 @@ class Fill:
             self._fail(error)
             return
         if self._buffer.retained:
-            assert self.head is not None and self.freshness is not None
-            head = self.head if self.length is not None else with_length(self.head, received)
+            assert self.head is not None and self.freshness is not None and self.disposition is not None
+            head = kept_head(self.head, self.disposition, None if self.length is not None else received)
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
-            if not self._was_removed():
-                self.committed = self._table.store.commit(self.entry, to_disk=not self.by_peer)
+            self.committed = self._table.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
     # a body that isn't retained
@@ -399,10 +405,13 @@ class Fill:
             self._detach(reader)
 
     def _detach(self, reader: Reader) -> None:
+        self._drop_reader(reader)
+        reader.detach()
+
+    def _drop_reader(self, reader: Reader) -> None:
         del self._readers[reader]
         if reader is self._leader:
             self._leader = None
-        reader.detach()
 
     # the end
 

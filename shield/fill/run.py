@@ -61,7 +61,9 @@ class Run:
     async def _fetch(self, want: Want) -> None:
         fill = self._fill
         try:
-            result = await fill.table.source.fetch(fill.resource.key, fill.target, fill.resource.route.origins, want)
+            result = await fill.table.source.fetch(
+                fill.resource.named, fill.target, fill.resource.route.origins, want
+            )
             if isinstance(result, Fetched):
                 self.take(result)
                 self.start()

@@ -203,7 +203,9 @@ class SlicedFill:
         run.fetch(self._want)
 
     def _want(self, span: Span) -> Want:
-        return Want(b"GET", self.resource.path, self.resource.query, span=span, etag=self.entry.etag)
+        resource = self.resource
+        etag, forwarded = self.entry.etag, resource.forwarded
+        return Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded)
 
     def has_run(self, run: Run) -> bool:
         return run in self._runs
@@ -243,7 +245,6 @@ class SlicedFill:
     def slice_complete(self, run: Run, number: int) -> None:
         self._strikes = 0
         buffer = self._arriving[number]
-        removed = self.table.store.was_removed(self.resource.key.text, self.generation)
 
         def written(well: bool) -> None:
             if well:
@@ -252,10 +253,14 @@ class SlicedFill:
                 self._hold(number)
             self._settle()
 
-        if run.by_peer or removed or not self.slices.commit(number, buffer.body(), written):
+        if run.by_peer or not self.slices.commit(number, buffer.body(), written, still=self._is_current):
             self._hold(number)
         if run.at < run.stop and self._readers and not self._is_needed(run):
             run.stop_at(run.at)
+
+    def _is_current(self) -> bool:
+        """Whether its key wasn't purged since it began."""
+        return not self.table.store.was_removed(self.resource.named.text, self.generation)
 
     def slice_lost(self, number: int) -> None:
         """A slice that was on its way won't come to its end."""

@@ -91,15 +91,13 @@ class FillTable:
             return self.alone(resource, request, reader), False
         else:
             fill = self._start(resource, request, self._wanted(resource, request, stored), shared=True)
-            fill.stored = stored
+            fill.question.stored = stored
         fill.join(reader)
         return fill, under_way
 
     def alone(self, resource: Resource, request: Request, reader: Reader, want: Want | None = None) -> Fill:
         """A fill for one reader only."""
-        fill = self._start(
-            resource, request, want or Want(request.method, resource.path, resource.query), shared=False
-        )
+        fill = self._start(resource, request, want or _plain(resource, request.method), shared=False)
         fill.join(reader)
         return fill
 
@@ -111,7 +109,8 @@ class FillTable:
             if first is not None:
                 start = first.start // size * size
                 stop = min(-(-first.stop // size) * size, start + RUN_SLICES * size)
-                return Want(b"GET", resource.path, resource.query, span=Span(start, stop), tentative=True)
+                span, forwarded = Span(start, stop), resource.forwarded
+                return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
         return _validation(resource, request.method, stored)
 
     def reading(self, resource: Resource, request: Request, reader: Reader, entry: Entry) -> SlicedFill:
@@ -133,7 +132,7 @@ class FillTable:
         """The slices of a large entry that are being read or fetched, though none may be stored yet."""
         text = resource.key.text
         fill = self._sliced.get(text)
-        if fill is not None and self.store.was_removed(text, fill.generation):
+        if fill is not None and self.store.was_removed(resource.named.text, fill.generation):
             del self._sliced[text]
             return None
         return fill
@@ -154,7 +153,7 @@ class FillTable:
         """Bring `resource` anew while nobody waits, unless that is under way."""
         if self._find(resource, b"GET") is None:
             fill = self._start(resource, request, _validation(resource, b"GET", stored), shared=True)
-            fill.stored = stored
+            fill.question.stored = stored
             fill.background = True
 
     def _find(self, resource: Resource, method: bytes) -> Fill | None:
@@ -163,9 +162,17 @@ class FillTable:
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
-        if fill is not None and self.store.was_removed(text, fill.generation):
+        if fill is not None and self.store.was_removed(resource.named.text, fill.generation):
             return None  # what was purged doesn't come back
         return fill
+
+    def rename(self, fill: Fill, resource: Resource) -> None:
+        """A fill turned out to bring one variant: those who want that one find it from now on."""
+        old = (fill.resource.key.text, fill.want.method)
+        if self._shared.get(old) is fill:
+            del self._shared[old]
+            self._shared.setdefault((resource.key.text, fill.want.method), fill)
+        fill.resource = resource
 
     def _start(self, resource: Resource, request: Request, want: Want, *, shared: bool) -> Fill:
         fill = Fill(self, resource, request, want, shared=shared)
@@ -221,6 +228,11 @@ class FillTable:
 def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want:
     """A fetch of the resource, conditional on what is stored if that has a validator (RFC 9111 §4.3.1)."""
     if stored is None or stored.head.status != 200 or method == b"HEAD":
-        return Want(method, resource.path, resource.query)
+        return _plain(resource, method)
     validators = conditional.validators(stored.etag, stored.last_modified)
-    return Want(method, resource.path, resource.query, etag=stored.etag, validators=validators)
+    forwarded = resource.forwarded
+    return Want(method, resource.path, resource.query, etag=stored.etag, validators=validators, forwarded=forwarded)
+
+
+def _plain(resource: Resource, method: bytes) -> Want:
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from shield.fill.buffer import FillBuffer
+from shield.messages import Request
 from shield.origin.response import Response
 from shield.store.entry import BLOCK
 
@@ -20,6 +21,7 @@ PATIENCE_SECONDS = 2.0
 class Reader(Protocol):
     """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
 
+    request: Request
     position: int  # absolute offset of the next byte it needs
 
     @property
@@ -31,6 +33,9 @@ class Reader(Protocol):
 
     def detach(self) -> None:
         """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
+
+    def go_on_alone(self) -> None:
+        """The fill brings another variant than this reader's request gets, and has let go of it: begin anew."""
 
 
 class Window:

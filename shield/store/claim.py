@@ -24,15 +24,19 @@ from shield.store.files import Files, failed
 from shield.store.record import FORMAT, DamagedError
 from shield.store.segments import Segments
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""How the system says that there is no space."""
+
 _FLOOR = Struct("<Q8s")
 _LOOK_BACK = 8  # segments read in search of the last epoch, when `state` is lost
 _OPENINGS = 3  # in a row that end soon, until it must be the index
 _TRIES = 100
 _CONDEMNED = "condemned"
+_RESERVE = "reserve"
 
 
 class InUseError(StoreError):
-    """Another node works in the directory."""
+    """Another node works in the directory, or another version of this one."""
 
 
 class CondemnedError(StoreError):
@@ -126,6 +130,30 @@ class Claim:
         except OSError as error:
             return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)  # else who knows
 
+    def renew_reserve(self, size: int) -> None:
+        """Have so much of the disk at hand for when it is full: to give something up, the index needs room."""
+        path = self._path / _RESERVE
+        with suppress(OSError):
+            if size <= 0 or (path.exists() and self._files.size(path) == size):
+                return
+            fd = self._files.open_or_create(path)
+            try:
+                self._files.allocate(fd, size)
+            except OSError:
+                self._files.truncate(fd, 0)
+            finally:
+                self._files.close(fd)
+
+    def spend_reserve(self) -> bool:
+        """Give that back; False when there was nothing."""
+        path = self._path / _RESERVE
+        try:
+            had = self._files.size(path) > 0
+            self._write(path, b"")
+        except OSError:
+            return False
+        return had
+
     def check_here(self) -> None:
         """Raise OSError unless it is: files are named by path, and those of another directory are none of ours."""
         if not self.still_here():
@@ -160,8 +188,9 @@ class Claim:
     def _take(self) -> bool:
         for _ in range(_TRIES):
             if self._files.lock(self._fd, exclusive=True):
-                self._files.truncate(self._fd, 0)
-                self._files.write(self._fd, [self._node.encode()], 0)
+                if self._read("lock") != self._node.encode():
+                    self._files.truncate(self._fd, 0)
+                    self._files.write(self._fd, [self._node.encode()], 0)
                 return True
             self._files.lock(self._fd, exclusive=False, wait=True)
             self._check_holder()
@@ -179,7 +208,10 @@ class Claim:
         """The epoch of those who are in here already."""
         if self.condemned:
             raise CondemnedError(f"{self._path}: its index is to be made again, once all have left it")
-        return int(str((self._state() or {}).get("epoch", 0)))
+        state = self._state() or {}
+        if state.get("format") != FORMAT:
+            raise InUseError(f"{self._path} is in use by processes of another version: format {state.get('format')}")
+        return int(str(state.get("epoch", 0)))
 
     def _recover(self) -> int:
         """Decide on what is there, and say that it is in use from now on; the new epoch."""
@@ -243,7 +275,12 @@ class Claim:
     def _replace(self, name: str, data: bytes) -> None:
         """Write a small file anew, all of it or not at all, durably."""
         path, draft = self._path / name, self._path / (name + ".new")
-        self._write(draft, data, durably=True)
+        try:
+            self._write(draft, data, durably=True)
+        except OSError as error:
+            if error.errno not in FULL or not self.spend_reserve():
+                raise
+            self._write(draft, data, durably=True)
         self._files.replace(draft, path)
         self._files.sync_directory(self._path)
 

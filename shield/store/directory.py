@@ -19,10 +19,10 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
-from shield.store.claim import Claim, CondemnedError
+from shield.store.claim import FULL, Claim, CondemnedError
 from shield.store.condition import Condition, Health
 from shield.store.files import Files, failed
-from shield.store.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError
+from shield.store.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
 from shield.store.log import Draft, Limits, Log
 from shield.store.reading import Reader, Stored
 from shield.store.rebuild import Rebuild
@@ -77,6 +77,8 @@ class CacheDirectory:
         except OSError as error:
             raise failed("opening", claim.index_path, error) from error
         try:
+            self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
+            self._log.room.renew_reserve()
             claim.share()
         except OSError as error:
             self.index.close()
@@ -84,7 +86,6 @@ class CacheDirectory:
         except BaseException:
             self.index.close()
             raise
-        self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
         self.reason = claim.reason
 
     @classmethod
@@ -220,36 +221,43 @@ class CacheDirectory:
 
     def tend(self) -> Health:
         """Now and then: see whether it is still there, forget what readers found damaged, let go of removed files."""
-        if self._condition.health is Health.OUT or not self._is_here():
-            return self._condition.health
-        self.segments.close_removed()
-        if self._condition.health is Health.WELL:
-            with self._condition.changing("tending"):
+        condition = self._condition
+        if condition.health is Health.OUT or not self._is_here():
+            return condition.health
+        try:
+            self.segments.close_removed(self.index.without_row(self.segments.alive()))
+        except IndexDamagedError as error:
+            condition.leave(error)
+            return condition.health
+        self._log.room.renew_reserve()
+        if condition.health is Health.WELL:
+            with condition.changing("tending"):
                 self.index.forget_dead_readers()
-                while self._condition.damaged:
+                while condition.damaged:
                     with self.index.write() as change:
-                        for _ in range(min(BATCH, len(self._condition.damaged))):
-                            key, slice_number, found = self._condition.damaged.popleft()
+                        for _ in range(min(BATCH, len(condition.damaged))):
+                            key, slice_number, found = condition.damaged.popleft()
                             change.delete(key.digest, slice_number, found)
-        return self._condition.health
+        return condition.health
 
     def probe(self) -> Health:
         """Try whether it can be used again. Stays OUT when it is another directory now: then open anew."""
-        path = self._claim.index_path.parent / f"probe-{self._worker}"
         if not self._is_here():
             return self._condition.health
         try:
-            fd = self._files.open_or_create(path)
             try:
-                self._files.write(fd, [b"\0" * 4096], 0)
-                self._files.sync(fd)
-            finally:
-                self._files.close(fd)
-            self._files.unlink(path)
+                self._try_write()
+            except OSError as error:
+                if error.errno not in FULL or not self._log.room.reclaim_on_full_disk():
+                    raise
+                self._try_write()
             self.index.counters()
+        except IndexDamagedError as error:
+            self._condition.leave(error)
         except (OSError, StoreError):
-            return self._condition.health
-        self._condition.well()
+            pass
+        else:
+            self._condition.well()
         return self._condition.health
 
     @property
@@ -305,7 +313,8 @@ class CacheDirectory:
             raise
         except IndexDamagedError as error:
             if not claim.first:
-                claim.condemn(str(error))
+                if not isinstance(error, IndexOutdatedError):
+                    claim.condemn(str(error))
                 raise
             claim.discard_index(str(error))
         return self._reconciled(limit)
@@ -322,6 +331,16 @@ class CacheDirectory:
             index.close()
             raise
         return index, rebuild
+
+    def _try_write(self) -> None:
+        path = self._claim.index_path.parent / f"probe-{self._worker}"
+        fd = self._files.open_or_create(path)
+        try:
+            self._files.write(fd, [b"\0" * 4096], 0)
+            self._files.sync(fd)
+        finally:
+            self._files.close(fd)
+            self._files.unlink(path)
 
     def _is_here(self) -> bool:
         """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""

@@ -19,6 +19,7 @@ import xxhash
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
+from shield.store.backlog import Done
 from shield.store.directory import CacheDirectory, Health
 from shield.store.files import Part
 from shield.store.index import Found
@@ -27,7 +28,7 @@ from shield.store.reading import GoneError, Stored, later_head
 from shield.store.reclaim import Candidate, Fate, Judge
 from shield.store.record import Kind, Record, Whole, record_of
 from shield.store.shared import Shared
-from shield.store.volume import Done, Volume, VolumeStatistics
+from shield.store.volume import Volume, VolumeStatistics
 
 log = logging.getLogger("shield.store")
 
@@ -39,6 +40,13 @@ PLAIN = 1 << 20
 
 PROMOTE_AT = 2
 """Hits in a lower tier that bring a record up."""
+
+Still = Callable[[], bool]
+
+
+def always() -> bool:
+    return True
+
 
 _RECORD = 1024  # about what a record is longer than its body
 
@@ -151,7 +159,13 @@ class Disk:
         if directory is None:
             return None
         found = directory.lookup(digest)
-        if found is None or found.kind or now >= found.born + found.lifetime or found.body_length > PLAIN:
+        if (
+            found is None
+            or found.kind
+            or not found.status
+            or now >= found.born + found.lifetime
+            or found.body_length > PLAIN
+        ):
             return None
         try:
             whole = directory.whole_nowait(found, key)
@@ -203,21 +217,25 @@ class Disk:
 
     # writing
 
-    def write(self, record: Record, body: Sequence[Part], done: Done, *, bounded: bool = False) -> bool:
+    def write(
+        self, record: Record, body: Sequence[Part], done: Done, *, still: Still = always, bounded: bool = False
+    ) -> bool:
         """Have a record written to the first tier that takes it; False, and `done` is never called, if none does.
 
-        `bounded`: the caller bounds what waits of it.
+        `still` says whether its key wasn't removed since its body set out. `bounded`: the caller bounds what waits.
         """
         size = 0 if bounded else _RECORD + sum([len(part) for part in body])
         digest = record.key.digest
         for tier in self._tiers:
             volume = tier.writable(digest)
-            if volume is not None:
-                if not volume.write(Draft(record, body), size, done):
-                    return False
-                for other in tier.before(volume, digest):
-                    other.miss((record.key,))
-                return True
+            if volume is None:
+                continue
+            since = volume.generation()  # before it is asked: what is removed from now on is seen at the commit
+            if not still() or not volume.write(Draft(record, body, since=since), size, done):
+                return False
+            for other in tier.before(volume, digest):
+                other.miss((record.key,))
+            return True
         return False
 
     def outdate(self, key: CacheKey, identity: int) -> None:
@@ -244,18 +262,31 @@ class Disk:
         return bool(places)
 
     def purge(self, keys: Sequence[CacheKey], done: Callable[[], None]) -> None:
-        """Forget keys wherever they may be, also where nothing is known of them yet."""
-        left = [1]
+        """Forget keys wherever they may be, also where nothing is known of them yet.
 
-        def finished(_: bool) -> None:
-            left[0] -= 1
-            if not left[0]:
+        From the top down, since what is on its way to a lower tier was in an upper one; then from the first again,
+        where another worker may just have brought something up.
+        """
+        levels = [*self._tiers, *self._tiers[:1]] if len(self._tiers) > 1 else list(self._tiers)
+
+        def go_on() -> None:
+            if not levels:
                 done()
+                return
+            left = set(levels.pop(0).volumes)
 
-        for volume in self.volumes():
-            left[0] += 1
-            volume.remove(keys, finished)
-        self._loop.call_soon(finished, True)
+            def removed_from(volume: Volume) -> Done:
+                def removed(_: bool) -> None:
+                    left.discard(volume)
+                    if not left:
+                        go_on()
+
+                return removed
+
+            for volume in tuple(left):
+                volume.remove(keys, removed_from(volume))
+
+        go_on()
 
     def tick(self) -> None:
         for volume in self.volumes():
@@ -282,6 +313,7 @@ class Disk:
         if which in self._promoting or volume is None or volume.is_behind:
             return
         self._promoting.add(which)
+        since = volume.generation()
 
         def written(well: bool) -> None:
             self._promoting.discard(which)
@@ -290,7 +322,9 @@ class Disk:
         def read(body: object) -> None:
             record = latest(stored.header.record, stored.found)
             size = _RECORD + stored.found.body_length
-            if not isinstance(body, bytearray) or not volume.write(Draft(record, (body,)), size, written):
+            if not isinstance(body, bytearray) or not volume.write(
+                Draft(record, (body,), since=since), size, written
+            ):
                 self._promoting.discard(which)
 
         if stored.body is not None:
@@ -299,23 +333,22 @@ class Disk:
             self.wait_for(lambda: place.directory.read(stored, 0, stored.found.body_length), read)
 
     def _judge(self, candidate: Candidate, level: int) -> Fate:
-        """In the thread of the volume that reclaims."""
-        found, record = candidate.found, candidate.record
-        if self._clock() > found.born + found.lifetime + max(found.keep, found.grace, found.error_grace):
-            return Fate.DROP
+        """In the thread of the volume that reclaims. Heads come after their slices."""
+        record = candidate.record
         number = record.slice if record.kind is Kind.SLICE else None
         digest = record.key.digest
+        of_head = candidate.found
+        if number is not None:
+            place = self._tiers[level].lookup(digest, None)
+            of_head = candidate.found if place is None else place.found  # later 304s are known there alone
+        if self._clock() > of_head.born + of_head.lifetime + max(of_head.keep, of_head.grace, of_head.error_grace):
+            return Fate.DROP
         is_hot = self._shared.cool(digest if number is None else slice_digest(digest, number))
-        if candidate.can_stay and (is_hot or (record.kind is Kind.HEAD and self._has_slices(digest, level))):
+        if is_hot and candidate.can_stay:
             return Fate.KEEP
         if level + 1 < len(self._tiers):
             self._move_down(candidate, level)
         return Fate.DROP
-
-    def _has_slices(self, digest: bytes, level: int) -> bool:
-        """Whether slices of an entry are still where its head is: without that they would be of no use there."""
-        place = self._tiers[level].lookup(digest, None)
-        return place is not None and bool(place.directory.index.slices(digest))
 
     def _move_down(self, candidate: Candidate, level: int) -> None:
         record = latest(candidate.record, candidate.found)

@@ -51,7 +51,7 @@ class Entry:
         self.origin = origin
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full judgement on the hot path.
-        self.plain_hit_until = -1.0 if head.no_cache else freshness.born + freshness.lifetime
+        self.plain_hit_until = -1.0 if head.no_cache or not head.status else freshness.born + freshness.lifetime
 
         # the tier's: how often it was asked for lately, 0 to 3
         self.frequency = 0
@@ -66,6 +66,11 @@ class Entry:
         entry = cls(key, head, freshness, ())
         entry.length, entry.slice_bytes = length, slice_bytes
         return entry
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether it only says what the answers under its key vary by (`variants`)."""
+        return self.head.status == 0
 
     @property
     def is_large(self) -> bool:

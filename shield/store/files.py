@@ -85,6 +85,10 @@ class Files:
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)
 
+    def allocate(self, fd: int, length: int) -> None:
+        """Have the file take so much of the disk, written or not."""
+        os.posix_fallocate(fd, 0, length)
+
     def size(self, path: Path) -> int:
         return path.stat().st_size
 

@@ -12,7 +12,7 @@ that the system threw out since under pressure, and the leaves of an index too l
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from shield.store.values import (
     IndexDamagedError,
     IndexFullError,
     IndexHaltedError,
+    IndexOutdatedError,
     Row,
     State,
     unpack_found,
@@ -42,6 +43,7 @@ __all__ = [
     "IndexDamagedError",
     "IndexFullError",
     "IndexHaltedError",
+    "IndexOutdatedError",
     "Row",
     "State",
 ]
@@ -121,6 +123,11 @@ class Index:
             cursor = txn.cursor(self._tables.segments)
             return [(segment_of(key), unpack_row(value)) for key, value in cursor]
 
+    def row(self, number: int) -> Row | None:
+        with self._reading() as txn:
+            value = txn.get(number.to_bytes(4, "big"), db=self._tables.segments)
+            return None if value is None else unpack_row(value)
+
     def ends(self) -> tuple[int, int] | None:
         """Numbers of the oldest and the newest segment; None when there is none."""
         with self._reading() as txn, txn.cursor(self._tables.segments) as cursor:
@@ -129,6 +136,12 @@ class Index:
             first = segment_of(cursor.key())
             cursor.last()
             return first, segment_of(cursor.key())
+
+    def without_row(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these segments that aren't there any more."""
+        with self._reading() as txn:
+            get, segments = txn.get, self._tables.segments
+            return {number for number in numbers if get(number.to_bytes(4, "big"), db=segments) is None}
 
     def newest_unscanned(self, below: int) -> tuple[int, Row] | None:
         """The last segment under a number that is still to be scanned."""
@@ -243,7 +256,7 @@ class Index:
             if schema is None:
                 txn.put(b"schema", SCHEMA)
             elif schema != SCHEMA:
-                raise IndexDamagedError("the index is of another version")
+                raise IndexOutdatedError("the index is of another version")
             self._tables.counters(txn)
 
     def _slices(self, digest: bytes) -> Iterator[tuple[int, Found]]:

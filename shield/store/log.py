@@ -13,7 +13,7 @@ from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.store.change import EVERYTHING
-from shield.store.claim import Claim
+from shield.store.claim import FULL, Claim
 from shield.store.files import Files, Part
 from shield.store.index import Found, Index, IndexChange, IndexFullError, Row, State
 from shield.store.reading import later_head
@@ -29,7 +29,7 @@ from shield.store.record import (
     padding,
     record_of,
 )
-from shield.store.room import FULL, Limits, Room
+from shield.store.room import Limits, Room
 from shield.store.segments import START, Segments, SegmentWriter
 
 __all__ = ["RUN", "Draft", "Limits", "Log"]
@@ -101,14 +101,14 @@ class Log:
         """One run, without those whose keys were removed since their bodies set out."""
         now = self._index.counters().generation
         sinces = [now if draft.since is None else draft.since for draft in drafts]
+        if min(sinces) == now:
+            return self._commit_run(drafts, now)
         removed = self._index.removed(min(sinces), now)
         wanted = [
             draft
             for draft, since in zip(drafts, sinces, strict=True)
             if since == now or (removed is not None and removed.get(draft.record.key.digest, 0) <= since)
         ]
-        if len(wanted) == len(drafts):
-            return self._commit_run(drafts, now)
         founds = iter(self._commit_run(wanted, now) if wanted else ())
         ids = {id(draft) for draft in wanted}
         return [next(founds) if id(draft) in ids else None for draft in drafts]
@@ -121,7 +121,7 @@ class Log:
                 self._writer = None
             except (IndexFullError, OSError) as error:
                 full = isinstance(error, IndexFullError) or error.errno in FULL
-                if not full or self.room.reclaiming or not self.room.reclaim():
+                if not full or self.room.reclaiming or not self.room.reclaim_on_full_disk():
                     raise
         return self._try_run(drafts, generation)
 
@@ -148,7 +148,7 @@ class Log:
         self._files.step("appended")
         try:
             with self._index.write() as change:
-                self._check_ours(change, writer)
+                self._check_ours(change.row(writer.segment.number))
                 change.advance(sequence=sequence + len(drafts) - 1)
                 removed = change.removed(generation)
                 taken = [
@@ -195,6 +195,11 @@ class Log:
             offset += _padded(record, 0)
         writer.append(parts, size)
         writer.sync()
+        try:
+            self._check_ours(self._index.row(writer.segment.number))
+        except _TakenError:
+            self._writer = None
+            self.bury(keys, sequence)
 
     def forget_everything(self) -> int:
         """Drop all entries from the index, for all processes; up to which sequence."""
@@ -217,15 +222,19 @@ class Log:
         """Where to append so much."""
         if size > self.segment_bytes - START:
             raise StoreError(f"a record of {size} bytes is larger than a segment of {self.segment_bytes}")
-        while self._writer is None or self._writer.end + size > self.segment_bytes:
+        while True:
+            writer = self._writer
+            if writer is not None and writer.end + size <= self.segment_bytes:
+                self.room.make(0)
+                if writer is self._writer and writer.end + size <= self.segment_bytes:
+                    return writer
+                continue  # what was to stay has taken the place
             self.seal()
             self.room.make(self.segment_bytes)  # mostly there already, by the next line but one of the last time
             if self._roll():
                 self.room.make_spare()
             elif self.room.reclaiming:
                 raise NoRoomError(f"{self._claim.segments_path}: no room for what is to stay")
-        self.room.make(0)
-        return self._writer
 
     def _roll(self) -> bool:
         """Go on in a new segment; False when another process has taken the room for it."""
@@ -249,12 +258,11 @@ class Log:
         if writer is not None:
             writer.cut()
             with suppress(_TakenError), self._index.write() as change:
-                self._check_ours(change, writer)
+                self._check_ours(change.row(writer.segment.number))
                 change.set_row(writer.segment.number, Row(State.SEALED, self._worker, writer.end))
 
-    def _check_ours(self, change: IndexChange, writer: SegmentWriter) -> None:
+    def _check_ours(self, row: Row | None) -> None:
         """Another process of the same worker number has sealed it, taking us for dead; then it may be gone by now."""
-        row = change.row(writer.segment.number)
         if row is None or row.state != State.ACTIVE or row.worker != self._worker:
             raise _TakenError
 

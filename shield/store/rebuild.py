@@ -23,7 +23,7 @@ RECORDS = 2048
 _RUN = 512  # taken back in one transaction: a few milliseconds, for which other processes can't write
 _SMALL_RUN = 64  # in a small index, that mustn't grow by so many pages at a time
 _LARGE = 256 << 20
-_EPOCH_SHIFT = 40  # sequences of one epoch: those of a later one are greater, even if the index was lost between
+_EPOCH_SHIFT = 40  # sequences and generations of a later epoch are greater, even if the index was lost between
 _END = (1 << 32) - 1
 
 
@@ -42,45 +42,60 @@ class Rebuild:
 
     def reconcile(self) -> None:
         """Make rows and files agree: for the first process all of them, else those of a dead one with our number."""
-        first, epoch = self._claim.first, self._claim.epoch
-        there = set(self._segments.numbers()) if first else set()
+        if self._claim.first:
+            self._reconcile_all()
+            return
+        left = [number for number, row in self._index.rows() if row.worker == self._worker and _is_busy(row)]
+        if left:
+            with self._index.write() as change:
+                for number in left:
+                    row = change.row(number)
+                    if row is not None and _is_busy(row):
+                        change.set_row(number, self._sealed(number, row))
+
+    def _reconcile_all(self) -> None:
+        there = set(self._segments.numbers())
+        epoch = self._claim.epoch
         orphans: list[int] = []
         with self._index.write() as change:
-            lost = change.counters.epoch == 0
+            counters = change.counters
+            lost = counters.epoch == 0
             for number, row in list(change.rows()):
-                if first and number not in there:
-                    change.set_row(number, None)
-                elif row.state in (State.ACTIVE, State.DRAINING) and (first or row.worker == self._worker):
-                    size = self._size_of(number)
-                    change.set_row(number, None if size is None else Row(State.SEALED, row.worker, size))
+                if number not in there or _is_busy(row):
+                    change.set_row(number, self._sealed(number, row) if number in there else None)
                 there.discard(number)
-            if first:
-                counters = change.counters
-                counters.epoch = epoch
-                counters.next_segment = max([counters.next_segment, *(number + 1 for number in there)])
-                change.advance(sequence=epoch << _EPOCH_SHIFT, floor=self._claim.floor())
-                for number in sorted(there):
-                    size = self._size_of(number) if lost else None
-                    if size is None:
-                        orphans.append(number)
-                    else:
-                        change.set_row(number, Row(State.UNSCANNED, self._worker, size))
-                if lost:
-                    counters.rebuilding = int(bool(there))
+            counters.epoch = epoch
+            counters.next_segment = max([counters.next_segment, *(number + 1 for number in there)])
+            change.advance(sequence=epoch << _EPOCH_SHIFT, floor=self._claim.floor())
+            for number in sorted(there):
+                size = self._size_of(number) if lost else None
+                if size is None:
+                    orphans.append(number)
+                else:
+                    change.set_row(number, Row(State.UNSCANNED, self._worker, size))
+            if lost:
+                counters.rebuilding = int(bool(there))
+                counters.generation = epoch << _EPOCH_SHIFT  # removals before are forgotten, not undone
         for number in orphans:
             self._segments.unlink(number)
 
+    def _sealed(self, number: int, row: Row) -> Row | None:
+        """What becomes of the segment of a process that has died; None when its file isn't there."""
+        size = self._size_of(number)
+        return None if size is None else Row(State.SEALED, row.worker, size)
+
     def step(self, step: int) -> bool:
         """Scan so many bytes more, or sweep some entries; False when all is done."""
+        counters = self._index.counters()
+        if not counters.unscanned:
+            return bool(counters.rebuilding) and self._sweep()
         waiting = self._index.newest_unscanned(self._below)
-        if waiting is None and self._below < _END:
+        if waiting is None:
             self._below = _END  # what another process left in the middle
-            waiting = self._index.newest_unscanned(self._below)
-        if waiting is not None:
+        else:
             self._below = waiting[0] + 1
             self._scan(*waiting, step)
-            return True
-        return bool(self._index.counters().rebuilding) and self._sweep()
+        return True
 
     def _size_of(self, number: int) -> int | None:
         try:
@@ -136,6 +151,11 @@ class Rebuild:
             if not change.counters.unscanned:
                 change.counters.rebuilding = 0
         return False
+
+
+def _is_busy(row: Row) -> bool:
+    """Whether some process writes or reclaims it, or did so when it died."""
+    return row.state in (State.ACTIVE, State.DRAINING)
 
 
 def _is_still(change: IndexChange, number: int, row: Row) -> bool:

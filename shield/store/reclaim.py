@@ -1,7 +1,7 @@
 """Giving up a segment: each record that is still of use is judged, then the file goes with one unlink.
 
-A slice without its entry is of no use to anybody, so none is judged. The head of a body that has slices in other
-segments stays in any case, for the judge of those.
+A slice without its entry is of no use to anybody, so none is judged. So heads come last, and one whose body has
+slices in other segments, or has just been given some, stays unasked.
 
 The judge is asked outside of any transaction, and what it lets go is forgotten after it has answered: it may take as
 long as moving a body to another disk does.
@@ -19,6 +19,8 @@ from shield.store.files import Files
 from shield.store.index import BATCH, Found, Index, IndexFullError
 from shield.store.record import DamagedError, Header, Kind, Record, decode
 from shield.store.segments import START, Segment, Segments
+
+_HEADS = 4096  # of a segment, judged after all slices in it
 
 
 class NoRoomError(StoreError):
@@ -83,24 +85,33 @@ class Drain:
             segment = self._segments.open(number)
         except (DamagedError, FileNotFoundError):
             return 0
-        last = 0
-        dropped: list[tuple[bytes, int | None, Found]] = []
+        last, left = 0, keep_bytes
+        dropped: list[Candidate] = []
+        heads: list[tuple[Found, Header]] = []
         for offset, header in self._records(segment):
             last = max(last, header.sequence)
             found = self._index.lookup(header.digest, header.slice)
             if found is None or found.segment != number or found.offset != offset:
                 continue
-            can_stay = keep_bytes >= found.length
-            candidate = Candidate(found, header.record, segment, self._files, can_stay=can_stay)
-            if self._fate(candidate, number) is Fate.KEEP and can_stay and self._keep(candidate):
-                keep_bytes -= found.length
+            if found.kind == Kind.HEAD and len(heads) < _HEADS:
+                heads.append((found, header))  # when it is known what becomes of its slices
                 continue
-            dropped.append((header.digest, header.slice, found))
-            if len(dropped) >= BATCH:
-                self._forget(dropped, last)
-                dropped = []
-        self._forget(dropped, last)
+            left -= self._decide(found, header, segment, left, dropped)
+        for found, header in heads:
+            left -= self._decide(found, header, segment, left, dropped)
+        self._forget(dropped)
         return last
+
+    def _decide(self, found: Found, header: Header, segment: Segment, left: int, dropped: list[Candidate]) -> int:
+        """How many bytes were written again of a record; if none, it is among the dropped."""
+        candidate = Candidate(found, header.record, segment, self._files, can_stay=left >= found.length)
+        if self._fate(candidate, segment.number) is Fate.KEEP and candidate.can_stay and self._keep(candidate):
+            return found.length
+        dropped.append(candidate)
+        if len(dropped) >= BATCH:
+            self._forget(dropped)
+            dropped.clear()
+        return 0
 
     def _records(self, segment: Segment) -> Iterator[tuple[int, Header]]:
         """Those that can be read; what can't is lost in any case, and the space need not be."""
@@ -121,22 +132,22 @@ class Drain:
             return Fate.KEEP
         return self._judge(candidate)
 
-    def _forget(self, dropped: list[tuple[bytes, int | None, Found]], last: int) -> None:
-        """Drop from the index what lies in the segment up to a sequence: nothing older may come instead of it."""
+    def _forget(self, dropped: list[Candidate]) -> None:
         if not dropped:
             return
         try:
             with self._index.write() as change:
-                change.advance(floor=last)
-                for digest, slice_number, found in dropped:
-                    change.delete(digest, slice_number, found)
+                for candidate in dropped:
+                    record = candidate.record
+                    number = record.slice if record.kind is Kind.SLICE else None
+                    change.delete(record.key.digest, number, candidate.found)
         except IndexFullError:
             if len(dropped) == 1:
                 raise
             # A change of many pages needs as many free ones.
             half = len(dropped) // 2
-            self._forget(dropped[:half], last)
-            self._forget(dropped[half:], last)
+            self._forget(dropped[:half])
+            self._forget(dropped[half:])
 
 
 def read_body(files: Files, segment: Segment, found: Found) -> bytearray:

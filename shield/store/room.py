@@ -6,22 +6,19 @@ process that ends between two of these leaves nothing that could be found and is
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
 from shield.errors import StoreError
-from shield.store.claim import Claim
+from shield.store.claim import FULL, Claim
 from shield.store.files import Files
 from shield.store.index import BATCH, Counters, Index, Row, State
 from shield.store.reclaim import Drain, NoRoomError
 from shield.store.record import ALIGN
 from shield.store.segments import Segments
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""How the system says that there is no space."""
-
+_RESERVE = 4 << 20  # of the disk, so that something can be given up when it is full
 _INDEX_BYTES = 400  # of the index's limit for each entry; they take less than half, and later heads the rest
 
 
@@ -68,6 +65,7 @@ class Room:
         # What one transaction may add to the index before the next check sees it.
         self._margin = min(8 << 20, limits.capacity // 8)
         self._max_entries = index.limit // _INDEX_BYTES
+        self._reserve = min(_RESERVE, limits.capacity // 64)
         self.reclaiming = False
 
     def make(self, size: int) -> None:
@@ -94,7 +92,7 @@ class Room:
         return self.fits(self.segment_bytes, self._index.counters()) and self._is_free(self.segment_bytes)
 
     def fits(self, size: int, counters: Counters) -> bool:
-        used = counters.segment_bytes + self._index.size() + self._margin
+        used = counters.segment_bytes + self._index.size() + self._margin + self._reserve
         return used + size <= self._capacity and counters.entries + BATCH <= self._max_entries
 
     def reclaim(self) -> bool:
@@ -118,6 +116,20 @@ class Room:
         with self._index.write() as change:
             change.set_row(number, None)
         return True
+
+    def reclaim_on_full_disk(self) -> bool:
+        """As `reclaim`, though there is no room for what it has to write."""
+        try:
+            done = self.reclaim()
+        except OSError as error:
+            if error.errno not in FULL or not self._claim.spend_reserve():
+                raise
+            done = self.reclaim()
+        self.renew_reserve()
+        return done
+
+    def renew_reserve(self) -> None:
+        self._claim.renew_reserve(self._reserve)
 
     def empty(self) -> None:
         """Give up all segments that are there and may go. The index has forgotten what is in them."""

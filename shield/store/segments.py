@@ -10,7 +10,7 @@ import contextlib
 import errno
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from weakref import WeakSet
@@ -117,15 +117,21 @@ class Segments:
     def unlink(self, number: int) -> None:
         """Remove the file, if it is there; readers that hold it keep it."""
         with self._guard:
-            self._open.pop(number, None)
-            self._removed.update([segment for segment in self._alive if segment.number == number])
+            segment = self._open.pop(number, None)
+            if segment is not None:
+                self._removed.add(segment)
         with contextlib.suppress(FileNotFoundError):
             self._files.unlink(self.path(number))
 
-    def close_removed(self) -> int:
-        """Let go of open segments whose files others have unlinked; how many. They'd hold their space for nothing."""
+    def alive(self) -> set[int]:
+        """Numbers of those that are open here or held by readers, but for the ones known to be removed."""
         with self._guard:
-            alive = [segment for segment in self._alive if segment not in self._removed]
+            return {segment.number for segment in self._alive.difference(self._removed)}
+
+    def close_removed(self, numbers: Collection[int]) -> int:
+        """Let go of those whose files others have unlinked; how many. They'd hold their space for nothing."""
+        with self._guard:
+            alive = [segment for segment in self._alive if segment.number in numbers]
         gone = [segment for segment in alive if self._files.identity(segment.fd)[2] == 0]
         closed = 0
         with self._guard:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from shield.store.disk import Disk, Located
+from shield.store.disk import Disk, Located, Still
 from shield.store.entry import Entry
 from shield.store.files import Part
 from shield.store.reading import GoneError, Stored
@@ -84,23 +84,24 @@ class Slices:
 
         self._disk.wait_for(work, done)
 
-    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None]) -> bool:
+    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
         """Have a whole slice written; False, and `done` is never called, when no disk takes it.
 
-        The bytes stay the caller's to account for until `done`: a disk that is behind makes it wait.
+        `still` as in `Disk.write`. The bytes stay the caller's to account for until `done`: a disk that is behind
+        makes it wait.
         """
         entry = self.entry
         if not self._head_written and not self._has_head():
             head = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-            if not self._disk.write(head, (), self._head_done, bounded=True):
+            if not self._disk.write(head, (), self._head_done, still=still, bounded=True):
                 return False
             self._head_written = True
         record = record_of(entry.key, entry.head, entry.freshness, Kind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
         self._unreadable.discard(number)
-        return self._disk.write(record, parts, done, bounded=True)
+        return self._disk.write(record, parts, done, still=still, bounded=True)
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)

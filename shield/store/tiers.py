@@ -11,25 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shield.rules.conditional import is_strong
 from shield.rules.key import CacheKey
 from shield.store.admission import Admission
 from shield.store.directory import CacheDirectory
-from shield.store.disk import Disk, Located, TierStatistics
-from shield.store.entry import BLOCK, OVERHEAD, Entry
+from shield.store.disk import Disk, Located, Still, TierStatistics, always
+from shield.store.entry import OVERHEAD, Entry
 from shield.store.index import Found
 from shield.store.memory import MemoryStatistics, MemoryTier
+from shield.store.pending import Pending, record_for
 from shield.store.reading import GoneError, Stored, later_head
-from shield.store.record import Kind, Record, Whole, record_of
+from shield.store.record import Kind, Whole
 from shield.store.shared import Shared
 from shield.store.slices import Slices
-from shield.store.volume import BACKLOG
-
-WHOLE = BLOCK
-"""Bodies up to this size are kept in one record with their head, and answered in one go.
-
-So are longer ones, up to a slice, that no strong ETag names: parts of them couldn't be told from another version's.
-"""
+from shield.store.variants import Variants
 
 _LAST_SECONDS = 10.0  # what a stop may take to write
 _LAST_PENDING = 64
@@ -89,14 +83,13 @@ class Store:
         self._shared = shared
         self._disk = disk
         self._admission = admission
+        self.variants = Variants()
         self._generation = shared.generation
         self._seen = self._generation[0]
         self._lookup = memory.lookup
-        self._pending: dict[bytes, Entry] = {}  # being written
-        self._pending_bytes = 0
+        self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._hidden: dict[bytes, int] = {}  # being removed, how many times
         self._readings: dict[bytes, list[Then]] = {}
-        self._unwritten = 0
         self.slice_bytes = slice_bytes if disk is not None else 0
         self.largest = memory.max_entry if disk is None else max(memory.max_entry, slice_bytes + OVERHEAD)
         if disk is not None and admission is not None:
@@ -112,13 +105,12 @@ class Store:
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
-        disk, text = self._disk, key.text
-        if disk is None:
+        disk, pending, text = self._disk, self._pending, key.text
+        if disk is None or pending is None:
             return None
-        if text in self._pending:
-            return self._pending[text]
-        if text in self._hidden:
-            return None
+        entry = pending.get(text)
+        if entry is not None or text in self._hidden:
+            return entry
         place = disk.lookup(key.digest)
         if place is None:
             return None
@@ -141,8 +133,8 @@ class Store:
 
         None says nothing: `on_disk` may still have it.
         """
-        disk, text = self._disk, key.text
-        if disk is None or text in self._pending or text in self._hidden:
+        disk, pending, text = self._disk, self._pending, key.text
+        if disk is None or pending is None or pending.get(text) is not None or text in self._hidden:
             return None
         read = disk.plain(key, now)
         if read is None:
@@ -171,7 +163,7 @@ class Store:
             waiting.append(then)
             return
         self._readings[key.text] = [then]
-        place = cold.place
+        place, generation = cold.place, self.generation
         assert self._disk is not None
 
         def work() -> Stored:
@@ -182,7 +174,8 @@ class Store:
 
         def done(stored: object) -> None:
             entry = None
-            if isinstance(stored, Stored) and key.text not in self._hidden:
+            is_gone = key.text in self._hidden or self.was_removed(key.text, generation)
+            if isinstance(stored, Stored) and not is_gone:
                 entry = self._took(place, stored, stored.body)
             for waiter in self._readings.pop(key.text):
                 waiter(entry)
@@ -196,32 +189,40 @@ class Store:
 
     # what comes in
 
-    def commit(self, entry: Entry, *, to_disk: bool = True) -> bool:
-        """Store an entry, replacing what the key held; False when no tier takes it."""
+    def commit(self, entry: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
+        """Store an entry, replacing what the key held; False when no tier takes it.
+
+        `still` says whether its key wasn't removed since it set out.
+        """
+        if not still():
+            return False
         in_memory = self._memory.commit(entry)
-        disk = self._disk
-        if disk is None or not to_disk:
+        if self._pending is None or not to_disk:
             return in_memory
         if self._admission is not None and not self._admission.admit(entry.key.digest):
             return in_memory
-        return self._write(entry) or in_memory
+        return self._pending.write(entry, still) or in_memory
 
-    def freshen(self, entry: Entry, *, to_disk: bool = True) -> bool:
-        """Give what is stored the later head of this entry, whose body is the same."""
+    def freshen(self, entry: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
+        """Give what is stored the later head of this entry, whose body is the same. `still` as in `commit`."""
+        if not still():
+            return False
         in_memory = not entry.is_large and self._memory.commit(entry)
         text = entry.key.text
-        if self._disk is None or not to_disk:
+        if self._disk is None or self._pending is None or not to_disk:
             return in_memory or entry.is_large
         if text in self._pending:
-            return self._write(entry) or in_memory
+            return self._pending.write(entry, still) or in_memory
         if not entry.no_cache:  # else it is validated each time, and what is stored does as it is
-            self._disk.freshen(entry.key, entry.head.block, _record(entry))
+            self._disk.freshen(entry.key, entry.head.block, record_for(entry))
         return True
 
     def drop(self, key: CacheKey) -> None:
         """Forget what is stored under a key, if anything. Readers of it keep their bytes."""
         self._memory.remove(key.text)
-        if self._disk is not None and (key.text in self._pending or self._disk.lookup(key.digest) is not None):
+        if self._disk is None or self._pending is None:
+            return
+        if key.text in self._pending or self._disk.lookup(key.digest) is not None:
             self._hide((key,))
             self._disk.purge((key,), lambda: self._unhide((key,)))
 
@@ -229,6 +230,7 @@ class Store:
         """Forget keys in all workers and on all disks, durably, then call back."""
         for key in keys:
             self._memory.remove(key.text)
+            self.variants.forget(key.text)
         self._shared_removal(keys)
         if self._disk is None:
             then()
@@ -266,6 +268,7 @@ class Store:
     def forget_memory(self) -> None:
         """Empty the RAM tiers of all workers."""
         self._memory.clear()
+        self.variants.clear()
         _, self._seen = self._shared.publish_all()
 
     def directories(self) -> list[CacheDirectory]:
@@ -291,22 +294,18 @@ class Store:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_SECONDS
         for entry in self._memory.reused():
-            while len(self._pending) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing waits
+            while len(self._pending or ()) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing waits
                 await asyncio.sleep(0.01)
             if loop.time() >= deadline:
                 return
             self._write_late(entry)
 
     def statistics(self) -> StoreStatistics:
-        disk = self._disk
-        return StoreStatistics(
-            memory=self._memory.statistics(),
-            disk=None
-            if disk is None
-            else DiskStatistics(
-                disk.statistics(), len(self._pending), self._unwritten, disk.cold_reads, disk.promoted
-            ),
-        )
+        disk, pending, on_disk = self._disk, self._pending, None
+        if disk is not None and pending is not None:
+            tiers, waiting = disk.statistics(), len(pending)
+            on_disk = DiskStatistics(tiers, waiting, pending.unwritten, disk.cold_reads, disk.promoted)
+        return StoreStatistics(memory=self._memory.statistics(), disk=on_disk)
 
     # between RAM and disk
 
@@ -325,50 +324,12 @@ class Store:
             self._memory.commit(entry)
         return entry
 
-    def _write(self, entry: Entry) -> bool:
-        """Have an entry written; it is found here until it is found there."""
-        disk = self._disk
-        assert disk is not None
-        if entry.length > WHOLE and is_strong(entry.etag):
-            return self._write_sliced(entry)
-        record = _record(entry)
-
-        def done(well: bool) -> None:
-            self._written(entry, well)
-            if well:
-                disk.outdate(record.key, record.identity)
-
-        return self._waits(entry, disk.write(record, entry.blocks, done))
-
-    def _waits(self, entry: Entry, is_taken: bool) -> bool:
-        """An entry is on its way to a disk, or no disk takes it."""
-        if is_taken:
-            self._pending[entry.key.text] = entry
-            self._pending_bytes += entry.size
-        else:
-            self._unwritten += 1
-        return is_taken
-
-    def _written(self, entry: Entry, well: bool) -> None:
-        self._pending_bytes -= entry.size
-        self._unwritten += not well
-        if self._pending.get(entry.key.text) is entry:
-            del self._pending[entry.key.text]
-
-    def _write_sliced(self, entry: Entry) -> bool:
-        """Have an entry that RAM may hold whole written in slices."""
-        disk = self._disk
-        assert disk is not None
-        large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=self.slice_bytes)
-        is_taken = self._pending_bytes <= BACKLOG and Slices(disk, large).commit(
-            0, entry.blocks, lambda well: self._written(entry, well)
-        )
-        return self._waits(entry, is_taken)
-
     def _write_late(self, entry: Entry) -> None:
         """Evicted from RAM after it was asked for more than once: worth a place on disk if it has none."""
-        if self._disk is not None and self._disk.lookup(entry.key.digest) is None and not entry.is_large:
-            self._write(entry)
+        disk, pending = self._disk, self._pending
+        if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
+            generation = self.generation
+            pending.write(entry, lambda: not self.was_removed(entry.key.text, generation))
 
     # what others removed
 
@@ -384,13 +345,16 @@ class Store:
         removed = self._shared.removed_since(seen)
         if removed is None:
             self._memory.clear()
+            self.variants.clear()
             return
         for text in removed:
             self._memory.remove(text)
+            self.variants.forget(text)
 
     def _hide(self, keys: Iterable[CacheKey]) -> None:
         for key in keys:
-            self._pending.pop(key.text, None)
+            if self._pending is not None:
+                self._pending.forget(key.text)
             self._hidden[key.text] = self._hidden.get(key.text, 0) + 1
 
     def _unhide(self, keys: Iterable[CacheKey]) -> None:
@@ -400,9 +364,3 @@ class Store:
                 self._hidden[key.text] = left
             else:
                 self._hidden.pop(key.text, None)
-
-
-def _record(entry: Entry) -> Record:
-    record = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD if entry.is_large else Kind.WHOLE)
-    record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-    return record

@@ -6,8 +6,9 @@ doesn't hash to what it was.
 
 from __future__ import annotations
 
+import dataclasses
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from operator import attrgetter
 from struct import Struct
@@ -35,6 +36,10 @@ class IndexFullError(StoreError):
 
 class IndexDamagedError(StoreError):
     """The index can't be read: it must be made again."""
+
+
+class IndexOutdatedError(IndexDamagedError):
+    """The index is of another version: well for those who are of that one, too."""
 
 
 class IndexHaltedError(IndexDamagedError):
@@ -123,7 +128,7 @@ class Counters:
     rebuilding: int = 0
 
 
-_counts = attrgetter(*[field.name for field in fields(Counters)])
+_counts = attrgetter(*[field.name for field in dataclasses.fields(Counters)])
 
 
 def pack_found(found: Found) -> bytes:
@@ -134,12 +139,12 @@ def pack_found(found: Found) -> bytes:
 def unpack_found(value: bytes) -> Found:
     """Raises IndexDamagedError unless it is as it was packed; so do the others."""
     try:
-        checksum, *rest = _unpack(value)
+        fields = _unpack(value)
     except struct.error:
         raise IndexDamagedError("an entry is damaged") from None
-    if _hash(value[_SUM:]) != checksum:
+    if _hash(value[_SUM:]) != fields[0]:
         raise IndexDamagedError("an entry is damaged")
-    return _make(Found, (*rest, value[_FOUND.size :]))
+    return _make(Found, (*fields[1:], value[_FOUND.size :]))
 
 
 def pack_row(row: Row) -> bytes:

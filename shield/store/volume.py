@@ -10,7 +10,6 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,25 +17,20 @@ from pathlib import Path
 
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
+from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
 from shield.store.claim import Claim, InUseError
 from shield.store.directory import CacheDirectory, DirectoryStatistics, Health
 from shield.store.files import Files
-from shield.store.log import RUN, Draft, Limits
+from shield.store.log import Draft, Limits
 from shield.store.reclaim import Judge
 from shield.store.record import Kind
 
 log = logging.getLogger("shield.store")
 
-BACKLOG = 64 << 20
-"""Bytes that wait to be written at most."""
-
 _TEND_TICKS = 5
 _RETRY_TICKS = 10
 _SETTLED_TICKS = 60
 _MISSED = 100_000  # keys remembered while a directory is out
-
-Change = Callable[[CacheDirectory], object]
-Done = Callable[[bool], None]
 
 
 def boot_id() -> str:
@@ -54,21 +48,6 @@ class Holder:
     node: str
     boot_id: str
     worker: int = 0
-
-
-@dataclass(slots=True)
-class _Write:
-    draft: Draft
-    size: int
-    moved: bool  # from another tier: not if it is here already
-    done: Done | None
-
-
-@dataclass(slots=True)
-class _Work:
-    change: Change | None  # None: open the directory anew
-    done: Done | None
-    directory: CacheDirectory | None = None  # one that isn't in use yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +72,7 @@ class Volume:
         self._judge = judge
         self._loop = asyncio.get_running_loop()
 
-        self._guard = threading.Condition()
-        self._queue: deque[_Write | _Work] = deque()
-        self._backlog = 0
-        self._stopping = False
+        self._backlog = Backlog()
         self._thread: threading.Thread | None = None
         self._warmer: threading.Thread | None = None
 
@@ -128,27 +104,33 @@ class Volume:
     def writable(self) -> bool:
         return self.directory is not None and self.directory.health is Health.WELL
 
+    def generation(self) -> int | None:
+        """Of the directory: to be remembered before what is to be written is looked at."""
+        directory = self.directory
+        with suppress(StoreError, OSError):
+            return None if directory is None else directory.generation()
+        return None
+
     def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
         """Have a record of about `size` bytes written; False, and `done` is never called, when it can't be taken now.
 
         `done` says on the loop whether it is there. A size of 0 is always taken while the directory can be written:
         of what somebody else bounds. Any thread.
         """
-        return self._submit_write(_Write(draft, size, False, done))
+        return self._submit_write(Write(draft, size, False, done))
 
     def move_here(self, draft: Draft, size: int, *, wait: Callable[[], bool]) -> bool:
         """As `write`, of a record that leaves another tier. Waits for room as long as `wait` says so. Any thread."""
-        move = _Write(draft, size, True, None)
+        move = Write(draft, size, True, None)
         while not self._submit_write(move):
-            with self._guard:
-                if not self.writable or self._stopping or not wait():
-                    return False
-                self._guard.wait(0.05)
+            if not self.writable or self._backlog.stopped or not wait():
+                return False
+            self._backlog.wait_for_room(0.05)
         return True
 
     def change(self, change: Change, done: Done | None = None) -> None:
         """Have something else done by the writer, in its turn; `done` says whether it could."""
-        self._submit_work(_Work(change, done))
+        self._backlog.work(Work(change, done))
 
     def remove(self, keys: Sequence[CacheKey], done: Done | None = None) -> None:
         """Forget keys with all slices, durably; a directory that is out is told when it is back."""
@@ -176,7 +158,7 @@ class Volume:
 
     @property
     def is_behind(self) -> bool:
-        return self._backlog > BACKLOG // 2
+        return self._backlog.bytes > BACKLOG // 2
 
     def tick(self) -> None:
         """Once a second: look after the directory, and after one that is out of use."""
@@ -192,12 +174,12 @@ class Volume:
                 self.change(lambda directory: directory.settled())
             return
         self._up_ticks = 0
-        if self._ticks % _RETRY_TICKS == 0 and not (self._busy or self._joining or self._stopping):
+        if self._ticks % _RETRY_TICKS == 0 and not (self._busy or self._joining or self._backlog.stopped):
             self._busy = True
             if health is Health.FAILING:
                 self.change(lambda directory: directory.probe(), self._tried)
             else:
-                self._submit_work(_Work(None, self._tried))
+                self._backlog.work(Work(None, self._tried))
 
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
@@ -206,13 +188,11 @@ class Volume:
         if directory is not None and health is not Health.OUT:
             with suppress(StoreError, OSError):
                 known = directory.statistics()
-        return VolumeStatistics(str(self.path), health.value, self._backlog, self.skipped, known)
+        return VolumeStatistics(str(self.path), health.value, self._backlog.bytes, self.skipped, known)
 
     async def close(self) -> None:
         """Write what waits, and leave the directory."""
-        with self._guard:
-            self._stopping = True
-            self._guard.notify_all()
+        self._backlog.stop()
         for thread in (self._warmer, self._thread):
             if thread is not None:
                 await self._loop.run_in_executor(None, thread.join)
@@ -230,8 +210,7 @@ class Volume:
             self._warmer = threading.Thread(target=self._warm, args=(directory,), daemon=True)
             self._warmer.start()
             self._rebuilding = True
-            with self._guard:
-                self._guard.notify_all()
+            self._backlog.wake()
             if directory.reason:
                 log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
             self._report(directory.health, "")
@@ -243,14 +222,14 @@ class Volume:
             else:
                 self._missed = None  # it is emptied when it is well again
                 self._joining = None
-                self._submit_work(_Work(CacheDirectory.close, None, directory))
+                self._backlog.work(Work(CacheDirectory.close, None, directory))
 
         if missed is None:
             log.warning("cache directory %s: too much was removed while it was out: it is emptied", self.path)
-            self._submit_work(_Work(CacheDirectory.clear, told, directory))
+            self._backlog.work(Work(CacheDirectory.clear, told, directory))
         else:
             keys = list(missed.values())
-            self._submit_work(_Work(lambda directory: directory.remove(keys), told, directory))
+            self._backlog.work(Work(lambda directory: directory.remove(keys), told, directory))
 
     def _detach(self, gone: threading.Event) -> None:
         self.directory = None
@@ -277,65 +256,39 @@ class Volume:
 
     def _warm(self, directory: CacheDirectory) -> None:
         """So that lookups find the index in memory."""
-        directory.warm(lambda: self._stopping or self.directory is not directory)
+        directory.warm(lambda: self._backlog.stopped or self.directory is not directory)
 
-    def _submit_write(self, write: _Write) -> bool:
-        with self._guard:
-            too_much = write.size and self._backlog + write.size > BACKLOG
-            if too_much or not self.writable or self._stopping:
-                if not write.moved:
-                    self.skipped += 1
-                return False
-            self._backlog += write.size
-            self._queue.append(write)
-            self._guard.notify_all()
-        return True
-
-    def _submit_work(self, work: _Work) -> None:
-        with self._guard:
-            self._queue.append(work)
-            self._guard.notify_all()
+    def _submit_write(self, write: Write) -> bool:
+        is_taken = self.writable and self._backlog.write(write)
+        if not (is_taken or write.moved):
+            self.skipped += 1
+        return is_taken
 
     # the writer's thread
 
     def _run(self) -> None:
+        backlog = self._backlog
         while True:
-            with self._guard:
-                while not self._queue and not self._stopping and not self._rebuilding:
-                    self._guard.wait()
-                jobs = self._take()
-                if not jobs and self._stopping:
-                    return
+            jobs = backlog.take(lambda: not self._rebuilding)
             if jobs:
                 self._do(jobs)
-            if self._rebuilding and not self._stopping:
+            elif backlog.stopped:
+                return
+            if self._rebuilding and not backlog.stopped:
                 self._rebuild()
 
-    def _take(self) -> list[_Write | _Work]:
-        """The next jobs: one of its own kind, or as many writes as may be committed together."""
-        queue = self._queue
-        if not queue:
-            return []
-        jobs = [queue.popleft()]
-        if isinstance(jobs[0], _Write):
-            while queue and isinstance(queue[0], _Write) and len(jobs) < RUN:
-                jobs.append(queue.popleft())
-        return jobs
-
-    def _do(self, jobs: list[_Write | _Work]) -> None:
+    def _do(self, jobs: list[Write | Work]) -> None:
         first = jobs[0]
-        if isinstance(first, _Work):
+        if isinstance(first, Work):
             outcomes = [self._work(first)]
             self._deliver([(first.done, outcomes[0])])
             return
-        writes = [job for job in jobs if isinstance(job, _Write)]
+        writes = [job for job in jobs if isinstance(job, Write)]
         outcomes = self._write(writes)
-        with self._guard:
-            self._backlog -= sum(write.size for write in writes)
-            self._guard.notify_all()
+        self._backlog.written(writes)
         self._deliver([(write.done, well) for write, well in zip(writes, outcomes, strict=True)])
 
-    def _work(self, work: _Work) -> bool:
+    def _work(self, work: Work) -> bool:
         directory = work.directory or self.directory
         try:
             if work.change is None:
@@ -349,7 +302,7 @@ class Volume:
             return False
         return True
 
-    def _write(self, writes: list[_Write]) -> list[bool]:
+    def _write(self, writes: list[Write]) -> list[bool]:
         directory = self.directory
         if directory is None:
             return [False] * len(writes)

@@ -125,6 +125,26 @@ class FaultyOrigin:
             raise ValueError(f"nothing at {path} that could change")
         self._plan.queue(path, Turn(lambda request, _: old.answer(request, self._plan.now()), after))
 
+    def varies(
+        self,
+        path: str,
+        bodies: Callable[[Received], bytes],
+        *faults: Fault,
+        vary: str | None,
+        lifetime: float = 60,
+    ) -> None:
+        """An object whose body depends on the request, with these faults; `vary` is what it says about that."""
+        fields = {"cache-control": f"max-age={lifetime:.0f}"} | ({} if vary is None else {"vary": vary})
+
+        def make(request: Received, ordinary: Callable[[], Answer]) -> Answer:
+            now = self._plan.now()
+            answer: Answer = Object.of(bodies(request), fields, modified=now - YEAR).answer(request, now)
+            for fault in faults:
+                answer = fault(answer)
+            return answer
+
+        self._plan.queue(path, Turn(make, None))
+
     def absent(self, path: str) -> None:
         """404 NoSuchKey from now on."""
         self._plan.put(path, None)

@@ -81,6 +81,10 @@ class FaultyFiles(Files):
         self._enter("truncate")
         super().truncate(fd, length)
 
+    def allocate(self, fd: int, length: int) -> None:
+        self._enter("allocate")
+        super().allocate(fd, length)
+
     def size(self, path: Path) -> int:
         self._enter("size")
         return super().size(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from shield.rules.freshness import Freshness
@@ -26,6 +27,7 @@ def key(name: str) -> CacheKey:
     return cache_key(b"", b"/" + name.encode(), b"")
 
 
+@lru_cache(maxsize=2048)
 def body(name: str, size: int) -> bytes:
     """Bytes that no other name has."""
     return random.Random(name).randbytes(size)

@@ -19,9 +19,9 @@ from shield.store.files import Files
 from shield.store.reclaim import Fate
 from tests.store import ground
 from tests.store.ground import body, content, draft, key
-path, worker, limits = Path(sys.argv[1]), int(sys.argv[2]), eval(sys.argv[3], vars(ground))
+path, worker = Path(sys.argv[1]), int(sys.argv[2])
 claim = Claim(path, node="n1", boot_id="b1", files=Files())
-directory = CacheDirectory(claim, limits, worker=worker, files=Files(), judge=lambda candidate: Fate.KEEP)
+directory = CacheDirectory(claim, ground.SMALL, worker=worker, files=Files(), judge=lambda candidate: Fate.KEEP)
 print("ready", flush=True)
 for line in sys.stdin:
     print(repr(eval(line)), flush=True)
@@ -32,15 +32,16 @@ directory.close()
 class Second:
     """`does` takes an expression in which `directory` is the process's own."""
 
-    def __init__(self, path: Path, worker: int, limits: str) -> None:
+    def __init__(self, path: Path, worker: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, str(path), str(worker), limits],
+            [sys.executable, "-c", _SCRIPT, str(path), str(worker)],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._complaint = ""
 
     def does(self, expression: str) -> str:
         """What it evaluates to; "" when the process ended over it."""
@@ -59,15 +60,18 @@ class Second:
 
     def ends(self) -> tuple[int, str]:
         """Let it close the directory and end; its code, and what it complained of."""
-        _, complaint = self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode, complaint
+        if self._process.returncode is None:
+            self._complaint = self._process.communicate(timeout=PATIENCE)[1]
+        return self._process.returncode, self._complaint
 
 
 @contextmanager
-def second(path: Path, worker: int = 1, limits: str = "SMALL") -> Iterator[Second]:
-    process = Second(path, worker, limits)
+def second(path: Path, worker: int = 1, *, ready: bool = True) -> Iterator[Second]:
+    """One that has opened the directory, unless it isn't expected to be `ready`."""
+    process = Second(path, worker)
     try:
-        assert process.hears() == "ready", process.ends()[1]
+        if ready:
+            assert process.hears() == "ready", process.ends()[1]
         yield process
     finally:
         process.ends()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,20 @@ from shield.store.reading import SMALL as READ_WHOLE
 from shield.store.reading import GoneError
 from shield.store.reclaim import Candidate, Fate
 from shield.store.record import BLOCK, Kind
-from tests.store.ground import SMALL, abandon, body, content, draft, fetched, key, opened, rebuilt, record, used_bytes
+from tests.store.ground import (
+    SMALL,
+    abandon,
+    body,
+    content,
+    draft,
+    fetched,
+    key,
+    large,
+    opened,
+    rebuilt,
+    record,
+    used_bytes,
+)
 
 
 @pytest.fixture
@@ -105,6 +119,22 @@ def test_slices_of_a_large_object_are_read_in_pieces(tmp_path: Path) -> None:
     directory.close()
 
 
+def test_another_slice_than_was_asked_for_is_a_miss(directory: CacheDirectory) -> None:
+    directory.commit(large("big", "v1", 2, 5000))
+    slices = dict(directory.index.slices(key("big").digest))
+    with directory.index.write() as change:
+        change.replace(key("big").digest, 0, slices[0], slices[1])
+    found = directory.lookup(key("big").digest, 0)
+    assert found is not None
+
+    with pytest.raises(GoneError, match="another piece"):
+        directory.fetch(found, key("big"), 0)
+
+    with pytest.raises(GoneError, match="another piece"):
+        directory.fetch(found, key("big"))
+    assert directory.fetch(found, key("big"), 1).body == bytearray(body("big/v1/1", 5000))
+
+
 def test_a_later_commit_replaces_an_earlier_one(directory: CacheDirectory) -> None:
     directory.commit([draft("a", 100, b"old"), draft("a", 100, b"new")])
 
@@ -146,22 +176,6 @@ def test_what_is_removed_is_gone_and_does_not_come_back_with_a_lost_index(tmp_pa
     assert content(again, "a") is None
     assert content(again, "b") == body("b", 100)
     assert [found.kind for _, _, found in again.index.entries()] == [Kind.WHOLE]
-    again.close()
-
-
-def test_what_is_removed_before_the_rebuild_reaches_it_stays_removed(tmp_path: Path) -> None:
-    directory = opened(tmp_path)
-    directory.commit([draft("a", 100), draft("b", 100)])
-    abandon(directory)
-    again = opened(tmp_path, boot="b2")
-    assert content(again, "a") is None
-
-    again.remove([key("a")])
-    again.commit([draft("b", 50, b"newer")])
-
-    rebuilt(again)
-    assert content(again, "a") is None
-    assert content(again, "b") == b"newer"
     again.close()
 
 
@@ -247,7 +261,11 @@ def test_a_segment_another_process_took_away_is_a_miss(directory: CacheDirectory
     directory.commit([draft("a", 100)])
     found = directory.lookup(key("a").digest)
     assert found is not None
+    directory._log.seal()
+    with directory.index.write() as change:
+        change.set_row(found.segment, None)
     directory.segments.path(found.segment).unlink()
+    assert content(directory, "a") == body("a", 100)  # it is still open
     directory.tend()
 
     assert content(directory, "a") is None
@@ -257,90 +275,70 @@ def test_a_segment_another_process_took_away_is_a_miss(directory: CacheDirectory
     assert directory.health is Health.WELL
 
 
+def test_statistics_tell_of_age_and_of_what_is_held(directory: CacheDirectory) -> None:
+    assert (directory.statistics().oldest, directory.statistics().newest) == (None, None)
+    for name in ("a", "b"):
+        directory.commit([draft(name, 20_000), *large(f"big-{name}", "v1", 2, 5000)])
+        directory._log.seal()
+    first, last = directory.segments.numbers()
+    os.utime(directory.segments.path(first), (100.0, 100.0))
+    os.utime(directory.segments.path(last), (200.0, 200.0))
+    stored = fetched(directory, "a")
+    assert stored is not None
+
+    statistics = directory.statistics()
+
+    assert (statistics.entries, statistics.slices, statistics.segments) == (8, 4, 2)
+    assert (statistics.oldest, statistics.newest) == (100.0, 200.0)
+    assert (statistics.unlinked, statistics.held_bytes) == (0, 0)
+    directory.reclaim_step()
+    assert directory.statistics().unlinked == 1
+    assert directory.statistics().held_bytes >= 30_000
+    assert directory.statistics().oldest == 200.0
+    del stored
+    assert directory.statistics().held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("capacity", "segment_bytes"),
+    [(1 << 30, 128 << 20), (1 << 40, 256 << 20), (3 << 40, 768 << 20), (1 << 44, 1 << 30)],
+)
+def test_segments_grow_with_the_capacity(tmp_path: Path, capacity: int, segment_bytes: int) -> None:
+    directory = opened(tmp_path, Limits(capacity=capacity))
+
+    assert directory._log.segment_bytes == segment_bytes
+    directory.close()
+
+
+def test_a_quarter_of_the_descriptors_is_for_segments(tmp_path: Path) -> None:
+    class Few(Files):
+        def max_open(self) -> int:
+            return 12
+
+    directory = opened(tmp_path, files=Few())
+    for name in "abcdef":
+        directory.commit([draft(name, 100)])
+        directory._log.seal()
+    assert sum(directory.segments.opened(number) is not None for number in directory.segments.numbers()) == 3
+    assert all(content(directory, name) == body(name, 100) for name in "abcdef")
+    directory.close()
+
+
+def test_the_index_is_brought_into_memory_unless_told_to_stop(directory: CacheDirectory) -> None:
+    directory.commit([draft("a", 100)])
+
+    assert directory.warm()
+    assert not directory.warm(lambda: True)
+    shutil.rmtree(directory.segments.path(0).parents[1])
+    assert not directory.warm()
+
+
 def test_what_is_larger_than_a_segment_is_refused(directory: CacheDirectory) -> None:
     with pytest.raises(StoreError, match="larger than a segment"):
         directory.commit([draft("a", 200_000)])
 
     directory.commit([draft("b", 10)])
     assert directory.health is Health.WELL
-
-
-def test_a_restart_finds_everything_at_once(tmp_path: Path) -> None:
-    directory = opened(tmp_path)
-    directory.commit([draft(f"r{number}", 1000) for number in range(300)])
-    directory.close()
-
-    for boot in ("b2", "b2", "b3"):
-        again = opened(tmp_path, boot=boot)
-        assert again.reason == ""
-        assert all(content(again, f"r{number}") == body(f"r{number}", 1000) for number in range(300))
-        again.close()
-
-
-@pytest.mark.parametrize("loss", ["deleted", "noise", "state", "state garbage"])
-def test_a_lost_index_is_made_again_while_serving(tmp_path: Path, loss: str) -> None:
-    directory = opened(tmp_path)
-    for at in range(0, 300, 10):
-        directory.commit([draft(f"r{number}", 1000) for number in range(at, at + 10)])
-    directory.close()
-    if loss == "deleted":
-        (tmp_path / "index" / "data.mdb").unlink()
-    elif loss == "noise":
-        (tmp_path / "index" / "data.mdb").write_bytes(body("noise", 100_000))
-    elif loss == "state":
-        (tmp_path / "state").unlink()
-    else:
-        (tmp_path / "state").write_bytes(b"\xff{")
-
-    again = opened(tmp_path)
-
-    assert again.statistics().unscanned > 0
-    again.commit([draft("new", 10), draft("r5", 77, b"newer")])
-    assert content(again, "new") == body("new", 10)
-    rebuilt(again)
-    assert content(again, "r5") == b"newer"
-    assert all(content(again, f"r{n}") == body(f"r{n}", 1000) for n in range(300) if n != 5)
-    assert again.statistics().entries == 301
-    again.close()
-
-
-def test_a_rebuild_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    directory = opened(tmp_path)
-    directory.commit([draft(f"r{number}", 1000) for number in range(300)])
-    abandon(directory)
-    again = opened(tmp_path, boot="b2")
-    assert again.rebuild_step(4096)
-    known = again.statistics().entries
-    assert 0 < known < 300
-    abandon(again)
-
-    third = opened(tmp_path, boot="b2")
-
-    assert third.statistics().entries == known
-    assert rebuilt(third).statistics().entries == 300
-    third.close()
-
-
-def test_records_older_than_what_was_given_up_are_not_taken_back(tmp_path: Path) -> None:
-    """A later version that was evicted must not leave an earlier one to a lost index."""
-    directory = opened(tmp_path)
-    directory.commit([draft("a", 100, b"old")])
-    number = directory.index.rows()[0][0]
-    directory._log.seal()
-    directory.commit([draft("a", 100, b"new")])
-    directory._log.seal()
-    # As when the segment of the older version was the younger one, of another worker.
-    directory.segments.close()
-    rows = dict(directory.index.rows())
-    with directory.index.write() as change:
-        change.set_row(number + 50, rows[number])
-        change.set_row(number, None)
-
-    assert directory.reclaim_step()
-
-    assert content(directory, "a") is None
-    assert directory._claim.floor() > 0
-    directory.close()
 
 
 def test_a_second_node_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -357,21 +355,3 @@ def test_a_second_node_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     other = Claim(tmp_path, node="n2", boot_id="b1", files=Files())
     assert other.first
     other.release(clean=True)
-
-
-def test_a_directory_of_another_format_is_emptied(tmp_path: Path) -> None:
-    directory = opened(tmp_path)
-    directory.commit([draft("a", 10)])
-    directory.close()
-    state = json.loads((tmp_path / "state").read_text())
-    (tmp_path / "state").write_text(json.dumps(state | {"format": 99}))
-
-    again = opened(tmp_path)
-
-    assert "format 99" in again.reason
-    assert content(again, "a") is None
-    assert again.segments.numbers() == []
-    assert not again.rebuild_step()
-    again.commit([draft("a", 10)])
-    assert content(again, "a") == body("a", 10)
-    again.close()

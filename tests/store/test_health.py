@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from shield.errors import StoreError
 from shield.store.directory import Health
-from shield.store.files import Files
+from shield.store.files import Files, Part
 from shield.store.log import Limits
 from shield.store.reclaim import NoRoomError
 from tests.store.faulty_files import FaultyFiles
@@ -163,10 +165,51 @@ def test_reads_that_succeed_between_errors_keep_the_directory_in(tmp_path: Path)
     directory.close()
 
 
-def test_too_many_open_files_do_not_make_a_directory_seem_removed(tmp_path: Path) -> None:
-    files = FaultyFiles(error=errno.EMFILE, only=frozenset({"open"}), lasting=True)
+def test_a_directory_that_cannot_be_looked_at_is_not_taken_for_removed(tmp_path: Path) -> None:
+    class Blind(FaultyFiles):
+        blind = False
+
+        def inode(self, path: Path) -> tuple[int, int]:
+            if self.blind:
+                raise OSError(errno.EIO, "blind")
+            return super().inode(path)
+
+    files = Blind()
     directory = opened(tmp_path, files=files)
-    files.at = len(files.calls) + 1
+    files.blind = True
+
+    assert directory.tend() is Health.WELL
+    directory.close()
+
+
+def test_a_write_that_fails_late_does_not_bring_back_what_is_out(tmp_path: Path) -> None:
+    class Late(FaultyFiles):
+        late = False
+
+        def step(self, name: str) -> None:
+            if self.late and name == "appended":
+                for number in range(8):
+                    self.at, self.hit = len(self.calls) + 1, False
+                    assert content(directory, f"r{number}") is None
+                raise OSError(errno.EIO, "late")
+
+    files = Late(error=errno.EIO, only=frozenset({"read"}))
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 100) for number in range(8)])
+    files.late = True
+
+    with pytest.raises(StoreError):
+        directory.commit([draft("new", 100)])
+
+    assert directory.health is Health.OUT
+    directory.close()
+
+
+def test_a_directory_that_is_open_here_already_is_none_the_worse(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+
+    with pytest.raises(StoreError, match="already open"):
+        opened(tmp_path, worker=1)
 
     assert directory.tend() is Health.WELL
     directory.close()
@@ -194,6 +237,113 @@ def test_a_full_file_system_gives_up_the_oldest_and_goes_on(tmp_path: Path) -> N
     assert content(directory, "new") == body("new", 20_000)
     assert content(directory, "r0") is None
     assert directory.health is Health.WELL
+    directory.close()
+
+
+class Full(FaultyFiles):
+    """Once it is full nothing can be written, nor may the index grow, until something is given back."""
+
+    full = False
+
+    def write(self, fd: int, parts: Sequence[Part], offset: int) -> None:
+        if any(parts):
+            self._need_room()
+        super().write(fd, parts, offset)
+
+    def allocate(self, fd: int, length: int) -> None:
+        self._need_room()
+        super().allocate(fd, length)
+
+    def step(self, name: str) -> None:
+        if name == "index before":
+            self._need_room()
+
+    def truncate(self, fd: int, length: int) -> None:
+        self.full = self.full and os.fstat(fd).st_size < length + 4096
+        super().truncate(fd, length)
+
+    def _need_room(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space")
+
+
+def test_a_disk_so_full_that_the_index_cannot_grow_gives_up_the_oldest_and_goes_on(tmp_path: Path) -> None:
+    files = Full()
+    directory = opened(tmp_path, files=files)
+    for number in range(20):
+        directory.commit([draft(f"r{number}", 20_000)])
+    for name in ("new", "newer"):
+        files.full = True
+
+        directory.commit([draft(name, 20_000)])
+
+        assert content(directory, name) == body(name, 20_000)
+        assert directory.health is Health.WELL
+    assert content(directory, "r0") is None
+    assert content(directory, "r19") == body("r19", 20_000)
+    directory.close()
+
+
+def test_a_directory_on_a_full_disk_opens_and_makes_itself_room(tmp_path: Path) -> None:
+    files = Full()
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 20_000) for number in range(20)])
+    directory.close()
+    files.full = True
+
+    again = opened(tmp_path, files=files)
+
+    again.commit([draft("new", 20_000)])
+    assert content(again, "r19") == body("r19", 20_000)
+    again.close()
+
+
+def test_a_probe_of_a_full_disk_gives_up_more_until_there_is_room(tmp_path: Path) -> None:
+    class Contended(FaultyFiles):
+        """Others take what is given back, a few times."""
+
+        times = 0
+
+        def write(self, fd: int, parts: Sequence[Part], offset: int) -> None:
+            if self.times:
+                raise OSError(errno.ENOSPC, "no space")
+            super().write(fd, parts, offset)
+
+        def unlink(self, path: Path) -> None:
+            self.times -= self.times > 0 and path.suffix == ".segment" and path.stat().st_size > 0
+            super().unlink(path)
+
+    files = Contended()
+    directory = opened(tmp_path, files=files)
+    for number in range(60):
+        directory.commit([draft(f"r{number}", 20_000)])
+    files.times = 4
+    with pytest.raises(StoreError):
+        directory.commit([draft("new", 20_000)])
+    assert directory.health is Health.FAILING
+
+    assert directory.probe() is Health.FAILING
+    assert directory.probe() is Health.WELL
+
+    assert content(directory, "r59") == body("r59", 20_000)
+    directory.close()
+
+
+def test_a_disk_that_is_full_at_last_is_left_when_there_is_room_again(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.ENOSPC, only=frozenset({"write"}), lasting=True)
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft(f"r{number}", 20_000) for number in range(50)])
+    files.at = len(files.calls) + 1
+    with pytest.raises(StoreError):
+        directory.commit([draft("new", 20_000)])
+    assert directory.health is Health.FAILING
+    assert directory.probe() is Health.FAILING
+    files.at, files.hit = 0, False
+
+    assert directory.probe() is Health.WELL
+
+    directory.commit([draft("new", 20_000)])
+    assert content(directory, "new") == body("new", 20_000)
     directory.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.store.directory import CacheDirectory, Health
 from shield.store.files import Part
+from shield.store.index import Index
 from shield.store.reclaim import Candidate, Fate
 from shield.store.record import Kind
 from tests.store.faulty_files import FaultyFiles
@@ -87,7 +88,7 @@ def test_a_slice_of_another_version_than_its_entry_goes_unasked(directory: Cache
 
     reclaimed(directory)
 
-    assert judge.names == ["big", "big/0"]
+    assert judge.names == ["big/0"]
     assert numbers(directory, "big") == [0]
 
 
@@ -107,6 +108,22 @@ def test_a_head_stays_unasked_as_long_as_slices_of_it_lie_elsewhere(directory: C
     reclaimed(directory)
     assert judge.names == ["big/0", "big/1", "big"]
     assert directory.statistics().entries == 0
+
+
+def test_a_head_is_judged_after_its_slices_and_stays_with_one_that_stays(
+    directory: CacheDirectory, judge: Asked
+) -> None:
+    directory.commit(large("cold", "v1", 70, 100) + large("warm", "v1", 70, 100))
+    judge.fate, judge.fates = Fate.DROP, {"warm/5": Fate.KEEP}
+
+    reclaimed(directory)
+
+    assert judge.names[-1] == "cold"
+    assert len(judge.names) == 141
+    assert "warm" not in judge.names
+    assert numbers(directory, "warm") == [5]
+    assert directory.lookup(key("warm").digest) is not None
+    assert directory.lookup(key("cold").digest) is None
 
 
 @pytest.mark.parametrize("kind", ["another version", "in one record"])
@@ -223,6 +240,36 @@ def test_a_head_that_comes_while_the_record_is_judged_stays(tmp_path: Path) -> N
     above.close()
 
 
+def test_a_head_that_comes_while_the_record_is_written_again_stays(tmp_path: Path) -> None:
+    class Between(FaultyFiles):
+        then: Callable[[], object] | None = None
+
+        def step(self, name: str) -> None:
+            if name == "appended" and self.then is not None:
+                then, self.then = self.then, None
+                then()
+
+    def freshen() -> None:
+        found = above.lookup(key("a").digest)
+        assert found is not None
+        with above.index.write() as change:  # as another process does
+            change.replace(key("a").digest, None, found, found._replace(lifetime=7.0, head=b"HTTP/1.1 200 OK\r\n"))
+
+    files = Between()
+    above = opened(tmp_path, files=files, judge=Asked(Fate.KEEP))
+    above.commit([draft("a", 100)])
+    files.then = freshen
+
+    reclaimed(above)
+
+    assert files.then is None
+    stored = fetched(above, "a")
+    assert stored is not None
+    assert stored.found.lifetime == 7.0
+    assert stored.head == b"HTTP/1.1 200 OK\r\n"
+    above.close()
+
+
 def test_what_is_removed_while_it_is_judged_is_not_kept(tmp_path: Path) -> None:
     def judge(candidate: Candidate) -> Fate:
         with above.index.write() as change:  # as another process does
@@ -252,15 +299,29 @@ def test_what_has_moved_is_fetched_from_where_it_is(directory: CacheDirectory) -
 
 
 def test_a_failed_reclaim_is_taken_up_again(tmp_path: Path) -> None:
-    files = FaultyFiles(error=errno.EIO, only=frozenset({"unlink"}), lasting=True)
+    class Broken(FaultyFiles):
+        """From the moment at which a segment was to be unlinked."""
+
+        wants = broken = False
+
+        def unlink(self, path: Path) -> None:
+            self.broken = self.wants
+            self.step("")
+            super().unlink(path)
+
+        def step(self, name: str) -> None:
+            if self.broken:
+                raise OSError(errno.EIO, "broken")
+
+    files = Broken()
     directory = opened(tmp_path, files=files)
     directory.commit([draft("a", 100)])
     directory._log.seal()
     number = directory.index.rows()[0][0]
-    files.at = len(files.calls) + 1
+    files.wants = True
     with pytest.raises(StoreError, match="reclaiming"):
         directory.reclaim_step()
-    files.at, files.hit = 0, False
+    files.wants = files.broken = False
     assert directory.probe() is Health.WELL
 
     assert directory.reclaim_step()
@@ -268,6 +329,38 @@ def test_a_failed_reclaim_is_taken_up_again(tmp_path: Path) -> None:
     assert directory.segments.numbers() == []
     assert number not in dict(directory.index.rows())
     directory.close()
+
+
+def test_what_was_appended_and_not_indexed_takes_no_space_and_does_not_come_back(tmp_path: Path) -> None:
+    class Broken(FaultyFiles):
+        """The first change of the index after the next append fails."""
+
+        last = ""
+        broken = False
+
+        def step(self, name: str) -> None:
+            last, self.last = self.last, name
+            if self.broken and last == "appended":
+                raise OSError(errno.EIO, "broken")
+
+    files = Broken()
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft("a", 100)])
+    files.broken = True
+    with pytest.raises(StoreError):
+        directory.commit([draft("b", 20_000)])
+    files.broken = False
+    directory.close()
+
+    index = Index(tmp_path / "index", limit=1 << 20, files=files)
+    ((number, row),) = index.rows()
+    index.close()
+    assert directory.segments.path(number).stat().st_size == row.size
+    (tmp_path / "index" / "data.mdb").unlink()
+    again = rebuilt(opened(tmp_path))
+    assert content(again, "a") == body("a", 100)
+    assert content(again, "b") is None
+    again.close()
 
 
 def test_a_full_disk_takes_what_the_judge_would_keep(tmp_path: Path) -> None:

@@ -65,6 +65,21 @@ def test_what_set_out_longer_ago_than_removals_are_remembered_stays_out(tmp_path
     directory.close()
 
 
+def test_what_set_out_before_the_index_was_lost_stays_out(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.remove([key(f"x{number}") for number in range(5)])
+    since = directory.generation()
+    directory.close()
+    (tmp_path / "index" / "data.mdb").unlink()
+    again = rebuilt(opened(tmp_path))
+    again.remove([key("a")])
+
+    assert again.commit([replace(draft("a", 100), since=since)]) == [None]
+
+    assert again.generation() > since
+    again.close()
+
+
 def test_a_removal_between_append_and_index_wins(tmp_path: Path) -> None:
     class Between(FaultyFiles):
         removal: Callable[[], object] | None = None

@@ -112,7 +112,9 @@ def test_files_that_others_removed_are_let_go(segments: Segments) -> None:
     segments.create(2, worker=0, epoch=1)
     segments.path(1).unlink()
 
-    assert segments.close_removed() == 1
+    assert segments.alive() == {1, 2}
+    assert segments.close_removed({1, 2}) == 1
+    assert segments.alive() == {2}
     assert segments.opened(1) is None
     assert segments.opened(2) is not None
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
-from shield.store.claim import Claim
+from shield.store.claim import Claim, InUseError
 from shield.store.directory import Health
 from shield.store.files import Files
-from shield.store.index import State
+from shield.store.index import Row, State
 from shield.store.reading import GoneError
+from shield.store.segments import SegmentWriter
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import SMALL, body, content, draft, fetched, key, opened, rebuilt, used_bytes
 from tests.store.second import second
@@ -38,6 +39,33 @@ def test_the_capacity_holds_however_many_write(tmp_path: Path) -> None:
         rows = dict(directory.index.rows())
         assert sorted(rows) == directory.segments.numbers()
         assert directory.statistics().segment_bytes == sum(row.size for row in rows.values())
+    directory.close()
+
+
+def test_room_that_another_has_taken_meanwhile_is_made_again(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    for number in range(350):
+        directory.commit([draft(f"r{number}", 9000)])
+    make, create = directory._log.room.make, directory.segments.create
+    taken: list[int] = []
+
+    def make_then_lose(size: int) -> None:
+        make(size)
+        if size and not taken:
+            with directory.index.write() as change:  # as another process does
+                change.set_row(9999, Row(State.SEALED, 1, SMALL.capacity // 2))
+
+    def create_if_there_is_room(number: int, *, worker: int, epoch: int) -> SegmentWriter:
+        counters = directory.index.counters()
+        taken.append(counters.segment_bytes + directory.index.size())
+        return create(number, worker=worker, epoch=epoch)
+
+    directory._log.room.make = make_then_lose  # type: ignore[method-assign]
+    directory.segments.create = create_if_there_is_room  # type: ignore[method-assign]
+    while not taken:
+        directory.commit([draft(f"s{len(directory.index.rows())}", 9000)])
+
+    assert taken[0] <= SMALL.capacity
     directory.close()
 
 
@@ -94,8 +122,8 @@ def test_two_processes_of_one_number_do_no_harm(tmp_path: Path) -> None:
         old._log.seal()
 
         for number in range(30):
-            assert content(old, f"old{number}") == body(f"old{number}", 9000)
             assert content(old, f"new{number}") == body(f"new{number}", 9000)
+            assert new.does(f"content(directory, 'old{number}') == body('old{number}', 9000)") == "True"
         assert [number for number, _ in old.index.rows()] == old.segments.numbers()
     old.close()
 
@@ -125,6 +153,25 @@ def test_who_waits_takes_over_from_a_first_one_that_ends_before_it_is_done(tmp_p
     again.close()
 
 
+def test_processes_of_another_version_are_left_alone(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.commit([draft("a", 100)])
+    state = (tmp_path / "state").read_text()
+    (tmp_path / "state").write_text(state.replace('"format": 1', '"format": 99'))
+
+    with pytest.raises(InUseError, match="another version"):
+        opened(tmp_path, worker=1)
+
+    (tmp_path / "state").write_text(state)
+    with directory.index._env.begin(write=True, db=directory.index._tables.meta) as txn:
+        txn.put(b"schema", b"99")
+    with second(tmp_path, ready=False) as other:
+        assert "of another version" in other.ends()[1]
+    assert directory.tend() is Health.WELL
+    assert content(directory, "a") == body("a", 100)
+    directory.close()
+
+
 def test_who_sees_another_index_in_its_place_leaves(tmp_path: Path) -> None:
     directory = opened(tmp_path)
     directory.commit([draft("a", 100)])
@@ -141,14 +188,19 @@ def test_who_sees_another_index_in_its_place_leaves(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_segment_that_another_reclaims_while_it_is_scanned_is_not_taken_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["begun", "done"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_segment_that_another_reclaims_while_it_is_scanned_stays_its(tmp_path: Path, how: str, at: int) -> None:
     class Between(FaultyFiles):
-        other = ""
+        countdown = 0
 
         def step(self, name: str) -> None:
-            if name == "index before" and self.other:
-                process.does(self.other)
-                self.other = ""
+            if name == "index before" and self.countdown:
+                self.countdown -= 1
+                if not self.countdown:
+                    with directory.index.write() as change:
+                        drained = row._replace(state=State.DRAINING, worker=1)
+                        change.set_row(number, None if how == "done" else drained)
 
     files = Between()
     directory = opened(tmp_path, files=files)
@@ -156,15 +208,14 @@ def test_a_segment_that_another_reclaims_while_it_is_scanned_is_not_taken_back(t
     directory.close()
     (tmp_path / "index" / "data.mdb").unlink()
     directory = opened(tmp_path, files=files)
-    with second(tmp_path) as process:
-        files.other = "directory.clear()"
+    ((number, row),) = directory.index.rows()
+    files.countdown = at
 
-        directory.rebuild_step()
+    directory.rebuild_step()
 
-        assert files.other == ""
-        assert rebuilt(directory).statistics().entries == 0
-        assert directory.index.rows() == []
-        assert directory.statistics().segment_bytes == 0
+    assert not files.countdown
+    assert rebuilt(directory).statistics().entries == (0 if at == 1 else 40)
+    assert [row.state for _, row in directory.index.rows()] == ([] if how == "done" else [State.DRAINING])
     directory.close()
 
 

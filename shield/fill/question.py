@@ -1,0 +1,88 @@
+"""What a fill asks for, and asks again when the answer is of no use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shield.errors import Fault
+from shield.fill.answers import is_part, judged, whole_head
+from shield.messages import Request
+from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.origin.owners import judged_by
+from shield.rules.conditional import freshens, is_strong
+from shield.rules.digests import ASK_ALL
+from shield.rules.routes import Resource
+from shield.rules.verdict import Share
+from shield.store.entry import Entry
+
+if TYPE_CHECKING:
+    from shield.fill.table import FillTable
+
+
+class Question:
+    """`stored` is what is to be validated, if anything; it and `want` change when an origin's answer says so."""
+
+    __slots__ = ("_request", "_resource", "_shared", "_table", "stored", "want")
+
+    def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
+        self.want = want
+        self.stored: Entry | None = None
+        self._table = table
+        self._resource = resource
+        self._request = request
+        self._shared = shared
+
+    async def ask(self) -> Fetched | Absent | Failed:
+        """An answer that can be used, and belongs to the caller; or why there is none."""
+        result = await self._fetch()
+        if isinstance(result, Fetched) and self._is_useless(result):
+            result.response.close()
+            self.want = self.want.whole()
+            result = await self._fetch()
+        return result
+
+    def may_slice(self, fetched: Fetched) -> bool:
+        """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""
+        slice_bytes, head = self._table.store.slice_bytes, whole_head(fetched.response.head)
+        if not slice_bytes or head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
+            return False
+        if not self._shared or self.want.method != b"GET":
+            return False
+        return judged(self._request, fetched, head, self._resource.route.freshness).share is Share.STORE
+
+    async def _fetch(self) -> Fetched | Absent | Failed:
+        result = await self._ask()
+        if self.stored is not None and self._is_for_another(result):
+            # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
+            if isinstance(result, Fetched):
+                result.response.close()
+            self._table.store.drop(self._resource.key)
+            self.stored = None
+            self.want = self.want.whole()
+            result = await self._ask()
+        return result
+
+    def _is_for_another(self, result: Fetched | Absent | Failed) -> bool:
+        """Whether what is stored was to be validated, and an origin validates something else."""
+        if isinstance(result, Failed):
+            return result.names(Fault.VALIDATOR)
+        if not isinstance(result, Fetched) or result.response.head.status != 304 or self.stored is None:
+            return False
+        return not freshens(self.stored.etag, self.stored.last_modified, result.response.head)
+
+    async def _ask(self) -> Fetched | Absent | Failed:
+        # Variants have one owner, that of their key.
+        key, names, target = self._resource.named, self._resource.route.origins, self._request.target
+        judged = judged_by(self._request, self._resource.forwarded) if self._shared else None
+        fields = self._resource.route.fields
+        if judged is not None and fields.digests != "off":
+            judged = (*judged, ASK_ALL)
+        result = await self._table.source.fetch(key, target, names, self.want, judged)
+        if isinstance(result, Fetched):
+            response = result.response
+            response.head = fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
+        return result
+
+    def _is_useless(self, fetched: Fetched) -> bool:
+        """Whether it is a part of what can be neither kept nor shared in parts."""
+        return self.want.tentative and is_part(fetched) and not self.may_slice(fetched)

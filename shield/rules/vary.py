@@ -1,0 +1,133 @@
+"""Which fields of a client's request an origin sees, and which of a key's variants a request gets.
+
+RFC 9110 §12.5.5, RFC 9111 §4.1. What isn't forwarded can't have had a part in choosing an answer, so only forwarded
+fields tell variants apart, and each is forwarded in one spelling: thousands of Accept strings make a few variants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shield.messages import Field, Request
+from shield.rules.key import CacheKey, key_of_text
+
+# Never forwarded: of this hop, of the request's framing, conditions and ranges that are ours to set, and what makes
+# frameworks believe that they were asked for something else than the key says.
+_NEVER = frozenset(
+    b"connection content-length expect host http2-settings if-match if-modified-since if-none-match if-range"
+    b" if-unmodified-since keep-alive proxy-authenticate proxy-authorization proxy-connection range te trailer"
+    b" transfer-encoding upgrade x-forwarded-host x-forwarded-prefix x-forwarded-server x-host x-http-method"
+    b" x-http-method-override x-method-override x-original-host x-original-url x-rewrite-url".split()
+)
+_S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
+_QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
+_LONGEST = 8192  # bytes of a value that tells variants apart
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Which request fields go to origins: `names`, lower case, or None for all that may.
+
+    `types` are the media types that the platform serves, best first; `codings` its content codings. Where they are
+    given, Accept and Accept-Encoding are forwarded as what of them the client takes.
+    """
+
+    names: frozenset[bytes] | None = frozenset()
+    types: tuple[bytes, ...] = ()
+    codings: tuple[bytes, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is forwarded at all."""
+        return self.names is None or bool(self.names)
+
+    def fields(self, request: Request) -> tuple[Field, ...]:
+        """What goes to an origin: each field once, sorted by name, in its one spelling."""
+        found: dict[bytes, list[bytes]] = {}
+        nominated = _nominated(request)
+        for name, value in request.fields:
+            if (self.names is None or name in self.names) and name not in nominated and may_forward(name):
+                found.setdefault(name, []).append(value)
+        if self.types and (self.names is None or b"accept" in self.names):
+            found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
+        if self.codings and (self.names is None or b"accept-encoding" in self.names):
+            found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
+        return tuple([(name, _one_line(found[name])) for name in sorted(found)])
+
+
+def may_forward(name: bytes) -> bool:
+    """Whether a field, lower case, may go to an origin at all."""
+    return name not in _NEVER and not name.startswith(_S3_MEANS)
+
+
+def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
+    """The field names of a Vary field's lines, lower case, each once and sorted; None when `*` is among them."""
+    names = {name.strip(b" \t").lower() for value in values for name in value.split(b",")} - {b""}
+    return None if b"*" in names else tuple(sorted(names))
+
+
+def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...]:
+    """Those of a Vary's names that can have chosen an answer: they were forwarded."""
+    if forwarding.names is None:
+        return tuple([name for name in names if may_forward(name)])
+    return tuple([name for name in names if name in forwarding.names])
+
+
+def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
+    """What tells variants apart: the named fields with their values; equal for requests that match (RFC 9111 §4.1).
+
+    A field that isn't there differs from one that is empty.
+    """
+    there = dict(forwarded)
+    return b"\n".join([name + b":" + there[name][:_LONGEST] if name in there else name for name in names])
+
+
+def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: Sequence[Field]) -> CacheKey:
+    """The key of the variant that a request gets. Another `salt` makes all variants of a key unreachable.
+
+    What clients send can be long and of their choosing, so it goes in as a hash that can't be made to collide.
+    """
+    told = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
+    return key_of_text(b"%b vary=%b/%b" % (base.text, salt, told))  # no canonical path or query has a space
+
+
+def _one_line(values: Sequence[bytes]) -> bytes:
+    """Several lines as one, white space around commas as it is usual (RFC 9110 §5.3, RFC 9111 §4.1)."""
+    joined = b",".join(values)
+    if b'"' in joined:
+        return b", ".join([value.strip(b" \t") for value in values])
+    return b", ".join([part.strip(b" \t") for part in joined.split(b",") if part.strip(b" \t")])
+
+
+def _nominated(request: Request) -> frozenset[bytes]:
+    value = request.notable.get(b"connection")
+    return frozenset() if value is None else frozenset(name.strip(b" \t").lower() for name in value.split(b","))
+
+
+def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
+    """The best type that a client names itself; the last one, which everybody takes, if it names none.
+
+    Wildcards don't count: browsers send `*/*` for formats that they can't show.
+    """
+    named = _accepted(accept)
+    return next((kind for kind in types if named.get(kind, 0.0) > 0.0), types[-1])
+
+
+def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
+    named = _accepted(accept)
+    rest = named.get(b"*", 0.0)
+    taken = [coding for coding in codings if named.get(coding, rest) > 0.0]
+    return b", ".join(taken) or b"identity"
+
+
+def _accepted(value: bytes) -> dict[bytes, float]:
+    """What a list with weights names, with its weights (RFC 9110 §12.4.2)."""
+    found: dict[bytes, float] = {}
+    for part in value.split(b","):
+        name, _, rest = part.partition(b";")
+        weight = _QUALITY.search(b";" + rest) if rest else None
+        found[name.strip(b" \t").lower()] = 1.0 if weight is None else float(weight[1])
+    return found

@@ -1,0 +1,101 @@
+"""What waits to be done in a directory, in order: writes bounded in bytes, and everything else."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shield.store.directory import CacheDirectory
+from shield.store.log import RUN, Draft
+
+BACKLOG = 64 << 20
+"""Bytes that wait to be written at most."""
+
+Change = Callable[[CacheDirectory], object]
+Done = Callable[[bool], None]
+
+
+@dataclass(slots=True)
+class Write:
+    """`size` 0: of what somebody else bounds."""
+
+    draft: Draft
+    size: int
+    moved: bool  # from another tier: not if it is here already
+    done: Done | None
+
+
+@dataclass(slots=True)
+class Work:
+    """`change` None: open the directory anew. `directory`: one that isn't in use yet."""
+
+    change: Change | None
+    done: Done | None
+    directory: CacheDirectory | None = None
+
+
+class Backlog:
+    """Between those who submit, in any thread, and one writer that takes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.stopped = False
+        self._changed = threading.Condition()
+        self._jobs: deque[Write | Work] = deque()
+
+    def write(self, write: Write) -> bool:
+        """Have it written in its turn; False when too much waits, or nothing is taken any more."""
+        with self._changed:
+            if self.stopped or (write.size and self.bytes + write.size > BACKLOG):
+                return False
+            self.bytes += write.size
+            self._jobs.append(write)
+            self._changed.notify_all()
+        return True
+
+    def work(self, work: Work) -> None:
+        with self._changed:
+            self._jobs.append(work)
+            self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Until something was written, or so long."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def wake(self) -> None:
+        """Have the writer look again at whether it is idle."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Take no more writes. What waits is still to be done."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def take(self, is_idle: Callable[[], bool]) -> list[Write | Work]:
+        """The next jobs: one of its own kind, or as many writes as may be committed together.
+
+        Waits while there are none and the writer is idle; none when it isn't, or when all is done and it must stop.
+        """
+        with self._changed:
+            while not self._jobs and not self.stopped and is_idle():
+                self._changed.wait()
+            jobs = [self._jobs.popleft()] if self._jobs else []
+            while (
+                jobs
+                and self._jobs
+                and len(jobs) < RUN
+                and all(isinstance(j, Write) for j in (jobs[0], self._jobs[0]))
+            ):
+                jobs.append(self._jobs.popleft())
+        return jobs
+
+    def written(self, writes: list[Write]) -> None:
+        """These don't wait any more."""
+        with self._changed:
+            self.bytes -= sum([write.size for write in writes])
+            self._changed.notify_all()

@@ -1,0 +1,81 @@
+"""Entries on their way to a disk: found here until they are found there."""
+
+from __future__ import annotations
+
+from shield.rules.conditional import is_strong
+from shield.store.backlog import BACKLOG
+from shield.store.disk import Disk, Still
+from shield.store.entry import BLOCK, Entry
+from shield.store.record import Kind, Record, record_of
+from shield.store.slices import Slices
+
+WHOLE = BLOCK
+"""Bodies up to this size are kept in one record with their head, and answered in one go.
+
+So are longer ones, up to a slice, that no strong ETag names: parts of them couldn't be told from another version's.
+"""
+
+
+class Pending:
+    """Of one worker. `unwritten` counts entries that no disk took."""
+
+    def __init__(self, disk: Disk, *, slice_bytes: int) -> None:
+        self.unwritten = 0
+        self._disk = disk
+        self._slice_bytes = slice_bytes
+        self._entries: dict[bytes, Entry] = {}
+        self._bytes = 0
+        self.get = self._entries.get  # None for what isn't on its way; without a call of Python code
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, text: bytes) -> bool:
+        return text in self._entries
+
+    def forget(self, text: bytes) -> None:
+        """Not to be found here any more, whatever becomes of it."""
+        self._entries.pop(text, None)
+
+    def write(self, entry: Entry, still: Still) -> bool:
+        """Have an entry written; False when no disk takes it now. `still` as in `Disk.write`."""
+        disk = self._disk
+        if entry.length > WHOLE and is_strong(entry.etag):
+            is_taken = self._write_sliced(entry, still)
+        else:
+            record = record_for(entry)
+
+            def done(well: bool) -> None:
+                self._written(entry, well)
+                if well:
+                    disk.outdate(record.key, record.identity)
+
+            is_taken = disk.write(record, entry.blocks, done, still=still)
+        if is_taken:
+            self._entries[entry.key.text] = entry
+            self._bytes += entry.size
+        else:
+            self.unwritten += 1
+        return is_taken
+
+    def _write_sliced(self, entry: Entry, still: Still) -> bool:
+        """Have an entry that RAM may hold whole written in slices."""
+        if self._bytes > BACKLOG:
+            return False
+        slice_bytes = self._slice_bytes
+        large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=slice_bytes)
+        slices = Slices(self._disk, large)
+        return slices.commit(0, entry.blocks, lambda well: self._written(entry, well), still=still)
+
+    def _written(self, entry: Entry, well: bool) -> None:
+        self._bytes -= entry.size
+        self.unwritten += not well
+        if self._entries.get(entry.key.text) is entry:
+            del self._entries[entry.key.text]
+
+
+def record_for(entry: Entry) -> Record:
+    """An entry's record, without its body."""
+    record = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD if entry.is_large else Kind.WHOLE)
+    record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
+    return record

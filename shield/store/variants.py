@@ -1,0 +1,88 @@
+"""Keys whose answers vary: by which fields of requests, so that the right variant is found in one step.
+
+What is learned is kept under the key itself, as an entry without a body that no client ever gets (a marker), so that
+it survives restarts and other workers find it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from shield.messages import Request
+from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
+from shield.rules.routes import Resource
+from shield.rules.selection import StoredHead
+from shield.rules.vary import variant_key
+from shield.store.entry import Entry
+
+_KNOWN = 100_000  # keys remembered; the others are looked up
+_LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
+
+
+@dataclass(slots=True)
+class Varying:
+    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are keys."""
+
+    names: tuple[bytes, ...]
+    salt: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
+    seen: set[bytes] = field(default_factory=set)
+
+
+class Variants:
+    """What one worker knows."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Varying] = OrderedDict()
+
+    def of(self, resource: Resource, request: Request) -> Resource:
+        """What one request names, as far as it is known what its answers vary by."""
+        forwarded = resource.route.forwarding.fields(request)
+        named = resource.named
+        varying = self._known.get(named.text)
+        if varying is None:
+            return resource._replace(key=named, base=None, forwarded=forwarded)
+        key = variant_key(named, varying.salt, varying.names, forwarded)
+        return resource._replace(key=key, base=named, forwarded=forwarded)
+
+    def names(self, key: CacheKey) -> tuple[bytes, ...]:
+        """By which fields a key's answers are known to vary."""
+        varying = self._known.get(key.text)
+        return () if varying is None else varying.names
+
+    def has_room(self, resource: Resource) -> bool:
+        """Whether one more variant may be stored; it counts from now on."""
+        varying = self._known.get(resource.named.text)
+        if varying is None or resource.key.text in varying.seen:
+            return True
+        if len(varying.seen) >= resource.route.max_variants:
+            return False
+        varying.seen.add(resource.key.text)
+        return True
+
+    def learn(self, key: CacheKey, names: tuple[bytes, ...], now: float) -> Entry:
+        """A key's answers vary by these fields from now on; the marker to store for that."""
+        varying = Varying(names)
+        self._remember(key.text, varying)
+        head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None, False, False)
+        return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
+
+    def learn_from(self, marker: Entry) -> None:
+        """As a marker says that was found."""
+        salt, *names = marker.head.block.split(b" ")
+        self._remember(marker.key.text, Varying(tuple(names), salt))
+
+    def forget(self, text: bytes) -> None:
+        """A key was removed, and with its marker all of its variants."""
+        self._known.pop(text, None)
+
+    def clear(self) -> None:
+        self._known.clear()
+
+    def _remember(self, text: bytes, varying: Varying) -> None:
+        self._known[text] = varying
+        self._known.move_to_end(text)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)

@@ -1,0 +1,120 @@
+"""What of a request goes to an origin, in which spelling, and what tells variants apart."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.messages import Request
+from shield.rules.vary import Forwarding, choosing, names_in, variant
+
+PLATFORM = (b"image/avif", b"image/webp", b"image/jpeg")
+CHROME = b"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+SAFARI = b"image/webp,image/png,image/svg+xml,image/*;q=0.8,video/*;q=0.8,*/*;q=0.5"
+
+
+def asked(*fields: tuple[bytes, bytes]) -> Request:
+    return Request.of(b"GET", b"/a", fields)
+
+
+@pytest.mark.parametrize(
+    ("accept", "best"),
+    [
+        (CHROME, b"image/avif"),
+        (SAFARI, b"image/webp"),
+        (b"*/*", b"image/jpeg"),
+        (b"", b"image/jpeg"),
+        (b"image/avif;q=0, image/webp", b"image/webp"),
+        (b"IMAGE/WEBP ; q=0.1", b"image/webp"),
+        (b"image/webp;q=0.000,*/*", b"image/jpeg"),
+        (b"garbage;;;,=,", b"image/jpeg"),
+    ],
+)
+def test_accept_becomes_the_best_type_that_is_named(accept: bytes, best: bytes) -> None:
+    rules = Forwarding(frozenset({b"accept"}), types=PLATFORM)
+
+    assert rules.fields(asked((b"accept", accept))) == ((b"accept", best),)
+
+
+def test_an_absent_accept_is_forwarded_as_what_everybody_takes() -> None:
+    assert Forwarding(frozenset({b"accept"}), types=PLATFORM).fields(asked()) == ((b"accept", b"image/jpeg"),)
+
+
+@pytest.mark.parametrize(
+    ("accept", "codings"),
+    [
+        (b"gzip, deflate, br", b"br, gzip"),
+        (b"br;q=0.9,gzip;q=0", b"br"),
+        (b"*", b"br, gzip"),
+        (b"*;q=0", b"identity"),
+        (b"", b"identity"),
+        (b"GZIP", b"gzip"),
+    ],
+)
+def test_accept_encoding_becomes_what_the_platform_has_of_it(accept: bytes, codings: bytes) -> None:
+    rules = Forwarding(frozenset({b"accept-encoding"}), codings=(b"br", b"gzip"))
+
+    assert rules.fields(asked((b"accept-encoding", accept))) == ((b"accept-encoding", codings),)
+
+
+def test_only_what_is_listed_is_forwarded_each_once_and_sorted() -> None:
+    rules = Forwarding(frozenset({b"x-a", b"x-b"}))
+    request = asked((b"x-b", b"1"), (b"cookie", b"c"), (b"x-a", b"2 ,3"), (b"x-b", b" 4"))
+
+    assert rules.fields(request) == ((b"x-a", b"2, 3"), (b"x-b", b"1, 4"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"host", b"range", b"if-none-match", b"te", b"x-forwarded-host", b"x-original-url", b"x-amz-date", b"expect"],
+)
+def test_what_must_not_be_forwarded_is_not_whatever_the_rules_say(name: bytes) -> None:
+    assert Forwarding(None).fields(asked((name, b"x"))) == ()
+    assert Forwarding(frozenset({name})).fields(asked((name, b"x"))) == ()
+
+
+def test_what_connection_names_stays_here() -> None:
+    request = asked((b"connection", b"close, X-Mine"), (b"x-mine", b"1"), (b"x-other", b"2"))
+
+    assert Forwarding(None).fields(request) == ((b"x-other", b"2"),)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ([], ()),
+        ([b"Accept"], (b"accept",)),
+        ([b"b, A", b"a"], (b"a", b"b")),
+        ([b" , ,"], ()),
+        ([b"a, *"], None),
+    ],
+)
+def test_the_names_in_vary(lines: list[bytes], names: tuple[bytes, ...] | None) -> None:
+    assert names_in(lines) == names
+
+
+def test_a_name_that_is_not_forwarded_chooses_nothing() -> None:
+    assert choosing((b"accept", b"cookie"), Forwarding(frozenset({b"accept"}))) == (b"accept",)
+    assert choosing((b"accept", b"host", b"cookie"), Forwarding(None)) == (b"accept", b"cookie")
+    assert choosing((b"accept",), Forwarding()) == ()
+
+
+def test_requests_that_match_are_of_one_variant_and_others_are_not() -> None:
+    names, rules = (b"foo",), Forwarding(None)
+
+    def of(*fields: tuple[bytes, bytes]) -> bytes:
+        return variant(names, rules.fields(asked(*fields)))
+
+    assert of((b"foo", b"1, 2")) == of((b"foo", b"1,2")) == of((b"foo", b"1"), (b"foo", b" 2 "))
+    assert len({of(), of((b"foo", b"")), of((b"foo", b"1")), of((b"foo", b"2, 1"))}) == 4
+
+
+@given(value=st.binary(max_size=60), types=st.sampled_from([PLATFORM, ()]))
+def test_any_value_has_one_spelling_that_stays(value: bytes, types: tuple[bytes, ...]) -> None:
+    rules = Forwarding(None, types=types, codings=(b"br",))
+
+    once = rules.fields(asked((b"accept", value), (b"x", value)))
+
+    assert rules.fields(asked(*once)) == once
+    assert all(b"\n" not in v for n, v in once if n == b"accept" and types)

@@ -1,0 +1,163 @@
+"""Answers that vary by fields of the request, over the wire: who gets which, and what an origin is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shield.config.settings import Settings
+from tests.client import Answer, request
+from tests.disks import settled, with_disk
+from tests.doubles.faults import preceded_by
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.ledger import Received
+from tests.doubles.steps import Wait
+from tests.node import FakeClock, Shield, settings_of
+
+
+def by_accept(received: Received) -> bytes:
+    return f"as {received.get('accept')}".encode()
+
+
+def varying(origin: FaultyOrigin, **route: Any) -> Settings:
+    """A route that forwards Accept, unless told otherwise."""
+    return settings_of({"fra": origin}, routes={"default": {"forward_request_headers": ["accept"], **route}})
+
+
+def get(shield: Shield, accept: str, path: str = "/a", **fields: str) -> Answer:
+    return shield.get(path, [("accept", accept), *fields.items()])
+
+
+def test_each_variant_is_fetched_once_and_found_again(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_accept, vary="Accept")
+
+    with Shield(varying(origin), clock=clock) as shield:
+        first = [get(shield, kind) for kind in ("image/webp", "image/jpeg")]
+        again = [get(shield, kind) for kind in ("image/webp", "image/jpeg", "image/webp")]
+
+    assert [answer.body for answer in first] == [b"as image/webp", b"as image/jpeg"]
+    assert [answer.hit for answer in first] == [False, False]
+    assert [answer.body for answer in again] == [b"as image/webp", b"as image/jpeg", b"as image/webp"]
+    assert all(answer.hit for answer in again)
+    assert origin.fetches("/a") == 2
+
+
+def test_what_does_not_vary_is_one_entry_whatever_is_asked(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_accept, vary=None)
+
+    with Shield(varying(origin), clock=clock) as shield:
+        answers = [get(shield, kind) for kind in ("image/webp", "image/jpeg")]
+
+    assert [answer.body for answer in answers] == [b"as image/webp"] * 2
+    assert origin.fetches("/a") == 1
+
+
+def test_a_vary_on_what_no_origin_saw_makes_no_variants(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_accept, vary="Cookie, Accept-Language")
+
+    with Shield(varying(origin), clock=clock) as shield:
+        first = get(shield, "image/webp", cookie="a")
+        second = get(shield, "image/webp", cookie="b")
+
+    assert second.hit
+    assert first.get("vary") == "Cookie, Accept-Language"
+    assert origin.requests[0].get("cookie") is None
+
+
+def test_thousands_of_spellings_make_as_many_variants_as_the_platform_has(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.varies("/a", by_accept, vary="Accept")
+    settings = varying(origin, accept=["image/avif", "image/webp", "image/jpeg"])
+
+    with Shield(settings, clock=clock) as shield:
+        for number in range(60):
+            kind = ("image/avif", "image/webp", "text/html")[number % 3]
+            get(shield, f"{kind}, x/{number};q=0.{number + 1}, */*;q=0.1")
+
+    assert {received.get("accept") for received in origin.requests} == {"image/avif", "image/webp", "image/jpeg"}
+    assert origin.fetches("/a") == 3
+
+
+def test_those_who_wait_for_one_variant_do_not_get_another(origin: FaultyOrigin, clock: FakeClock) -> None:
+    gate = origin.gate()
+    origin.varies("/a", by_accept, preceded_by(Wait(gate)), vary="Accept")
+    kinds = ["image/webp", "image/jpeg", "image/webp", "image/jpeg", "image/avif"]
+
+    with Shield(varying(origin), clock=clock) as shield:
+        clients = [shield.client() for _ in kinds]
+        for client, kind in zip(clients, kinds, strict=True):
+            client.send(request("/a", [("accept", kind)]))
+        shield.wait_for(lambda: shield.node.proxy._fills.statistics().collapsed == 4)
+        gate.open()
+        answers = [client.read() for client in clients]
+        for client in clients:
+            client.close()
+
+    assert [answer.body.decode() for answer in answers] == [f"as {kind}" for kind in kinds]
+    assert origin.fetches("/a") == 3
+
+
+def test_variants_survive_a_restart_on_disk_and_go_together(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.varies("/a", by_accept, vary="Accept", lifetime=600)
+    plain = with_disk(origin, tmp_path / "nvme")
+    settings = plain.model_copy(update={"routes": varying(origin).routes})
+
+    with Shield(settings, clock=clock) as shield:
+        for kind in ("image/webp", "image/jpeg"):
+            get(shield, kind)
+        settled(shield)
+    with Shield(settings, clock=clock) as shield:
+        kept = [get(shield, kind) for kind in ("image/jpeg", "image/webp")]
+        removed = shield.run(shield.node.purge.targets([b"/a"]))
+        gone = [get(shield, kind) for kind in ("image/jpeg", "image/webp")]
+
+    assert [answer.body for answer in kept] == [b"as image/jpeg", b"as image/webp"]
+    assert all(answer.hit for answer in kept)
+    assert removed == 1
+    assert not any(answer.hit for answer in gone)
+
+
+def test_more_variants_than_allowed_are_answered_and_not_stored(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_accept, vary="Accept")
+
+    with Shield(varying(origin, max_variants=3), clock=clock) as shield:
+        answers = [get(shield, f"x/{number}") for number in range(6)]
+        entries: Any = shield.state()["memory"]
+        again = get(shield, "x/0")
+
+    assert [answer.body.decode() for answer in answers] == [f"as x/{number}" for number in range(6)]
+    assert "detail=too-many-variants" in (answers[-1].get("cache-status") or "")
+    assert entries["entries"] == 4  # and the marker
+    assert again.hit
+
+
+def test_a_variant_is_validated_as_itself(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_accept, vary="Accept", lifetime=10)
+
+    with Shield(varying(origin), clock=clock) as shield:
+        for kind in ("image/webp", "image/jpeg"):
+            get(shield, kind)
+        clock.advance(1000)
+        later = [get(shield, kind) for kind in ("image/webp", "image/jpeg")]
+
+    assert [answer.body for answer in later] == [b"as image/webp", b"as image/jpeg"]
+    asked = origin.requests[2:]
+    assert [received.get("accept") for received in asked] == ["image/webp", "image/jpeg"]
+    assert all(received.get("if-none-match") for received in asked)
+
+
+@pytest.mark.parametrize("other", ["x-forwarded-host", "x-original-url", "range", "if-none-match", "te"])
+def test_all_forwards_all_but_what_would_poison(origin: FaultyOrigin, clock: FakeClock, other: str) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    with Shield(varying(origin, forward_request_headers="all"), clock=clock) as shield:
+        shield.get("/a", [("x-mine", "1"), ("cookie", "c=1"), (other, "x")])
+
+    received = origin.requests[0]
+    assert (received.get("x-mine"), received.get("cookie"), received.get(other)) == ("1", "c=1", None)
+    assert [name for name, _ in received.fields].count("host") == 1
