@@ -29,7 +29,7 @@ from shield.store.record import Kind, Record
 from shield.store.segments import Segment as RealSegment
 from shield.store.shared import Shared
 
-SEGMENTS = 100  # of a tier
+SEGMENTS = 100  # of a tier, fewer if the largest object would not fit into one
 MOST_HITS = 3
 
 
@@ -194,7 +194,7 @@ class Log:
 class DiskTier:
     """Which entries a tier of `capacity` bytes has. `leave` is told what it gives up."""
 
-    def __init__(self, sizes: Sequence[int], capacity: int, policy: Policy, *, segments: int = SEGMENTS) -> None:
+    def __init__(self, sizes: Sequence[int], capacity: int, policy: Policy) -> None:
         self.policy = policy
         self.leave: Callable[[int], None] = lambda number: None
         self.is_full = False
@@ -202,7 +202,7 @@ class DiskTier:
         self.kept = 0
         self._sizes = sizes
         self._capacity = capacity
-        self._segment_bytes = capacity // segments
+        self._segment_bytes = max(capacity // SEGMENTS, min(max(sizes), capacity // 8))
         self._place: dict[int, Segment] = {}
         self._main, self._new = Log(), Log()
         self._reclaiming = False

@@ -21,40 +21,43 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) wires everything; the only place that sees settings
     figures     statistics as metrics
-    edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the same
-                for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's other
-                workers; tls
+    edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the
+                same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's
+                other workers; tls
     admin       health, readiness, metrics, state, removal
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     reply       answers ready to be written: of an entry, or our own
     purge       removing entries on demand
-    fill        fill: one fetch and its readers; answers: what its head means; window: a body that isn't kept; sliced:
-                a large entry and those who read it; run: one fetch of its slices; table: who shares which; buffer:
-                bytes in flight and their bound
-    store       tiers: all of it as one store; entry: a stored response; memory: the RAM tier (S3-FIFO); disk: what
-                moves between disk tiers; slices: a large entry's body; volume: a directory that comes and goes, and
-                its writer; admission; shared: memory of all workers; directory: one cache directory, made of claim,
-                index (LMDB), segments, record, log (writing), reading, reclaim, rebuild, all on the system through
-                files. For people: upkeep, listing, scrub, scanning, moving, intake, ground
-    origin      origins: attempts and failover; owners: fetching through the worker that owns a key; signer: request
-                heads; pool, dial, connection, response: the HTTP/1.1 leg; resolver, tls
+    fill        fill: one fetch and its readers; question: what it asks for; answers: what comes of the head;
+                window: a body that isn't kept; sliced: a large entry and those who read it; run: one fetch of its
+                slices; table: who shares which; buffer: bytes in flight and their bound
+    store       tiers: all of it as one store; entry: a stored response; variants: by what answers vary; memory:
+                the RAM tier (S3-FIFO); pending: on its way to a disk; disk: what moves between disk tiers;
+                slices: a large entry's body; volume: a directory that comes and goes; backlog: what its writer
+                has to do; admission; shared: memory of all workers; directory: one cache directory, made of
+                claim, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
+                condition, reclaim, rebuild, all on the system through files. For people: upkeep, listing, scrub,
+                scanning, moving, intake, ground
+    origin      origins: attempts and failover; owners: fetching through the worker that owns a key; signer:
+                request heads; pool, dial, connection, response: the HTTP/1.1 leg; resolver, tls
     observe     counters, metrics, report: all workers' figures together; access log, log of events
     outcome     what became of a request -> Cache-Status, log fields, metric labels
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
                 and for each problem its place
-    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, selection,
-                headers, dates, routing, rendezvous, sigv4, providers, s3_errors
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
+                selection, vary, headers, fields, digests, dates, routing, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 
 A hit: `edge.connection` parses, `proxy.try_hit` finds the entry in the RAM tier and a ready-made head, or reads and
-checks it in one call from a disk whose pages are in memory, the connection writes it; no task, no await, no timer. What
-is cold is read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of
-its key in the `FillTable`; the fill's task asks `Origins.fetch`, which tries origins in order within one deadline and
-commits to the first that has the object; then bytes are pushed by callbacks from the origin's connection through the
-fill's buffer to each reader at its own speed, and a complete, checked body becomes an entry. A large object goes on as a
-`SlicedFill`: its slices are written to disk as they complete, and read from there by everyone, each at its own speed.
+checks it in one call from a disk whose pages are in memory, the connection writes it; no task, no await, no timer.
+What is cold is read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
+`FillTable`; the fill's task asks `Origins.fetch`, which tries origins in order within one deadline and commits to
+the first that has the object; then bytes are pushed by callbacks from the origin's connection through the fill's
+buffer to each reader at its own speed, and a complete, checked body becomes an entry. A large object goes on as a
+`SlicedFill`: its slices are written to disk as they complete, and read from there by everyone, each at its own
+speed.
 """
 
 __version__ = "0.1.0"

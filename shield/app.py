@@ -19,7 +19,8 @@ from shield.admin.api import admin_api
 from shield.config.origin import OriginSettings
 from shield.config.settings import LimitSettings, Settings
 from shield.edge.asgi import Application
-from shield.edge.connection import Front, Limits
+from shield.edge.connection import Limits
+from shield.edge.guard import Guard, GuardedFront
 from shield.edge.peers import REPORT, PeerFront, PeerProxy
 from shield.edge.tls import server_context
 from shield.errors import ConfigError, StoreError
@@ -42,6 +43,7 @@ from shield.origin.tls import client_context
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.reply import Replies
+from shield.rules.access import AccessRules, Rule
 from shield.rules.headers import via
 from shield.store.admission import Admission
 from shield.store.disk import Disk, Tier
@@ -83,7 +85,12 @@ class Node:
             via=member,
             clock=clock,
         )
-        replies = Replies(node=settings.node, via=member, retry_after_seconds=settings.failover.retry_after)
+        replies = Replies(
+            node=settings.node,
+            via=member,
+            retry_after_seconds=settings.failover.retry_after,
+            server=None if settings.server is None else settings.server.encode(),
+        )
         routes, limits = settings.route_table(), _limits(settings.limits, place.workers)
         self.proxy = Proxy(routes, self._store, self._fills, replies=replies, counters=self._counters, clock=clock)
         self.purge = Purge(routes, self._store)
@@ -98,9 +105,10 @@ class Node:
         )
         self._peer_counters = peers.counters
         self._access = _access_log(settings, place, access_stream, clock)
-        self.front = Front(self.proxy, limits, access=self._access, clock=clock)
+        self.guard = Guard(access_rules(settings), resolve=self.proxy.resolve, counters=self._counters)
+        self.front = GuardedFront(self.proxy, limits, guard=self.guard, access=self._access, clock=clock)
         self.peers = PeerFront(peers, limits, clock=clock)
-        self.asgi = Application(self.proxy, access=self._access)
+        self.asgi = Application(self.proxy, guard=self.guard, access=self._access)
         self.admin: Starlette = admin_api(
             is_ready=self._is_ready,
             report=self._report_of_all,
@@ -168,6 +176,7 @@ class Node:
         dropped = 0 if self._access is None else self._access.dropped
         return [
             labelled("requests", "Requests by what became of them", "cache", words),
+            labelled("denied", "Requests not let in, by the rule that didn't hold", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", self.connections, gauge=True),
             Family(
@@ -249,12 +258,13 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
     disk = Disk(place.shared, clock=clock)
     holder = Holder(settings.node, boot_id(), place.worker)
     files = Files()
+    max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in cache.tiers)
     tiers = []
     for level, tier in enumerate(cache.tiers):
         volumes = [
             Volume(
                 directory.path,
-                DiskLimits(capacity=directory.capacity, free_floor=directory.free_floor),
+                DiskLimits(capacity=directory.capacity, free_floor=directory.free_floor, max_open=max_open),
                 holder=holder,
                 files=files,
                 judge=disk.judge(level),
@@ -272,8 +282,23 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
 
 def listener_tls(settings: Settings) -> ssl.SSLContext | None:
     """TLS of the listeners for clients, if they speak it. Raises ConfigError."""
-    tls = settings.tls
-    return None if tls is None else server_context(tls.certificate_file, tls.key_file)
+    tls, rules = settings.tls, access_rules(settings)
+    if tls is None:
+        return None
+    certificate = None if settings.access is None else settings.access.client_certificate
+    return server_context(
+        tls.certificate_file,
+        tls.key_file,
+        client_ca_file=None if certificate is None else certificate.ca_file,
+        client_needed=rules is not None and rules.always(Rule.CLIENT_CERTIFICATE),
+    )
+
+
+def access_rules(settings: Settings) -> AccessRules | None:
+    """Who may ask; None where nothing is said of it."""
+    if settings.access is None:
+        return None
+    return settings.access.rules({name: route.access for name, route in settings.routes.items()})
 
 
 def signer(name: str, origin: OriginSettings) -> Signer:
@@ -331,6 +356,7 @@ def _origin(name: str, origin: OriginSettings, workers: int) -> Origin:
             resolver=Resolver(where.host, where.port, refresh=origin.dns_refresh),
         ),
         denied_is_absent=origin.access_denied_is_absent,
+        passes_errors=origin.pass_errors,
     )
 
 

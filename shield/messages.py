@@ -30,6 +30,7 @@ NOTABLE = frozenset(
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
+        b"want-repr-digest",
     }
 )
 

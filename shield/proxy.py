@@ -14,12 +14,12 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import Outcome
-from shield.reply import PLAIN_HIT, Replies, Reply
+from shield.reply import PLAIN_HIT, Client, Replies, Reply
 from shield.rules.routes import Resource, Routes
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
-from shield.transfer import Client, Transfer
+from shield.transfer import Transfer
 
 _MEMO_LIMIT = 8192
 _MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
@@ -65,6 +65,8 @@ class Proxy:
                 resource = self.resolve(request.target)
             except RequestError as error:
                 return self.refuse(error, request, now)
+        if resource.route.forwarding.any:
+            resource = self._store.variants.of(resource, request)
         key = resource.key
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
@@ -92,6 +94,9 @@ class Proxy:
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
 
     def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
+        if entry.is_marker:
+            self._store.variants.learn_from(entry)
+            return self.try_hit(request, now)
         verdict = judge_lookup(request, entry, now, resource.route.freshness)
         if verdict is Verdict.STALE:
             self._fills.refresh(resource, request, entry)

@@ -1,15 +1,18 @@
-"""Answers ready to be written: of a stored entry, or Shield's own."""
+"""Answers ready to be written, of a stored entry or Shield's own, and where they are written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_bytes
+from typing import Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Request
 from shield.outcome import Outcome, node_name
 from shield.rules import dates
+from shield.rules.digests import shown
 from shield.rules.headers import block
-from shield.rules.selection import select
+from shield.rules.selection import Selection, StoredHead, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
 
@@ -35,44 +38,67 @@ class Reply:
         self.close = False  # the connection must not be used after it
 
 
-class Replies:
-    """Makes replies in the name of one node."""
+class Client(Protocol):
+    """Where a transfer writes; each front has one."""
 
-    def __init__(self, *, node: str, via: bytes, retry_after_seconds: float) -> None:
+    ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
+
+    def reply(self, reply: Reply) -> None:
+        """A whole answer, and the end of it."""
+
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        """The head of a streamed answer, as in `Reply`, with the first bytes of its body if they are at hand.
+
+        `length` None: only its end shows where the body ends.
+        """
+
+    def write(self, data: Part) -> None:
+        """Body bytes, in order."""
+
+    def finish(self, *, clean: bool) -> None:
+        """The end of a streamed answer. If not clean, the client must be able to see that it isn't whole."""
+
+
+class Replies:
+    """Makes replies in the name of one node. `server` is the Server field of all of them, None for none."""
+
+    def __init__(self, *, node: str, via: bytes, retry_after_seconds: float, server: bytes | None = None) -> None:
         self._node = node_name(node)
+        self._server = b"" if server is None else b"server: %b\r\n" % server
         self._via = via
+        self._boundary_key = token_bytes(32)
+        # The same as `trailer` of a hit with its ttl; written out, since every hit on a disk comes here.
+        node_and_server = [part.replace(b"%", b"%%") for part in (self._server, self._node)]
+        self._hit = b"%%b%bage: %%d\r\ncache-status: %b; hit; ttl=%%d\r\n" % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
     def trailer(self, age: float, outcome: Outcome) -> bytes:
         """The field lines that differ from one answer to the next (RFC 9111 §5.1, RFC 9211)."""
-        return b"age: %d\r\ncache-status: %b\r\n" % (age, outcome.cache_status(self._node))
+        return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, outcome.cache_status(self._node))
 
     def of_plain(self, plain: Plain, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request that asks for nothing special."""
         status, block, body, length, age, ttl = plain
-        head = b"%bage: %d\r\ncache-status: %b; hit; ttl=%d\r\n" % (block, age if age > 0 else 0, self._node, ttl)
+        head = self._hit % (shown(block), age if age > 0 else 0, ttl)
         return Reply(status, head, (body,), length, PLAIN_HIT) if with_body else Reply(status, head, (), 0, PLAIN_HIT)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""
-        # Written out, since every hit on a disk comes here: the same as `trailer` of a hit with its ttl.
-        entry.rendered = b"%bage: %d\r\ncache-status: %b; hit; ttl=%d\r\n" % (
-            entry.head.block,
-            age,
-            self._node,
-            int(entry.freshness.lifetime) - age,
-        )
+        entry.rendered = self._hit % (shown(entry.head.block), age, int(entry.freshness.lifetime) - age)
         entry.rendered_age = age
 
+    def selection(
+        self, request: Request, head: StoredHead, length: int | None, *, in_parts: bool = True
+    ) -> Selection:
+        """What `request` gets of a body under this head; several ranges as parts, unless they can't be had."""
+        return select(request, head, length, boundary_key=self._boundary_key if in_parts else None)
+
     def of_entry(self, request: Request, entry: Entry, now: float, outcome: Outcome) -> Reply:
-        """What `request` gets of a stored entry: all, a range, the head, or the result of its preconditions."""
-        chosen = select(request, entry.head, entry.length)
+        """What `request` gets of a stored entry: all, ranges, the head, or the result of its preconditions."""
+        chosen = self.selection(request, entry.head, entry.length)
         head = chosen.block + self.trailer(entry.freshness.age(now), outcome)
-        stop = chosen.stop or 0
-        if chosen.whole and stop == entry.length:
-            return Reply(chosen.status, head, entry.blocks, stop, outcome)
-        parts = tuple(body_parts(entry.blocks, chosen.start, stop))
-        return Reply(chosen.status, head, parts, max(0, stop - chosen.start), outcome)
+        parts = entry.blocks if chosen.whole and chosen.pieces else _parts(entry, chosen)
+        return Reply(chosen.status, head, parts, chosen.length or 0, outcome)
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """To a request that goes nowhere. The connection ends unless the request was understood without doubt."""
@@ -85,6 +111,11 @@ class Replies:
     def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:
         """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5)."""
         return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(self._retry_after,))
+
+    def only_if_cached(self, request: Request, now: float) -> Reply:
+        """To a request that wants nothing but what is stored (RFC 9111 §5.2.1.7)."""
+        outcome = Outcome(detail="only-if-cached")
+        return self.own(504, "not stored", request, now, outcome=outcome, fields=())
 
     def own(
         self,
@@ -109,3 +140,13 @@ class Replies:
         if request.method == b"HEAD":
             return Reply(status, head, (), 0, outcome)
         return Reply(status, head, (body,), len(body), outcome)
+
+
+def _parts(entry: Entry, chosen: Selection) -> Sequence[Part]:
+    """The body of an answer, of which nothing is copied."""
+    parts: list[Part] = []
+    for before, start, stop in chosen.pieces:
+        if before:
+            parts.append(before)
+        parts += body_parts(entry.blocks, start, entry.length if stop is None else stop)
+    return parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill, Phase
@@ -11,47 +10,17 @@ from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.origin.origins import Failed, Want
+from shield.origin.origins import Failed, Want, reasons
 from shield.outcome import Forward, Outcome
-from shield.reply import Part, Replies, Reply
+from shield.reply import Client, Part, Replies, Reply
 from shield.rules.conditional import is_strong
+from shield.rules.multipart import Piece
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.selection import Selection, select
+from shield.rules.selection import Selection
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
-
-_TIMEOUTS = frozenset(
-    {
-        Fault.CONNECT_TIMEOUT,
-        Fault.POOL_TIMEOUT,
-        Fault.FIRST_BYTE_TIMEOUT,
-        Fault.BETWEEN_BYTES_TIMEOUT,
-        Fault.TOTAL_TIMEOUT,
-    }
-)
-
-
-class Client(Protocol):
-    """Where a transfer writes; each front has one."""
-
-    ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
-
-    def reply(self, reply: Reply) -> None:
-        """A whole answer, and the end of it."""
-
-    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        """The head of a streamed answer, as in `Reply`, with the first bytes of its body if they are at hand.
-
-        `length` None: only its end shows where the body ends.
-        """
-
-    def write(self, data: Part) -> None:
-        """Body bytes, in order."""
-
-    def finish(self, *, clean: bool) -> None:
-        """The end of a streamed answer. If not clean, the client must be able to see that it isn't whole."""
 
 
 class Transfer:
@@ -59,7 +28,8 @@ class Transfer:
 
     Usually one fill serves it from beginning to end. It goes on by itself when its fill lets go of it: from the
     start if nothing was sent, else with the rest of the very version whose head was sent. A large entry is read from
-    the fill of its slices, whose head goes out with the first bytes.
+    the fill of its slices, whose head goes out with the first bytes. Between two calls it stands inside a piece of
+    its selection, `position` being the next byte and `stop` the piece's end, or at the end of the last.
     """
 
     __slots__ = (
@@ -74,14 +44,16 @@ class Transfer:
         "_fill",
         "_fills",
         "_forward",
+        "_later",
         "_over",
         "_replies",
-        "_request",
         "_resource",
         "_selection",
         "_sliced",
         "_stored",
         "position",
+        "request",
+        "stop",
     )
 
     def __init__(
@@ -96,7 +68,8 @@ class Transfer:
         clock: Callable[[], float],
     ) -> None:
         self.position = 0
-        self._request = request
+        self.stop: int | None = None  # where it needs no more bytes; None: at the end of the body
+        self.request = request
         self._resource = resource
         self._client = client
         self._fills = fills
@@ -112,12 +85,18 @@ class Transfer:
         self._collapsed = False
         self._detail: str | None = None
         self._selection: Selection | None = None  # settled, though perhaps not sent yet
+        self._later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
         self._etag: bytes | None = None  # of the version that was settled on
         self._begun = False
         self._over = False
 
     def start(self, store: Store) -> None:
         """Look up and go on from there. The client may be called back before this returns."""
+        self._look_up(store)
+
+    def _look_up(self, store: Store) -> None:
+        if self._resource.route.forwarding.any:
+            self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
         if isinstance(found, Cold):
             store.read(found, self._resource.key, self._found)
@@ -128,30 +107,40 @@ class Transfer:
         """What was looked up is here: serve it if that is allowed, else ask an origin."""
         if self._over:
             return
+        if entry is not None and entry.is_marker:
+            self._fills.store.variants.learn_from(entry)
+            self._look_up(self._fills.store)
+            return
         under_way = None if entry is not None else self._fills.under_way(self._resource)
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True
-        verdict = judge_lookup(self._request, entry, self._clock(), self._resource.route.freshness)
+        now = self._clock()
+        verdict = judge_lookup(self.request, entry, now, self._resource.route.freshness)
         if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
             if verdict is Verdict.STALE:
-                self._fills.refresh(self._resource, self._request, entry)
+                self._fills.refresh(self._resource, self.request, entry)
             self._forward = Forward.URI_MISS if self._collapsed else None
             self._answer_with(entry)
             return
+        self._collapsed = False
+        if verdict is Verdict.REFUSE:
+            self._reply(self._replies.only_if_cached(self.request, now))
+            return
         if entry is not None:
-            self._stored, self._forward = entry, Forward.STALE
-        self._fill, self._collapsed = self._fills.join(self._resource, self._request, self, entry)
+            # Fresh, and still not good enough: that is the request's doing (RFC 9211 §2.2).
+            is_fresh = entry.freshness.ttl(now) > 0.0 and not entry.no_cache
+            self._stored, self._forward = entry, Forward.REQUEST if is_fresh else Forward.STALE
+        if verdict is Verdict.BYPASS:
+            self._forward = Forward.REQUEST
+            self._fill = self._fills.alone(self._resource, self.request, self)
+        else:
+            self._fill, self._collapsed = self._fills.join(self._resource, self.request, self, entry)
         self.advance()
 
     @property
     def over(self) -> bool:
         """The client has been told the end, or is gone."""
         return self._over
-
-    @property
-    def stop(self) -> int | None:
-        """Where it needs no more bytes; None: at the end of the body."""
-        return None if self._selection is None else self._selection.stop
 
     # called by the fill, and by the front when the client can take more
 
@@ -171,7 +160,13 @@ class Transfer:
         if self._begun:
             self._fetch_rest()
         else:
-            self._fill = self._fills.alone(self._resource, self._request, self)
+            self._fill = self._fills.alone(self._resource, self.request, self)
+
+    def go_on_alone(self) -> None:
+        """The fill turned out to bring another variant than this request's."""
+        if not self._over:
+            self._fill, self._collapsed = None, False
+            self._look_up(self._fills.store)
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -194,8 +189,9 @@ class Transfer:
         chosen = self._selection
         if chosen is None:
             assert fill.head is not None
-            chosen = self._selection = select(self._request, fill.head, fill.length)
-            self._etag, self.position = fill.head.etag, chosen.start
+            # A window can't go back, nor do parts of one answer come from several fetches.
+            chosen = self._replies.selection(self.request, fill.head, fill.length, in_parts=fill.stores)
+            self._settle(chosen, fill.head.etag)
             if chosen.status == 206 and not fill.stores and is_strong(self._etag):
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
                 self._collapsed = False
@@ -203,16 +199,30 @@ class Transfer:
                 return False
         outcome, trailer = self._told(fill)
         head = chosen.block + trailer
-        if chosen.stop is not None and chosen.start >= chosen.stop:
+        if chosen.empty:
             self._reply(Reply(chosen.status, head, (), 0, outcome))
             return False
+        self._send_head(chosen, head, self._next(fill), outcome)
+        return not self._over
+
+    def _settle(self, chosen: Selection, etag: bytes | None) -> None:
+        """This is what the client gets."""
+        self._selection, self._etag = chosen, etag
+        if chosen.pieces:
+            _, self.position, self.stop = chosen.pieces[0]
+            self._later = chosen.pieces[1:]
+
+    def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
+        """Begin the answer, with the first bytes of its body if they are at hand."""
         self._begun = True
         self._counters.count(outcome.word)
-        length = None if chosen.stop is None else chosen.stop - chosen.start
+        before, client = chosen.pieces[0].before, self._client
         # One write for both: a system call costs as much as a good part of all else that is done here.
-        data = self._next(fill)
-        self._client.begin(head, data, status=chosen.status, length=length, outcome=outcome)
-        return not self._over
+        client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
+        if before:
+            if data is not None and not self._over:
+                client.write(data)
+            self._go_to_next_piece()
 
     def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
         """What became of this request, and the field lines that say so; the same for many followers at a time."""
@@ -259,17 +269,19 @@ class Transfer:
     def _answer_with(self, entry: Entry) -> None:
         """All of the answer, unless its body is in slices: then their fill is joined."""
         now = self._clock()
-        chosen = select(self._request, entry.head, entry.length)
+        chosen = self._replies.selection(self.request, entry.head, entry.length)
         if not entry.is_large or chosen.empty:
             self._entry = entry
-            self._reply(self._replies.of_entry(self._request, entry, now, self._outcome(now)))
+            self._reply(self._replies.of_entry(self.request, entry, now, self._outcome(now)))
             return
-        self._entry, self._selection, self._etag = entry, chosen, entry.etag
-        self.position = chosen.start
+        self._entry = entry
+        self._settle(chosen, entry.etag)
         if self._fill is not None:
             self._fill.leave(self)
-        self._sliced = self._fills.reading(self._resource, self._request, self, entry)
-        if self._forward is None and not self._sliced.holds(chosen.start, chosen.stop or entry.length):
+        self._sliced = self._fills.reading(self._resource, self.request, self, entry)
+        if self._forward is None and not all(
+            self._sliced.holds(start, stop or entry.length) for _, start, stop in chosen.pieces
+        ):
             self._forward = Forward.PARTIAL
         self.advance()
 
@@ -285,11 +297,7 @@ class Transfer:
         now = self._clock()
         outcome = self._outcome(now)
         head = chosen.block + self._replies.trailer(entry.freshness.age(now), outcome)
-        self._begun = True
-        self._counters.count(outcome.word)
-        stop = entry.length if chosen.stop is None else chosen.stop
-        length = stop - chosen.start
-        self._client.begin(head, data, status=chosen.status, length=length, outcome=outcome)
+        self._send_head(chosen, head, data, outcome)
         return not self._over
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
@@ -301,21 +309,23 @@ class Transfer:
             self._give_up(sliced.failure)
             return
         self._entry, self._forward = None, Forward.URI_MISS
-        self._fill, self._collapsed = self._fills.join(self._resource, self._request, self)
+        self._fill, self._collapsed = self._fills.join(self._resource, self.request, self)
         self.advance()
 
     # the body
 
     def _stream(self, fill: Fill | SlicedFill) -> None:
-        assert self._selection is not None
-        client, stop = self._client, self._selection.stop
-        while client.ready and (stop is None or self.position < stop):
+        client = self._client
+        while client.ready and (self.stop is None or self.position < self.stop):
             data = self._next(fill)
             if data is None:
                 break
             client.write(data)
+            if self._later:
+                self._go_to_next_piece()
             if self._over:
                 return
+        stop = self.stop
         if stop is not None and self.position >= stop:
             self._finish(clean=True)
         elif fill.phase is Phase.FAILED:
@@ -325,16 +335,21 @@ class Transfer:
         else:
             fill.progressed()
 
+    def _go_to_next_piece(self) -> None:
+        """Once a piece is sent to its end, begin with the next one that has bytes of the body."""
+        while self._later and self.stop is not None and self.position >= self.stop and not self._over:
+            (before, self.position, self.stop), *later = self._later
+            self._later = tuple(later)
+            self._client.write(before)
+
     def _peek(self, fill: Fill | SlicedFill) -> Part | None:
-        assert self._selection is not None
         if isinstance(fill, SlicedFill):
-            return fill.read(self.position, self._selection.stop or fill.length)
+            return fill.read(self.position, self.stop or fill.length)
         return fill.read(self.position)
 
     def _next(self, fill: Fill | SlicedFill) -> Part | None:
         """The next bytes for the client, counted as taken; None when there are none (yet)."""
-        assert self._selection is not None
-        data, stop = self._peek(fill), self._selection.stop
+        data, stop = self._peek(fill), self.stop
         if data is None:
             return None
         if stop is not None and len(data) > stop - self.position:
@@ -344,14 +359,14 @@ class Transfer:
 
     def _fetch_rest(self) -> None:
         """What is missing of the version that was settled on, by ourselves."""
-        chosen = self._selection
-        assert chosen is not None
-        if chosen.stop is None or not is_strong(self._etag):
+        if self.stop is None or self._later or not is_strong(self._etag):
             self._break_off()  # bytes of two versions could mix
             return
-        span = Span(self.position, chosen.stop)
-        want = Want(b"GET", self._resource.path, self._resource.query, span=span, etag=self._etag)
-        self._fill = self._fills.alone(self._resource, self._request, self, want)
+        span = Span(self.position, self.stop)
+        resource = self._resource
+        forwarded = resource.forwarded
+        want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
+        self._fill = self._fills.alone(resource, self.request, self, want)
 
     def _break_off(self) -> None:
         if self._begun:
@@ -364,7 +379,7 @@ class Transfer:
     def _give_up(self, failure: Failed | OriginError | None) -> None:
         """Nothing was sent yet: stale if any may be served (RFC 9111 §4.2.4, RFC 5861 §4), else an honest error."""
         now = self._clock()
-        detail, faults = _reasons(failure)
+        detail, timed_out = reasons(failure)
         stored = self._stored
         if stored is not None and not stored.no_cache and stored.freshness.in_error_grace(now):
             if self._fill is not None:
@@ -374,8 +389,8 @@ class Transfer:
             self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail)
-        status = 504 if faults <= _TIMEOUTS else 503
-        self._reply(self._replies.unavailable(status, self._request, now, outcome))
+        status = 504 if timed_out else 503
+        self._reply(self._replies.unavailable(status, self.request, now, outcome))
 
     def _reply(self, reply: Reply) -> None:
         self._end()
@@ -394,12 +409,3 @@ class Transfer:
             self._fill.leave(self)
         if self._sliced is not None:
             self._sliced.leave(self)
-
-
-def _reasons(failure: Failed | OriginError | None) -> tuple[str, frozenset[Fault]]:
-    """Short words for Cache-Status, and all faults; no fault at all means that the deadline passed."""
-    if isinstance(failure, Failed):
-        return failure.detail, frozenset(error.fault for error in failure.failures)
-    if failure is None:
-        return "deadline", frozenset()
-    return failure.fault.value, frozenset({failure.fault})

@@ -16,7 +16,7 @@ WONDERS = 0.6
 REQUESTS, OBJECTS = 120_000, 30_000
 DISK_SHARE = 0.2  # of the bytes of all objects that come again
 MEMORY_OF_DISK = 20
-COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request")
+COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request", "in the end, MB")
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
@@ -43,6 +43,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
             got = check(get_all(server.port, paths[half:]))
             server.settle()
             written = server.process.read_and_written()[1] - before
+            held = server.held_bytes()
             spent, fetched = server.process.cpu_seconds() - spent, bench.fetched_bytes() - fetched
         count = len(paths) - half
         values = (
@@ -50,6 +51,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
             f"{1 - fetched / got.bytes:.1%}",
             f"{written / got.bytes:.2f}",
             f"{spent / count * 1e6:.0f}",
+            f"{held / 1e6:.0f} of {capacity / 1e6:.0f}",
         )
         cells |= {(row, column): value for column, value in zip(COLUMNS, values, strict=True)}
         note(f"{row}: {', '.join(values)}")

@@ -23,7 +23,7 @@ from loadtest.servers import OnDisk
 
 COUNTS = (1, 2)
 CONNECTIONS = 64
-QUOTA = 0.3  # of a core, for each worker
+QUOTA = 0.15  # of a core, for each worker
 PERIOD_US = 20_000
 MEMORY = 1 << 30
 _OLD, _NEW = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")  # version 1 and 2 of control groups

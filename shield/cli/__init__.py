@@ -72,6 +72,19 @@ def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config
     raise typer.Exit(run(url, config))
 
 
+@_app.command(name="sign-url")
+def sign_url(
+    url: Annotated[str, typer.Argument(help="A URL or a path.")],
+    config: ConfigFile,
+    lifetime: Annotated[str, typer.Option(help="How long it holds, as 15min, 1h, 7d.")] = "1h",
+    key: Annotated[str | None, typer.Option(help="Id of the key. Left out: the first.", show_default=False)] = None,
+) -> None:
+    """Make a link that expires, for `access.signed_urls`."""
+    from shield.cli.sign import sign_url as run
+
+    raise typer.Exit(run(url, config, lifetime=lifetime, key=key))
+
+
 @_app.command()
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Run through once and end.")] = False,

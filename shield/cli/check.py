@@ -64,8 +64,12 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         for key in SECRETS:
             if source := loaded.credentials.get((name, key)):
                 yield f"           {key} from {source}"
+    if settings.access is not None:
+        yield f"access   {', '.join(settings.access.required()) or 'everyone'}"
     for route in settings.route_table():
-        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}"
+        own = settings.routes[route.name].access
+        differs = "" if own is None else f"; access {', '.join(own) or 'off'}"
+        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}"
     for note in (*loaded.notes, *directory_notes(settings)):
         yield f"note     {note}"
     yield "settings can be used"

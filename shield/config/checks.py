@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shield.config import access
+from shield.config.access_checks import access_problems
 from shield.config.origin import TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
@@ -19,6 +21,7 @@ from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
 from shield.rules.routes import Route, Routes
+from shield.rules.vary import may_forward
 
 _OF_ROUTE = re.compile(r"routes? (?P<name>[a-z0-9-]+)(?: and [a-z0-9-]+)?: (?P<what>[a-z]+) ?(?P<text>.*)", re.DOTALL)
 _ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "query": ("query", "allow")}
@@ -57,6 +60,8 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     ca_file = value.get("ca_file")
     if isinstance(ca_file, str) and not os.access(ca_file, os.R_OK):
         yield tree.problem((*here, "ca_file"), f'got "{shortened(ca_file)}"; expected a file that can be read')
+    if value.get("pass_errors") is True and value.get("provider") not in (None, "http"):
+        yield tree.problem((*here, "pass_errors"), "expected provider http: errors of S3 are for nobody else")
     # Only what says where it is, so that this is checked whatever else is bad.
     origin = _made(OriginSettings, {key: value[key] for key in _PLACE if key in value})
     if not isinstance(origin, OriginSettings):
@@ -81,7 +86,7 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
 
 
 def _tls(tree: Tree) -> Iterator[Problem]:
-    for path in TLS_FILES:
+    for path in (*TLS_FILES, access.CA_FILE):
         file = tree.get(path)
         if isinstance(file, str) and not os.access(file, os.R_OK):
             yield tree.problem(path, f'got "{shortened(file)}"; expected a file that can be read')
@@ -92,6 +97,30 @@ def _roles(tree: Tree) -> Iterator[Problem]:
     for name in primaries[1:]:
         said = f"{nameable(primaries[0])} is primary already; expected one primary at most"
         yield tree.problem(("origins", name, "role"), said)
+
+
+def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Fields that may go to origins."""
+    for name, route in settings.routes.items():
+        path: KeyPath = ("routes", name, "forward_request_headers")
+        listed = route.forward_request_headers
+        if route.query.allow == "all" and (signed := _signed_of(settings, route)):
+            said = f"{nameable(signed[0])} is an S3 origin; expected a list of parameters, all is for provider http"
+            yield tree.problem(("routes", name, "query", "allow"), said)
+        if listed == "all":
+            if signed := _signed_of(settings, route):
+                said = f"{nameable(signed[0])} is an S3 origin; expected a list of fields, all is for provider http"
+                yield tree.problem(path, said)
+            continue
+        for at, field in enumerate(listed):
+            if not may_forward(field.encode()) or field == "authorization":
+                yield tree.problem((*path, at), f'got "{field}"; expected a field that may be forwarded')
+
+
+def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:
+    """The S3 origins of a route."""
+    names = route.origins or tuple(settings.origins)
+    return [name for name in names if name in settings.origins and settings.origins[name].profile.signed]
 
 
 def _references(tree: Tree) -> Iterator[Problem]:
@@ -144,6 +173,8 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
+    yield from _forwarding(settings, tree)
+    yield from access_problems(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)
 
 

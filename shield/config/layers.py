@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from shield.config import access
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import Given, KeyPath, Layer, Place, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
@@ -90,25 +91,27 @@ def read_named_files(tree: Tree) -> list[Problem]:
     secrets there.
     """
     problems: list[Problem] = []
-    for name, _ in tree.items("origins"):
-        for key in SECRETS:
-            path, file_path = ("origins", name, key), ("origins", name, f"{key}_file")
-            named = tree.get(file_path)
-            if not isinstance(named, str) or not named:
+    of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
+    for path in (*of_origins, *access.SECRETS):
+        *above, key = path
+        file_path = (*above, f"{key}_file")
+        named = tree.get(file_path)
+        if not isinstance(named, str) or not named:
+            continue
+        layer = tree.place(file_path).layer
+        if tree.get(path) is not None:
+            other = tree.place(path).layer
+            if other == layer:
+                problems.append(tree.problem(file_path, f"{key} is given too; expected one of the two"))
+            if other >= layer:
                 continue
-            layer = tree.place(file_path).layer
-            if tree.get(path) is not None:
-                other = tree.place(path).layer
-                if other == layer:
-                    problems.append(tree.problem(file_path, f"{key} is given too; expected one of the two"))
-                if other >= layer:
-                    continue
-            text, why = _content(Path(named))
-            if text is None:
-                problems.append(tree.problem(file_path, f"the file {why}"))
-                tree.drop(path)
-            else:
-                tree.put(Given(path, text, Place(Layer.FILE, named)))
+        text, why = _content(Path(named))
+        if text is None:
+            problems.append(tree.problem(file_path, f"the file {why}"))
+            tree.drop(path)
+        else:
+            tree.drop(path)
+            problems += _put_text(text, path, Place(Layer.FILE, named), tree)
     return problems
 
 
@@ -129,7 +132,7 @@ def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Proble
 def _absolute(given: Given, base: Path) -> Given:
     """Files are named relative to where they are named."""
     at, value = given.path, given.value
-    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in TLS_FILES
+    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
     if names_file and isinstance(value, str) and value:
         return Given(at, str(base / value), given.place)
     return given
@@ -151,8 +154,9 @@ def _content(path: Path) -> tuple[str | None, str]:
 
 
 def _named_files(tree: Tree) -> set[str]:
-    """The files that keys of origins name."""
-    named = (tree.get(("origins", name, key)) for name, _ in tree.items("origins") for key in FILES)
+    """The files that keys name."""
+    paths = [*access.FILES, *(("origins", name, key) for name, _ in tree.items("origins") for key in FILES)]
+    named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
 
 

@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from shield.config import access
+from shield.config.access_checks import access_notes, keeps_nobody_out
 from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Place, Tree
 from shield.config.section import is_loopback
@@ -14,10 +16,7 @@ from shield.config.settings import Settings
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     """One readable line each, with place and key."""
-    for address in settings.listen:
-        if not address.loopback:
-            said = f"{address} can be reached from elsewhere, in plain HTTP; whoever reaches it can read all objects"
-            yield str(tree.problem(("listen",), said))
+    yield from _listeners(settings, tree)
     admin = settings.admin.listen
     if admin is not None and not admin.loopback:
         yield str(
@@ -25,10 +24,21 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
                 ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API asks nobody who they are"
             )
         )
+    yield from access_notes(settings, tree)
     for name, origin in settings.origins.items():
         yield from _origin(name, origin, tree)
     yield from _idle_fractions(settings, tree)
     yield from _readable_by_all(tree)
+
+
+def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
+    """What whoever can reach a listener can do."""
+    said = ", in plain HTTP" if settings.tls is None else ""
+    if keeps_nobody_out(settings):
+        said += "; NOBODY IS KEPT OUT: whoever reaches it can read all objects. `access` says who may, or allow: all"
+    for address in settings.listen:
+        if said and not address.loopback:
+            yield str(tree.problem(("listen",), f"{address} can be reached from elsewhere{said}"))
 
 
 def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
@@ -54,12 +64,11 @@ def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
 def _readable_by_all(tree: Tree) -> Iterator[str]:
     """Files with secrets in them that every user of the machine may read."""
     holding: dict[str, Place] = {}
-    for name, _ in tree.items("origins"):
-        for key in SECRETS:
-            path = ("origins", name, key)
-            place = tree.place(path)
-            if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT and key != "access_key_id":
-                holding.setdefault(place.name, place)
+    keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
+    for path in (*keys, *access.SECRETS):
+        place = tree.place(path)
+        if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT:
+            holding.setdefault(place.name, place)
     for file, place in holding.items():
         try:
             mode = Path(file).stat().st_mode

@@ -87,6 +87,11 @@ class OriginSettings(Section):
         description="Read 403 AccessDenied as an absent object: S3 answers so for absent keys to credentials that "
         "may not list the bucket. Off, since it hides credentials that were withdrawn.",
     )
+    pass_errors: bool = Field(
+        default=False,
+        description="Pass answers of any status on as they are, bodies too: for a server of provider http that "
+        "speaks for itself. Off: its errors move on to the next origin, and nobody sees them.",
+    )
     ca_file: File | None = Field(
         default=None, description="PEM file of authorities to trust besides the system's. Verification stays on."
     )

@@ -2,16 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Literal
+import re
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from shield.config.section import Name, OrOff, Section, Text
-from shield.config.units import Duration, duration
-from shield.rules.freshness import FreshnessRules
+from shield.config.access import RouteAccess
+from shield.config.fields import ResponseFieldSettings
+from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
+from shield.config.units import Duration, ExpectedError, duration
+from shield.rules.fields import RouteFields
+from shield.rules.freshness import FreshnessRules, SetCookie
 from shield.rules.key import KeyRules
+from shield.rules.providers import Provider
 from shield.rules.routes import Route
+from shield.rules.targeted import CDN
+from shield.rules.vary import Forwarding
+
+Directive = Literal["no-cache", "no-store", "max-age", "max-stale", "min-fresh", "only-if-cached", "pragma"]
+_DIRECTIVES_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"enum": ["all", "none", True, False]},
+            {"type": "array", "items": {"enum": list(get_args(Directive))}},
+        ]
+    }
+)
+_is_field_name = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}").fullmatch
+
+
+def _none_is_empty(value: Any) -> Any:
+    return () if value in (None, "none", False) else value
+
+
+def _directives(value: Any) -> Any:
+    """All, none, one, or a list; YAML 1.1 reads `on` and `off` as truth values."""
+    if off_is_none(value) is None:
+        return ()
+    if value is True or value in ("all", "true"):
+        return get_args(Directive)
+    if isinstance(value, str) and value not in get_args(Directive):
+        raise ExpectedError(f"expected all, none, or a list of {' '.join(get_args(Directive))}")
+    return (value,) if isinstance(value, str) else value
+
+
+def _header_name(value: str) -> str:
+    if not _is_field_name(value) or value.lower() in ("cache-control", "expires"):
+        raise ExpectedError("expected a field's name, as CDN-Cache-Control")
+    return value.lower()
+
+
+def _statuses(value: Any) -> Any:
+    if isinstance(value, Mapping) and not all(re.fullmatch("[45][0-9]{2}", str(status)) for status in value):
+        raise ExpectedError("expected statuses from 400 to 599, as 404: 10s")
+    return value
+
+
+HeaderNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_header_name)], ...],
+    BeforeValidator(_none_is_empty),
+    WithJsonSchema({"anyOf": [{"enum": ["none"]}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class FreshnessSettings(Section):
@@ -30,9 +83,26 @@ class FreshnessSettings(Section):
     max_lifetime: Duration = duration(
         "366d", "Upper bound on lifetimes, whatever origins say: a slip of the pen doesn't stay for ever."
     )
+    forced_lifetime: Annotated[Duration | None, OrOff()] = Field(
+        default=None,
+        description="Lifetime of all but errors, whatever origins say except no-store and private. Off: they decide.",
+    )
+    ignore_cache_control: bool = Field(
+        default=False,
+        description="Heed nothing that origins say on caching, not even no-store and private: for origins where all "
+        "is public. Off: what they say counts.",
+    )
     negative_lifetime: Duration = duration(
         "10s",
-        "Upper bound for 404 and 410, whatever origins say. Short: replicas lag, and objects appear.",
+        "Upper bound for 404, 405, 410, 414 and 501, which need not state a lifetime, and for what else blames "
+        "the client and does, whatever origins say. Short: replicas lag, and objects appear.",
+    )
+    negative: Annotated[Mapping[int, Duration], BeforeValidator(_statuses)] = Field(
+        default_factory=dict,
+        description="Bounds by status instead of that one, as {404: 10s, 410: 1m}. 401, 403, 408, 429 and what "
+        "blames the server are stored only if they are here; then they need not state a lifetime, unless "
+        "default_lifetime is off.",
+        json_schema_extra={"propertyNames": {"pattern": "^[45][0-9]{2}$"}, "default": {}},
     )
     grace: Duration = duration(
         "30s",
@@ -46,23 +116,69 @@ class FreshnessSettings(Section):
     keep: Duration = duration(
         "7d", "Kept past its lifetime to be revalidated, if it has a validator: a 304 is cheaper than a body."
     )
-    honour_request_directives: bool = Field(
-        default=False,
-        description="Heed Cache-Control of clients. Off: it would let anyone force work on origins.",
+    honour_request_directives: Annotated[tuple[Directive, ...], BeforeValidator(_directives), _DIRECTIVES_SCHEMA] = (
+        Field(
+            default=(),
+            description="Which directives of clients' Cache-Control, or Pragma, are heeded: all, none or a list. "
+            "None: they let anyone force work on origins.",
+            json_schema_extra={"default": "none"},
+        )
     )
-    strip_set_cookie: bool = Field(
+    honour_field_names: bool = Field(
         default=False,
-        description="Store responses that set cookies, without the cookies. Off: such responses aren't stored.",
+        description="A no-cache or private that names fields holds for these alone: they aren't stored, and private "
+        "ones reach nobody. Off: it holds for the whole response, as is allowed (RFC 9111, 5.2.2.4).",
     )
+    set_cookie: SetCookie = Field(
+        default="refuse",
+        description="Responses that set cookies: refuse to store them, strip the cookies for everyone, or store them "
+        "with the cookies, which all get. Refused: a cookie is mostly one person's.",
+    )
+    targeted: HeaderNames = Field(
+        default=(CDN.decode(),),
+        description="Fields that win over Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
+        "own belongs in front. Surrogate-Control may be one. none: none.",
+        json_schema_extra={"default": ["CDN-Cache-Control"]},
+    )
+    strip_targeted: bool = Field(
+        default=True,
+        description="Leave these fields out of answers, but for CDN-Cache-Control and Surrogate-Control, which the "
+        "CDN may read. Off: they are passed.",
+    )
+    tags: HeaderNames = Field(
+        default=tuple(name.decode() for name in FreshnessRules().tags),
+        description="Fields that label responses, to purge them together. none: none.",
+        json_schema_extra={"default": ["Surrogate-Key", "Cache-Tag", "Cache-Groups"]},
+    )
+    strip_tags: bool = Field(
+        default=False,
+        description="Leave these fields out of answers. Off: they are passed, since the CDN may use them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_former_keys(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "strip_set_cookie" in value:
+            raise ExpectedError("strip_set_cookie is gone; expected set_cookie: strip for true, refuse for false")
+        return value
+
+    def rules(self) -> FreshnessRules:
+        """These settings as they are followed."""
+        given = self.model_dump()
+        given["honour_request_directives"] = frozenset(self.honour_request_directives)
+        for key in ("targeted", "tags"):
+            given[key] = tuple(name.encode() for name in given[key])
+        return FreshnessRules(**given)
 
 
 class QuerySettings(Section):
     """Which query parameters are part of the object's URL."""
 
-    allow: tuple[Text, ...] = Field(
+    allow: tuple[Text, ...] | Literal["all"] = Field(
         default=(),
         description="Parameters that are kept, sorted; all others are dropped. Empty: each spelling of a query would "
-        "be an entry of its own. What S3 honours on signed requests can't be allowed.",
+        "be an entry of its own. What S3 honours on signed requests can't be allowed; all, "
+        "which keeps queries as they were sent, is for origins of provider http.",
     )
 
 
@@ -88,9 +204,40 @@ class RouteSettings(Section):
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="Keys left out are as in the top-level `freshness`."
     )
+    access: RouteAccess | None = Field(
+        default=None,
+        description="What is required instead of access.require; off: nothing, as for a health check. Left out: the "
+        "same.",
+    )
+    forward_request_headers: Annotated[tuple[FieldName, ...], BeforeValidator(_none_is_empty)] | Literal["all"] = (
+        Field(
+            default=(),
+            description="Fields of clients' requests that origins see, and by which answers may vary; or all, for "
+            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all.",
+        )
+    )
+    accept: tuple[MediaType, ...] = Field(
+        default=(),
+        description="Media types that the platform serves, best first: Accept, if it is forwarded, becomes the best "
+        "of these that a client names, else the last. Empty: as it is, and each spelling is a variant.",
+    )
+    accept_encoding: tuple[FieldName, ...] = Field(
+        default=(),
+        description="Content codings that the platform serves: Accept-Encoding, if it is forwarded, becomes what a "
+        "client takes of these. Empty: as it is.",
+    )
+    max_variants: int = Field(
+        default=32, ge=1, description="Variants stored under a key; what goes beyond is fetched and not stored."
+    )
+    response_fields: ResponseFieldSettings = Field(
+        default_factory=ResponseFieldSettings,
+        description="Keys left out are as in the top-level `response_fields`.",
+    )
 
-    def rule(self, name: str, *, all_origins: Collection[str]) -> Route:
-        """This route as it is followed."""
+    def rule(
+        self, name: str, *, all_origins: Collection[str], providers: Mapping[str, Provider] = MappingProxyType({})
+    ) -> Route:
+        """This route as it is followed. `providers` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names a set of origins only where it isn't all: adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -101,7 +248,21 @@ class RouteSettings(Section):
             add=self.add.encode(),
             origins=chosen,
             space=space.encode(),
-            query=frozenset(parameter.encode() for parameter in self.query.allow),
+            query=None
+            if self.query.allow == "all"
+            else frozenset(parameter.encode() for parameter in self.query.allow),
             key=KeyRules(duplicate_slashes=self.duplicate_slashes, encoded_slash=self.encoded_slash),
-            freshness=FreshnessRules(**self.freshness.model_dump()),
+            freshness=self.freshness.rules(),
+            forwarding=Forwarding(
+                None
+                if self.forward_request_headers == "all"
+                else frozenset(name.encode() for name in self.forward_request_headers),
+                types=tuple(kind.encode() for kind in self.accept),
+                codings=tuple(coding.encode() for coding in self.accept_encoding),
+            ),
+            max_variants=self.max_variants,
+            fields=RouteFields(
+                {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
+                self.response_fields.digests,
+            ),
         )

@@ -183,6 +183,10 @@ Region = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-cent
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
+FieldName = Annotated[
+    str, _matching(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}", "a field's name in lower case, as accept-language")
+]
+MediaType = Annotated[str, _matching(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", "a media type, as image/webp")]
 Directory = Annotated[Path, BeforeValidator(_file), AfterValidator(_absolute)]
 Listen = Annotated[Address, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
 Listens = Annotated[

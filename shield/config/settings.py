@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shield.config.access import AccessSettings
+from shield.config.fields import ResponseFieldSettings, Server
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
 from shield.config.section import Address, Directory, File, Listen, Listens, Name, Node, OrOff, Section, off_is_none
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.routes import Routes
+
+S = TypeVar("S", bound=Section)
 
 
 class AdminSettings(Section):
@@ -177,6 +181,11 @@ class LogSettings(Section):
     )
 
 
+def _under(own: S, common: S) -> S:
+    """The keys that a section gives itself, over those of the common one."""
+    return common.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+
 class Settings(Section):
     """A node's settings. What depends on each other is checked when they are loaded."""
 
@@ -200,6 +209,10 @@ class Settings(Section):
         default=None,
         description="Listeners for clients speak TLS (1.2 at least) with this certificate. Left out: plain HTTP.",
     )
+    access: AccessSettings | None = Field(
+        default=None,
+        description="Who may ask. Left out: whoever reaches a listener for clients, which is warned of.",
+    )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(
         min_length=1,
@@ -216,21 +229,34 @@ class Settings(Section):
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="How long entries hold; routes may differ."
     )
+    response_fields: ResponseFieldSettings = Field(
+        default_factory=ResponseFieldSettings,
+        description="What is made of the fields of origins' answers; routes may differ.",
+    )
+    server: Server = Field(
+        default=None,
+        description="Server field of all answers: any text, as shield; off: none, since it helps nobody but those "
+        "who look for holes.",
+        json_schema_extra={"default": "off"},
+    )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Where entries are.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="What client connections may use.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="What is written.")
 
     @model_validator(mode="after")
-    def _routes_inherit_freshness(self) -> Self:
+    def _routes_inherit(self) -> Self:
         routes = {}
         for name, route in self.routes.items():
-            own = {key: getattr(route.freshness, key) for key in route.freshness.model_fields_set}
-            routes[name] = route.model_copy(update={"freshness": self.freshness.model_copy(update=own)})
+            taken_over = {
+                "freshness": _under(route.freshness, self.freshness),
+                "response_fields": _under(route.response_fields, self.response_fields),
+            }
+            routes[name] = route.model_copy(update=taken_over)
         self.__dict__["routes"] = routes  # frozen from here on
         return self
 
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
-        names = tuple(self.origins)
-        return Routes(route.rule(name, all_origins=names) for name, route in self.routes.items())
+        names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
+        return Routes(route.rule(name, all_origins=names, providers=providers) for name, route in self.routes.items())

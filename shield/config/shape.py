@@ -62,10 +62,10 @@ def is_mapping(path: KeyPath) -> bool:
 
 def is_secret(path: KeyPath) -> bool:
     """Whether it is a secret or may be mistaken for one: a secret pasted where its file's name belongs."""
-    if type_at(path) is SecretStr:
-        return True
     last = path[-1] if path else ""
-    return isinstance(last, str) and type_at((*path[:-1], last.removesuffix("_file"))) is SecretStr
+    return _is_secret(type_at(path)) or (
+        isinstance(last, str) and _is_secret(type_at((*path[:-1], last.removesuffix("_file"))))
+    )
 
 
 def holds_secrets(path: KeyPath) -> bool:
@@ -95,6 +95,13 @@ def all_keys(names: Mapping[str, Sequence[str]], path: KeyPath = ()) -> list[str
     for key in below:
         found += all_keys(names, (*path, key))
     return found
+
+
+def _is_secret(found: Any) -> bool:
+    """Whether it is a secret, or a list or mapping of these."""
+    if get_origin(found) in (tuple, Mapping):
+        found = _bare(next(part for part in reversed(get_args(found)) if part is not Ellipsis))
+    return found is SecretStr
 
 
 def _is_section(found: Any) -> bool:

@@ -8,17 +8,19 @@ instead, so `hypercorn.Stream` resets it. To HTTP/1.0 clients, a body without a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from shield.edge.guard import Guard
 from shield.edge.hypercorn import Stream
-from shield.edge.turn import origin_form
+from shield.edge.turn import Limits, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.reply import Part, Reply
+from shield.rules.addresses import UNIX
 from shield.rules.headers import split_block
 from shield.transfer import Transfer
 
@@ -27,6 +29,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _HIGH_WATER = 256 * 1024
+_CLOSE = b"connection: close\r\n"
+_FIELD_OVERHEAD = 4  # of a field line in HTTP/1.1
 _PIECE = 256 * 1024  # large bodies are handed over in pieces, so that the server's flow control can work
 
 
@@ -37,8 +41,12 @@ class BrokenTransferError(Exception):
 class Application:
     """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
 
-    def __init__(self, proxy: Proxy, *, access: AccessLog | None) -> None:
+    def __init__(
+        self, proxy: Proxy, limits: Limits | None = None, *, guard: Guard, access: AccessLog | None
+    ) -> None:
         self._proxy = proxy
+        self._guard = guard
+        self._limits = limits or Limits()
         self._access = access
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -46,6 +54,8 @@ class Application:
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
         else:
             raise ValueError(f"scope type {scope['type']} isn't served")
 
@@ -55,11 +65,19 @@ class Application:
         first = await receive()
         if first["type"] == "http.disconnect":
             return
-        reply = proxy.try_hit(request, proxy.clock())
+        denied = self._guard.hold(request, _peer(scope), _certificate(send), began)
+        error = denied or self._objection(scope, request)
         # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
-        if first.get("body") or (first.get("more_body") and await _has_body(receive)):
+        if error is None and request.method in (b"GET", b"HEAD") and await _has_body(first, receive):
             error = RequestError(400, "body-not-allowed")
-            reply = proxy.refuse(error, request, proxy.clock())
+        now = proxy.clock()
+        reply: Reply | None
+        if denied is not None:
+            reply = self._guard.denial(denied, request.method, now)
+        else:
+            reply = proxy.try_hit(request, now) if error is None else proxy.refuse(error, request, now)
+        if reply is not None and reply.close and scope["http_version"] < "2":
+            reply.head += _CLOSE
         if reply is not None and reply.length <= _PIECE:
             await _send_reply(send, reply)
             proxy.counters.sent_bytes += reply.length
@@ -88,6 +106,13 @@ class Application:
             await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
 
+    def _objection(self, scope: Message, request: Request) -> RequestError | None:
+        """Why it isn't answered, whatever it names: as the HTTP/1.1 front has it, as far as the server lets it be seen."""
+        size = len(request.target) + sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in request.fields)
+        if size > self._limits.max_head_bytes and len(request.target) <= self._limits.max_target_bytes:
+            return RequestError(431, "head-too-large")
+        return objection(request, self._limits, host_needed=scope["http_version"] != "1.0")
+
     def _log(
         self,
         scope: Message,
@@ -100,8 +125,7 @@ class Application:
         clean: bool,
     ) -> None:
         if self._access is not None:
-            peer = (scope.get("client") or ("unix",))[0]
-            seconds = self._proxy.clock() - began
+            peer, seconds = _peer(scope), self._proxy.clock() - began
             self._access.write(request, outcome, peer=peer, status=status, sent=sent, seconds=seconds, clean=clean)
 
 
@@ -201,22 +225,29 @@ class _AsgiClient:
             await self._stream.reset()
 
 
+def _peer(scope: Message) -> str:
+    return str((scope.get("client") or (UNIX,))[0])
+
+
+def _certificate(send: Send) -> Mapping[str, Any] | None:
+    """What the client has shown to hypercorn, which doesn't tell: of the connection behind an ASGI `send`."""
+    protocol: Any = getattr(getattr(getattr(send, "__self__", None), "send", None), "__self__", None)
+    server: Any = getattr(getattr(protocol, "send", None), "__self__", None)
+    writer = getattr(server, "writer", None)
+    return None if writer is None else writer.get_extra_info("peercert")
+
+
 def _request(scope: Message) -> Request:
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    request = Request.of(scope["method"].encode(), origin_form(target), [(n.lower(), v) for n, v in scope["headers"]])
-    # What was asked of an HTTP/1.1 connection is the server's business and doesn't concern the answer.
-    request.notable.pop(b"connection", None)
-    request.notable.pop(b"upgrade", None)
-    return request
+    return Request.of(scope["method"].encode(), target, [(n.lower(), v) for n, v in scope["headers"]])
 
 
-async def _has_body(receive: Receive) -> bool:
-    while True:
-        message = await receive()
-        if message.get("body"):
-            return True
+async def _has_body(message: Message, receive: Receive) -> bool:
+    while not message.get("body"):
         if not message.get("more_body"):
             return False
+        message = await receive()
+    return True
 
 
 async def _send_reply(send: Send, reply: Reply) -> None:

@@ -4,25 +4,26 @@ A hit is answered inside the parser's callback: no task, no await, no timer. Eve
 calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Timeouts are counted by
 `sweep`, which the worker calls on every connection once a second, so that a request arms no timer of its own.
 
-llhttp refuses what is ambiguous (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF, space
-before a colon); what it leaves to us `examined` looks at, which plain requests
-don't come by.
+llhttp refuses most of what is ambiguous (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
+space before a colon). What it leaves to us, `examined` and `Heads` look at; a plain request, which comes alone in one
+piece and whose first line is as it should be, byte for byte, doesn't come by there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
+from shield.edge.door import Door
+from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, NAMES, Heads
+from shield.edge.pace import reset_on_close, unsent
+from shield.edge.turn import LOOKED_AT, Turn, examined, refusal_of
 from shield.edge.turn import Limits as Limits
-from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
 from shield.observe.access import AccessLog
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("shield.edge")
 
 _END = b"\r\n"
-_BLANK_LINE = b"\r\n\r\n"
+_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+_CR, _SLASH, _G, _H = b"\r/GH"
+_EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
+_KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 _CLOSE = b"connection: close\r\n\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _JOIN_BELOW = 16 * 1024  # small bodies are copied behind their head: one buffer is cheaper to send than three
 _LINGER_SWEEPS = 2
-_WATCHED = NOTABLE | {b"host", b"proxy-connection"}
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for no time
+WATCHED = NOTABLE | {b"host", b"proxy-connection"}
+"""Names of the fields that are looked at while a head is parsed."""
 
 
 class Front:
@@ -55,6 +59,7 @@ class Front:
         self.limits = limits
         self.access = access
         self.clock = clock
+        self.door = Door(limits, clock=clock)
         self.loop = asyncio.get_running_loop()
 
     def protocol(
@@ -82,8 +87,14 @@ class ClientConnection(asyncio.Protocol):
         self._bulky_above = min(front.limits.max_target_bytes, front.limits.max_head_bytes)
         self._loop = front.loop
         self._connections: set[Any] = server_state.connections
+        self._door = front.door
+        self._heads = Heads()
         self._parser = httptools.HttpRequestParser(self)
         self._peer = ""
+        self._host = b""  # that is known to be one
+        self._left = 0  # requests that may still come; 0: any number
+        self._watched = WATCHED
+        self._guarded = False  # `_let_in` is asked for each request
 
         # per connection
         self.ready = True
@@ -91,6 +102,7 @@ class ClientConnection(asyncio.Protocol):
         self._turn: Turn | None = None  # under way
         self._transfer: Transfer | None = None
         self._stopping = False  # finish what runs, then close
+        self._careful = False  # no request is plain: each may be the last
         self._deaf = False  # nothing that comes is looked at any more
         self._closing = False  # all is written; what isn't sent yet goes out
         self._paused = False  # not reading
@@ -107,10 +119,9 @@ class ClientConnection(asyncio.Protocol):
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
-        self._hosts = 0
+        self._hosts = 0  # lines of it; one that isn't known counts twice
         self._in_head = False
-        self._head_bytes = 0
-        self._bulky = False  # so much came that limits may be exceeded
+        self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 
         # per streamed answer
         self._chunked = False
@@ -123,17 +134,22 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._connections) >= self._limits.max_connections:
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self._peer, self._left = peer[0], self._limits.max_requests
+            self._careful = self._left > 0
+        else:
+            self._peer = "unix"
+        if not self._door.enter(self._peer, len(self._connections)):
             self._deaf = True
             self._transport.abort()
             return
         self._connections.add(self)
-        if self._access is not None:
-            peer = transport.get_extra_info("peername")
-            self._peer = peer[0] if isinstance(peer, tuple) else "unix"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        if self in self._connections:
+            self._connections.discard(self)
+            self._door.leave(self._peer)
         self._deaf = True
         self._turns.clear()
         transfer, self._transfer = self._transfer, None
@@ -157,30 +173,58 @@ class ClientConnection(asyncio.Protocol):
             return
         self._heard = True
         self._now = self._clock()
-        fields = self._fields
-        self._bulky = self._in_head or len(data) > self._bulky_above
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        heads = self._heads
+        if heads.kept or len(data) > self._bulky_above:
+            self._parse_in_parts(data)
+        else:
+            heads.piece, heads.at = data, ALONE
+            try:
+                self._parser.feed_data(data)
+            except _PARSER_ERRORS as error:
+                self._fail(error)
+            if self._in_head or heads.at != BEHIND_FIRST:
+                self._look_at_rest()
+
+    def _parse_in_parts(self, data: bytes) -> None:
+        """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
+        heads, limit = self._heads, self._limits.max_head_bytes
+        while data and not self._deaf:
+            heads.piece, data = heads.parts(data, limit)
+            heads.at = AT_START
+            if self._error is None:
+                try:
+                    self._parser.feed_data(heads.piece)
+                except _PARSER_ERRORS as error:
+                    self._fail(error)
+            self._look_at_rest()
+            if len(heads.kept) >= limit:
+                too_long = len(self._target) > self._limits.max_target_bytes
+                self._refuse(RequestError(414, "target-too-long") if too_long else RequestError(431, "head-too-large"))
+
+    def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
+        if isinstance(error, httptools.HttpParserUpgrade):
             self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
-        except httptools.HttpParserError as error:
-            if isinstance(error, httptools.HttpParserCallbackError):
-                log.error("a request failed", exc_info=error.__context__ or error)
-            self._refuse(refusal_of(error, data))
-        if self._in_head:
-            if self._fields is fields:
-                self._head_bytes += len(data)
-            else:  # it began in `data`, behind the last head that ended there
-                before = data.rfind(_BLANK_LINE)
-                self._head_bytes = len(data) if before < 0 else len(data) - before - len(_BLANK_LINE)
-            if self._head_bytes > self._limits.max_head_bytes:
-                self._refuse(RequestError(431, "head-too-large"))
+            return
+        self._error = error
+        if isinstance(error, httptools.HttpParserCallbackError):
+            log.error("a request failed", exc_info=error.__context__ or error)
+
+    def _look_at_rest(self) -> None:
+        """Keep what has no end yet, unless it can't become a head."""
+        rest = self._heads.keep()
+        if self._error is not None:
+            refusal = refusal_of(self._error, rest)
+            if refusal is not None:
+                self._refuse(refusal)
+        elif not self._in_head and rest not in _EMPTY_LINE:
+            self._refuse(RequestError(400, "malformed-request"))
 
     def pause_writing(self) -> None:
         self.ready = False
 
     def resume_writing(self) -> None:
         self.ready = True
+        self._unsent = 0
         if self._transfer is not None:
             self._transfer.advance()
         elif self._turns:
@@ -199,34 +243,43 @@ class ClientConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name = NAMES[name]
         self._fields.append((name, value))
-        if name in _WATCHED:
+        if name in self._watched:
             if name == b"host":
-                self._hosts += 1
+                self._hosts += 1 if value == self._host else 2
                 return
             if name == b"proxy-connection":  # llhttp takes it for Connection
                 name = b"connection"
-            notable = self._notable
+            if name == b"connection" and value in _KEEP_ALIVE:
+                return
+            notable, value = self._notable, value.rstrip(b" \t")
             notable[name] = notable[name] + b", " + value if name in notable else value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._deaf:
+        if self._deaf or (self._guarded and not self._let_in()):
             return
-        parser, target, fields, notable = self._parser, self._target, self._fields, self._notable
-        request = Request(parser.get_method(), target, fields, notable)
-        if (
-            self._hosts != 1
-            or self._bulky
-            or target[0] != 0x2F  # not "/": absolute-form, or wrong
-            or len(fields) > self._max_fields
-            or b"connection" in notable
-            or self._stopping
-            or not parser.should_keep_alive()
+        heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
+        # llhttp took this line, so that it is just "GET /a HTTP/1.1" if these bytes are in their places.
+        piece = heads.piece
+        if not (
+            heads.at == ALONE
+            and self._parser.should_keep_alive()
+            and piece[0] == _G
+            and piece[4] == _SLASH
+            and piece[len(target) + 5] == _H
+            and piece[-5] > _CR
+            and self._hosts == 1
+            and len(fields) <= self._max_fields
+            and not self._careful
+            and (not notable or LOOKED_AT.isdisjoint(notable))
         ):
-            self._take(examined(request, parser, self._hosts, self._limits, now=self._now))
-        elif self._transfer is None and self.ready and not self._turns:
+            self._examine(Request(self._parser.get_method(), target, fields, notable))
+            return
+        heads.at = BEHIND_FIRST
+        request = Request(b"GET", target, fields, notable)
+        if self._transfer is None and self.ready and not self._turns:
             reply = self._proxy.try_hit(request, self._now)
             if reply is None:
                 self._open(Turn(request, True, False, self._now))
@@ -236,6 +289,23 @@ class ClientConnection(asyncio.Protocol):
                     self._log_reply(request, reply, self._now)
         else:
             self._take(Turn(request, True, False, self._now))
+
+    def _examine(self, request: Request) -> None:
+        """Take a request that isn't plain."""
+        turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
+        if turn.error is None:
+            self._host = next((value for name, value in request.fields if name == b"host"), b"")
+        if self._left:
+            self._left -= 1
+            turn.keep_alive = turn.keep_alive and self._left > 0
+        last = turn.error is not None or not turn.keep_alive
+        self._take(turn)
+        if last:
+            self._deaf = True
+
+    def _let_in(self) -> bool:
+        """Whether the request whose head has come may be answered; if not, it has been refused."""
+        return True
 
     # answering, one request at a time
 
@@ -291,10 +361,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what can't be understood, after what came before it; then close."""
-        self._in_head = False
         if not self._deaf:
-            self._take(Turn(Request(b"GET", self._target, [], {}), False, False, self._now, error))
+            method = b"HEAD" if self._heads.kept.lstrip().startswith(b"HEAD ") else b"GET"
+            self._take(Turn(Request(method, self._target, [], {}), False, False, self._now, error))
             self._deaf = True
+        self._in_head = False
+        self._heads.kept = b""
 
     def _last_turn(self) -> Turn | None:
         return self._turns[-1] if self._turns else self._turn
@@ -329,8 +401,7 @@ class ClientConnection(asyncio.Protocol):
         """End at once. A body that ends with its connection would look whole, unless that is reset."""
         self._deaf = True
         if self._until_close:
-            connected = self._transport.get_extra_info("socket")
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._transport)
         self._transport.abort()
 
     def _listen(self) -> None:
@@ -399,7 +470,7 @@ class ClientConnection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn stops: end when what runs is answered."""
-        self._stopping = True
+        self._stopping = self._careful = True
         if self._last_turn() is None and not self._in_head and not self._closing:
             self._close_idle()
 
@@ -413,10 +484,11 @@ class ClientConnection(asyncio.Protocol):
         heard, self._heard = self._heard, False
         self._quiet_sweeps += 1
         if self._closing or not self.ready:
-            unsent = self._transport.get_write_buffer_size()
-            if unsent != self._unsent:
-                self._unsent, self._quiet_sweeps = unsent, 0
-            elif self._quiet_sweeps > (limits.send_seconds if unsent else _LINGER_SWEEPS):
+            left = unsent(self._transport)
+            taken = self._unsent - left
+            if taken < 0 or taken >= limits.send_bytes or (taken and not left):
+                self._unsent, self._quiet_sweeps = left, 0
+            elif self._quiet_sweeps > (limits.send_seconds if left else _LINGER_SWEEPS):
                 self._cut()
         elif self._last_turn() is not None:
             self._quiet_sweeps = 0  # the origins' timeouts hold

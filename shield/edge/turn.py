@@ -1,4 +1,8 @@
-"""Requests as a connection takes them: what a plain one needs no look at, and what is answered unseen."""
+"""Requests as a connection takes them: what a plain one needs no look at, and what is refused unseen.
+
+One reading of every request at every front (RFC 9110, RFC 9112): what can be read in two ways is answered 400, and
+nothing of it reaches an origin.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,31 @@ import httptools
 from shield.errors import RequestError
 from shield.messages import Request
 
-_absolute = re.compile(rb"(?i)https?://[^/?#]+").match
-_line_of_other_method = re.compile(rb"(?m)^(?!GET |HEAD )[A-Za-z-]{1,32} [!-~]+ HTTP/1\.[01]\r$").search
+LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
+"""Fields that no plain request has."""
+
+# RFC 9112 §3, with one empty line before it (§2.2). Version 0.9 has no name.
+_request_line = re.compile(rb"(?:\r\n)?([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) [!-~]+(?: HTTP/([0-9]\.[0-9]))?\r\n").match
+_line_so_far = re.compile(
+    rb"(?:\r\n?)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
+).fullmatch
+_visible = re.compile(rb"[!-~]+").fullmatch  # what a target consists of
+_absolute = re.compile(rb"(?i)(https?)://([^/?#]*)").match
+_authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?").fullmatch
+_PORTS = {b"http": b"80", b"https": b"443"}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection may use. Seconds are counted in whole sweeps of one second."""
+    """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
 
     keep_alive_seconds: int = 650
     head_seconds: int = 10
     send_seconds: int = 60
+    send_bytes: int = 16 * 1024
     max_connections: int = 10_000
+    max_connections_per_address: int = 0
+    max_requests: int = 0
     max_pipelined: int = 64
     max_head_bytes: int = 32 * 1024
     max_target_bytes: int = 8 * 1024
@@ -39,50 +56,101 @@ class Turn:
     error: RequestError | None = None
 
 
-def examined(
-    request: Request, parser: httptools.HttpRequestParser, hosts: int, limits: Limits, *, now: float
-) -> Turn:
+def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: Limits, now: float) -> Turn:
     """The turn of a request that isn't plain: of another version, about its connection, long, or wrong.
 
-    Called while the parser stands at the end of its head; `hosts` counts its Host lines.
+    `head` is all of it as it came. Called while the parser stands at its end.
     """
-    version = parser.get_http_version()
+    line = _request_line(head)
+    version = (line[2] or b"0.9") if line is not None else None
     # HTTP/1.0 connections aren't kept: Keep-Alive hangs behind proxies that don't know it (RFC 9112 §C.2.2).
-    keep_alive = version == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
-    turn = Turn(request, keep_alive, version == "1.0", now)
+    keep_alive = version == b"1.1" and parser.should_keep_alive() and not parser.should_upgrade()
+    turn = Turn(request, keep_alive and not _may_have_body(request), version == b"1.0", now)
+    if version not in (b"1.0", b"1.1"):
+        turn.error = _strange(version)
+    elif len(head) > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
+        turn.error = RequestError(431, "head-too-large")
+    else:
+        turn.error = objection(request, limits, host_needed=version == b"1.1")
+    return turn
+
+
+def objection(request: Request, limits: Limits, *, host_needed: bool) -> RequestError | None:
+    """Why a request isn't answered, whatever it names; None: it may be, and its target is in origin-form now.
+
+    Methods and bodies are `Proxy.try_hit`'s, which says 405.
+    """
     # What was asked of the connection doesn't concern the answer.
     request.notable.pop(b"connection", None)
     request.notable.pop(b"upgrade", None)
     if len(request.target) > limits.max_target_bytes:
-        turn.error = RequestError(414, "target-too-long")
-    elif len(request.fields) > limits.max_fields or _size(request) > limits.max_head_bytes:
-        turn.error = RequestError(431, "head-too-large")
-    elif version not in ("1.0", "1.1"):
-        turn.error = RequestError(505, "http-version")
-    elif hosts > 1 or (hosts == 0 and not turn.http10):
-        turn.error = RequestError(400, "one-host-needed")  # RFC 9112 §3.2
-    else:
-        request.target = origin_form(request.target)
-    return turn
+        return RequestError(414, "target-too-long")
+    if len(request.fields) > limits.max_fields:
+        return RequestError(431, "head-too-large")
+    hosts = [value.strip(b" \t") for name, value in request.fields if name == b"host"]
+    if len(hosts) > 1 or (not hosts and host_needed):
+        return RequestError(400, "one-host-needed")  # RFC 9112 §3.2
+    host = _host(hosts[0]) if hosts else None
+    if hosts and host is None:
+        return RequestError(400, "bad-host")
+    if not _visible(request.target):
+        return RequestError(400, "bad-target")
+    if request.method in (b"GET", b"HEAD") and not request.target.startswith(b"/"):
+        path = _origin_form(request.target, host)
+        if path is None:
+            return RequestError(400, "bad-target")
+        request.target = path
+    expected = request.notable.get(b"expect")
+    if expected is not None and expected.lower() != b"100-continue":
+        return RequestError(417, "expectation")  # RFC 9110 §10.1.1
+    return None
 
 
-def origin_form(target: bytes) -> bytes:
-    """A target without the scheme and authority that it may have (RFC 9112 §3.2.2)."""
-    if target.startswith(b"/") or (authority := _absolute(target)) is None:
+def refusal_of(error: httptools.HttpParserError, head: bytes) -> RequestError | None:
+    """What to say of a head that llhttp doesn't take, as far as it came; None: once its first line is whole.
+
+    llhttp knows some methods only; we refuse them all alike.
+    """
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return RequestError(500, "internal-error")
+    line = _request_line(head)
+    if line is None:
+        return None if _line_so_far(head) else _strange(None)
+    version = line[2] or b"0.9"
+    if version in (b"1.0", b"1.1") and isinstance(error, httptools.HttpParserInvalidMethodError):
+        return RequestError(405, "method-not-allowed")
+    return _strange(version)
+
+
+def _strange(version: bytes | None) -> RequestError:
+    if version in (None, b"1.0", b"1.1"):
+        return RequestError(400, "malformed-request")
+    return RequestError(505, "http-version")
+
+
+def _may_have_body(request: Request) -> bool:
+    """Whether it is in doubt where the next request begins."""
+    notable = request.notable
+    return b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0"
+
+
+def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | None:
+    """The target without the scheme and authority that it may have, which must be Host's (RFC 9112 §3.2.2)."""
+    absolute = _absolute(target)
+    if absolute is None:
         return target
-    path = target[authority.end() :]
+    named = _host(absolute[2])
+    default = _PORTS[absolute[1].lower()]
+    if named is None or (host is not None and (named[0], named[1] or default) != (host[0], host[1] or default)):
+        return None
+    path = target[absolute.end() :]
     return path if path.startswith(b"/") else b"/" + path
 
 
-def refusal_of(error: httptools.HttpParserError, data: bytes) -> RequestError:
-    """What to say of bytes that llhttp doesn't take. It knows some methods only; we refuse them all alike."""
-    if isinstance(error, httptools.HttpParserCallbackError):
-        return RequestError(500, "internal-error")
-    if isinstance(error, httptools.HttpParserInvalidMethodError) and _line_of_other_method(data):
-        return RequestError(405, "method-not-allowed")
-    return RequestError(400, "malformed-request")
-
-
-def _size(request: Request) -> int:
-    """About what a request's head took on the wire."""
-    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.fields)
+def _host(value: bytes) -> tuple[bytes, bytes] | None:
+    """Host and port of what Host or an authority says, without user information (RFC 9110 §4.2.4)."""
+    found = _authority(value)
+    if found is None:
+        return None
+    port = found[2] or b""
+    return None if port and int(port) > 65_535 else (found[1].lower(), port.lstrip(b"0"))

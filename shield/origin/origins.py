@@ -26,6 +26,15 @@ from shield.rules.s3_errors import Answer
 log = logging.getLogger("shield.origin")
 
 ERROR_BODY_LIMIT = 64 * 1024
+_TIMEOUTS = frozenset(
+    {
+        Fault.CONNECT_TIMEOUT,
+        Fault.POOL_TIMEOUT,
+        Fault.FIRST_BYTE_TIMEOUT,
+        Fault.BETWEEN_BYTES_TIMEOUT,
+        Fault.TOTAL_TIMEOUT,
+    }
+)
 SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
 
@@ -46,16 +55,18 @@ class Want:
     etag: bytes | None = None
     validators: tuple[Field, ...] = ()
     tentative: bool = False
+    forwarded: tuple[Field, ...] = ()  # of the client's request
 
     def whole(self) -> Want:
         """The same object without a span."""
-        return Want(self.method, self.path, self.query)
+        return Want(self.method, self.path, self.query, forwarded=self.forwarded)
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:
-            return self.validators
+            return self.validators + self.forwarded
         asked = (b"range", b"bytes=%d-%d" % (self.span.start, self.span.stop - 1))
-        return (asked,) if self.etag is None else (asked, (b"if-match", self.etag))
+        own = (asked,) if self.etag is None else (asked, (b"if-match", self.etag))
+        return own + self.forwarded
 
 
 @dataclass(slots=True)
@@ -123,6 +134,7 @@ class Origin:
         signer: Signer,
         pool: Pool,
         denied_is_absent: bool = False,
+        passes_errors: bool = False,
     ) -> None:
         self.name = name
         self.candidate = Candidate(name, role)
@@ -130,6 +142,7 @@ class Origin:
         self.signer = signer
         self.pool = pool
         self._denied_is_absent = denied_is_absent
+        self._passes_errors = passes_errors
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
@@ -151,7 +164,7 @@ class Origin:
                 self._check(want, response)
                 return Fetched(self.name, response, request_time, response_time)
             is_part = want.span is not None and not want.tentative  # then nothing else may take its place
-            if not self.provider.signed and s3_errors.passes(status) and not is_part:
+            if not (is_part or self.provider.signed) and (self._passes_errors or s3_errors.passes(status)):
                 return Fetched(self.name, response, request_time, response_time)
             error = await self._read_error(want, response, deadline, clock)
             if status == 416 and want.tentative:
@@ -178,7 +191,7 @@ class Origin:
         """What an error answer says. The code is in its body, so what HEAD was refused is asked again with GET."""
         if want.method == b"HEAD" and self.provider.signed:
             response.close()
-            probe = Want(b"GET", want.path, want.query, span=Span(0, 1))
+            probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded)
             self.fetches += 1
             head = self.signer.head(probe.method, probe.path, clock(), probe.fields(), query=probe.query)
             response = await self.pool.fetch(head, method=probe.method, deadline=deadline)
@@ -315,3 +328,12 @@ class Origins:
     async def close(self) -> None:
         for origin in self._origins.values():
             await origin.pool.close()
+
+
+def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
+    """Short words for Cache-Status, and whether nothing but time ran out; None: the deadline passed."""
+    if failure is None:
+        return "deadline", True
+    if isinstance(failure, Failed):
+        return failure.detail, all(error.fault in _TIMEOUTS for error in failure.failures)
+    return failure.fault.value, failure.fault in _TIMEOUTS

@@ -176,10 +176,16 @@ def _only_one(digest: bytes) -> int:
     return 0
 
 
-def judged_by(request: Request) -> tuple[Field, ...]:
-    """The fields of a client's request by which an answer to it is judged (RFC 9111 §3.5, §5.2.1)."""
+def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field, ...]:
+    """The fields of a client's request by which an answer to it is judged (RFC 9111 §3.5, §5.2.1).
+
+    Without those that are forwarded in any case.
+    """
     notable = request.notable
-    return tuple([(name, notable[name]) for name in _JUDGED if name in notable]) if notable else ()
+    if not notable:
+        return ()
+    there = {name for name, _ in forwarded}
+    return tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
 
 
 def told(status: int, outcome: Outcome) -> bytes:

@@ -28,8 +28,9 @@ _LOOSENING = frozenset({b"public", b"immutable", b"must-understand", b"only-if-c
 class CacheControl:
     """All directives of one message; seconds are None when a directive is absent.
 
-    `no_cache` and `private` hold in their qualified forms too, as §5.2.2.4 and §5.2.2.7 let a cache read them; the
-    fields named are beside them, lower case. `max_stale` without a number is `MAX_SECONDS`.
+    `no_cache` and `private` are the unqualified forms; the fields that qualified ones name are beside them, lower
+    case (§5.2.2.4, §5.2.2.7). A qualified form that names no field is unqualified. `max_stale` without a number is
+    `MAX_SECONDS`.
     """
 
     max_age: int | None = None
@@ -96,7 +97,7 @@ def parse(values: Iterable[bytes]) -> CacheControl:
 @lru_cache(maxsize=512)
 def _parse(joined: bytes) -> CacheControl:
     found: dict[str, Any] = {}
-    for padded in _elements(joined):
+    for padded in elements(joined):
         element = padded.strip(b" \t")
         match = _TOKEN.match(element)
         if match is None:
@@ -110,19 +111,21 @@ def _parse(joined: bytes) -> CacheControl:
             found[attribute] = stricter(known, seconds) if isinstance(known, int) else seconds
         elif name in _QUALIFIED:
             attribute = _QUALIFIED[name]
-            found[attribute] = True
-            before = found.get(attribute + "_fields", ())
-            found[attribute + "_fields"] = before + _field_names(argument if valid else None)
+            fields = field_names(argument) if argument else ()
+            if fields:
+                found[attribute + "_fields"] = found.get(attribute + "_fields", ()) + fields
+            else:
+                found[attribute] = True
         elif name in _FLAGS and (valid or name not in _LOOSENING):
             found[_FLAGS[name]] = True
     return CacheControl(**found) if found else ABSENT
 
 
-def _elements(joined: bytes) -> list[bytes]:
+def elements(joined: bytes) -> list[bytes]:
     """The list's elements (RFC 9110 §5.6.1); quotes that aren't closed quote nothing, lest they hide a directive."""
     if b'"' in joined and _closes_its_quotes(joined):
-        elements: list[bytes] = _quoting_elements(joined)
-        return elements
+        quoted: list[bytes] = _quoting_elements(joined)
+        return quoted
     return joined.split(b",")
 
 
@@ -151,8 +154,8 @@ def _tightest(name: bytes) -> int:
     return MAX_SECONDS if name == b"min-fresh" else 0
 
 
-def _field_names(argument: bytes | None) -> tuple[bytes, ...]:
-    if not argument:
-        return ()
-    names = (name.strip(b" \t").lower() for name in argument.split(b","))
-    return tuple(name for name in names if _TOKEN.fullmatch(name))
+def field_names(argument: bytes) -> tuple[bytes, ...]:
+    """The fields that a qualified form names, lower case; none if one of them isn't a name, lest it be overlooked."""
+    listed = [name.strip(b" \t").lower() for name in argument.split(b",")]
+    names = tuple([name for name in listed if name])
+    return names if all(_TOKEN.fullmatch(name) for name in names) else ()

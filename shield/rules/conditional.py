@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 
-from shield.messages import Field
+from shield.messages import Field, ResponseHead
 from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
@@ -15,12 +16,18 @@ _is_list = re.compile(rb"[\t ,]*" + _TAG + rb"(?:[\t ]*,[\t ,]*" + _TAG + rb")*[
 
 
 def evaluate(
-    notable: dict[bytes, bytes], etag: bytes | None, last_modified: float | None, method: bytes
+    notable: dict[bytes, bytes],
+    etag: bytes | None,
+    last_modified: float | None,
+    method: bytes,
+    *,
+    date: float | None = None,
 ) -> int | None:
     """304 or 412 when the request's preconditions say so, None to go on; in the order of RFC 9110 §13.2.2.
 
     For a representation that exists and would be answered with 200. A field that can't be evaluated is ignored if it
-    is a date (§13.1.3, §13.1.4), and matches nothing if it is a list of entity tags.
+    is a date (§13.1.3, §13.1.4), and matches nothing if it is a list of entity tags. `date` is the stored response's
+    Date: what has no Last-Modified hasn't changed since then (RFC 9111 §4.3.2).
     """
     readonly = method in (b"GET", b"HEAD")
 
@@ -37,11 +44,17 @@ def evaluate(
     if known is not None:
         if matches(known, etag, weakly=True):
             return 304 if readonly else 412  # §13.1.2
-    elif readonly and last_modified is not None and b"if-modified-since" in notable:
+    elif readonly and b"if-modified-since" in notable:
         since = dates.parse(notable[b"if-modified-since"])
-        if since is not None and last_modified <= since:
+        changed = date if last_modified is None else last_modified
+        if since is not None and changed is not None and changed <= since:
             return 304  # §13.1.3
     return None
+
+
+def is_tag(value: bytes) -> bool:
+    """Whether an ETag is one that can be sent back: origins that don't quote theirs don't understand it quoted."""
+    return _is_tag(value) is not None
 
 
 def is_strong(etag: bytes | None) -> bool:
@@ -95,3 +108,43 @@ def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, 
     if last_modified is not None:
         fields.append((b"if-modified-since", dates.imf_fixdate(last_modified)))
     return tuple(fields)
+
+
+def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHead) -> bool:
+    """Whether a 304 is for the stored response with these validators (RFC 9111 §4.3.4), or for another one.
+
+    Its entity tag decides if both have one, compared weakly since that is how it was asked for; else its date does.
+    One without validators is for what was asked about.
+    """
+    stated = update.get(b"etag")
+    if stated is not None and etag is not None:
+        return stated == etag or matches(stated, etag, weakly=True)
+    modified = _modified(update)
+    return modified is None or last_modified is None or modified == last_modified
+
+
+class HeadEffect(Enum):
+    """What an answer to HEAD says of a stored answer to GET (RFC 9111 §4.3.5)."""
+
+    FRESHENS = "freshens"  # it is the same, under a newer head
+    OUTDATES = "outdates"  # there is another one now
+    NOTHING = "nothing"  # it doesn't say
+
+
+def head_effect(etag: bytes | None, last_modified: float | None, length: int, answer: ResponseHead) -> HeadEffect:
+    """What a successful answer to HEAD says of what is stored with these validators and this length."""
+    stated, modified = answer.get(b"etag"), _modified(answer)
+    if stated is not None and etag is not None and stated != etag:
+        return HeadEffect.OUTDATES
+    if modified is not None and last_modified is not None and modified != last_modified:
+        return HeadEffect.OUTDATES
+    if answer.length is not None and answer.length != length:
+        return HeadEffect.OUTDATES
+    if (stated is None and etag is not None) or (modified is None and last_modified is not None and etag is None):
+        return HeadEffect.NOTHING
+    return HeadEffect.FRESHENS
+
+
+def _modified(head: ResponseHead) -> int | None:
+    value = head.get(b"last-modified")
+    return None if value is None else dates.parse(value)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from shield.messages import ResponseHead
-from shield.rules import dates
-from shield.rules.cache_control import MAX_SECONDS, CacheControl
-from shield.rules.cache_control import parse as parse_cache_control
+from shield.rules import conditional, dates
+from shield.rules.cache_control import ABSENT, MAX_SECONDS, CacheControl
+from shield.rules.targeted import CDN, READ_BY_OTHERS, governing
 
-NEGATIVE = frozenset({404, 410})
-"""Statuses stored with a short lifetime of their own."""
+HEURISTIC = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
+"""Statuses that may be given a lifetime when they state none (RFC 9110 §15.1)."""
+
+# Errors of one request, one client or one moment: not stored, whatever they say, unless `negative` has them.
+_PASSING = frozenset({401, 403, 407, 408, 421, 425, 429})
+
+# What a response isn't understood without.
+_INDISPENSABLE = frozenset(
+    {b"age", b"cache-control", b"content-encoding", b"content-range", b"content-type", b"date", b"expires", b"vary"}
+)
+
+_digits = re.compile(rb"[0-9]+").match
+
+SetCookie = Literal["refuse", "strip", "store"]
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRules:
-    """What holds where origins say nothing, and the limits on what they say. All in seconds.
+    """What holds where origins say nothing, and the limits on what they say. Durations in seconds, names lower case.
 
     S3 objects mostly carry no Cache-Control: `default_lifetime` is theirs, None leaves them to `heuristic_fraction`
     of the time since Last-Modified (§4.2.2), and None there too leaves them without any.
@@ -24,12 +39,40 @@ class FreshnessRules:
     default_lifetime: float | None = 3600.0
     heuristic_fraction: float | None = None
     max_lifetime: float = 366 * 86400.0
-    negative_lifetime: float = 10.0  # upper bound for 404 and 410, whatever the origin says
+    forced_lifetime: float | None = None  # of what isn't an error, whatever the origin says but no-store and private
+    ignore_cache_control: bool = False  # as if origins said nothing at all, no-store and private included
+    negative_lifetime: float = 10.0  # upper bound for errors, whatever the origin says
+    negative: Mapping[int, float] = field(default_factory=dict, hash=False)  # other bounds than that, by status
     grace: float = 30.0  # served stale while it is revalidated, unless stale-while-revalidate says otherwise
     error_grace: float = 86400.0  # served stale when no origin can answer, unless stale-if-error says otherwise
     keep: float = 7 * 86400.0  # kept past its lifetime to be revalidated, if it has a validator
-    honour_request_directives: bool = False  # clients' Cache-Control may force work on origins
-    strip_set_cookie: bool = False  # store responses that set cookies, without these
+    honour_request_directives: frozenset[str] = frozenset()  # clients' Cache-Control may force work on origins
+    honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
+    set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
+    targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
+    strip_targeted: bool = True  # leave out those of them that are ours alone
+    tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with labels for purges
+    strip_tags: bool = False
+    dropped: frozenset[bytes] = field(init=False, repr=False, compare=False)  # what follows: fields that nobody gets
+
+    def __post_init__(self) -> None:
+        dropped = set(self.targeted) - READ_BY_OTHERS if self.strip_targeted else set()
+        if self.strip_tags:
+            dropped.update(self.tags)
+        if self.set_cookie == "strip":
+            dropped.add(b"set-cookie")
+        object.__setattr__(self, "dropped", frozenset(dropped))
+
+    def negative_bound(self, status: int) -> float | None:
+        """How long an error of this status is believed at most; None: it isn't stored at all."""
+        bound = self.negative.get(status)
+        if bound is None and status not in _PASSING and (status < 500 or status == 501):
+            return self.negative_lifetime
+        return bound
+
+    def gives_lifetime_to(self, status: int) -> bool:
+        """Whether an error of this status is believed though it states no lifetime and no rule of HTTP gives it one."""
+        return status in self.negative and self.default_lifetime is not None
 
 
 @dataclass(slots=True)
@@ -72,51 +115,94 @@ class Freshness:
         return self.born + self.lifetime + self.keep
 
 
+@dataclass(slots=True)
+class Policy:
+    """What an origin says on the caching of one response: its directives, and a lifetime if it states one."""
+
+    control: CacheControl
+    lifetime: float | None
+
+
+def policy_of(head: ResponseHead, response_time: float, rules: FreshnessRules) -> Policy:
+    """What governs a response: a targeted field, else Cache-Control and Expires; or nothing, if so configured."""
+    if rules.ignore_cache_control:
+        return Policy(ABSENT, None)
+    control, is_targeted = governing(head, rules.targeted)
+    lifetime = _stated_lifetime(control)
+    if lifetime is None and not is_targeted:  # RFC 9213 §2.2: then Expires doesn't count either
+        lifetime = _expires(head, response_time)
+    return Policy(control, lifetime)
+
+
 def freshness_of(
-    head: ResponseHead, *, request_time: float, response_time: float, rules: FreshnessRules
+    head: ResponseHead, policy: Policy, *, request_time: float, response_time: float, rules: FreshnessRules
 ) -> Freshness:
     """The freshness of a response that was asked for at `request_time` and whose head came at `response_time`."""
-    control = parse_cache_control(head.all(b"cache-control"))
-    explicit = explicit_lifetime(head, control, response_time)
-    lifetime = explicit if explicit is not None else _implicit_lifetime(head, response_time, rules)
-    lifetime = min(lifetime, rules.max_lifetime)
     born = response_time - _initial_age(head, request_time, response_time)
-    if head.status in NEGATIVE:
-        return Freshness(born, min(lifetime, rules.negative_lifetime), 0.0, 0.0)
+    if head.status >= 400:
+        bound = rules.negative_bound(head.status) or 0.0
+        stated = bound if policy.lifetime is None else min(policy.lifetime, bound)
+        return Freshness(born, 0.0 if must_be_checked(policy.control, rules) else stated, 0.0, 0.0)
 
-    grace, error_grace = _graces(control, lifetime, rules)
-    keep = rules.keep if has_validator(head) else 0.0
+    lifetime, checked = policy.lifetime, must_be_checked(policy.control, rules)
+    if rules.forced_lifetime is not None:
+        lifetime = rules.forced_lifetime
+    elif checked:
+        lifetime = 0.0
+    elif lifetime is None:
+        lifetime = _implicit_lifetime(head, policy.control, response_time, rules)
+    lifetime = min(lifetime, rules.max_lifetime)
+    grace, error_grace = (0.0, 0.0) if checked else _graces(policy.control, lifetime, rules)
+    keep = rules.keep if head.status == 200 and has_validator(head) else 0.0
     return Freshness(born, lifetime, grace, max(keep, grace, error_grace), error_grace)
 
 
-def explicit_lifetime(head: ResponseHead, control: CacheControl, response_time: float) -> float | None:
-    """What the origin itself says, in the order of §4.2.1; None when it says nothing."""
-    if control.s_maxage is not None:
-        return float(control.s_maxage)  # §5.2.2.10: before max-age in a shared cache
-    if control.max_age is not None:
-        return float(control.max_age)  # §5.2.2.1: before Expires
-    lines = set(head.all(b"expires"))
-    if not lines:
-        return None
-    expires = dates.parse(lines.pop()) if len(lines) == 1 else None
-    if expires is None:
-        return 0.0  # §5.3: invalid, "0" above all, is in the past; §4.2.1: so are two that differ
-    return max(0.0, expires - _date(head, response_time))
+def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
+    """Whether it may not be used without asking the origin each time (§5.2.2.4).
+
+    A no-cache that names fields may hold for those alone; that it holds for all is as correct.
+    """
+    if not control.no_cache_fields or control.no_cache:
+        return control.no_cache
+    return not may_be_left_out(control.no_cache_fields, rules)
+
+
+def may_be_left_out(names: tuple[bytes, ...], rules: FreshnessRules) -> bool:
+    """Whether a directive that names fields may hold for those alone: it is wanted, and the rest still a response."""
+    return rules.honour_field_names and _INDISPENSABLE.isdisjoint(names)
 
 
 def has_validator(head: ResponseHead) -> bool:
-    """Whether it can be revalidated: an ETag, or a Last-Modified that is a date."""
-    if head.get(b"etag"):
+    """Whether it can be revalidated: an entity tag, or a Last-Modified that is a date."""
+    etag = head.get(b"etag")
+    if etag is not None and conditional.is_tag(etag):
         return True
     modified = head.get(b"last-modified")
     return modified is not None and dates.parse(modified) is not None
 
 
-def _implicit_lifetime(head: ResponseHead, response_time: float, rules: FreshnessRules) -> float:
+def _stated_lifetime(control: CacheControl) -> float | None:
+    """What directives say, in the order of §4.2.1."""
+    if control.s_maxage is not None:
+        return float(control.s_maxage)  # §5.2.2.10: before max-age in a shared cache
+    return None if control.max_age is None else float(control.max_age)  # §5.2.2.1: before Expires
+
+
+def _expires(head: ResponseHead, response_time: float) -> float | None:
+    lines = head.all(b"expires")
+    if not lines:
+        return None
+    expires = dates.parse(lines[0]) if lines.count(lines[0]) == len(lines) else None
+    if expires is None:
+        return 0.0  # §5.3: invalid, "0" above all, is in the past; §4.2.1: so are two that differ
+    return max(0.0, expires - _date(head, response_time))
+
+
+def _implicit_lifetime(
+    head: ResponseHead, control: CacheControl, response_time: float, rules: FreshnessRules
+) -> float:
     """For a response that states no time: ours, or a share of how long it hasn't changed (§4.2.2)."""
-    if head.status in NEGATIVE:
-        return rules.negative_lifetime
-    if head.status != 200:
+    if head.status not in HEURISTIC and not control.public:
         return 0.0
     if rules.default_lifetime is not None:
         return rules.default_lifetime
@@ -129,8 +215,8 @@ def _implicit_lifetime(head: ResponseHead, response_time: float, rules: Freshnes
 
 def _graces(control: CacheControl, lifetime: float, rules: FreshnessRules) -> tuple[float, float]:
     """How long it may be served stale: while it is revalidated, and when no origin answers."""
-    if control.must_revalidate or control.proxy_revalidate or control.no_cache:
-        return 0.0, 0.0  # §4.2.4: prohibited, and RFC 5861 can't lift that
+    if control.must_revalidate or control.proxy_revalidate:
+        return 0.0, 0.0  # §4.2.4: prohibited, as by no-cache, and RFC 5861 can't lift that
     grace, error_grace = rules.grace, rules.error_grace
     if control.s_maxage is not None:
         grace = error_grace = 0.0  # §5.2.2.10 includes proxy-revalidate; what is explicit still counts
@@ -151,12 +237,18 @@ def _initial_age(head: ResponseHead, request_time: float, response_time: float) 
 
 
 def _age_value(head: ResponseHead) -> float:
-    """§5.1: the first of several values; what is no number is ignored."""
-    lines = head.all(b"age")
-    first = lines[0].split(b",", 1)[0].strip(b" \t") if lines else b""
-    if not first.isdigit():
-        return 0.0
-    return float(min(int(first), MAX_SECONDS)) if len(first) <= 12 else float(MAX_SECONDS)
+    """§5.1: the first of several values in a line, and what is no number is ignored.
+
+    Of several lines, which nobody may send, the greatest counts; of a number with something behind it the number.
+    Neither makes a response younger than it is.
+    """
+    age = 0.0
+    for line in head.all(b"age"):
+        digits = _digits(line.split(b",", 1)[0].strip(b" \t"))
+        if digits:
+            seconds = int(digits[0]) if len(digits[0]) <= 12 else MAX_SECONDS
+            age = max(age, float(min(seconds, MAX_SECONDS)))
+    return age
 
 
 def _date(head: ResponseHead, response_time: float) -> float:

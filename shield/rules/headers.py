@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from http import HTTPStatus
 
 from shield.messages import Field, Fields
 
-# Fields for the next hop only (RFC 9110 §7.6.1); "proxy-" is a prefix below.
+# Fields for the next hop only (RFC 9110 §7.6.1, §11.7).
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
+_FOR_PROXIES = b"proxy-"  # beginning of more such names
 
 # Fields that a Connection option doesn't remove: they are meant for all recipients, and to name them there is an
 # error that would take a response's limits away (RFC 9110 §7.6.1).
@@ -40,12 +42,13 @@ OURS = frozenset(
         b"report-to",
         b"server",
         b"strict-transport-security",  # RFC 6797 §8.1: the policy of a host
+        b"warning",  # RFC 9111 §5.5: obsolete; what it says of age may be wrong by the time it is served
     }
 )
 """Fields of the origin's that are dropped for what they say. Via and Cache-Status are lists to which we append."""
 
 INTERNAL = (
-    b"proxy-",  # RFC 9110 §11.7: authentication towards the next hop
+    b"cf-ray",
     b"x-amz-",
     b"x-amzn-",
     b"x-b2-",
@@ -54,13 +57,27 @@ INTERNAL = (
     b"x-goog-",
     b"x-guploader",
     b"x-minio-",
+    b"x-ms-",
     b"x-openstack-",
+    b"x-request-id",
     b"x-rgw-",
     b"x-trans-id",
     b"x-wasabi-",
     b"x-xss-protection",  # MinIO's console policy, on every object
 )
 """Beginnings of field names that are a storage's own business: owners, versions, encryption keys, request ids."""
+
+_OF_THE_BYTES = frozenset(
+    {
+        b"content-digest",
+        b"content-encoding",
+        b"content-length",
+        b"content-md5",
+        b"content-range",
+        b"via",  # of what was stored, with our member in it
+    }
+)
+"""What says of a stored response how its bytes are, or how they came: no later head changes that (RFC 9111 §3.2)."""
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _BREAKS = re.compile(rb"[\r\n\0]")
@@ -80,15 +97,30 @@ class _Names(dict[bytes, bool]):
         return found
 
 
+class NameSet:
+    """Names of fields; one that ends with a star stands for all that begin so."""
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        listed = tuple(names)
+        self._names = frozenset(name for name in listed if not name.endswith(b"*"))
+        self._beginnings = tuple(name[:-1] for name in listed if name.endswith(b"*"))
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._names or name.startswith(self._beginnings)
+
+
 class _Fates(dict[bytes, bool]):
     """Whether a field of a name goes on to clients, remembered."""
 
-    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
+    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...], keep: tuple[bytes, ...]) -> None:
         self._dropped = _HOP_BY_HOP | drop
         self._prefixes = prefixes
+        self._keep = NameSet(keep)
 
     def __missing__(self, name: bytes) -> bool:
-        found = name not in self._dropped and not name.startswith(self._prefixes) and _NAMES[name]
+        internal = name.startswith(self._prefixes) and name not in self._keep
+        for_here = name in self._dropped or name.startswith(_FOR_PROXIES)
+        found = not internal and not for_here and _NAMES[name]
         if len(self) < _REMEMBERED:
             self[name] = found
         return found
@@ -99,19 +131,54 @@ _fates = lru_cache(maxsize=64)(_Fates)  # one for each set of rules
 
 
 def end_to_end(
-    fields: Fields, *, drop: frozenset[bytes] = OURS, prefixes: tuple[bytes, ...] = INTERNAL
+    fields: Fields,
+    *,
+    drop: frozenset[bytes] = OURS,
+    prefixes: tuple[bytes, ...] = INTERNAL,
+    keep: tuple[bytes, ...] = (),
 ) -> tuple[Field, ...]:
     """The fields that go on to clients, in order: without hop-by-hop fields and those that Connection names
-    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes`, and fields that aren't well-formed.
+    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes` that `keep` doesn't name as a `NameSet`
+    does, and fields that aren't well-formed.
     """
     values = b" ".join([value for _, value in fields])
     if b"\r" in values or b"\n" in values or b"\0" in values:
         fields = [line for line in fields if not _BREAKS.search(line[1])]
-    fates = _fates(drop, prefixes)
+    fates = _fates(drop, prefixes, keep)
     nominated = _nominated(fields)
     if nominated:
         return tuple([line for line in fields if fates[line[0]] and line[0] not in nominated])
     return tuple([line for line in fields if fates[line[0]]])
+
+
+def updated(
+    stored: Fields, update: Fields, *, date: bytes, passing: Callable[[Fields], Fields] = end_to_end
+) -> tuple[Field, ...]:
+    """Stored fields under those of a later head for the same bytes, of a 304 or of an answer to HEAD (RFC 9111 §3.2).
+
+    What `passing` leaves of it replaces the stored fields of that name, all others stay. `date` is when it came, if
+    it doesn't say itself. Its ETag doesn't replace one that is stored: the bytes are of that.
+    """
+    known = dict(stored)
+    kept = _OF_THE_BYTES | {b"etag"} if b"etag" in known else _OF_THE_BYTES
+    news = [field for field in passing(update) if field[0] not in kept and not _describes_nothing(field, known)]
+    names = {name for name, _ in news}
+    if b"date" not in names:
+        news.append((b"date", date))
+        names.add(b"date")
+    return (*[field for field in stored if field[0] not in names], *news)
+
+
+def _describes_nothing(field: Field, known: dict[bytes, bytes]) -> bool:
+    """Whether a Content-Type is of the 304's own empty body, as storages send it: a representation keeps its type,
+    of which parameters may change."""
+    if field[0] != b"content-type" or b"content-type" not in known:
+        return False
+    return _media_type(field[1]) != _media_type(known[b"content-type"])
+
+
+def _media_type(value: bytes) -> bytes:
+    return value.partition(b";")[0].strip(b" \t").lower()
 
 
 def block(status: int, fields: Fields) -> bytes:

@@ -107,12 +107,15 @@ def key_length(path: bytes) -> int:
     return len(path) - 1 - 2 * path.count(b"%")
 
 
-def canonical_query(raw: bytes, allowed: frozenset[bytes]) -> bytes:
+def canonical_query(raw: bytes, allowed: frozenset[bytes] | None) -> bytes:
     """Allowed parameters as `name=value&...`, escapes normalised, sorted by name and value; b"" when none is left.
 
-    `raw` has no leading "?", `allowed` holds decoded names. "+" is a space, as S3 and nearly everyone reads queries.
-    Raises RequestError 400 when an allowed parameter is malformed or there are more than `MAX_PARAMETERS` at all.
+    `raw` has no leading "?", `allowed` holds decoded names; None keeps the query as it was sent. "+" is a space, as
+    S3 and nearly everyone reads queries. Raises RequestError 400 when an allowed parameter is malformed or there are
+    more than `MAX_PARAMETERS` at all.
     """
+    if allowed is None:
+        return _unchanged_query(raw)
     if not allowed or not raw:
         return b""
     if raw.count(b"&") >= MAX_PARAMETERS:
@@ -133,6 +136,14 @@ def canonical_query(raw: bytes, allowed: frozenset[bytes]) -> bytes:
     return b"&".join([name + b"=" + value for name, value in kept])
 
 
+def _unchanged_query(raw: bytes) -> bytes:
+    if not raw.isascii() or b"#" in raw or _RAW_REFUSED.search(raw):
+        raise RequestError(400, "bad-query")
+    if _BROKEN_ESCAPE.search(raw):
+        raise RequestError(400, "bad-escape")
+    return raw
+
+
 def is_s3_query(name: bytes) -> bool:
     """Whether a decoded parameter name means something to a storage API; case is ignored, being on the safe side."""
     lower = name.lower()
@@ -146,7 +157,11 @@ def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
 
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
     """The key of a canonical path and query. `space` names the set of origins, b"" where there is only one."""
-    text = space + b":" + path + b"?" + query if query else space + b":" + path
+    return key_of_text(space + b":" + path + b"?" + query if query else space + b":" + path)
+
+
+def key_of_text(text: bytes) -> CacheKey:
+    """The key whose canonical text this is."""
     return CacheKey(text, xxhash.xxh3_128_digest(text))
 
 

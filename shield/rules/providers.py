@@ -24,7 +24,8 @@ class Provider:
 
     `endpoint` may hold `{region}`; None: it must be configured. `region` is the default one, None: it must be
     configured or be part of the endpoint's host, where `region_in_host` finds it.
-    `virtual_hosts` are the host endings under which `auto` addressing names the bucket in the host.
+    `virtual_hosts` are the host endings under which `auto` addressing names the bucket in the host. `md5_etags`: it
+    documents that the ETag of an object in one part is its MD5.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Provider:
     virtual_hosts: tuple[str, ...] = ()
     accept_encoding: bytes = b"identity"
     throttles_with_400: bool = False
+    md5_etags: bool = False
 
 
 _AWS_HOST = re.compile(
@@ -50,6 +52,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 endpoint="https://s3.{region}.amazonaws.com",
                 region_in_host=_AWS_HOST,
                 virtual_hosts=(".amazonaws.com", ".amazonaws.com.cn"),
+                md5_etags=True,
             ),
             # With gzip accepted, objects stored as gzip come as they are; else Google unpacks them on the way,
             # and length and ETag no longer hold. It must stay unsigned: Google changes the field before checking.
@@ -66,6 +69,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 region="us-east-1",
                 region_in_host=re.compile(r"(?:^|\.)s3\.([a-z0-9-]+)\.wasabisys\.com$"),
                 throttles_with_400=True,
+                md5_etags=True,
             ),
             Provider("minio", region="us-east-1"),
             Provider("ceph", region="us-east-1"),

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from itertools import combinations
 
 MAX_RANGES = 16
 """A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
+
+MAX_OVERLAPS = 2
+"""So is one for ranges of which more pairs than this overlap (RFC 9110 §14.2)."""
+
+NEAR = 80
+"""Fewer bytes than this between two ranges cost less to send than the head of another part (RFC 9110 §15.3.7.2)."""
 
 _LONGEST = 1024  # bytes of a Range value that is read at all
 _MAX_OFFSET = 2**63 - 1
@@ -74,25 +81,22 @@ def parse_range(value: bytes) -> tuple[ByteRange, ...] | None:
     return tuple(ranges) or None
 
 
-def select(value: bytes, length: int) -> Span | Unsatisfiable | None:
-    """Which bytes a Range field gets of a representation of `length` bytes: one span, UNSATISFIABLE, or None for all.
+def select(value: bytes, length: int) -> tuple[Span, ...] | Unsatisfiable | None:
+    """Which bytes a Range field gets of a representation of `length` bytes: spans, UNSATISFIABLE, or None for all.
 
-    Several ranges are served if they make one span, in which case one part is the right answer (§15.3.7.1); others
-    get the whole, which §14.2 allows always.
+    Spans are apart from each other and in the order asked: ranges that overlap or are near each other become one, at
+    the place of the first of them. All is due to whoever asks for much more than it takes (§14.2, §17.15).
     """
     ranges = parse_range(value)
     if ranges is None:
         return None
     found = [span for byte_range in ranges if (span := byte_range.resolve(length)) is not None]
     if not found:
-        return UNSATISFIABLE
-    found.sort(key=lambda span: span.start)
-    start, stop = found[0].start, found[0].stop
-    for span in found[1:]:
-        if span.start > stop:
-            return None
-        stop = max(stop, span.stop)
-    return Span(start, stop)
+        of_nothing = length == 0 and any(r.first is None and r.last for r in ranges)
+        return None if of_nothing else UNSATISFIABLE  # §14.1.2: the end of nothing is all of it
+    if len(ranges) == 1:
+        return (found[0],)
+    return None if _is_excessive(found, length) else _coalesced(found)
 
 
 def first_bytes(value: bytes) -> Span | None:
@@ -121,6 +125,26 @@ def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
     if last < first or (length is not None and last >= length):
         return None
     return first, last, length
+
+
+def _is_excessive(spans: list[Span], length: int) -> bool:
+    """Whether several ranges ask for more than there is, or overlap as no honest client's do."""
+    if sum(span.stop - span.start for span in spans) > length:
+        return True
+    ordered = sorted(spans, key=lambda span: span.start)
+    return sum(after.start < span.stop for span, after in combinations(ordered, 2)) > MAX_OVERLAPS
+
+
+def _coalesced(spans: list[Span]) -> tuple[Span, ...]:
+    """Each span, or one for those that are near each other, at the place of the first of them."""
+    merged: list[tuple[int, Span]] = []
+    for place, span in sorted(enumerate(spans), key=lambda item: item[1].start):
+        before, last = merged[-1] if merged else (place, span)
+        if merged and span.start - last.stop < NEAR:
+            merged[-1] = min(before, place), Span(last.start, max(last.stop, span.stop))
+        else:
+            merged.append((place, span))
+    return tuple(span for _, span in sorted(merged, key=lambda item: item[0]))
 
 
 def _byte_range(text: bytes) -> ByteRange | None:

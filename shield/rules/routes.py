@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shield.errors import ConfigError, RequestError
+from shield.messages import Field
+from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import (
     CacheKey,
@@ -17,6 +19,7 @@ from shield.rules.key import (
     forbidden_queries,
     key_length,
 )
+from shield.rules.vary import Forwarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Route:
 
     `prefix` matches whole segments; `strip` is taken off the front of the path and `add` put there, both b"" or
     canonical paths without a slash at the end. `origins` are names in configured order, `space` names their set in
-    the cache key, `query` holds the parameters that are kept.
+    the cache key, `query` holds the parameters that are kept, or None for all, as they were sent.
     """
 
     name: str
@@ -34,9 +37,12 @@ class Route:
     add: bytes = b""
     origins: tuple[str, ...] = ()
     space: bytes = b""
-    query: frozenset[bytes] = frozenset()
+    query: frozenset[bytes] | None = frozenset()
     key: KeyRules = field(default_factory=KeyRules)
     freshness: FreshnessRules = field(default_factory=FreshnessRules)
+    forwarding: Forwarding = field(default_factory=Forwarding)
+    max_variants: int = 32
+    fields: RouteFields = field(default_factory=RouteFields)
 
     def matches(self, path: bytes) -> bool:
         """Whether a canonical path lies below the prefix: `/images` has `/images` and `/images/x`, no `/imagesx`."""
@@ -61,18 +67,29 @@ class Route:
             found.append(
                 f"route {self.name}: space {_text(self.space)}: expected no colon, it ends the space in a key"
             )
-        for name in forbidden_queries(self.query):
+        for name in forbidden_queries(self.query or ()):
             found.append(f"route {self.name}: query {_text(name)}: storage APIs honour it, it can't be passed on")
         return found
 
 
 class Resource(NamedTuple):  # one per request, as CacheKey
-    """What a target names. `path` is the object's canonical path behind strip and add: "/" and its key, encoded."""
+    """What a target names. `path` is the object's canonical path behind strip and add: "/" and its key, encoded.
+
+    Where a route forwards request fields it is what one request names: `forwarded` are those fields, and `base` is
+    the key that the variants have in common if `key` is one variant's.
+    """
 
     key: CacheKey
     path: bytes
     query: bytes
     route: Route
+    forwarded: tuple[Field, ...] = ()
+    base: CacheKey | None = None
+
+    @property
+    def named(self) -> CacheKey:
+        """The key that the target alone names."""
+        return self.base or self.key
 
 
 class Routes:
@@ -99,6 +116,8 @@ class Routes:
         raw_path, mark, raw_query = target.partition(b"?")
         if raw_path[:1] != b"/":
             raise RequestError(400, _form(target))
+        if b"#" in raw_query:
+            raise RequestError(400, "fragment")  # RFC 9112 §3.2: never on the wire
         path = canonical_path(raw_path, self._lenient)
         route = self._route(path)
         if route.key != self._lenient:
@@ -111,7 +130,7 @@ class Routes:
                 raise RequestError(414, "key-too-long")
         if len(path) <= len(route.add) + 1:
             raise RequestError(404, "no-object-key")  # the bucket itself, or the directory that `add` names
-        query = canonical_query(raw_query, route.query) if mark and route.query else b""
+        query = canonical_query(raw_query, route.query) if mark and route.query != frozenset() else b""
         return Resource(cache_key(route.space, path, query), path, query, route)
 
     def _route(self, path: bytes) -> Route:

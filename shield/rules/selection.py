@@ -1,25 +1,30 @@
-"""A stored head, and which part of a stored response a request gets: all, a range, only the head, 304, 412 or 416."""
+"""A stored head, and which part of a stored response a request gets: all, ranges, only the head, 304, 412 or 416."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from shield.messages import Field, Request, ResponseHead
-from shield.rules import conditional, dates, ranges
+from shield.rules import conditional, dates, digests, multipart, ranges
 from shield.rules.cache_control import parse as parse_cache_control
-from shield.rules.headers import block, end_to_end, split_block
-from shield.rules.ranges import Span
+from shield.rules.fields import FieldRules
+from shield.rules.headers import block, split_block
+from shield.rules.multipart import Piece
+from shield.rules.ranges import Span, Unsatisfiable
 
 # What a 304 repeats of the 200 that it stands for (RFC 9110 §15.4.5); the client has the rest.
 _IN_NOT_MODIFIED = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
 )
 
+# What a 206 doesn't repeat of the 200: what holds for all its bytes, and what is nobody's to see.
+_NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", digests.HIDDEN})
+
 
 class StoredHead:
     """What is kept of an origin's head.
 
-    `block` is status line and field lines, ready to be sent, without Age, Cache-Status and the blank line;
+    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` what is sent of it;
     `fields` are the same fields, from which 206 and 304 are built: None has them read from the block when needed.
     """
 
@@ -49,6 +54,11 @@ class StoredHead:
             self._fields = tuple(split_block(self.block)[1])
         return self._fields
 
+    @property
+    def shown(self) -> bytes:
+        """The block as it is sent to those who ask for nothing that is hidden in it."""
+        return digests.shown(self.block)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredHead) and self.block == other.block  # all else follows from it
 
@@ -61,40 +71,48 @@ class StoredHead:
 
 @dataclass(slots=True)
 class Selection:
-    """What to send: a ready-made `block` as in `StoredHead`, and the bytes in `span` (None: no body at all).
+    """What to send: a ready-made `block` as in `StoredHead`, and a body of `pieces` in order, `length` bytes in all.
 
-    A span whose `stop` is None lasts until the body ends, wherever that is.
+    No pieces: no body. `length` is None when the one piece lasts until the body ends, wherever that is.
     """
 
     status: int
     block: bytes
-    start: int = 0
-    stop: int | None = 0
-    whole: bool = False
+    pieces: tuple[Piece, ...] = ()
+    length: int | None = 0
+    whole: bool = False  # all that is stored, or its head alone
 
     @property
     def empty(self) -> bool:
-        return self.stop is not None and self.start >= self.stop
+        return not self.pieces
 
 
-def stored_head(head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None) -> StoredHead:
-    """What is kept of `head`: end-to-end fields, our Via if it isn't in it, a Date if it has none (RFC 9110 §6.6.1).
+_DEFAULT = FieldRules()
+
+
+def stored_head(
+    head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None, rules: FieldRules = _DEFAULT
+) -> StoredHead:
+    """What is kept of `head`: the fields that go on, our Via if it isn't in it, a Date if it has none (RFC 9110
+    §6.6.1), and digests as the rules want them.
 
     `length` is the length of the body that goes with it, None while it isn't known.
     """
-    fields = [f for f in end_to_end(head.fields) if f[0] != b"content-length"]
+    fields = [f for f in rules.kept(head.fields) if f[0] != b"content-length"]
     if head.get(b"date") is None:
         fields.append((b"date", date))
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
     if via is not None:
         fields.append((b"via", via))
-    return of_fields(head.status, tuple(fields))
+    return of_fields(head.status, (*fields, *rules.digest_lines(head)))
 
 
 def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
     """A stored head of these very fields."""
     named = dict(reversed(fields))
+    if digests.HIDDEN in named and fields[-1][0] != digests.HIDDEN:
+        fields = (*[f for f in fields if f[0] != digests.HIDDEN], (digests.HIDDEN, named[digests.HIDDEN]))
     cache_control = parse_cache_control([value for name, value in fields if name == b"cache-control"])
     modified = named.get(b"last-modified")
     return StoredHead(
@@ -114,30 +132,16 @@ def with_length(head: StoredHead, length: int) -> StoredHead:
     return of_fields(head.status, (*kept, (b"content-length", b"%d" % length)))
 
 
-def freshened_head(stored: StoredHead, update: ResponseHead, *, date: bytes) -> StoredHead:
-    """The stored head updated from a 304: its fields replace the stored ones of the same name, but none that
-    describes the stored bytes (RFC 9111 §3.2, §4.3.4). `date` is when it came, if it doesn't say itself."""
-    news = [f for f in end_to_end(update.fields) if f[0] not in _OF_THE_BYTES]
-    if update.get(b"date") is None:
-        news.append((b"date", date))
-    names = {name for name, _ in news}
-    return of_fields(stored.status, (*(f for f in stored.fields if f[0] not in names), *news))
-
-
-_OF_THE_BYTES = frozenset(
-    {b"content-encoding", b"content-length", b"content-range", b"content-type", b"etag", b"via"}
-)
-
-
-def select(request: Request, head: StoredHead, length: int | None) -> Selection:
+def select(request: Request, head: StoredHead, length: int | None, *, boundary_key: bytes | None = None) -> Selection:
     """What `request` gets of a response with this head and a body of `length` bytes (None: not known yet).
 
-    Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful answers only (§13.2.1).
+    Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful answers only (§13.2.1). Without a
+    `boundary_key`, as `multipart.boundary` takes it, several ranges get all.
     """
-    send_body = request.method != b"HEAD"
-    stop = length if send_body else 0
     if not request.notable or head.status != 200:
-        return Selection(head.status, head.block, 0, stop, whole=True)
+        return _whole(request, head, length)
+    if b"want-repr-digest" in request.notable:
+        head = _with_digests(head, request.notable[b"want-repr-digest"])
 
     verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method)
     if verdict == 304:
@@ -146,18 +150,58 @@ def select(request: Request, head: StoredHead, length: int | None) -> Selection:
         return Selection(412, block(412, [*_kept_of_error(head), (b"content-length", b"0")]))
 
     wanted = request.notable.get(b"range")
-    if wanted is None or length is None or not send_body or not _range_holds(request, head):
-        return Selection(head.status, head.block, 0, stop, whole=True)
-    choice = ranges.select(wanted, length)
-    if choice is None:
-        return Selection(head.status, head.block, 0, stop, whole=True)
-    if not isinstance(choice, Span):
+    # §14.2: Range is defined for GET only.
+    if wanted is None or length is None or request.method != b"GET" or not _range_holds(request, head):
+        return _whole(request, head, length)
+    spans = ranges.select(wanted, length)
+    if isinstance(spans, Unsatisfiable):
         unsatisfied = (b"content-range", b"bytes */%d" % length)  # §15.5.17
         return Selection(416, block(416, [*_kept_of_error(head), unsatisfied, (b"content-length", b"0")]))
-    kept = [f for f in head.fields if f[0] != b"content-length"]
-    kept.append((b"content-range", ranges.content_range(choice, length)))
-    kept.append((b"content-length", b"%d" % (choice.stop - choice.start)))
-    return Selection(206, block(206, kept), choice.start, choice.stop)
+    if spans is not None and len(spans) == 1:
+        return _part(head, spans[0], length)
+    chosen = None if spans is None or boundary_key is None else _parts(head, spans, length, boundary_key)
+    return chosen or _whole(request, head, length)
+
+
+def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
+    """The head with the digests that a request wants, if some are there beyond those that all get to see."""
+    if head.shown is head.block:
+        return head
+    line = digests.wanted(head.fields, want)
+    fields = [f for f in head.fields if f[0] not in (digests.PUBLIC, digests.HIDDEN)]
+    return of_fields(head.status, (*fields, *([] if line is None else [line])))
+
+
+def _whole(request: Request, head: StoredHead, length: int | None) -> Selection:
+    if length == 0 or request.method == b"HEAD":
+        return Selection(head.status, head.shown, whole=True)
+    return Selection(head.status, head.shown, (Piece(b"", 0, length),), length, whole=True)
+
+
+def _part(head: StoredHead, span: Span, length: int) -> Selection:
+    """One range (RFC 9110 §15.3.7.1)."""
+    size = span.stop - span.start
+    kept = [f for f in head.fields if f[0] not in _NOT_OF_A_PART]
+    kept.append((b"content-range", ranges.content_range(span, length)))
+    kept.append((b"content-length", b"%d" % size))
+    return Selection(206, block(206, kept), (Piece(b"", span.start, span.stop),), size)
+
+
+def _parts(head: StoredHead, spans: tuple[Span, ...], length: int, key: bytes) -> Selection | None:
+    """Several ranges (§15.3.7.2), None where all of it takes fewer bytes."""
+    kept, kind = [], None
+    for line in head.fields:
+        if line[0] == b"content-type":
+            kind = line[1]
+        elif line[0] not in _NOT_OF_A_PART:
+            kept.append(line)
+    boundary = multipart.boundary(key, head.block)
+    pieces, size = multipart.pieces(spans, length=length, content_type=kind, boundary=boundary)
+    if size >= length:
+        return None
+    kept.append((b"content-type", b"multipart/byteranges; boundary=" + boundary))
+    kept.append((b"content-length", b"%d" % size))
+    return Selection(206, block(206, kept), pieces, size)
 
 
 def _kept_of_error(head: StoredHead) -> list[Field]:

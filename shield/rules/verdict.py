@@ -1,32 +1,53 @@
 """The two questions of a cache: what may be done with what is stored, and what with what an origin answered.
 
-All of RFC 9111 sits behind these functions. No field of a client's request is forwarded to an origin, so a Vary on
-request fields can't select anything here: whoever asks, the origin saw the same request. It is passed on to the CDN
-and doesn't keep a response from being stored; only `Vary: *` does.
+All of RFC 9111 sits behind these functions, but for Vary: which variant a request gets is settled before the first
+(`vary`), and of the second only `Vary: *` keeps a response from being stored.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
-from shield.messages import Request, ResponseHead
-from shield.rules.cache_control import CacheControl
+from shield.messages import Field, Request, ResponseHead
+from shield.rules.cache_control import ABSENT, CacheControl
 from shield.rules.cache_control import parse as parse_cache_control
 from shield.rules.freshness import (
-    NEGATIVE,
+    HEURISTIC,
     Freshness,
     FreshnessRules,
-    explicit_lifetime,
+    Policy,
     freshness_of,
     has_validator,
+    may_be_left_out,
+    policy_of,
 )
 
 _METHODS = frozenset({b"GET", b"HEAD"})
 
-# Final statuses that are stored when they state a lifetime (RFC 9110 §15.1); 200, 404 and 410 also without.
-_STORABLE = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+# What answers a range or a condition is no answer to a whole GET (§3.3).
+_OF_PARTS = frozenset({206, 304, 412, 416})
+
+# What must-understand asks for (§5.2.2.3): registered, and nothing about it that a cache would have to do.
+_UNDERSTOOD = frozenset(
+    {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308}
+    | {400, 402, 404, 405, 406, 409, 410, 411, 413, 414, 415, 417, 422, 451}
+    | {500, 501, 502, 503, 504, 505}
+)
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+_RELOAD = CacheControl(no_cache=True)
+_DEMANDS: dict[str, dict[str, Any]] = {  # what ignoring a request's directive leaves of it
+    "no-cache": {"no_cache": False, "no_cache_fields": ()},
+    "no-store": {"no_store": False},
+    "max-age": {"max_age": None},
+    "max-stale": {"max_stale": None},
+    "min-fresh": {"min_fresh": None},
+    "only-if-cached": {"only_if_cached": False},
+}
 
 
 class Verdict(Enum):
@@ -37,6 +58,14 @@ class Verdict(Enum):
     REVALIDATE = "revalidate"  # ask an origin whether it still holds, wait, then answer
     MISS = "miss"  # fill, or join the fill that runs, and answer from it
     BYPASS = "bypass"  # ask an origin for this request alone; neither look up nor store
+    REFUSE = "refuse"  # the client wants nothing but what is stored, and that won't do: 504
+
+
+class Head(Protocol):
+    """A stored head's fields."""
+
+    @property
+    def fields(self) -> Sequence[Field]: ...
 
 
 class Stored(Protocol):
@@ -44,6 +73,8 @@ class Stored(Protocol):
 
     freshness: Freshness
 
+    @property
+    def head(self) -> Head: ...
     @property
     def no_cache(self) -> bool: ...
     @property
@@ -58,28 +89,57 @@ def judge_lookup(request: Request, stored: Stored | None, now: float, rules: Fre
     """What may we do with what we have? RFC 9111 §4, in the order of its conditions.
 
     Directives of the request are ignored unless the rules honour them: the CDN decides by what it stores, not its
-    visitors by what they send. only-if-cached is the asker's to answer: 504 for anything but HIT or STALE.
+    visitors by what they send.
     """
     if request.method not in _METHODS:
         return Verdict.BYPASS  # §4: the method must allow it
-    asked = _directives(request) if rules.honour_request_directives else None
-    if asked is not None and asked.no_store:
+    asked = _directives(request, rules)
+    if asked.no_store:
         return Verdict.BYPASS  # §5.2.1.5
+    verdict = _judge_stored(stored, now, asked)
+    if asked.only_if_cached and verdict not in (Verdict.HIT, Verdict.STALE):
+        return Verdict.REFUSE  # §5.2.1.7
+    return verdict
+
+
+def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Verdict:
     if stored is None:
         return Verdict.MISS
     unusable = Verdict.MISS if stored.etag is None and stored.last_modified is None else Verdict.REVALIDATE
     if stored.no_cache:
         return unusable  # §5.2.2.4
     ttl = stored.freshness.ttl(now)
-    if asked is not None and not _accepts(asked, stored.freshness, now):
+    if asked is not ABSENT and not _accepts(asked, stored, now):
         return unusable  # §5.2.1
     if ttl > 0.0:
         return Verdict.HIT  # §4.2
     if stored.must_revalidate:
         return unusable  # §5.2.2.2
-    if ttl > -stored.freshness.grace:
-        return Verdict.STALE  # §4.2.4, RFC 5861 §3
-    return unusable  # §4.3
+    if asked.max_stale is not None:  # §5.2.1.2, within what the operator lets anyone be served stale
+        within = -ttl <= asked.max_stale and stored.freshness.in_error_grace(now)
+    else:
+        within = ttl > -stored.freshness.grace  # §4.2.4, RFC 5861 §3
+    return Verdict.STALE if within else unusable  # §4.3
+
+
+def _accepts(asked: CacheControl, stored: Stored, now: float) -> bool:
+    """Whether a request's own directives let a stored response through, but for max-stale."""
+    freshness = stored.freshness
+    ttl = freshness.ttl(now)
+    if asked.no_cache or asked.no_cache_fields:
+        return False  # §5.2.1.4
+    if asked.min_fresh is not None and ttl < asked.min_fresh:
+        return False  # §5.2.1.3
+    if asked.max_age is None:
+        return True
+    if ttl <= 0.0 and asked.max_stale is None:
+        return False  # §5.2.1.1: then it doesn't want a stale one either
+    # RFC 8246 §2: a reload asks in vain for what never changes, unless it insists by no-cache.
+    return freshness.age(now) <= asked.max_age or (ttl > 0.0 and _is_immutable(stored.head))
+
+
+def _is_immutable(head: Head) -> bool:
+    return parse_cache_control([value for name, value in head.fields if name == b"cache-control"]).immutable
 
 
 class Share(Enum):
@@ -92,11 +152,17 @@ class Share(Enum):
 
 @dataclass(slots=True)
 class Disposition:
-    """What becomes of a response. `freshness` is set when it is stored; `reason` is a token for logs and details."""
+    """What becomes of a response. `reason` is a token for logs and details.
+
+    `freshness` counts for what isn't stored, too: its age is told. Fields in `dropped` reach nobody; those in
+    `unstored` reach only who asked before the response came.
+    """
 
     share: Share
-    freshness: Freshness | None
+    freshness: Freshness
     reason: str
+    dropped: frozenset[bytes] = _NOTHING
+    unstored: frozenset[bytes] = _NOTHING
 
 
 def judge_response(
@@ -107,70 +173,90 @@ def judge_response(
     What is one person's goes to the leader alone; what merely can't be stored (an error, no lifetime) is still the
     answer for all who asked before it came, since for each of them it is as new as one of their own.
     """
-    control = parse_cache_control(head.all(b"cache-control"))
-    reason = _reserved(request, head, control, rules)
-    if reason is not None:
-        return Disposition(Share.LEADER_ONLY, None, reason)
-    if head.status not in _STORABLE:
-        return Disposition(Share.SHARE, None, "status")  # §3: 5xx, 429, 403 and whatever is not understood
+    policy = policy_of(head, response_time, rules)
+    freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
+    control, dropped, unstored = policy.control, rules.dropped, _NOTHING
+    if control.private_fields and may_be_left_out(control.private_fields, rules):
+        dropped |= frozenset(control.private_fields)  # §5.2.2.7: followers are other users
+    if control.no_cache_fields and may_be_left_out(control.no_cache_fields, rules):
+        unstored = frozenset(control.no_cache_fields)  # §5.2.2.4
 
-    freshness = freshness_of(head, request_time=request_time, response_time=response_time, rules=rules)
-    stated = explicit_lifetime(head, control, response_time) is not None
-    if head.status != 200 and head.status not in NEGATIVE and not stated:
-        return Disposition(Share.SHARE, None, "status")
-    if not _worth_storing(head, control, freshness, response_time):
-        return Disposition(Share.SHARE, None, "no-lifetime")
-    if head.status in NEGATIVE:
-        return Disposition(Share.STORE, freshness, "negative")
-    return Disposition(Share.STORE, freshness, "explicit" if stated else "implicit")
+    share, reason = Share.LEADER_ONLY, _reserved(request, head, control, rules)
+    if reason is None and head.get(b"set-cookie") is not None and rules.set_cookie == "refuse":
+        left_out = b"set-cookie" in dropped or b"set-cookie" in unstored
+        reason = None if left_out else "set-cookie"  # §7.3: stored cookies would be handed to others
+    if reason is None:
+        share, reason = _judge_storing(head, policy, freshness, response_time, rules)
+    return Disposition(share, freshness, reason, dropped, unstored)
 
 
 def _reserved(request: Request, head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> str | None:
     """Why nobody but the leader may have it, or None when others may."""
     if request.method not in _METHODS:
         return "method"  # §3: the method must be understood
-    if head.status < 200 or head.status in (206, 304, 416):
-        return "partial"  # no answer to a whole GET; §3.3: never taken for a complete one
-    if control.no_store and not (control.must_understand and head.status in _STORABLE):
+    if head.status < 200 or head.status in _OF_PARTS:
+        return "partial"
+    if control.no_store and not (control.must_understand and head.status in _UNDERSTOOD):
         return "no-store"  # §5.2.2.5, §5.2.2.3
-    if control.private:
+    if control.private or (control.private_fields and not may_be_left_out(control.private_fields, rules)):
         return "private"  # §5.2.2.7
     if any(name.strip(b" \t") == b"*" for line in head.all(b"vary") for name in line.split(b",")):
         return "vary-star"  # §4.1
-    if not rules.strip_set_cookie and head.all(b"set-cookie"):
-        return "set-cookie"  # §7.3: stored cookies would be handed to others
-    if rules.honour_request_directives and _directives(request).no_store:
-        return "no-store"  # §5.2.1.5
-    shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
-    if b"authorization" in request.notable and not shared_anyway:
-        return "authorization"  # §3.5
+    if request.notable:
+        if _directives(request, rules).no_store:
+            return "no-store"  # §5.2.1.5
+        shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
+        if b"authorization" in request.notable and not shared_anyway:
+            return "authorization"  # §3.5
     return None
 
 
-def _worth_storing(head: ResponseHead, control: CacheControl, freshness: Freshness, now: float) -> bool:
-    """Whether a later request could be answered with it: fresh, in grace, or after a revalidation."""
+def _judge_storing(
+    head: ResponseHead, policy: Policy, freshness: Freshness, now: float, rules: FreshnessRules
+) -> tuple[Share, str]:
+    """Whether what others may have is worth keeping, and why or why not."""
+    status, control = head.status, policy.control
+    if control.must_understand and status not in _UNDERSTOOD:
+        return Share.SHARE, "status"  # §5.2.2.3
+    if status >= 400 and rules.negative_bound(status) is None:
+        return Share.SHARE, "status"
+    stated = policy.lifetime is not None
+    if not (stated or control.public or status in HEURISTIC or rules.gives_lifetime_to(status)):
+        return Share.SHARE, "status"  # §3, last condition
+    if not _worth_storing(head, control, freshness, now, rules):
+        return Share.SHARE, "no-lifetime"
+    if status >= 400:
+        return Share.STORE, "negative"
+    if rules.forced_lifetime is not None:
+        return Share.STORE, "forced"
+    return Share.STORE, "explicit" if stated else "implicit"
+
+
+def _worth_storing(
+    head: ResponseHead, control: CacheControl, freshness: Freshness, now: float, rules: FreshnessRules
+) -> bool:
+    """Whether a later request could be answered with it: in grace, after a revalidation, or instead of an error."""
     ttl = freshness.ttl(now)
-    if has_validator(head) and head.status == 200 and ttl > -freshness.keep:
+    if ttl > -freshness.grace:
+        return True
+    if head.status == 200 and ttl > -freshness.keep and has_validator(head):
         return True  # §4.3
-    return not control.no_cache and ttl > -freshness.grace
+    # It came stale. An error grace that the operator gives to all would keep whatever comes without a lifetime.
+    asked_for = control.stale_if_error is not None or "max-stale" in rules.honour_request_directives
+    return asked_for and ttl > -freshness.error_grace
 
 
-def _accepts(asked: CacheControl, freshness: Freshness, now: float) -> bool:
-    """Whether a request's own directives let a stored response through (RFC 9111 §5.2.1)."""
-    ttl = freshness.ttl(now)
-    if asked.no_cache:
-        return False  # §5.2.1.4
-    if asked.max_age is not None and freshness.age(now) > asked.max_age:
-        return False  # §5.2.1.1; max-stale loosens lifetimes, and this is none
-    if asked.min_fresh is not None and ttl < asked.min_fresh:
-        return False  # §5.2.1.3
-    # A stale response is served by our grace as long as the request doesn't limit that further (§5.2.1.2).
-    return asked.max_stale is None or ttl >= -asked.max_stale
-
-
-def _directives(request: Request) -> CacheControl:
+def _directives(request: Request, rules: FreshnessRules) -> CacheControl:
+    """What a request demands of a cache, as far as the rules honour it."""
+    honoured = rules.honour_request_directives
+    if not honoured or not request.notable:
+        return ABSENT
     value = request.notable.get(b"cache-control")
-    if value is not None:
-        return parse_cache_control((value,))
-    pragma = request.notable.get(b"pragma", b"")
-    return parse_cache_control((b"no-cache",) if b"no-cache" in pragma.lower() else ())  # §5.4
+    if value is None:
+        pragma = request.notable.get(b"pragma", b"") if "pragma" in honoured else b""
+        return _RELOAD if b"no-cache" in pragma.lower() else ABSENT  # §5.4
+    asked = parse_cache_control((value,))
+    for directive, ignored in _DEMANDS.items():
+        if directive not in honoured:
+            asked = replace(asked, **ignored)
+    return asked

@@ -231,9 +231,7 @@ def test_a_body_that_ends_with_its_connection_is_reset_when_it_breaks_off(
             client.read_body(answer)
 
 
-@pytest.mark.parametrize(
-    "target", ["http://cdn.example/hit", "HTTPS://cdn.example:8443/hit?x=1", "http://user@cdn.example/hit"]
-)
+@pytest.mark.parametrize("target", ["http://cdn.example/hit", "HTTPS://CDN.example:443/hit?x=1"])
 def test_a_target_in_absolute_form_means_its_path(shield: Shield, target: str) -> None:
     shield.get("/hit")
 

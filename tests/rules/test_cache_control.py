@@ -39,11 +39,24 @@ def test_directives_are_read(value: bytes, expected: CacheControl) -> None:
     assert parse([value]) == expected
 
 
-def test_qualified_forms_hold_as_a_whole_and_name_their_fields() -> None:
-    control = parse([b'no-cache="Set-Cookie, X-A", private=X-B', b'private=" x-c "'])
-
-    assert control.no_cache and control.no_cache_fields == (b"set-cookie", b"x-a")
-    assert control.private and control.private_fields == (b"x-b", b"x-c")
+@pytest.mark.parametrize(
+    ("values", "expected"),  # §5.2.2.4, §5.2.2.7
+    [
+        ([b'no-cache="Set-Cookie, X-A"'], CacheControl(no_cache_fields=(b"set-cookie", b"x-a"))),
+        ([b"private=X-B", b'private=" x-c "'], CacheControl(private_fields=(b"x-b", b"x-c"))),
+        ([b'no-cache="a,, b,"'], CacheControl(no_cache_fields=(b"a", b"b"))),
+        ([b'no-cache="a", no-cache'], CacheControl(no_cache=True, no_cache_fields=(b"a",))),
+        # what names no field, or something else besides, holds for all
+        ([b'no-cache=""'], CacheControl(no_cache=True)),
+        ([b'no-cache=" , "'], CacheControl(no_cache=True)),
+        ([b'private="a, b c"'], CacheControl(private=True)),
+        ([b'private="a'], CacheControl(private=True)),
+        ([b"private="], CacheControl(private=True)),
+        ([b"private; a"], CacheControl(private=True)),
+    ],
+)
+def test_qualified_forms_name_fields_or_are_unqualified(values: list[bytes], expected: CacheControl) -> None:
+    assert parse(values) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,6 +74,10 @@ def test_an_age_without_a_readable_argument_is_none_at_all(value: bytes) -> None
 @pytest.mark.parametrize("digits", [b"2147483648", b"2147483649", b"9" * 30, b"0" * 1500 + b"9" * 12])
 def test_ages_beyond_the_limit_are_the_limit(digits: bytes) -> None:
     assert parse([b"max-age=" + digits]).max_age == MAX_SECONDS  # §1.2.2
+
+
+def test_leading_zeros_change_nothing() -> None:
+    assert parse([b"max-age=003600"]).max_age == 3600
 
 
 def test_of_several_values_the_most_restrictive_holds() -> None:

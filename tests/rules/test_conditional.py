@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.conditional import evaluate, if_range_matches, matches, validators
+from shield.messages import Field, ResponseHead
+from shield.rules.conditional import (
+    HeadEffect,
+    evaluate,
+    freshens,
+    head_effect,
+    if_range_matches,
+    is_tag,
+    matches,
+    validators,
+)
 from shield.rules.dates import imf_fixdate
 
 T = 1_700_000_000
@@ -72,6 +82,14 @@ def test_without_validators_tags_match_nothing_and_dates_are_ignored() -> None:
     assert evaluate({b"if-unmodified-since": BEFORE}, None, None, b"GET") is None
 
 
+@pytest.mark.parametrize(("since", "answer"), [(BEFORE, None), (NOW, 304), (AFTER, 304), (b"garbage", None)])
+def test_what_has_no_last_modified_has_not_changed_since_its_date(since: bytes, answer: int | None) -> None:
+    fields = {b"if-modified-since": since}
+
+    assert evaluate(fields, None, None, b"GET", date=T) == answer  # RFC 9111 §4.3.2
+    assert evaluate(fields, None, T - 9, b"GET", date=T + 9) == evaluate(fields, None, T - 9, b"GET")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "strong", "weak"),  # the table of §8.8.3.2
     [
@@ -88,6 +106,7 @@ def test_comparison_is_weak_or_strong(one: bytes, other: bytes, strong: bool, we
 
 @pytest.mark.parametrize("etag", [b"abc", b'"a', b"", b'"a b"', b'"a"b"'])
 def test_what_is_no_entity_tag_never_matches(etag: bytes) -> None:
+    assert not is_tag(etag)
     assert not matches(etag, etag, weakly=True)
     assert not if_range_matches(etag, etag, None)
 
@@ -122,6 +141,68 @@ def test_an_origin_is_asked_by_all_validators_there_are() -> None:
     assert validators(b"unquoted", None) == ()
 
 
+ETAG, WEAK, OTHER = (b"etag", b'"a"'), (b"etag", b'W/"a"'), (b"etag", b'"b"')
+SAME, NEWER = (b"last-modified", NOW), (b"last-modified", AFTER)
+
+
+@pytest.mark.parametrize(
+    ("etag", "last_modified", "fields", "is_for_it"),  # RFC 9111 §4.3.4
+    [
+        (b'"a"', T, [ETAG], True),
+        (b'"a"', T, [OTHER], False),
+        (b'"a"', T, [OTHER, SAME], False),
+        (b'"a"', T, [ETAG, NEWER], True),  # copies of one object have dates of their own
+        (b'"a"', None, [WEAK], True),
+        (b'W/"a"', None, [WEAK], True),
+        (b'W/"a"', None, [OTHER], False),
+        (b'"a"', T, [SAME], True),  # it should have said its tag
+        (b'"a"', T, [NEWER], False),
+        (b'"a"', None, [SAME], True),
+        (None, T, [SAME], True),
+        (None, T, [NEWER], False),
+        (None, T, [ETAG, SAME], True),
+        (None, T, [(b"last-modified", b"garbage")], True),
+        (b'"a"', T, [], True),
+        (b"unquoted", None, [(b"etag", b"unquoted")], True),
+        (b"unquoted", None, [ETAG], False),
+    ],
+)
+def test_a_304_is_for_what_has_its_validators(
+    etag: bytes | None, last_modified: float | None, fields: list[Field], is_for_it: bool
+) -> None:
+    assert freshens(etag, last_modified, ResponseHead(304, tuple(fields), 0)) is is_for_it
+
+
+FRESHENS, OUTDATES, NOTHING = HeadEffect.FRESHENS, HeadEffect.OUTDATES, HeadEffect.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("etag", "last_modified", "fields", "length", "effect"),  # RFC 9111 §4.3.5
+    [
+        (b'"a"', T, [ETAG, SAME], 5, FRESHENS),
+        (b'"a"', T, [ETAG], None, FRESHENS),
+        (b'"a"', T, [OTHER, SAME], 5, OUTDATES),
+        (b'"a"', T, [ETAG, NEWER], 5, OUTDATES),
+        (b'"a"', T, [ETAG, SAME], 6, OUTDATES),
+        (b'"a"', T, [WEAK, SAME], 5, OUTDATES),
+        (None, T, [SAME], 5, FRESHENS),
+        (None, T, [SAME, ETAG], 5, FRESHENS),
+        (None, T, [NEWER], 5, OUTDATES),
+        (None, None, [], 5, FRESHENS),  # no validator anywhere: the length is all there is
+        (None, None, [], 6, OUTDATES),
+        # it doesn't say which version it is of
+        (b'"a"', T, [], 5, NOTHING),
+        (b'"a"', T, [SAME], 5, NOTHING),
+        (None, T, [], 5, NOTHING),
+        (b'"a"', T, [], 6, OUTDATES),
+    ],
+)
+def test_an_answer_to_head_tells_whether_what_is_stored_holds(
+    etag: bytes | None, last_modified: float | None, fields: list[Field], length: int | None, effect: HeadEffect
+) -> None:
+    assert head_effect(etag, last_modified, 5, ResponseHead(200, tuple(fields), length)) is effect
+
+
 TAGS = st.from_regex(rb'(W/)?"[!#-~]*"', fullmatch=True)
 
 
@@ -141,3 +222,18 @@ FIELDS = st.sampled_from([b"if-match", b"if-none-match", b"if-modified-since", b
 @given(st.dictionaries(FIELDS, st.one_of(st.binary(max_size=20), TAGS)), st.none() | TAGS | st.binary(max_size=5))
 def test_any_bytes_are_answered(fields: dict[bytes, bytes], etag: bytes | None) -> None:
     assert evaluate(fields, etag, T, b"GET") in (None, 304, 412)
+
+
+VALIDATORS = st.dictionaries(
+    st.sampled_from([b"etag", b"last-modified"]), TAGS | st.just(NOW) | st.binary(max_size=9)
+)
+
+
+@given(st.none() | TAGS, st.none() | st.just(float(T)), VALIDATORS)
+def test_what_a_head_freshens_a_304_with_its_fields_does_too(
+    etag: bytes | None, last_modified: float | None, fields: dict[bytes, bytes]
+) -> None:
+    update = ResponseHead(304, tuple(fields.items()), None)
+
+    if head_effect(etag, last_modified, 5, update) is FRESHENS:
+        assert freshens(etag, last_modified, update)

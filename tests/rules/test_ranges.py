@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import groupby, pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules.ranges import (
     MAX_RANGES,
+    NEAR,
     UNSATISFIABLE,
     ByteRange,
     Span,
     Unsatisfiable,
     content_range,
+    first_bytes,
     parse_content_range,
     parse_range,
     select,
@@ -86,19 +90,66 @@ def test_a_range_resolves_to_the_bytes_there_are(byte_range: ByteRange, length: 
 @pytest.mark.parametrize(
     ("value", "choice"),
     [
-        (b"bytes=10-19", Span(10, 20)),
-        (b"bytes=0-", Span(0, 100)),
-        (b"bytes=100-", UNSATISFIABLE),
-        (b"bytes=100-,-0", UNSATISFIABLE),
-        (b"bytes=0-9,200-", Span(0, 10)),  # only one of them has bytes
-        (b"bytes=10-19,0-9", Span(0, 20)),
-        (b"bytes=0-50,10-20,-60", Span(0, 100)),
-        (b"bytes=0-9,11-19", None),
+        (b"bytes=10-19", (Span(10, 20),)),
+        (b"bytes=0-", (Span(0, 1000),)),
+        (b"bytes=1000-", UNSATISFIABLE),
+        (b"bytes=-0", UNSATISFIABLE),
+        (b"bytes=1000-,-0", UNSATISFIABLE),
         (b"items=0-9", None),
+        # only one of them has bytes
+        (b"bytes=0-9,2000-", (Span(0, 10),)),
+        # apart: in the order asked
+        (b"bytes=0-9,500-509,-10", (Span(0, 10), Span(500, 510), Span(990, 1000))),
+        (b"bytes=-10,0-9,500-509", (Span(990, 1000), Span(0, 10), Span(500, 510))),
+        (b"bytes=500-509,2000-,0-9", (Span(500, 510), Span(0, 10))),
+        # touching, overlapping, near: one, at the place of the first of them
+        (b"bytes=10-19,0-9", (Span(0, 20),)),
+        (b"bytes=0-50,10-20,-60", (Span(0, 51), Span(940, 1000))),
+        (b"bytes=500-509,0-9,515-519,11-19", (Span(500, 520), Span(0, 20))),
+        (b"bytes=500-509,0-9,510-519", (Span(500, 520), Span(0, 10))),
+        (b"bytes=0-9,%d-99" % (9 + NEAR), (Span(0, 100),)),
+        (b"bytes=0-9,%d-99" % (10 + NEAR), (Span(0, 10), Span(10 + NEAR, 100))),
+        (b"bytes=0-9,500-509,0-600", (Span(0, 601),)),
+        # more than there is, or more overlaps than an honest client needs
+        (b"bytes=0-999,0-0", None),
+        (b"bytes=0-,0-", None),
+        (b"bytes=-600,0-599", None),
+        (b"bytes=0-9,0-9,0-9", None),
+        (b"bytes=0-9,5-14,10-19,15-24", None),
+        (b"bytes=0-9,5-14,10-19", (Span(0, 20),)),
     ],
 )
-def test_one_span_416_or_the_whole_is_chosen(value: bytes, choice: Span | Unsatisfiable | None) -> None:
-    assert select(value, 100) == choice
+def test_spans_416_or_the_whole_are_chosen(value: bytes, choice: tuple[Span, ...] | Unsatisfiable | None) -> None:
+    assert select(value, 1000) == choice
+
+
+@pytest.mark.parametrize(
+    ("value", "choice"),
+    [
+        (b"bytes=0-", UNSATISFIABLE),
+        (b"bytes=-0", UNSATISFIABLE),
+        (b"bytes=-5", None),  # the last bytes of nothing are all of it
+        (b"bytes=0-0,-5", None),
+    ],
+)
+def test_an_empty_body_has_no_bytes_to_begin_at_but_an_end(value: bytes, choice: Unsatisfiable | None) -> None:
+    assert select(value, 0) == choice
+
+
+@pytest.mark.parametrize(
+    ("value", "span"),
+    [
+        (b"bytes=5-9", Span(5, 10)),
+        (b"bytes=5-", None),
+        (b"bytes=-5", None),
+        (b"bytes=0-0,5-9", None),
+        (b"lines=5-9", None),
+    ],
+)
+def test_bytes_known_without_the_length_are_those_of_one_range_with_both_ends(
+    value: bytes, span: Span | None
+) -> None:
+    assert first_bytes(value) == span
 
 
 @pytest.mark.parametrize(
@@ -123,11 +174,11 @@ def test_content_range_is_read_strictly(value: bytes, parsed: tuple[int, int, in
     assert parse_content_range(value) == parsed
 
 
-NUMBERS = st.one_of(st.none(), st.integers(0, 300))
+NUMBERS = st.one_of(st.none(), st.integers(0, 1200))
 
 
-@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5), st.integers(0, 250))
-def test_a_chosen_span_has_exactly_the_bytes_asked_for(
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=6), st.integers(0, 1000))
+def test_chosen_spans_have_the_bytes_asked_for_once_and_little_else(
     asked: list[tuple[int | None, int | None]], length: int
 ) -> None:
     def text(number: int | None) -> str:
@@ -136,24 +187,39 @@ def test_a_chosen_span_has_exactly_the_bytes_asked_for(
     value = ("bytes=" + ",".join(f"{text(first)}-{text(last)}" for first, last in asked)).encode()
     choice = select(value, length)
 
-    wanted: set[int] = set()
+    wanted: list[range] = []
     for first, last in asked:
         if first is None:
-            wanted |= set(range(max(0, length - (last or 0)), length))
+            wanted.append(range(max(0, length - (last or 0)), length))
         else:
-            wanted |= set(range(first, length if last is None else min(last + 1, length)))
-    if isinstance(choice, Span):
-        assert set(range(choice.start, choice.stop)) == wanted
-        assert parse_content_range(content_range(choice, length)) == (choice.start, choice.stop - 1, length)
-    elif choice is UNSATISFIABLE:
-        assert not wanted
+            wanted.append(range(first, length if last is None else min(last + 1, length)))
+    bytes_wanted = {place for one in wanted for place in one}
+    if choice is UNSATISFIABLE:
+        assert not bytes_wanted
+    if not isinstance(choice, tuple):
+        return
+    sent = [place for span in choice for place in range(span.start, span.stop)]
+    assert len(sent) == len(set(sent))
+    assert bytes_wanted <= set(sent) <= set(range(length))
+    apart = sorted(choice, key=lambda span: span.start)
+    assert all(after.start - span.stop >= NEAR for span, after in pairwise(apart))
+    # What wasn't asked for lies between two that were, and is less than another part's head.
+    extra = sorted(set(sent) - bytes_wanted)
+    for _, run in groupby(enumerate(extra), key=lambda item: item[1] - item[0]):
+        places = [place for _, place in run]
+        assert len(places) < NEAR and {places[0] - 1, places[-1] + 1} <= bytes_wanted
+    # In the order asked, by the first of those that became one.
+    firsts = [min(at for at, one in enumerate(wanted) if one and s.start <= one[0] < s.stop) for s in choice]
+    assert firsts == sorted(firsts)
+    for span in choice:
+        assert parse_content_range(content_range(span, length)) == (span.start, span.stop - 1, length)
 
 
 @given(
     st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda tail: b"bytes=" + tail)), st.integers(0, 9)
 )
-def test_any_bytes_give_a_span_inside_or_none(value: bytes, length: int) -> None:
+def test_any_bytes_give_spans_inside_or_none(value: bytes, length: int) -> None:
     choice = select(value, length)
 
-    assert not isinstance(choice, Span) or 0 <= choice.start < choice.stop <= length
+    assert not isinstance(choice, tuple) or all(0 <= span.start < span.stop <= length for span in choice)
     assert parse_content_range(value) is None or value.lower().startswith(b"bytes ")

@@ -6,7 +6,8 @@ import pytest
 
 from shield.messages import Field, Request, ResponseHead
 from shield.rules.headers import split_block
-from shield.rules.selection import StoredHead, freshened_head, of_fields, select, stored_head, with_length
+from shield.rules.multipart import Piece
+from shield.rules.selection import of_fields, select, stored_head, with_length
 
 FIELDS: tuple[Field, ...] = (
     (b"content-type", b"image/webp"),
@@ -32,7 +33,7 @@ def test_a_plain_get_gets_all_and_a_head_the_same_fields_without_a_body() -> Non
     whole = select(ask(), HEAD, 1000)
     head = select(ask(b"HEAD"), HEAD, 1000)
 
-    assert (whole.status, whole.start, whole.stop, whole.whole) == (200, 0, 1000, True)
+    assert (whole.status, whole.pieces, whole.length, whole.whole) == (200, (Piece(b"", 0, 1000),), 1000, True)
     assert head.block == whole.block == HEAD.block
     assert head.empty
 
@@ -40,7 +41,7 @@ def test_a_plain_get_gets_all_and_a_head_the_same_fields_without_a_body() -> Non
 def test_a_range_gets_its_span_and_says_which() -> None:
     part = select(ask(range="bytes=100-199"), HEAD, 1000)
 
-    assert (part.status, part.start, part.stop) == (206, 100, 200)
+    assert (part.status, part.pieces, part.length) == (206, (Piece(b"", 100, 200),), 100)
     assert names(part.block)[b"content-range"] == b"bytes 100-199/1000"
     assert names(part.block)[b"content-length"] == b"100"
     assert names(part.block)[b"etag"] == b'"v1"'
@@ -65,10 +66,97 @@ def test_if_range_lets_the_same_version_through(if_range: str) -> None:
     assert select(ask(range="bytes=0-0", if_range=if_range), HEAD, 1000).status == 206
 
 
+TWO = "bytes=100-199,800-899"
+KEY = b"secret"
+
+
+def test_several_ranges_get_parts_and_their_exact_length() -> None:
+    chosen = select(ask(range=TWO), HEAD, 1000, boundary_key=KEY)
+
+    fields = names(chosen.block)
+    first, second, end = chosen.pieces
+    assert (chosen.status, chosen.whole) == (206, False)
+    assert [piece[1:] for piece in chosen.pieces] == [(100, 200), (800, 900), (900, 900)]
+    assert fields[b"content-length"] == b"%d" % (200 + sum(len(piece.before) for piece in chosen.pieces))
+    assert chosen.length == int(fields[b"content-length"])
+    assert fields[b"content-type"].startswith(b"multipart/byteranges; boundary=")
+    assert b"content-range" not in fields  # §15.3.7.2
+    assert fields[b"etag"] == b'"v1"'
+    assert b"\r\nContent-Type: image/webp\r\nContent-Range: bytes 100-199/1000\r\n\r\n" in first.before
+    assert b"\r\nContent-Range: bytes 800-899/1000\r\n\r\n" in second.before
+    assert end.before.endswith(b"--\r\n")
+
+
+def test_parts_of_what_has_no_type_have_none() -> None:
+    chosen = select(ask(range=TWO), of_fields(200, ()), 1000, boundary_key=KEY)
+
+    assert b"content-type" not in chosen.pieces[0].before.lower()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ask(range=TWO, if_range='"v2"'),
+        ask(range=TWO, if_range='W/"v1"'),
+        ask(b"HEAD", range=TWO),
+        ask(range="bytes=" + ",".join(["0-0"] * 17)),
+        ask(range="bytes=0-0,0-1,0-2"),
+        ask(range="bytes=" + ",".join(f"{at}-{at}" for at in range(0, 1000, 100))),  # ten heads are more than all
+    ],
+)
+def test_several_ranges_that_do_not_hold_or_ask_for_too_much_get_the_whole(request_: Request) -> None:
+    assert select(request_, HEAD, 1000, boundary_key=KEY).whole
+
+
+def test_several_ranges_get_the_whole_where_parts_can_not_be_made() -> None:
+    assert select(ask(range=TWO), HEAD, 1000).whole
+    assert select(ask(range=TWO), HEAD, None, boundary_key=KEY).whole
+
+
+def test_several_ranges_that_become_one_get_no_parts() -> None:
+    chosen = select(ask(range="bytes=100-149,150-199"), HEAD, 1000, boundary_key=KEY)
+
+    assert (chosen.status, chosen.pieces) == (206, (Piece(b"", 100, 200),))
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-9", TWO])
+def test_what_is_said_of_the_whole_content_is_not_said_of_a_part(asked: str) -> None:
+    digests = ((b"content-digest", b"sha-256=:x:"), (b"content-md5", b"x"), (b"repr-digest", b"sha-256=:x:"))
+
+    chosen = select(ask(range=asked), of_fields(200, (*FIELDS, *digests)), 1000, boundary_key=KEY)
+
+    assert {b"content-digest", b"content-md5", b"repr-digest"} & set(names(chosen.block)) == {b"repr-digest"}
+
+
+HIDING = of_fields(200, (*FIELDS, (b"shield-digest", b"md5=:%b==:" % (b"A" * 22))))
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize(
+    "more", [{}, {"pragma": "x"}, {"range": "bytes=0-9"}, {"range": TWO}, {"if_none_match": "*"}]
+)
+def test_a_hidden_digest_is_shown_to_nobody_but_who_wants_it(method: bytes, more: dict[str, str]) -> None:
+    plain = select(ask(method, **more), HIDING, 1000, boundary_key=KEY)
+    asked = select(ask(method, want_repr_digest="md5=1", **more), HIDING, 1000, boundary_key=KEY)
+    other = select(ask(method, want_repr_digest="sha-256=1", **more), HIDING, 1000, boundary_key=KEY)
+
+    digests = {b"shield-digest", b"repr-digest"}
+    assert not digests & set(names(plain.block)) and not digests & set(names(other.block))
+    assert digests & set(names(asked.block)) == (set() if plain.status == 304 else {b"repr-digest"})
+    assert asked.status == plain.status == other.status
+
+
+def test_a_hidden_digest_stays_so_when_a_head_changes() -> None:
+    changed = with_length(HIDING, 7)
+
+    assert b"digest" not in changed.shown and b"digest" in changed.block
+    assert changed.fields[-1][0] == b"shield-digest"
+
+
 def test_a_range_of_a_body_of_unknown_length_gets_all_of_it() -> None:
     chosen = select(ask(range="bytes=0-9"), HEAD, None)
 
-    assert (chosen.status, chosen.start, chosen.stop, chosen.empty) == (200, 0, None, False)
+    assert (chosen.status, chosen.pieces, chosen.length, chosen.empty) == (200, (Piece(b"", 0, None),), None, False)
 
 
 def test_a_range_beyond_the_end_is_unsatisfiable() -> None:
@@ -101,6 +189,7 @@ def test_preconditions_and_ranges_concern_only_a_200() -> None:
     gone = of_fields(404, ((b"etag", b'"v1"'), (b"content-length", b"5")))
 
     assert select(ask(if_none_match='"v1"', range="bytes=0-1"), gone, 5).status == 404
+    assert select(ask(range="bytes=0-1,4-4"), gone, 5, boundary_key=KEY).status == 404
 
 
 def test_what_is_kept_of_an_origins_head_is_end_to_end_with_our_via_and_a_date() -> None:
@@ -136,37 +225,6 @@ def test_a_length_learned_at_the_end_is_stored() -> None:
 
     assert b"content-length" not in head.block
     assert b"content-length: 7\r\n" in with_length(head, 7).block
-
-
-def test_a_304_freshens_all_fields_but_those_that_describe_the_bytes() -> None:
-    update = ResponseHead(
-        304,
-        (
-            (b"cache-control", b"max-age=120"),
-            (b"etag", b'W/"v1"'),
-            (b"content-length", b"0"),
-            (b"content-type", b"text/html"),
-            (b"x-new", b"1"),
-            (b"date", b"Wed, 03 Jan 2024 00:00:00 GMT"),
-        ),
-        None,
-    )
-
-    fresh: StoredHead = freshened_head(HEAD, update, date=b"unused")
-
-    assert fresh.status == 200
-    assert dict(fresh.fields) == {
-        **dict(FIELDS),
-        b"cache-control": b"max-age=120",
-        b"date": b"Wed, 03 Jan 2024 00:00:00 GMT",
-        b"x-new": b"1",
-    }
-
-
-def test_a_304_without_a_date_is_dated_when_it_came() -> None:
-    fresh = freshened_head(HEAD, ResponseHead(304, (), None), date=b"Wed, 03 Jan 2024 00:00:00 GMT")
-
-    assert dict(fresh.fields)[b"date"] == b"Wed, 03 Jan 2024 00:00:00 GMT"
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shield.messages import Field, Request, ResponseHead
-from shield.rules.dates import imf_fixdate
-from shield.rules.freshness import Freshness, FreshnessRules
+from shield.rules.freshness import Freshness, FreshnessRules, SetCookie
+from shield.rules.selection import StoredHead, of_fields
 from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup, judge_response
 
 T = 1_700_000_000.0
 RULES = FreshnessRules(default_lifetime=100.0, negative_lifetime=10.0, grace=30.0, keep=1000.0)
-HONOURING = replace(RULES, honour_request_directives=True)
+DIRECTIVES = frozenset({"no-cache", "no-store", "max-age", "max-stale", "min-fresh", "only-if-cached", "pragma"})
+HONOURING = replace(RULES, honour_request_directives=DIRECTIVES)
 GET = Request.of(b"GET", b"/a")
 
 
@@ -24,10 +27,11 @@ class Known:
     must_revalidate: bool = False
     etag: bytes | None = b'"x"'
     last_modified: float | None = None
+    head: StoredHead = field(default_factory=lambda: of_fields(200, ()))
 
 
-def fresh_for(lifetime: float, grace: float = 0.0) -> Freshness:
-    return Freshness(born=T, lifetime=lifetime, grace=grace, keep=1000.0)
+def fresh_for(lifetime: float, grace: float = 0.0, error_grace: float = 0.0) -> Freshness:
+    return Freshness(born=T, lifetime=lifetime, grace=grace, keep=1000.0, error_grace=error_grace)
 
 
 def asking(control: bytes, name: bytes = b"cache-control") -> Request:
@@ -73,99 +77,279 @@ def test_clients_do_not_drive_origins_by_default(control: bytes) -> None:
         (asking(b"no-cache", b"pragma"), 1, Verdict.REVALIDATE),  # §5.4
         (asking(b"max-age=5"), 5, Verdict.HIT),  # §5.2.1.1
         (asking(b"max-age=5"), 6, Verdict.REVALIDATE),
+        (asking(b"max-age=99"), 65, Verdict.REVALIDATE),  # then nothing stale either
+        (asking(b"max-age=99, max-stale"), 65, Verdict.STALE),
+        (asking(b"max-age=x"), 1, Verdict.REVALIDATE),
         (asking(b"min-fresh=20"), 40, Verdict.HIT),  # §5.2.1.3
         (asking(b"min-fresh=20"), 41, Verdict.REVALIDATE),
+        (asking(b"min-fresh=x"), 1, Verdict.REVALIDATE),
         (asking(b"max-stale=5"), 65, Verdict.STALE),  # §5.2.1.2
         (asking(b"max-stale=5"), 66, Verdict.REVALIDATE),
-        (asking(b"max-stale"), 69, Verdict.STALE),
-        (asking(b"max-stale"), 71, Verdict.REVALIDATE),  # not beyond our own grace
+        (asking(b"max-stale=35"), 95, Verdict.STALE),  # beyond the grace for all
+        (asking(b"max-stale=35"), 96, Verdict.REVALIDATE),
+        (asking(b"max-stale"), 109, Verdict.STALE),
+        (asking(b"max-stale"), 110, Verdict.REVALIDATE),  # not beyond what anyone is served stale
+        (asking(b"only-if-cached"), 1, Verdict.HIT),  # §5.2.1.7
+        (asking(b"only-if-cached"), 65, Verdict.STALE),
+        (asking(b"only-if-cached"), 71, Verdict.REFUSE),
+        (asking(b"only-if-cached, max-stale=20"), 71, Verdict.STALE),
+        (asking(b"only-if-cached, no-cache"), 1, Verdict.REFUSE),
+        (asking(b'no-cache="x"'), 1, Verdict.REVALIDATE),  # there is no such form
         (asking(b"x=y"), 1, Verdict.HIT),
+        (asking(b"x=y", b"pragma"), 1, Verdict.HIT),
     ],
 )
 def test_clients_are_heard_where_the_rules_say_so(request_: Request, age: float, verdict: Verdict) -> None:
-    assert judge_lookup(request_, Known(fresh_for(60, grace=10)), T + age, HONOURING) is verdict
+    stored = Known(fresh_for(60, grace=10, error_grace=50))
+
+    assert judge_lookup(request_, stored, T + age, HONOURING) is verdict
 
 
-def judged(*fields: Field, status: int = 200, request: Request = GET, rules: FreshnessRules = RULES) -> Disposition:
-    return judge_response(request, ResponseHead(status, fields, 10), request_time=T, response_time=T, rules=rules)
+@pytest.mark.parametrize(
+    ("request_", "word", "heard"),
+    [
+        (asking(b"no-store"), "no-store", Verdict.BYPASS),
+        (asking(b"no-cache"), "no-cache", Verdict.REVALIDATE),
+        (asking(b"no-cache", b"pragma"), "pragma", Verdict.REVALIDATE),
+        (asking(b"max-age=0"), "max-age", Verdict.REVALIDATE),
+        (asking(b"min-fresh=99"), "min-fresh", Verdict.REVALIDATE),
+    ],
+)
+def test_each_directive_is_heeded_or_not_for_itself(request_: Request, word: str, heard: Verdict) -> None:
+    for words, verdict in ((frozenset({word}), heard), (DIRECTIVES - {word}, Verdict.HIT)):
+        rules = replace(RULES, honour_request_directives=words)
+
+        assert judge_lookup(request_, Known(fresh_for(60)), T + 1, rules) is verdict
+
+
+def test_max_stale_and_only_if_cached_count_only_where_they_are_heeded() -> None:
+    stale, now = Known(fresh_for(60, error_grace=50)), T + 65
+    rules = replace(RULES, honour_request_directives=DIRECTIVES - {"max-stale", "only-if-cached"})
+
+    assert judge_lookup(asking(b"max-stale"), stale, now, rules) is Verdict.REVALIDATE
+    assert judge_lookup(asking(b"only-if-cached"), stale, now, rules) is Verdict.REVALIDATE
+
+
+@pytest.mark.parametrize("stored", [None, Known(fresh_for(60), no_cache=True), Known(fresh_for(60), etag=None)])
+def test_who_wants_only_what_is_stored_gets_nothing_else(stored: Known | None) -> None:
+    assert judge_lookup(asking(b"only-if-cached"), stored, T + 61, HONOURING) is Verdict.REFUSE
+
+
+def test_max_stale_does_not_lift_what_the_origin_prohibits() -> None:
+    stored = Known(fresh_for(60, grace=10, error_grace=50), must_revalidate=True)
+
+    assert judge_lookup(asking(b"max-stale"), stored, T + 61, HONOURING) is Verdict.REVALIDATE  # §5.2.2.2
+
+
+@pytest.mark.parametrize(
+    ("request_", "age", "verdict"),  # RFC 8246 §2
+    [
+        (asking(b"max-age=0"), 1, Verdict.HIT),
+        (asking(b"max-age=0"), 61, Verdict.REVALIDATE),  # it holds while it is fresh
+        (asking(b"no-cache"), 1, Verdict.REVALIDATE),  # the user insists
+        (asking(b"min-fresh=99"), 1, Verdict.REVALIDATE),
+    ],
+)
+def test_what_never_changes_is_not_reloaded_while_fresh(request_: Request, age: float, verdict: Verdict) -> None:
+    head = of_fields(200, (cc(b"max-age=60"), cc(b"immutable")))
+
+    assert judge_lookup(request_, Known(fresh_for(60, grace=10), head=head), T + age, HONOURING) is verdict
 
 
 def cc(value: bytes) -> Field:
     return (b"cache-control", value)
 
 
+def judged(*fields: Field, status: int = 200, request: Request = GET, rules: FreshnessRules = RULES) -> Disposition:
+    return judge_response(request, ResponseHead(status, fields, 10), request_time=T, response_time=T, rules=rules)
+
+
 ETAG = (b"etag", b'"x"')
+
+
+STORE, SHARE, LEADER_ONLY = Share.STORE, Share.SHARE, Share.LEADER_ONLY
 
 
 @pytest.mark.parametrize(
     ("status", "fields", "share", "reason"),
     [
-        (200, [], Share.STORE, "implicit"),
-        (200, [cc(b"max-age=60")], Share.STORE, "explicit"),
-        (200, [cc(b"no-store, max-age=60")], Share.LEADER_ONLY, "no-store"),  # §5.2.2.5
-        (200, [cc(b"no-store, must-understand, max-age=60")], Share.STORE, "explicit"),  # §5.2.2.3
-        (299, [cc(b"no-store, must-understand, max-age=60")], Share.LEADER_ONLY, "no-store"),
-        (200, [cc(b"private, max-age=60")], Share.LEADER_ONLY, "private"),  # §5.2.2.7
-        (200, [cc(b'private="set-cookie"')], Share.LEADER_ONLY, "private"),
-        (200, [(b"vary", b"*")], Share.LEADER_ONLY, "vary-star"),  # §4.1
-        (200, [(b"vary", b"accept"), (b"vary", b"origin, *")], Share.LEADER_ONLY, "vary-star"),
-        (200, [(b"vary", b"accept, origin")], Share.STORE, "implicit"),
-        (200, [(b"set-cookie", b"a=b")], Share.LEADER_ONLY, "set-cookie"),
-        (206, [(b"content-range", b"bytes 0-9/10")], Share.LEADER_ONLY, "partial"),  # §3.3
-        (304, [ETAG], Share.LEADER_ONLY, "partial"),
-        (416, [], Share.LEADER_ONLY, "partial"),
-        (200, [cc(b"max-age=0")], Share.SHARE, "no-lifetime"),
-        (200, [cc(b"max-age=0"), ETAG], Share.STORE, "explicit"),  # to be revalidated
-        (200, [cc(b"max-age=0, stale-while-revalidate=9")], Share.STORE, "explicit"),
-        (200, [cc(b"no-cache, max-age=60")], Share.SHARE, "no-lifetime"),
-        (200, [cc(b"no-cache"), ETAG], Share.STORE, "implicit"),
-        (200, [cc(b"max-age=60"), (b"age", b"61")], Share.STORE, "explicit"),  # stale, in grace
-        (200, [cc(b"max-age=60, must-revalidate"), (b"age", b"61")], Share.SHARE, "no-lifetime"),
-        (200, [(b"expires", b"0")], Share.SHARE, "no-lifetime"),
-        (404, [], Share.STORE, "negative"),
-        (410, [], Share.STORE, "negative"),
-        (404, [cc(b"max-age=0")], Share.SHARE, "no-lifetime"),
-        (404, [cc(b"no-store")], Share.LEADER_ONLY, "no-store"),
-        (301, [], Share.SHARE, "status"),
-        (301, [cc(b"max-age=60")], Share.STORE, "explicit"),
-        (204, [(b"expires", imf_fixdate(T + 9))], Share.STORE, "explicit"),
-        (302, [cc(b"max-age=60")], Share.SHARE, "status"),
-        (403, [], Share.SHARE, "status"),
-        (429, [cc(b"max-age=60")], Share.SHARE, "status"),
-        (500, [], Share.SHARE, "status"),
-        (503, [cc(b"max-age=60")], Share.SHARE, "status"),
-        (503, [cc(b"private")], Share.LEADER_ONLY, "private"),
+        (200, [], STORE, "implicit"),
+        (200, [cc(b"max-age=60")], STORE, "explicit"),
+        # §3, §3.3: what is no final answer, or of a part only
+        (103, [cc(b"max-age=60")], LEADER_ONLY, "partial"),
+        (206, [(b"content-range", b"bytes 0-9/10"), cc(b"max-age=60")], LEADER_ONLY, "partial"),
+        (304, [ETAG], LEADER_ONLY, "partial"),
+        (412, [cc(b"max-age=60")], LEADER_ONLY, "partial"),
+        (416, [cc(b"max-age=60")], LEADER_ONLY, "partial"),
+        # §5.2.2.5, §5.2.2.3: no-store, and what lifts it
+        (200, [cc(b"no-store, max-age=60")], LEADER_ONLY, "no-store"),
+        (200, [cc(b"no-store, must-understand, max-age=60")], STORE, "explicit"),
+        (302, [cc(b"no-store, must-understand, max-age=60")], STORE, "explicit"),
+        (299, [cc(b"no-store, must-understand, max-age=60")], LEADER_ONLY, "no-store"),
+        (299, [cc(b"must-understand, max-age=60")], SHARE, "status"),
+        (200, [cc(b"no-store"), (b"cdn-cache-control", b"max-age=60")], STORE, "explicit"),  # RFC 9213
+        (200, [cc(b"max-age=60"), (b"cdn-cache-control", b"no-store")], LEADER_ONLY, "no-store"),
+        # §5.2.2.7
+        (200, [cc(b"private, max-age=60")], LEADER_ONLY, "private"),
+        (200, [cc(b'private="set-cookie"')], LEADER_ONLY, "private"),
+        (503, [cc(b"private")], LEADER_ONLY, "private"),
+        # §4.1
+        (200, [(b"vary", b"*")], LEADER_ONLY, "vary-star"),
+        (200, [(b"vary", b"accept"), (b"vary", b"origin, *")], LEADER_ONLY, "vary-star"),
+        (200, [(b"vary", b"accept, origin")], STORE, "implicit"),
+        # §7.3
+        (200, [(b"set-cookie", b"a=b")], LEADER_ONLY, "set-cookie"),
+        # what comes stale is stored if it can be of use: to be revalidated, in grace, or instead of an error
+        (200, [cc(b"max-age=0")], SHARE, "no-lifetime"),
+        (200, [(b"expires", b"0")], SHARE, "no-lifetime"),
+        (200, [cc(b"max-age=0"), ETAG], STORE, "explicit"),
+        (200, [cc(b"max-age=0"), (b"etag", b"unquoted")], SHARE, "no-lifetime"),
+        (301, [cc(b"max-age=0"), ETAG], SHARE, "no-lifetime"),
+        (200, [cc(b"max-age=0, stale-while-revalidate=9")], STORE, "explicit"),
+        (200, [cc(b"max-age=0, stale-if-error=9")], STORE, "explicit"),
+        (200, [cc(b"max-age=0, stale-if-error=9, must-revalidate")], SHARE, "no-lifetime"),
+        (200, [cc(b"no-cache, max-age=60")], SHARE, "no-lifetime"),
+        (200, [cc(b"no-cache, stale-if-error=9")], SHARE, "no-lifetime"),
+        (200, [cc(b"no-cache"), ETAG], STORE, "implicit"),
+        (200, [cc(b'no-cache="a", max-age=60'), ETAG], STORE, "explicit"),
+        (200, [cc(b"max-age=60"), (b"age", b"61")], STORE, "explicit"),
+        (200, [cc(b"max-age=60, must-revalidate"), (b"age", b"61")], SHARE, "no-lifetime"),
     ],
 )
 def test_an_origins_answer_is_judged(status: int, fields: list[Field], share: Share, reason: str) -> None:
     disposition = judged(*fields, status=status)
 
     assert (disposition.share, disposition.reason) == (share, reason)
-    assert (disposition.freshness is not None) == (share is Share.STORE)
+
+
+@pytest.mark.parametrize(
+    ("status", "control", "share", "reason"),
+    [
+        *[(status, b"", STORE, "implicit") for status in (200, 203, 204, 300, 301, 308)],  # RFC 9110 §15.1
+        *[(status, b"", STORE, "negative") for status in (404, 405, 410, 414, 501)],
+        # §3: others only if they say so
+        *[(status, b"", SHARE, "status") for status in (201, 202, 299, 302, 303, 307, 399, 400, 451, 499)],
+        *[(status, b"max-age=60", STORE, "explicit") for status in (201, 202, 299, 302, 303, 307, 399)],
+        *[(status, b"public", STORE, "implicit") for status in (201, 299, 302, 303, 307)],
+        *[(status, b"max-age=60", STORE, "negative") for status in (400, 404, 451, 499, 501)],
+        (404, b"max-age=0", SHARE, "no-lifetime"),
+        (404, b"no-store", LEADER_ONLY, "no-store"),
+        # errors of one client or one moment
+        *[(status, b"max-age=60", SHARE, "status") for status in (401, 403, 407, 408, 421, 425, 429)],
+        *[(status, b"public, max-age=60", SHARE, "status") for status in (500, 502, 503, 504, 599)],
+    ],
+)
+def test_a_status_decides_what_must_be_said(status: int, control: bytes, share: Share, reason: str) -> None:
+    disposition = judged(cc(control), status=status)
+
+    assert (disposition.share, disposition.reason) == (share, reason)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503, 599])
+def test_errors_that_pass_are_stored_where_a_bound_is_configured_for_them(status: int) -> None:
+    rules = replace(RULES, negative={status: 2.0})
+
+    disposition = judged(status=status, rules=rules)
+
+    assert (disposition.share, disposition.reason) == (STORE, "negative")
+    assert disposition.freshness is not None and disposition.freshness.lifetime == 2.0
+    assert judged(cc(b"no-store"), status=status, rules=rules).share is LEADER_ONLY
+    assert judged(status=status, rules=replace(RULES, negative={status: 0.0})).share is SHARE
+    only_stated = replace(rules, default_lifetime=None)
+    assert judged(status=status, rules=only_stated).share is SHARE
+    assert judged(cc(b"max-age=60"), status=status, rules=only_stated).share is STORE
+
+
+def test_the_age_of_what_is_not_stored_is_known_too() -> None:
+    for control in (b"max-age=5", b"no-store", b"private"):
+        freshness = judged(cc(control), (b"age", b"40")).freshness
+
+        assert freshness is not None and freshness.age(T) == 40.0
 
 
 @pytest.mark.parametrize(
     ("control", "share"),
     [
-        (b"max-age=60", Share.LEADER_ONLY),
-        (b"max-age=60, public", Share.STORE),
-        (b"s-maxage=60", Share.STORE),
-        (b"max-age=60, must-revalidate", Share.STORE),
+        (b"max-age=60", LEADER_ONLY),
+        (b"max-age=60, proxy-revalidate", LEADER_ONLY),
+        (b"max-age=60, public", STORE),
+        (b"s-maxage=60", STORE),
+        (b"max-age=60, must-revalidate", STORE),
+        (b"public, no-store", LEADER_ONLY),
     ],
 )
 def test_answers_to_authorized_requests_are_stored_only_where_they_say_so(control: bytes, share: Share) -> None:
     request = Request.of(b"GET", b"/a", [(b"authorization", b"Basic eA==")])
 
     assert judged(cc(control), request=request).share is share  # §3.5
+    assert judged((b"cdn-cache-control", control), cc(b"private"), request=request).share is share
 
 
-def test_cookies_may_be_left_out_by_rule() -> None:
-    assert judged((b"set-cookie", b"a=b"), rules=replace(RULES, strip_set_cookie=True)).share is Share.STORE
+COOKIE = (b"set-cookie", b"a=b")
+
+
+@pytest.mark.parametrize(
+    ("set_cookie", "share", "dropped"),
+    [("refuse", LEADER_ONLY, set()), ("strip", STORE, {b"set-cookie"}), ("store", STORE, set())],
+)
+def test_cookies_are_refused_stripped_or_stored(set_cookie: SetCookie, share: Share, dropped: set[bytes]) -> None:
+    disposition = judged(COOKIE, rules=replace(RULES, set_cookie=set_cookie))
+
+    assert (disposition.share, set(disposition.dropped)) == (share, dropped)
+
+
+NAMING = replace(RULES, honour_field_names=True)
+
+
+@pytest.mark.parametrize(
+    ("control", "share", "dropped", "unstored"),
+    [
+        (b'private="a, b", max-age=60', STORE, {b"a", b"b"}, set()),
+        (b'no-cache="a, b", max-age=60', STORE, set(), {b"a", b"b"}),
+        (b'no-cache="a", private="b"', STORE, {b"b"}, {b"a"}),
+        (b'no-cache="set-cookie"', STORE, set(), {b"set-cookie"}),
+        (b'private="set-cookie"', STORE, {b"set-cookie"}, set()),
+        # these fields can't be left out of a response, so it holds for all of it
+        (b'private="vary"', LEADER_ONLY, set(), set()),
+        (b'private="a, cache-control"', LEADER_ONLY, set(), set()),
+        (b'private="a", private', LEADER_ONLY, {b"a"}, set()),
+    ],
+)
+def test_fields_that_are_named_may_be_left_out(
+    control: bytes, share: Share, dropped: set[bytes], unstored: set[bytes]
+) -> None:
+    disposition = judged(cc(control), *([COOKIE] if b"set-cookie" in control else []), rules=NAMING)
+
+    assert disposition.share is share
+    assert (set(disposition.dropped), set(disposition.unstored)) == (dropped, unstored)
+
+
+def test_what_must_not_be_left_out_is_asked_about_each_time() -> None:
+    disposition = judged(cc(b'no-cache="content-type", max-age=60'), ETAG, rules=NAMING)
+
+    assert disposition.freshness is not None
+    assert (disposition.freshness.lifetime, set(disposition.unstored)) == (0.0, set())
+
+
+def test_fields_that_concern_us_alone_are_left_out() -> None:
+    rules = replace(RULES, targeted=(b"shield-cache-control", b"cdn-cache-control", b"surrogate-control"))
+
+    assert judged(rules=rules).dropped == {b"shield-cache-control"}
+    assert judged(rules=replace(rules, strip_targeted=False)).dropped == set()
+    assert judged(rules=replace(RULES, strip_tags=True)).dropped == {b"surrogate-key", b"cache-tag", b"cache-groups"}
 
 
 def test_a_requests_no_store_counts_where_the_rules_honour_it() -> None:
-    assert judged(request=asking(b"no-store")).share is Share.STORE
-    assert judged(request=asking(b"no-store"), rules=HONOURING).share is Share.LEADER_ONLY
+    assert judged(request=asking(b"no-store")).share is STORE
+    assert judged(request=asking(b"no-store"), rules=HONOURING).share is LEADER_ONLY  # §5.2.1.5
+
+
+def test_what_comes_stale_is_stored_where_clients_may_ask_for_that() -> None:
+    came_stale = (cc(b"max-age=60"), (b"age", b"1000"))
+
+    assert judged(*came_stale).share is SHARE
+    assert judged(*came_stale, rules=HONOURING).share is STORE  # §5.2.1.2
+    assert judged(*came_stale, rules=replace(HONOURING, error_grace=900.0)).share is SHARE
 
 
 def test_answers_to_other_methods_are_not_shared() -> None:
@@ -175,4 +359,48 @@ def test_answers_to_other_methods_are_not_shared() -> None:
 def test_nothing_useless_is_stored_for_its_validator_where_nothing_is_kept() -> None:
     rules = replace(RULES, keep=0.0, error_grace=0.0)
 
-    assert judged(cc(b"max-age=0"), ETAG, rules=rules).share is Share.SHARE
+    assert judged(cc(b"max-age=0"), ETAG, rules=rules).share is SHARE
+
+
+def test_a_forced_lifetime_counts_but_not_against_no_store_and_private() -> None:
+    rules = replace(RULES, forced_lifetime=77.0)
+
+    assert judged(cc(b"no-cache"), rules=rules).reason == "forced"
+    assert judged(cc(b"max-age=0"), rules=rules).share is STORE
+    assert judged(cc(b"no-store"), rules=rules).reason == "no-store"
+    assert judged(cc(b"private"), rules=rules).reason == "private"
+    assert judged(COOKIE, rules=rules).reason == "set-cookie"
+    assert judged(status=404, rules=rules).reason == "negative"
+
+
+def test_where_directives_are_ignored_no_store_and_private_are_too() -> None:
+    rules = replace(RULES, ignore_cache_control=True)
+
+    assert judged(cc(b"no-store, private"), (b"cdn-cache-control", b"no-store"), rules=rules).reason == "implicit"
+    assert judged((b"vary", b"*"), rules=rules).reason == "vary-star"
+
+
+TIGHTENING = st.sampled_from(
+    [b"no-store", b"private", b'private="a"', b"no-cache", b"must-revalidate", b"proxy-revalidate", b"max-age=0"]
+)
+SAID = st.lists(
+    TIGHTENING | st.sampled_from([b"max-age=9", b"s-maxage=5", b"public", b"stale-if-error=8", b"must-understand"]),
+    max_size=5,
+)
+
+
+@given(SAID, TIGHTENING, st.integers(0, 6), st.sampled_from([200, 299, 301, 302, 404, 503]), st.booleans())
+def test_another_restrictive_directive_makes_nothing_more_storable(
+    said: list[bytes], more: bytes, at: int, status: int, has_validator: bool
+) -> None:
+    fields = (ETAG,) if has_validator else ()
+
+    before = judged(cc(b", ".join(said)), *fields, status=status)
+    after = judged(cc(b", ".join([*said[:at], more, *said[at:]])), *fields, status=status)
+
+    if before.reason == "status" and b"max-age" in more:
+        return  # it says now what was missing (§3, last condition)
+    assert ORDER[after.share] >= ORDER[before.share]
+
+
+ORDER = {STORE: 0, SHARE: 1, LEADER_ONLY: 2}

@@ -1,0 +1,111 @@
+"""Whether what is said about access goes together, and what of it had better be known."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from shield.config.access import AccessSettings
+from shield.config.places import KeyPath, Problem, Tree
+from shield.config.settings import Settings
+from shield.rules.access import Rule
+from shield.rules.addresses import UNIX
+
+_HERE: KeyPath = ("access",)
+
+
+def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What can't be meant."""
+    access = settings.access
+    if access is None:
+        for name, route in settings.routes.items():
+            if route.access:
+                yield tree.problem(
+                    ("routes", name, "access"), "there is no `access` section; expected its rules there"
+                )
+        return
+    configured = access.configured()
+    if not configured and access.allow != "all":
+        said = f"no rule; expected one of {' '.join(rule.value for rule in Rule)}, or allow: all"
+        yield tree.problem(_HERE, said)
+    if access.allow == "all" and access.require:
+        yield tree.problem((*_HERE, "require"), "allow: all lets everyone in; expected one of the two")
+    for path, texts in _requirements(settings):
+        for at, text in enumerate(texts):
+            for word in text.split(" or "):
+                if Rule(word) not in configured:
+                    yield tree.problem((*path, at), f"there is no such rule; expected access.{word}")
+    if access.client_certificate is not None and settings.tls is None:
+        yield tree.problem((*_HERE, "client_certificate"), "clients can't show one without TLS; expected tls, too")
+    for path, given in (
+        ((*_HERE, "header", "secrets"), access.header is None or access.header.secrets),
+        ((*_HERE, "signed_urls", "keys"), access.signed_urls is None or access.signed_urls.keys),
+    ):
+        if not given:
+            yield tree.problem(path, _nothing(path))
+    yield from _parameters(access, settings, tree)
+
+
+def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
+    """What can be meant. That nobody is kept out is said with the listeners."""
+    access = settings.access
+    if access is None:
+        return
+    used = {word for _, texts in _requirements(settings) for text in texts for word in text.split(" or ")}
+    used.update(access.required())
+    for rule in access.configured():
+        if rule.value not in used:
+            yield str(tree.problem((*_HERE, rule.value), "has no effect: nothing requires it"))
+    if access.trusted_proxies and not access.addresses:
+        yield str(tree.problem((*_HERE, "trusted_proxies"), "has no effect without access.addresses"))
+    for at, network in enumerate(access.trusted_proxies):
+        if network != UNIX and ipaddress.ip_network(network).prefixlen == 0:
+            said = f"{network} is everyone: whoever asks can say who they are"
+            yield str(tree.problem((*_HERE, "trusted_proxies", at), said))
+    if access.header is not None and settings.tls is None and not all(each.loopback for each in settings.listen):
+        yield str(tree.problem((*_HERE, "header"), "secrets come in plain HTTP: who is on the way can read them"))
+
+
+def keeps_nobody_out(settings: Settings) -> bool:
+    """Whether everyone who reaches a listener is let in, though nobody has written so."""
+    access = settings.access
+    return access is None or (access.allow != "all" and all(_any_client(text) for text in access.required()))
+
+
+def _any_client(text: str) -> bool:
+    """Whether it holds for whoever wants it to: clients name what host they like."""
+    return Rule.HOSTS.value in text.split(" or ")
+
+
+def _nothing(path: KeyPath) -> str:
+    """As it is said of origins' credentials."""
+    key, name = path[-1], "__".join(map(str, path))
+    return (
+        f"there are none; expected {key} or {key}_file here, the variable SHIELD_{name.upper()}, or a secret file "
+        f"shield_{name}"
+    )
+
+
+def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
+    """Where something is required, and what."""
+    if settings.access is not None:
+        yield (*_HERE, "require"), settings.access.require
+    for name, route in settings.routes.items():
+        yield ("routes", name, "access"), route.access or ()
+
+
+def _parameters(access: AccessSettings, settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Parts of links must not be taken for each other, nor for what routes keep."""
+    if access.signed_urls is None:
+        return
+    names: dict[str, str] = {}
+    for key, name in access.signed_urls.parameters.model_dump().items():
+        if name in names:
+            path: KeyPath = (*_HERE, "signed_urls", "parameters", key)
+            yield tree.problem(path, f'"{name}" is the name of {names[name]}; expected another')
+        names[name] = key
+    for route, about in settings.routes.items():
+        for at, parameter in enumerate(about.query.allow):
+            if parameter in names:
+                said = f'"{parameter}" is a part of signed URLs: access.signed_urls.parameters may call it otherwise'
+                yield tree.problem(("routes", route, "query", "allow", at), said)

@@ -1,0 +1,108 @@
+"""Settings of the fields of answers: what of an origin's goes on, and what Shield says itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from shield.config.section import OrOff, Section, off_is_none
+from shield.config.units import ExpectedError
+from shield.rules.fields import NOT_CHANGEABLE, FieldRules
+from shield.rules.headers import INTERNAL, NameSet
+from shield.rules.providers import Provider
+
+_is_name = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,100}").fullmatch
+_is_text = re.compile(r"[!-~](?:[ -~]{0,4000}[!-~])?").fullmatch
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+def _lower(value: str) -> str:
+    """A field's name, or the beginning of names and a star, in lower case."""
+    if not _is_name(value.removesuffix("*") or "x"):
+        raise ExpectedError("expected a field's name, as x-debug, or x-debug-* for all that begin so")
+    return value.lower()
+
+
+def _changeable(value: str) -> str:
+    name = _lower(value)
+    meant = NameSet((name.encode(),))
+    if any(known in meant for known in NOT_CHANGEABLE):
+        raise ExpectedError("expected no field that says where an answer ends, which version it is or how it came")
+    return name
+
+
+def _changes(value: Mapping[str, str]) -> Mapping[str, str]:
+    if any(name.endswith("*") for name in value):
+        raise ExpectedError("expected whole names, without a star")
+    return {_changeable(name): text for name, text in value.items()}
+
+
+def _text(value: str) -> str:
+    if not _is_text(value):
+        raise ExpectedError("expected printable ASCII without blanks at its ends")
+    return value
+
+
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads `off` as false."""
+    return "off" if value is not None and off_is_none(value) is None else value
+
+
+Names = tuple[Annotated[str, AfterValidator(_lower)], ...]
+ChangeableNames = tuple[Annotated[str, AfterValidator(_changeable)], ...]
+Changes = Annotated[Mapping[str, Annotated[str, AfterValidator(_text)]], AfterValidator(_changes)]
+Server = Annotated[Annotated[str, AfterValidator(_text)] | None, OrOff()]
+
+
+class ResponseFieldSettings(Section):
+    """What is made of the fields of origins' answers, when they come: entries that are stored stay as they are."""
+
+    internals: Literal["strip", "pass"] | None = Field(
+        default=None,
+        description="Fields that are a storage's own business (x-amz-*, x-goog-*, x-ms-*, x-minio-*, x-rgw-*, "
+        "request ids and the like): strip them or pass them. Left out: passed from provider http, else stripped.",
+    )
+    keep: Names = Field(
+        default=(),
+        description="Fields that are passed all the same, as [x-amz-meta-*, strict-transport-security]; a star at "
+        "the end stands for any end.",
+    )
+    remove: ChangeableNames = Field(
+        default=(), description="Fields that are removed, as if origins hadn't sent them; a star as in keep."
+    )
+    set: Changes = Field(
+        default_factory=dict,
+        description="Fields that replace those of the same name, as if origins had sent them: a lifetime set so "
+        "holds here, too.",
+    )
+    add: Changes = Field(default_factory=dict, description="Fields that are added to those of the same name.")
+    nosniff: bool = Field(
+        default=True,
+        description="Set x-content-type-options: nosniff on what comes from object storages, where users may have "
+        "put it. Not on answers of provider http.",
+    )
+    digests: Annotated[Literal["off", "asked", "always"], BeforeValidator(_off)] = Field(
+        default="asked",
+        description="Repr-Digest (RFC 9530), from what storages say of an object's SHA-512, SHA-256 or MD5: to "
+        "requests with Want-Repr-Digest, or to all. Off: fields of origins go on as they are.",
+    )
+
+    def rules(self, provider: Provider) -> FieldRules:
+        """As they are followed with answers of a provider."""
+        strips = provider.signed if self.internals is None else self.internals == "strip"
+        removed = tuple(name.encode() for name in self.remove)
+        changes = {name.encode(): value.encode() for name, value in self.set.items()}
+        if self.nosniff and provider.signed and _NOSNIFF[0] not in NameSet(removed):
+            changes.setdefault(*_NOSNIFF)
+        return FieldRules(
+            prefixes=INTERNAL if strips else (),
+            keep=tuple(name.encode() for name in self.keep),
+            remove=removed,
+            set=tuple(changes.items()),
+            add=tuple((name.encode(), value.encode()) for name, value in self.add.items()),
+            digests=self.digests,
+            md5_etags=provider.md5_etags,
+        )

@@ -1,0 +1,219 @@
+"""Who is let in to ask. Only clients' listeners are guarded; workers among themselves and operators are not.
+
+What a connection settles (address, certificate) is settled when it is made; a connection in whose requests nothing is
+left to be looked at costs no more than without a guard. Whoever isn't let in is told nothing but that.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from shield.edge.connection import WATCHED, ClientConnection, Front, Limits
+from shield.edge.turn import Turn
+from shield.errors import RequestError
+from shield.messages import Fields, Request
+from shield.outcome import Outcome
+from shield.reply import Reply
+from shield.rules import dates
+from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
+from shield.rules.addresses import UNIX
+from shield.rules.headers import block
+from shield.rules.routes import Resource
+from shield.rules.signed_urls import signable
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from shield.observe.access import AccessLog
+    from shield.observe.counters import Counters
+    from shield.proxy import Proxy
+
+
+_absolute = re.compile(rb"(?i)https?://([^/?#]*)").match
+
+
+class Guard:
+    """Holds requests against the rules in force, and counts those it denies. Without rules everyone is let in."""
+
+    def __init__(
+        self, rules: AccessRules | None, *, resolve: Callable[[bytes], Resource], counters: Counters
+    ) -> None:
+        self.rules = rules
+        self._counters = counters
+        self.denied: dict[str, int] = {}  # by the rule that didn't hold
+        self._resolve = resolve
+        self._connections: set[GuardedConnection] = set()
+
+    def replace(self, rules: AccessRules | None) -> None:
+        """From now on these rules hold: for new requests of all connections that are open, too."""
+        self.rules = rules
+        for connection in self._connections:
+            connection.reconsider()
+
+    def join(self, connection: GuardedConnection) -> None:
+        self._connections.add(connection)
+
+    def leave(self, connection: GuardedConnection) -> None:
+        self._connections.discard(connection)
+
+    def judge(
+        self, visitor: Visitor, target: bytes, *, host: bytes | None, told: Mapping[bytes, bytes], now: float
+    ) -> tuple[bytes, DeniedError | None]:
+        """The target as it goes on, and None for who is let in. `told` are the request's fields in `rules.fields`."""
+        rules = self.rules
+        if rules is None:
+            return target, None
+        requirement, link, text = rules.require, None, None
+        if rules.links is not None:
+            target, link = rules.links.taken_off(target)
+        if rules.depend_on_target:
+            try:
+                path = _in_origin_form(target)
+                resource = self._resolve(path)
+                requirement = rules.routes.get(resource.route.name, requirement)
+                text = None if link is None else signable(path, resource)
+            except RequestError:
+                pass  # it names nothing; who may ask that is told so
+        return target, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
+
+    def hold(
+        self, request: Request, peer: str, certificate: Mapping[str, Any] | None, now: float
+    ) -> DeniedError | None:
+        """Judge a request of which nothing has been taken out yet, and take out what only the guard may see."""
+        rules, fields = self.rules, request.fields
+        if rules is None:
+            return None
+        told: dict[bytes, bytes] = {}
+        for name, value in fields:
+            if name in rules.fields:
+                told[name] = told[name] + b", " + value if name in told else value
+        if rules.header in told:
+            fields[:] = [field for field in fields if field[0] != rules.header]
+        request.target, denied = self.judge(
+            rules.visitor(peer, certificate), request.target, host=host_of(request.target, fields), told=told, now=now
+        )
+        return denied
+
+    def denial(self, denied: DeniedError, method: bytes, now: float) -> Reply:
+        """What is said to who isn't let in, counted. The access log has more to say of it."""
+        self._counters.count("refused")
+        for rule in denied.rules:
+            self.denied[rule.value] = self.denied.get(rule.value, 0) + 1
+        body = denied.reason.encode() + b"\n"
+        lines = (
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"date", dates.imf_fixdate(now)),
+        )
+        parts = () if method == b"HEAD" else (body,)
+        reply = Reply(
+            denied.status, block(denied.status, lines), parts, sum(map(len, parts)), Outcome(detail=denied.why)
+        )
+        reply.close = True
+        return reply
+
+
+def host_of(target: bytes, fields: Fields) -> bytes | None:
+    """The host that a request means: that of its target, else of its Host field (RFC 9112 §3.2.2)."""
+    if target[:1] != b"/" and (absolute := _absolute(target)) is not None:
+        return absolute[1]
+    hosts = [value for name, value in fields if name == b"host"]
+    return b", ".join(hosts) if hosts else None  # several are none of ours
+
+
+def _in_origin_form(target: bytes) -> bytes:
+    if target[:1] == b"/" or (absolute := _absolute(target)) is None:
+        return target
+    rest = target[absolute.end() :]
+    return rest if rest[:1] == b"/" else b"/" + rest
+
+
+def peer_name(transport: asyncio.BaseTransport) -> str:
+    """A peer's address, "unix" for a unix socket's, "" for one that has left already."""
+    name, connected = transport.get_extra_info("peername"), transport.get_extra_info("socket")
+    if isinstance(name, tuple):
+        return str(name[0])
+    return UNIX if connected is not None and connected.family == socket.AF_UNIX else ""
+
+
+class GuardedFront(Front):
+    """What all guarded connections share."""
+
+    def __init__(
+        self, proxy: Proxy, limits: Limits, *, guard: Guard, access: AccessLog | None, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(proxy, limits, access=access, clock=clock)
+        self.guard = guard
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> ClientConnection:
+        return GuardedConnection(self, server_state)
+
+
+class GuardedConnection(ClientConnection):
+    """Lets in who may ask; anyone else has one answer and an end."""
+
+    def __init__(self, front: GuardedFront, server_state: ServerState) -> None:
+        super().__init__(front, server_state)
+        self._guard = front.guard
+        self._visitor: Visitor | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._guard.join(self)
+        self.reconsider()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._guard.leave(self)
+        super().connection_lost(exc)
+
+    def reconsider(self) -> None:
+        """Hold this connection against the rules in force."""
+        rules = self._guard.rules
+        self._guarded, self._watched = False, WATCHED
+        if rules is not None:
+            self._visitor = rules.visitor(peer_name(self._transport), self._transport.get_extra_info("peercert"))
+            if not rules.welcome(self._visitor):
+                self._guarded, self._watched = True, WATCHED | rules.fields
+
+    def _let_in(self) -> bool:
+        rules, visitor = self._guard.rules, self._visitor
+        assert rules is not None and visitor is not None
+        fields, notable = self._fields, self._notable
+        told = {name: notable.pop(name) for name in rules.fields if name in notable}
+        if rules.header in told:
+            fields[:] = [each for each in fields if each[0] != rules.header]
+        host = None if rules.hosts is None else host_of(self._target, fields)
+        self._target, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
+        if denied is None:
+            return True
+        request = Request(self._parser.get_method(), self._target, [], {})
+        self._take(Turn(request, False, False, self._now, denied))
+        self._deaf = True
+        return False
+
+    def _refuse(self, error: RequestError) -> None:
+        rules = self._guard.rules
+        if rules is not None and rules.links is not None:
+            self._target = rules.links.taken_off(self._target)[0]  # for the log's sake
+        super()._refuse(error)
+
+    def _answer(self, turn: Turn) -> None:
+        if not isinstance(turn.error, DeniedError):
+            super()._answer(turn)
+            return
+        reply = self._guard.denial(turn.error, turn.request.method, self._now)
+        self._send(reply, False)
+        self._log_reply(turn.request, reply, turn.began)

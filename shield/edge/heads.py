@@ -1,0 +1,69 @@
+"""Where heads begin and end in the bytes that come, which the parser's callbacks don't tell.
+
+llhttp takes request lines that aren't in order: several spaces, empty lines before, other protocols' versions. Only
+the raw bytes show those.
+"""
+
+from __future__ import annotations
+
+AT_START = 0
+ALONE = -1
+"""At the start as well, and nothing is known yet of a second head in the piece."""
+BEHIND_FIRST = -2
+"""Behind the first head, which was plain: its end wasn't looked for."""
+
+_END = b"\r\n\r\n"
+_REMEMBERED = 1024  # names
+_REMEMBERED_BYTES = 64
+
+
+class Heads:
+    """The bytes of one connection's heads, as far as they aren't known to be in order."""
+
+    __slots__ = ("at", "kept", "piece")
+
+    def __init__(self) -> None:
+        self.kept = b""  # what has no end yet, of the pieces before
+        self.piece = b""  # what the parser is fed
+        self.at = AT_START  # where in it the next head begins
+
+    def parts(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
+        """Cut so that the first part can't bring more of a head than `limit`; what must wait."""
+        room = limit - len(self.kept)
+        return data[:room], data[room:]
+
+    def take(self) -> bytes:
+        """The head that has just ended, with what stood before it. For each head of a piece that wasn't plain."""
+        begin, kept = self._begin(), self.kept
+        if not kept:
+            self.at = self.piece.find(_END, begin) + len(_END)
+            return self.piece[begin : self.at]
+        self.kept = b""
+        whole = kept + self.piece
+        end = whole.find(_END, max(0, len(kept) - len(_END) + 1)) + len(_END)
+        self.at = end - len(kept)
+        return whole[:end]
+
+    def keep(self) -> bytes:
+        """What of the piece belongs to no head that has ended, together with what was kept before."""
+        self.kept += self.piece[self._begin() :]
+        self.at = len(self.piece)
+        return self.kept
+
+    def _begin(self) -> int:
+        if self.at == BEHIND_FIRST:
+            return self.piece.find(_END) + len(_END)
+        return max(self.at, AT_START)
+
+
+class _Names(dict[bytes, bytes]):
+    """Lower-case names. Requests repeat the same few: each is lowered once and its bytes are shared."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lowered = name.lower()
+        if len(self) < _REMEMBERED and len(name) <= _REMEMBERED_BYTES:
+            self[name] = lowered
+        return lowered
+
+
+NAMES = _Names()

@@ -1,0 +1,156 @@
+"""Addresses of peers and what proxies say of theirs (RFC 7239, X-Forwarded-For).
+
+IPv4 addresses mapped into IPv6 are IPv4 addresses, and zones are left out: an address is what is compared.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Literal
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+Peer = IPAddress | Literal["unix"] | None
+"""An address, a unix socket's other end, or None for one that can't be told."""
+
+UNIX: Literal["unix"] = "unix"
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_port = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
+_node = re.compile(
+    rf"\[(?P<bracketed>[0-9A-Fa-f:.]+)(?:%[^\]]*)?\]{_port}"
+    rf"|(?P<v4>[0-9.]+){_port}"
+    r"|(?P<bare>[0-9A-Fa-f:.]+)(?:%.*)?"
+).fullmatch
+_MOST = 4096  # bytes of a field that is read at all: no chain of proxies is so long, and reading is work
+_LONGEST = 128  # text of an address; bounds what is remembered
+_token = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_quoted = r'"(?:[^"\\]|\\.)*"'
+# One pair of an element, if any, and what ends it. Node names may stand unquoted, against the letter of RFC 7239.
+_pair = re.compile(rf'[ \t]*(?:(?P<name>{_token})=(?P<value>{_quoted}|[^",;\s]*)[ \t]*)?(?P<end>[;,]|\Z)').match
+
+
+class Networks:
+    """A set of addresses, given as networks or addresses; "unix" are all unix sockets.
+
+    Found by prefix lengths, of which there are few: a CDN's hundreds of networks cost no more than ten. Raises
+    ValueError for what is no network.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._unix = False
+        self._shifted: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
+        for text in texts:
+            if text == UNIX:
+                self._unix = True
+                continue
+            network = network_of(text)
+            shift = network.max_prefixlen - network.prefixlen
+            self._shifted[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
+
+    def __contains__(self, peer: Peer) -> bool:
+        if peer is None:
+            return False
+        if isinstance(peer, str):
+            return self._unix
+        number = int(peer)
+        return any(number >> shift in known for shift, known in self._shifted[peer.version].items())
+
+    def __bool__(self) -> bool:
+        return self._unix or any(self._shifted.values())
+
+
+def network_of(text: str) -> IPNetwork:
+    """`192.0.2.0/24` or an address alone. Raises ValueError, for bits behind the prefix too."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network):
+        if network.network_address.scope_id is not None:
+            raise ValueError("a zone")
+        if network.subnet_of(_MAPPED):
+            mapped = int(network.network_address) & 0xFFFFFFFF
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def peer_of(text: str) -> Peer:
+    """Who is at the other end of a socket, from its address or "unix"."""
+    return UNIX if text == UNIX else _address(text.partition("%")[0])
+
+
+def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks) -> list[Peer]:
+    """The client behind a trusted peer as each of the fields tells it: the rightmost address that isn't trusted.
+
+    One answer for each field that is there, since a proxy that writes one of them may hand on a client's forgery of
+    the other: all of them have to be good. A trusted peer that tells nothing asks for itself. Any other peer is the
+    client, whatever it tells.
+    """
+    if peer not in trusted:
+        return [peer]
+    told = [
+        _rightmost(peer, hops_in(value.decode("latin-1")) if len(value) <= _MOST else [""], trusted)
+        for value, hops_in in ((forwarded, _forwarded), (x_forwarded_for, _x_forwarded_for))
+        if value is not None
+    ]
+    return told or [peer]
+
+
+def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:
+    """The last hop that isn't trusted; the first one if all are. None: the proxy next to it didn't say who it was."""
+    found = peer
+    for hop in reversed(hops):
+        found = _node_address(hop)
+        if found not in trusted:
+            break
+    return found
+
+
+def _x_forwarded_for(value: str) -> list[str]:
+    """What stands for each hop, in order."""
+    hops = [hop.strip(" \t") for hop in value.split(",")]
+    return [hop for hop in hops if hop]
+
+
+def _forwarded(value: str) -> list[str]:
+    """The `for` of each element, in order; [""] for what is malformed.
+
+    A quote that a client left open swallows what proxies said after it, so nothing of such a value is believed.
+    """
+    hops: list[str] = []
+    element: dict[str, str] = {}
+    at = 0
+    while (match := _pair(value, at)) is not None:
+        name, text = match["name"], match["value"]
+        if name is not None:
+            if name.lower() in element:
+                return [""]
+            element[name.lower()] = _unquoted(text)
+        if match["end"] != ";":
+            if element:
+                hops.append(element.get("for", ""))
+            element = {}
+            if not match["end"]:
+                return hops
+        at = match.end()
+    return [""]
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+
+
+@lru_cache(maxsize=4096)  # a CDN's machines are some hundreds
+def _node_address(text: str) -> IPAddress | None:
+    """The address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`; None for anything else."""
+    match = _node(text) if len(text) <= _LONGEST else None
+    return None if match is None else _address(match["bracketed"] or match["v4"] or match["bare"])
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,0 +1,103 @@
+"""What a route makes of the fields of origins' answers, once for each answer that comes.
+
+First they are changed (`changed`): from then on it is as if the origin had said so, lifetime and all. What is kept of
+them in the stored head (`kept`) is without what is a hop's or a storage's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import get_args
+
+from shield.messages import Field, Fields, ResponseHead
+from shield.rules import digests
+from shield.rules.digests import Sending
+from shield.rules.headers import INTERNAL, OURS, NameSet, end_to_end
+
+NOT_CHANGEABLE = frozenset(
+    b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
+    b" proxy-connection server shield-digest shield-peer te trailer transfer-encoding upgrade via".split()
+)
+"""Fields that say where a body ends, which version it is and how it came: not for a route to remove, set or add."""
+
+
+_WRITTEN_HERE = frozenset({b"age", b"server", digests.HIDDEN})
+_OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
+
+
+@dataclass(frozen=True)
+class FieldRules:
+    """What is made of the answers of one origin.
+
+    `drop` and names that begin as one in `prefixes` go no further, except for names in `keep` and those that are set
+    or added. Names in `keep` and `remove` may end with a star, which stands for any end.
+    """
+
+    drop: frozenset[bytes] = _OF_OTHER_HOSTS
+    prefixes: tuple[bytes, ...] = INTERNAL
+    keep: tuple[bytes, ...] = ()
+    remove: tuple[bytes, ...] = ()
+    set: tuple[Field, ...] = ()
+    add: tuple[Field, ...] = ()
+    digests: Sending = "off"
+    md5_etags: bool = False
+
+    def changed(self, head: ResponseHead) -> ResponseHead:
+        """The head without what is removed, with what is set in place of what it says, and with what is added.
+
+        A 304 updates stored fields by name: what is set is there already, and what is added comes only to fields of
+        the same name.
+        """
+        if not (self.remove or self.set or self.add):
+            return head
+        gone = self._gone
+        fields = [line for line in head.fields if line[0] not in gone]
+        if head.status == 304:
+            named = {name for name, _ in fields}
+            fields += [line for line in self.add if line[0] in named]
+        else:
+            fields += [*self.set, *self.add]
+        return ResponseHead(head.status, tuple(fields), head.length)
+
+    def kept(self, fields: Fields) -> tuple[Field, ...]:
+        """The fields that go on, in order."""
+        drop, keep = self._sieve
+        return end_to_end(fields, drop=drop, prefixes=self.prefixes, keep=keep)
+
+    def digest_lines(self, head: ResponseHead) -> list[Field]:
+        """The fields that tell the digests of a whole answer, in place of its own Repr-Digest."""
+        if self.digests == "off" or head.status != 200:
+            return []
+        return digests.lines(head, self.digests, md5_etags=self.md5_etags)
+
+    @cached_property
+    def _gone(self) -> NameSet:
+        return NameSet((*self.remove, *(name for name, _ in self.set)))
+
+    @cached_property
+    def _sieve(self) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+        """What never goes on, and what does though it is a storage's."""
+        keep = (*self.keep, *(name for name, _ in (*self.set, *self.add)))
+        kept = NameSet(keep)
+        replaced = frozenset() if self.digests == "off" else {digests.PUBLIC}
+        return frozenset(name for name in self.drop if name not in kept) | _WRITTEN_HERE | replaced, keep
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFields:
+    """The rules of a route by the origin's name."""
+
+    by_origin: Mapping[str, FieldRules] = field(default_factory=dict)
+    digests: Sending = "off"
+
+    def of(self, origin: str, *, by_peer: bool) -> FieldRules:
+        """The rules for an answer. Another worker of this node has followed them already."""
+        return _OF_PEERS[self.digests] if by_peer else self.by_origin.get(origin, _DEFAULT)
+
+
+_DEFAULT = FieldRules()
+_OF_PEERS: Mapping[Sending, FieldRules] = {
+    sending: FieldRules(frozenset(), (), digests=sending) for sending in get_args(Sending)
+}

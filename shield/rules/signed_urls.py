@@ -1,0 +1,101 @@
+"""Signed links: whoever has one may ask for one path until it expires. They are made elsewhere, with a key of ours.
+
+What is signed is text in UTF-8: the canonical path (rules.key), a "?" and the canonical query where the route keeps
+one, a line feed, and the expiry in epoch seconds as it stands in the link. The signature is HMAC-SHA256 in lower-case
+hex.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from shield.rules.key import MAX_PARAMETERS, canonical_path
+from shield.rules.routes import Resource
+
+_is_expiry = re.compile(rb"[1-9][0-9]{0,11}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What the parts of a link are called in its query."""
+
+    expires: bytes = b"expires"
+    key: bytes = b"key"
+    signature: bytes = b"signature"
+
+
+class Link(NamedTuple):
+    """The parts of a signed link as they were sent; b"" for one that is missing or there twice."""
+
+    expires: bytes
+    key: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Makes and checks signed links. `keys` are secrets by their ids: several are valid at once."""
+
+    keys: Mapping[bytes, bytes]
+    parameters: Parameters = Parameters()
+
+    def taken_off(self, target: bytes) -> tuple[bytes, Link | None]:
+        """A target without the parts of a link, and these; None when it has none."""
+        path, mark, query = target.partition(b"?")
+        if not mark or query.count(b"&") >= MAX_PARAMETERS:
+            return target, None
+        names = self.parameters
+        found = {names.expires: b"", names.key: b"", names.signature: b""}
+        seen: set[bytes] = set()
+        kept = []
+        for parameter in query.split(b"&"):
+            name, _, value = parameter.partition(b"=")
+            if b"%" in name:
+                name = unquote_to_bytes(name)
+            if name in found:
+                found[name] = b"" if name in seen else value
+                seen.add(name)
+            else:
+                kept.append(parameter)
+        if not seen:
+            return target, None
+        link = Link(found[names.expires], found[names.key], found[names.signature])
+        return path + b"?" + b"&".join(kept) if kept else path, link
+
+    def objection(self, link: Link | None, text: bytes | None, now: float) -> str | None:
+        """Why a link doesn't hold for this `signable` text, None if it does. `text` None: it names no object."""
+        if link is None or b"" in link:
+            return "not signed"
+        secret = self.keys.get(link.key)
+        if secret is None:
+            return "unknown key"
+        if text is None or not _is_expiry(link.expires):
+            return "wrong signature"
+        if not hmac.compare_digest(signature(secret, text, link.expires), link.signature):
+            return "wrong signature"
+        return "expired" if now >= int(link.expires) else None
+
+    def signed(self, target: bytes, text: bytes, *, key: bytes, expires: int) -> bytes:
+        """A target with the parts of a link behind it. Raises KeyError for a key that isn't there."""
+        names, until = self.parameters, b"%d" % expires
+        bare, _ = self.taken_off(target)
+        parts = ((names.expires, until), (names.key, key), (names.signature, signature(self.keys[key], text, until)))
+        return bare + (b"&" if b"?" in bare else b"?") + b"&".join([name + b"=" + value for name, value in parts])
+
+
+def signable(target: bytes, resource: Resource) -> bytes:
+    """What is signed besides the expiry: the canonical path that a target has, before its route strips or adds
+    anything, and the query that is kept. Raises RequestError for what isn't a path.
+    """
+    path = canonical_path(target.partition(b"?")[0], resource.route.key)
+    return path + b"?" + resource.query if resource.query else path
+
+
+def signature(secret: bytes, text: bytes, expires: bytes) -> bytes:
+    """HMAC-SHA256 in lower-case hex."""
+    return hmac.digest(secret, text + b"\n" + expires, "sha256").hex().encode()

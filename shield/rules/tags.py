@@ -1,0 +1,56 @@
+"""Tags of responses, by which groups of entries are purged: Surrogate-Key, Cache-Tag, Cache-Groups (RFC 9875)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from shield.messages import ResponseHead
+from shield.rules.structured import Item, parse_list
+
+MAX_TAGS = 1024
+"""Tags of one response that count; those behind them are ignored."""
+
+LONGEST = 1024
+"""Bytes of a tag that counts, as at CDNs; a longer one is ignored."""
+
+MAX_BYTES = 32 << 10
+"""Bytes of all tags of one response; those that don't fit are ignored."""
+
+_BLANKS = frozenset({b"surrogate-key", b"xkey"})
+_COMMAS = frozenset({b"cache-tag", b"edge-cache-tag"})
+_BLANK = re.compile(rb"[ \t]+")
+_EITHER = re.compile(rb"[ \t,]+")
+
+
+def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
+    """The tags that the fields of these names give; the names are in lower case. Never raises."""
+    found: set[bytes] = set()
+    room = MAX_BYTES
+    for name in names:
+        for tag in _listed(name, head.all(name)):
+            if len(found) == MAX_TAGS:
+                break
+            if tag not in found and 0 < len(tag) <= min(LONGEST, room):
+                found.add(tag)
+                room -= len(tag)
+    return frozenset(found)
+
+
+def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
+    """Each field separates its tags in its own way; those that aren't known take blanks and commas."""
+    if not lines:
+        return ()
+    if name == b"cache-groups":
+        return _groups(b", ".join(lines))
+    if name in _COMMAS:
+        return [tag.strip(b" \t") for line in lines for tag in line.split(b",")]
+    separator = _BLANK if name in _BLANKS else _EITHER
+    return [tag for line in lines for tag in separator.split(line)]
+
+
+def _groups(value: bytes) -> list[bytes]:
+    """The strings of Cache-Groups (RFC 9875 §2), none where one of its members is something else."""
+    members = parse_list(value) or ()
+    groups = [member.value for member in members if isinstance(member, Item) and type(member.value) is str]
+    return [str(group).encode() for group in groups] if len(groups) == len(members) else []

@@ -1,0 +1,113 @@
+"""Which directives govern a response: those of a targeted field (RFC 9213), or those of Cache-Control.
+
+The first field of a configured list that is valid and not empty wins over Cache-Control and Expires altogether; an
+invalid one is as if it weren't there. Surrogate-Control, which is older than structured fields, may be in the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from shield.messages import ResponseHead
+from shield.rules.cache_control import MAX_SECONDS, CacheControl, elements, field_names
+from shield.rules.cache_control import parse as parse_cache_control
+from shield.rules.structured import Item, parse_dictionary
+
+CDN = b"cdn-cache-control"
+SURROGATE = b"surrogate-control"
+
+READ_BY_OTHERS = frozenset({CDN, SURROGATE})
+"""Targeted fields that caches between us and the client may read, too."""
+
+_LONGEST = 2048  # longer values aren't remembered
+
+_SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+_QUALIFIED = frozenset({"no-cache", "private"})
+_TIGHTENING = frozenset({"no-store", "no-transform", "must-revalidate", "proxy-revalidate"})
+_LOOSENING = frozenset({"public", "must-understand", "immutable"})
+
+_LIFETIME = re.compile(rb"max-age=([0-9]+)(?:\+([0-9]+))?")
+
+
+def governing(head: ResponseHead, targeted: tuple[bytes, ...]) -> tuple[CacheControl, bool]:
+    """The directives that govern a response, and whether a targeted field gave them: then Expires doesn't count.
+
+    `targeted` are names of fields in lower case, the one that counts most first (RFC 9213 §2.2).
+    """
+    for name in targeted:
+        lines = head.all(name)
+        if lines:
+            value = b", ".join(lines)
+            control = _remembered(name, value) if len(value) <= _LONGEST else _read(name, value)
+            if control is not None:
+                return control, True
+    return parse_cache_control(head.all(b"cache-control")), False
+
+
+def _read(name: bytes, value: bytes) -> CacheControl | None:
+    return parse_surrogate(value) if name == SURROGATE else parse(value)
+
+
+_remembered = lru_cache(maxsize=512)(_read)
+
+
+def parse(value: bytes) -> CacheControl | None:
+    """The directives of a targeted field; None where it is invalid or empty. Never raises.
+
+    A value of a type that its directive doesn't have isn't turned into one (RFC 9213 §2.1): it tightens, or is
+    nothing. Parameters are ignored (same place), and so are unknown directives (§2.2).
+    """
+    members = parse_dictionary(value)
+    if not members:
+        return None
+    found: dict[str, Any] = {}
+    for name, member in members.items():
+        said = member.value if isinstance(member, Item) else None
+        attribute = name.replace("-", "_")
+        if name in _SECONDS:
+            found[attribute] = min(max(0, said), MAX_SECONDS) if type(said) is int else 0
+        elif name in _QUALIFIED:
+            fields = field_names(said.encode()) if type(said) is str else ()
+            found[attribute + "_fields" if fields else attribute] = fields or said is not False
+        elif name in _TIGHTENING:
+            found[attribute] = said is not False
+        elif name in _LOOSENING:
+            found[attribute] = said is True
+    return CacheControl(**found)
+
+
+def parse_surrogate(value: bytes) -> CacheControl | None:
+    """What Surrogate-Control says (Edge Architecture Specification 1.0, §2.2); None where it is nothing for us.
+
+    `max-age=60+30` is served stale for another 30 s. Directives with a target are for a surrogate that has told its
+    name, which we don't; `content` and unknown ones are ignored. Never raises.
+    """
+    found: dict[str, Any] = {}
+    for element in elements(value):
+        directive, *targets = element.lower().split(b";")
+        if any(target.strip(b" \t") for target in targets):
+            continue
+        directive = directive.strip(b" \t")
+        if directive in (b"no-store", b"no-store-remote"):
+            found["no_store"] = True
+        elif directive.partition(b"=")[0].rstrip(b" \t") == b"max-age":
+            found.update(_surrogate_lifetime(directive, found))
+    return CacheControl(**found) if found else None
+
+
+def _surrogate_lifetime(directive: bytes, before: Mapping[str, Any]) -> dict[str, int]:
+    """What a max-age adds to what was said before it: of several the shortest counts, and an invalid one is 0."""
+    match = _LIFETIME.fullmatch(directive)
+    lifetime = _clamped(match[1]) if match else 0
+    said = {"max_age": min(lifetime, before.get("max_age", lifetime))}
+    if match and match[2] is not None:
+        said["stale_while_revalidate"] = said["stale_if_error"] = _clamped(match[2])
+    return said
+
+
+def _clamped(digits: bytes) -> int:
+    significant = digits.lstrip(b"0")
+    return min(int(significant or b"0"), MAX_SECONDS) if len(significant) <= 10 else MAX_SECONDS
