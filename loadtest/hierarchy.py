@@ -69,12 +69,12 @@ class Shield:
 
     keep_share = 0.5  # as in `shield.store.log`
     probation = 0.0
-    once_full = False
+    once_full = True
 
-    def __init__(self, *, repeated: bool) -> None:
+    def __init__(self, entries: int, *, repeated: bool) -> None:
         self.late = repeated
-        self._shared = Shared()
-        self._admission = Admission() if repeated else None
+        self._shared = Shared(slots=1 << max(20, (entries - 1).bit_length()))
+        self._admission = Admission(entries) if repeated else None
         self._judge = asyncio.run(_disk(self._shared)).judge(0)
 
     def hit(self, number: int) -> int:

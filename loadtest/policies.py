@@ -164,7 +164,8 @@ def hierarchy(made: Trace, tiers: Hierarchy) -> Iterator[bool]:
 
 def shield(made: Trace, memory: int, disks: Sequence[int], *, repeated: bool) -> Hierarchy:
     """The real thing, as far as it can be driven."""
-    policies: list[Policy] = [Shield(repeated=repeated) for _ in disks]
+    mean = sum(made.sizes) / len(made.sizes)
+    policies: list[Policy] = [Shield(int(disk / mean), repeated=repeated) for disk in disks]
     tiers = [DiskTier(made.sizes, disk, policy) for disk, policy in zip(disks, policies, strict=True)]
     return Hierarchy(made.sizes, memory, tiers)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import IO
 
@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from shield import __version__
 from shield.admin.api import admin_api
 from shield.config.origin import OriginSettings
-from shield.config.settings import LimitSettings, Settings
+from shield.config.settings import LimitSettings, Settings, TierSettings
 from shield.edge.asgi import Application
 from shield.edge.connection import Limits
 from shield.edge.guard import Guard, GuardedFront
@@ -50,11 +50,13 @@ from shield.store.disk import Disk, Tier
 from shield.store.files import Files
 from shield.store.log import Limits as DiskLimits
 from shield.store.memory import MemoryTier
-from shield.store.shared import Place, Standing
+from shield.store.shared import SLOTS, Place, Standing
 from shield.store.tiers import Store
 from shield.store.volume import Holder, Volume, boot_id
 
 Clock = Callable[[], float]
+
+_MEAN_ENTRY = 40 << 10
 
 
 class Node:
@@ -276,8 +278,19 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
         disk.open(tiers)
     except StoreError as error:
         raise ConfigError([str(error)]) from None
-    admission = Admission() if cache.admission == "repeated" else None
+    admission = Admission(_entries(cache.tiers)) if cache.admission == "repeated" else None
     return Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
+
+
+def hit_slots(settings: Settings) -> int:
+    """Counters of hits: about one for each entry that the disks may hold, in powers of two; a byte each."""
+    return min(max(SLOTS, 1 << (_entries(settings.cache.tiers) - 1).bit_length()), 1 << 26)
+
+
+def _entries(tiers: Sequence[TierSettings]) -> int:
+    """About how many entries fit into tiers, of an image platform's."""
+    capacity = sum(directory.capacity for tier in tiers for directory in tier.directories)
+    return max(1, capacity // _MEAN_ENTRY)
 
 
 def listener_tls(settings: Settings) -> ssl.SSLContext | None:

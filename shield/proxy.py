@@ -21,7 +21,7 @@ from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer
 
-_MEMO_LIMIT = 8192
+_MEMO_LIMIT = 16384
 _MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
 
 

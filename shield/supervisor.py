@@ -49,7 +49,7 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
     Raises ConfigError for an address that can't be had. Call it in a process without threads.
     """
     with contextlib.ExitStack() as stack:
-        shared = Shared(workers=workers)
+        shared = Shared(workers=workers, slots=plan.hit_slots)
         stack.callback(shared.close)
         clients = [_closed_at_end(stack, bind(address, workers)) for address in plan.listen]
         admin = _closed_at_end(stack, bind(plan.admin)) if plan.admin is not None else []

@@ -26,7 +26,7 @@ import uvloop
 from shield.app import Node
 from shield.edge.connection import ClientConnection
 from shield.errors import ConfigError
-from shield.store.shared import Place, Standing
+from shield.store.shared import SLOTS, Place, Shared, Standing
 
 log = logging.getLogger("shield.worker")
 
@@ -49,6 +49,7 @@ class Plan:
     tls: ssl.SSLContext | None  # of the listeners for clients
     drain_delay_seconds: float
     drain_timeout_seconds: float
+    hit_slots: int = SLOTS  # counters of hits that workers share
 
     @property
     def scheme(self) -> str:
@@ -72,7 +73,7 @@ def run(plan: Plan, build: Build) -> int:
     """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
     clients = [bind(address)[0] for address in plan.listen]
     sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
-    return serve(plan, build, sockets, place=Place(), line=None)
+    return serve(plan, build, sockets, place=Place(shared=Shared(slots=plan.hit_slots)), line=None)
 
 
 def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Place, line: socket.socket | None) -> int:

@@ -33,6 +33,7 @@ def serve(path: Path) -> int:
             tls=app.listener_tls(settings),
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,
+            hit_slots=app.hit_slots(settings),
         )
         if settings.workers > 1:
             return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)

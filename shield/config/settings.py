@@ -118,9 +118,10 @@ class CacheSettings(Section):
         least=64 * KIB,
     )
     admission: Literal["all", "repeated"] = Field(
-        default="all",
-        description="What is written to disk: all that can be stored, for the least egress; or only what was asked "
-        "for more than once, which wears SSDs less.",
+        default="repeated",
+        description="What is written to disk once the last tier is full: all that can be stored; or only what was "
+        "asked for more than once, which keeps what comes again from being pushed out by what doesn't, and wears "
+        "SSDs less.",
     )
     fills: FillSettings = Field(default_factory=FillSettings, description="Objects on their way from origins.")
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from shield.edge.door import Door
-from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, NAMES, Heads
+from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
 from shield.edge.pace import reset_on_close, unsent
 from shield.edge.turn import LOOKED_AT, Turn, examined, refusal_of
 from shield.edge.turn import Limits as Limits
@@ -40,7 +40,7 @@ log = logging.getLogger("shield.edge")
 
 _END = b"\r\n"
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-_CR, _SLASH, _G, _H = b"\r/GH"
+_CR, _SLASH, _ONE, _G, _H = b"\r/1GH"
 _EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
 _KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 _CLOSE = b"connection: close\r\n\r\n"
@@ -243,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = NAMES[name]
+        name = name.lower()
         self._fields.append((name, value))
         if name in self._watched:
             if name == b"host":
@@ -265,10 +265,10 @@ class ClientConnection(asyncio.Protocol):
         piece = heads.piece
         if not (
             heads.at == ALONE
-            and self._parser.should_keep_alive()
             and piece[0] == _G
             and piece[4] == _SLASH
             and piece[len(target) + 5] == _H
+            and piece[len(target) + 12] == _ONE
             and piece[-5] > _CR
             and self._hosts == 1
             and len(fields) <= self._max_fields

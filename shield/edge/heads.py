@@ -13,8 +13,6 @@ BEHIND_FIRST = -2
 """Behind the first head, which was plain: its end wasn't looked for."""
 
 _END = b"\r\n\r\n"
-_REMEMBERED = 1024  # names
-_REMEMBERED_BYTES = 64
 
 
 class Heads:
@@ -54,16 +52,3 @@ class Heads:
         if self.at == BEHIND_FIRST:
             return self.piece.find(_END) + len(_END)
         return max(self.at, AT_START)
-
-
-class _Names(dict[bytes, bytes]):
-    """Lower-case names. Requests repeat the same few: each is lowered once and its bytes are shared."""
-
-    def __missing__(self, name: bytes) -> bytes:
-        lowered = name.lower()
-        if len(self) < _REMEMBERED and len(name) <= _REMEMBERED_BYTES:
-            self[name] = lowered
-        return lowered
-
-
-NAMES = _Names()

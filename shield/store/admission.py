@@ -1,35 +1,41 @@
-"""What is written to disk: only what was fetched or asked for more than once, if the operator wants SSDs to last.
+"""What is written to disk once the disks are full: only what was fetched or asked for more than once.
 
-Most keys of an image platform are asked for once. A first fetch stays in RAM; when it is evicted there after it was
-asked for again, or is fetched a second time, it is written.
+Most keys of an image platform are asked for once: written, each of them would push out something that comes again,
+and wear the SSD. A first fetch stays in RAM; when it is evicted there after it was asked for again, or is fetched a
+second time, it is written.
 """
 
 from __future__ import annotations
 
-_BITS = 1 << 23  # of each generation: 1 MiB
-_FULL = _BITS // 8  # keys until the generations turn; about one in twenty unseen ones is then taken for seen
+_BITS_EACH = 8  # of each key and generation; about one in twenty unseen keys is then taken for seen
+_LEAST, _MOST = 1 << 20, 1 << 30  # bits of a generation
 
 
 class Admission:
-    """Remembers keys by two bits each, in two generations: what was seen lately is known, what is long ago fades."""
+    """Remembers keys by two bits each, in two generations: what was seen lately is known, what is long ago fades.
 
-    def __init__(self) -> None:
-        self._young = bytearray(_BITS // 8)
-        self._old = bytearray(_BITS // 8)
+    A generation has room for as many keys as the disks have `entries`: what they could still hold is remembered.
+    """
+
+    def __init__(self, entries: int) -> None:
+        self._bits = min(max(1 << (entries * _BITS_EACH - 1).bit_length(), _LEAST), _MOST)
+        self._full = min(entries, self._bits // _BITS_EACH)
+        self._young = bytearray(self._bits // 8)
+        self._old = bytearray(self._bits // 8)
         self._count = 0
 
     def admit(self, digest: bytes) -> bool:
         """Whether a key was seen before; it is from now on."""
-        first = int.from_bytes(digest[4:8], "little") % _BITS
-        second = int.from_bytes(digest[8:12], "little") % _BITS
+        first = int.from_bytes(digest[4:8], "little") % self._bits
+        second = int.from_bytes(digest[8:12], "little") % self._bits
         if _holds(self._young, first, second):
             return True
         known = _holds(self._old, first, second)
         self._young[first >> 3] |= 1 << (first & 7)
         self._young[second >> 3] |= 1 << (second & 7)
         self._count += 1
-        if self._count >= _FULL:
-            self._old, self._young, self._count = self._young, bytearray(_BITS // 8), 0
+        if self._count >= self._full:
+            self._old, self._young, self._count = self._young, bytearray(self._bits // 8), 0
         return known
 
 

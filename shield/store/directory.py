@@ -172,6 +172,10 @@ class CacheDirectory:
         """To be said after a minute's good running: that the index doesn't end whoever reads it."""
         self._claim.settled()
 
+    def has_reclaimed(self) -> bool:
+        """Whether anything ever had to go for want of room."""
+        return self.index.counters().floor > 0
+
     def generation(self) -> int:
         """Grows with every removal, of whichever process. To be remembered before a body sets out.
 

@@ -238,6 +238,12 @@ class Disk:
             return True
         return False
 
+    def is_full(self, digest: bytes) -> bool:
+        """Whether what comes in under a digest will push something out of the last tier."""
+        volume = self._tiers[-1].writable(digest)
+        directory = None if volume is None else volume.directory
+        return directory is not None and directory.has_reclaimed()
+
     def outdate(self, key: CacheKey, identity: int) -> None:
         """A version has come in: others of its key that lie further down must not come back when it goes."""
         for tier in self._tiers[1:]:

@@ -128,10 +128,11 @@ class Shared:
         return count
 
     def cool(self, digest: bytes) -> int:
-        """The count, which begins anew."""
+        """The count, which goes down by one: what was hit often stays warm for a while."""
         slot: int = _slot(digest)[0] & self._mask
         count = self._counts[slot]
-        self._counts[slot] = 0
+        if count:
+            self._counts[slot] = count - 1
         return count
 
     # one at a time

@@ -199,9 +199,14 @@ class Store:
         in_memory = self._memory.commit(entry)
         if self._pending is None or not to_disk:
             return in_memory
-        if self._admission is not None and not self._admission.admit(entry.key.digest):
+        if self._admission is not None and not self._admits(entry.key):
             return in_memory
         return self._pending.write(entry, still) or in_memory
+
+    def _admits(self, key: CacheKey) -> bool:
+        """Whether it is worth a place on a disk: where there is room, all is."""
+        assert self._admission is not None and self._disk is not None
+        return self._admission.admit(key.digest) or not self._disk.is_full(key.digest)
 
     def freshen(self, entry: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
         """Give what is stored the later head of this entry, whose body is the same. `still` as in `commit`."""
