@@ -23,7 +23,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     figures     statistics as metrics
     edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the
                 same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's
-                other workers; tls
+                other workers; guard: who may ask; door, heads, pace: limits; tls
     admin       health, readiness, metrics, state, removal
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -46,7 +46,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
                 and for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
-                selection, vary, headers, fields, digests, dates, routing, rendezvous, sigv4, providers, s3_errors
+                selection, vary, headers, fields, structured, targeted, tags, access, addresses, signed_urls,
+                digests, dates, routing, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,15 @@ def test_below_app_nobody_reads_the_clock_or_the_settings(path: Path) -> None:
 @pytest.mark.parametrize("path", _files(), ids=_name)
 def test_no_file_grows_beyond_500_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 500
+
+
+def test_no_test_is_left_out_of_the_order_in_which_they_run() -> None:
+    root = ROOT.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    listed = [root / path for path in settings["testpaths"]]
+
+    left_out = [
+        path for path in (root / "tests").rglob("test_*.py") if not any(p in (path, *path.parents) for p in listed)
+    ]
+
+    assert left_out == []
