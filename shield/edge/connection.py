@@ -91,7 +91,7 @@ class ClientConnection(asyncio.Protocol):
         self._heads = Heads()
         self._parser = httptools.HttpRequestParser(self)
         self._peer = ""
-        self._host = b""  # that is known to be one
+        self._host: bytes | None = None  # what Host said, and may say
         self._left = 0  # requests that may still come; 0: any number
         self._watched = WATCHED
         self._guarded = False  # `_let_in` is asked for each request

@@ -18,7 +18,9 @@ LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-e
 """Fields that no plain request has."""
 
 # RFC 9112 §3, with one empty line before it (§2.2). Version 0.9 has no name.
-_request_line = re.compile(rb"(?:\r\n)?([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) [!-~]+(?: HTTP/([0-9]\.[0-9]))?\r\n").match
+_request_line = re.compile(
+    rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} (?:[!-~]+ HTTP/([0-9]\.[0-9])|/[!-~]*)\r\n"
+).match
 _line_so_far = re.compile(
     rb"(?:\r\n?)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
 ).fullmatch
@@ -62,7 +64,7 @@ def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser,
     `head` is all of it as it came. Called while the parser stands at its end.
     """
     line = _request_line(head)
-    version = (line[2] or b"0.9") if line is not None else None
+    version = (line[1] or b"0.9") if line is not None else None
     # HTTP/1.0 connections aren't kept: Keep-Alive hangs behind proxies that don't know it (RFC 9112 §C.2.2).
     keep_alive = version == b"1.1" and parser.should_keep_alive() and not parser.should_upgrade()
     turn = Turn(request, keep_alive and not _may_have_body(request), version == b"1.0", now)
@@ -116,7 +118,7 @@ def refusal_of(error: httptools.HttpParserError, head: bytes) -> RequestError | 
     line = _request_line(head)
     if line is None:
         return None if _line_so_far(head) else _strange(None)
-    version = line[2] or b"0.9"
+    version = line[1] or b"0.9"
     if version in (b"1.0", b"1.1") and isinstance(error, httptools.HttpParserInvalidMethodError):
         return RequestError(405, "method-not-allowed")
     return _strange(version)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -281,7 +281,7 @@ class Fill:
                     self._drop_reader(reader)
                     reader.go_on_alone()
         if not variants.has_room(mine):
-            self.disposition = Disposition(Share.SHARE, self.disposition.freshness, "too-many-variants")
+            self.disposition = replace(self.disposition, share=Share.SHARE, reason="too-many-variants")
 
     def _go_on_in_slices(self, fetched: Fetched, span: tuple[int, int]) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""

@@ -71,7 +71,7 @@ class FreshnessRules:
         return bound
 
     def gives_lifetime_to(self, status: int) -> bool:
-        """Whether an error of this status is believed though it states no lifetime and no rule of HTTP gives it one."""
+        """Whether an error of this status is believed though it states no lifetime and HTTP gives it none."""
         return status in self.negative and self.default_lifetime is not None
 
 

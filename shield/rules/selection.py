@@ -143,7 +143,8 @@ def select(request: Request, head: StoredHead, length: int | None, *, boundary_k
     if b"want-repr-digest" in request.notable:
         head = _with_digests(head, request.notable[b"want-repr-digest"])
 
-    verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method)
+    date = _date(head) if b"if-modified-since" in request.notable else None
+    verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method, date=date)
     if verdict == 304:
         return Selection(304, block(304, [f for f in head.fields if f[0] in _IN_NOT_MODIFIED]))
     if verdict == 412:
@@ -213,5 +214,9 @@ def _range_holds(request: Request, head: StoredHead) -> bool:
     condition = request.notable.get(b"if-range")
     if condition is None:
         return True
-    stated = next((value for name, value in head.fields if name == b"date"), b"")
-    return conditional.if_range_matches(condition, head.etag, head.last_modified, date=dates.parse(stated))
+    return conditional.if_range_matches(condition, head.etag, head.last_modified, date=_date(head))
+
+
+def _date(head: StoredHead) -> float | None:
+    """When the origin made it."""
+    return dates.parse(next((value for name, value in head.fields if name == b"date"), b""))
