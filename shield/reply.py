@@ -105,7 +105,7 @@ class Replies:
         allow = ((b"allow", b"GET, HEAD"),) if error.status == 405 else ()
         reply = self.own(error.status, error.reason, request, now, outcome=Outcome(detail=error.reason), fields=allow)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
-        reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION
+        reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply
 
     def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:

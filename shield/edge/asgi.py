@@ -8,12 +8,13 @@ instead, so `hypercorn.Stream` resets it. To HTTP/1.0 clients, a body without a 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from shield.edge.guard import Guard
 from shield.edge.hypercorn import Stream
-from shield.edge.turn import Limits, objection
+from shield.edge.turn import Limits, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
@@ -30,7 +31,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 _HIGH_WATER = 256 * 1024
 _CLOSE = b"connection: close\r\n"
-_FIELD_OVERHEAD = 4  # of a field line in HTTP/1.1
+_VERSIONS = ("1.0", "1.1", "2", "3")
+_LINE_OVERHEAD = 14  # of a head in HTTP/1.1: blanks, version and the two empty lines' ends
+_FIELD_OVERHEAD = 4
+_tokens = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z,-]*").fullmatch
+_control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _PIECE = 256 * 1024  # large bodies are handed over in pieces, so that the server's flow control can work
 
 
@@ -62,14 +67,14 @@ class Application:
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         proxy = self._proxy
         request, began = _request(scope), proxy.clock()
-        first = await receive()
-        if first["type"] == "http.disconnect":
-            return
         denied = self._guard.hold(request, _peer(scope), _certificate(send), began)
         error = denied or self._objection(scope, request)
-        # HTTP/2 needs no Content-Length: an empty last frame may still follow, which is no body.
-        if error is None and request.method in (b"GET", b"HEAD") and await _has_body(first, receive):
-            error = RequestError(400, "body-not-allowed")
+        if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
+            has_body = await _has_body(receive)
+            if has_body is None:
+                return
+            if has_body:
+                error = RequestError(400, "body-not-allowed")
         now = proxy.clock()
         reply: Reply | None
         if denied is not None:
@@ -107,11 +112,17 @@ class Application:
             raise BrokenTransferError(f"{request!r} was cut off")
 
     def _objection(self, scope: Message, request: Request) -> RequestError | None:
-        """Why it isn't answered, whatever it names: as the HTTP/1.1 front has it, as far as the server lets it be seen."""
-        size = len(request.target) + sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in request.fields)
-        if size > self._limits.max_head_bytes and len(request.target) <= self._limits.max_target_bytes:
+        """Why a request isn't answered: as at the HTTP/1.1 front, as far as the server lets it be seen."""
+        limits, fields, version = self._limits, request.fields, scope["http_version"]
+        size = len(request.method) + len(request.target) + _LINE_OVERHEAD
+        size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
+        if version not in _VERSIONS:
+            return RequestError(505, "http-version")
+        if not _tokens(b",".join([name for name, _ in fields])) or _control(b"".join([value for _, value in fields])):
+            return RequestError(400, "malformed-request")
+        if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
             return RequestError(431, "head-too-large")
-        return objection(request, self._limits, host_needed=scope["http_version"] != "1.0")
+        return objection(request, limits, host_needed=version != "1.0")
 
     def _log(
         self,
@@ -242,12 +253,14 @@ def _request(scope: Message) -> Request:
     return Request.of(scope["method"].encode(), target, [(n.lower(), v) for n, v in scope["headers"]])
 
 
-async def _has_body(message: Message, receive: Receive) -> bool:
-    while not message.get("body"):
-        if not message.get("more_body"):
-            return False
+async def _has_body(receive: Receive) -> bool | None:
+    """Whether one comes, announced or not: HTTP/2 needs no Content-Length. None: the client has left."""
+    while True:
         message = await receive()
-    return True
+        if message["type"] == "http.disconnect":
+            return None
+        if message.get("body") or not message.get("more_body"):
+            return bool(message.get("body"))
 
 
 async def _send_reply(send: Send, reply: Reply) -> None:

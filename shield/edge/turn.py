@@ -67,7 +67,7 @@ def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser,
     version = (line[1] or b"0.9") if line is not None else None
     # HTTP/1.0 connections aren't kept: Keep-Alive hangs behind proxies that don't know it (RFC 9112 §C.2.2).
     keep_alive = version == b"1.1" and parser.should_keep_alive() and not parser.should_upgrade()
-    turn = Turn(request, keep_alive and not _may_have_body(request), version == b"1.0", now)
+    turn = Turn(request, keep_alive and not may_have_body(request), version == b"1.0", now)
     if version not in (b"1.0", b"1.1"):
         turn.error = _strange(version)
     elif len(head) > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
@@ -130,7 +130,7 @@ def _strange(version: bytes | None) -> RequestError:
     return RequestError(505, "http-version")
 
 
-def _may_have_body(request: Request) -> bool:
+def may_have_body(request: Request) -> bool:
     """Whether it is in doubt where the next request begins."""
     notable = request.notable
     return b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shield.store.directory import CacheDirectory
 from shield.store.log import RUN, Draft
 
-BACKLOG = 64 << 20
+BACKLOG = 128 << 20
 """Bytes that wait to be written at most."""
 
 Change = Callable[[CacheDirectory], object]

@@ -18,7 +18,7 @@ from shield.errors import StoreError
 Part = bytes | bytearray | memoryview
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
-_MAX_WRITE = 1 << 20  # of one part in one call: copying 8 MiB at once costs the kernel two to three times as much
+_MAX_WRITE = 1 << 20  # in one call: copying 8 MiB at once costs the kernel two to three times as much
 _MAX_PARTS = 512  # of one call; the system's bound is 1024
 _GROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 62
@@ -46,8 +46,7 @@ class Files:
         views = [memoryview(part) for part in parts]
         pending = [view[at : at + _MAX_WRITE] for view in views for at in range(0, len(view), _MAX_WRITE)]
         while pending:
-            now = pending[:1] if len(pending[0]) == _MAX_WRITE else pending[:_MAX_PARTS]
-            written = os.pwritev(fd, now, offset)
+            written = os.pwritev(fd, _together(pending), offset)
             if written == 0:
                 raise OSError(errno.EIO, "the system wrote nothing")
             offset += written
@@ -186,6 +185,16 @@ def _number_after(name: str, path: Path) -> int:
             if line.startswith(name):
                 return int(line.removeprefix(name).split()[0])
     return _UNLIMITED
+
+
+def _together(parts: list[memoryview]) -> list[memoryview]:
+    """As many of the first parts as one call should write."""
+    size = 0
+    for count, part in enumerate(parts[:_MAX_PARTS]):
+        size += len(part)
+        if size > _MAX_WRITE and count:
+            return parts[:count]
+    return parts[:_MAX_PARTS]
 
 
 def _without(parts: list[memoryview], count: int) -> list[memoryview]:
