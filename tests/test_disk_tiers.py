@@ -193,9 +193,7 @@ def test_once_the_disk_is_full_only_what_was_asked_for_again_is_written(
     assert exact(answers, range(200, 210))
 
 
-def test_a_clean_stop_writes_what_was_asked_for_again(
-    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
-) -> None:
+def test_a_clean_stop_writes_what_was_asked_for_again(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
     settings = with_tiers(origin, {"nvme": {tmp_path / "fast": "6MiB"}}, memory="16MiB")
     numbers, twice = range(200, 220), range(200, 205)
 

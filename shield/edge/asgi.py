@@ -46,9 +46,7 @@ class BrokenTransferError(Exception):
 class Application:
     """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
 
-    def __init__(
-        self, proxy: Proxy, limits: Limits | None = None, *, guard: Guard, access: AccessLog | None
-    ) -> None:
+    def __init__(self, proxy: Proxy, limits: Limits | None = None, *, guard: Guard, access: AccessLog | None) -> None:
         self._proxy = proxy
         self._guard = guard
         self._limits = limits or Limits()
@@ -81,7 +79,7 @@ class Application:
             reply = self._guard.denial(denied, request.method, now)
         else:
             reply = proxy.try_hit(request, now) if error is None else proxy.refuse(error, request, now)
-        if reply is not None and reply.close and scope["http_version"] < "2":
+        if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         if reply is not None and reply.length <= _PIECE:
             await _send_reply(send, reply)

@@ -4,28 +4,25 @@ A hit is answered inside the parser's callback: no task, no await, no timer. Eve
 calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Timeouts are counted by
 `sweep`, which the worker calls on every connection once a second, so that a request arms no timer of its own.
 
-llhttp refuses most of what is ambiguous (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
-space before a colon). What it leaves to us, `examined` and `Heads` look at; a plain request, which comes alone in one
-piece and whose first line is as it should be, byte for byte, doesn't come by there.
+How requests are read is `reading`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-import httptools
-
 from shield.edge.door import Door
-from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
+from shield.edge.heads import ALONE, BEHIND_FIRST
 from shield.edge.pace import reset_on_close, unsent
-from shield.edge.turn import LOOKED_AT, Turn, examined, refusal_of
+from shield.edge.reading import WATCHED as WATCHED
+from shield.edge.reading import RequestReader
+from shield.edge.turn import LOOKED_AT, Turn
 from shield.edge.turn import Limits as Limits
 from shield.errors import RequestError
-from shield.messages import NOTABLE, Field, Request
+from shield.messages import Request
 from shield.observe.access import AccessLog
 from shield.outcome import Outcome
 from shield.proxy import Proxy
@@ -36,19 +33,12 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-log = logging.getLogger("shield.edge")
-
 _END = b"\r\n"
-_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _CR, _SLASH, _ONE, _G, _H = b"\r/1GH"
-_EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
-_KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 _CLOSE = b"connection: close\r\n\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _JOIN_BELOW = 16 * 1024  # small bodies are copied behind their head: one buffer is cheaper to send than three
 _LINGER_SWEEPS = 2
-WATCHED = NOTABLE | {b"host", b"proxy-connection"}
-"""Names of the fields that are looked at while a head is parsed."""
 
 
 class Front:
@@ -73,27 +63,49 @@ class Front:
         return ClientConnection(self, server_state)
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(RequestReader):
     """Parses requests, answers them in order. Implements `Client` for the transfer under way."""
+
+    __slots__ = (
+        "_access",
+        "_at_end",
+        "_careful",
+        "_chunked",
+        "_closing",
+        "_connections",
+        "_door",
+        "_guarded",
+        "_inside",
+        "_loop",
+        "_outcome",
+        "_paused",
+        "_peer",
+        "_proxy",
+        "_quiet_sweeps",
+        "_sent",
+        "_slow_head",
+        "_status",
+        "_stopping",
+        "_transfer",
+        "_transport",
+        "_turn",
+        "_turns",
+        "_unsent",
+        "_until_close",
+        "ready",
+    )
 
     _transport: asyncio.Transport  # set by connection_made
 
     def __init__(self, front: Front, server_state: ServerState) -> None:
+        super().__init__(front.limits, front.clock)
         self._proxy = front.proxy
         self._access = front.access
-        self._clock = front.clock
-        self._limits = front.limits
-        self._max_fields = front.limits.max_fields
-        self._bulky_above = min(front.limits.max_target_bytes, front.limits.max_head_bytes)
         self._loop = front.loop
         self._connections: set[Any] = server_state.connections
         self._door = front.door
-        self._heads = Heads()
-        self._parser = httptools.HttpRequestParser(self)
-        self._peer = ""
-        self._host: bytes | None = None  # what Host said, and may say
-        self._left = 0  # requests that may still come; 0: any number
-        self._watched = WATCHED
+        self._peer = "unix"
+        self._inside = False  # of the door, which must be told of its end
         self._guarded = False  # `_let_in` is asked for each request
 
         # per connection
@@ -103,25 +115,14 @@ class ClientConnection(asyncio.Protocol):
         self._transfer: Transfer | None = None
         self._stopping = False  # finish what runs, then close
         self._careful = False  # no request is plain: each may be the last
-        self._deaf = False  # nothing that comes is looked at any more
         self._closing = False  # all is written; what isn't sent yet goes out
         self._paused = False  # not reading
         self._at_end = False  # the client will send nothing more
-        self._now = 0.0
 
         # between sweeps
-        self._heard = False
         self._quiet_sweeps = 0
         self._unsent = 0
         self._slow_head: object = None
-
-        # per request being parsed
-        self._target = b""
-        self._fields: list[Field] = []
-        self._notable: dict[bytes, bytes] = {}
-        self._hosts = 0  # lines of it; one that isn't known counts twice
-        self._in_head = False
-        self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 
         # per streamed answer
         self._chunked = False
@@ -135,20 +136,19 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
+        if isinstance(peer, tuple):  # not a peer on a unix socket: no limit holds for those
             self._peer, self._left = peer[0], self._limits.max_requests
             self._careful = self._left > 0
-        else:
-            self._peer = "unix"
-        if not self._door.enter(self._peer, len(self._connections)):
-            self._deaf = True
-            self._transport.abort()
-            return
+            self._inside = self._door.enter(self._peer, transport.get_extra_info("socket"), len(self._connections))
+            if not self._inside:
+                self._deaf = True
+                self._transport.abort()
+                return
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self in self._connections:
-            self._connections.discard(self)
+        self._connections.discard(self)
+        if self._inside:
             self._door.leave(self._peer)
         self._deaf = True
         self._turns.clear()
@@ -168,57 +168,6 @@ class ClientConnection(asyncio.Protocol):
         last.keep_alive = False
         return True
 
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        self._heard = True
-        self._now = self._clock()
-        heads = self._heads
-        if heads.kept or len(data) > self._bulky_above:
-            self._parse_in_parts(data)
-        else:
-            heads.piece, heads.at = data, ALONE
-            try:
-                self._parser.feed_data(data)
-            except _PARSER_ERRORS as error:
-                self._fail(error)
-            if self._in_head or heads.at != BEHIND_FIRST:
-                self._look_at_rest()
-
-    def _parse_in_parts(self, data: bytes) -> None:
-        """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
-        heads, limit = self._heads, self._limits.max_head_bytes
-        while data and not self._deaf:
-            heads.piece, data = heads.parts(data, limit)
-            heads.at = AT_START
-            if self._error is None:
-                try:
-                    self._parser.feed_data(heads.piece)
-                except _PARSER_ERRORS as error:
-                    self._fail(error)
-            self._look_at_rest()
-            if len(heads.kept) >= limit:
-                too_long = len(self._target) > self._limits.max_target_bytes
-                self._refuse(RequestError(414, "target-too-long") if too_long else RequestError(431, "head-too-large"))
-
-    def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
-        if isinstance(error, httptools.HttpParserUpgrade):
-            self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
-            return
-        self._error = error
-        if isinstance(error, httptools.HttpParserCallbackError):
-            log.error("a request failed", exc_info=error.__context__ or error)
-
-    def _look_at_rest(self) -> None:
-        """Keep what has no end yet, unless it can't become a head."""
-        rest = self._heads.keep()
-        if self._error is not None:
-            refusal = refusal_of(self._error, rest)
-            if refusal is not None:
-                self._refuse(refusal)
-        elif not self._in_head and rest not in _EMPTY_LINE:
-            self._refuse(RequestError(400, "malformed-request"))
-
     def pause_writing(self) -> None:
         self.ready = False
 
@@ -231,30 +180,6 @@ class ClientConnection(asyncio.Protocol):
             self._go_on()
 
     # parser
-
-    def on_message_begin(self) -> None:
-        self._target = b""
-        self._fields = []
-        self._notable = {}
-        self._hosts = 0
-        self._in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self._fields.append((name, value))
-        if name in self._watched:
-            if name == b"host":
-                self._hosts += 1 if value == self._host else 2
-                return
-            if name == b"proxy-connection":  # llhttp takes it for Connection
-                name = b"connection"
-            if name == b"connection" and value in _KEEP_ALIVE:
-                return
-            notable, value = self._notable, value.rstrip(b" \t")
-            notable[name] = notable[name] + b", " + value if name in notable else value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -289,23 +214,6 @@ class ClientConnection(asyncio.Protocol):
                     self._log_reply(request, reply, self._now)
         else:
             self._take(Turn(request, True, False, self._now))
-
-    def _examine(self, request: Request) -> None:
-        """Take a request that isn't plain."""
-        turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
-        if turn.error is None:
-            self._host = next((value for name, value in request.fields if name == b"host"), b"")
-        if self._left:
-            self._left -= 1
-            turn.keep_alive = turn.keep_alive and self._left > 0
-        last = turn.error is not None or not turn.keep_alive
-        self._take(turn)
-        if last:
-            self._deaf = True
-
-    def _let_in(self) -> bool:
-        """Whether the request whose head has come may be answered; if not, it has been refused."""
-        return True
 
     # answering, one request at a time
 

@@ -1,9 +1,15 @@
-"""Who may connect: so many clients at once, and so many from one address."""
+"""Who may connect: so many clients at once, so many from one address, and none at the expense of descriptors.
+
+Whoever may not is closed at once: a CDN then asks another node, or again, while one that isn't accepted would hang
+for as long as its patience lasts.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import resource
+import socket
 from collections.abc import Callable
 
 from shield.edge.turn import Limits
@@ -11,46 +17,56 @@ from shield.edge.turn import Limits
 log = logging.getLogger("shield.edge")
 
 _COMPLAIN_SECONDS = 10.0
+_MOST_RESERVED = 1024
 
 
 class Door:
-    """Counts a listener's connections by address, if that is limited. Peers on unix sockets are not counted."""
+    """Counts a listener's connections by address, if that is limited."""
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
         self._limits = limits
         self._clock = clock
-        self._inside: dict[str, int] = {}
+        self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._inside: dict[str, int] = {}  # by place
         self._complained_at = float("-inf")
 
-    def enter(self, peer: str, inside: int) -> bool:
-        """Whether one more may come in from `peer` while so many are inside; if so, it must `leave`."""
-        limits = self._limits
+    def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
+        """Whether one more may come in while so many are inside; if so, it must `leave`."""
+        limits, descriptor = self._limits, -1 if connected is None else connected.fileno()
         if inside >= limits.max_connections:
-            self._turn_away(f"{inside} connections are open")
-            return False
-        if limits.max_connections_per_address and peer != "unix":
+            return self._turn_away(f"{inside} connections are open")
+        if descriptor >= self._for_clients:  # it has the lowest number that was free
+            return self._turn_away(f"{descriptor} descriptors are in use")
+        if limits.max_connections_per_address:
             place = _place(peer)
             count = self._inside.get(place, 0)
             if count >= limits.max_connections_per_address:
-                self._turn_away(f"{count} connections of {place} are open")
-                return False
+                return self._turn_away(f"{count} connections of {place} are open")
             self._inside[place] = count + 1
         return True
 
     def leave(self, peer: str) -> None:
-        if self._inside and peer != "unix":
+        if self._inside:
             place = _place(peer)
             count = self._inside.pop(place, 0)
             if count > 1:
                 self._inside[place] = count - 1
 
-    def _turn_away(self, why: str) -> None:
+    def _turn_away(self, why: str) -> bool:
         self.turned_away += 1
         now = self._clock()
         if now - self._complained_at >= _COMPLAIN_SECONDS:
             self._complained_at = now
             log.warning("clients are turned away: %s; %d so far", why, self.turned_away)
+        return False
+
+
+def descriptors_for_clients(limit: int) -> int:
+    """How many of a process's descriptors clients may use up: the rest is for origins, disks and the admin API."""
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 30
+    return limit - min(_MOST_RESERVED, limit // 4)
 
 
 def _place(peer: str) -> str:

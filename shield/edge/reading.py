@@ -1,0 +1,186 @@
+"""What a client's bytes say: heads told apart and read strictly, each request handed on as a turn.
+
+llhttp refuses most of what is ambiguous (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
+space before a colon). What it leaves to us, `examined` and `Heads` look at; a plain request, which comes alone in one
+piece and whose first line is as it should be, byte for byte, doesn't come by there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections.abc import Callable
+
+import httptools
+
+from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
+from shield.edge.turn import Limits, Turn, examined, refusal_of
+from shield.errors import RequestError
+from shield.messages import NOTABLE, Field, Request
+
+log = logging.getLogger("shield.edge")
+
+_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+_EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
+_KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
+WATCHED = NOTABLE | {b"host", b"proxy-connection"}
+"""Names of the fields that are looked at while a head is parsed."""
+
+
+class RequestReader(asyncio.Protocol):
+    """The half of a connection that listens. The half that answers has `on_headers_complete`: the hot path."""
+
+    __slots__ = (
+        "_bulky_above",
+        "_clock",
+        "_deaf",
+        "_error",
+        "_fields",
+        "_heads",
+        "_heard",
+        "_host",
+        "_hosts",
+        "_in_head",
+        "_left",
+        "_limits",
+        "_max_fields",
+        "_notable",
+        "_now",
+        "_parser",
+        "_target",
+        "_watched",
+    )
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._max_fields = limits.max_fields
+        self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
+        self._heads = Heads()
+        self._parser = httptools.HttpRequestParser(self)
+        self._watched = WATCHED
+        self._host: bytes | None = None  # what Host said, and may say
+        self._left = 0  # requests that may still come; 0: any number
+        self._deaf = False  # nothing that comes is looked at any more
+        self._heard = False  # since the last sweep
+        self._now = 0.0
+
+        # per request being parsed
+        self._target = b""
+        self._fields: list[Field] = []
+        self._notable: dict[bytes, bytes] = {}
+        self._hosts = 0  # lines of it; one that isn't known counts twice
+        self._in_head = False
+        self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        self._heard = True
+        self._now = self._clock()
+        heads = self._heads
+        if heads.kept or len(data) > self._bulky_above:
+            self._parse_in_parts(data)
+        else:
+            heads.piece, heads.at = data, ALONE
+            try:
+                self._parser.feed_data(data)
+            except _PARSER_ERRORS as error:
+                self._fail(error)
+            if self._in_head or heads.at != BEHIND_FIRST:
+                self._look_at_rest()
+
+    def _parse_in_parts(self, data: bytes) -> None:
+        """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
+        heads, limit = self._heads, self._limits.max_head_bytes
+        while data and not self._deaf:
+            heads.piece, data = heads.parts(data, limit)
+            heads.at = AT_START
+            if self._error is None:
+                try:
+                    self._parser.feed_data(heads.piece)
+                except _PARSER_ERRORS as error:
+                    self._fail(error)
+            self._look_at_rest()
+            if len(heads.kept) >= limit:
+                too_long = len(self._target) > self._limits.max_target_bytes
+                self._refuse(
+                    RequestError(414, "target-too-long") if too_long else RequestError(431, "head-too-large")
+                )
+
+    def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
+        if isinstance(error, httptools.HttpParserUpgrade):
+            self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
+            return
+        self._error = error
+        if isinstance(error, httptools.HttpParserCallbackError):
+            log.error("a request failed", exc_info=error.__context__ or error)
+
+    def _look_at_rest(self) -> None:
+        """Keep what has no end yet, unless it can't become a head."""
+        rest = self._heads.keep()
+        if self._error is not None:
+            refusal = refusal_of(self._error, rest)
+            if refusal is not None:
+                self._refuse(refusal)
+        elif not self._in_head and rest not in _EMPTY_LINE:
+            self._refuse(RequestError(400, "malformed-request"))
+
+    # parser
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._fields = []
+        self._notable = {}
+        self._hosts = 0
+        self._in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._fields.append((name, value))
+        if name in self._watched:
+            if name == b"host":
+                self._hosts += 1 if value == self._host else 2
+                return
+            if name == b"proxy-connection":  # llhttp takes it for Connection
+                name = b"connection"
+            if name == b"connection" and value in _KEEP_ALIVE:
+                return
+            notable, value = self._notable, value.rstrip(b" \t")
+            notable[name] = notable[name] + b", " + value if name in notable else value
+
+    @abstractmethod
+    def on_headers_complete(self) -> None:
+        """Take the request, at once if it is plain."""
+
+    def _examine(self, request: Request) -> None:
+        """Take a request that isn't plain."""
+        turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
+        if turn.error is None:
+            self._host = next((value for name, value in request.fields if name == b"host"), b"")
+        if self._left:
+            self._left -= 1
+            turn.keep_alive = turn.keep_alive and self._left > 0
+        last = turn.error is not None or not turn.keep_alive
+        self._take(turn)
+        if last:
+            self._deaf = True
+
+    def _let_in(self) -> bool:
+        """Whether the request whose head has come may be answered; if not, it has been refused."""
+        return True
+
+    # what the other half does
+
+    @abstractmethod
+    def _take(self, turn: Turn) -> None: ...
+
+    @abstractmethod
+    def _refuse(self, error: RequestError) -> None: ...
+
+    @abstractmethod
+    def _end_after_last(self) -> None: ...
