@@ -331,7 +331,7 @@ def signer(name: str, origin: OriginSettings) -> Signer:
 
 
 def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
-    made = [_origin(name, origin, workers) for name, origin in settings.origins.items()]
+    made = [_origin(name, origin, workers, node=settings.node) for name, origin in settings.origins.items()]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
@@ -348,7 +348,7 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
     return Owners(origins, ring, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings, workers: int) -> Origin:
+def _origin(name: str, origin: OriginSettings, workers: int, *, node: str) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
     times = origin.timeouts
@@ -370,6 +370,7 @@ def _origin(name: str, origin: OriginSettings, workers: int) -> Origin:
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
+        node=node.encode(),
     )
 
 

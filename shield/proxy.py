@@ -55,6 +55,7 @@ class Proxy:
             (method != b"GET" and method != b"HEAD")
             or b"content-length" in notable
             or b"transfer-encoding" in notable
+            or b"cdn-loop" in notable
         ):
             objection = _objection(request)
             if objection is not None:
@@ -142,6 +143,8 @@ def _objection(request: Request) -> RequestError | None:
     """What is wrong with a request's method or with its having a body."""
     if request.method not in (b"GET", b"HEAD"):
         return RequestError(405, "method-not-allowed")
+    if b"cdn-loop" in request.notable:
+        return RequestError(508, "loop")  # RFC 8586: it has been here
     if b"transfer-encoding" in request.notable or request.notable.get(b"content-length") != b"0":
         return RequestError(400, "body-not-allowed")
     return None

@@ -63,6 +63,7 @@ class Replies:
     """Makes replies in the name of one node. `server` is the Server field of all of them, None for none."""
 
     def __init__(self, *, node: str, via: bytes, retry_after_seconds: float, server: bytes | None = None) -> None:
+        self.node = node.encode()
         self._node = node_name(node)
         self._server = b"" if server is None else b"server: %b\r\n" % server
         self._via = via

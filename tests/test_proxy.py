@@ -320,3 +320,17 @@ def test_one_line_in_the_access_log_for_each(shield: Shield, origin: FaultyOrigi
         (405, 19, "error"),
     ]
     assert lines[0]["origin"] == "fra"
+
+
+# loops (RFC 8586)
+
+
+def test_a_request_that_comes_back_is_ended_and_others_go_on(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    ended = shield.get("/a", [("cdn-loop", "cdn, test-1; v=1")])
+    passed_on = shield.get("/a", [("cdn-loop", "cdn"), ("cdn-loop", "other-1")])
+    hit = shield.get("/a", [("cdn-loop", "cdn")])
+
+    assert (ended.status, passed_on.status, hit.hit) == (508, 200, True)
+    assert [seen.get("cdn-loop") for seen in origin.requests] == ["cdn, other-1, test-1"]

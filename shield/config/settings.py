@@ -136,12 +136,32 @@ class LimitSettings(Section):
     )
     head: Duration = duration("10s", "For a request's head to arrive: CDNs send it in one packet.", least="1s")
     send: Duration = duration(
-        "60s", "A client may take no byte of its answer. Longer than any hiccup of a line that lives.", least="1s"
+        "60s",
+        "A client must take `send_bytes` of its answer in this time. Longer than any hiccup of a line that lives.",
+        least="1s",
+    )
+    send_bytes: Size = size(
+        "16KiB",
+        "What a client must take in the time of `send`, or it is cut off: far below what any CDN reads, far above "
+        "what holds connections for ever.",
+        least=1,
     )
     connections: int = Field(
         default=10_000,
         ge=1,
         description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB.",
+    )
+    connections_per_address: int = Field(
+        default=0,
+        ge=0,
+        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from few "
+        "addresses, so this is for nodes that others reach, too.",
+    )
+    requests: int = Field(
+        default=0,
+        ge=0,
+        description="Requests on one connection, which is closed after the last; 0: any number. To spread clients over "
+        "nodes anew from time to time.",
     )
     pipelined: int = Field(
         default=64, ge=1, description="Requests that wait on one connection before reading it pauses."

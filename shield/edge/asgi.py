@@ -23,6 +23,7 @@ from shield.proxy import Proxy
 from shield.reply import Part, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.headers import split_block
+from shield.rules.loops import has_passed, passed
 from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
@@ -116,6 +117,8 @@ class Application:
         size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         if version not in _VERSIONS:
             return RequestError(505, "http-version")
+        if has_passed(passed(fields), self._proxy.replies.node):
+            return RequestError(508, "loop")
         if not _tokens(b",".join([name for name, _ in fields])) or _control(b"".join([value for _, value in fields])):
             return RequestError(400, "malformed-request")
         if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:

@@ -98,7 +98,7 @@ class ClientConnection(RequestReader):
     _transport: asyncio.Transport  # set by connection_made
 
     def __init__(self, front: Front, server_state: ServerState) -> None:
-        super().__init__(front.limits, front.clock)
+        super().__init__(front.limits, front.clock, node=front.proxy.replies.node)
         self._proxy = front.proxy
         self._access = front.access
         self._loop = front.loop
@@ -274,7 +274,7 @@ class ClientConnection(RequestReader):
             self._take(Turn(Request(method, self._target, [], {}), False, False, self._now, error))
             self._deaf = True
         self._in_head = False
-        self._heads.kept = b""
+        self._heads.kept, self._fields = b"", []  # a client that stays would hold them
 
     def _last_turn(self) -> Turn | None:
         return self._turns[-1] if self._turns else self._turn

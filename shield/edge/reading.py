@@ -18,13 +18,14 @@ from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
 from shield.edge.turn import Limits, Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
+from shield.rules.loops import has_passed
 
 log = logging.getLogger("shield.edge")
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
 _KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
-WATCHED = NOTABLE | {b"host", b"proxy-connection"}
+WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
 """Names of the fields that are looked at while a head is parsed."""
 
 
@@ -45,6 +46,7 @@ class RequestReader(asyncio.Protocol):
         "_left",
         "_limits",
         "_max_fields",
+        "_node",
         "_notable",
         "_now",
         "_parser",
@@ -52,7 +54,7 @@ class RequestReader(asyncio.Protocol):
         "_watched",
     )
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float], *, node: bytes) -> None:
         self._limits = limits
         self._clock = clock
         self._max_fields = limits.max_fields
@@ -60,6 +62,7 @@ class RequestReader(asyncio.Protocol):
         self._heads = Heads()
         self._parser = httptools.HttpRequestParser(self)
         self._watched = WATCHED
+        self._node = node
         self._host: bytes | None = None  # what Host said, and may say
         self._left = 0  # requests that may still come; 0: any number
         self._deaf = False  # nothing that comes is looked at any more
@@ -126,6 +129,8 @@ class RequestReader(asyncio.Protocol):
                 self._refuse(refusal)
         elif not self._in_head and rest not in _EMPTY_LINE:
             self._refuse(RequestError(400, "malformed-request"))
+        elif len(self._fields) > self._max_fields:  # which take ten times the memory of their bytes
+            self._refuse(RequestError(431, "head-too-large"))
 
     # parser
 
@@ -146,6 +151,8 @@ class RequestReader(asyncio.Protocol):
             if name == b"host":
                 self._hosts += 1 if value == self._host else 2
                 return
+            if name == b"cdn-loop" and not has_passed(value, self._node):
+                return  # most CDNs send it: alone it makes no request one that needs a look
             if name == b"proxy-connection":  # llhttp takes it for Connection
                 name = b"connection"
             if name == b"connection" and value in _KEEP_ALIVE:

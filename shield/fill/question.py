@@ -11,6 +11,7 @@ from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.owners import judged_by
 from shield.rules.conditional import freshens, is_strong
 from shield.rules.digests import ASK_ALL
+from shield.rules.loops import passed
 from shield.rules.routes import Resource
 from shield.rules.verdict import Share
 from shield.store.entry import Entry
@@ -26,6 +27,7 @@ class Question:
 
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
         self.want = want
+        want.loop = passed(request.fields)
         self.stored: Entry | None = None
         self._table = table
         self._resource = resource

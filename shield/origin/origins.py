@@ -17,7 +17,7 @@ from shield.messages import Field, ResponseHead
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.response import Response
 from shield.origin.signer import Signer
-from shield.rules import conditional, dates, ranges, s3_errors
+from shield.rules import conditional, dates, loops, ranges, s3_errors
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
 from shield.rules.routing import Candidate, next_attempt, rank
@@ -56,10 +56,11 @@ class Want:
     validators: tuple[Field, ...] = ()
     tentative: bool = False
     forwarded: tuple[Field, ...] = ()  # of the client's request
+    loop: bytes = b""  # what that says of its way so far (RFC 8586)
 
     def whole(self) -> Want:
         """The same object without a span."""
-        return Want(self.method, self.path, self.query, forwarded=self.forwarded)
+        return Want(self.method, self.path, self.query, forwarded=self.forwarded, loop=self.loop)
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:
@@ -135,6 +136,7 @@ class Origin:
         pool: Pool,
         denied_is_absent: bool = False,
         passes_errors: bool = False,
+        node: bytes = b"",
     ) -> None:
         self.name = name
         self.candidate = Candidate(name, role)
@@ -143,6 +145,7 @@ class Origin:
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
+        self._node = b"" if provider.signed else node  # a storage leads nowhere
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
@@ -156,7 +159,11 @@ class Origin:
         for last in (False, False, True):
             request_time = clock()
             self.fetches += 1
-            head = self.signer.head(want.method, want.path, request_time, want.fields(), query=want.query)
+            fields = want.fields()
+            if self._node:
+                way = b"%b, %b" % (want.loop, self._node) if want.loop else self._node
+                fields = (*fields, (loops.NAME, way))
+            head = self.signer.head(want.method, want.path, request_time, fields, query=want.query)
             response = await self.pool.fetch(head, method=want.method, deadline=deadline)
             response_time = clock()
             status = response.head.status

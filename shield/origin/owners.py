@@ -27,6 +27,7 @@ from shield.origin.pool import Pool
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.outcome import Outcome
+from shield.rules import loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 
@@ -125,7 +126,8 @@ class Owners:
         deadline = self._now() + self._timeouts.first_byte
         while True:
             asked = self._clock()
-            request = _request_head(want.method, target, (*want.fields(), *judged))
+            way = ((loops.NAME, want.loop),) if want.loop else ()
+            request = _request_head(want.method, target, (*want.fields(), *judged, *way))
             response = await self._pools[owner].fetch(request, method=want.method, deadline=deadline)
             said = _take_off(response)
             if want.tentative and response.head.status == 416:

@@ -17,7 +17,7 @@ from shield.rules.key import CacheKey, key_of_text
 # Never forwarded: of this hop, of the request's framing, conditions and ranges that are ours to set, and what makes
 # frameworks believe that they were asked for something else than the key says.
 _NEVER = frozenset(
-    b"connection content-length expect host http2-settings if-match if-modified-since if-none-match if-range"
+    b"cdn-loop connection content-length expect host http2-settings if-match if-modified-since if-none-match if-range"
     b" if-unmodified-since keep-alive proxy-authenticate proxy-authorization proxy-connection range te trailer"
     b" transfer-encoding upgrade x-forwarded-host x-forwarded-prefix x-forwarded-server x-host x-http-method"
     b" x-http-method-override x-method-override x-original-host x-original-url x-rewrite-url".split()

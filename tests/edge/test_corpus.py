@@ -15,7 +15,7 @@ from tests.edge.wire import Outcome, said
 from tests.node import Shield, settings_of
 
 SMUGGLED = request("/smuggled")
-OURS = ["host", "accept-encoding", "user-agent"]
+OURS = ["host", "accept-encoding", "user-agent", "cdn-loop"]
 TARGETS = sorted({*(target for case in CASES for target in case.asked), "/smuggled", "/after"})
 SHORT = 400  # bytes
 

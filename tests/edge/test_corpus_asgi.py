@@ -14,7 +14,7 @@ from tests.edge.corpus import FORMS, HOSTS, PATHS, STREAMS, UNKEYED, Case, Strea
 from tests.edge.hypercorn_front import H2Client, Streamed, hypercorn
 from tests.node import Shield, settings_of
 
-OURS = ["host", "accept-encoding", "user-agent"]
+OURS = ["host", "accept-encoding", "user-agent", "cdn-loop"]
 CASES = [*FORMS, *HOSTS, *PATHS, *UNKEYED]
 
 

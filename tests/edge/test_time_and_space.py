@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from shield.edge.door import Door
+from shield.edge.pace import unsent
+from shield.edge.turn import Limits
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -23,15 +33,30 @@ def objects(origin: FaultyOrigin) -> None:
     origin.serves("/endless", ENDLESS, fields={"cache-control": "no-store"})
 
 
+def limit(shield: Shield, **changes: Any) -> None:
+    """Other limits, for connections to come."""
+
+    def change() -> None:
+        front = shield.node.front
+        front.limits = replace(front.limits, **changes)
+        front.door = Door(front.limits, clock=shield.clock)
+
+    shield.call(change)
+
+
 def _unsent(shield: Shield) -> int:
     return shield.call(lambda: sum(int(c._transport.get_write_buffer_size()) for c in shield._state.connections))
 
 
-def _read_to_the_end(client: Client) -> int:
-    got = 0
-    while data := client.read_some(1 << 20):
-        got += len(data)
-    return got
+def _takes(shield: Shield, client: Client, size: int) -> None:
+    """The client reads so much, and the node's kernel knows it."""
+
+    def left() -> int:
+        return sum(unsent(c._transport) for c in shield._state.connections)
+
+    before = shield.call(left)
+    client.read_some(size)
+    shield.wait_for(lambda: left() < before)
 
 
 # slow readers
@@ -93,6 +118,39 @@ def test_a_client_that_takes_a_little_is_not(shield: Shield, origin: FaultyOrigi
 
     assert larger.check(got + answer.body)
     assert len(got) + len(answer.body) == len(larger)
+
+
+def test_what_a_client_takes_out_of_the_kernels_buffers_counts(shield: Shield, origin: FaultyOrigin) -> None:
+    shield.get("/large")
+    with shield.client(receive_buffer=SMALL_WINDOW) as client:
+        client.send(request("/large"))
+        client.read_head()
+        shield.wait_for(lambda: any(not c.ready for c in shield._state.connections))
+        before = _unsent(shield)
+
+        for _ in range(4):
+            _takes(shield, client, 150_000)
+            shield.sweep(times=40)
+
+        assert _unsent(shield) == before  # else this shows nothing
+        assert shield.connections == 1
+
+
+@pytest.mark.parametrize(("send_bytes", "cut"), [(100_000, False), (1_000_000, True)])
+def test_a_client_must_take_enough_in_its_time(shield: Shield, send_bytes: int, cut: bool) -> None:
+    limit(shield, send_bytes=send_bytes)
+    shield.get("/large")
+    with shield.client(receive_buffer=SMALL_WINDOW) as client:
+        client.send(request("/large"))
+        client.read_head()
+        shield.wait_for(lambda: any(not c.ready for c in shield._state.connections))
+
+        for _ in range(4):
+            shield.sweep(times=20)
+            if shield.connections:
+                _takes(shield, client, 150_000)
+
+        assert shield.connections == (0 if cut else 1)
 
 
 def test_what_is_left_of_an_idle_connection_that_reads_nothing_is_cut_off(shield: Shield) -> None:
@@ -240,6 +298,113 @@ def test_connections_beyond_the_limit_are_closed_at_once(origin: FaultyOrigin, c
             assert first.ask("/a").hit
         shield.wait_for(lambda: shield.connections == 0)
         assert shield.get("/a").hit
+
+
+def test_connections_of_one_address_beyond_its_limit_are_closed_at_once(shield: Shield) -> None:
+    limit(shield, max_connections_per_address=2)
+
+    with shield.client() as first, shield.client() as second:
+        first.ask("/a")
+        second.ask("/a")
+        with shield.client() as third:
+            assert third.at_end()
+        other = socket.create_connection(("127.0.0.1", shield.port), source_address=("127.0.0.2", 0))
+        with other, other.makefile("rb") as file:
+            other.sendall(request("/a"))
+            assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert first.ask("/a").hit
+    shield.wait_for(lambda: shield.connections == 0)
+
+    assert shield.get("/a").hit
+    assert shield.node.front.door.turned_away == 1
+
+
+@pytest.mark.parametrize(
+    ("peers", "places"),
+    [
+        (["192.0.2.1", "192.0.2.2"], 2),
+        (["2001:db8::1", "2001:db8::2"], 1),  # a client has all of a network
+        (["2001:db8::1", "2001:db8:0:1::1"], 2),
+        (["192.0.2.1", "::ffff:192.0.2.1"], 1),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2"], 2),
+        (["fe80::1%eth0", "fe80::2%eth0"], 1),
+    ],
+)
+def test_an_address_is_what_one_client_has(clock: FakeClock, peers: Sequence[str], places: int) -> None:
+    door = Door(Limits(max_connections_per_address=1), clock=clock)
+
+    assert sum(door.enter(peer, None, 0) for peer in peers) == places
+    for peer in peers[:places]:
+        door.leave(peer)
+    assert sum(door.enter(peer, None, 0) for peer in peers) == places
+
+
+def test_clients_that_are_turned_away_make_one_log_line_in_a_while(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(Limits(max_connections=0), clock=clock)
+
+    for _ in range(3):
+        assert not door.enter("192.0.2.1", None, 0)
+        clock.advance(4.9)
+
+    assert len(caplog.records) == 1
+    clock.advance(1)
+    assert not door.enter("192.0.2.1", None, 0)
+    assert "4 so far" in caplog.records[1].message
+
+
+def test_peers_on_a_unix_socket_are_not_limited(shield: Shield, tmp_path: Path) -> None:
+    limit(shield, max_connections_per_address=1, max_requests=1, max_connections=1)
+    path = str(tmp_path / "socket")
+    front = shield.node.front
+
+    async def listen() -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(lambda: front.protocol(None, shield._state, {}), path)  # type: ignore[arg-type]
+
+    async def close() -> None:
+        server.close()
+        await server.wait_closed()
+
+    server = shield.run(listen())
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        for each in (first, second):
+            each.settimeout(10)
+            each.connect(path)
+            with each.makefile("rb") as file:
+                for _ in range(2):
+                    each.sendall(request("/a", method="HEAD"))
+                    assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+                    while file.readline() != b"\r\n":
+                        pass
+    shield.wait_for(lambda: shield.connections == 0)
+    shield.run(close())
+
+
+def test_the_last_request_that_a_connection_may_bring_ends_it(shield: Shield) -> None:
+    limit(shield, max_requests=3)
+
+    with shield.client() as client:
+        answers = [client.ask(target) for target in ("/a", "/large", "/a")]
+        assert client.at_end()
+
+    assert [answer.status for answer in answers] == [200] * 3
+    assert [answer.get("connection") for answer in answers] == [None, None, "close"]
+    assert answers[2].hit
+
+
+@pytest.mark.parametrize("first", ["/a", "/large"])
+def test_of_a_burst_no_more_than_may_come_on_a_connection_are_answered(shield: Shield, first: str) -> None:
+    limit(shield, max_requests=3)
+    shield.get("/a")
+
+    with shield.client() as client:
+        client.send(request(first) + request("/a") * 5)
+        answers = [client.read() for _ in range(3)]
+        assert client.at_end()
+
+    assert [answer.get("connection") for answer in answers] == [None, None, "close"]
 
 
 # the end

@@ -1,0 +1,35 @@
+"""Who has handled a request already (RFC 8586)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.rules.loops import has_passed, passed
+
+
+@pytest.mark.parametrize(
+    ("value", "is_back"),
+    [
+        (b"fra-1", True),
+        (b"cdn, fra-1", True),
+        (b"cdn,FRA-1 ; v=1;x, other", True),
+        (b"fra-10", False),
+        (b"not-fra-1", False),
+        (b"cdn; via=fra-1", False),
+        (b"", False),
+    ],
+)
+def test_a_node_knows_its_own_name(value: bytes, is_back: bool) -> None:
+    assert has_passed(value, b"fra-1") is is_back
+
+
+@given(value=st.binary(max_size=40))
+def test_any_value_can_be_read(value: bytes) -> None:
+    has_passed(value, b"fra-1")
+
+
+def test_the_way_so_far_is_in_order() -> None:
+    assert passed([(b"cdn-loop", b"a"), (b"x", b"y"), (b"cdn-loop", b" b, c ")]) == b"a, b, c"
+    assert passed([]) == b""
