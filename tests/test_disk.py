@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from shield.store.listing import live_records, newest_first
+from shield.store.record import Kind
 from tests.client import request
 from tests.disks import KIB, MIB, SLICE, settled, with_disk
 from tests.doubles.faults import at_body
@@ -286,3 +288,22 @@ def test_a_refusal_is_never_taken_for_the_bytes_of_a_slice(
 
     assert (refused.clean, refused.body == body[: len(refused.body)]) == (False, True)
     assert (again.clean, again.body == body[:]) == (True, True)
+
+
+def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
+    fields = {"surrogate-key": "b a", "cache-groups": '"c"'}
+    origin.serves("/a", b"a", lifetime=60, fields=fields)
+    origin.serves("/big", Pattern(MIB), lifetime=60, fields=fields)
+
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+        for path in ("/a", "/big"):
+            shield.get(path)
+        settled(shield)
+        directory = shield.node._store.directories()[0]
+        records = [live.record for number in newest_first(directory) for live in live_records(directory, number)]
+
+    assert {record.kind: record.tags for record in records} == {
+        Kind.WHOLE: b"a\nb\nc",
+        Kind.HEAD: b"a\nb\nc",
+        Kind.SLICE: b"",
+    }

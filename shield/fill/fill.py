@@ -28,6 +28,7 @@ from shield.rules.conditional import HeadEffect, head_effect
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
+from shield.rules.tags import tags_of
 from shield.rules.vary import choosing, names_in
 from shield.rules.verdict import Disposition, Share
 from shield.store.entry import OVERHEAD, Entry
@@ -69,6 +70,7 @@ class Fill:
         "_request",
         "_response",
         "_table",
+        "_tags",
         "_task",
         "_timer",
         "_window",
@@ -109,6 +111,7 @@ class Fill:
         self.disposition: Disposition | None = None
         self.origin: str | None = None
         self.by_peer = False
+        self._tags = b""
 
         # what followers share of their answers; theirs to fill in
         self.told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = {}
@@ -235,6 +238,7 @@ class Fill:
         self.length = head.length
         self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
         self._settle_variant(head)
+        self._tags = b"\n".join(sorted(tags_of(head, self.resource.route.freshness.tags)))
         self.freshness = self.disposition.freshness
         date = dates.imf_fixdate(fetched.response_time)
         rules = self.resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer)
@@ -292,7 +296,7 @@ class Fill:
         self.entry = Entry.large(
             self.resource.key, head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
         )
-        self.entry.origin = self.origin
+        self.entry.origin, self.entry.tags = self.origin, self._tags
         self.committed = True
         sliced = table.sliced(self.resource, self._request, self.entry)
         run = sliced.adopt(fetched, *span)
@@ -385,6 +389,7 @@ class Fill:
             head = kept_head(self.head, self.disposition, None if self.length is not None else received)
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
+            self.entry.tags = self._tags
             self.committed = self._table.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 

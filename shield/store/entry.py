@@ -37,6 +37,7 @@ class Entry:
         "rendered_age",
         "size",
         "slice_bytes",
+        "tags",
     )
 
     def __init__(
@@ -48,6 +49,7 @@ class Entry:
         self.blocks = blocks
         self.length = body_length(blocks)
         self.slice_bytes = 0
+        self.tags = b""  # labels for group purges, sorted, a line each; of what came from an origin in this run
         self.origin = origin
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full judgement on the hot path.
@@ -95,7 +97,7 @@ class Entry:
     def freshened(self, head: StoredHead, freshness: Freshness) -> Entry:
         """The same body under a newer head (RFC 9111 §4.3.4)."""
         entry = Entry(self.key, head, freshness, self.blocks, origin=self.origin)
-        entry.length, entry.slice_bytes = self.length, self.slice_bytes
+        entry.length, entry.slice_bytes, entry.tags = self.length, self.slice_bytes, self.tags
         return entry
 
     def __repr__(self) -> str:

@@ -64,6 +64,7 @@ class Pending:
             return False
         slice_bytes = self._slice_bytes
         large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=slice_bytes)
+        large.tags = entry.tags
         slices = Slices(self._disk, large)
         return slices.commit(0, entry.blocks, lambda well: self._written(entry, well), still=still)
 
@@ -78,4 +79,5 @@ def record_for(entry: Entry) -> Record:
     """An entry's record, without its body."""
     record = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD if entry.is_large else Kind.WHOLE)
     record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
+    record.tags = entry.tags
     return record

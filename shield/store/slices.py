@@ -94,6 +94,7 @@ class Slices:
         if not self._head_written and not self._has_head():
             head = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
+            head.tags = entry.tags
             if not self._disk.write(head, (), self._head_done, still=still, bounded=True):
                 return False
             self._head_written = True
