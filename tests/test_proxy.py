@@ -334,3 +334,21 @@ def test_a_request_that_comes_back_is_ended_and_others_go_on(shield: Shield, ori
 
     assert (ended.status, passed_on.status, hit.hit) == (508, 200, True)
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["cdn, other-1, test-1"]
+
+
+def test_an_error_that_would_be_passed_on_is_answered_with_what_is_stale(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"good", fields={"cache-control": "max-age=60, stale-if-error=600"})
+    plain = {"provider": "http", "endpoint": origin.url, "pass_errors": True}
+
+    with Shield(settings_of({}, origins={"fra": plain}), clock=clock) as shield:
+        shield.get("/a")
+        clock.advance(300)
+        origin.fails("/a", "InternalError")
+        stale = shield.get("/a")
+        clock.advance(600)
+        passed_on = shield.get("/a")
+
+    assert (stale.status, stale.body) == (200, b"good")
+    assert passed_on.status == 500

@@ -154,14 +154,14 @@ class LimitSettings(Section):
     connections_per_address: int = Field(
         default=0,
         ge=0,
-        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from few "
-        "addresses, so this is for nodes that others reach, too.",
+        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from "
+        "few addresses, so this is for nodes that others reach, too.",
     )
     requests: int = Field(
         default=0,
         ge=0,
-        description="Requests on one connection, which is closed after the last; 0: any number. To spread clients over "
-        "nodes anew from time to time.",
+        description="Requests on one connection, which is closed after the last; 0: any number. To spread clients "
+        "over nodes anew from time to time.",
     )
     pipelined: int = Field(
         default=64, ge=1, description="Requests that wait on one connection before reading it pauses."

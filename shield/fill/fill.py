@@ -49,6 +49,7 @@ class Phase(Enum):
 
 
 _OVER = (Phase.COMPLETE, Phase.FAILED)
+_STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,11 @@ class Fill:
         if self.stored is not None and (head.status == 304 or self._is_of_same(self.stored, head)):
             response.close()
             self._freshen(self.stored, fetched)
+            return
+        stored = self.stored
+        if stored is not None and head.status in _STALE_IF and stored.freshness.in_error_grace(fetched.response_time):
+            response.close()  # better what was good a while ago (RFC 5861 §4)
+            self._fail(OriginError(fetched.origin, Fault.SERVER, f"{head.status}", status=head.status))
             return
         part = ranges.parse_content_range(head.get(b"content-range") or b"") if is_part(fetched) else None
         if self.want.tentative:
