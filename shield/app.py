@@ -278,7 +278,7 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
         disk.open(tiers)
     except StoreError as error:
         raise ConfigError([str(error)]) from None
-    admission = Admission(_entries(cache.tiers)) if cache.admission == "repeated" else None
+    admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
     return Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
 
 

@@ -7,21 +7,24 @@ second time, it is written.
 
 from __future__ import annotations
 
+import mmap
+
 _BITS_EACH = 8  # of each key and generation; about one in twenty unseen keys is then taken for seen
-_LEAST, _MOST = 1 << 20, 1 << 30  # bits of a generation
+_LEAST, _MOST = 1 << 20, 1 << 29  # bits of a generation
 
 
 class Admission:
     """Remembers keys by two bits each, in two generations: what was seen lately is known, what is long ago fades.
 
-    A generation has room for as many keys as the disks have `entries`: what they could still hold is remembered.
+    A generation has room for as many keys as the disks have `entries`: what they could still hold is remembered. Its
+    memory is taken page by page, as keys come.
     """
 
     def __init__(self, entries: int) -> None:
-        self._bits = min(max(1 << (entries * _BITS_EACH - 1).bit_length(), _LEAST), _MOST)
-        self._full = min(entries, self._bits // _BITS_EACH)
-        self._young = bytearray(self._bits // 8)
-        self._old = bytearray(self._bits // 8)
+        self._bits = min(max(1 << (entries * _BITS_EACH).bit_length(), _LEAST), _MOST)
+        self._full = min(max(entries, 1), self._bits // _BITS_EACH)
+        self._young = mmap.mmap(-1, self._bits // 8)
+        self._old = mmap.mmap(-1, self._bits // 8)
         self._count = 0
 
     def admit(self, digest: bytes) -> bool:
@@ -35,9 +38,9 @@ class Admission:
         self._young[second >> 3] |= 1 << (second & 7)
         self._count += 1
         if self._count >= self._full:
-            self._old, self._young, self._count = self._young, bytearray(self._bits // 8), 0
+            self._old, self._young, self._count = self._young, mmap.mmap(-1, self._bits // 8), 0
         return known
 
 
-def _holds(bits: bytearray, first: int, second: int) -> bool:
+def _holds(bits: mmap.mmap, first: int, second: int) -> bool:
     return bool(bits[first >> 3] >> (first & 7) & 1 and bits[second >> 3] >> (second & 7) & 1)
