@@ -106,7 +106,7 @@ def _digest(number: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Of a made-up policy. Shield's are the defaults."""
+    """Of a made-up policy; the defaults are the plainest."""
 
     keep_share: float = 0.5
     needed: int = 1  # hits, to be kept

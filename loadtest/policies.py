@@ -31,7 +31,7 @@ MEMORY_OF_DISK = 20  # RAM is one part in so many of the disk
 WONDERS = 0.6
 
 CHOICES = {
-    "as it is": Choices(),
+    "plain": Choices(),
     "keeps 3/4": Choices(keep_share=0.75),
     "fades": Choices(fades=True),
     "slots 1/10": Choices(slots=0.1),
