@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ from shield.rules.loops import has_passed
 log = logging.getLogger("shield.edge")
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-_EMPTY_LINE = (b"", b"\r", b"\r\n")  # as far as it came
+_begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may stand before it
 _KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
 """Names of the fields that are looked at while a head is parsed."""
@@ -127,7 +128,7 @@ class RequestReader(asyncio.Protocol):
             refusal = refusal_of(self._error, rest)
             if refusal is not None:
                 self._refuse(refusal)
-        elif not self._in_head and rest not in _EMPTY_LINE:
+        elif not _begin_of_head(rest):
             self._refuse(RequestError(400, "malformed-request"))
         elif len(self._fields) > self._max_fields:  # which take ten times the memory of their bytes
             self._refuse(RequestError(431, "head-too-large"))

@@ -46,10 +46,9 @@ class Wire:
         return 0
 
     def pause_reading(self) -> None:
-        raise AssertionError("everything should be answered at once")
-
-    def resume_reading(self) -> None:
         pass
+
+    resume_reading = pause_reading
 
 
 @dataclass(frozen=True)
