@@ -123,6 +123,8 @@ class RequestReader(asyncio.Protocol):
 
     def _look_at_rest(self) -> None:
         """Keep what has no end yet, unless it can't become a head."""
+        if self._deaf:
+            return
         rest = self._heads.keep()
         if self._error is not None:
             refusal = refusal_of(self._error, rest)
@@ -168,14 +170,14 @@ class RequestReader(asyncio.Protocol):
     def _examine(self, request: Request) -> None:
         """Take a request that isn't plain."""
         turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
-        if turn.error is None:
-            self._host = next((value for name, value in request.fields if name == b"host"), b"")
         if self._left:
             self._left -= 1
             turn.keep_alive = turn.keep_alive and self._left > 0
-        last = turn.error is not None or not turn.keep_alive
+        goes_on = turn.error is None and turn.keep_alive
         self._take(turn)
-        if last:
+        if goes_on:
+            self._host = next((value for name, value in request.fields if name == b"host"), None)
+        else:
             self._deaf = True
 
     def _let_in(self) -> bool:

@@ -70,8 +70,6 @@ def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser,
     turn = Turn(request, keep_alive and not may_have_body(request), version == b"1.0", now)
     if version not in (b"1.0", b"1.1"):
         turn.error = _strange(version)
-    elif len(head) > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
-        turn.error = RequestError(431, "head-too-large")
     else:
         turn.error = objection(request, limits, host_needed=version == b"1.1")
     return turn

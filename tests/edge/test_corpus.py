@@ -14,7 +14,7 @@ from tests.edge.corpus import CASES, Case
 from tests.edge.wire import Outcome, said
 from tests.node import Shield, settings_of
 
-SMUGGLED = request("/smuggled")
+GOOD, SMUGGLED = request("/after"), request("/smuggled")
 OURS = ["host", "accept-encoding", "user-agent", "cdn-loop"]
 TARGETS = sorted({*(target for case in CASES for target in case.asked), "/smuggled", "/after"})
 SHORT = 400  # bytes
@@ -70,25 +70,30 @@ def test_a_request_is_answered_as_the_corpus_says_and_the_origin_sees_only_what_
     assert not caplog.records
 
 
+@pytest.mark.parametrize("before", [(), (GOOD,)], ids=["first", "later"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_makes_no_difference_in_which_pieces_a_request_comes(case: Case, warm: Shield) -> None:
+def test_it_makes_no_difference_in_which_pieces_a_request_comes(
+    case: Case, before: tuple[bytes, ...], warm: Shield
+) -> None:
     raw = case.raw + SMUGGLED
     pick = random.Random(case.name)
 
     def outcomes() -> Iterator[Outcome]:
         for _ in range(5):
-            yield said(warm, *_pieces(raw, sorted(pick.choices(range(len(raw)), k=pick.randint(1, 12)))))
+            yield said(warm, *before, *_pieces(raw, sorted(pick.choices(range(len(raw)), k=pick.randint(1, 12)))))
         if len(raw) <= SHORT:
-            yield said(warm, *_pieces(raw, list(range(1, len(raw)))))
+            yield said(warm, *before, *_pieces(raw, list(range(1, len(raw)))))
             for at in range(1, len(raw)):
-                yield said(warm, raw[:at], raw[at:])
+                yield said(warm, *before, raw[:at], raw[at:])
 
-    whole = warm.call(lambda: said(warm, raw))
+    good = warm.call(lambda: said(warm, *before)).answers
+    alone = warm.call(lambda: said(warm, raw))
+    whole = warm.call(lambda: said(warm, *before, raw))
     others = warm.call(lambda: set(outcomes()))
 
     assert others == {whole}
-    assert whole.ended is case.closes
-    assert whole.answers.count(b"HTTP/1.1 ") == len(case.answers) + (not case.closes)
+    assert whole == Outcome(good + alone.answers, case.closes)
+    assert alone.answers.count(b"HTTP/1.1 ") == len(case.answers) + (not case.closes)
 
 
 def _answers(client: Client, case: Case) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.client import request
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.steps import Close, Wait
 from tests.node import Shield
 
 HOST = b"Host: cdn.example\r\n"
@@ -107,6 +108,34 @@ def test_a_method_that_brings_more_than_a_head_ends_the_connection(
 
     assert answer.status == 405
     assert answer.get("allow") == "GET, HEAD"
+    assert origin.fetches("/smuggled") == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: @\r\n\r\n",
+    ],
+)
+def test_what_follows_the_last_request_is_not_looked_at_while_that_waits(
+    shield: Shield, origin: FaultyOrigin, raw: bytes
+) -> None:
+    gate = origin.gate()
+    origin.script("/slow", Wait(gate), Close())
+
+    with shield.client() as client:
+        client.send(request("/slow") + raw + SMUGGLED * 10)
+        gate.reached()
+        shield.wait_for(lambda: all(c._deaf and not c._heads.kept for c in shield._state.connections))
+        gate.open()
+        first, second = client.read(), client.read()
+        assert client.at_end()
+
+    assert first.status == 503
+    assert second.get("connection") == "close"
     assert origin.fetches("/smuggled") == 0
 
 

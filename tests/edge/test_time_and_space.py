@@ -136,6 +136,18 @@ def test_what_a_client_takes_out_of_the_kernels_buffers_counts(shield: Shield, o
         assert shield.connections == 1
 
 
+def test_a_client_that_takes_one_answer_after_the_other_is_not_cut_off(shield: Shield) -> None:
+    shield.get("/large")
+    with shield.client(receive_buffer=SMALL_WINDOW) as client:
+        client.send(request("/large") * 4)
+        for _ in range(3):
+            shield.wait_for(lambda: any(not c.ready for c in shield._state.connections))
+            shield.sweep(times=40)
+            assert client.read().clean
+
+        assert client.read().clean
+
+
 @pytest.mark.parametrize(("send_bytes", "cut"), [(100_000, False), (1_000_000, True)])
 def test_a_client_must_take_enough_in_its_time(shield: Shield, send_bytes: int, cut: bool) -> None:
     limit(shield, send_bytes=send_bytes)
@@ -313,10 +325,15 @@ def test_connections_of_one_address_beyond_its_limit_are_closed_at_once(shield: 
             other.sendall(request("/a"))
             assert file.readline() == b"HTTP/1.1 200 OK\r\n"
         assert first.ask("/a").hit
+        second.close()
+        shield.wait_for(lambda: shield.connections == 1)
+        with shield.client() as third, shield.client() as fourth:
+            assert third.ask("/a").hit
+            assert fourth.at_end()
     shield.wait_for(lambda: shield.connections == 0)
 
     assert shield.get("/a").hit
-    assert shield.node.front.door.turned_away == 1
+    assert shield.node.front.door.turned_away == 2
 
 
 @pytest.mark.parametrize(
