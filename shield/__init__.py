@@ -47,7 +47,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 and for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
                 selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
-                digests, dates, routing, rendezvous, sigv4, providers, s3_errors
+                digests, hidden, dates, routing, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

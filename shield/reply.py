@@ -10,8 +10,8 @@ from shield.errors import RequestError
 from shield.messages import Fields, Request
 from shield.outcome import Outcome, node_name
 from shield.rules import dates
-from shield.rules.digests import shown
 from shield.rules.headers import block
+from shield.rules.hidden import shown
 from shield.rules.selection import Selection, StoredHead, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain

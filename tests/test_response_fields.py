@@ -193,7 +193,7 @@ def test_a_digest_is_told_to_those_who_want_it(origin: FaultyOrigin, clock: Fake
     assert one.get("repr-digest") == f"sha-256=:{SHA256}:"
     assert (plain.get("repr-digest"), none.get("repr-digest")) == (None, None)
     assert [answer.hit for answer in (plain, hit, part, head, one, none)] == [True] * 6
-    assert not {"shield-digest"} & (names(plain) | names(hit) | names(part) | names(none))
+    assert not {"shield-hidden"} & (names(plain) | names(hit) | names(part) | names(none))
 
 
 def test_a_digest_may_be_told_to_all(origin: FaultyOrigin, clock: FakeClock) -> None:
@@ -208,10 +208,11 @@ def test_a_digest_may_be_told_to_all(origin: FaultyOrigin, clock: FakeClock) -> 
 
 
 def test_without_digests_an_origins_own_go_on_as_they_are(origin: FaultyOrigin, clock: FakeClock) -> None:
-    own = {"repr-digest": f"sha-256=:{SHA256}:", "content-digest": f"sha-256=:{SHA256}:"}
+    own = {"repr-digest": f"sha-256=:{SHA256}:", "content-digest": f"sha-256=:{SHA256}:", "surrogate-key": "a"}
     origin.serves("/a", BODY, lifetime=60, fields=own)
 
-    with Shield(settings_of({"fra": origin}, response_fields={"digests": "off"}), clock=clock) as shield:
+    settings = settings_of({"fra": origin}, response_fields={"digests": "off"}, freshness={"strip_tags": True})
+    with Shield(settings, clock=clock) as shield:
         answers = [shield.get("/a"), shield.get("/a", WANTS_ALL), shield.get("/a", [("range", "bytes=0-3")])]
 
     assert [answer.get("repr-digest") for answer in answers] == [own["repr-digest"]] * 3
@@ -237,7 +238,7 @@ def test_digests_come_back_from_disk_and_stay_after_a_revalidation(
 
     assert from_disk.hit and after.hit and plain.hit and plain_after.hit
     assert [answer.get("repr-digest") for answer in (from_disk, after)] == [f"sha-256=:{SHA256}:"] * 2
-    assert not {"repr-digest", "shield-digest"} & (names(plain) | names(plain_after))
+    assert not {"repr-digest", "shield-hidden"} & (names(plain) | names(plain_after))
 
 
 def test_a_digest_of_a_part_is_not_taken_for_one_of_the_whole(
@@ -264,7 +265,7 @@ def test_digests_are_known_to_both_of_two_workers(origin: FaultyOrigin, clock: F
 
     assert len(origin.requests) == 1
     assert [answer.get("repr-digest") for answer in answers] == [f"sha-256=:{SHA256}:, md5=:{MD5}:"] * 3
-    assert not {"repr-digest", "shield-digest", "shield-peer"} & names(plain)
+    assert not {"repr-digest", "shield-hidden", "shield-peer"} & names(plain)
 
 
 # errors of storages

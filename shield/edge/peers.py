@@ -21,6 +21,7 @@ from shield.origin.owners import told
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.reply import PLAIN_HIT, Part, Replies, Reply
+from shield.rules import hidden
 from shield.rules.key import CacheKey
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ class PeerProxy(Proxy):
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
             return Reply(200, head, (body,), len(body), PLAIN_HIT)
         try:
-            key = self.resolve(request.target).key
+            resource = self.resolve(request.target)
         except RequestError as error:
             return self.refuse(error, request, now)
-        if not self._owns(key):
+        if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
+        if resource.route.hides:
+            request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
         return super().try_hit(request, now)
 
 

@@ -53,6 +53,7 @@ class RequestReader(asyncio.Protocol):
         "_parser",
         "_target",
         "_watched",
+        "_way",
     )
 
     def __init__(self, limits: Limits, clock: Callable[[], float], *, node: bytes) -> None:
@@ -65,6 +66,7 @@ class RequestReader(asyncio.Protocol):
         self._watched = WATCHED
         self._node = node
         self._host: bytes | None = None  # what Host said, and may say
+        self._way: bytes | None = None  # what CDN-Loop said, and may say
         self._left = 0  # requests that may still come; 0: any number
         self._deaf = False  # nothing that comes is looked at any more
         self._heard = False  # since the last sweep
@@ -154,7 +156,8 @@ class RequestReader(asyncio.Protocol):
             if name == b"host":
                 self._hosts += 1 if value == self._host else 2
                 return
-            if name == b"cdn-loop" and not has_passed(value, self._node):
+            if name == b"cdn-loop" and (value == self._way or not has_passed(value, self._node)):
+                self._way = value
                 return  # most CDNs send it: alone it makes no request one that needs a look
             if name == b"proxy-connection":  # llhttp takes it for Connection
                 name = b"connection"

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from shield.messages import Request, ResponseHead
+from shield.messages import Field, Request, ResponseHead
 from shield.origin.origins import Fetched
-from shield.rules import dates, headers, ranges
+from shield.rules import dates, headers, hidden, ranges
 from shield.rules.digests import OF_CONTENT
-from shield.rules.fields import FieldRules
-from shield.rules.freshness import Freshness, FreshnessRules, freshness_of, policy_of
+from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route
 from shield.rules.selection import StoredHead, of_fields, stored_head, with_length
-from shield.rules.verdict import Disposition, Share, judge_response
+from shield.rules.tags import labels
+from shield.rules.verdict import Disposition, judge_response
 from shield.store.entry import Entry
 
 
 def judged(request: Request, fetched: Fetched, head: ResponseHead, rules: FreshnessRules) -> Disposition:
     """May it be stored, and who else may have it? `head` is that of the whole object."""
-    disposition = judge_response(
+    return judge_response(
         request, head, request_time=fetched.request_time, response_time=fetched.response_time, rules=rules
     )
-    if fetched.by_peer and not rules.dropped.isdisjoint(rules.targeted):
-        # A field that the owner leaves out may have governed it: then only the owner knows who may have it.
-        return replace(disposition, share=Share.LEADER_ONLY, reason="unseen")
-    return disposition
 
 
 def is_part(fetched: Fetched) -> bool:
@@ -50,13 +44,22 @@ _OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
 
 
 def told_head(
-    head: ResponseHead, disposition: Disposition, rules: FieldRules, *, via: bytes | None, date: bytes
+    head: ResponseHead, fetched: Fetched, disposition: Disposition, route: Route, *, via: bytes
 ) -> StoredHead:
-    """The head that all who wait for an answer get."""
-    dropped = disposition.dropped
+    """The head that all who wait for an answer get; `head` is that of the whole object."""
+    dropped, kept_back = disposition.dropped, route.freshness.hidden
+    put_away: tuple[Field, ...] = ()
     if dropped:
+        put_away = hidden.hide([f for f in head.fields if f[0] in kept_back], kept_back)
         head = ResponseHead(head.status, tuple(f for f in head.fields if f[0] not in dropped), head.length)
-    return stored_head(head, via=via, date=date, length=head.length, rules=rules)
+    made = stored_head(
+        head,
+        via=None if fetched.by_peer else via,
+        date=dates.imf_fixdate(fetched.response_time),
+        length=head.length,
+        rules=route.fields.of(fetched.origin, by_peer=fetched.by_peer),
+    )
+    return of_fields(made.status, (*made.fields, *put_away)) if put_away else made
 
 
 def kept_head(told: StoredHead, disposition: Disposition, length: int | None) -> StoredHead:
@@ -74,17 +77,17 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     update, answered, rules = fetched.response.head, fetched.response_time, route.freshness
     passing = route.fields.of(fetched.origin, by_peer=fetched.by_peer).kept
     date = dates.imf_fixdate(answered)
-    fields = headers.updated(stored.head.fields, update.fields, date=date, passing=passing)
+    fields = headers.updated(hidden.reveal(stored.head.fields), update.fields, date=date, passing=passing)
     ages = tuple(field for field in update.fields if field[0] == b"age")
     whole = ResponseHead(stored.head.status, (*fields, *ages), stored.length)
     disposition = judged(request, fetched, whole, rules)
     assert disposition.freshness is not None
     freshness = disposition.freshness
-    if _was_governed_unseen(stored, update, rules):
-        freshness = replace(stored.freshness, born=freshness.born)
     left_out = disposition.dropped | disposition.unstored
-    head = of_fields(stored.head.status, tuple(f for f in fields if f[0] not in left_out))
-    return stored.freshened(_as_judged(head, freshness), freshness), disposition
+    head = of_fields(stored.head.status, tuple(f for f in hidden.hide(fields, rules.hidden) if f[0] not in left_out))
+    entry = stored.freshened(_as_judged(head, freshness), freshness)
+    entry.tags = labels(whole, rules.tags)
+    return entry, disposition
 
 
 def negative_entry(key: CacheKey, status: int, *, lifetime: float, now: float, via: bytes) -> Entry:
@@ -106,15 +109,3 @@ def _as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
     head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
     head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
     return head
-
-
-def _was_governed_unseen(stored: Entry, update: ResponseHead, rules: FreshnessRules) -> bool:
-    """Whether a targeted field that isn't stored gave the entry its times, and the update says nothing else.
-
-    A 304 needn't repeat it (RFC 9110 §15.4.5), and what the fields that are stored say was never meant for us.
-    """
-    if rules.dropped.isdisjoint(rules.targeted) or any(update.get(name) is not None for name in rules.targeted):
-        return False
-    seen = ResponseHead(stored.head.status, stored.head.fields, stored.length)
-    times = freshness_of(seen, policy_of(seen, 0.0, rules), request_time=0.0, response_time=0.0, rules=rules)
-    return (times.lifetime, times.grace) != (stored.freshness.lifetime, stored.freshness.grace)

@@ -23,12 +23,12 @@ from shield.messages import Request, ResponseHead
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
 from shield.outcome import Forward, Outcome
-from shield.rules import dates, ranges
+from shield.rules import ranges
 from shield.rules.conditional import HeadEffect, head_effect
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.tags import tags_of
+from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in
 from shield.rules.verdict import Disposition, Share
 from shield.store.entry import OVERHEAD, Entry
@@ -244,12 +244,9 @@ class Fill:
         self.length = head.length
         self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
         self._settle_variant(head)
-        self._tags = b"\n".join(sorted(tags_of(head, self.resource.route.freshness.tags)))
+        self._tags = labels(head, self.resource.route.freshness.tags)
         self.freshness = self.disposition.freshness
-        date = dates.imf_fixdate(fetched.response_time)
-        rules = self.resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer)
-        via = None if fetched.by_peer else self._table.via
-        self.head = told_head(head, self.disposition, rules, via=via, date=date)
+        self.head = told_head(head, fetched, self.disposition, self.resource.route, via=self._table.via)
         if self.question.may_slice(fetched):
             self._go_on_in_slices(fetched, (0, head.length or 0) if part is None else (part[0], part[1] + 1))
             return

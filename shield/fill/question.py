@@ -10,7 +10,6 @@ from shield.messages import Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.owners import judged_by
 from shield.rules.conditional import freshens, is_strong
-from shield.rules.digests import ASK_ALL
 from shield.rules.loops import passed
 from shield.rules.routes import Resource
 from shield.rules.verdict import Share
@@ -77,8 +76,6 @@ class Question:
         key, names, target = self._resource.named, self._resource.route.origins, self._request.target
         judged = judged_by(self._request, self._resource.forwarded) if self._shared else None
         fields = self._resource.route.fields
-        if judged is not None and fields.digests != "off":
-            judged = (*judged, ASK_ALL)
         result = await self._table.source.fetch(key, target, names, self.want, judged)
         if isinstance(result, Fetched):
             response = result.response

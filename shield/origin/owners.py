@@ -27,7 +27,7 @@ from shield.origin.pool import Pool
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.outcome import Outcome
-from shield.rules import loops
+from shield.rules import digests, hidden, loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 
@@ -223,8 +223,9 @@ def _take_off(response: Response) -> bytes:
     status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
     if status is not None and said:
         del fields[status]  # the last member is the owner's
-    kept = tuple([line for line in fields if line[0] != FIELD])
-    response.head = ResponseHead(head.status, kept, head.length)
+    kept = [line for line in fields if line[0] != FIELD]
+    held = digests.told_openly(hidden.reveal(kept))
+    response.head = ResponseHead(head.status, held, head.length)
     return said[0] if said else b""
 
 

@@ -1,7 +1,7 @@
 """Digests of whole representations (RFC 9530): which are kept of what an origin says, and which a request gets.
 
 Storages say it in words of their own; here they become Repr-Digest. A digest that nobody asked for is kept in the
-stored head in a last line, `HIDDEN`, that no client sees.
+stored head's hidden line (`hidden`).
 """
 
 from __future__ import annotations
@@ -12,33 +12,21 @@ from collections.abc import Mapping
 from typing import Literal
 
 from shield.messages import Field, Fields, ResponseHead
+from shield.rules import hidden
 from shield.rules.structured import Item, parse_dictionary
 
 Sending = Literal["off", "asked", "always"]
 """Off: fields of origins go on as they are. Asked: to requests with Want-Repr-Digest. Always: to all others, too."""
 
-HIDDEN = b"shield-digest"
 PUBLIC = b"repr-digest"
-
-ASK_ALL: Field = (b"want-repr-digest", b"sha-512=10, sha-256=9, md5=1")
-"""Asks another worker of this node for all that it has."""
 
 OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha256", b"x-goog-hash"})
 """Fields that in a 206 are, or may be, of the part alone."""
 
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
 _LEGACY = frozenset({"md5"})  # sent only where it is named (RFC 9530 §5)
-_UNHIDDEN_END = b":\r\n"  # how a line of HIDDEN ends, and hardly any other
 _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
 _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
-
-
-def shown(block: bytes) -> bytes:
-    """A stored head's block without its hidden line."""
-    if not block.endswith(_UNHIDDEN_END):
-        return block
-    start = block.rfind(b"\r\n", 0, -2) + 2
-    return block[:start] if block.startswith(HIDDEN, start) else block
 
 
 def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Field]:
@@ -52,8 +40,9 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
     if not found:
         return []
     public = {name: value for name, value in found.items() if sending == "always" and name not in _LEGACY}
-    hidden = {name: value for name, value in found.items() if name not in public}
-    return [(name, _dictionary(digests)) for name, digests in ((PUBLIC, public), (HIDDEN, hidden)) if digests]
+    others = {name: value for name, value in found.items() if name not in public}
+    told = ((PUBLIC, public), (hidden.LINE, others))
+    return [(name, hidden.dictionary(digests)) for name, digests in told if digests]
 
 
 def wanted(fields: Fields, want: bytes) -> Field | None:
@@ -61,14 +50,24 @@ def wanted(fields: Fields, want: bytes) -> Field | None:
 
     None when it takes none of these, or says nothing that can be understood.
     """
-    held = _digests(b", ".join([value for name, value in fields if name in (PUBLIC, HIDDEN)]))
+    held = _digests(b", ".join([value for name, value in fields if name in (PUBLIC, hidden.LINE)]))
     weights = {
         name: member.value
         for name, member in (parse_dictionary(want) or {}).items()
         if isinstance(member, Item) and type(member.value) is int and 1 <= member.value <= 10  # §4: 0 is "not that"
     }
     chosen = sorted([name for name in held if name in weights], key=lambda name: -weights[name])
-    return (PUBLIC, _dictionary({name: held[name] for name in chosen})) if chosen else None
+    return (PUBLIC, hidden.dictionary({name: held[name] for name in chosen})) if chosen else None
+
+
+def are_hidden_in(fields: Fields) -> bool:
+    """Whether there are digests beyond those that all get to see."""
+    return not _SIZES.keys().isdisjoint(hidden.hidden_in(fields))
+
+
+def told_openly(fields: Fields) -> tuple[Field, ...]:
+    """The fields that another worker sends, with the digests it keeps as if an origin had told them."""
+    return tuple([(PUBLIC, value) if name == hidden.LINE else (name, value) for name, value in fields])
 
 
 def _stated(head: ResponseHead) -> dict[str, bytes]:
@@ -128,8 +127,3 @@ def _decoded(value: bytes, algorithm: str) -> bytes | None:
     except ValueError:
         return None
     return digest if len(digest) == _SIZES[algorithm] else None
-
-
-def _dictionary(digests: Mapping[str, bytes]) -> bytes:
-    # As structured fields are written (RFC 9651 §4.1), by hand: each fill from a storage comes here.
-    return b", ".join([b"%b=:%b:" % (name.encode(), base64.b64encode(value)) for name, value in digests.items()])

@@ -12,18 +12,18 @@ from functools import cached_property
 from typing import get_args
 
 from shield.messages import Field, Fields, ResponseHead
-from shield.rules import digests
+from shield.rules import digests, hidden
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, end_to_end
 
 NOT_CHANGEABLE = frozenset(
     b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
-    b" proxy-connection server shield-digest shield-peer te trailer transfer-encoding upgrade via".split()
+    b" proxy-connection server shield-hidden shield-peer te trailer transfer-encoding upgrade via".split()
 )
 """Fields that say where a body ends, which version it is and how it came: not for a route to remove, set or add."""
 
 
-_WRITTEN_HERE = frozenset({b"age", b"server", digests.HIDDEN})
+_WRITTEN_HERE = frozenset({b"age", b"server", hidden.LINE})
 _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
 
 

@@ -53,12 +53,15 @@ class FreshnessRules:
     strip_targeted: bool = True  # leave out those of them that are ours alone
     tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with labels for purges
     strip_tags: bool = False
-    dropped: frozenset[bytes] = field(init=False, repr=False, compare=False)  # what follows: fields that nobody gets
+    # what follows: fields that no client gets, and those of them by which an entry goes on to be judged
+    dropped: frozenset[bytes] = field(init=False, repr=False, compare=False)
+    hidden: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         dropped = set(self.targeted) - READ_BY_OTHERS if self.strip_targeted else set()
         if self.strip_tags:
             dropped.update(self.tags)
+        object.__setattr__(self, "hidden", frozenset(dropped))
         if self.set_cookie == "strip":
             dropped.add(b"set-cookie")
         object.__setattr__(self, "dropped", frozenset(dropped))

@@ -44,6 +44,11 @@ class Route:
     max_variants: int = 32
     fields: RouteFields = field(default_factory=RouteFields)
 
+    @property
+    def hides(self) -> bool:
+        """Whether stored heads may hold what clients don't see and other workers must."""
+        return bool(self.freshness.hidden) or self.fields.digests != "off"
+
     def matches(self, path: bytes) -> bool:
         """Whether a canonical path lies below the prefix: `/images` has `/images` and `/images/x`, no `/imagesx`."""
         return _below(path, self.prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shield.messages import Field, Request, ResponseHead
-from shield.rules import conditional, dates, digests, multipart, ranges
+from shield.rules import conditional, dates, digests, hidden, multipart, ranges
 from shield.rules.cache_control import parse as parse_cache_control
 from shield.rules.fields import FieldRules
 from shield.rules.headers import block, split_block
@@ -17,8 +17,8 @@ _IN_NOT_MODIFIED = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
 )
 
-# What a 206 doesn't repeat of the 200: what holds for all its bytes, and what is nobody's to see.
-_NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", digests.HIDDEN})
+# What a 206 doesn't repeat of the 200: what holds for all its bytes, and what isn't for clients.
+_NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", hidden.LINE})
 
 
 class StoredHead:
@@ -56,8 +56,8 @@ class StoredHead:
 
     @property
     def shown(self) -> bytes:
-        """The block as it is sent to those who ask for nothing that is hidden in it."""
-        return digests.shown(self.block)
+        """The block as it is sent to clients that ask for nothing that is hidden in it."""
+        return hidden.shown(self.block)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredHead) and self.block == other.block  # all else follows from it
@@ -111,8 +111,8 @@ def stored_head(
 def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
     """A stored head of these very fields."""
     named = dict(reversed(fields))
-    if digests.HIDDEN in named and fields[-1][0] != digests.HIDDEN:
-        fields = (*[f for f in fields if f[0] != digests.HIDDEN], (digests.HIDDEN, named[digests.HIDDEN]))
+    if hidden.LINE in named:
+        fields = hidden.joined(fields)
     cache_control = parse_cache_control([value for name, value in fields if name == b"cache-control"])
     modified = named.get(b"last-modified")
     return StoredHead(
@@ -136,9 +136,19 @@ def select(request: Request, head: StoredHead, length: int | None, *, boundary_k
     """What `request` gets of a response with this head and a body of `length` bytes (None: not known yet).
 
     Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful answers only (§13.2.1). Without a
-    `boundary_key`, as `multipart.boundary` takes it, several ranges get all.
+    `boundary_key`, as `multipart.boundary` takes it, several ranges get all. A worker of this node, whose request is
+    marked with the hidden line's name, gets that line besides.
     """
-    if not request.notable or head.status != 200:
+    if not request.notable:
+        return _whole(request, head, length)
+    chosen = _selected(request, head, length, boundary_key)
+    if hidden.LINE in request.notable:
+        chosen.block += hidden.line_of(head.block)
+    return chosen
+
+
+def _selected(request: Request, head: StoredHead, length: int | None, boundary_key: bytes | None) -> Selection:
+    if head.status != 200:
         return _whole(request, head, length)
     if b"want-repr-digest" in request.notable:
         head = _with_digests(head, request.notable[b"want-repr-digest"])
@@ -166,10 +176,10 @@ def select(request: Request, head: StoredHead, length: int | None, *, boundary_k
 
 def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
     """The head with the digests that a request wants, if some are there beyond those that all get to see."""
-    if head.shown is head.block:
+    if not digests.are_hidden_in(head.fields):
         return head
     line = digests.wanted(head.fields, want)
-    fields = [f for f in head.fields if f[0] not in (digests.PUBLIC, digests.HIDDEN)]
+    fields = [f for f in head.fields if f[0] not in (digests.PUBLIC, hidden.LINE)]
     return of_fields(head.status, (*fields, *([] if line is None else [line])))
 
 

@@ -37,6 +37,11 @@ def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
     return frozenset(found)
 
 
+def labels(head: ResponseHead, names: Sequence[bytes]) -> bytes:
+    """These tags as an entry keeps them: sorted, one a line."""
+    return b"\n".join(sorted(tags_of(head, names)))
+
+
 def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
     """Each field separates its tags in its own way; those that aren't known take blanks and commas."""
     if not lines:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from shield.fill.answers import judged
-from shield.messages import Request, ResponseHead
-from shield.origin.origins import Fetched
-from shield.origin.response import Response
-from shield.rules.freshness import FreshnessRules
-from shield.rules.verdict import Share
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import START, FakeClock, Shield, settings_of
+from tests.node import FakeClock, Shield, settings_of
+from tests.origin.test_owners import two
 
 
 def serving(clock: FakeClock, origin: FaultyOrigin, **freshness: Any) -> Shield:
@@ -140,19 +135,47 @@ def test_a_targeted_field_of_our_own_goes_no_further_and_its_lifetime_outlives_a
     assert last.get("cache-status") == "test-1; hit; ttl=77"
 
 
-@pytest.mark.parametrize(
-    ("targeted", "share"),
-    [((b"shield-cache-control",), Share.LEADER_ONLY), ((b"cdn-cache-control",), Share.STORE), ((), Share.STORE)],
-)
-def test_what_another_worker_gives_is_its_own_to_judge_where_it_leaves_out_what_governs(
-    targeted: tuple[bytes, ...], share: Share
+@pytest.mark.parametrize("digests", ["asked", "off"])
+def test_both_of_two_workers_judge_by_what_clients_do_not_see(
+    clock: FakeClock, origin: FaultyOrigin, digests: str
 ) -> None:
-    head = ResponseHead(200, ((b"cache-control", b"max-age=60"),), 5)
-    fetched = Fetched("peer", cast(Response, None), START, START, by_peer=True)
+    own = ("Shield-Cache-Control: max-age=10, stale-while-revalidate=0", "Surrogate-Key: one two", 'ETag: "1"')
+    freshness = {"targeted": ["Shield-Cache-Control"], "strip_tags": True}
 
-    disposition = judged(Request.of(b"GET", b"/a"), fetched, head, FreshnessRules(targeted=targeted))
+    with two(origin, clock, freshness=freshness, response_fields={"digests": digests}) as workers:
+        path, (asker, owner) = workers.path, (workers.asker, workers.owner)
+        origin.answers(path, answer("Cache-Control: no-store", *own), times=1)
+        origin.answers(path, not_modified('ETag: "1"'), times=1)
+        origin.answers(path, not_modified('ETag: "1"', "Shield-Cache-Control: max-age=77"))
+        told = [asker.get(path), asker.get(path), owner.get(path)]
+        part = asker.get(path, [("range", "bytes=1-2")])
+        entry = asker.node.proxy._store.lookup(asker.node.proxy.resolve(path.encode()).key.text)
+        clock.advance(11)
+        told += [asker.get(path), asker.get(path), owner.get(path)]
+        clock.advance(11)
+        told += [owner.get(path), asker.get(path), asker.get(path)]
 
-    assert disposition.share is share
+    assert [one.hit for one in told] == [False, True, True, False, True, True, False, False, True]
+    assert [one.get("cache-status") for one in (told[1], told[4])] == ["test-1; hit; ttl=10"] * 2
+    assert "ttl=77" in (told[8].get("cache-status") or "") and part.hit
+    assert len(origin.requests) == 3
+    assert entry is not None and entry.tags == b"one\ntwo"
+    for one in (*told, part):
+        assert not {"shield-cache-control", "surrogate-key", "shield-hidden"} & {name for name, _ in one.fields}
+
+
+def test_tags_that_a_304_brings_are_the_entrys_from_then_on(clock: FakeClock, origin: FaultyOrigin) -> None:
+    origin.answers("/a", answer("Cache-Control: max-age=10", 'ETag: "1"', "Cache-Tag: a, b"), times=1)
+    origin.answers("/a", not_modified('ETag: "1"', "Cache-Tag: c"))
+
+    with serving(clock, origin, grace=0) as shield:
+        shield.get("/a")
+        clock.advance(11)
+        last = shield.get("/a")
+        entry = shield.node.proxy._store.lookup(shield.node.proxy.resolve(b"/a").key.text)
+
+    assert last.get("cache-tag") == "c"
+    assert entry is not None and entry.tags == b"c"
 
 
 def test_the_age_of_what_is_not_stored_is_told(shield: Shield, origin: FaultyOrigin) -> None:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
-from shield.rules.digests import HIDDEN, PUBLIC
+from shield.rules.digests import PUBLIC
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules, RouteFields
 from shield.rules.headers import NameSet
+from shield.rules.hidden import LINE as HIDDEN
 
 STORAGE = FieldRules()
 WEB = FieldRules(prefixes=())
@@ -91,7 +92,7 @@ def test_what_speaks_for_another_host_stays_unless_it_is_kept_or_set(name: bytes
 
 
 @pytest.mark.parametrize(
-    "name", b"age server connection keep-alive proxy-authenticate transfer-encoding te upgrade shield-digest".split()
+    "name", b"age server connection keep-alive proxy-authenticate transfer-encoding te upgrade shield-hidden".split()
 )
 def test_what_is_of_the_hop_or_ours_to_write_never_goes_on(name: bytes) -> None:
     for rules in (STORAGE, WEB, FieldRules(keep=(b"*",)), RouteFields().of("fra", by_peer=True)):

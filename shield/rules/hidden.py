@@ -1,0 +1,73 @@
+"""What a stored head keeps for this node alone, in one line, its last: its workers are sent it, clients aren't.
+
+It is a dictionary of byte sequences (RFC 9651 §3.2): digests by algorithm, which clients get when they ask for them,
+and as `fields` the lines of the origin's head that are left out of answers while it depends on them what the node may
+do with the entry: a 304 needn't repeat them, and another worker has to judge by them, too.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterable, Mapping
+
+from shield.messages import Field, Fields
+from shield.rules.structured import Item, parse_dictionary
+
+LINE = b"shield-hidden"
+
+_FIELDS = "fields"
+_END = b":\r\n"  # of the line, and of hardly any other
+
+
+def shown(block: bytes) -> bytes:
+    """A stored head's block without its hidden line."""
+    if not block.endswith(_END):
+        return block
+    start = block.rfind(b"\r\n", 0, -2) + 2
+    return block[:start] if block.startswith(LINE, start) else block
+
+
+def line_of(block: bytes) -> bytes:
+    """The hidden line of a stored head's block, with its end; b"" where there is none."""
+    return block[len(shown(block)) :]
+
+
+def hide(fields: Fields, names: Collection[bytes]) -> tuple[Field, ...]:
+    """The fields with those of these names behind them, in a hidden line. The others' order stays."""
+    kept = [line for line in fields if line[0] in names]
+    if not kept:
+        return tuple(fields)
+    lines = b"\r\n".join([b"%b: %b" % line for line in kept])
+    return (*[line for line in fields if line[0] not in names], (LINE, dictionary({_FIELDS: lines})))
+
+
+def reveal(fields: Fields) -> tuple[Field, ...]:
+    """The fields with those that `hide` put away. Digests stay hidden."""
+    if all(name != LINE for name, _ in fields):
+        return tuple(fields)
+    held = hidden_in(fields)
+    lines = held.pop(_FIELDS, b"").split(b"\r\n")
+    kept = [line for line in fields if line[0] != LINE]
+    kept += [(name, value) for name, colon, value in (line.partition(b": ") for line in lines) if colon]
+    return (*kept, *([(LINE, dictionary(held))] if held else []))
+
+
+def joined(fields: Fields) -> tuple[Field, ...]:
+    """The fields with all their hidden lines as one, the last. There must be one at least."""
+    lines = [value for name, value in fields if name == LINE]
+    return (*[line for line in fields if line[0] != LINE], (LINE, b", ".join(lines)))
+
+
+def hidden_in(fields: Iterable[Field]) -> dict[str, bytes]:
+    """The members of the hidden line; none where there is none."""
+    members = parse_dictionary(b", ".join([value for name, value in fields if name == LINE])) or {}
+    return {
+        name: member.value
+        for name, member in members.items()
+        if isinstance(member, Item) and type(member.value) is bytes
+    }
+
+
+def dictionary(members: Mapping[str, bytes]) -> bytes:
+    """Byte sequences as a dictionary (RFC 9651 §4.1), by hand: each fill from a storage comes here."""
+    return b", ".join([b"%b=:%b:" % (name.encode(), base64.b64encode(value)) for name, value in members.items()])
