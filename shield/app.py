@@ -314,9 +314,9 @@ def access_rules(settings: Settings) -> AccessRules | None:
     return settings.access.rules({name: route.access for name, route in settings.routes.items()})
 
 
-def signer(name: str, origin: OriginSettings) -> Signer:
+def signer(settings: Settings, name: str) -> Signer:
     """What signs for an origin. Raises ConfigError."""
-    credentials = None
+    origin, credentials = settings.origins[name], None
     if origin.access_key_id is not None and origin.secret_key is not None:
         token = origin.session_token
         try:
@@ -327,11 +327,18 @@ def signer(name: str, origin: OriginSettings) -> Signer:
             )
         except ValueError as error:
             raise ConfigError([f"origins.{name}.{error}"]) from None
-    return Signer(origin.profile, origin.location(), credentials)
+    routes = settings.route_table()
+    tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
+    return Signer(
+        origin.profile, origin.location(), credentials, asks_checksums=tells_digests and origin.profile.checksums
+    )
 
 
 def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
-    made = [_origin(name, origin, workers, node=settings.node) for name, origin in settings.origins.items()]
+    made = [
+        _origin(name, origin, workers, signer=signer(settings, name), node=settings.node)
+        for name, origin in settings.origins.items()
+    ]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
@@ -348,7 +355,7 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
     return Owners(origins, ring, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings, workers: int, *, node: str) -> Origin:
+def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, node: str) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
     times = origin.timeouts
@@ -356,7 +363,7 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, node: str) -> Or
         name,
         role=origin.role,
         provider=origin.profile,
-        signer=signer(name, origin),
+        signer=signer,
         pool=Pool(
             Endpoint(name, where.host, where.port, context, where.host if where.tls else None),
             timeouts=Timeouts(

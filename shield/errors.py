@@ -21,12 +21,16 @@ class ConfigError(ShieldError):
 
 
 class RequestError(ShieldError):
-    """A client's request that is refused before any lookup: `status` and a short `reason` token."""
+    """A client's request that is refused before any lookup: `status` and a short `reason` token.
 
-    def __init__(self, status: int, reason: str) -> None:
+    `allow` is what a 405 says of the methods that would do (RFC 9110 §10.2.1).
+    """
+
+    def __init__(self, status: int, reason: str, *, allow: bytes = b"GET, HEAD") -> None:
         super().__init__(f"{status}: {reason}")
         self.status = status
         self.reason = reason
+        self.allow = allow
 
 
 class StoreError(ShieldError):

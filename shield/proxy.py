@@ -15,7 +15,7 @@ from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import Outcome
 from shield.reply import PLAIN_HIT, Client, Replies, Reply
-from shield.rules.routes import Resource, Routes
+from shield.rules.routes import Resource, Route, Routes
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -57,17 +57,20 @@ class Proxy:
             or b"transfer-encoding" in notable
             or b"cdn-loop" in notable
         ):
-            objection = _objection(request)
-            if objection is not None:
-                return self.refuse(objection, request, now)
+            answer = self._without_lookup(request, now)
+            if answer is not None:
+                return answer
         resource = self._young.get(request.target)
         if resource is None:
             try:
                 resource = self.resolve(request.target)
             except RequestError as error:
                 return self.refuse(error, request, now)
-        if resource.route.forwarding.any:
-            resource = self._store.variants.of(resource, request)
+        if resource.route.particular:
+            if method not in resource.route.methods:
+                return self.refuse(_not_allowed(resource.route), request, now)
+            if resource.route.forwarding.any:
+                resource = self._store.variants.of(resource, request)
         key = resource.key
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
@@ -93,6 +96,26 @@ class Proxy:
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
+
+    def _without_lookup(self, request: Request, now: float) -> Reply | None:
+        """The answer to a request that no entry can have; None if it is looked up after all."""
+        looked_up = request.method in (b"GET", b"HEAD")
+        if not looked_up:
+            try:
+                route = self.resolve(request.target).route
+            except RequestError:
+                return self.refuse(RequestError(405, "method-not-allowed"), request, now)
+            if request.method not in route.methods:
+                return self.refuse(_not_allowed(route), request, now)
+        objection = _objection(request)
+        if objection is not None:
+            return self.refuse(objection, request, now)
+        return None if looked_up else self._tell_options(route, now)
+
+    def _tell_options(self, route: Route, now: float) -> Reply:
+        outcome = Outcome(detail="options")
+        self.counters.count("options")
+        return self.replies.options(route.allow, route.fields.of_options, now, outcome)
 
     def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
         if entry.is_marker:
@@ -140,11 +163,14 @@ class Proxy:
 
 
 def _objection(request: Request) -> RequestError | None:
-    """What is wrong with a request's method or with its having a body."""
-    if request.method not in (b"GET", b"HEAD"):
-        return RequestError(405, "method-not-allowed")
-    if b"cdn-loop" in request.notable:
-        return RequestError(508, "loop")  # RFC 8586: it has been here
-    if b"transfer-encoding" in request.notable or request.notable.get(b"content-length") != b"0":
+    """What is wrong with a request wherever it leads: that it has been here, or has a body."""
+    notable = request.notable
+    if b"cdn-loop" in notable:
+        return RequestError(508, "loop")  # RFC 8586 §2
+    if b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0":
         return RequestError(400, "body-not-allowed")
     return None
+
+
+def _not_allowed(route: Route) -> RequestError:
+    return RequestError(405, "method-not-allowed", allow=route.allow)

@@ -103,11 +103,16 @@ class Replies:
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """To a request that goes nowhere. The connection ends unless the request was understood without doubt."""
-        allow = ((b"allow", b"GET, HEAD"),) if error.status == 405 else ()
+        allow = ((b"allow", error.allow),) if error.status == 405 else ()
         reply = self.own(error.status, error.reason, request, now, outcome=Outcome(detail=error.reason), fields=allow)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply
+
+    def options(self, allow: bytes, fields: Fields, now: float, outcome: Outcome) -> Reply:
+        """To OPTIONS (RFC 9110 §9.3.7): the methods that a route answers."""
+        lines = ((b"allow", allow), *fields, (b"date", dates.imf_fixdate(now)), (b"via", self._via))
+        return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
     def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:
         """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5)."""

@@ -124,6 +124,16 @@ def test_routes_take_over_what_they_dont_say_of_freshness(ground: Ground) -> Non
     assert (routes["b"].grace, routes["b"].keep) == (1.0, 2.0)
 
 
+@pytest.mark.parametrize(
+    ("said", "allow"), [("[OPTIONS, GET]", b"OPTIONS, GET"), ("GET", b"GET"), ("[GET, GET, HEAD]", b"GET, HEAD")]
+)
+def test_a_route_answers_the_methods_that_it_names(ground: Ground, said: str, allow: bytes) -> None:
+    (route,) = ground.load(PLAIN + f"routes: {{default: {{methods: {said}}}}}\n").settings.route_table()
+
+    assert route.allow == allow
+    assert route.particular is (b"HEAD" not in allow)
+
+
 def test_a_route_to_some_origins_has_a_key_space_of_its_own(ground: Ground) -> None:
     text = (
         PLAIN
@@ -223,10 +233,10 @@ def test_variables_win_over_the_file_and_secret_files_over_both(ground: Ground) 
     fra = loaded.settings.origins["fra"]
     secrets = [fra.access_key_id, fra.secret_key, fra.session_token]
     assert [s.get_secret_value() for s in secrets if s] == ["fromenv", "fromfile", "fromyaml"]
-    assert loaded.credentials == {
-        ("fra", "access_key_id"): "SHIELD_ORIGINS__FRA__ACCESS_KEY_ID",
-        ("fra", "secret_key"): str(ground.shared / "shield_origins__fra__secret_key"),
-        ("fra", "session_token"): f"{ground.file}:8",
+    assert loaded.secrets == {
+        ("origins", "fra", "access_key_id"): "SHIELD_ORIGINS__FRA__ACCESS_KEY_ID",
+        ("origins", "fra", "secret_key"): str(ground.shared / "shield_origins__fra__secret_key"),
+        ("origins", "fra", "session_token"): f"{ground.file}:8",
     }
 
 
@@ -268,7 +278,7 @@ def test_files_that_are_named_hold_secrets(ground: Ground, as_variable: bool) ->
     fra = loaded.settings.origins["fra"]
     assert fra.secret_key is not None and fra.secret_key.get_secret_value() == SECRET
     assert fra.access_key_id is not None and fra.access_key_id.get_secret_value() == "AK"
-    assert loaded.credentials["fra", "secret_key"] == str(key_file)
+    assert loaded.secrets["origins", "fra", "secret_key"] == str(key_file)
 
 
 def test_a_variable_wins_over_a_file_that_yaml_names(ground: Ground) -> None:
@@ -276,7 +286,7 @@ def test_a_variable_wins_over_a_file_that_yaml_names(ground: Ground) -> None:
 
     loaded = ground.load(text, SHIELD_ORIGINS__FRA__SECRET_KEY="fromenv")
 
-    assert loaded.credentials["fra", "secret_key"] == "SHIELD_ORIGINS__FRA__SECRET_KEY"
+    assert loaded.secrets["origins", "fra", "secret_key"] == "SHIELD_ORIGINS__FRA__SECRET_KEY"
 
 
 # what is wrong, and where
@@ -324,6 +334,13 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
     "an item of a list": (
         PLAIN + "listen:\n  - 127.0.0.1:80\n  - nowhere\n",
         [f'{HERE}:7: listen[1]: got "nowhere"; expected host:port, [v6]:port or :port, as 127.0.0.1:8080'],
+    ),
+    "methods of a route": (
+        PLAIN + "routes: {a: {methods: [HEAD]}, b: {match: /b, methods: [GET, POST]}}\n",
+        [
+            f"{HERE}:5: routes.a.methods: got a list; expected GET among them, as [GET, HEAD, OPTIONS]",
+            f'{HERE}:5: routes.b.methods[1]: got "POST"; expected one of GET HEAD OPTIONS',
+        ],
     ),
     "a list, a mapping, nothing": (
         PLAIN + "node: [a]\nlog: {level: {a: b}}\ndrain: 30s\nlisten:\n",

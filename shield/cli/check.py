@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
-from shield.config.origin import SECRETS
+from shield.config.places import dotted
 from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
@@ -46,6 +46,13 @@ def directory_notes(settings: Settings) -> list[str]:
     return list(notes(wishes, user=os.geteuid(), show=shown_size))
 
 
+def _sources(loaded: Loaded, *above: str) -> Iterator[str]:
+    """Where the secrets below a key came from."""
+    for path, source in loaded.secrets.items():
+        if path[: len(above)] == above:
+            yield f"           {dotted(path[len(above) :])} from {source}"
+
+
 def _summary(loaded: Loaded) -> Iterator[str]:
     settings = loaded.settings
     memory, fills = settings.cache.memory, settings.cache.fills
@@ -61,11 +68,10 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         if not origin.profile.signed:
             yield "           not signed"
             continue
-        for key in SECRETS:
-            if source := loaded.credentials.get((name, key)):
-                yield f"           {key} from {source}"
+        yield from _sources(loaded, "origins", name)
     if settings.access is not None:
         yield f"access   {', '.join(settings.access.required()) or 'everyone'}"
+        yield from _sources(loaded, "access")
     for route in settings.route_table():
         own = settings.routes[route.name].access
         differs = "" if own is None else f"; access {', '.join(own) or 'off'}"

@@ -45,7 +45,7 @@ def main(region: str, bucket: str) -> None:
         match line:
             case ["put", name, length]:
                 body = sys.stdin.buffer.read(int(length))
-                s3.put_object(Bucket=bucket, Key=name, Body=body, ContentType="image/png")
+                s3.put_object(Bucket=bucket, Key=name, Body=body, ContentType="image/png", ChecksumAlgorithm="SHA256")
             case ["secure"]:
                 plain = {"content-type": "text/plain"}
                 urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", plain)).close()

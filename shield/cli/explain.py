@@ -57,7 +57,7 @@ def _lines(target: bytes, settings: Settings) -> list[str]:
     now = time.time()
     for name in order:
         origin = settings.origins[name]
-        signer = app.signer(name, origin)
+        signer = app.signer(settings, name)
         where = origin.location()
         lines += ["", f"{name}: {origin.provider}, {origin.role}"]
         lines.append(f"  GET {where.object_url(resource.path, resource.query)}")

@@ -16,6 +16,7 @@ from shield.rules.providers import Provider
 
 _is_name = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,100}").fullmatch
 _is_text = re.compile(r"[!-~](?:[ -~]{0,4000}[!-~])?").fullmatch
+_FOR_OTHER_SITES = "access-control-"
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -89,6 +90,11 @@ class ResponseFieldSettings(Section):
         description="Repr-Digest (RFC 9530), from what storages say of an object's SHA-512, SHA-256 or MD5: to "
         "requests with Want-Repr-Digest, or to all. Off: fields of origins go on as they are.",
     )
+
+    def of_options(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What of the changes is for answers to OPTIONS: what they say to other sites' pages."""
+        said = [*self.set.items(), *self.add.items()]
+        return tuple((name.encode(), text.encode()) for name, text in said if name.startswith(_FOR_OTHER_SITES))
 
     def rules(self, provider: Provider) -> FieldRules:
         """As they are followed with answers of a provider."""

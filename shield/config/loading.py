@@ -16,7 +16,7 @@ from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
-from shield.config.places import Layer, Place, Problem, Tree
+from shield.config.places import KeyPath, Layer, Place, Problem, Tree
 from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
@@ -27,12 +27,12 @@ SECRET_DIRECTORIES = (Path("/run/secrets"),)
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings; where each credential came from, as `{("fra", "secret_key"): "shield.yaml:12"}`; and what had better
-    be known.
+    """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and what had
+    better be known.
     """
 
     settings: Settings
-    credentials: Mapping[tuple[str, str], str]
+    secrets: Mapping[KeyPath, str]
     notes: tuple[str, ...]
 
 
@@ -64,7 +64,7 @@ def load(
         problems += check(tree, settings)
     if problems or settings is None:
         raise ConfigError(_lines(problems))
-    return Loaded(settings, _credentials(settings, tree), (*notes, *notes_on(settings, tree)))
+    return Loaded(settings, _secrets(settings, tree), (*notes, *notes_on(settings, tree)))
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
@@ -81,10 +81,17 @@ def _lines(problems: list[Problem]) -> list[str]:
     return list(dict.fromkeys(str(problem) for problem in ordered))
 
 
-def _credentials(settings: Settings, tree: Tree) -> dict[tuple[str, str], str]:
-    return {
-        (name, key): str(tree.place(("origins", name, key)))
+def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
+    """Origins' in their order, then those of access: of signed URLs each key by itself."""
+    paths: list[KeyPath] = [
+        ("origins", name, key)
         for name, origin in settings.origins.items()
         for key in SECRETS
         if getattr(origin, key) is not None
-    }
+    ]
+    access = settings.access
+    if access is not None and access.header is not None:
+        paths.append(("access", "header", "secrets"))
+    if access is not None and access.signed_urls is not None:
+        paths += [("access", "signed_urls", "keys", name) for name in access.signed_urls.keys]
+    return {path: str(tree.place(path)) for path in paths}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
@@ -30,6 +30,7 @@ _DIRECTIVES_SCHEMA = WithJsonSchema(
         ]
     }
 )
+Method = Literal["GET", "HEAD", "OPTIONS"]
 _is_field_name = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}").fullmatch
 
 
@@ -204,6 +205,11 @@ class RouteSettings(Section):
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="Keys left out are as in the top-level `freshness`."
     )
+    methods: tuple[Method, ...] = Field(
+        default=("GET", "HEAD"),
+        description="Methods that are answered; GET is always one, others get 405. OPTIONS is answered here: with "
+        "these, and with what response_fields sets or adds of access-control-*, as browsers' preflights want it.",
+    )
     access: RouteAccess | None = Field(
         default=None,
         description="What is required instead of access.require; off: nothing, as for a health check. Left out: the "
@@ -233,6 +239,14 @@ class RouteSettings(Section):
         default_factory=ResponseFieldSettings,
         description="Keys left out are as in the top-level `response_fields`.",
     )
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _with_get(cls, value: Any) -> Any:
+        said = [value] if isinstance(value, str) else value
+        if isinstance(said, (list, tuple)) and "GET" not in said:
+            raise ExpectedError("expected GET among them, as [GET, HEAD, OPTIONS]")
+        return tuple(dict.fromkeys(said)) if isinstance(said, (list, tuple)) else said
 
     def rule(
         self, name: str, *, all_origins: Collection[str], providers: Mapping[str, Provider] = MappingProxyType({})
@@ -264,5 +278,7 @@ class RouteSettings(Section):
             fields=RouteFields(
                 {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
                 self.response_fields.digests,
+                self.response_fields.of_options(),
             ),
+            methods=tuple(method.encode() for method in self.methods),
         )

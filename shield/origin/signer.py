@@ -12,9 +12,6 @@ from shield.messages import Field
 from shield.rules import sigv4
 from shield.rules.providers import Location, Provider
 
-_SIGNED = b"host;x-amz-content-sha256;x-amz-date"
-_SIGNED_WITH_TOKEN = _SIGNED + b";x-amz-security-token"
-
 _SENDABLE = re.compile(r"[!-~]+").fullmatch
 
 
@@ -38,16 +35,19 @@ class Signer:
 
     What a second's requests have in common is rendered once: date, scope, and the ends of head and canonical request.
     Signed are host, date and payload hash: the fields that all providers want, and none that a proxy on the way may
-    change.
+    change; and what asks for checksums, since AWS takes no x-amz-* that isn't signed.
     """
 
-    def __init__(self, provider: Provider, location: Location, credentials: Credentials | None) -> None:
+    def __init__(
+        self, provider: Provider, location: Location, credentials: Credentials | None, *, asks_checksums: bool = False
+    ) -> None:
         if provider.signed and credentials is None:
             raise ValueError(f"provider {provider.name} needs credentials")
         self.skew = 0.0  # the origin's clock minus ours, in seconds
         self._provider = provider
         self._location = location
         self._credentials = credentials if provider.signed else None
+        self._asks_checksums = asks_checksums
         self._plain = b" HTTP/1.1\r\nhost: %b\r\naccept-encoding: %b\r\nuser-agent: shield\r\n" % (
             location.authority,
             provider.accept_encoding,
@@ -107,6 +107,8 @@ class Signer:
             (b"x-amz-content-sha256", sigv4.UNSIGNED_PAYLOAD),
             (b"x-amz-date", at),
         ]
+        if self._asks_checksums:
+            fields.insert(1, (b"x-amz-checksum-mode", b"ENABLED"))
         if token is not None:
             fields.append((b"x-amz-security-token", token))
         return fields
@@ -124,7 +126,7 @@ class Signer:
         self._after_query = whole[2:]  # behind the ends of the empty method's and path's lines
         scope = sigv4.scope(day, region)
         self._before_hash = b"\n".join((sigv4.ALGORITHM, at, scope, b""))
-        names = _SIGNED if token is None else _SIGNED_WITH_TOKEN
+        names = b";".join([name for name, _ in fields])
         own = b"".join([b"%b: %b\r\n" % line for line in fields[1:]])
         value = sigv4.authorization(credentials.access_key_id.encode(), scope, names, b"")
         self._before_signature = b"%b%bauthorization: %b" % (self._plain, own, value)

@@ -91,6 +91,7 @@ class RouteFields:
 
     by_origin: Mapping[str, FieldRules] = field(default_factory=dict)
     digests: Sending = "off"
+    of_options: tuple[Field, ...] = ()  # in answers to OPTIONS, which no origin sees
 
     def of(self, origin: str, *, by_peer: bool) -> FieldRules:
         """The rules for an answer. Another worker of this node has followed them already."""

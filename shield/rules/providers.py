@@ -25,7 +25,8 @@ class Provider:
     `endpoint` may hold `{region}`; None: it must be configured. `region` is the default one, None: it must be
     configured or be part of the endpoint's host, where `region_in_host` finds it.
     `virtual_hosts` are the host endings under which `auto` addressing names the bucket in the host. `md5_etags`: it
-    documents that the ETag of an object in one part is its MD5.
+    documents that the ETag of an object in one part is its MD5. `checksums`: it tells an object's checksums when
+    it is asked to, by x-amz-checksum-mode.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Provider:
     accept_encoding: bytes = b"identity"
     throttles_with_400: bool = False
     md5_etags: bool = False
+    checksums: bool = False
 
 
 _AWS_HOST = re.compile(
@@ -53,6 +55,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 region_in_host=_AWS_HOST,
                 virtual_hosts=(".amazonaws.com", ".amazonaws.com.cn"),
                 md5_etags=True,
+                checksums=True,
             ),
             # With gzip accepted, objects stored as gzip come as they are; else Google unpacks them on the way,
             # and length and ETag no longer hold. It must stay unsigned: Google changes the field before checking.
@@ -71,8 +74,8 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 throttles_with_400=True,
                 md5_etags=True,
             ),
-            Provider("minio", region="us-east-1"),
-            Provider("ceph", region="us-east-1"),
+            Provider("minio", region="us-east-1", checksums=True),
+            Provider("ceph", region="us-east-1", checksums=True),
             Provider("swift", region="us-east-1"),
             Provider("http", signed=False),
         )

@@ -28,7 +28,8 @@ class Route:
 
     `prefix` matches whole segments; `strip` is taken off the front of the path and `add` put there, both b"" or
     canonical paths without a slash at the end. `origins` are names in configured order, `space` names their set in
-    the cache key, `query` holds the parameters that are kept, or None for all, as they were sent.
+    the cache key, `query` holds the parameters that are kept, or None for all, as they were sent. `methods` has GET,
+    and HEAD or OPTIONS if they are answered, too.
     """
 
     name: str
@@ -43,6 +44,17 @@ class Route:
     forwarding: Forwarding = field(default_factory=Forwarding)
     max_variants: int = 32
     fields: RouteFields = field(default_factory=RouteFields)
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    # what follows: whether more than the target counts; all hits look at it
+    particular: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
+
+    @property
+    def allow(self) -> bytes:
+        """The methods as Allow has them."""
+        return b", ".join(self.methods)
 
     @property
     def hides(self) -> bool:

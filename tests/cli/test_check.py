@@ -62,6 +62,26 @@ def test_good_settings_are_summed_up(
     )
 
 
+def test_it_is_said_where_secrets_of_access_come_from(
+    ground: Ground, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIELD_ACCESS__SIGNED_URLS__KEYS__K2", SECRET * 4)
+    (ground.file.parent / "cdn").write_text(f"{SECRET * 4}\n{SECRET * 5}\n")
+    access = f"access:\n  header: {{secrets_file: cdn}}\n  signed_urls:\n    keys:\n      k1: {SECRET * 4}\n"
+    ground.file.write_text(PLAIN + access)
+
+    code = check(ground.file)
+
+    printed = capsys.readouterr().out
+    assert code == 0 and SECRET not in printed
+    assert (
+        "access   header, signed_urls\n"
+        "           header.secrets from cdn\n"
+        "           signed_urls.keys.k1 from shield.yaml:9\n"
+        "           signed_urls.keys.k2 from SHIELD_ACCESS__SIGNED_URLS__KEYS__K2\n"
+    ) in printed.replace(f"{ground.file.parent}/", "")
+
+
 def test_problems_are_printed_one_a_line(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
     ground.file.write_text(f'{PLAIN}node: "a\\nb"\nlog: {{level: "\\e[31m"}}\n')
 

@@ -148,6 +148,17 @@ def test_a_refused_method_is_answered_as_httplint_wants_it(shield: Shield, metho
     assert _complaints(answer, method) == set()
 
 
+def test_options_is_answered_as_httplint_wants_it(origin: FaultyOrigin, clock: FakeClock) -> None:
+    routes = {"default": {"methods": ["GET", "OPTIONS"]}}
+    cors = {"set": {"access-control-allow-origin": "*"}}
+
+    with Shield(settings_of({"fra": origin}, routes=routes, response_fields=cors), clock=clock) as shield:
+        answer = shield.get("/a", method="OPTIONS")
+
+    assert answer.status == 204
+    assert _complaints(answer, "OPTIONS") == set()
+
+
 def _complaints(answer: Answer, method: str) -> set[str]:
     linter = HttpResponseLinter(no_content=method == "HEAD")
     linter.process_response_topline(b"HTTP/1.1", b"%d" % answer.status, b"")

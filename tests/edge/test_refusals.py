@@ -7,7 +7,7 @@ import pytest
 from tests.client import request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
-from tests.node import Shield
+from tests.node import FakeClock, Shield, settings_of
 
 HOST = b"Host: cdn.example\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
@@ -86,6 +86,42 @@ def test_other_methods_are_refused_and_the_connection_goes_on(shield: Shield, me
     assert answer.status == 405
     assert answer.get("allow") == "GET, HEAD"
     assert after.status == 200
+
+
+def test_a_route_answers_the_methods_that_it_names_and_options_by_itself(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    cors = {"access-control-allow-origin": "*", "access-control-allow-methods": "GET", "x-own": "1"}
+    routes = {"default": {"methods": ["GET"]}, "app": {"match": "/app", "methods": ["GET", "HEAD", "OPTIONS"]}}
+    settings = settings_of({"fra": origin}, routes=routes, response_fields={"set": cors})
+    preflight = [("origin", "https://app.example"), ("access-control-request-method", "GET")]
+
+    with Shield(settings, clock=clock) as shield, shield.client() as client:
+        shield.get("/a")
+        answers = [client.ask(path, method=method) for path in ("/a", "/app/a") for method in ("HEAD", "POST")]
+        options = client.ask("/app/a", preflight, method="OPTIONS")
+        none = [client.ask(path, method="OPTIONS") for path in ("/a", "/", "*")]
+        with_body = client.ask("/app/a", [("content-length", "1")], method="OPTIONS")
+
+    assert [(answer.status, answer.get("allow")) for answer in answers] == [
+        (405, "GET"),
+        (405, "GET"),
+        (404, None),
+        (405, "GET, HEAD, OPTIONS"),
+    ]
+    assert (options.status, options.get("allow"), options.body) == (204, "GET, HEAD, OPTIONS", b"")
+    assert {name: value for name, value in options.fields if name in cors} == {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "GET",
+    }
+    assert (options.get("content-length"), options.get("cache-status")) == (None, "test-1; detail=options")
+    assert [(answer.status, answer.get("allow")) for answer in none] == [
+        (405, "GET"),
+        (405, "GET, HEAD"),
+        (405, "GET, HEAD"),
+    ]
+    assert (with_body.status, with_body.get("connection")) == (400, "close")
+    assert len(origin.requests) == 2  # what GET and HEAD asked for
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ ENTRIES = st.builds(
 OTHER_TARGETS = st.sampled_from(
     [
         *("/", "//", "/x/..", "/a%zz", "/a#b", "/a?b#c", "/" + "x" * 1025, "/" + "x" * 9000, "*"),
+        *("/x/y", "/x/y", "/x/%79", "http://cdn.example/x/y"),
         *("http://cdn.example", "http://other.example/a", "http://u@cdn.example/a"),
     ]
 )
@@ -84,13 +85,18 @@ FIELD = st.one_of(
     st.tuples(st.sampled_from(["Accept", "Authorization", "Cookie", "X-Y", "TE", "Pragma", "Upgrade"]), st.just("a")),
     st.tuples(st.just("X-Z"), st.sampled_from([0, 40_000]).map(lambda length: "y" * length)),
 )
+CORS = {"access-control-allow-origin": "*", "x-own": "not in answers to OPTIONS"}
 METHODS = st.sampled_from(["GET"] * 6 + ["HEAD"] * 3 + ["POST", "OPTIONS", "DELETE"])
 HOSTS = st.sampled_from(["cdn.example"] * 8 + ["cdn.example:8080", "", "a@b", "a, b"])
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[tuple[Shield, FaultyOrigin]]:
-    with FaultyOrigin() as origin, Shield(settings_of({"fra": origin})) as shield:
+    preflights = {"match": "/x", "methods": ["GET", "OPTIONS"], "response_fields": {"set": CORS}}
+    routes = {"default": {}, "x": preflights}
+    with FaultyOrigin() as origin, Shield(settings_of({"fra": origin}, routes=routes)) as shield:
+        origin.serves("/x/y", b"y", lifetime=3600)
+        shield.get("/x/y")
         yield shield, origin
 
 

@@ -14,8 +14,9 @@ NOW = 1_700_000_000.0
 LOCATION = locate(PROVIDERS["aws"], endpoint=None, region="eu-west-1", bucket="images")
 
 
-def signer(*, token: str | None = None) -> Signer:
-    return Signer(PROVIDERS["aws"], LOCATION, Credentials("AKEXAMPLE", "secretexample", token))
+def signer(*, token: str | None = None, asks_checksums: bool = False) -> Signer:
+    credentials = Credentials("AKEXAMPLE", "secretexample", token)
+    return Signer(PROVIDERS["aws"], LOCATION, credentials, asks_checksums=asks_checksums)
 
 
 def fields_of(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
@@ -23,7 +24,9 @@ def fields_of(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return line, dict(field.split(b": ", 1) for field in rest)
 
 
-def oracle(path: str, at: float, *, token: str | None = None, secret: str = "secretexample") -> str:
+def oracle(
+    path: str, at: float, *, token: str | None = None, secret: str = "secretexample", asks_checksums: bool = False
+) -> str:
     """The Authorization value that botocore makes of the same fields."""
     stamp = datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     request = AWSRequest("GET", f"https://{LOCATION.authority.decode()}{path}")
@@ -31,6 +34,8 @@ def oracle(path: str, at: float, *, token: str | None = None, secret: str = "sec
     request.headers["Host"] = LOCATION.authority.decode()
     request.headers["X-Amz-Date"] = stamp
     request.headers["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
+    if asks_checksums:
+        request.headers["X-Amz-Checksum-Mode"] = "ENABLED"
     if token is not None:
         request.headers["X-Amz-Security-Token"] = token
     auth = S3SigV4Auth(TheirCredentials("AKEXAMPLE", secret, token), "s3", "eu-west-1")
@@ -41,15 +46,18 @@ def oracle(path: str, at: float, *, token: str | None = None, secret: str = "sec
 
 
 @pytest.mark.parametrize("token", [None, "session/token=="])
+@pytest.mark.parametrize("asks_checksums", [False, True])
 @pytest.mark.parametrize("at", [NOW, NOW + 0.9, NOW + 86_400, NOW - 86_400])
-def test_the_signature_is_botocore_s(at: float, token: str | None) -> None:
-    made = signer(token=token)
+def test_the_signature_is_botocore_s(at: float, asks_checksums: bool, token: str | None) -> None:
+    made = signer(token=token, asks_checksums=asks_checksums)
     made.head(b"GET", b"/other", NOW)  # whatever is cached from before must not show
 
     line, fields = fields_of(made.head(b"GET", b"/a%20b/c.jpg", at))
 
     assert line == b"GET /a%20b/c.jpg HTTP/1.1"
-    assert fields[b"authorization"].decode() == oracle("/a%20b/c.jpg", at, token=token)
+    wanted = oracle("/a%20b/c.jpg", at, token=token, asks_checksums=asks_checksums)
+    assert fields[b"authorization"].decode() == wanted
+    assert fields.get(b"x-amz-checksum-mode") == (b"ENABLED" if asks_checksums else None)
     assert fields[b"host"] == b"images.s3.eu-west-1.amazonaws.com"
 
 
