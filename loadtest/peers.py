@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import NoReturn
 from loadtest.client import Crowd, Rate, Wrk, crowd
 from loadtest.origin import body
 from loadtest.processes import Process, free_port, raise_descriptor_limit
-from loadtest.servers import SERVERS, Place, installed
+from loadtest.servers import SERVERS, Place, installed, shield_before
 
 SERVER_CORE = 0
 CLIENT_CORE = 1
@@ -144,8 +144,8 @@ def _doubt(rate: Rate, gets: int, *, unique: bool) -> str:
 
 
 @contextlib.contextmanager
-def running(names: Sequence[str], connections: int) -> Iterator[Bench]:
-    """Everything started, and all of it stopped in the end."""
+def running(servers: Mapping[str, Callable[[Place], list[str]]], connections: int) -> Iterator[Bench]:
+    """Everything started, and all of it stopped in the end. `servers` are their commands by name."""
     descriptors = raise_descriptor_limit()
     shm = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="shield-peers-", dir=shm if os.access(shm, os.W_OK) else None))
@@ -155,10 +155,10 @@ def running(names: Sequence[str], connections: int) -> Iterator[Bench]:
         command = [sys.executable, "-m", "loadtest.origin", str(origin_port)]
         started.append(Process("origin", command, core=CLIENT_CORE, port=origin_port, log=directory / "origin.log"))
         started[0].wait_until_it_listens()
-        for name in names:
+        for name, command_of in servers.items():
             place = Place(directory / name, free_port(), free_port(), origin_port, descriptors)
             place.directory.mkdir()
-            command = SERVERS[name](place)
+            command = command_of(place)
             started.append(Process(name, command, core=SERVER_CORE, port=place.port, log=directory / f"{name}.log"))
             started[-1].wait_until_it_listens()
         yield Bench(started[0], started[1:], Wrk(directory, core=CLIENT_CORE, connections=connections))
@@ -236,6 +236,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="the median of these counts")
     parser.add_argument("--only", type=lambda text: _words(KINDS, text), default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--servers", type=lambda text: _words(SERVERS, text), default=None, help=", ".join(SERVERS))
+    parser.add_argument("--before", type=Path, help="a checkout of another version of Shield, to run beside this one")
     parser.add_argument("--connections", type=int, default=32, help="of wrk")
     parser.add_argument("--clients", type=int, default=1000, help="of the collapse")
     parser.add_argument("--megabytes", type=float, default=20, help="size of the collapse's object")
@@ -254,11 +255,14 @@ def main() -> int:
     names = [name for name in wanted if installed(name)]
     for name in set(wanted) - set(names):
         note(f"{name} is not installed")
+    servers = {name: SERVERS[name] for name in names}
+    if arguments.before is not None:
+        servers["before"] = shield_before(arguments.before)
     os.sched_setaffinity(0, {CLIENT_CORE})
     cases = [Case("hits", size) for size in HIT_SIZES if "hits" in arguments.only]
     cases += [Case("misses", size) for size in MISS_SIZES if "misses" in arguments.only]
     try:
-        with running(names, arguments.connections) as bench:
+        with running(servers, arguments.connections) as bench:
             if cases:
                 measure_rates(bench, cases, arguments.rounds, arguments.seconds)
             if "collapse" in arguments.only:

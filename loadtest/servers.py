@@ -50,6 +50,12 @@ def shield(place: Place) -> list[str]:
     return [sys.executable, "-m", "shield", "serve", "--config", shield_config(place)]
 
 
+def shield_before(checkout: Path) -> Callable[[Place], list[str]]:
+    """Another version of Shield: that of a checkout, in the same environment."""
+    apart = ["env", f"PYTHONPATH={checkout.resolve()}", "PYTHONSAFEPATH=1"]
+    return lambda place: [*apart, *shield(place)]
+
+
 def shield_config(place: Place) -> str:
     """The settings' file."""
     settings: dict[str, object] = {
