@@ -87,6 +87,10 @@ class ResponseHead:
             return named.get(name)
         return b", ".join(self.all(name))
 
+    def has_any(self, names: Iterable[bytes]) -> bool:
+        """Whether it has a field of one of these names, at a fraction of what asking for each costs."""
+        return not self._named.keys().isdisjoint(names)
+
     def all(self, name: bytes) -> list[bytes]:
         """Each line's value of a field, in order."""
         named = self._named

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
 
@@ -22,6 +23,8 @@ class Forward(Enum):
     REQUEST = "request"  # the request's own directives forbid what is stored
     STALE = "stale"  # what is stored is no longer fresh
     PARTIAL = "partial"  # not all of the range asked for is stored
+
+    __hash__ = object.__hash__  # Enum's own is Python, and a miss looks one up several times
 
 
 @dataclass(slots=True)
@@ -42,22 +45,12 @@ class Outcome:
 
     def cache_status(self, node: bytes) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
-        parts = [node]
-        if self.hit:
-            parts.append(b"hit")
-        elif self.forward is not None:
-            parts.append(b"fwd=" + self.forward.value.encode())
-            if self.forward_status is not None:
-                parts.append(b"fwd-status=%d" % self.forward_status)
-            if self.stored:
-                parts.append(b"stored")
-            if self.collapsed:
-                parts.append(b"collapsed")
+        said = node + (b"; hit" if self.hit else _way(self.forward, self.forward_status, self.stored, self.collapsed))
         if self.ttl is not None:
-            parts.append(b"ttl=%d" % self.ttl)
+            said += b"; ttl=%d" % self.ttl
         if self.detail is not None:
-            parts.append(b"detail=" + _bare(self.detail))
-        return b"; ".join(parts)
+            said += b"; detail=" + _bare(self.detail)
+        return said
 
     @property
     def word(self) -> str:
@@ -84,6 +77,21 @@ class Outcome:
         if self.stored:
             fields["stored"] = True
         return fields
+
+
+@lru_cache(maxsize=1024)
+def _way(forward: Forward | None, status: int | None, stored: bool, collapsed: bool) -> bytes:
+    """What Cache-Status says of a request that wasn't a hit: one of few things."""
+    if forward is None:
+        return b""
+    parts = [b"; fwd=" + forward.value.encode()]
+    if status is not None:
+        parts.append(b"fwd-status=%d" % status)
+    if stored:
+        parts.append(b"stored")
+    if collapsed:
+        parts.append(b"collapsed")
+    return b"; ".join(parts)
 
 
 def node_name(node: str) -> bytes:

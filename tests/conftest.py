@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import FakeClock, Shield, settings_of
+pytest.register_assert_rewrite("tests.origin.leg")
+
+from tests.doubles.faulty_origin import FaultyOrigin  # noqa: E402
+from tests.node import FakeClock, Shield, settings_of  # noqa: E402
 
 # How long an example takes says more of the machine than of the code.
 hypothesis_settings.register_profile("shield", deadline=None)

@@ -9,7 +9,7 @@ from shield.rules.digests import OF_CONTENT
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route
-from shield.rules.selection import StoredHead, of_fields, stored_head, with_length
+from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
 from shield.rules.verdict import Disposition, judge_response
 from shield.store.entry import Entry
@@ -69,7 +69,7 @@ def kept_head(told: StoredHead, disposition: Disposition, length: int | None) ->
         told = of_fields(told.status, tuple(f for f in told.fields if f[0] not in unstored))
     kept = told if length is None else with_length(told, length)
     assert disposition.freshness is not None
-    return _as_judged(kept, disposition.freshness)
+    return as_judged(kept, disposition.freshness)
 
 
 def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Route) -> tuple[Entry, Disposition]:
@@ -85,7 +85,7 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     freshness = disposition.freshness
     left_out = disposition.dropped | disposition.unstored
     head = of_fields(stored.head.status, tuple(f for f in hidden.hide(fields, rules.hidden) if f[0] not in left_out))
-    entry = stored.freshened(_as_judged(head, freshness), freshness)
+    entry = stored.freshened(as_judged(head, freshness), freshness)
     entry.tags = labels(whole, rules.tags)
     return entry, disposition
 
@@ -102,10 +102,3 @@ def negative_entry(key: CacheKey, status: int, *, lifetime: float, now: float, v
     )
     freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
     return Entry(key, of_fields(status, fields), freshness, (body,))
-
-
-def _as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
-    """The head with marks as its freshness says, whatever field that came from."""
-    head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
-    head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
-    return head

@@ -229,21 +229,18 @@ class Fill:
         """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
         head, response = fetched.response.head, fetched.response
         self.origin, self.status, self.by_peer = fetched.origin, head.status, fetched.by_peer
-        if self.stored is not None and (head.status == 304 or self._is_of_same(self.stored, head)):
-            response.close()
-            self._freshen(self.stored, fetched)
+        if self.question.stored is not None and self._goes_on_with(self.question.stored, fetched):
             return
-        stored = self.stored
-        if stored is not None and head.status in _STALE_IF and stored.freshness.in_error_grace(fetched.response_time):
-            response.close()  # better what was good a while ago (RFC 5861 §4)
-            self._fail(OriginError(fetched.origin, Fault.SERVER, f"{head.status}", status=head.status))
-            return
-        part = ranges.parse_content_range(head.get(b"content-range") or b"") if is_part(fetched) else None
-        if self.want.tentative:
-            head = whole_head(head)
+        part = None
+        if head.status == 206:
+            if is_part(fetched):
+                part = ranges.parse_content_range(head.get(b"content-range") or b"")
+            if self.question.want.tentative:
+                head = whole_head(head)
         self.length = head.length
         self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
-        self._settle_variant(head)
+        if self.shared and self.resource.route.particular:
+            self._settle_variant(head)
         self._tags = labels(head, self.resource.route.freshness.tags)
         self.freshness = self.disposition.freshness
         self.head = told_head(head, fetched, self.disposition, self.resource.route, via=self._table.via)
@@ -252,7 +249,6 @@ class Fill:
             return
         self._response = response
         self.phase = Phase.STREAMING
-        self._retain_if_storable()
         self._settle_sharing()
         if not self._readers and not self.joinable:
             self.cancel()
@@ -260,6 +256,19 @@ class Fill:
         response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._tell()  # else the first bytes told them, and went out with the head
+
+    def _goes_on_with(self, stored: Entry, fetched: Fetched) -> bool:
+        """Whether what was to be validated is the answer, or better than it."""
+        head = fetched.response.head
+        if head.status == 304 or self._is_of_same(stored, head):
+            fetched.response.close()
+            self._freshen(stored, fetched)
+            return True
+        if head.status in _STALE_IF and stored.freshness.in_error_grace(fetched.response_time):
+            fetched.response.close()  # better what was good a while ago (RFC 5861 §4)
+            self._fail(OriginError(fetched.origin, Fault.SERVER, f"{head.status}", status=head.status))
+            return True
+        return False
 
     def _is_of_same(self, stored: Entry, head: ResponseHead) -> bool:
         """Whether an answer to HEAD is of the very response that is stored; if of another, that one goes."""
@@ -274,7 +283,7 @@ class Fill:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
         resource, table = self.resource, self._table
         assert self.disposition is not None
-        if not (self.shared and resource.route.forwarding.any and self.disposition.share is Share.STORE):
+        if not (resource.route.forwarding.any and self.disposition.share is Share.STORE):
             return
         variants, names = table.store.variants, choosing(names_in(head.all(b"vary")) or (), resource.route.forwarding)
         if names and names != variants.names(resource.named):
@@ -306,32 +315,21 @@ class Fill:
         self._finish(Phase.COMPLETE)
         sliced.begin(run)
 
-    def _retain_if_storable(self) -> None:
-        assert self.disposition is not None
-        if not self._is_whole() or self.disposition.share is not Share.STORE:
-            return
-        size = (self.length or 0) + OVERHEAD
-        if size <= self._table.store.largest:
-            self._buffer.retain(size)
-
-    def _is_whole(self) -> bool:
-        """Whether it brings all of the object."""
-        return self.want.method == b"GET" and (self.want.span is None or self.want.tentative)
-
     def _settle_sharing(self) -> None:
-        """Keep or let go of the followers and of what was stored before, as the answer demands (RFC 9111 §3, §4)."""
+        """Keep or let go of bytes, followers and what was stored before, as the answer demands (RFC 9111 §3, §4)."""
         assert self.disposition is not None
-        table, text = self._table, self.resource.key.text
-        if self._is_whole():
-            if self.disposition.share is Share.LEADER_ONLY:
+        table, text, want, share = self._table, self.resource.key.text, self.question.want, self.disposition.share
+        if want.method == b"GET" and (want.span is None or want.tentative):  # it brings all of the object
+            if share is Share.LEADER_ONLY:
                 table.mark_hit_for_miss(text)
             else:
                 table.forget_hit_for_miss(text)
-            if not self._buffer.retained:
+            size = (self.length or 0) + OVERHEAD
+            if share is not Share.STORE or size > table.store.largest or not self._buffer.retain(size):
                 table.store.drop(self.resource.key)
         if not self.joinable:
             table.forget(self)
-        if self.disposition.share is Share.LEADER_ONLY:
+        if share is Share.LEADER_ONLY:
             keep = self._leader if self._leader in self._readers else next(iter(self._readers), None)
             for reader in [r for r in self._readers if r is not keep]:
                 self._detach(reader)

@@ -10,7 +10,6 @@ from shield.messages import Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.owners import judged_by
 from shield.rules.conditional import freshens, is_strong
-from shield.rules.loops import passed
 from shield.rules.routes import Resource
 from shield.rules.verdict import Share
 from shield.store.entry import Entry
@@ -26,7 +25,7 @@ class Question:
 
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
         self.want = want
-        want.loop = passed(request.fields)
+        want.asked = request.fields
         self.stored: Entry | None = None
         self._table = table
         self._resource = resource
@@ -44,8 +43,11 @@ class Question:
 
     def may_slice(self, fetched: Fetched) -> bool:
         """Whether an answer's body can be kept in slices: it is large, may be stored, and a strong ETag names it."""
-        slice_bytes, head = self._table.store.slice_bytes, whole_head(fetched.response.head)
-        if not slice_bytes or head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
+        slice_bytes = self._table.store.slice_bytes
+        if not slice_bytes:
+            return False
+        head = whole_head(fetched.response.head)
+        if head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
             return False
         if not self._shared or self.want.method != b"GET":
             return False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shield.errors import Fault, OriginError
-from shield.messages import Field, ResponseHead
+from shield.messages import Field, Fields, ResponseHead
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.response import Response
 from shield.origin.signer import Signer
@@ -56,11 +56,11 @@ class Want:
     validators: tuple[Field, ...] = ()
     tentative: bool = False
     forwarded: tuple[Field, ...] = ()  # of the client's request
-    loop: bytes = b""  # what that says of its way so far (RFC 8586)
+    asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
 
     def whole(self) -> Want:
         """The same object without a span."""
-        return Want(self.method, self.path, self.query, forwarded=self.forwarded, loop=self.loop)
+        return Want(self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked)
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:
@@ -161,12 +161,14 @@ class Origin:
             self.fetches += 1
             fields = want.fields()
             if self._node:
-                way = b"%b, %b" % (want.loop, self._node) if want.loop else self._node
-                fields = (*fields, (loops.NAME, way))
+                passed = loops.passed(want.asked)
+                fields = (*fields, (loops.NAME, b"%b, %b" % (passed, self._node) if passed else self._node))
             head = self.signer.head(want.method, want.path, request_time, fields, query=want.query)
             response = await self.pool.fetch(head, method=want.method, deadline=deadline)
             response_time = clock()
             status = response.head.status
+            if status == 200 and want.span is None:
+                return Fetched(self.name, response, request_time, response_time)
             if 200 <= status < 300 or status == 304:
                 self._check(want, response)
                 return Fetched(self.name, response, request_time, response_time)
@@ -299,6 +301,8 @@ class Origins:
 
     def order(self, names: Sequence[str]) -> tuple[str, ...]:
         """The order in which the named origins are tried now."""
+        if len(names) < 2:
+            return tuple(names)
         return rank([self._origins[name].candidate for name in names])
 
     async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:

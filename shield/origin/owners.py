@@ -126,7 +126,8 @@ class Owners:
         deadline = self._now() + self._timeouts.first_byte
         while True:
             asked = self._clock()
-            way = ((loops.NAME, want.loop),) if want.loop else ()
+            passed = loops.passed(want.asked)
+            way = ((loops.NAME, passed),) if passed else ()
             request = _request_head(want.method, target, (*want.fields(), *judged, *way))
             response = await self._pools[owner].fetch(request, method=want.method, deadline=deadline)
             said = _take_off(response)

@@ -23,6 +23,7 @@ PUBLIC = b"repr-digest"
 OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha256", b"x-goog-hash"})
 """Fields that in a 206 are, or may be, of the part alone."""
 
+_WORDS = (PUBLIC, *OF_CONTENT)
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
 _LEGACY = frozenset({"md5"})  # sent only where it is named (RFC 9530 §5)
 _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
@@ -34,7 +35,7 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
 
     `md5_etags`: its ETag is the MD5 of the object, where it looks so and nothing says otherwise.
     """
-    found = _stated(head)
+    found = _stated(head) if head.has_any(_WORDS) else {}
     if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
         found["md5"] = digest
     if not found:

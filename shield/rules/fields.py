@@ -6,7 +6,7 @@ them in the stored head (`kept`) is without what is a hop's or a storage's own b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import get_args
@@ -14,7 +14,7 @@ from typing import get_args
 from shield.messages import Field, Fields, ResponseHead
 from shield.rules import digests, hidden
 from shield.rules.digests import Sending
-from shield.rules.headers import INTERNAL, OURS, NameSet, end_to_end
+from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
 
 NOT_CHANGEABLE = frozenset(
     b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
@@ -23,7 +23,7 @@ NOT_CHANGEABLE = frozenset(
 """Fields that say where a body ends, which version it is and how it came: not for a route to remove, set or add."""
 
 
-_WRITTEN_HERE = frozenset({b"age", b"server", hidden.LINE})
+_WRITTEN_HERE = frozenset({b"age", b"content-length", b"server", hidden.LINE})
 _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
 
 
@@ -61,10 +61,14 @@ class FieldRules:
             fields += [*self.set, *self.add]
         return ResponseHead(head.status, tuple(fields), head.length)
 
-    def kept(self, fields: Fields) -> tuple[Field, ...]:
-        """The fields that go on, in order."""
-        drop, keep = self._sieve
-        return end_to_end(fields, drop=drop, prefixes=self.prefixes, keep=keep)
+    @cached_property
+    def kept(self) -> Callable[[Fields], list[Field]]:
+        """Gives those of an answer's fields that go on, in order."""
+        keep = (*self.keep, *(name for name, _ in (*self.set, *self.add)))
+        kept = NameSet(keep)
+        replaced = frozenset() if self.digests == "off" else {digests.PUBLIC}
+        drop = frozenset(name for name in self.drop if name not in kept) | _WRITTEN_HERE | replaced
+        return Sieve(drop=drop, prefixes=self.prefixes, keep=keep).passes
 
     def digest_lines(self, head: ResponseHead) -> list[Field]:
         """The fields that tell the digests of a whole answer, in place of its own Repr-Digest."""
@@ -75,14 +79,6 @@ class FieldRules:
     @cached_property
     def _gone(self) -> NameSet:
         return NameSet((*self.remove, *(name for name, _ in self.set)))
-
-    @cached_property
-    def _sieve(self) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
-        """What never goes on, and what does though it is a storage's."""
-        keep = (*self.keep, *(name for name, _ in (*self.set, *self.add)))
-        kept = NameSet(keep)
-        replaced = frozenset() if self.digests == "off" else {digests.PUBLIC}
-        return frozenset(name for name in self.drop if name not in kept) | _WRITTEN_HERE | replaced, keep
 
 
 @dataclass(frozen=True, slots=True)

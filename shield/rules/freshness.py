@@ -23,6 +23,8 @@ _INDISPENSABLE = frozenset(
     {b"age", b"cache-control", b"content-encoding", b"content-range", b"content-type", b"date", b"expires", b"vary"}
 )
 
+_AGE = (b"age",)
+
 _digits = re.compile(rb"[0-9]+").match
 
 SetCookie = Literal["refuse", "strip", "store"]
@@ -154,7 +156,8 @@ def freshness_of(
         lifetime = 0.0
     elif lifetime is None:
         lifetime = _implicit_lifetime(head, policy.control, response_time, rules)
-    lifetime = min(lifetime, rules.max_lifetime)
+    if lifetime > rules.max_lifetime:
+        lifetime = rules.max_lifetime
     grace, error_grace = (0.0, 0.0) if checked else _graces(policy.control, lifetime, rules)
     keep = rules.keep if head.status == 200 and has_validator(head) else 0.0
     return Freshness(born, lifetime, grace, max(keep, grace, error_grace), error_grace)
@@ -234,9 +237,11 @@ def _graces(control: CacheControl, lifetime: float, rules: FreshnessRules) -> tu
 
 def _initial_age(head: ResponseHead, request_time: float, response_time: float) -> float:
     """corrected_initial_age of §4.2.3."""
-    apparent_age = max(0.0, response_time - _date(head, response_time))
-    response_delay = max(0.0, response_time - request_time)
-    return max(apparent_age, _age_value(head) + response_delay)
+    age = response_time - _date(head, response_time)
+    corrected = response_time - request_time if response_time > request_time else 0.0
+    if head.has_any(_AGE):
+        corrected += _age_value(head)
+    return age if age > corrected else corrected
 
 
 def _age_value(head: ResponseHead) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from http import HTTPStatus
 
 from shield.messages import Field, Fields
@@ -127,32 +126,42 @@ class _Fates(dict[bytes, bool]):
 
 
 _NAMES = _Names()
-_fates = lru_cache(maxsize=64)(_Fates)  # one for each set of rules
 
 
-def end_to_end(
-    fields: Fields,
-    *,
-    drop: frozenset[bytes] = OURS,
-    prefixes: tuple[bytes, ...] = INTERNAL,
-    keep: tuple[bytes, ...] = (),
-) -> tuple[Field, ...]:
-    """The fields that go on to clients, in order: without hop-by-hop fields and those that Connection names
+class Sieve:
+    """What of an origin's fields goes on to clients: all without hop-by-hop fields and those that Connection names
     (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes` that `keep` doesn't name as a `NameSet`
     does, and fields that aren't well-formed.
     """
-    values = b" ".join([value for _, value in fields])
-    if b"\r" in values or b"\n" in values or b"\0" in values:
-        fields = [line for line in fields if not _BREAKS.search(line[1])]
-    fates = _fates(drop, prefixes, keep)
-    nominated = _nominated(fields)
-    if nominated:
-        return tuple([line for line in fields if fates[line[0]] and line[0] not in nominated])
-    return tuple([line for line in fields if fates[line[0]]])
+
+    def __init__(
+        self,
+        *,
+        drop: frozenset[bytes] = OURS,
+        prefixes: tuple[bytes, ...] = INTERNAL,
+        keep: tuple[bytes, ...] = (),
+    ) -> None:
+        self._fates = _Fates(drop, prefixes, keep)
+
+    def passes(self, fields: Fields) -> list[Field]:
+        """The fields that go on, in order."""
+        named = dict(fields)
+        each_once = len(named) == len(fields)
+        values = b" ".join(named.values()) if each_once else b" ".join([value for _, value in fields])
+        if b"\r" in values or b"\n" in values or b"\0" in values:
+            fields = [line for line in fields if not _BREAKS.search(line[1])]
+        fates = self._fates
+        if b"connection" in named and not (each_once and named[b"connection"] == b"keep-alive"):
+            nominated = _nominated(fields)
+            return [line for line in fields if fates[line[0]] and line[0] not in nominated]
+        return [line for line in fields if fates[line[0]]]
+
+
+_PLAIN = Sieve()
 
 
 def updated(
-    stored: Fields, update: Fields, *, date: bytes, passing: Callable[[Fields], Fields] = end_to_end
+    stored: Fields, update: Fields, *, date: bytes, passing: Callable[[Fields], Fields] = _PLAIN.passes
 ) -> tuple[Field, ...]:
     """Stored fields under those of a later head for the same bytes, of a 304 or of an answer to HEAD (RFC 9111 §3.2).
 
@@ -216,6 +225,4 @@ def via(version: bytes, pseudonym: str) -> bytes:
 def _nominated(fields: Fields) -> frozenset[bytes]:
     """The fields that Connection says are for this hop."""
     values = [value for name, value in fields if name == b"connection"]
-    if not values or values == [b"keep-alive"]:
-        return frozenset()
     return frozenset(name.strip(b" \t").lower() for name in b",".join(values).split(b",")) - _NOT_NOMINABLE

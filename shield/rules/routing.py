@@ -27,7 +27,7 @@ class Attempt:
 
 def rank(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Names in the order in which they are to be tried: as configured."""
-    return tuple(candidate.name for candidate in candidates)
+    return tuple([candidate.name for candidate in candidates])
 
 
 def next_attempt(order: Sequence[str], tried: Container[str], *, now: float, deadline: float) -> Attempt | None:

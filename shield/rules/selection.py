@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from shield.messages import Field, Request, ResponseHead
 from shield.rules import conditional, dates, digests, hidden, multipart, ranges
-from shield.rules.cache_control import parse as parse_cache_control
 from shield.rules.fields import FieldRules
+from shield.rules.freshness import Freshness
 from shield.rules.headers import block, split_block
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span, Unsatisfiable
@@ -24,11 +24,12 @@ _NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5"
 class StoredHead:
     """What is kept of an origin's head.
 
-    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` what is sent of it;
-    `fields` are the same fields, from which 206 and 304 are built: None has them read from the block when needed.
+    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` what of it goes to
+    clients that ask for nothing that is hidden in it; `fields` are the same fields, from which 206 and 304 are
+    built: None has them read from the block when needed.
     """
 
-    __slots__ = ("_fields", "block", "etag", "last_modified", "must_revalidate", "no_cache", "status")
+    __slots__ = ("_fields", "block", "etag", "last_modified", "must_revalidate", "no_cache", "shown", "status")
 
     def __init__(
         self,
@@ -37,11 +38,13 @@ class StoredHead:
         fields: tuple[Field, ...] | None,
         etag: bytes | None,
         last_modified: float | None,
-        no_cache: bool,
-        must_revalidate: bool,
+        *,
+        no_cache: bool = False,
+        must_revalidate: bool = False,
     ) -> None:
         self.status = status
         self.block = block
+        self.shown = hidden.shown(block)
         self._fields = fields
         self.etag = etag
         self.last_modified = last_modified
@@ -53,11 +56,6 @@ class StoredHead:
         if self._fields is None:
             self._fields = tuple(split_block(self.block)[1])
         return self._fields
-
-    @property
-    def shown(self) -> bytes:
-        """The block as it is sent to clients that ask for nothing that is hidden in it."""
-        return hidden.shown(self.block)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredHead) and self.block == other.block  # all else follows from it
@@ -87,6 +85,7 @@ class Selection:
         return not self.pieces
 
 
+_DATE = (b"date",)
 _DEFAULT = FieldRules()
 
 
@@ -98,32 +97,32 @@ def stored_head(
 
     `length` is the length of the body that goes with it, None while it isn't known.
     """
-    fields = [f for f in rules.kept(head.fields) if f[0] != b"content-length"]
-    if head.get(b"date") is None:
+    fields = rules.kept(head.fields)
+    if not head.has_any(_DATE):
         fields.append((b"date", date))
     if length is not None:
         fields.append((b"content-length", b"%d" % length))
     if via is not None:
         fields.append((b"via", via))
-    return of_fields(head.status, (*fields, *rules.digest_lines(head)))
+    fields += rules.digest_lines(head)
+    return of_fields(head.status, tuple(fields))
 
 
 def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
-    """A stored head of these very fields."""
+    """A stored head of these very fields. What they forbid is for `judge_response` to tell."""
     named = dict(reversed(fields))
     if hidden.LINE in named:
         fields = hidden.joined(fields)
-    cache_control = parse_cache_control([value for name, value in fields if name == b"cache-control"])
     modified = named.get(b"last-modified")
-    return StoredHead(
-        status=status,
-        block=block(status, fields),
-        fields=fields,
-        etag=named.get(b"etag"),
-        last_modified=None if modified is None else dates.parse(modified),
-        no_cache=cache_control.no_cache,
-        must_revalidate=cache_control.must_revalidate or cache_control.proxy_revalidate,
-    )
+    changed = None if modified is None else dates.parse(modified)
+    return StoredHead(status, block(status, fields), fields, named.get(b"etag"), changed)
+
+
+def as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
+    """The head with marks as its freshness says, whatever field that came from."""
+    head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
+    head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
+    return head
 
 
 def with_length(head: StoredHead, length: int) -> StoredHead:

@@ -39,7 +39,7 @@ def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
 
 def labels(head: ResponseHead, names: Sequence[bytes]) -> bytes:
     """These tags as an entry keeps them: sorted, one a line."""
-    return b"\n".join(sorted(tags_of(head, names)))
+    return b"\n".join(sorted(tags_of(head, names))) if head.has_any(names) else b""
 
 
 def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:

@@ -322,7 +322,7 @@ def _latest(record: Record, found: Found) -> Record:
     """A record under the head that is known by now, if a later one came."""
     if not found.head:
         return record
-    of_head = record_of(record.key, later_head(found.head), found.freshness)
+    of_head = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
     names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
     return replace(record, **{name: getattr(of_head, name) for name in names})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shield.errors import StoreError
+from shield.rules.freshness import Freshness
 from shield.rules.headers import split_block
 from shield.rules.key import CacheKey
-from shield.rules.selection import StoredHead, of_fields
+from shield.rules.selection import StoredHead, as_judged, of_fields
 from shield.store.files import Files
 from shield.store.index import Found
 from shield.store.record import BLOCK, MAX_HEADER, DamagedError, ForeignError, Header, Whole, decode, read_whole
@@ -39,7 +40,7 @@ class Stored:
 
     def stored_head(self) -> StoredHead:
         """The same with fields and validators."""
-        return later_head(self.found.head) if self.found.head else self.header.stored_head()
+        return later_head(self.found.head, self.found.freshness) if self.found.head else self.header.stored_head()
 
 
 class Reader:
@@ -102,10 +103,10 @@ class Reader:
         return _checked(stored, buffer, first, start, stop)
 
 
-def later_head(block: bytes) -> StoredHead:
+def later_head(block: bytes, freshness: Freshness) -> StoredHead:
     """A stored head of a ready-made block."""
     status, fields = split_block(block)
-    return of_fields(status, tuple(fields))
+    return as_judged(of_fields(status, tuple(fields)), freshness)
 
 
 def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:

@@ -171,8 +171,8 @@ class Header:
             None,
             data[etag_at : etag_at + fixed[_ETAG_LENGTH]] if flags & _HAS_ETAG else None,
             None if modified != modified else modified,
-            flags & _NO_CACHE != 0,
-            flags & _MUST_REVALIDATE != 0,
+            no_cache=flags & _NO_CACHE != 0,
+            must_revalidate=flags & _MUST_REVALIDATE != 0,
         )
 
     def check(self, body: bytes | bytearray | memoryview, start: int = 0) -> None:

@@ -149,7 +149,7 @@ class Store:
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Take what was read from a disk into RAM."""
         if found.body_length + OVERHEAD <= self._memory.max_entry:
-            head = later_head(found.head or whole.head)
+            head = later_head(found.head or whole.head, found.freshness)
             self._memory.commit(Entry(key, head, found.freshness, (whole.body,) if found.body_length else ()))
 
     def find(self, key: CacheKey) -> Entry | Cold | None:

@@ -66,7 +66,7 @@ class Variants:
         """A key's answers vary by these fields from now on; the marker to store for that."""
         varying = Varying(names)
         self._remember(key.text, varying)
-        head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None, False, False)
+        head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
         return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:

@@ -1,8 +1,6 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.origin.leg")
-
-from tests.origin.bench import Bench  # noqa: E402
+from tests.origin.bench import Bench
 
 
 @pytest.fixture

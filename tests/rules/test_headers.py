@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field
-from shield.rules.headers import OURS, block, end_to_end, split_block, updated, via
+from shield.rules.headers import OURS, Sieve, block, split_block, updated, via
+
+
+def end_to_end(fields: Sequence[Field], **rules: Any) -> tuple[Field, ...]:
+    return tuple(Sieve(**rules).passes(fields))
 
 
 def test_what_describes_the_object_goes_on_in_order() -> None:
@@ -65,6 +72,13 @@ def test_more_or_less_may_be_dropped() -> None:
 
     assert end_to_end(fields, drop=OURS | {b"set-cookie"}) == ()
     assert end_to_end(fields, prefixes=()) == tuple(fields)
+
+
+@pytest.mark.parametrize("lines", [(b"x-one", b"keep-alive"), (b"keep-alive", b"x-one")])
+def test_all_lines_of_connection_count(lines: tuple[bytes, bytes]) -> None:
+    fields = [(b"connection", lines[0]), (b"x-one", b"1"), (b"connection", lines[1]), (b"a", b"b")]
+
+    assert end_to_end(fields) == ((b"a", b"b"),)
 
 
 MALFORMED = [

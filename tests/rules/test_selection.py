@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from shield.messages import Field, Request, ResponseHead
+from shield.rules.freshness import Freshness
 from shield.rules.headers import split_block
 from shield.rules.multipart import Piece
-from shield.rules.selection import of_fields, select, stored_head, with_length
+from shield.rules.selection import as_judged, of_fields, select, stored_head, with_length
 
 FIELDS: tuple[Field, ...] = (
     (b"content-type", b"image/webp"),
@@ -228,10 +229,14 @@ def test_a_length_learned_at_the_end_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "no_cache", "must_revalidate"),
-    [(b"no-cache", True, False), (b"must-revalidate", False, True), (b"proxy-revalidate", False, True)],
+    ("lifetime", "grace", "error_grace", "no_cache", "must_revalidate"),
+    [(0, 0, 0, True, True), (60, 0, 0, False, True), (60, 1, 0, False, False), (0, 0, 1, False, False)],
 )
-def test_what_forbids_serving_is_known_of_a_stored_head(value: bytes, no_cache: bool, must_revalidate: bool) -> None:
-    head = of_fields(200, ((b"cache-control", value),))
+def test_what_forbids_serving_is_known_of_a_stored_head(
+    lifetime: float, grace: float, error_grace: float, no_cache: bool, must_revalidate: bool
+) -> None:
+    freshness = Freshness(born=0.0, lifetime=lifetime, grace=grace, keep=0.0, error_grace=error_grace)
+
+    head = as_judged(of_fields(200, ((b"cache-control", b"no-store"),)), freshness)
 
     assert (head.no_cache, head.must_revalidate) == (no_cache, must_revalidate)

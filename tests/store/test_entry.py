@@ -27,4 +27,6 @@ def test_whole_blocks_are_handed_out_without_a_copy() -> None:
 
 def test_an_entry_that_must_be_validated_is_never_a_plain_hit() -> None:
     assert entry("a").plain_hit_until == 3600.0
-    assert entry("a", fields=((b"cache-control", b"no-cache"),)).plain_hit_until < 0
+    validated = entry("a", fields=((b"cache-control", b"no-cache"),))
+    validated.head.no_cache = True
+    assert validated.freshened(validated.head, validated.freshness).plain_hit_until < 0
