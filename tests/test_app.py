@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import astuple
 
 import pytest
 
 from shield.app import build
+from shield.config.settings import LimitSettings
 from shield.errors import ConfigError
 from shield.observe.metrics import Metrics
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
 from tests.node import FakeClock, Shield, settings_of
+from tests.origin.test_owners import two
 
 
 def test_state_tells_what_the_node_did(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
@@ -45,6 +48,27 @@ def test_metrics_have_the_same_figures(pair: Shield, origin: FaultyOrigin, repli
     assert 'shield_origin_faults_total{fault="throttled",origin="fra"} 1.0' in text
     assert 'shield_origin_fetches_total{origin="iad"} 1.0' in text
     assert "shield_sent_bytes_total 15.0" in text
+
+
+def test_every_limit_that_is_set_is_one(origin: FaultyOrigin, clock: FakeClock) -> None:
+    names = "keep_alive head send connections connections_per_address requests pipelined fields".split()
+    sizes = "send_bytes head_bytes target_bytes".split()
+    said = {name: number for number, name in enumerate(names, 11)} | {name: 2000 + len(name) for name in sizes}
+
+    with Shield(settings_of({"fra": origin}, limits=said), clock=clock) as shield:
+        limits = shield.node.front.limits
+
+    assert set(said) == set(LimitSettings.model_fields)
+    assert sorted(astuple(limits)) == sorted(said.values())
+
+
+def test_workers_share_limits_out(origin: FaultyOrigin, clock: FakeClock) -> None:
+    said = {"connections": 15, "connections_per_address": 3, "requests": 17}
+
+    with two(origin, clock, limits=said) as workers:
+        limits = workers.asker.node.front.limits
+
+    assert (limits.max_connections, limits.max_connections_per_address, limits.max_requests) == (8, 2, 17)
 
 
 def test_certificates_that_cannot_be_read_are_a_configuration_error(tmp_path: object) -> None:

@@ -155,7 +155,8 @@ class LimitSettings(Section):
         default=0,
         ge=0,
         description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from "
-        "few addresses, so this is for nodes that others reach, too.",
+        "few addresses, so this is for nodes that others reach, too. Workers share it out evenly, as the number of "
+        "all connections.",
     )
     requests: int = Field(
         default=0,
