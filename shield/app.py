@@ -92,6 +92,7 @@ class Node:
             via=member,
             retry_after_seconds=settings.failover.retry_after,
             server=None if settings.server is None else settings.server.encode(),
+            cache_status=settings.cache_status,
         )
         routes, limits = settings.route_table(), _limits(settings.limits, place.workers)
         self.proxy = Proxy(routes, self._store, self._fills, replies=replies, counters=self._counters, clock=clock)
@@ -352,7 +353,7 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
         between_bytes=max(each.between_bytes for each in times) + 5.0,
         total=max(each.total for each in times) + 5.0,
     )
-    return Owners(origins, ring, timeouts=timeouts, clock=clock)
+    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
 
 
 def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, node: str) -> Origin:

@@ -31,7 +31,8 @@ class Forward(Enum):
 class Outcome:
     """One request's fate. `forward` None and `hit` False means Shield answered by itself (an error of the request).
 
-    `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered.
+    `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered. `key` is
+    the text of the cache key.
     """
 
     hit: bool = False
@@ -42,12 +43,15 @@ class Outcome:
     collapsed: bool = False
     detail: str | None = None
     origin: str | None = None
+    key: bytes | None = None
 
-    def cache_status(self, node: bytes) -> bytes:
+    def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
         said = node + (b"; hit" if self.hit else _way(self.forward, self.forward_status, self.stored, self.collapsed))
         if self.ttl is not None:
             said += b"; ttl=%d" % self.ttl
+        if with_key and self.key is not None:
+            said += b"; key=" + key_name(self.key)
         if self.detail is not None:
             said += b"; detail=" + _bare(self.detail)
         return said
@@ -97,6 +101,11 @@ def _way(forward: Forward | None, status: int | None, stored: bool, collapsed: b
 def node_name(node: str) -> bytes:
     """A node's name as Cache-Status member: an sf-token where it is one, else an sf-string."""
     return _bare(node)
+
+
+def key_name(text: bytes) -> bytes:
+    """A cache key's text as Cache-Status says it (RFC 9211 §2.7), without which of its variants it is."""
+    return _bare(text.partition(b" ")[0].decode("ascii", "replace"))
 
 
 def _bare(text: str) -> bytes:

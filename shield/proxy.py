@@ -78,7 +78,7 @@ class Proxy:
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
                 self.counters.hits += 1
-                return self.replies.of_plain(plain, with_body=method == b"GET")
+                return self.replies.of_plain(plain, key, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
                 return None
@@ -126,7 +126,7 @@ class Proxy:
             self._fills.refresh(resource, request, entry)
         elif verdict is not Verdict.HIT:
             return None
-        outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now))
+        outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text)
         self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from secrets import token_bytes
-from typing import Protocol
+from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Request
-from shield.outcome import Outcome, node_name
+from shield.outcome import Outcome, key_name, node_name
 from shield.rules import dates
 from shield.rules.headers import block
 from shield.rules.hidden import shown
+from shield.rules.key import CacheKey
 from shield.rules.selection import Selection, StoredHead, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
 
+CacheStatus = Literal["plain", "with-key", "off"]
 Part = bytes | bytearray | memoryview
 
 PLAIN_HIT = Outcome(hit=True)
@@ -60,32 +62,52 @@ class Client(Protocol):
 
 
 class Replies:
-    """Makes replies in the name of one node. `server` is the Server field of all of them, None for none."""
+    """Makes replies in the name of one node.
 
-    def __init__(self, *, node: str, via: bytes, retry_after_seconds: float, server: bytes | None = None) -> None:
+    `server` is the Server field of all of them, None for none. `cache_status` is what they say of their making: their
+    outcome, with or without the cache key, or nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        via: bytes,
+        retry_after_seconds: float,
+        server: bytes | None = None,
+        cache_status: CacheStatus = "plain",
+    ) -> None:
         self.node = node.encode()
+        self._tells = cache_status != "off"
+        self._tells_key = cache_status == "with-key"
         self._node = node_name(node)
         self._server = b"" if server is None else b"server: %b\r\n" % server
         self._via = via
         self._boundary_key = token_bytes(32)
         # The same as `trailer` of a hit with its ttl; written out, since every hit on a disk comes here.
         node_and_server = [part.replace(b"%", b"%%") for part in (self._server, self._node)]
-        self._hit = b"%%b%bage: %%d\r\ncache-status: %b; hit; ttl=%%d\r\n" % tuple(node_and_server)
+        told = b"cache-status: %b; hit; ttl=%%d%%b\r\n" if self._tells else b"%%.0a%%.0b%.0b"
+        self._hit = (b"%%b%bage: %%d\r\n" + told) % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
     def trailer(self, age: float, outcome: Outcome) -> bytes:
         """The field lines that differ from one answer to the next (RFC 9111 §5.1, RFC 9211)."""
-        return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, outcome.cache_status(self._node))
+        if not self._tells:
+            return b"%bage: %d\r\n" % (self._server, age)
+        told = outcome.cache_status(self._node, with_key=self._tells_key)
+        return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, told)
 
-    def of_plain(self, plain: Plain, *, with_body: bool) -> Reply:
+    def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request that asks for nothing special."""
         status, block, body, length, age, ttl = plain
-        head = self._hit % (shown(block), age if age > 0 else 0, ttl)
+        told = b"; key=" + key_name(key.text) if self._tells_key else b""
+        head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
         return Reply(status, head, (body,), length, PLAIN_HIT) if with_body else Reply(status, head, (), 0, PLAIN_HIT)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""
-        entry.rendered = self._hit % (shown(entry.head.block), age, int(entry.freshness.lifetime) - age)
+        told = b"; key=" + key_name(entry.key.text) if self._tells_key else b""
+        entry.rendered = self._hit % (entry.head.shown, age, int(entry.freshness.lifetime) - age, told)
         entry.rendered_age = age
 
     def selection(

@@ -130,6 +130,8 @@ class Transfer:
             # Fresh, and still not good enough: that is the request's doing (RFC 9211 §2.2).
             is_fresh = entry.freshness.ttl(now) > 0.0 and not entry.no_cache
             self._stored, self._forward = entry, Forward.REQUEST if is_fresh else Forward.STALE
+        elif self._resource.base is not None:
+            self._forward = Forward.VARY_MISS
         if verdict is Verdict.BYPASS:
             self._forward = Forward.REQUEST
             self._fill = self._fills.alone(self._resource, self.request, self)
@@ -250,6 +252,7 @@ class Transfer:
                 stored=not is_hit,
                 collapsed=self._collapsed,
                 detail=self._detail,
+                key=entry.key.text,
             )
         known = fill.entry or entry
         fresh = fill.freshness if known is None else known.freshness
@@ -262,6 +265,7 @@ class Transfer:
             collapsed=self._collapsed,
             detail=None if stores or fill.disposition is None else fill.disposition.reason,
             origin=fill.origin,
+            key=fill.resource.key.text,
         )
 
     # an entry, whole or in slices
@@ -388,7 +392,8 @@ class Transfer:
             self._forward, self._detail, self._collapsed = None, detail, False
             self._answer_with(stored)
             return
-        outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail)
+        key = self._resource.key.text
+        outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
         status = 504 if timed_out else 503
         self._reply(self._replies.unavailable(status, self.request, now, outcome))
 

@@ -40,6 +40,21 @@ def test_an_outcome_is_one_member_of_cache_status_and_one_word(outcome: Outcome,
     assert outcome.word == word
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (b":/a.webp", b'":/a.webp"'),
+        (b'fra+iad:/a?x="\\', b'"fra+iad:/a?x=\\"\\\\"'),
+        (b"fra:/a vary=salt/hash", b"fra:/a"),  # which variant it is, is ours to know
+    ],
+)
+def test_the_key_is_told_where_that_is_wanted(key: bytes, said: bytes) -> None:
+    outcome = Outcome(hit=True, ttl=1, key=key)
+
+    assert outcome.cache_status(b"n", with_key=True) == b"n; hit; ttl=1; key=" + said
+    assert outcome.cache_status(b"n") == b"n; hit; ttl=1"
+
+
 def test_a_log_line_says_only_what_is_so() -> None:
     assert Outcome(hit=True, ttl=3).log_fields() == {"cache": "hit", "ttl": 3}
     assert Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, origin="fra").log_fields() == {

@@ -175,6 +175,52 @@ def test_all_answers_name_the_server_that_is_configured_or_none(
     ] * len(answers)
 
 
+# what became of a request
+
+
+@pytest.mark.parametrize("said", ["with-key", False])
+def test_what_became_of_a_request_is_told_as_it_is_wanted(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, said: object
+) -> None:
+    origin.serves("/a", BODY, lifetime=60)
+    settings = with_disk(origin, tmp_path / "nvme").model_copy(
+        update={"cache_status": settings_of({"fra": origin}, cache_status=said).cache_status}
+    )
+
+    in_memory = settings.model_copy(update={"cache": settings_of({"fra": origin}).cache})
+
+    with Shield(in_memory, clock=clock) as shield:
+        answers = [shield.get("/a?x=1"), shield.get("/a")]
+    with Shield(settings, clock=clock) as shield:
+        answers.append(shield.get("/a"))
+        settled(shield)
+        answers += [shield.get("/a"), shield.get("/a", [("range", "bytes=0-1")]), shield.get("/a", method="POST")]
+        origin.stops()
+        answers.append(shield.get("/b"))
+
+    told = [
+        'test-1; fwd=uri-miss; fwd-status=200; stored; ttl=60; key=":/a"',
+        'test-1; hit; ttl=60; key=":/a"',
+        'test-1; fwd=uri-miss; fwd-status=200; stored; ttl=60; key=":/a"',
+        *['test-1; hit; ttl=60; key=":/a"'] * 2,
+        "test-1; detail=method-not-allowed",
+        'test-1; fwd=uri-miss; key=":/b"; detail="fra=connect"',
+    ]
+    assert [answer.get("cache-status") for answer in answers] == (told if said else [None] * len(told))
+    assert {answer.get("age") for answer in answers} == {"0"}
+    assert [answer.body for answer in answers[:4]] == [BODY] * 4
+
+
+def test_workers_that_tell_clients_nothing_tell_what_others_said(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with two(origin, clock, cache_status="off") as workers:
+        origin.serves(workers.path, BODY, lifetime=60, fields={"cache-status": "inner; hit"})
+        answers = [worker.get(workers.path) for worker in (workers.asker, workers.asker, workers.owner)]
+
+    assert len(origin.requests) == 1
+    for answer in answers:
+        assert [value for name, value in answer.fields if name == "cache-status"] == ["inner; hit"]
+
+
 # digests
 
 

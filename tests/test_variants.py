@@ -42,6 +42,7 @@ def test_each_variant_is_fetched_once_and_found_again(origin: FaultyOrigin, cloc
     assert [answer.body for answer in again] == [b"as image/webp", b"as image/jpeg", b"as image/webp"]
     assert all(answer.hit for answer in again)
     assert origin.fetches("/a") == 2
+    assert [str(answer.get("cache-status")).split("; ")[1] for answer in first] == ["fwd=uri-miss", "fwd=vary-miss"]
 
 
 def test_what_does_not_vary_is_one_entry_whatever_is_asked(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -192,6 +192,10 @@ def _off(value: Any) -> Any:
     return "off" if value is not None and off_is_none(value) is None else value
 
 
+def _on_off(value: Any) -> Any:
+    return "plain" if value is True else _off(value)
+
+
 class LogSettings(Section):
     """What is written: events to standard error, requests to standard output."""
 
@@ -260,6 +264,11 @@ class Settings(Section):
         description="Server field of all answers: any text, as shield; off: none, since it helps nobody but those "
         "who look for holes.",
         json_schema_extra={"default": "off"},
+    )
+    cache_status: Annotated[Literal["plain", "with-key", "off"], BeforeValidator(_on_off)] = Field(
+        default="plain",
+        description="Cache-Status (RFC 9211) of answers: what became of the request; with-key tells the cache key, "
+        "too, for looking into what maps to what; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Where entries are.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="What client connections may use.")

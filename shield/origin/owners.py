@@ -26,7 +26,7 @@ from shield.origin.origins import Absent, Failed, Fetched, Origins, Want, mismat
 from shield.origin.pool import Pool
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Timeouts
-from shield.outcome import Outcome
+from shield.outcome import Outcome, node_name
 from shield.rules import digests, hidden, loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
@@ -70,12 +70,15 @@ class OwnerStatistics:
 class Owners:
     """A node's workers as a source of fills. Made and used within one event loop; `close` it before the origins.
 
-    `timeouts` are those towards owners: `first_byte` a little above what an owner takes for all its attempts at
-    origins, the others above the origins' own.
+    `node` is its name; `timeouts` are those towards owners: `first_byte` a little above what an owner takes for all
+    its attempts at origins, the others above the origins' own.
     """
 
-    def __init__(self, origins: Origins, ring: Ring, *, timeouts: Timeouts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, origins: Origins, ring: Ring, *, node: str, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
         self._origins = origins
+        self._node = node_name(node) + b"; "
         self._worker = ring.worker
         self._is_down = ring.is_down
         self._timeouts = timeouts
@@ -130,7 +133,7 @@ class Owners:
             way = ((loops.NAME, passed),) if passed else ()
             request = _request_head(want.method, target, (*want.fields(), *judged, *way))
             response = await self._pools[owner].fetch(request, method=want.method, deadline=deadline)
-            said = _take_off(response)
+            said = _take_off(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()
                 want = want.whole()
@@ -213,7 +216,7 @@ def _request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> byte
     return b"%b %b HTTP/1.1\r\nhost: shield\r\n%b\r\n" % (method, target, lines)
 
 
-def _take_off(response: Response) -> bytes:
+def _take_off(response: Response, node: bytes) -> bytes:
     """Remove what the owner added for us from a response's head, and give what it said; b"" when it said nothing.
 
     Age stays, since freshness follows from it, and Via, which names the node as it should.
@@ -222,7 +225,7 @@ def _take_off(response: Response) -> bytes:
     fields = list(head.fields)
     said = head.all(FIELD)[-1:]
     status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
-    if status is not None and said:
+    if status is not None and said and fields[status][1].startswith(node):
         del fields[status]  # the last member is the owner's
     kept = [line for line in fields if line[0] != FIELD]
     held = digests.told_openly(hidden.reveal(kept))

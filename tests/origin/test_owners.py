@@ -582,7 +582,9 @@ async def _before_silence(
         silent.bind(path)
         silent.listen()
         ring = Ring(0, (f"{directory}/none", path), is_down=lambda worker: False)
-        owners = Owners(workers.asker.node._origins, ring, timeouts=Timeouts(first_byte=0.05), clock=clock)
+        owners = Owners(
+            workers.asker.node._origins, ring, node="test-1", timeouts=Timeouts(first_byte=0.05), clock=clock
+        )
         try:
             return await scenario(owners)
         finally:
