@@ -394,7 +394,9 @@ class Transfer:
             return
         key = self._resource.key.text
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
-        status = 504 if timed_out else 503
+        # What must be validated is as if it came too late: RFC 9111 §5.2.2.2 wants 504.
+        forbidden = stored is not None and stored.must_revalidate and stored.head.status < 400
+        status = 504 if timed_out or forbidden else 503
         self._reply(self._replies.unavailable(status, self.request, now, outcome))
 
     def _reply(self, reply: Reply) -> None:

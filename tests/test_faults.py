@@ -91,6 +91,50 @@ def test_a_spoiled_head_is_an_honest_error(shield: Shield, origin: FaultyOrigin,
     assert (after.status, after.hit, after.body == BODY[:]) == (200, False, True)
 
 
+STALLING = {"timeouts": {"first_byte": "200ms"}}
+
+
+@pytest.mark.parametrize("known", ["another origin has it", "it is stored", "nobody has it"])
+def test_a_slow_first_byte_gives_way_to_the_next_origin_or_to_what_is_stale_and_is_504_last(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, caplog: pytest.LogCaptureFixture, known: str
+) -> None:
+    gate = origin.gate()
+    origin.serves("/a", BODY, lifetime=60, grace=0)
+    replica.serves("/a", BODY, lifetime=60)
+    alone = known != "another origin has it"
+    origins = {"fra": {"provider": "http", "endpoint": origin.url, **STALLING}}
+    if not alone:
+        origins["iad"] = {"provider": "http", "endpoint": replica.url}
+
+    with Shield(settings_of({}, origins=origins), clock=clock) as shield:
+        if known == "it is stored":
+            shield.get("/a")
+            clock.advance(100)
+        asked = len(origin.requests)
+        origin.spoils("/a", preceded_by(Wait(gate)))
+        clients = [shield.client() for _ in range(5)]
+        for client in clients:
+            client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        answers = [client.read() for client in clients]
+        for client in clients:
+            client.close()
+        faults = shield.state()["origins"]["fra"]["faults"]
+        asked = len(origin.requests) - asked
+        gate.open()
+
+    told = {answer.get("cache-status") for answer in answers}
+    if known == "nobody has it":
+        assert {answer.status for answer in answers} == {504}
+        assert all("fra=first-byte-timeout" in (answer.get("cache-status") or "") for answer in answers)
+    else:
+        assert {answer.status for answer in answers} == {200}
+        assert all(BODY.check(answer.body) and len(answer.body) == len(BODY) for answer in answers)
+    if known == "it is stored":
+        assert told == {'test-1; hit; ttl=-40; detail="fra=first-byte-timeout"'}
+    assert (asked, faults) == (1, {"first-byte-timeout": 1})
+    assert [record.message for record in caplog.records if "first-byte-timeout" in record.message]
+
+
 def test_a_dripping_body_ends_at_the_total_limit_and_other_keys_are_served(clock: FakeClock) -> None:
     with FaultyOrigin(clock=clock) as origin:
         gate = origin.gate()
