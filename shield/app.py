@@ -45,6 +45,7 @@ from shield.purge import Purge
 from shield.reply import Replies
 from shield.rules.access import AccessRules, Rule
 from shield.rules.headers import via
+from shield.rules.targeted import SURROGATE
 from shield.store.admission import Admission
 from shield.store.disk import Disk, Tier
 from shield.store.files import Files
@@ -336,8 +337,16 @@ def signer(settings: Settings, name: str) -> Signer:
 
 
 def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
+    routes = settings.route_table()
     made = [
-        _origin(name, origin, workers, signer=signer(settings, name), node=settings.node)
+        _origin(
+            name,
+            origin,
+            workers,
+            signer=signer(settings, name),
+            node=settings.node,
+            is_surrogate=any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
+        )
         for name, origin in settings.origins.items()
     ]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
@@ -356,7 +365,9 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
     return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, node: str) -> Origin:
+def _origin(
+    name: str, origin: OriginSettings, workers: int, *, signer: Signer, node: str, is_surrogate: bool
+) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
     times = origin.timeouts
@@ -379,6 +390,7 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
         node=node.encode(),
+        is_surrogate=is_surrogate,
     )
 
 

@@ -54,7 +54,7 @@ def test_defaults_are_those_of_the_rooms_they_are_for(ground: Ground) -> None:
 
     route = next(iter(settings.route_table()))
     limits = settings.limits
-    assert route.freshness == FreshnessRules()
+    assert route.freshness == FreshnessRules(surrogate=settings.node.encode())
     assert route.key == KeyRules()
     assert Limits() == Limits(
         keep_alive_seconds=int(limits.keep_alive),

@@ -336,6 +336,28 @@ def test_a_request_that_comes_back_is_ended_and_others_go_on(shield: Shield, ori
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["cdn, other-1, test-1"]
 
 
+# surrogates (Edge Architecture Specification 1.0)
+
+
+def test_an_origin_is_told_that_surrogate_control_is_understood_and_may_name_us(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    fields = {"cache-control": "no-store", "surrogate-control": "max-age=60;test-1, no-store;other-1"}
+    origin.serves("/a", b"a", fields=fields)
+    freshness = {"targeted": ["Surrogate-Control"]}
+    routes = {"default": {"forward_request_headers": ["surrogate-capability"]}}
+    settings = settings_of({"fra": origin}, freshness=freshness, routes=routes)
+
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/a", [("surrogate-capability", 'cdn="ESI/1.0"')])
+        hit = shield.get("/a", [("surrogate-capability", 'cdn="ESI/1.0"')])
+
+    assert hit.get("cache-status") == "test-1; hit; ttl=60"
+    assert hit.get("surrogate-control") == fields["surrogate-control"]  # the CDN may read it
+    told = [value for name, value in origin.requests[0].fields if name == "surrogate-capability"]
+    assert told == ['cdn="ESI/1.0", test-1="Surrogate/1.0"']
+
+
 def test_an_error_that_would_be_passed_on_is_answered_with_what_is_stale(
     origin: FaultyOrigin, clock: FakeClock
 ) -> None:

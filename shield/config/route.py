@@ -14,7 +14,7 @@ from shield.config.fields import ResponseFieldSettings
 from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
 from shield.config.units import Duration, ExpectedError, duration
 from shield.rules.fields import RouteFields
-from shield.rules.freshness import FreshnessRules, SetCookie
+from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie
 from shield.rules.key import KeyRules
 from shield.rules.providers import Provider
 from shield.rules.routes import Route
@@ -135,10 +135,16 @@ class FreshnessSettings(Section):
         description="Responses that set cookies: refuse to store them, strip the cookies for everyone, or store them "
         "with the cookies, which all get. Refused: a cookie is mostly one person's.",
     )
+    invalid_age: InvalidAge = Field(
+        default="ignore",
+        description="What an Age that is no number, or comes in several lines, says: nothing, as RFC 9111, 5.1 wants "
+        "it, or that the response is too old to be stored.",
+    )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
         description="Fields that win over Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
-        "own belongs in front. Surrogate-Control may be one. none: none.",
+        "own belongs in front. Surrogate-Control may be one, and origins of provider http are then told that it is "
+        "understood, under the node's name. none: none.",
         json_schema_extra={"default": ["CDN-Cache-Control"]},
     )
     strip_targeted: bool = Field(
@@ -163,9 +169,10 @@ class FreshnessSettings(Section):
             raise ExpectedError("strip_set_cookie is gone; expected set_cookie: strip for true, refuse for false")
         return value
 
-    def rules(self) -> FreshnessRules:
-        """These settings as they are followed."""
+    def rules(self, *, node: str = "") -> FreshnessRules:
+        """These settings as they are followed by a node."""
         given = self.model_dump()
+        given["surrogate"] = node.encode()
         given["honour_request_directives"] = frozenset(self.honour_request_directives)
         for key in ("targeted", "tags"):
             given[key] = tuple(name.encode() for name in given[key])
@@ -249,9 +256,14 @@ class RouteSettings(Section):
         return tuple(dict.fromkeys(said)) if isinstance(said, (list, tuple)) else said
 
     def rule(
-        self, name: str, *, all_origins: Collection[str], providers: Mapping[str, Provider] = MappingProxyType({})
+        self,
+        name: str,
+        *,
+        all_origins: Collection[str],
+        providers: Mapping[str, Provider] = MappingProxyType({}),
+        node: str = "",
     ) -> Route:
-        """This route as it is followed. `providers` are the origins' by name."""
+        """This route as it is followed by a node. `providers` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names a set of origins only where it isn't all: adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -266,7 +278,7 @@ class RouteSettings(Section):
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
             key=KeyRules(duplicate_slashes=self.duplicate_slashes, encoded_slash=self.encoded_slash),
-            freshness=self.freshness.rules(),
+            freshness=self.freshness.rules(node=node),
             forwarding=Forwarding(
                 None
                 if self.forward_request_headers == "all"

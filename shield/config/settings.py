@@ -290,4 +290,7 @@ class Settings(Section):
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
-        return Routes(route.rule(name, all_origins=names, providers=providers) for name, route in self.routes.items())
+        return Routes(
+            route.rule(name, all_origins=names, providers=providers, node=self.node)
+            for name, route in self.routes.items()
+        )

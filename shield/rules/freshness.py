@@ -27,6 +27,7 @@ _AGE = (b"age",)
 
 _digits = re.compile(rb"[0-9]+").match
 
+InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
 
 
@@ -51,7 +52,9 @@ class FreshnessRules:
     honour_request_directives: frozenset[str] = frozenset()  # clients' Cache-Control may force work on origins
     honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
+    invalid_age: InvalidAge = "ignore"  # an Age that is no number, or several: as if it weren't there, or as too old
     targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
+    surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # leave out those of them that are ours alone
     tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with labels for purges
     strip_tags: bool = False
@@ -132,7 +135,7 @@ def policy_of(head: ResponseHead, response_time: float, rules: FreshnessRules) -
     """What governs a response: a targeted field, else Cache-Control and Expires; or nothing, if so configured."""
     if rules.ignore_cache_control:
         return Policy(ABSENT, None)
-    control, is_targeted = governing(head, rules.targeted)
+    control, is_targeted = governing(head, rules.targeted, rules.surrogate)
     lifetime = _stated_lifetime(control)
     if lifetime is None and not is_targeted:  # RFC 9213 §2.2: then Expires doesn't count either
         lifetime = _expires(head, response_time)
@@ -143,7 +146,7 @@ def freshness_of(
     head: ResponseHead, policy: Policy, *, request_time: float, response_time: float, rules: FreshnessRules
 ) -> Freshness:
     """The freshness of a response that was asked for at `request_time` and whose head came at `response_time`."""
-    born = response_time - _initial_age(head, request_time, response_time)
+    born = response_time - _initial_age(head, request_time, response_time, rules)
     if head.status >= 400:
         bound = rules.negative_bound(head.status) or 0.0
         stated = bound if policy.lifetime is None else min(policy.lifetime, bound)
@@ -235,23 +238,25 @@ def _graces(control: CacheControl, lifetime: float, rules: FreshnessRules) -> tu
     return grace, error_grace
 
 
-def _initial_age(head: ResponseHead, request_time: float, response_time: float) -> float:
+def _initial_age(head: ResponseHead, request_time: float, response_time: float, rules: FreshnessRules) -> float:
     """corrected_initial_age of §4.2.3."""
     age = response_time - _date(head, response_time)
     corrected = response_time - request_time if response_time > request_time else 0.0
     if head.has_any(_AGE):
-        corrected += _age_value(head)
+        corrected += _age_value(head, rules)
     return age if age > corrected else corrected
 
 
-def _age_value(head: ResponseHead) -> float:
-    """§5.1: the first of several values in a line, and what is no number is ignored.
+def _age_value(head: ResponseHead, rules: FreshnessRules) -> float:
+    """§5.1: the first of several values in a line, and what is no number is ignored; or all that is invalid is old.
 
     Of several lines, which nobody may send, the greatest counts; of a number with something behind it the number.
     Neither makes a response younger than it is.
     """
-    age = 0.0
-    for line in head.all(b"age"):
+    age, lines = 0.0, head.all(b"age")
+    if rules.invalid_age == "stale" and not (len(lines) == 1 and lines[0].isdigit()):
+        return float(MAX_SECONDS)
+    for line in lines:
         digits = _digits(line.split(b",", 1)[0].strip(b" \t"))
         if digits:
             seconds = int(digits[0]) if len(digits[0]) <= 12 else MAX_SECONDS

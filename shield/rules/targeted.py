@@ -18,6 +18,7 @@ from shield.rules.structured import Item, parse_dictionary
 
 CDN = b"cdn-cache-control"
 SURROGATE = b"surrogate-control"
+CAPABILITY = b"surrogate-capability"
 
 READ_BY_OTHERS = frozenset({CDN, SURROGATE})
 """Targeted fields that caches between us and the client may read, too."""
@@ -32,23 +33,25 @@ _LOOSENING = frozenset({"public", "must-understand", "immutable"})
 _LIFETIME = re.compile(rb"max-age=([0-9]+)(?:\+([0-9]+))?")
 
 
-def governing(head: ResponseHead, targeted: tuple[bytes, ...]) -> tuple[CacheControl, bool]:
+def governing(head: ResponseHead, targeted: tuple[bytes, ...], surrogate: bytes = b"") -> tuple[CacheControl, bool]:
     """The directives that govern a response, and whether a targeted field gave them: then Expires doesn't count.
 
-    `targeted` are names of fields in lower case, the one that counts most first (RFC 9213 §2.2).
+    `targeted` are names of fields in lower case, the one that counts most first (RFC 9213 §2.2). `surrogate` is the
+    name by which Surrogate-Control may target us.
     """
     for name in targeted:
         lines = head.all(name)
         if lines:
             value = b", ".join(lines)
-            control = _remembered(name, value) if len(value) <= _LONGEST else _read(name, value)
+            read = _remembered if len(value) <= _LONGEST else _read
+            control = read(name, value, surrogate)
             if control is not None:
                 return control, True
     return parse_cache_control(head.all(b"cache-control")), False
 
 
-def _read(name: bytes, value: bytes) -> CacheControl | None:
-    return parse_surrogate(value) if name == SURROGATE else parse(value)
+def _read(name: bytes, value: bytes, surrogate: bytes) -> CacheControl | None:
+    return parse_surrogate(value, surrogate) if name == SURROGATE else parse(value)
 
 
 _remembered = lru_cache(maxsize=512)(_read)
@@ -79,23 +82,31 @@ def parse(value: bytes) -> CacheControl | None:
     return CacheControl(**found)
 
 
-def parse_surrogate(value: bytes) -> CacheControl | None:
+def capability(surrogate: bytes) -> bytes:
+    """What Surrogate-Capability says of us (Edge Architecture Specification 1.0, §2.1)."""
+    return b'%b="Surrogate/1.0"' % surrogate
+
+
+def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None:
     """What Surrogate-Control says (Edge Architecture Specification 1.0, §2.2); None where it is nothing for us.
 
-    `max-age=60+30` is served stale for another 30 s. Directives with a target are for a surrogate that has told its
-    name, which we don't; `content` and unknown ones are ignored. Never raises.
+    `max-age=60+30` is served stale for another 30 s. Directives with a target are for the one whose name that is, and
+    what they say to us wins; `content` and unknown ones are ignored. Never raises.
     """
-    found: dict[str, Any] = {}
+    said: dict[bytes, dict[str, Any]] = {b"": {}, surrogate.lower(): {}}
     for element in elements(value):
-        directive, *targets = element.lower().split(b";")
-        if any(target.strip(b" \t") for target in targets):
+        directive, *rest = element.lower().split(b";")
+        targets = {target.strip(b" \t") for target in rest} - {b""}
+        found = said.get(b"".join(targets)) if len(targets) < 2 else None
+        if found is None:
             continue
         directive = directive.strip(b" \t")
         if directive in (b"no-store", b"no-store-remote"):
             found["no_store"] = True
         elif directive.partition(b"=")[0].rstrip(b" \t") == b"max-age":
             found.update(_surrogate_lifetime(directive, found))
-    return CacheControl(**found) if found else None
+    all_of_it = {**said[b""], **said[surrogate.lower()]}
+    return CacheControl(**all_of_it) if all_of_it else None
 
 
 def _surrogate_lifetime(directive: bytes, before: Mapping[str, Any]) -> dict[str, int]:

@@ -23,7 +23,9 @@ _NEVER = frozenset(
     b" x-http-method-override x-method-override x-original-host x-original-url x-rewrite-url".split()
 )
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
+_PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
+_SPACES = re.compile(rb"[ \t]*([;=])[ \t]*")
 _LONGEST = 8192  # bytes of a value that tells variants apart
 
 
@@ -55,7 +57,12 @@ class Forwarding:
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
-        return tuple([(name, _one_line(found[name])) for name in sorted(found)])
+        return tuple(
+            [
+                (name, _ordered(found[name]) if name in _PREFERENCES else _one_line(found[name]))
+                for name in sorted(found)
+            ]
+        )
 
 
 def may_forward(name: bytes) -> bool:
@@ -102,6 +109,23 @@ def _one_line(values: Sequence[bytes]) -> bytes:
     return b", ".join([part.strip(b" \t") for part in joined.split(b",") if part.strip(b" \t")])
 
 
+def _ordered(values: Sequence[bytes]) -> bytes:
+    """Preferences in one spelling: case and order mean nothing, weights do (RFC 9110 §12.4.2, §12.5)."""
+    line = _one_line(values)
+    if b'"' in line:
+        return line
+    weighted: list[tuple[float, bytes]] = []
+    for padded in line.lower().split(b", "):
+        member = _SPACES.sub(rb"\1", padded)
+        weighted.append((-_weight(member.partition(b";")[2]), member))
+    return b", ".join([member for _, member in sorted(weighted)])
+
+
+def _weight(parameters: bytes) -> float:
+    weight = _QUALITY.search(b";" + parameters) if parameters else None
+    return 1.0 if weight is None else float(weight[1])
+
+
 def _nominated(request: Request) -> frozenset[bytes]:
     value = request.notable.get(b"connection")
     return frozenset() if value is None else frozenset(name.strip(b" \t").lower() for name in value.split(b","))
@@ -128,6 +152,5 @@ def _accepted(value: bytes) -> dict[bytes, float]:
     found: dict[bytes, float] = {}
     for part in value.split(b","):
         name, _, rest = part.partition(b";")
-        weight = _QUALITY.search(b";" + rest) if rest else None
-        found[name.strip(b" \t").lower()] = 1.0 if weight is None else float(weight[1])
+        found[name.strip(b" \t").lower()] = _weight(rest)
     return found

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
+from shield.rules.cache_control import MAX_SECONDS
 from shield.rules.dates import imf_fixdate
 from shield.rules.freshness import Freshness, FreshnessRules, freshness_of, policy_of
 
@@ -251,6 +252,21 @@ def test_the_initial_age_is_the_greatest_that_can_be_told(fields: list[Field], a
     freshness = judged(*fields, asked=T, answered=T + 2)
 
     assert freshness.age(T + 2) == age  # §4.2.3
+
+
+@pytest.mark.parametrize(
+    ("lines", "age"),
+    [
+        ([], 0),
+        ([b"40"], 40),
+        *[([line], MAX_SECONDS) for line in (b"abc", b"-5", b"", b"40, 40", b"40.0", b"40;x=1", b"+4")],
+        ([b"0", b"0"], MAX_SECONDS),
+    ],
+)
+def test_an_age_that_is_not_one_number_may_be_taken_for_the_greatest(lines: list[bytes], age: float) -> None:
+    fields = [DATE, *[(b"age", line) for line in lines]]
+
+    assert judged(*fields, rules=replace(RULES, invalid_age="stale")).age(T) == age
 
 
 def test_a_clock_set_back_during_the_fetch_neither_adds_nor_takes_age() -> None:

@@ -99,7 +99,13 @@ def test_a_field_that_is_invalid_or_empty_says_nothing(value: bytes) -> None:
         (b"foobar, max-age=60", CacheControl(max_age=60)),
         (b"no-store, max-age=60", CacheControl(no_store=True, max_age=60)),
         (b"no-store-remote", CacheControl(no_store=True)),
-        (b"max-age=60;for-another", None),  # §2.2.2: it has told its name, and we don't
+        (b"max-age=60;for-another", None),
+        (b"max-age=60;Fra-1", CacheControl(max_age=60)),
+        (b"max-age=60; fra-1 ;, no-store;for-another", CacheControl(max_age=60)),
+        (b"max-age=60;fra-1;for-another", None),
+        (b"max-age=5, max-age=60;fra-1", CacheControl(max_age=60)),  # what is said to us wins
+        (b"max-age=60;fra-1, max-age=5", CacheControl(max_age=60)),
+        (b"no-store, max-age=60;fra-1", CacheControl(no_store=True, max_age=60)),
         (b"no-store;for-another, max-age=60; ", CacheControl(max_age=60)),
         (b"max-age =100", CacheControl(max_age=0)),
         (b"max-age= 100", CacheControl(max_age=0)),
@@ -110,7 +116,11 @@ def test_a_field_that_is_invalid_or_empty_says_nothing(value: bytes) -> None:
     ],
 )
 def test_surrogate_control_is_read(value: bytes, expected: CacheControl | None) -> None:
-    assert parse_surrogate(value) == expected
+    assert parse_surrogate(value, b"fra-1") == expected
+
+
+def test_who_has_no_name_is_no_target() -> None:
+    assert parse_surrogate(b"max-age=60;fra-1") is None
 
 
 def test_surrogate_control_counts_where_it_is_listed() -> None:

@@ -37,6 +37,29 @@ def test_accept_becomes_the_best_type_that_is_named(accept: bytes, best: bytes) 
     assert rules.fields(asked((b"accept", accept))) == ((b"accept", best),)
 
 
+@pytest.mark.parametrize("name", [b"accept", b"accept-language", b"accept-encoding", b"accept-charset"])
+@pytest.mark.parametrize(
+    ("said", "forwarded"),
+    [
+        (b"en, de", b"de, en"),
+        (b"de,en", b"de, en"),
+        (b"eN , De", b"de, en"),
+        (b"fr;q=0.5, de", b"de, fr;q=0.5"),
+        (b"fr ; q = 0.5,a;q=1.0,b;q=0.50", b"a;q=1.0, b;q=0.50, fr;q=0.5"),
+        (b"", b""),
+        (b'text/x;p="A, b", a', b'text/x;p="A, b", a'),  # quotes may hide what these would change
+    ],
+)
+def test_the_order_of_preferences_means_nothing_but_their_weights_do(
+    name: bytes, said: bytes, forwarded: bytes
+) -> None:
+    assert Forwarding(None).fields(asked((name, said))) == ((name, forwarded),)
+
+
+def test_other_lists_keep_their_order() -> None:
+    assert Forwarding(None).fields(asked((b"x-list", b"b,A"))) == ((b"x-list", b"b, A"),)
+
+
 def test_an_absent_accept_is_forwarded_as_what_everybody_takes() -> None:
     assert Forwarding(frozenset({b"accept"}), types=PLATFORM).fields(asked()) == ((b"accept", b"image/jpeg"),)
 
