@@ -45,7 +45,8 @@ from shield.purge import Purge
 from shield.reply import Replies
 from shield.rules.access import AccessRules, Rule
 from shield.rules.headers import via
-from shield.rules.targeted import SURROGATE
+from shield.rules.loops import Gateway
+from shield.rules.targeted import SURROGATE, capability
 from shield.store.admission import Admission
 from shield.store.disk import Disk, Tier
 from shield.store.files import Files
@@ -337,19 +338,24 @@ def signer(settings: Settings, name: str) -> Signer:
 
 
 def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
-    routes = settings.route_table()
     made = [
         _origin(
             name,
             origin,
             workers,
             signer=signer(settings, name),
-            node=settings.node,
-            is_surrogate=any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
+            gateway=_gateway(settings, name),
         )
         for name, origin in settings.origins.items()
     ]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
+
+
+def _gateway(settings: Settings, name: str) -> Gateway:
+    """How an origin of that name is told who asks."""
+    node = settings.node.encode()
+    heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
+    return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
 
 
 def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) -> Owners:
@@ -365,9 +371,7 @@ def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) ->
     return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
 
 
-def _origin(
-    name: str, origin: OriginSettings, workers: int, *, signer: Signer, node: str, is_surrogate: bool
-) -> Origin:
+def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, gateway: Gateway) -> Origin:
     where = origin.location()
     context = client_context(origin.ca_file) if where.tls else None
     times = origin.timeouts
@@ -389,8 +393,7 @@ def _origin(
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
-        node=node.encode(),
-        is_surrogate=is_surrogate,
+        gateway=gateway,
     )
 
 

@@ -334,6 +334,20 @@ def test_a_request_that_comes_back_is_ended_and_others_go_on(shield: Shield, ori
 
     assert (ended.status, passed_on.status, hit.hit) == (508, 200, True)
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["cdn, other-1, test-1"]
+    assert [seen.get("via") for seen in origin.requests] == ["1.1 test-1"]  # RFC 9110 §7.6.3
+
+
+def test_an_origin_that_sees_a_requests_fields_sees_its_whole_way(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+    settings = settings_of({"fra": origin}, routes={"default": {"forward_request_headers": "all"}})
+
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/a", [("via", "2.0 edge"), ("via", "1.1 cdn"), ("x-a", "1"), ("cdn-loop", "cdn")])
+
+    (seen,) = origin.requests
+    assert (seen.get("via"), seen.get("cdn-loop")) == ("2.0 edge, 1.1 cdn, 1.1 test-1", "cdn, test-1")
+    assert seen.get("x-a") == "1"
+    assert [name for name, _ in seen.fields if name in ("via", "cdn-loop")] == ["via", "cdn-loop"]
 
 
 # surrogates (Edge Architecture Specification 1.0)

@@ -17,12 +17,12 @@ from shield.messages import Field, Fields, ResponseHead
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.response import Response
 from shield.origin.signer import Signer
-from shield.rules import conditional, dates, loops, ranges, s3_errors
+from shield.rules import conditional, dates, ranges, s3_errors
+from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
 from shield.rules.routing import Candidate, next_attempt, rank
 from shield.rules.s3_errors import Answer
-from shield.rules.targeted import CAPABILITY, capability
 
 log = logging.getLogger("shield.origin")
 
@@ -137,8 +137,7 @@ class Origin:
         pool: Pool,
         denied_is_absent: bool = False,
         passes_errors: bool = False,
-        node: bytes = b"",
-        is_surrogate: bool = False,
+        gateway: Gateway | None = None,
     ) -> None:
         self.name = name
         self.candidate = Candidate(name, role)
@@ -147,9 +146,7 @@ class Origin:
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
-        # A storage leads nowhere and says nothing to surrogates.
-        self._node = b"" if provider.signed else node
-        self._capability = capability(node) if is_surrogate and self._node else b""
+        self._gateway = None if provider.signed else gateway  # to a storage we are a client, and it leads nowhere
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
@@ -164,11 +161,8 @@ class Origin:
             request_time = clock()
             self.fetches += 1
             fields = want.fields()
-            if self._node:
-                passed = loops.passed(want.asked)
-                fields = (*fields, (loops.NAME, b"%b, %b" % (passed, self._node) if passed else self._node))
-            if self._capability:
-                fields = _appended(fields, CAPABILITY, self._capability)
+            if self._gateway is not None:
+                fields = self._gateway.introduced(fields, want.asked)
             head = self.signer.head(want.method, want.path, request_time, fields, query=want.query)
             response = await self.pool.fetch(head, method=want.method, deadline=deadline)
             response_time = clock()
@@ -245,12 +239,6 @@ class Origin:
 
     def statistics(self) -> OriginStatistics:
         return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())
-
-
-def _appended(fields: Fields, name: bytes, member: bytes) -> tuple[Field, ...]:
-    """The fields with one more member of a list, behind those that are there."""
-    members = [value for known, value in fields if known == name]
-    return (*[line for line in fields if line[0] != name], (name, b", ".join([*members, member])))
 
 
 def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:

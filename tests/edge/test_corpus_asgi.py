@@ -14,7 +14,7 @@ from tests.edge.corpus import FORMS, HOSTS, METHODS, PATHS, REQUEST_LINES, STREA
 from tests.edge.hypercorn_front import H2Client, Streamed, hypercorn
 from tests.node import Shield, settings_of
 
-OURS = ["host", "accept-encoding", "user-agent", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
 CASES = [
     *FORMS,
     *HOSTS,

@@ -18,7 +18,7 @@ from tests.edge.corpus import CASES
 from tests.edge.wire import said
 from tests.node import Shield, settings_of
 
-OURS = ["host", "accept-encoding", "user-agent", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
 TARGETS = ["/a", "/b", "/smuggled"]
 
 SEEDS = [case.raw for case in CASES if set(case.answers) == {200} and len(case.raw) < 400]
