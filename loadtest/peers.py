@@ -51,11 +51,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One server in one case: CPU microseconds per request, requests a second, share of its core that it used."""
+    """One server in one case: CPU microseconds per request, requests a second, share of its core that it used, and
+    the 99th percentile of latency in microseconds.
+    """
 
     cost: float
     rate: float
     load: float
+    p99: int
     doubt: str  # what makes it worthless, if anything does
 
 
@@ -64,17 +67,17 @@ class Bench:
 
     def __init__(self, origin: Process, servers: Sequence[Process], wrk: Wrk) -> None:
         self._origin = origin
-        self._servers = servers
+        self.servers = servers
         self._wrk = wrk
         self._serial = itertools.count()
 
     def rates(self, cases: Iterable[Case], seconds: float) -> Iterator[tuple[Case, str, Sample]]:
         """One round: each case on all servers, one after the other, so that the machine's noise meets all alike."""
         for case in cases:
-            for server in self._servers:
-                yield case, server.name, self._sample(case, server, seconds)
+            for server in self.servers:
+                yield case, server.name, self.sample(case, server, seconds)
 
-    def _sample(self, case: Case, server: Process, seconds: float) -> Sample:
+    def sample(self, case: Case, server: Process, seconds: float) -> Sample:
         unique = case.kind == "misses"
         path = f"/o/{case.size}/{next(self._serial) if unique else 'same'}"
         for _ in range(2):  # the second says that the first was right
@@ -87,13 +90,14 @@ class Bench:
             cost=spent / max(1, rate.requests) * 1e6,
             rate=rate.requests / took,
             load=spent / took,
+            p99=rate.p99,
             doubt=_doubt(rate, self._asked() - asked, unique=unique),
         )
 
     def collapses(self, clients: int, size: int, spread_ms: int) -> Iterator[tuple[str, Crowd, Collapse]]:
         """One round: a cold object on each server."""
         get(self._origin.port, f"/o/{size}/")  # so that it has the bytes, which take a while to make
-        for server in self._servers:
+        for server in self.servers:
             path = f"/slow/{size}/{COLLAPSE_DELAY_MS}/{spread_ms}/{server.name}-{next(self._serial)}"
             server.peak_bytes()
             spent = server.cpu_seconds()

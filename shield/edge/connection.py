@@ -391,6 +391,8 @@ class ClientConnection(RequestReader):
         limits = self._limits
         heard, self._heard = self._heard, False
         self._quiet_sweeps += 1
+        if self._unsent and not self.ready and not self._closing and self._quiet_sweeps % limits.send_step:
+            return  # asking the kernel takes long, for a crowd of slow readers all at once
         if self._closing or not self.ready:
             left = unsent(self._transport)
             taken = self._unsent - left

@@ -46,6 +46,11 @@ class Limits:
     max_target_bytes: int = 8 * 1024
     max_fields: int = 100
 
+    @property
+    def send_step(self) -> int:
+        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
+        return max(1, self.send_seconds // 8)
+
 
 @dataclass(slots=True)
 class Turn:
