@@ -5,13 +5,12 @@ Without this section everyone is let in, which is said wherever listeners can be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
-from shield.config.section import File, Name, Secret, Section, is_name, off_is_none
+from shield.config.section import File, Name, Secret, Section, is_name, matching, off_is_none
 from shield.config.units import ExpectedError
 from shield.messages import NOTABLE
 from shield.rules.access import FORWARDED, X_FORWARDED_FOR, AccessRules, Hosts, Rule, Secrets, requirement_of
@@ -29,18 +28,6 @@ _RESERVED = NOTABLE | {b"host", b"proxy-connection", FORWARDED, X_FORWARDED_FOR}
 _RULE = "|".join(rule.value for rule in Rule)
 _ALTERNATIVES = f"(?:{_RULE})(?: or (?:{_RULE}))*"
 _HOST = r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
-
-
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    """Text that matches as a whole."""
-    matches = re.compile(pattern).fullmatch
-
-    def check(value: str) -> str:
-        if not matches(value):
-            raise ExpectedError(f"expected {expected}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _at_least(length: int) -> AfterValidator:
@@ -92,16 +79,16 @@ def _required(value: Any) -> Any:
 _ALTERNATIVES_SCHEMA = {"type": "string", "pattern": f"^{_ALTERNATIVES}$"}
 _Alternatives = Annotated[
     str,
-    _matching(_ALTERNATIVES, f"one of {_RULE.replace('|', ' ')}, or several with `or` between them"),
+    matching(_ALTERNATIVES, f"one of {_RULE.replace('|', ' ')}, or several with `or` between them"),
     WithJsonSchema(_ALTERNATIVES_SCHEMA),
 ]
 _FieldName = Annotated[
-    str, _matching("[A-Za-z0-9-]{1,64}", "a field's name, as X-Shield-Secret"), AfterValidator(_unreserved)
+    str, matching("[A-Za-z0-9-]{1,64}", "a field's name, as X-Shield-Secret"), AfterValidator(_unreserved)
 ]
 _Network = Annotated[str, AfterValidator(_network)]
-_Host = Annotated[str, _matching(_HOST, "a host without a port, as images.example.net or *.cdn.example")]
-_CertificateName = Annotated[str, _matching("[!-~]{1,253}", "a name, as edge.cdn.example")]
-_Parameter = Annotated[str, _matching("[A-Za-z0-9_-]{1,32}", "a parameter's name: letters, digits, hyphens")]
+_Host = Annotated[str, matching(_HOST, "a host without a port, as images.example.net or *.cdn.example")]
+_CertificateName = Annotated[str, matching("[!-~]{1,253}", "a name, as edge.cdn.example")]
+_Parameter = Annotated[str, matching("[A-Za-z0-9_-]{1,32}", "a parameter's name: letters, digits, hyphens")]
 _Secrets = Annotated[tuple[Annotated[Secret, _at_least(16)], ...], BeforeValidator(_one_a_line)]
 _Keys = Annotated[Mapping[Name, Annotated[Secret, _at_least(32)]], BeforeValidator(_named)]
 RouteAccess = Annotated[

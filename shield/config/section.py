@@ -139,7 +139,7 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
-def _matching(pattern: str, expected: str) -> AfterValidator:
+def matching(pattern: str, expected: str) -> AfterValidator:
     """Text that matches as a whole; else the problem says what is expected."""
     matches = re.compile(pattern).fullmatch
 
@@ -174,19 +174,19 @@ def _absolute(value: Path) -> Path:
 _LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
 
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
-Node = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
+Node = Annotated[str, matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
 Text = Annotated[str, AfterValidator(_text)]
 Bucket = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", "a bucket's name: letters, digits, dots, hyphens")
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", "a bucket's name: letters, digits, dots, hyphens")
 ]
-Region = Annotated[str, _matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-central-1")]
+Region = Annotated[str, matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-central-1")]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
 FieldName = Annotated[
-    str, _matching(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}", "a field's name in lower case, as accept-language")
+    str, matching(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}", "a field's name in lower case, as accept-language")
 ]
-MediaType = Annotated[str, _matching(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", "a media type, as image/webp")]
+MediaType = Annotated[str, matching(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", "a media type, as image/webp")]
 Directory = Annotated[Path, BeforeValidator(_file), AfterValidator(_absolute)]
 Listen = Annotated[Address, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
 Listens = Annotated[

@@ -60,6 +60,9 @@ class Front:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> ClientConnection:
         """uvicorn's `http=` factory."""
+        return self._connection(server_state)
+
+    def _connection(self, server_state: ServerState) -> ClientConnection:
         return ClientConnection(self, server_state)
 
 

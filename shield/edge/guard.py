@@ -27,7 +27,6 @@ from shield.rules.signed_urls import signable
 if TYPE_CHECKING:
     import asyncio
 
-    from uvicorn.config import Config
     from uvicorn.server import ServerState
 
     from shield.observe.access import AccessLog
@@ -152,13 +151,7 @@ class GuardedFront(Front):
         super().__init__(proxy, limits, access=access, clock=clock)
         self.guard = guard
 
-    def protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> ClientConnection:
+    def _connection(self, server_state: ServerState) -> ClientConnection:
         return GuardedConnection(self, server_state)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shield.edge.connection import ClientConnection, Front
 from shield.edge.turn import Limits
@@ -25,9 +25,6 @@ from shield.rules import hidden
 from shield.rules.key import CacheKey
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from uvicorn.config import Config
     from uvicorn.server import ServerState
 
     from shield.fill.table import FillTable
@@ -81,13 +78,7 @@ class PeerFront(Front):
         unlimited = replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)
         super().__init__(proxy, unlimited, access=None, clock=clock)
 
-    def protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> ClientConnection:
+    def _connection(self, server_state: ServerState) -> ClientConnection:
         return PeerConnection(self, server_state)
 
 
