@@ -257,6 +257,8 @@ class Transfer:
         known = fill.entry or entry
         fresh = fill.freshness if known is None else known.freshness
         stores = fill.stores or fill.committed
+        if fill.was_hit and fresh is not None:
+            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=fill.resource.key.text)
         return Outcome(
             forward=self._forward,
             forward_status=fill.status,

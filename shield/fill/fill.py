@@ -93,6 +93,7 @@ class Fill:
         "start",
         "status",
         "told",
+        "was_hit",
     )
 
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
@@ -112,6 +113,7 @@ class Fill:
         self.disposition: Disposition | None = None
         self.origin: str | None = None
         self.by_peer = False
+        self.was_hit = False  # of another worker: to clients it is the node's
         self._tags = b""
 
         # what followers share of their answers; theirs to fill in
@@ -228,7 +230,8 @@ class Fill:
     def _commit_to(self, fetched: Fetched) -> None:
         """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
         head, response = fetched.response.head, fetched.response
-        self.origin, self.status, self.by_peer = fetched.origin, head.status, fetched.by_peer
+        self.origin, self.status = fetched.origin, head.status
+        self.by_peer, self.was_hit = fetched.by_peer, fetched.was_hit
         if self.question.stored is not None and self._goes_on_with(self.question.stored, fetched):
             return
         part = None

@@ -75,7 +75,8 @@ class Want:
 class Fetched:
     """An origin committed to an answer; `response` is not started yet and belongs to the caller.
 
-    `by_peer`: another worker of this node answered, which keeps on disk what there is to keep.
+    `by_peer`: another worker of this node answered, which keeps on disk what there is to keep; `was_hit`: from what
+    it had.
     """
 
     origin: str
@@ -83,6 +84,7 @@ class Fetched:
     request_time: float
     response_time: float
     by_peer: bool = False
+    was_hit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

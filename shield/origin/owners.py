@@ -252,7 +252,8 @@ def _read(name: str, want: Want, response: Response, said: bytes) -> Fetched | A
     if problem is not None:
         response.close()
         raise OriginError(name, *problem, status=status)
-    return Fetched(rest.decode("ascii", "replace") or "peer", response, 0.0, 0.0, by_peer=True)
+    origin = rest.decode("ascii", "replace") or "peer"
+    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT)
 
 
 def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
