@@ -137,7 +137,8 @@ class Transfer:
             self._fill = self._fills.alone(self._resource, self.request, self)
         else:
             self._fill, self._collapsed = self._fills.join(self._resource, self.request, self, entry)
-        self.advance()
+        if self._fill.phase is not Phase.OPENING:
+            self.advance()
 
     @property
     def over(self) -> bool:

@@ -34,11 +34,12 @@ class Question:
 
     async def ask(self) -> Fetched | Absent | Failed:
         """An answer that can be used, and belongs to the caller; or why there is none."""
-        result = await self._fetch()
-        if isinstance(result, Fetched) and self._is_useless(result):
-            result.response.close()
+        result = await self._ask()
+        while self._must_ask_again(result):
+            if isinstance(result, Fetched):
+                result.response.close()
             self.want = self.want.whole()
-            result = await self._fetch()
+            result = await self._ask()
         return result
 
     def may_slice(self, fetched: Fetched) -> bool:
@@ -53,17 +54,14 @@ class Question:
             return False
         return judged(self._request, fetched, head, self._resource.route.freshness).share is Share.STORE
 
-    async def _fetch(self) -> Fetched | Absent | Failed:
-        result = await self._ask()
+    def _must_ask_again(self, result: Fetched | Absent | Failed) -> bool:
+        """Whether only the whole object will do, which a question for it can't come to."""
         if self.stored is not None and self._is_for_another(result):
-            # A 304 for something else: what is stored can't be trusted, fetch it whole (RFC 9111 §4.3.3).
-            if isinstance(result, Fetched):
-                result.response.close()
+            # A 304 for something else: what is stored can't be trusted (RFC 9111 §4.3.3).
             self._table.store.drop(self._resource.key)
             self.stored = None
-            self.want = self.want.whole()
-            result = await self._ask()
-        return result
+            return True
+        return isinstance(result, Fetched) and self._is_useless(result)
 
     def _is_for_another(self, result: Fetched | Absent | Failed) -> bool:
         """Whether what is stored was to be validated, and an origin validates something else."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import Fill, FillPolicy, Phase
@@ -24,9 +24,9 @@ from shield.store.tiers import Store
 class Source(Protocol):
     """Where fills fetch from: origins, or the worker of this node that owns a key."""
 
-    async def fetch(
+    def fetch(
         self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Fetched | Absent | Failed:
+    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
         """`target` is as a client asked for it, `names` are the origins of its route in order.
 
         `judged` are the fields of the client's request by which the answer is judged; None: it is for nobody else.

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
@@ -100,16 +101,21 @@ class Owners:
         """Whether it is this worker that fetches a key from origins."""
         return self._owner(key.digest) == self._worker
 
-    async def fetch(
+    def fetch(
         self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Fetched | Absent | Failed:
+    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
         """As `Origins.fetch`, through the key's owner. `target` is the client's. Cancelled, it leaves nothing.
 
         `judged` None: for one client alone, so that nobody else is concerned.
         """
         owner = self._owner(key.digest)
         if owner == self._worker or judged is None:
-            return await self._origins.fetch(names, want)
+            return self._origins.fetch(names, want)
+        return self._fetch_from(owner, target, names, want, judged)
+
+    async def _fetch_from(
+        self, owner: int, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field]
+    ) -> Fetched | Absent | Failed:
         if not self._is_down(owner) and self._now() >= self._avoided_until[owner]:
             self._asked += 1
             try:
