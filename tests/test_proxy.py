@@ -339,15 +339,21 @@ def test_a_request_that_comes_back_is_ended_and_others_go_on(shield: Shield, ori
 
 def test_an_origin_that_sees_a_requests_fields_sees_its_whole_way(origin: FaultyOrigin, clock: FakeClock) -> None:
     origin.serves("/a", b"a", lifetime=60)
-    settings = settings_of({"fra": origin}, routes={"default": {"forward_request_headers": "all"}})
+    settings = settings_of(
+        {"fra": origin},
+        routes={"default": {"forward_request_headers": "all"}},
+        freshness={"honour_request_directives": "no-store"},
+    )
 
     with Shield(settings, clock=clock) as shield:
         shield.get("/a", [("via", "2.0 edge"), ("via", "1.1 cdn"), ("x-a", "1"), ("cdn-loop", "cdn")])
+        shield.get("/a", [("surrogate-capability", 'cdn="ESI/1.0"'), ("cache-control", "no-store")])
 
-    (seen,) = origin.requests
+    seen, other = origin.requests = origin.requests
     assert (seen.get("via"), seen.get("cdn-loop")) == ("2.0 edge, 1.1 cdn, 1.1 test-1", "cdn, test-1")
     assert seen.get("x-a") == "1"
     assert [name for name, _ in seen.fields if name in ("via", "cdn-loop")] == ["via", "cdn-loop"]
+    assert other.get("surrogate-capability") == 'cdn="ESI/1.0"'  # another's word is none of our business
 
 
 # surrogates (Edge Architecture Specification 1.0)

@@ -24,22 +24,25 @@ class Gateway:
     """
 
     def __init__(self, node: bytes, via: bytes, *, capability: bytes = b"") -> None:
-        self._members: tuple[Field, ...] = ((b"via", via), (NAME, node))
-        if capability:
-            self._members += ((CAPABILITY, capability),)
+        others: tuple[Field, ...] = ((b"via", via), (CAPABILITY, capability))
+        self._others = others if capability else others[:1]
+        self._names = frozenset(name for name, _ in self._others)
+        self._node = node
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
-        """The fields of a request with ours, behind what each of them says already. `asked` are the client's."""
+        """The fields of a request with ours, behind what each of them says already. `asked` are the client's, from
+        which `fields` may have Via and Surrogate-Capability, but never CDN-Loop.
+        """
         way = passed(asked)
-        if not way and not fields:
-            return self._members
-        said = [*fields, (NAME, way)] if way else fields
+        loop = (NAME, b"%b, %b" % (way, self._node) if way else self._node)
+        if not fields:
+            return (*self._others, loop)
         added = []
-        for name, member in self._members:
-            before = [value for known, value in said if known == name]
+        for name, member in self._others:
+            before = [value for known, value in fields if known == name]
             added.append((name, b", ".join([*before, member])))
-        names = {name for name, _ in added}
-        return (*[line for line in fields if line[0] not in names], *added)
+        kept = [line for line in fields if line[0] not in self._names]
+        return (*kept, *added, loop)
 
 
 def passed(fields: Sequence[Field]) -> bytes:
