@@ -30,6 +30,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     reply       answers ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; question: what it asks for; answers: what comes of the head;
+                readers: who reads, and whose the answer is;
                 window: a body that isn't kept; sliced: a large entry and those who read it; run: one fetch of its
                 slices; table: who shares which; buffer: bytes in flight and their bound
     store       tiers: all of it as one store; entry: a stored response; variants: by what answers vary; memory:

@@ -57,10 +57,18 @@ class Outcome:
         return said
 
     @property
+    def served_stale(self) -> bool:
+        """Whether what is stored was served though it was stale: meanwhile it is refreshed, or since that failed."""
+        known = self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
+        return known and self.ttl is not None and self.ttl < 0
+
+    @property
     def word(self) -> str:
         """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass or error."""
+        if self.served_stale:
+            return "stale"
         if self.hit:
-            return "stale" if self.ttl is not None and self.ttl < 0 else "hit"
+            return "hit"
         if self.forward is None:
             return "error"
         if self.collapsed:
@@ -105,11 +113,13 @@ def node_name(node: str) -> bytes:
 
 def key_name(text: bytes) -> bytes:
     """A cache key's text as Cache-Status says it (RFC 9211 §2.7), without which of its variants it is."""
-    return _bare(text.partition(b" ")[0].decode("ascii", "replace"))
+    return _string(text.partition(b" ")[0].decode("ascii", "replace"))
 
 
 def _bare(text: str) -> bytes:
-    if _TOKEN.fullmatch(text):
-        return text.encode()
+    return text.encode() if _TOKEN.fullmatch(text) else _string(text)
+
+
+def _string(text: str) -> bytes:
     safe = "".join(c if " " <= c <= "~" else "?" for c in text)
     return b'"' + safe.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'

@@ -15,9 +15,9 @@ from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
 from shield.rules.conditional import is_strong
 from shield.rules.multipart import Piece
-from shield.rules.ranges import Span
+from shield.rules.ranges import Span, has_parts
 from shield.rules.routes import Resource
-from shield.rules.selection import Selection
+from shield.rules.selection import Selection, StoredHead
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -44,6 +44,7 @@ class Transfer:
         "_fill",
         "_fills",
         "_forward",
+        "_in_parts",
         "_later",
         "_over",
         "_replies",
@@ -87,6 +88,7 @@ class Transfer:
         self._selection: Selection | None = None  # settled, though perhaps not sent yet
         self._later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
         self._etag: bytes | None = None  # of the version that was settled on
+        self._in_parts = True  # False: it was tried in vain to fetch just a part
         self._begun = False
         self._over = False
 
@@ -184,7 +186,12 @@ class Transfer:
         if fill.phase is Phase.OPENING:
             return False
         if fill.phase is Phase.FAILED:
-            self._give_up(fill.failure)
+            if self._selection is None or not _is_no_part(fill.failure):
+                self._give_up(fill.failure)
+            else:  # another version, or no part after all: read it from the whole
+                fill.leave(self)
+                self._selection, self._in_parts = None, False
+                self._fill = self._fills.alone(self._resource, self.request, self)
             return False
         if fill.entry is not None and self._selection is None:
             self._answer_with(fill.entry)
@@ -195,7 +202,7 @@ class Transfer:
             # A window can't go back, nor do parts of one answer come from several fetches.
             chosen = self._replies.selection(self.request, fill.head, fill.length, in_parts=fill.stores)
             self._settle(chosen, fill.head.etag)
-            if chosen.status == 206 and not fill.stores and is_strong(self._etag):
+            if chosen.status == 206 and not fill.stores and self._may_fetch_part(fill.head):
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
                 self._collapsed = False
                 self._fetch_rest()
@@ -207,6 +214,10 @@ class Transfer:
             return False
         self._send_head(chosen, head, self._next(fill), outcome)
         return not self._over
+
+    def _may_fetch_part(self, head: StoredHead) -> bool:
+        """Whether a part of this very version can be had by itself."""
+        return self._in_parts and is_strong(self._etag) and has_parts(head.status, head.fields)
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
         """This is what the client gets."""
@@ -250,7 +261,7 @@ class Transfer:
                 hit=is_hit,
                 forward=self._forward,
                 ttl=ttl,
-                stored=not is_hit,
+                stored=not is_hit and self._detail is None,  # else it is served stale, since no origin answered
                 collapsed=self._collapsed,
                 detail=self._detail,
                 key=entry.key.text,
@@ -285,7 +296,8 @@ class Transfer:
         self._settle(chosen, entry.etag)
         if self._fill is not None:
             self._fill.leave(self)
-        self._sliced = self._fills.reading(self._resource, self.request, self, entry)
+        resource = self._resource if self._fill is None else self._fill.resource  # it knows of which variant it is
+        self._sliced = self._fills.reading(resource, self.request, self, entry)
         if self._forward is None and not all(
             self._sliced.holds(start, stop or entry.length) for _, start, stop in chosen.pieces
         ):
@@ -392,7 +404,7 @@ class Transfer:
             if self._fill is not None:
                 self._fill.leave(self)
                 self._fill = None
-            self._forward, self._detail, self._collapsed = None, detail, False
+            self._forward, self._detail, self._collapsed = Forward.STALE, detail, False
             self._answer_with(stored)
             return
         key = self._resource.key.text
@@ -419,3 +431,10 @@ class Transfer:
             self._fill.leave(self)
         if self._sliced is not None:
             self._sliced.leave(self)
+
+
+def _is_no_part(failure: Failed | OriginError | None) -> bool:
+    """Whether an origin gave something else than the part that it was asked for."""
+    if isinstance(failure, Failed):
+        return failure.names(Fault.VALIDATOR) or failure.names(Fault.MALFORMED)
+    return failure is not None and failure.fault in (Fault.VALIDATOR, Fault.MALFORMED)

@@ -130,7 +130,7 @@ def test_a_slow_first_byte_gives_way_to_the_next_origin_or_to_what_is_stale_and_
         assert {answer.status for answer in answers} == {200}
         assert all(BODY.check(answer.body) and len(answer.body) == len(BODY) for answer in answers)
     if known == "it is stored":
-        assert told == {'test-1; hit; ttl=-40; detail="fra=first-byte-timeout"'}
+        assert told == {'test-1; fwd=stale; ttl=-40; detail="fra=first-byte-timeout"'}
     assert (asked, faults) == (1, {"first-byte-timeout": 1})
     assert [record.message for record in caplog.records if "first-byte-timeout" in record.message]
 

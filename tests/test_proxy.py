@@ -145,7 +145,7 @@ def test_a_stale_entry_is_served_when_no_origin_can_answer(
     answer = shield.get("/a")
 
     assert (answer.status, answer.body) == (200, b"x")
-    assert answer.get("cache-status") == 'test-1; hit; ttl=-40; detail="fra=connect"'
+    assert answer.get("cache-status") == 'test-1; fwd=stale; ttl=-40; detail="fra=connect"'
 
 
 def test_a_client_that_has_it_gets_304(shield: Shield, origin: FaultyOrigin) -> None:
@@ -349,7 +349,7 @@ def test_an_origin_that_sees_a_requests_fields_sees_its_whole_way(origin: Faulty
         shield.get("/a", [("via", "2.0 edge"), ("via", "1.1 cdn"), ("x-a", "1"), ("cdn-loop", "cdn")])
         shield.get("/a", [("surrogate-capability", 'cdn="ESI/1.0"'), ("cache-control", "no-store")])
 
-    seen, other = origin.requests = origin.requests
+    seen, other = origin.requests
     assert (seen.get("via"), seen.get("cdn-loop")) == ("2.0 edge, 1.1 cdn, 1.1 test-1", "cdn, test-1")
     assert seen.get("x-a") == "1"
     assert [name for name, _ in seen.fields if name in ("via", "cdn-loop")] == ["via", "cdn-loop"]

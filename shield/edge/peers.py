@@ -66,7 +66,7 @@ class PeerProxy(Proxy):
             return self.refuse(error, request, now)
         if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
-        if resource.route.hides:
+        if request.notable or resource.route.hides:
             request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
         return super().try_hit(request, now)
 

@@ -6,7 +6,7 @@ from shield.messages import Field, Request, ResponseHead
 from shield.origin.origins import Fetched
 from shield.rules import dates, headers, hidden, ranges
 from shield.rules.digests import OF_CONTENT
-from shield.rules.freshness import Freshness, FreshnessRules
+from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route
 from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
@@ -15,10 +15,40 @@ from shield.rules.verdict import Disposition, judge_response
 from shield.store.entry import Entry
 
 
-def judged(request: Request, fetched: Fetched, head: ResponseHead, rules: FreshnessRules) -> Disposition:
+class Streaming:
+    """An answer whose body isn't all here yet, as a stored response."""
+
+    __slots__ = ("freshness", "head")
+
+    def __init__(self, head: StoredHead, freshness: Freshness) -> None:
+        self.head = head
+        self.freshness = freshness
+
+    @property
+    def no_cache(self) -> bool:
+        return self.head.no_cache
+
+    @property
+    def must_revalidate(self) -> bool:
+        return self.head.must_revalidate
+
+    @property
+    def etag(self) -> bytes | None:
+        return self.head.etag
+
+    @property
+    def last_modified(self) -> float | None:
+        return self.head.last_modified
+
+
+def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route) -> Disposition:
     """May it be stored, and who else may have it? `head` is that of the whole object."""
+    if b"authorization" in request.notable and not route.forwarding.has(b"authorization"):
+        # No origin saw it, so that nothing in the answer is for its bearer (RFC 9111 §3.5).
+        notable = {name: value for name, value in request.notable.items() if name != b"authorization"}
+        request = Request(request.method, request.target, request.fields, notable)
     return judge_response(
-        request, head, request_time=fetched.request_time, response_time=fetched.response_time, rules=rules
+        request, head, request_time=fetched.request_time, response_time=fetched.response_time, rules=route.freshness
     )
 
 
@@ -59,7 +89,9 @@ def told_head(
         length=head.length,
         rules=route.fields.of(fetched.origin, by_peer=fetched.by_peer),
     )
-    return of_fields(made.status, (*made.fields, *put_away)) if put_away else made
+    if put_away:
+        made = of_fields(made.status, (*made.fields, *put_away))
+    return as_judged(made, disposition.freshness)
 
 
 def kept_head(told: StoredHead, disposition: Disposition, length: int | None) -> StoredHead:
@@ -80,7 +112,7 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     fields = headers.updated(hidden.reveal(stored.head.fields), update.fields, date=date, passing=passing)
     ages = tuple(field for field in update.fields if field[0] == b"age")
     whole = ResponseHead(stored.head.status, (*fields, *ages), stored.length)
-    disposition = judged(request, fetched, whole, rules)
+    disposition = judged(request, fetched, whole, route)
     assert disposition.freshness is not None
     freshness = disposition.freshness
     left_out = disposition.dropped | disposition.unstored

@@ -15,10 +15,20 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from shield.errors import Fault, OriginError
-from shield.fill.answers import freshened_entry, is_part, judged, kept_head, negative_entry, told_head, whole_head
+from shield.fill.answers import (
+    Streaming,
+    freshened_entry,
+    is_part,
+    judged,
+    kept_head,
+    negative_entry,
+    told_head,
+    whole_head,
+)
 from shield.fill.buffer import FillBuffer
 from shield.fill.question import Question
-from shield.fill.window import Reader, Window
+from shield.fill.readers import Reader, Readers
+from shield.fill.window import Window
 from shield.messages import Request, ResponseHead
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
@@ -30,7 +40,7 @@ from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in
-from shield.rules.verdict import Disposition, Share
+from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup
 from shield.store.entry import OVERHEAD, Entry
 
 if TYPE_CHECKING:
@@ -66,7 +76,6 @@ class Fill:
 
     __slots__ = (
         "_buffer",
-        "_leader",
         "_readers",
         "_request",
         "_response",
@@ -128,8 +137,7 @@ class Fill:
         self._request = request
         self._buffer = FillBuffer(table.memory)
         self._response: Response | None = None
-        self._readers: dict[Reader, None] = {}
-        self._leader: Reader | None = None
+        self._readers = Readers(request)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
@@ -154,24 +162,31 @@ class Fill:
 
     @property
     def joinable(self) -> bool:
-        """Whether a request that comes now may share this fill."""
+        """Whether requests that come now may share this fill, as far as its answer lets them (`serves`)."""
         return self.shared and (
             self.phase is Phase.OPENING or (self.phase is Phase.STREAMING and self._buffer.retained)
         )
 
+    def serves(self, request: Request, now: float) -> bool:
+        """Whether what it brings may answer a request that comes now: as if it were stored (RFC 9111 §4)."""
+        if self.phase is not Phase.STREAMING:
+            return True
+        assert self.head is not None and self.freshness is not None and self.disposition is not None
+        if self.disposition.unstored:
+            return False  # §5.2.2.4: its head has what only those may get who asked before it came
+        stored = Streaming(self.head, self.freshness)
+        verdict = judge_lookup(request, stored, now, self.resource.route.freshness)
+        return verdict is Verdict.HIT or verdict is Verdict.STALE
+
     def join(self, reader: Reader) -> None:
-        if self._leader is None:
-            self._leader = reader
-        self._readers[reader] = None
+        self._readers.add(reader)
         self._stop_timer()
 
     def leave(self, reader: Reader) -> None:
         """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
         if reader not in self._readers:
             return
-        del self._readers[reader]
-        if reader is self._leader:
-            self._leader = None  # it refers to the fill: what is over must go without the garbage collector
+        self._readers.remove(reader)
         if self.phase in _OVER:
             return
         if self._readers:
@@ -202,10 +217,6 @@ class Fill:
         """Bytes at an absolute offset, as many as are at hand in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
 
-    def _tell(self) -> None:
-        for reader in list(self._readers):
-            reader.advance()
-
     # opening
 
     def open(self) -> None:
@@ -218,7 +229,7 @@ class Fill:
             if isinstance(result, Fetched):
                 self._commit_to(result)
             elif isinstance(result, Absent):
-                self._conclude_absent(result.status)
+                self._conclude_absent(result)
             else:
                 self._fail(result)
         except Exception as error:  # a bug of ours must release the followers too
@@ -241,13 +252,13 @@ class Fill:
             if self.question.want.tentative:
                 head = whole_head(head)
         self.length = head.length
-        self.disposition = judged(self._request, fetched, head, self.resource.route.freshness)
+        self.disposition = judged(self._request, fetched, head, self.resource.route)
         if self.shared and self.resource.route.particular:
             self._settle_variant(head)
         self._tags = labels(head, self.resource.route.freshness.tags)
         self.freshness = self.disposition.freshness
         self.head = told_head(head, fetched, self.disposition, self.resource.route, via=self._table.via)
-        if self.question.may_slice(fetched):
+        if self.disposition.share is Share.STORE and self.question.may_slice(fetched):
             self._go_on_in_slices(fetched, (0, head.length or 0) if part is None else (part[0], part[1] + 1))
             return
         self._response = response
@@ -258,7 +269,7 @@ class Fill:
             return
         response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
-            self._tell()  # else the first bytes told them, and went out with the head
+            self._readers.tell()  # else the first bytes told them, and went out with the head
 
     def _goes_on_with(self, stored: Entry, fetched: Fetched) -> bool:
         """Whether what was to be validated is the answer, or better than it."""
@@ -286,8 +297,13 @@ class Fill:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
         resource, table = self.resource, self._table
         assert self.disposition is not None
-        if not (resource.route.forwarding.any and self.disposition.share is Share.STORE):
+        if not resource.route.forwarding.any:
             return
+        if self.disposition.share is not Share.STORE:
+            self._let_go_of_others()
+            return
+        if self.disposition.freshness.lifetime <= 0.0:
+            self._let_go_of_others()  # what must be validated each time is for who asked (§5.2.2.4)
         variants, names = table.store.variants, choosing(names_in(head.all(b"vary")) or (), resource.route.forwarding)
         if names and names != variants.names(resource.named):
             marker = variants.learn(resource.named, names, table.clock())
@@ -295,12 +311,18 @@ class Fill:
         mine = variants.of(resource, self._request)
         if mine.key != resource.key:
             table.rename(self, mine)
-            for reader in list(self._readers):
-                if variants.of(mine, reader.request).key != mine.key:
-                    self._drop_reader(reader)
-                    reader.go_on_alone()
-        if not variants.has_room(mine):
+            self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
+        until = self.disposition.freshness.kept_until()
+        if self.question.want.method == b"GET" and not variants.has_room(mine, table.clock(), until):
             self.disposition = replace(self.disposition, share=Share.SHARE, reason="too-many-variants")
+
+    def _let_go_of_others(self) -> None:
+        """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
+        since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
+        mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
+        if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
+            self._table.forget(self)
+            self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
 
     def _go_on_in_slices(self, fetched: Fetched, span: tuple[int, int]) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
@@ -323,42 +345,62 @@ class Fill:
         assert self.disposition is not None
         table, text, want, share = self._table, self.resource.key.text, self.question.want, self.disposition.share
         if want.method == b"GET" and (want.span is None or want.tentative):  # it brings all of the object
-            if share is Share.LEADER_ONLY:
-                table.mark_hit_for_miss(text)
-            else:
+            by_request = self.disposition.by_request  # then it says nothing of what others get
+            if share is not Share.LEADER_ONLY:
                 table.forget_hit_for_miss(text)
+            elif not by_request:
+                table.mark_hit_for_miss(text)
             size = (self.length or 0) + OVERHEAD
-            if share is not Share.STORE or size > table.store.largest or not self._buffer.retain(size):
+            retained = share is Share.STORE and size <= table.store.largest and self._buffer.retain(size)
+            if not retained and not by_request:
                 table.store.drop(self.resource.key)
         if not self.joinable:
             table.forget(self)
         if share is Share.LEADER_ONLY:
-            keep = self._leader if self._leader in self._readers else next(iter(self._readers), None)
-            for reader in [r for r in self._readers if r is not keep]:
-                self._detach(reader)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
 
     def _freshen(self, stored: Entry, fetched: Fetched) -> None:
         """304, or a HEAD that says the same: what is stored holds on."""
-        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, self.resource.route)
+        table, resource = self._table, self.resource
+        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, resource.route)
         self.freshness = self.entry.freshness
-        if self.disposition.share is not Share.STORE:
-            self._table.store.drop(self.resource.key)
-        else:
-            self.committed = self._table.store.freshen(self.entry, still=self._is_current, to_disk=not self.by_peer)
+        share, stores = self.disposition.share, self.disposition.share is Share.STORE
+        if resource.route.forwarding.any and self.shared:
+            if stores and self._varies_otherwise(self.entry):
+                stores = False  # the next fetch finds out of which variant it is
+            if not stores or self.freshness.lifetime <= 0.0:
+                self._let_go_of_others()
+        if stores:
+            on_disk = not self.by_peer
+            self.committed = table.store.freshen(self.entry, stored, still=self._is_current, to_disk=on_disk)
+        elif not self.disposition.by_request:
+            table.store.drop(resource.key)
+        if share is Share.LEADER_ONLY:
+            table.forget(self)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
         self._finish(Phase.COMPLETE)
+
+    def _varies_otherwise(self, entry: Entry) -> bool:
+        """Whether a later head says that a key's answers vary by other fields than was known (RFC 9111 §4.1)."""
+        resource = self.resource
+        said = names_in([value for name, value in entry.head.fields if name == b"vary"]) or ()
+        return choosing(said, resource.route.forwarding) != self._table.store.variants.names(resource.named)
 
     def _is_current(self) -> bool:
         """Whether its key wasn't purged since it began: else what it brings isn't stored."""
         return not self._table.store.was_removed(self.resource.named.text, self.generation)
 
-    def _conclude_absent(self, status: int) -> None:
+    def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        lifetime, now = self.resource.route.freshness.negative_bound(status) or 0.0, self._table.clock()
+        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._table.clock()
+        lifetime, status = min(bound, absent.lifetime), absent.status
         self.status = status
         self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._table.via)
         self.freshness = self.entry.freshness
         if lifetime > 0:
             self.committed = self._table.store.commit(self.entry, still=self._is_current)
+        else:
+            self._table.store.drop(self.resource.key)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -368,7 +410,7 @@ class Fill:
         buffer.append(data)
         if self.length is None and buffer.retained:
             self._grow()
-        self._tell()
+        self._readers.tell()
         if not buffer.retained:
             self.progressed()
 
@@ -411,16 +453,7 @@ class Fill:
     def _lose(self, reader: Reader, response: Response) -> None:
         """A reader holds the others up."""
         if response is self._response:
-            self._detach(reader)
-
-    def _detach(self, reader: Reader) -> None:
-        self._drop_reader(reader)
-        reader.detach()
-
-    def _drop_reader(self, reader: Reader) -> None:
-        del self._readers[reader]
-        if reader is self._leader:
-            self._leader = None
+            self._readers.detach(reader)
 
     # the end
 
@@ -443,7 +476,7 @@ class Fill:
             self._window = None  # it refers to the fill
         self._table.forget(self)
         self._buffer.release()
-        self._tell()
+        self._readers.tell()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

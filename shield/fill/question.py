@@ -10,6 +10,7 @@ from shield.messages import Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.owners import judged_by
 from shield.rules.conditional import freshens, is_strong
+from shield.rules.ranges import has_parts
 from shield.rules.routes import Resource
 from shield.rules.verdict import Share
 from shield.store.entry import Entry
@@ -50,9 +51,11 @@ class Question:
         head = whole_head(fetched.response.head)
         if head.length is None or head.length <= slice_bytes or not is_strong(head.get(b"etag")):
             return False
+        if not has_parts(fetched.response.head.status, head.fields):
+            return False
         if not self._shared or self.want.method != b"GET":
             return False
-        return judged(self._request, fetched, head, self._resource.route.freshness).share is Share.STORE
+        return judged(self._request, fetched, head, self._resource.route).share is Share.STORE
 
     def _must_ask_again(self, result: Fetched | Absent | Failed) -> bool:
         """Whether only the whole object will do, which a question for it can't come to."""

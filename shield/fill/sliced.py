@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.fill import Phase
+from shield.fill.readers import Reader
 from shield.fill.run import Failure, Run
-from shield.fill.window import Reader
 from shield.origin.origins import Failed, Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
@@ -205,7 +205,8 @@ class SlicedFill:
     def _want(self, span: Span) -> Want:
         resource = self.resource
         etag, forwarded = self.entry.etag, resource.forwarded
-        return Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded)
+        length = self.entry.length
+        return Want(b"GET", resource.path, resource.query, span=span, etag=etag, length=length, forwarded=forwarded)
 
     def has_run(self, run: Run) -> bool:
         return run in self._runs

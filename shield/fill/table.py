@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import Fill, FillPolicy, Phase
+from shield.fill.readers import Reader
 from shield.fill.sliced import RUN_SLICES, SlicedFill
-from shield.fill.window import Reader
 from shield.messages import Field, Request
 from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.rules import conditional, ranges
@@ -83,7 +83,7 @@ class FillTable:
 
         `stored` is what is there but may not be served as it is: it is validated rather than fetched.
         """
-        fill = self._find(resource, request.method)
+        fill = self._find(resource, request)
         under_way = fill is not None
         if fill is not None:
             self._collapsed += 1
@@ -151,12 +151,17 @@ class FillTable:
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
         """Bring `resource` anew while nobody waits, unless that is under way."""
-        if self._find(resource, b"GET") is None:
+        if self._under_way(resource, b"GET") is None:
             fill = self._start(resource, request, _validation(resource, b"GET", stored), shared=True)
             fill.question.stored = stored
             fill.background = True
 
-    def _find(self, resource: Resource, method: bytes) -> Fill | None:
+    def _find(self, resource: Resource, request: Request) -> Fill | None:
+        """A fill that may answer a request which comes now."""
+        fill = self._under_way(resource, request.method)
+        return fill if fill is not None and fill.serves(request, self.clock()) else None
+
+    def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
         """A GET under way serves a HEAD too."""
         text = resource.key.text
         fill = self._shared.get((text, b"GET"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol
 
 from shield.fill.buffer import FillBuffer
-from shield.messages import Request
+from shield.fill.readers import Reader
 from shield.origin.response import Response
 from shield.store.entry import BLOCK
 
@@ -16,26 +15,6 @@ WINDOW = BLOCK
 
 PATIENCE_SECONDS = 2.0
 """How long a full window waits for its slowest reader before that one has to go on by itself."""
-
-
-class Reader(Protocol):
-    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
-
-    request: Request
-    position: int  # absolute offset of the next byte it needs
-
-    @property
-    def stop(self) -> int | None:
-        """Absolute offset where it needs no more; None: at the end of the body."""
-
-    def advance(self) -> None:
-        """There may be more: another phase or more bytes."""
-
-    def detach(self) -> None:
-        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
-
-    def go_on_alone(self) -> None:
-        """The fill brings another variant than this reader's request gets, and has let go of it: begin anew."""
 
 
 class Window:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.response import Response
 from shield.origin.signer import Signer
 from shield.rules import conditional, dates, ranges, s3_errors
+from shield.rules.freshness import allowed_lifetime
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -44,8 +46,9 @@ SKEW_NOTICED = 60.0
 class Want:
     """What is to be fetched, free of any origin.
 
-    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match). A `tentative` span is
-    asked for while nothing is known of the object: it may end beyond the object, and the whole is as good an answer.
+    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match) of `length` bytes. A
+    `tentative` span is asked for while nothing is known of the object: it may end beyond the object, and the whole is
+    as good an answer.
     `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
     """
 
@@ -56,6 +59,7 @@ class Want:
     etag: bytes | None = None
     validators: tuple[Field, ...] = ()
     tentative: bool = False
+    length: int | None = None  # of the whole, if it is known
     forwarded: tuple[Field, ...] = ()  # of the client's request
     asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
 
@@ -89,16 +93,21 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Every origin answered, and none has the object."""
+    """Every origin answered, and none has the object. `lifetime` is how long they let that be believed at most."""
 
     status: int = 404
+    lifetime: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No origin gave the object and at least one could not say: so nobody may conclude that it is absent."""
+    """No origin gave the object and at least one could not say: so nobody may conclude that it is absent.
+
+    `is_late`: it counts as time that ran out, whatever the failures are.
+    """
 
     failures: tuple[OriginError, ...]
+    is_late: bool = False
 
     def names(self, fault: Fault) -> bool:
         """Whether any attempt failed for this reason."""
@@ -124,6 +133,7 @@ class _ErrorAnswer:
     date: bytes | None
     code: str | None
     message: str
+    lifetime: float = math.inf
 
 
 class Origin:
@@ -191,7 +201,7 @@ class Origin:
             )
             if answer is Answer.ABSENT:
                 self.absent += 1
-                return Absent(410 if error.status == 410 else 404)
+                return Absent(410 if error.status == 410 else 404, error.lifetime)
             detail = f"{error.status} {error.code or ''} {error.message}".strip()
             raise OriginError(self.name, s3_errors.fault(answer), detail, status=error.status)
         raise AssertionError("unreachable: the last round returns or raises")
@@ -216,7 +226,7 @@ class Origin:
         except (OriginError, TimeoutError):
             response.close()
             return _ErrorAnswer(status, date, None, "")  # the status alone must do
-        return _ErrorAnswer(status, date, *s3_errors.error_code(body))
+        return _ErrorAnswer(status, date, *s3_errors.error_code(body), lifetime=allowed_lifetime(response.head))
 
     def _follow_clock(self, error: _ErrorAnswer, now: float) -> bool:
         """Correct the signer's clock from Date when a refusal may be due to it; True if it made a difference."""
@@ -259,8 +269,10 @@ def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
     stated = ranges.parse_content_range(head.get(b"content-range") or b"")
     if stated is None or not _is_asked(stated, want):
         return Fault.MALFORMED, "206 for another range than was asked"
-    if want.etag is not None and head.get(b"etag") not in (None, want.etag):
+    if want.etag is not None and head.get(b"etag") != want.etag:
         return Fault.VALIDATOR, "206 of another version"
+    if want.length is not None and stated[2] not in (None, want.length):
+        return Fault.VALIDATOR, "206 of a body of another length"
     return None
 
 
@@ -314,7 +326,7 @@ class Origins:
         order = self.order(names)
         tried: set[str] = set()
         failures: list[OriginError] = []
-        gone = 404
+        gone = Absent()
         while (attempt := next_attempt(order, tried, now=now(), deadline=deadline)) is not None:
             origin = self._origins[attempt.origin]
             tried.add(origin.name)
@@ -327,10 +339,10 @@ class Origins:
                 continue
             if isinstance(result, Fetched):
                 return result
-            gone = result.status
+            gone = Absent(result.status, min(result.lifetime, gone.lifetime))
         if failures or len(tried) < len(order):
             return Failed(tuple(failures))
-        return Absent(gone)
+        return gone
 
     def get(self, name: str) -> Origin:
         return self._origins[name]
@@ -348,5 +360,5 @@ def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
     if failure is None:
         return "deadline", True
     if isinstance(failure, Failed):
-        return failure.detail, all(error.fault in _TIMEOUTS for error in failure.failures)
+        return failure.detail, failure.is_late or all(error.fault in _TIMEOUTS for error in failure.failures)
     return failure.fault.value, failure.fault in _TIMEOUTS

@@ -202,12 +202,12 @@ def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field,
 
 def told(status: int, outcome: Outcome) -> bytes:
     """The field line, with its end, by which an owner says what became of a peer's request."""
-    if outcome.hit:
+    if outcome.hit or outcome.served_stale:
         said = _HIT
     elif outcome.forward is None:
         said = _REFUSED
     elif status >= 500 and outcome.forward_status is None:
-        said = b"%b %b" % (_FAILED, _bytes(outcome.detail))
+        said = b"%b %b" % (_FAILED, _bytes(outcome.detail))  # its status is the response's
     else:
         said = b"%b %b" % (_FROM, _bytes(outcome.origin))
     return b"%b: %b\r\n" % (FIELD, said)
@@ -245,7 +245,7 @@ def _read(name: str, want: Want, response: Response, said: bytes) -> Fetched | A
     status = head.status
     word, _, rest = said.partition(b" ")
     if word == _FAILED:
-        return Failed(_failures(name, rest.decode("ascii", "replace")))
+        return Failed(_failures(name, rest.decode("ascii", "replace")), is_late=status == 504)
     in_part = want.span is not None and not want.tentative
     if in_part and status in (404, 410):
         return Absent(status)

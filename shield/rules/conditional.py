@@ -113,12 +113,15 @@ def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, 
 def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHead) -> bool:
     """Whether a 304 is for the stored response with these validators (RFC 9111 §4.3.4), or for another one.
 
-    Its entity tag decides if both have one, compared weakly since that is how it was asked for; else its date does.
-    One without validators is for what was asked about.
+    Its entity tag decides if both have one, compared weakly since that is how it was asked for; a strong one that
+    what is stored doesn't have names something else. Else its date decides. One without validators is for what was
+    asked about.
     """
     stated = update.get(b"etag")
     if stated is not None and etag is not None:
         return stated == etag or matches(stated, etag, weakly=True)
+    if is_strong(stated):
+        return False
     modified = _modified(update)
     return modified is None or last_modified is None or modified == last_modified
 
@@ -142,6 +145,8 @@ def head_effect(etag: bytes | None, last_modified: float | None, length: int, an
         return HeadEffect.OUTDATES
     if (stated is None and etag is not None) or (modified is None and last_modified is not None and etag is None):
         return HeadEffect.NOTHING
+    if etag is None and is_strong(stated):
+        return HeadEffect.NOTHING  # it names what may be another
     return HeadEffect.FRESHENS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -164,6 +165,15 @@ def freshness_of(
     grace, error_grace = (0.0, 0.0) if checked else _graces(policy.control, lifetime, rules)
     keep = rules.keep if head.status == 200 and has_validator(head) else 0.0
     return Freshness(born, lifetime, grace, max(keep, grace, error_grace), error_grace)
+
+
+def allowed_lifetime(head: ResponseHead) -> float:
+    """How long a shared cache may believe an answer by its Cache-Control alone; infinite where that says nothing."""
+    control, _ = governing(head, ())
+    if control.no_store or control.private or control.no_cache:
+        return 0.0
+    lifetime = _stated_lifetime(control)
+    return math.inf if lifetime is None else lifetime
 
 
 def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:

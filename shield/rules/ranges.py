@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
+from shield.messages import Fields
+
 MAX_RANGES = 16
 """A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
 
@@ -105,6 +107,14 @@ def first_bytes(value: bytes) -> Span | None:
     if parsed is None or len(parsed) > 1 or parsed[0].first is None or parsed[0].last is None:
         return None
     return Span(parsed[0].first, parsed[0].last + 1)
+
+
+def has_parts(status: int, fields: Fields) -> bool:
+    """Whether parts of what this is the head of can be had: it says so, or is one (RFC 9110 §14.2, §14.3).
+
+    A server may ignore Range, and all object storages say that theirs don't.
+    """
+    return status == 206 or any(name == b"accept-ranges" and b"bytes" in value.lower() for name, value in fields)
 
 
 def content_range(span: Span, length: int) -> bytes:

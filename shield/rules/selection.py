@@ -15,7 +15,12 @@ from shield.rules.ranges import Span, Unsatisfiable
 # What a 304 repeats of the 200 that it stands for (RFC 9110 §15.4.5); the client has the rest.
 _IN_NOT_MODIFIED = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
+    | {b"cache-groups", b"cache-tag", b"edge-cache-tag", b"surrogate-control", b"surrogate-key", b"xkey"}
 )
+_GUIDING = b"-cache-control"  # end of the names of targeted fields, which guide updates as well
+
+# What no 304 says, since it has no body (§15.4.5), and what is hidden comes by itself.
+_OF_A_BODY = frozenset({b"content-length", hidden.LINE})
 
 # What a 206 doesn't repeat of the 200: what holds for all its bytes, and what isn't for clients.
 _NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", hidden.LINE})
@@ -100,7 +105,7 @@ def stored_head(
     fields = rules.kept(head.fields)
     if not head.has_any(_DATE):
         fields.append((b"date", date))
-    if length is not None:
+    if length is not None and head.status != 204:  # RFC 9110 §8.6
         fields.append((b"content-length", b"%d" % length))
     if via is not None:
         fields.append((b"via", via))
@@ -155,7 +160,9 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     date = _date(head) if b"if-modified-since" in request.notable else None
     verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method, date=date)
     if verdict == 304:
-        return Selection(304, block(304, [f for f in head.fields if f[0] in _IN_NOT_MODIFIED]))
+        all_of_it = hidden.LINE in request.notable  # a worker keeps what it has of the body, and nothing else
+        told = [f for f in head.fields if all_of_it or f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
+        return Selection(304, block(304, [f for f in told if f[0] not in _OF_A_BODY]))
     if verdict == 412:
         return Selection(412, block(412, [*_kept_of_error(head), (b"content-length", b"0")]))
 

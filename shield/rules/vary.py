@@ -24,9 +24,8 @@ _NEVER = frozenset(
 )
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
-_SPACES = re.compile(rb"[ \t]*([;=])[ \t]*")
-_LONGEST = 8192  # bytes of a value that tells variants apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,10 @@ class Forwarding:
         """Whether anything is forwarded at all."""
         return self.names is None or bool(self.names)
 
+    def has(self, name: bytes) -> bool:
+        """Whether a field goes to origins."""
+        return (self.names is None or name in self.names) and may_forward(name)
+
     def fields(self, request: Request) -> tuple[Field, ...]:
         """What goes to an origin: each field once, sorted by name, in its one spelling."""
         found: dict[bytes, list[bytes]] = {}
@@ -59,7 +62,7 @@ class Forwarding:
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
         return tuple(
             [
-                (name, _ordered(found[name]) if name in _PREFERENCES else _one_line(found[name]))
+                (name, _preferences(name, found[name]) if name in _PREFERENCES else _joined(name, found[name]))
                 for name in sorted(found)
             ]
         )
@@ -89,7 +92,7 @@ def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
     A field that isn't there differs from one that is empty.
     """
     there = dict(forwarded)
-    return b"\n".join([name + b":" + there[name][:_LONGEST] if name in there else name for name in names])
+    return b"\n".join([name + b":" + there[name] if name in there else name for name in names])
 
 
 def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: Sequence[Field]) -> CacheKey:
@@ -101,24 +104,41 @@ def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: 
     return key_of_text(b"%b vary=%b/%b" % (base.text, salt, told))  # no canonical path or query has a space
 
 
-def _one_line(values: Sequence[bytes]) -> bytes:
-    """Several lines as one, white space around commas as it is usual (RFC 9110 §5.3, RFC 9111 §4.1)."""
+def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
+    """Several lines as one, white space around commas as it is usual (RFC 9110 §5.3, RFC 9111 §4.1).
+
+    What is no list stays as it is; cookies come in crumbs (RFC 9113 §8.2.3).
+    """
+    if name in _OPAQUE or any(b'"' in value for value in values):
+        return (b"; " if name == b"cookie" else b", ").join([value.strip(b" \t") for value in values])
+    return b", ".join([part.strip(b" \t") for part in b",".join(values).split(b",")])
+
+
+def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
+    """What a client prefers in one spelling: white space and case mean nothing, and of types, codings and character
+    sets the order neither. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
+    """
     joined = b",".join(values)
     if b'"' in joined:
         return b", ".join([value.strip(b" \t") for value in values])
-    return b", ".join([part.strip(b" \t") for part in joined.split(b",") if part.strip(b" \t")])
-
-
-def _ordered(values: Sequence[bytes]) -> bytes:
-    """Preferences in one spelling: case and order mean nothing, weights do (RFC 9110 §12.4.2, §12.5)."""
-    line = _one_line(values)
-    if b'"' in line:
-        return line
     weighted: list[tuple[float, bytes]] = []
-    for padded in line.lower().split(b", "):
-        member = _SPACES.sub(rb"\1", padded)
-        weighted.append((-_weight(member.partition(b";")[2]), member))
-    return b", ".join([member for _, member in sorted(weighted)])
+    for padded in joined.split(b","):
+        member = padded.strip(b" \t")
+        if member:
+            first, *parameters = member.split(b";")
+            said = [first.rstrip(b" \t").lower(), *map(_parameter, parameters)]
+            weighted.append((-_weight(b";".join(said[1:])), b";".join(said)))
+    if name == b"accept-language":
+        weighted.sort(key=lambda each: each[0])
+    else:
+        weighted.sort()
+    return b", ".join([member for _, member in weighted])
+
+
+def _parameter(text: bytes) -> bytes:
+    """Of a parameter the name has no case, its value may have one (RFC 9110 §5.6.6)."""
+    name, equals, value = text.strip(b" \t").partition(b"=")
+    return name.rstrip(b" \t").lower() + equals + value.lstrip(b" \t")
 
 
 def _weight(parameters: bytes) -> float:

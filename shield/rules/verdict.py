@@ -38,6 +38,7 @@ _UNDERSTOOD = frozenset(
 )
 
 _NOTHING: frozenset[bytes] = frozenset()
+_SET_COOKIE = (b"set-cookie",)
 
 _RELOAD = CacheControl(no_cache=True)
 _DEMANDS: dict[str, dict[str, Any]] = {  # what ignoring a request's directive leaves of it
@@ -155,7 +156,8 @@ class Disposition:
     """What becomes of a response. `reason` is a token for logs and details.
 
     `freshness` counts for what isn't stored, too: its age is told. Fields in `dropped` reach nobody; those in
-    `unstored` reach only who asked before the response came.
+    `unstored` reach only who asked before the response came. `by_request`: the reason lies in the request alone, and
+    says nothing of what is stored for others.
     """
 
     share: Share
@@ -163,6 +165,7 @@ class Disposition:
     reason: str
     dropped: frozenset[bytes] = _NOTHING
     unstored: frozenset[bytes] = _NOTHING
+    by_request: bool = False
 
 
 def judge_response(
@@ -181,33 +184,43 @@ def judge_response(
     if control.no_cache_fields and may_be_left_out(control.no_cache_fields, rules):
         unstored = frozenset(control.no_cache_fields)  # §5.2.2.4
 
-    share, reason = Share.LEADER_ONLY, _reserved(request, head, control, rules)
-    if reason is None and head.get(b"set-cookie") is not None and rules.set_cookie == "refuse":
-        left_out = b"set-cookie" in dropped or b"set-cookie" in unstored
-        reason = None if left_out else "set-cookie"  # §7.3: stored cookies would be handed to others
+    if b"set-cookie" in unstored:
+        dropped |= {b"set-cookie"}  # others may be waiting for it, too
+
+    share, reason, by_request = Share.LEADER_ONLY, _reserved(head, control, rules), False
+    if reason is None and head.has_any(_SET_COOKIE) and rules.set_cookie == "refuse" and b"set-cookie" not in dropped:
+        reason = "set-cookie"  # §7.3: stored cookies would be handed to others
+    if reason is None and (request.notable or request.method not in _METHODS):
+        reason = _asked_for_itself(request, control, rules)
+        by_request = reason is not None
     if reason is None:
         share, reason = _judge_storing(head, policy, freshness, response_time, rules)
-    return Disposition(share, freshness, reason, dropped, unstored)
+    return Disposition(share, freshness, reason, dropped, unstored, by_request)
 
 
-def _reserved(request: Request, head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> str | None:
+def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> str | None:
     """Why nobody but the leader may have it, or None when others may."""
-    if request.method not in _METHODS:
-        return "method"  # §3: the method must be understood
     if head.status < 200 or head.status in _OF_PARTS:
         return "partial"
     if control.no_store and not (control.must_understand and head.status in _UNDERSTOOD):
         return "no-store"  # §5.2.2.5, §5.2.2.3
     if control.private or (control.private_fields and not may_be_left_out(control.private_fields, rules)):
         return "private"  # §5.2.2.7
-    if any(name.strip(b" \t") == b"*" for line in head.all(b"vary") for name in line.split(b",")):
+    vary = head.all(b"vary")
+    if vary and any(name.strip(b" \t") == b"*" for line in vary for name in line.split(b",")):
         return "vary-star"  # §4.1
-    if request.notable:
-        if _directives(request, rules).no_store:
-            return "no-store"  # §5.2.1.5
-        shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
-        if b"authorization" in request.notable and not shared_anyway:
-            return "authorization"  # §3.5
+    return None
+
+
+def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessRules) -> str | None:
+    """Why a request makes its answer nobody else's, or None."""
+    if request.method not in _METHODS:
+        return "method"  # §3: the method must be understood
+    if _directives(request, rules).no_store:
+        return "no-store"  # §5.2.1.5
+    shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
+    if b"authorization" in request.notable and not shared_anyway:
+        return "authorization"  # §3.5
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shield.messages import Field
 from shield.rules.key import CacheKey
 from shield.store.admission import Admission
 from shield.store.directory import CacheDirectory
@@ -199,17 +200,23 @@ class Store:
         in_memory = self._memory.commit(entry)
         if self._pending is None or not to_disk:
             return in_memory
-        if self._admission is not None and not self._admits(entry.key):
-            return in_memory
-        return self._pending.write(entry, still) or in_memory
+        if (self._admission is None or self._admits(entry.key)) and self._pending.write(entry, still):
+            return True
+        self._drop_from_disks(entry.key)  # an older one must not come back
+        return in_memory
 
     def _admits(self, key: CacheKey) -> bool:
         """Whether it is worth a place on a disk: where there is room, all is."""
         assert self._admission is not None and self._disk is not None
-        return self._admission.admit(key.digest) or not self._disk.is_full(key.digest)
+        if self._admission.admit(key.digest) or not self._disk.is_full(key.digest):
+            return True
+        return self._disk.lookup(key.digest) is not None  # an older version has a place
 
-    def freshen(self, entry: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
-        """Give what is stored the later head of this entry, whose body is the same. `still` as in `commit`."""
+    def freshen(self, entry: Entry, before: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
+        """Give what is stored the later head of this entry, whose body is the same. `still` as in `commit`.
+
+        `before` is what it was so far.
+        """
         if not still():
             return False
         in_memory = not entry.is_large and self._memory.commit(entry)
@@ -218,13 +225,17 @@ class Store:
             return in_memory or entry.is_large
         if text in self._pending:
             return self._pending.write(entry, still) or in_memory
-        if not entry.no_cache:  # else it is validated each time, and what is stored does as it is
+        # What is validated each time does as it is, if no more than the time has changed.
+        if not (entry.no_cache and before.no_cache and _lasting(entry) == _lasting(before)):
             self._disk.freshen(entry.key, entry.head.block, record_for(entry))
         return True
 
     def drop(self, key: CacheKey) -> None:
         """Forget what is stored under a key, if anything. Readers of it keep their bytes."""
         self._memory.remove(key.text)
+        self._drop_from_disks(key)
+
+    def _drop_from_disks(self, key: CacheKey) -> None:
         if self._disk is None or self._pending is None:
             return
         if key.text in self._pending or self._disk.lookup(key.digest) is not None:
@@ -369,3 +380,8 @@ class Store:
                 self._hidden[key.text] = left
             else:
                 self._hidden.pop(key.text, None)
+
+
+def _lasting(entry: Entry) -> list[Field]:
+    """The fields of a head that don't just tell the time."""
+    return [line for line in entry.head.fields if line[0] not in (b"date", b"expires")]

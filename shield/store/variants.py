@@ -24,11 +24,13 @@ _LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
 
 @dataclass(slots=True)
 class Varying:
-    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are keys."""
+    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are keys, and
+    the epoch time until which each is kept.
+    """
 
     names: tuple[bytes, ...]
     salt: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
-    seen: set[bytes] = field(default_factory=set)
+    seen: dict[bytes, float] = field(default_factory=dict)
 
 
 class Variants:
@@ -52,14 +54,18 @@ class Variants:
         varying = self._known.get(key.text)
         return () if varying is None else varying.names
 
-    def has_room(self, resource: Resource) -> bool:
-        """Whether one more variant may be stored; it counts from now on."""
-        varying = self._known.get(resource.named.text)
-        if varying is None or resource.key.text in varying.seen:
+    def has_room(self, resource: Resource, now: float, until: float) -> bool:
+        """Whether one more variant may be stored, to be kept `until` then; it counts from now on."""
+        varying, text = self._known.get(resource.named.text), resource.key.text
+        if varying is None:
             return True
-        if len(varying.seen) >= resource.route.max_variants:
-            return False
-        varying.seen.add(resource.key.text)
+        seen = varying.seen
+        if text not in seen and len(seen) >= resource.route.max_variants:
+            for gone in [known for known, kept in seen.items() if kept <= now]:
+                del seen[gone]
+            if len(seen) >= resource.route.max_variants:
+                return False
+        seen[text] = until
         return True
 
     def learn(self, key: CacheKey, names: tuple[bytes, ...], now: float) -> Entry:

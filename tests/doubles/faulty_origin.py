@@ -125,6 +125,10 @@ class FaultyOrigin:
             raise ValueError(f"nothing at {path} that could change")
         self._plan.queue(path, Turn(lambda request, _: old.answer(request, self._plan.now()), after))
 
+    def makes(self, path: str, make: Callable[[Received], Answer]) -> None:
+        """Answer as is made of each request."""
+        self._plan.queue(path, Turn(lambda request, ordinary: make(request), None))
+
     def varies(
         self,
         path: str,

@@ -125,7 +125,13 @@ def test_a_clients_range_and_conditions_are_not_passed_on(shield: Shield, origin
     part = shield.get("/a", [("Range", "bytes=2-3")])
 
     assert (part.status, part.body, part.hit) == (206, b"23", True)
-    assert [name for name, _ in origin.requests[0].fields] == ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+    assert [name for name, _ in origin.requests[0].fields] == [
+        "host",
+        "accept-encoding",
+        "user-agent",
+        "via",
+        "cdn-loop",
+    ]
     assert len(origin.requests) == 1
 
 

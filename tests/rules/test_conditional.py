@@ -160,7 +160,8 @@ SAME, NEWER = (b"last-modified", NOW), (b"last-modified", AFTER)
         (b'"a"', None, [SAME], True),
         (None, T, [SAME], True),
         (None, T, [NEWER], False),
-        (None, T, [ETAG, SAME], True),
+        (None, T, [ETAG, SAME], False),  # §4.3.4: a strong tag names what has it
+        (None, T, [WEAK, SAME], True),
         (None, T, [(b"last-modified", b"garbage")], True),
         (b'"a"', T, [], True),
         (b"unquoted", None, [(b"etag", b"unquoted")], True),
@@ -186,7 +187,7 @@ FRESHENS, OUTDATES, NOTHING = HeadEffect.FRESHENS, HeadEffect.OUTDATES, HeadEffe
         (b'"a"', T, [ETAG, SAME], 6, OUTDATES),
         (b'"a"', T, [WEAK, SAME], 5, OUTDATES),
         (None, T, [SAME], 5, FRESHENS),
-        (None, T, [SAME, ETAG], 5, FRESHENS),
+        (None, T, [SAME, ETAG], 5, NOTHING),
         (None, T, [NEWER], 5, OUTDATES),
         (None, None, [], 5, FRESHENS),  # no validator anywhere: the length is all there is
         (None, None, [], 6, OUTDATES),

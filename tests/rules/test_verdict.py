@@ -307,7 +307,7 @@ NAMING = replace(RULES, honour_field_names=True)
         (b'private="a, b", max-age=60', STORE, {b"a", b"b"}, set()),
         (b'no-cache="a, b", max-age=60', STORE, set(), {b"a", b"b"}),
         (b'no-cache="a", private="b"', STORE, {b"b"}, {b"a"}),
-        (b'no-cache="set-cookie"', STORE, set(), {b"set-cookie"}),
+        (b'no-cache="set-cookie"', STORE, {b"set-cookie"}, {b"set-cookie"}),  # others may wait for it, too
         (b'private="set-cookie"', STORE, {b"set-cookie"}, set()),
         # these fields can't be left out of a response, so it holds for all of it
         (b'private="vary"', LEADER_ONLY, set(), set()),

@@ -59,6 +59,6 @@ def test_room_is_for_so_many_variants() -> None:
     variants = Variants()
     variants.learn(KEY, (b"accept",), 0.0)
 
-    room = [variants.has_room(of(variants, accept=value)) for value in ("a", "b", "c", "a")]
+    room = [variants.has_room(of(variants, accept=value), 0.0, 60.0) for value in ("a", "b", "c", "a")]
 
     assert room == [True, True, False, True]

@@ -1,0 +1,83 @@
+"""Who reads from a fill, and for whom of them its answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from shield.messages import Request
+
+
+class Reader(Protocol):
+    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
+
+    request: Request
+    position: int  # absolute offset of the next byte it needs
+
+    @property
+    def stop(self) -> int | None:
+        """Absolute offset where it needs no more; None: at the end of the body."""
+
+    def advance(self) -> None:
+        """There may be more: another phase or more bytes."""
+
+    def detach(self) -> None:
+        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
+
+    def go_on_alone(self) -> None:
+        """The fill brings another variant than this reader's request gets, and has let go of it: begin anew."""
+
+
+class Readers:
+    """Those of one fill, in the order in which they came. Its leader is the one whose request it carries out."""
+
+    __slots__ = ("_all", "_leader", "_request")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._all: dict[Reader, None] = {}
+        self._leader: Reader | None = None  # whose request it is; others who come first aren't
+
+    def __iter__(self) -> Iterator[Reader]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, reader: object) -> bool:
+        return reader in self._all
+
+    def add(self, reader: Reader) -> None:
+        if reader.request is self._request:
+            self._leader = reader
+        self._all[reader] = None
+
+    def remove(self, reader: Reader) -> None:
+        del self._all[reader]
+        if reader is self._leader:
+            self._leader = None  # it refers to the fill: what is over must go without the garbage collector
+
+    def tell(self) -> None:
+        """There may be more for them."""
+        for reader in list(self._all):
+            reader.advance()
+
+    def detach(self, reader: Reader) -> None:
+        """Have one fetch for itself what it lacks."""
+        self.remove(reader)
+        reader.detach()
+
+    def send_on(self, concerned: Callable[[Reader], bool]) -> None:
+        """Have those begin anew whom it concerns."""
+        for reader in [reader for reader in self._all if concerned(reader)]:
+            self.remove(reader)
+            reader.go_on_alone()
+
+    def leave_to_leader(self, *, else_to_anyone: bool) -> None:
+        """Have all others fetch for themselves; where the leader is gone, one of them may do."""
+        keep = self._leader
+        if keep is None and else_to_anyone:
+            keep = next(iter(self._all), None)
+        others: Iterable[Reader] = [reader for reader in self._all if reader is not keep]
+        for reader in others:
+            self.detach(reader)
