@@ -15,6 +15,7 @@ from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import Outcome
 from shield.reply import PLAIN_HIT, Client, Replies, Reply
+from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route, Routes
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
@@ -70,7 +71,10 @@ class Proxy:
             if method not in resource.route.methods:
                 return self.refuse(_not_allowed(resource.route), request, now)
             if resource.route.forwarding.any:
-                resource = self._store.variants.of(resource, request)
+                try:
+                    resource = self._store.variants.of(resource, request)
+                except RequestError as error:
+                    return self.refuse(error, request, now)
         key = resource.key
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
@@ -107,7 +111,7 @@ class Proxy:
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             if request.method not in route.methods:
                 return self.refuse(_not_allowed(route), request, now)
-        objection = _objection(request)
+        objection = _objection(request, self.replies.node)
         if objection is not None:
             return self.refuse(objection, request, now)
         return None if looked_up else self._tell_options(route, now)
@@ -162,11 +166,13 @@ class Proxy:
         return transfer
 
 
-def _objection(request: Request) -> RequestError | None:
+def _objection(request: Request, node: bytes) -> RequestError | None:
     """What is wrong with a request wherever it leads: that it has been here, or has a body."""
     notable = request.notable
     if b"cdn-loop" in notable:
-        return RequestError(508, "loop")  # RFC 8586 §2
+        objection = loop_objection(passed(request.fields), node)
+        if objection is not None:
+            return objection
     if b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0":
         return RequestError(400, "body-not-allowed")
     return None

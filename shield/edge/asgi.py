@@ -23,7 +23,7 @@ from shield.proxy import Proxy
 from shield.reply import Part, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.headers import split_block
-from shield.rules.loops import has_passed, passed
+from shield.rules.loops import loop_objection, passed
 from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
@@ -117,8 +117,9 @@ class Application:
         size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         if version not in _VERSIONS:
             return RequestError(505, "http-version")
-        if has_passed(passed(fields), self._proxy.replies.node):
-            return RequestError(508, "loop")
+        looped = loop_objection(passed(fields), self._proxy.replies.node)
+        if looped is not None:
+            return looped
         if not _tokens(b",".join([name for name, _ in fields])) or _control(b"".join([value for _, value in fields])):
             return RequestError(400, "malformed-request")
         if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:

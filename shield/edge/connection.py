@@ -186,6 +186,7 @@ class ClientConnection(RequestReader):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        end = len(self._target)  # as it came: a guard takes a link's parts off
         if self._deaf or (self._guarded and not self._let_in()):
             return
         heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
@@ -195,8 +196,8 @@ class ClientConnection(RequestReader):
             heads.at == ALONE
             and piece[0] == _G
             and piece[4] == _SLASH
-            and piece[len(target) + 5] == _H
-            and piece[len(target) + 12] == _ONE
+            and piece[end + 5] == _H
+            and piece[end + 12] == _ONE
             and piece[-5] > _CR
             and self._hosts == 1
             and len(fields) <= self._max_fields

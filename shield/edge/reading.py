@@ -19,7 +19,7 @@ from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
 from shield.edge.turn import Limits, Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
-from shield.rules.loops import has_passed
+from shield.rules.loops import has_passed, is_way
 
 log = logging.getLogger("shield.edge")
 
@@ -54,6 +54,7 @@ class RequestReader(asyncio.Protocol):
         "_target",
         "_watched",
         "_way",
+        "_ways",
     )
 
     def __init__(self, limits: Limits, clock: Callable[[], float], *, node: bytes) -> None:
@@ -76,6 +77,7 @@ class RequestReader(asyncio.Protocol):
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
+        self._ways = 0  # lines of CDN-Loop
         self._hosts = 0  # lines of it; one that isn't known counts twice
         self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
@@ -143,7 +145,7 @@ class RequestReader(asyncio.Protocol):
         self._target = b""
         self._fields = []
         self._notable = {}
-        self._hosts = 0
+        self._hosts = self._ways = 0
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -156,9 +158,12 @@ class RequestReader(asyncio.Protocol):
             if name == b"host":
                 self._hosts += 1 if value == self._host else 2
                 return
-            if name == b"cdn-loop" and (value == self._way or not has_passed(value, self._node)):
-                self._way = value
-                return  # most CDNs send it: alone it makes no request one that needs a look
+            if name == b"cdn-loop":
+                self._ways += 1
+                plain = value == self._way or (is_way(value) and not has_passed(value, self._node))
+                if plain and self._ways == 1:
+                    self._way = value
+                    return  # most CDNs send it: alone it makes no request one that needs a look
             if name == b"proxy-connection":  # llhttp takes it for Connection
                 name = b"connection"
             if name == b"connection" and value in _KEEP_ALIVE:

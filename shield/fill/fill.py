@@ -312,7 +312,8 @@ class Fill:
         if mine.key != resource.key:
             table.rename(self, mine)
             self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
-        until = self.disposition.freshness.kept_until()
+        freshness = self.disposition.freshness
+        until = freshness.born + freshness.lifetime + freshness.grace  # what is only kept gives way
         if self.question.want.method == b"GET" and not variants.has_room(mine, table.clock(), until):
             self.disposition = replace(self.disposition, share=Share.SHARE, reason="too-many-variants")
 
@@ -407,9 +408,15 @@ class Fill:
 
     def on_data(self, data: bytes) -> None:
         buffer = self._buffer
-        buffer.append(data)
-        if self.length is None and buffer.retained:
-            self._grow()
+        if self.length is None:
+            buffer.append(data)
+            if buffer.retained:
+                self._grow()
+        elif buffer.received + len(data) <= self.length:
+            buffer.append(data)
+        else:
+            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than the {self.length} bytes stated"))
+            return
         self._readers.tell()
         if not buffer.retained:
             self.progressed()

@@ -183,7 +183,7 @@ class Run:
             if inside + len(piece) == length:
                 self._buffer = None
                 fill.slice_complete(self, number)
-        if self.at >= self.stop and self._cut:
+        if self.at >= self.stop and (self._cut or len(rest)):
             self._finish()
         return True
 

@@ -269,6 +269,8 @@ def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
     stated = ranges.parse_content_range(head.get(b"content-range") or b"")
     if stated is None or not _is_asked(stated, want):
         return Fault.MALFORMED, "206 for another range than was asked"
+    if head.length is not None and head.length != stated[1] + 1 - stated[0]:
+        return Fault.MALFORMED, "206 of another length than its range"
     if want.etag is not None and head.get(b"etag") != want.etag:
         return Fault.VALIDATOR, "206 of another version"
     if want.length is not None and stated[2] not in (None, want.length):

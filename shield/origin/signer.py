@@ -12,6 +12,7 @@ from shield.messages import Field
 from shield.rules import sigv4
 from shield.rules.providers import Location, Provider
 
+_OURS = frozenset({b"accept-encoding", b"user-agent"})
 _SENDABLE = re.compile(r"[!-~]+").fullmatch
 
 
@@ -48,10 +49,12 @@ class Signer:
         self._location = location
         self._credentials = credentials if provider.signed else None
         self._asks_checksums = asks_checksums
-        self._plain = b" HTTP/1.1\r\nhost: %b\r\naccept-encoding: %b\r\nuser-agent: shield\r\n" % (
-            location.authority,
-            provider.accept_encoding,
-        )
+        self._own: list[Field] = [
+            (b"host", location.authority),
+            (b"accept-encoding", provider.accept_encoding),
+            (b"user-agent", b"shield"),
+        ]
+        self._plain = b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in self._own])
 
         # per day
         self._day = b""
@@ -78,10 +81,17 @@ class Signer:
     ) -> bytes:
         """A complete request head for an object's canonical path and query; `extra_fields` go along unsigned."""
         target = self._location.base + path
-        lines = b"".join([b"%b: %b\r\n" % line for line in extra_fields]) if extra_fields else b""
         asked = target + b"?" + query if query else target
+        plain = self._plain
+        if extra_fields:
+            extra_fields = list(extra_fields)
+            if any(name in _OURS for name, _ in extra_fields):
+                plain, extra_fields = self._without_doubles(extra_fields)
+            lines = b"".join([b"%b: %b\r\n" % line for line in extra_fields])
+        else:
+            lines = b""
         if self._credentials is None:
-            return b"%b %b%b%b\r\n" % (method, asked, self._plain, lines)
+            return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
         second = int(now + self.skew)
         if second != self._second:
             self._render(second, self._credentials)
@@ -89,6 +99,14 @@ class Signer:
         text = self._before_hash + hashlib.sha256(request).hexdigest().encode()
         signed = hmac.digest(self._key, text, "sha256").hex().encode()
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
+
+    def _without_doubles(self, extra_fields: list[Field]) -> tuple[bytes, list[Field]]:
+        """The beginning of a head, and the fields behind it: a storage sees ours of a name, others the client's."""
+        if self._provider.signed:
+            return self._plain, [line for line in extra_fields if line[0] not in _OURS]
+        there = {name for name, _ in extra_fields}
+        ours = [line for line in self._own if line[0] not in there]
+        return b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in ours]), extra_fields
 
     def canonical_request(self, method: bytes, path: bytes, now: float, *, query: bytes = b"") -> bytes | None:
         """What is hashed and signed, for people to compare; None where nothing is signed. A token is redacted."""

@@ -25,6 +25,7 @@ OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha2
 
 _WORDS = (PUBLIC, *OF_CONTENT)
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
+_LONGEST_WANT = 1024  # bytes of a wish that is read at all
 _LEGACY = frozenset({"md5"})  # sent only where it is named (RFC 9530 §5)
 _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
 _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
@@ -51,6 +52,8 @@ def wanted(fields: Fields, want: bytes) -> Field | None:
 
     None when it takes none of these, or says nothing that can be understood.
     """
+    if len(want) > _LONGEST_WANT:
+        return None
     held = _digests(b", ".join([value for name, value in fields if name in (PUBLIC, hidden.LINE)]))
     weights = {
         name: member.value

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from shield.errors import RequestError
 from shield.messages import Field
 from shield.rules.targeted import CAPABILITY
 
 NAME = b"cdn-loop"
+
+
+_LONGEST = 1024
+_is_way = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
+
+
+def is_way(value: bytes) -> bool:
+    """Whether a CDN-Loop field's value, all lines joined, can be passed on: it is the one thing of a client's request
+    that origins see unkeyed, and one that they refuse would make others' answers of its own.
+    """
+    return len(value) <= _LONGEST and _is_way(value) is not None
 
 
 def has_passed(value: bytes, node: bytes) -> bool:
@@ -16,6 +29,13 @@ def has_passed(value: bytes, node: bytes) -> bool:
     if lower not in value.lower():
         return False
     return any(member.partition(b";")[0].strip(b" \t").lower() == lower for member in value.split(b","))
+
+
+def loop_objection(way: bytes, node: bytes) -> RequestError | None:
+    """Why a request isn't answered that has come this way."""
+    if has_passed(way, node):
+        return RequestError(508, "loop")  # §2
+    return None if is_way(way) else RequestError(400, "bad-loop")
 
 
 class Gateway:

@@ -56,8 +56,9 @@ _CODES = {
 
 _BY_STATUS = {401: Answer.AUTH, 403: Answer.AUTH, 408: Answer.SERVER, 429: Answer.THROTTLED}
 
-_CODE = re.compile(rb"<Code>\s*([^<>]{1,100}?)\s*</Code>")
-_MESSAGE = re.compile(rb"<Message>\s*([^<>]{1,1000}?)\s*</Message>")
+# Without alternatives: what an origin sends in anger must not take its time.
+_CODE = re.compile(rb"<Code>([^<>]{1,100})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<>]{1,1000})</Message>")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -72,8 +73,8 @@ def error_code(body: bytes) -> tuple[str | None, str]:
     if code is None:
         return None, ""
     message = _MESSAGE.search(body)
-    text = "" if message is None else message[1].decode("utf-8", "replace")
-    return code[1].decode("ascii", "replace"), _UNPRINTABLE.sub(" ", text)[:200]
+    text = "" if message is None else message[1].decode("utf-8", "replace").strip()
+    return code[1].strip().decode("ascii", "replace") or None, _UNPRINTABLE.sub(" ", text)[:200]
 
 
 def classify(status: int, code: str | None, *, provider: Provider, denied_is_absent: bool = False) -> Answer:

@@ -11,18 +11,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.rules.key import CacheKey, key_of_text
 
 # Never forwarded: of this hop, of the request's framing, conditions and ranges that are ours to set, and what makes
 # frameworks believe that they were asked for something else than the key says.
 _NEVER = frozenset(
-    b"cdn-loop connection content-length expect host http2-settings if-match if-modified-since if-none-match if-range"
-    b" if-unmodified-since keep-alive proxy-authenticate proxy-authorization proxy-connection range te trailer"
-    b" transfer-encoding upgrade x-forwarded-host x-forwarded-prefix x-forwarded-server x-host x-http-method"
-    b" x-http-method-override x-method-override x-original-host x-original-url x-rewrite-url".split()
+    b"cdn-loop connection content-length expect forwarded host http2-settings if-match if-modified-since"
+    b" if-none-match if-range if-unmodified-since keep-alive proxy-authenticate proxy-authorization"
+    b" proxy-connection range te trailer transfer-encoding upgrade x-envoy-original-path x-host"
+    b" x-http-host-override x-http-method x-http-method-override x-http-path-override x-method-override"
+    b" x-middleware-subrequest x-original-host"
+    b" x-original-uri x-original-url x-rewrite-url".split()
 )
+_FORWARDED = b"x-forwarded-"  # of which only For says nothing of what is asked for
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
+_LONGEST = 8192  # bytes of a field that is forwarded: origins refuse longer ones, and that answer is nobody else's
+_LONGEST_LIST = 4096  # of one that is taken apart
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
@@ -50,7 +56,10 @@ class Forwarding:
         return (self.names is None or name in self.names) and may_forward(name)
 
     def fields(self, request: Request) -> tuple[Field, ...]:
-        """What goes to an origin: each field once, sorted by name, in its one spelling."""
+        """What goes to an origin: each field once, sorted by name, in its one spelling.
+
+        Raises RequestError 431 for one that is too long to be.
+        """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
         for name, value in request.fields:
@@ -60,6 +69,8 @@ class Forwarding:
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
+        if any(sum(map(len, values)) > _LONGEST for values in found.values()):
+            raise RequestError(431, "field-too-long")
         return tuple(
             [
                 (name, _preferences(name, found[name]) if name in _PREFERENCES else _joined(name, found[name]))
@@ -69,8 +80,11 @@ class Forwarding:
 
 
 def may_forward(name: bytes) -> bool:
-    """Whether a field, lower case, may go to an origin at all."""
-    return name not in _NEVER and not name.startswith(_S3_MEANS)
+    """Whether a field, lower case, may go to an origin at all. What reads fields from variables takes _ for -."""
+    plain = name.replace(b"_", b"-")
+    if plain.startswith(_FORWARDED):
+        return plain == b"x-forwarded-for"
+    return plain not in _NEVER and not plain.startswith(_S3_MEANS)
 
 
 def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
@@ -119,7 +133,7 @@ def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
     sets the order neither. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
     """
     joined = b",".join(values)
-    if b'"' in joined:
+    if b'"' in joined or len(joined) > _LONGEST_LIST:
         return b", ".join([value.strip(b" \t") for value in values])
     weighted: list[tuple[float, bytes]] = []
     for padded in joined.split(b","):
@@ -147,8 +161,8 @@ def _weight(parameters: bytes) -> float:
 
 
 def _nominated(request: Request) -> frozenset[bytes]:
-    value = request.notable.get(b"connection")
-    return frozenset() if value is None else frozenset(name.strip(b" \t").lower() for name in value.split(b","))
+    values = [value for name, value in request.fields if name == b"connection"]
+    return frozenset([name.strip(b" \t").lower() for value in values for name in value.split(b",")])
 
 
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
@@ -170,7 +184,7 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
 def _accepted(value: bytes) -> dict[bytes, float]:
     """What a list with weights names, with its weights (RFC 9110 §12.4.2)."""
     found: dict[bytes, float] = {}
-    for part in value.split(b","):
+    for part in value.split(b",") if len(value) <= _LONGEST_LIST else ():
         name, _, rest = part.partition(b";")
         found[name.strip(b" \t").lower()] = _weight(rest)
     return found

@@ -40,7 +40,7 @@ class S3Fifo(_EntryCache):
         super().__init__(maxsize, getsizeof=_entry_size)
         self._small: OrderedDict[bytes, int] = OrderedDict()  # text -> size
         self._main: OrderedDict[bytes, None] = OrderedDict()
-        self._ghosts: OrderedDict[bytes, None] = OrderedDict()
+        self._ghosts: OrderedDict[int, None] = OrderedDict()  # hashes of texts, which may be long
         self._small_size = 0
         self.evictions = 0
         self.on_evict: Callable[[Entry], None] | None = None
@@ -51,12 +51,12 @@ class S3Fifo(_EntryCache):
     def __setitem__(self, key: bytes, entry: Entry) -> None:
         if entry.size > self.maxsize:
             raise ValueError("entry larger than the tier")
-        to_main = key in self._ghosts or key in self._main
+        to_main = hash(key) in self._ghosts or key in self._main
         if key in self:
             # The newer entry of a key keeps the standing of the one that it replaces.
             entry.frequency = max(entry.frequency, self[key].frequency)
             del self[key]
-        self._ghosts.pop(key, None)
+        self._ghosts.pop(hash(key), None)
         super().__setitem__(key, entry)
         if to_main:
             self._main[key] = None
@@ -107,7 +107,7 @@ class S3Fifo(_EntryCache):
             self._small_size -= self._small.pop(text)
             self._main[text] = None
             return None
-        self._ghosts[text] = None
+        self._ghosts[hash(text)] = None
         while len(self._ghosts) > len(self) + _MIN_GHOSTS:
             self._ghosts.popitem(last=False)
         return text

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from shield.messages import Request
 from shield.rules.freshness import Freshness
-from shield.rules.key import CacheKey
+from shield.rules.key import CacheKey, key_of_text
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
 from shield.rules.vary import variant_key
@@ -24,8 +24,8 @@ _LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
 
 @dataclass(slots=True)
 class Varying:
-    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are keys, and
-    the epoch time until which each is kept.
+    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are digests of
+    keys, and the epoch time until which each is kept.
     """
 
     names: tuple[bytes, ...]
@@ -43,7 +43,7 @@ class Variants:
         """What one request names, as far as it is known what its answers vary by."""
         forwarded = resource.route.forwarding.fields(request)
         named = resource.named
-        varying = self._known.get(named.text)
+        varying = self._known.get(named.digest)
         if varying is None:
             return resource._replace(key=named, base=None, forwarded=forwarded)
         key = variant_key(named, varying.salt, varying.names, forwarded)
@@ -51,44 +51,44 @@ class Variants:
 
     def names(self, key: CacheKey) -> tuple[bytes, ...]:
         """By which fields a key's answers are known to vary."""
-        varying = self._known.get(key.text)
+        varying = self._known.get(key.digest)
         return () if varying is None else varying.names
 
     def has_room(self, resource: Resource, now: float, until: float) -> bool:
         """Whether one more variant may be stored, to be kept `until` then; it counts from now on."""
-        varying, text = self._known.get(resource.named.text), resource.key.text
+        varying, key = self._known.get(resource.named.digest), resource.key.digest
         if varying is None:
             return True
         seen = varying.seen
-        if text not in seen and len(seen) >= resource.route.max_variants:
+        if key not in seen and len(seen) >= resource.route.max_variants:
             for gone in [known for known, kept in seen.items() if kept <= now]:
                 del seen[gone]
             if len(seen) >= resource.route.max_variants:
                 return False
-        seen[text] = until
+        seen[key] = until
         return True
 
     def learn(self, key: CacheKey, names: tuple[bytes, ...], now: float) -> Entry:
         """A key's answers vary by these fields from now on; the marker to store for that."""
         varying = Varying(names)
-        self._remember(key.text, varying)
+        self._remember(key.digest, varying)
         head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
         return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:
         """As a marker says that was found."""
         salt, *names = marker.head.block.split(b" ")
-        self._remember(marker.key.text, Varying(tuple(names), salt))
+        self._remember(marker.key.digest, Varying(tuple(names), salt))
 
     def forget(self, text: bytes) -> None:
         """A key was removed, and with its marker all of its variants."""
-        self._known.pop(text, None)
+        self._known.pop(key_of_text(text).digest, None)
 
     def clear(self) -> None:
         self._known.clear()
 
-    def _remember(self, text: bytes, varying: Varying) -> None:
-        self._known[text] = varying
-        self._known.move_to_end(text)
+    def _remember(self, digest: bytes, varying: Varying) -> None:
+        self._known[digest] = varying
+        self._known.move_to_end(digest)
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)

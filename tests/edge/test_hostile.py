@@ -1,0 +1,207 @@
+"""What clients and origins with bad intentions try beyond malformed messages: to have others get their answers, to
+fill memory, to take the worker's time."""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shield.messages import Request
+from shield.rules.s3_errors import error_code
+from shield.rules.vary import Forwarding
+from tests.client import request
+from tests.disks import with_disk
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.ledger import Received
+from tests.doubles.plan import Answer as Steps
+from tests.doubles.steps import Bytes
+from tests.fill.test_answers import answer
+from tests.node import FakeClock, Shield, settings_of
+
+MIB = 1 << 20
+
+
+def forwarding(origin: FaultyOrigin, clock: FakeClock, names: Any = "all", **changes: Any) -> Shield:
+    routes = {"default": {"forward_request_headers": names}}
+    return Shield(settings_of({"fra": origin}, routes=routes, **changes), clock=clock)
+
+
+# what origins see unkeyed
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["cdn, other; v=1"], 200),
+        (["a" * 1024], 200),
+        (["a" * 1025], 400),
+        (["a" * 600, "b" * 600], 400),
+        (["<script>"], 400),
+        (["cdn", "\x7f"], 400),
+        (["cdn", "<", "test-1"], 508),
+    ],
+)
+def test_a_way_that_an_origin_may_refuse_goes_no_further(
+    shield: Shield, origin: FaultyOrigin, lines: Sequence[str], status: int
+) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    told = shield.get("/a", [("cdn-loop", line) for line in lines])
+
+    assert told.status == status
+    assert len(origin.requests) == (status == 200)
+
+
+@pytest.mark.parametrize("name", ["accept-language", "x-any", "cookie"])
+def test_a_field_that_an_origin_may_find_too_long_is_refused_here(
+    origin: FaultyOrigin, clock: FakeClock, name: str
+) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    with forwarding(origin, clock) as shield:
+        told = [shield.get("/a", [(name, "x" * 5000), (name, "y" * size)]).status for size in (3192, 3193)]
+        fresh = shield.get("/b", [(name, "x" * 9000)])
+
+    assert told == [200, 431]
+    assert fresh.status == 431
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("forwarded", "x_forwarded_host", "X-Forwarded_Host", "x-forwarded-proto", "x-forwarded-port"),
+        *("x-forwarded-scheme", "x-original-uri", "x_original_url", "x-envoy-original-path"),
+        *("x-middleware-subrequest", "x_amz_security_token", "x-http-path-override"),
+    ],
+)
+def test_what_makes_an_origin_believe_it_was_asked_for_something_else_is_not_forwarded(name: str) -> None:
+    asked = Request.of(b"GET", b"/a", [(name.lower().encode(), b"x"), (b"x-forwarded-for", b"192.0.2.1")])
+
+    assert Forwarding(None).fields(asked) == ((b"x-forwarded-for", b"192.0.2.1"),)
+
+
+def test_fields_that_connection_names_stay_here(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    with forwarding(origin, clock) as shield:
+        shield.get("/a", [("connection", "x-mine"), ("x-mine", "1"), ("x-other", "1")])
+
+    assert (origin.requests[0].get("x-mine"), origin.requests[0].get("x-other")) == (None, "1")
+
+
+def test_a_field_that_is_forwarded_takes_the_place_of_ours(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+
+    with forwarding(origin, clock) as shield:
+        shield.get("/a", [("accept-encoding", "br"), ("user-agent", "curl")])
+
+    (seen,) = origin.requests
+    names = [name for name, _ in seen.fields]
+    assert (names.count("accept-encoding"), names.count("user-agent"), names.count("host")) == (1, 1, 1)
+    assert (seen.get("accept-encoding"), seen.get("user-agent")) == ("br", "curl")
+
+
+def test_what_is_only_kept_leaves_room_for_variants_that_are_asked_for(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    def make(received: Received) -> Steps:
+        kind = received.get("accept") or ""
+        return [Bytes(answer("Cache-Control: max-age=1", f'ETag: "{kind}"', "Vary: Accept", body=kind))]
+
+    origin.makes("/a", make)
+    routes = {"default": {"forward_request_headers": ["accept"], "max_variants": 2}}
+
+    with Shield(settings_of({"fra": origin}, routes=routes, freshness={"grace": 0}), clock=clock) as shield:
+        for junk in ("j/1", "j/2"):
+            shield.get("/a", [("accept", junk)])
+        clock.advance(2)
+        answers = [shield.get("/a", [("accept", "image/webp")]) for _ in range(2)]
+
+    assert answers[1].hit
+
+
+# time
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\t", b"\n", b"\x0b"])
+@pytest.mark.parametrize("element", [b"Code", b"Message"])
+def test_an_error_document_of_blanks_takes_no_time(element: bytes, blanks: bytes) -> None:
+    """Else this doesn't end."""
+    assert error_code(b"<Error><%b>" % element + blanks * 60_000)[0] is None
+    assert error_code(b"<Error><Code>X</Code><%b>" % element + blanks * 60_000 + b"<")[0] == "X"
+
+
+@pytest.mark.parametrize("value", [b"a" + b" " * 31_000 + b"b", b"a," * 15_000, b";=" * 15_000, b"a;q=" * 7_000])
+@pytest.mark.parametrize("name", [b"accept", b"accept-language", b"accept-encoding"])
+@pytest.mark.parametrize("rules", [Forwarding(None), Forwarding(None, types=(b"a/b",), codings=(b"br",))])
+def test_preferences_of_any_length_take_no_time(name: bytes, value: bytes, rules: Forwarding) -> None:
+    """Else this doesn't end."""
+    for size in (4000, 8000):
+        assert rules.fields(Request.of(b"GET", b"/a", [(name, value[:size])]))
+
+
+# memory
+
+
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 100000000"])
+def test_a_part_with_more_bytes_than_its_range_is_cut_off(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Any, framing: str
+) -> None:
+    piece = b"10000\r\n" + bytes(65536) + b"\r\n" if "chunked" in framing else bytes(65536)
+    head = b'HTTP/1.1 206 Part\r\nCache-Control: max-age=60\r\nETag: "1"\r\nContent-Range: bytes 0-99/100\r\n'
+    origin.script("/a", Bytes(head + framing.encode() + b"\r\n\r\n"), *[Bytes(piece)] * 400)
+
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield, shield.client() as client:
+        client.send(request("/a", [("range", "bytes=0-9")]))
+        told = client.read()
+        shield.wait_for(lambda: not shield.node._fills.statistics().in_flight)
+        used = shield.node._fills.statistics().memory_used_bytes
+        after = shield.get("/a")
+
+    assert told.status in (206, 503)
+    assert used == 0
+    assert not after.hit
+
+
+# readings
+
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def _crafted(clock: FakeClock, version: str) -> bytes:
+    """A valid link whose other parameters stand so that, without the link's parts, "H" and "1" are in the places of
+    a version."""
+    expires = b"%d" % (clock() + 1000)
+    signed = hmac.digest(SECRET.encode(), b"/a\n" + expires, "sha256").hex().encode()
+    filler = b"zHzzzzzzzH1H1H1H1zz1zzzzz"
+    for before, behind in itertools.product(range(40), range(1, 60)):
+        kept = b"&".join([b"z" * before + filler, b"z" * behind])
+        link = b"expires=%b&key=k1&%b&signature=%b" % (expires, kept, signed)
+        piece = b"GET /a?%b %b\r\nHost: cdn.example\r\n\r\n" % (link, version.encode())
+        end = len(b"/a?" + kept)
+        if (piece[end + 5], piece[end + 12]) == (ord("H"), ord("1")):
+            return piece
+    raise AssertionError("no such link")
+
+
+@pytest.mark.parametrize(("version", "status"), [("HTTP/2.0", 505), ("HTTP/0.9", 505), ("HTTP/1.0", 200)])
+def test_a_link_hides_no_other_version(origin: FaultyOrigin, clock: FakeClock, version: str, status: int) -> None:
+    """The parts of a link are taken off the target: what stands behind it is looked at where it came."""
+    origin.serves("/a", b"a", lifetime=60)
+    access = {"signed_urls": {"keys": {"k1": SECRET}}}
+    link = _crafted(clock, "HTTP/1.1")
+
+    with Shield(settings_of({"fra": origin}, access=access), clock=clock) as shield, shield.client() as client:
+        client.send(link)
+        good = client.read()
+        client.send(_crafted(clock, version))
+        told = client.read()
+        assert client.at_end()
+
+    assert (good.status, told.status, told.get("connection")) == (200, status, "close")
