@@ -96,7 +96,10 @@ class Node:
             server=None if settings.server is None else settings.server.encode(),
             cache_status=settings.cache_status,
         )
-        routes, limits = settings.route_table(), _limits(settings.limits, place.workers)
+        routes, limits = (
+            settings.route_table(),
+            _limits(settings.limits, place.workers, memory=settings.cache.memory.capacity),
+        )
         self.proxy = Proxy(routes, self._store, self._fills, replies=replies, counters=self._counters, clock=clock)
         self.purge = Purge(routes, self._store)
         peers = PeerProxy(
@@ -113,12 +116,13 @@ class Node:
         self.guard = Guard(access_rules(settings), resolve=self.proxy.resolve, counters=self._counters)
         self.front = GuardedFront(self.proxy, limits, guard=self.guard, access=self._access, clock=clock)
         self.peers = PeerFront(peers, limits, clock=clock)
-        self.asgi = Application(self.proxy, guard=self.guard, access=self._access)
+        self.asgi = Application(self.proxy, limits, guard=self.guard, access=self._access)
         self.admin: Starlette = admin_api(
             is_ready=self._is_ready,
             report=self._report_of_all,
             remove=self.purge.targets,
             remove_prefix=self.purge.prefix,
+            hosts=settings.admin.hosts,
         )
 
     def tick(self) -> None:
@@ -397,12 +401,13 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
     )
 
 
-def _limits(limits: LimitSettings, workers: int) -> Limits:
+def _limits(limits: LimitSettings, workers: int, *, memory: int) -> Limits:
     return Limits(
         keep_alive_seconds=round(limits.keep_alive),
         head_seconds=round(limits.head),
         send_seconds=round(limits.send),
         send_bytes=limits.send_bytes,
+        unsent_bytes=(limits.unsent or memory) // workers,
         max_connections=-(-limits.connections // workers),
         max_connections_per_address=-(-limits.connections_per_address // workers),
         max_requests=limits.requests,

@@ -147,6 +147,13 @@ class Transfer:
         """The client has been told the end, or is gone."""
         return self._over
 
+    def held(self) -> tuple[int, int] | None:
+        """The body in memory that it goes through, and its bytes; None where it is a window or comes from a disk."""
+        fill = self._fill
+        if fill is None or not fill.stores or fill.length is None:
+            return None
+        return id(fill), fill.length
+
     # called by the fill, and by the front when the client can take more
 
     def advance(self) -> None:

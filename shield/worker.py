@@ -25,6 +25,8 @@ import uvloop
 
 from shield.app import Node
 from shield.edge.connection import ClientConnection
+from shield.edge.pace import too_much
+from shield.edge.tls import Greeter
 from shield.errors import ConfigError
 from shield.store.shared import SLOTS, Place, Shared, Standing
 
@@ -159,12 +161,12 @@ class _Worker:
         self._line = line
         self._loop = asyncio.get_running_loop()
         self._sockets = Sockets(())
+        self._greeters: list[Greeter] = []
         timeout = plan.drain_timeout_seconds
         self._front = _Server(
             _config(node.asgi, http=node.front.protocol, timeout=timeout), began=self._serving, ends=self._ending
         )
         self._front.config.load()
-        self._front.config.ssl = plan.tls
         self._peers = _Server(_config(node.asgi, http=node.peers.protocol, timeout=timeout), ends=lambda open: None)
         self._admin = _Server(_config(node.admin, http="h11", timeout=None), ends=lambda open: None)
         self._draining = False
@@ -185,7 +187,7 @@ class _Worker:
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
         peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
         try:
-            await self._front.serve(sockets=list(sockets.clients))
+            await self._front.serve(sockets=list(sockets.clients) if self._plan.tls is None else [])
             await peers
         finally:
             for connection in self._connections(self._front, self._peers):
@@ -201,6 +203,9 @@ class _Worker:
         return 0
 
     def _serving(self) -> None:
+        if self._plan.tls is not None:
+            front, state = self._node.front, self._front.server_state
+            self._greeters = [front.greet(listener, self._plan.tls, state) for listener in self._sockets.clients]
         self._place.shared.standing[self._place.worker] = Standing.SERVING
         if self._line is not None:
             self._tell(self._line, READY)
@@ -209,6 +214,8 @@ class _Worker:
         log.info("node %s serves on %s, admin on %s", self._node.name, clients, admin)
 
     def _ending(self, connections: int) -> None:
+        for greeter in self._greeters:
+            greeter.close()
         self._place.shared.standing[self._place.worker] = Standing.DRAINING
         log.info("nothing new is accepted; %d connections are open", connections)
 
@@ -262,8 +269,11 @@ class _Worker:
         self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        for connection in self._connections(self._front, self._peers):
+        clients = self._connections(self._front)
+        for connection in (*clients, *self._connections(self._peers)):
             connection.sweep()
+        for connection in too_much(clients, self._node.front.limits.unsent_bytes):
+            connection.abort()
         self._node.connections = len(self._front.server_state.connections)
         self._node.tick()
 

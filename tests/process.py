@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.client import PATIENCE, Answer, Client
+from tests.client import PATIENCE, Answer, Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Watch
 
@@ -71,7 +71,8 @@ class Process:
 
     def admin(self, path: str) -> Answer:
         with Client(self.admin_port) as client:
-            return client.ask(path)
+            client.send(request(path, host=f"127.0.0.1:{self.admin_port}"))
+            return client.read()
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.removal import Remove, RemovePrefix, removal
+from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
 from shield.observe.report import Report
 
@@ -21,11 +23,12 @@ def admin_api(
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
+    hosts: Collection[str] = (),
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
     `/store/remove` if the node can `remove`.
 
-    `report` is of the whole node, whichever worker answers here.
+    `report` is of the whole node, whichever worker answers here. `hosts` are names as `Visitors` takes them.
     """
 
     async def live(request: Request) -> Response:
@@ -44,11 +47,12 @@ def admin_api(
         return JSONResponse((await report()).state)
 
     return Starlette(
+        middleware=[Middleware(Visitors, names=hosts)],
         routes=[
             Route("/live", live),
             Route("/ready", ready),
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix)]),
-        ]
+        ],
     )

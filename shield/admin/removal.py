@@ -65,7 +65,7 @@ def _wish(body: bytes) -> tuple[list[bytes], bytes | None]:
     """Targets, or a prefix. Raises _WishError."""
     try:
         wish = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _WishError("expected JSON") from None
     if isinstance(wish, dict) and len(wish) == 1:
         paths, prefix = wish.get("paths"), wish.get("prefix")

@@ -12,7 +12,19 @@ from shield.config.access import AccessSettings
 from shield.config.fields import ResponseFieldSettings, Server
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
-from shield.config.section import Address, Directory, File, Listen, Listens, Name, Node, OrOff, Section, off_is_none
+from shield.config.section import (
+    Address,
+    Directory,
+    File,
+    Listen,
+    Listens,
+    Name,
+    Node,
+    OrOff,
+    Section,
+    Text,
+    off_is_none,
+)
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.routes import Routes
 
@@ -26,6 +38,12 @@ class AdminSettings(Section):
         default=Address("127.0.0.1", 9180),
         description="Address of the admin API; off or null: none. Loopback, since whoever reaches it is let in.",
         json_schema_extra={"default": "127.0.0.1:9180"},
+    )
+
+    hosts: tuple[Text, ...] = Field(
+        default=(),
+        description='Names by which it is asked for, besides addresses, localhost and names without dots; ["*"]: '
+        "any. Else a web page could have a browser on this machine ask, by a name of its own that points here.",
     )
 
 
@@ -145,6 +163,11 @@ class LimitSettings(Section):
         "What a client must take in the time of `send`, or it is cut off: far below what any CDN reads, far above "
         "what holds connections for ever.",
         least=1,
+    )
+    unsent: Size | None = Field(
+        default=None,
+        description="Answers that clients are slow to take, together, each counted once; beyond, those that hold "
+        "most are cut off. Left out: as much as the RAM tier. Their bytes stay in memory though they may be evicted.",
     )
     connections: int = Field(
         default=10_000,

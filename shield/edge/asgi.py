@@ -69,11 +69,16 @@ class Application:
         denied = self._guard.hold(request, _peer(scope), _certificate(send), began)
         error = denied or self._objection(scope, request)
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
-            has_body = await _has_body(receive)
-            if has_body is None:
-                return
-            if has_body:
-                error = RequestError(400, "body-not-allowed")
+            try:
+                async with asyncio.timeout(self._limits.head_seconds):
+                    has_body = await _has_body(receive)
+            except TimeoutError:
+                error = RequestError(408, "head-too-slow")
+            else:
+                if has_body is None:
+                    return
+                if has_body:
+                    error = RequestError(400, "body-not-allowed")
         now = proxy.clock()
         reply: Reply | None
         if denied is not None:
@@ -83,11 +88,15 @@ class Application:
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         if reply is not None and reply.length <= _PIECE:
-            await _send_reply(send, reply)
+            try:
+                async with asyncio.timeout(self._limits.send_seconds):
+                    await _send_reply(send, reply)
+            except TimeoutError:
+                raise BrokenTransferError(f"{request!r} wasn't taken") from None
             proxy.counters.sent_bytes += reply.length
             self._log(scope, request, reply.outcome, status=reply.status, sent=reply.length, began=began, clean=True)
             return
-        client = _AsgiClient(send)
+        client = _AsgiClient(send, self._limits.send_seconds)
         watcher = asyncio.ensure_future(client.watch(receive))
         transfer: Transfer | None = None
         try:
@@ -145,7 +154,8 @@ class Application:
 class _AsgiClient:
     """Gathers what a transfer writes until the server takes it. Implements `Client`."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, send_seconds: float) -> None:
+        self._send_seconds = send_seconds
         self.ready = True
         self.broken = False
         self.sent = 0
@@ -217,19 +227,24 @@ class _AsgiClient:
         return not (self._gone or (self._over and not self._messages))
 
     async def deliver_whole(self, reply: Reply) -> None:
-        await self._send(_start(reply.head))
-        for message in _bodies(reply):
-            if not await self._deliver(message):
-                return
+        if await self._deliver(_start(reply.head)):
+            for message in _bodies(reply):
+                if not await self._deliver(message):
+                    return
 
     async def _deliver(self, message: Message) -> bool:
         if self._gone:
             return False
-        await self._send(message)
         body = message.get("body")
-        if body:
-            self.sent += len(body)
-            await self._stream.drain()
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await self._send(message)
+                if body:
+                    self.sent += len(body)
+                    await self._stream.drain()
+        except TimeoutError:  # it takes nothing
+            self.broken = True
+            return False
         return True
 
     async def reset(self) -> None:

@@ -10,6 +10,8 @@ How requests are read is `reading`'s.
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +21,7 @@ from shield.edge.heads import ALONE, BEHIND_FIRST
 from shield.edge.pace import reset_on_close, unsent
 from shield.edge.reading import WATCHED as WATCHED
 from shield.edge.reading import RequestReader
+from shield.edge.tls import Greeter
 from shield.edge.turn import LOOKED_AT, Turn
 from shield.edge.turn import Limits as Limits
 from shield.errors import RequestError
@@ -62,6 +65,17 @@ class Front:
         """uvicorn's `http=` factory."""
         return self._connection(server_state)
 
+    def greet(self, listener: socket.socket, context: ssl.SSLContext, server_state: ServerState) -> Greeter:
+        """Take connections for which `protocol` is to be made behind TLS."""
+        return Greeter(
+            listener,
+            context,
+            self.door,
+            welcome=lambda: self._connection(server_state),
+            inside=lambda: len(server_state.connections),
+            seconds=self.limits.head_seconds,
+        )
+
     def _connection(self, server_state: ServerState) -> ClientConnection:
         return ClientConnection(self, server_state)
 
@@ -78,6 +92,7 @@ class ClientConnection(RequestReader):
         "_connections",
         "_door",
         "_guarded",
+        "_held",
         "_inside",
         "_loop",
         "_outcome",
@@ -125,6 +140,7 @@ class ClientConnection(RequestReader):
         # between sweeps
         self._quiet_sweeps = 0
         self._unsent = 0
+        self._held: tuple[int, int] | None = None  # of a whole answer
         self._slow_head: object = None
 
         # per streamed answer
@@ -136,13 +152,19 @@ class ClientConnection(RequestReader):
 
     # transport
 
+    def let_in(self) -> None:
+        """The door has counted it already."""
+        self._inside = True
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):  # not a peer on a unix socket: no limit holds for those
             self._peer, self._left = peer[0], self._limits.max_requests
             self._careful = self._left > 0
-            self._inside = self._door.enter(self._peer, transport.get_extra_info("socket"), len(self._connections))
+            if not self._inside:
+                connected = transport.get_extra_info("socket")
+                self._inside = self._door.enter(self._peer, connected, len(self._connections))
             if not self._inside:
                 self._deaf = True
                 self._transport.abort()
@@ -177,6 +199,7 @@ class ClientConnection(RequestReader):
     def resume_writing(self) -> None:
         self.ready = True
         self._unsent = 0
+        self._held = None
         if self._transfer is not None:
             self._transfer.advance()
         elif self._turns:
@@ -267,8 +290,12 @@ class ClientConnection(RequestReader):
                 transport.write(b"".join((reply.head, _END, *reply.parts)))
             else:
                 transport.writelines((reply.head, _END, *reply.parts))
+                if not self.ready:
+                    self._held = (id(reply.parts[0]), reply.length)
             return
         transport.writelines((reply.head, _CLOSE, *reply.parts))
+        if not self.ready and reply.parts:
+            self._held = (id(reply.parts[0]), reply.length)
         self._close()
 
     def _refuse(self, error: RequestError) -> None:
@@ -379,6 +406,15 @@ class ClientConnection(RequestReader):
         return turn
 
     # the worker
+
+    def held(self) -> tuple[int, int] | None:
+        """What an answer holds in memory that isn't taken yet: what it is, and how many bytes; None for nothing much.
+
+        Several that wait for the same give the same.
+        """
+        if self.ready:
+            return None
+        return self._held if self._transfer is None else self._transfer.held()
 
     def shutdown(self) -> None:
         """uvicorn stops: end when what runs is answered."""

@@ -25,6 +25,7 @@ class Door:
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
+        self.greeted = 0  # connections that shake hands
         self._limits = limits
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -34,8 +35,8 @@ class Door:
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
         """Whether one more may come in while so many are inside; if so, it must `leave`."""
         limits, descriptor = self._limits, -1 if connected is None else connected.fileno()
-        if inside >= limits.max_connections:
-            return self._turn_away(f"{inside} connections are open")
+        if inside + self.greeted >= limits.max_connections:
+            return self._turn_away(f"{inside + self.greeted} connections are open")
         if descriptor >= self._for_clients:  # it has the lowest number that was free
             return self._turn_away(f"{descriptor} descriptors are in use")
         if limits.max_connections_per_address:

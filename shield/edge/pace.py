@@ -8,6 +8,8 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
@@ -23,6 +25,33 @@ def unsent(transport: asyncio.Transport) -> int:
     except (OSError, ValueError):  # it is closed, or no such socket
         return waiting
     return waiting + int.from_bytes(in_kernel, sys.byteorder)
+
+
+class Holder(Protocol):
+    """A connection, as far as what it holds is concerned."""
+
+    def held(self) -> tuple[int, int] | None: ...
+
+
+H = TypeVar("H", bound=Holder)
+
+
+def too_much(connections: Iterable[H], limit: int) -> list[H]:
+    """Who is to be cut off so that slow clients hold no more than so many bytes: who frees most for each of them."""
+    holders: dict[int, list[H]] = {}
+    sizes: dict[int, int] = {}
+    for connection in connections:
+        held = connection.held()
+        if held is not None:
+            holders.setdefault(held[0], []).append(connection)
+            sizes[held[0]] = held[1]
+    left, cut = sum(sizes.values()), []
+    for what in sorted(sizes, key=lambda what: sizes[what] / len(holders[what]), reverse=True):
+        if left <= limit:
+            break
+        cut += holders[what]
+        left -= sizes[what]
+    return cut
 
 
 def reset_on_close(transport: asyncio.Transport) -> None:

@@ -1,11 +1,21 @@
-"""TLS towards clients."""
+"""TLS towards clients: the listeners' context, and connections until their handshake is over."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shield.errors import ConfigError
+
+if TYPE_CHECKING:
+    from shield.edge.connection import ClientConnection
+    from shield.edge.door import Door
+
+_AT_ONCE = 100  # connections taken before others have their turn
 
 
 def server_context(
@@ -33,3 +43,77 @@ def server_context(
             raise ConfigError([f"access.client_certificate.ca_file: {client_ca_file} can't be used: {why}"]) from None
         context.verify_mode = ssl.CERT_REQUIRED if client_needed else ssl.CERT_OPTIONAL
     return context
+
+
+class Greeter:
+    """Takes connections from a listener and begins TLS on them. Each counts at the door from its first moment on, and
+    has as long for its handshake as for a head: asyncio's own servers tell of one only when that is done.
+
+    `welcome` makes the protocol behind it; `inside` says how many connections are.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        door: Door,
+        *,
+        welcome: Callable[[], ClientConnection],
+        inside: Callable[[], int],
+        seconds: float,
+    ) -> None:
+        self._listener = listener
+        self._context = context
+        self._door = door
+        self._welcome = welcome
+        self._inside = inside
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        """Take no more. Handshakes go on."""
+        self._loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connected, peer = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # out of descriptors or memory: others may give some back
+                self._loop.remove_reader(self._listener)
+                self._again = self._loop.call_later(1.0, self._loop.add_reader, self._listener, self._accept)
+                return
+            if not self._door.enter(peer[0], connected, self._inside()):
+                connected.close()
+                continue
+            connected.setblocking(False)
+            self._door.greeted += 1
+            task = self._loop.create_task(self._shake(connected, peer[0]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _shake(self, connected: socket.socket, place: str) -> None:
+        def make() -> ClientConnection:
+            protocol = self._welcome()
+            protocol.let_in()
+            return protocol
+
+        try:
+            await self._loop.connect_accepted_socket(
+                make, connected, ssl=self._context, ssl_handshake_timeout=self._seconds
+            )
+        except (OSError, TimeoutError):  # no TLS, a certificate that won't do, a client that left or says nothing
+            self._door.leave(place)
+            connected.close()
+        except asyncio.CancelledError:
+            connected.close()
+            raise
+        finally:
+            self._door.greeted -= 1

@@ -38,6 +38,7 @@ class Limits:
     head_seconds: int = 10
     send_seconds: int = 60
     send_bytes: int = 16 * 1024
+    unsent_bytes: int = 256 * 1024 * 1024
     max_connections: int = 10_000
     max_connections_per_address: int = 0
     max_requests: int = 0

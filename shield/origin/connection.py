@@ -111,6 +111,10 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
             response.finish(OriginError(self._terms.origin, fault, detail))
 
+    def held_up(self, now: float) -> float:
+        """For how many seconds its reader has taken nothing, so that it isn't read."""
+        return 0.0 if self._paused_at is None else now - self._paused_at
+
     # called by the response
 
     def hold(self) -> None:

@@ -21,6 +21,12 @@ from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 
+PATIENCE_SECONDS = 5.0
+"""How long a reader may hold up a connection while all are taken and others wait."""
+
+RELIEF_SECONDS = 0.25
+"""Between two looks for such a one."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
@@ -59,6 +65,7 @@ class Pool:
         self._lent = 0
         # each is given an idle connection, or None: the place to open one
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._relief: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = 0
 
@@ -116,8 +123,9 @@ class Pool:
         """End all fetches with CANCELLED and wait until every socket is closed. Can't be used afterwards."""
         if self._closing is None:
             self._closing = self._loop.create_future()
-            if self._idle_timer is not None:
-                self._idle_timer.cancel()
+            for timer in (self._idle_timer, self._relief):
+                if timer is not None:
+                    timer.cancel()
             self.close_idle()
             while self._waiters:
                 self._waiters.popleft().cancel()
@@ -184,6 +192,8 @@ class Pool:
         alarm = Alarm(self._loop, lambda: deadline, waiter.cancel)
         alarm.arm(deadline)
         self._waiters.append(waiter)
+        if self._relief is None:
+            self._relief = self._loop.call_later(RELIEF_SECONDS, self._relieve)
         try:
             await asyncio.wait((waiter,))
         except asyncio.CancelledError:
@@ -226,6 +236,17 @@ class Pool:
             self._return_place()
         else:
             self.release(connection)
+
+    def _relieve(self) -> None:
+        """While others wait, the connection whose reader has held it up longest is given up: only that one loses."""
+        self._relief = None
+        if not any(not waiter.done() for waiter in self._waiters) or self._closing is not None:
+            return
+        now = self._loop.time()
+        slowest = max(self._connections, key=lambda connection: connection.held_up(now), default=None)
+        if slowest is not None and slowest.held_up(now) >= PATIENCE_SECONDS:
+            slowest.fail(Fault.CANCELLED, "its reader takes nothing, and others wait for a connection")
+        self._relief = self._loop.call_later(RELIEF_SECONDS, self._relieve)
 
     def _next_waiter(self) -> asyncio.Future[Connection | None] | None:
         while self._waiters:

@@ -82,12 +82,18 @@ class H2Client:
         self.socket.sendall(self.connection.data_to_send())
 
     def ask(
-        self, target: str, fields: dict[str, str] | None = None, *, method: str = "GET", body: bytes = b""
+        self,
+        target: str,
+        fields: dict[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        ends: bool = True,
     ) -> int:
-        """Send a request; the number of its stream."""
+        """Send a request, or one that never ends; the number of its stream."""
         stream = self.connection.get_next_available_stream_id()
         head = [(":method", method), (":scheme", "http"), (":authority", "cdn.example"), (":path", target)]
-        self.connection.send_headers(stream, [*head, *(fields or {}).items()], end_stream=not body)
+        self.connection.send_headers(stream, [*head, *(fields or {}).items()], end_stream=ends and not body)
         if body:
             self.connection.send_data(stream, body, end_stream=True)
         self.streams[stream] = Streamed()

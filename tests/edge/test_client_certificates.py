@@ -53,6 +53,20 @@ class Cdn(Authority):
         return path
 
 
+@contextmanager
+def greeting(shield: Shield, settings: Settings) -> Iterator[int]:
+    """The port of a listener that speaks TLS."""
+    context = listener_tls(settings)
+    assert context is not None
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    greeter = shield.call(lambda: shield.node.front.greet(listener, context, shield._state))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        shield.call(greeter.close)
+
+
 class Ground:
     """A node behind TLS, an authority for its certificate, and the CDN's for those of clients."""
 
@@ -72,19 +86,8 @@ class Ground:
     @contextmanager
     def node(self, settings: Settings) -> Iterator[int]:
         """The port of the HTTP/1.1 front."""
-        with Shield(settings, clock=self.clock) as shield:
-            protocol: Any = shield.node.front.protocol
-
-            async def listen() -> asyncio.Server:
-                return await asyncio.get_running_loop().create_server(
-                    lambda: protocol(None, shield._state, {}), "127.0.0.1", 0, ssl=listener_tls(settings)
-                )
-
-            server = shield.run(listen())
-            try:
-                yield server.sockets[0].getsockname()[1]
-            finally:
-                shield.call(server.close)
+        with Shield(settings, clock=self.clock) as shield, greeting(shield, settings) as port:
+            yield port
 
     @contextmanager
     def hypercorn(self, settings: Settings) -> Iterator[int]:

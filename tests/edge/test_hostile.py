@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 
+from shield.edge.pace import too_much
 from shield.messages import Request
+from shield.origin import pool
 from shield.rules.s3_errors import error_code
 from shield.rules.vary import Forwarding
 from tests.client import request
 from tests.disks import with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.ledger import Received
+from tests.doubles.pattern import Pattern
 from tests.doubles.plan import Answer as Steps
 from tests.doubles.steps import Bytes
+from tests.edge.hypercorn_front import H2Client, hypercorn
 from tests.fill.test_answers import answer
 from tests.node import FakeClock, Shield, settings_of
 
@@ -166,6 +170,90 @@ def test_a_part_with_more_bytes_than_its_range_is_cut_off(
     assert told.status in (206, 503)
     assert used == 0
     assert not after.hit
+
+
+class Held:
+    def __init__(self, what: int, size: int) -> None:
+        self._held = (what, size) if size else None
+
+    def held(self) -> tuple[int, int] | None:
+        return self._held
+
+
+@pytest.mark.parametrize(
+    ("held", "limit", "cut"),
+    [
+        ([(1, 10), (2, 20), (3, 30)], 60, []),
+        ([(1, 10), (2, 20), (3, 30)], 59, [2]),
+        ([(1, 10), (2, 20), (3, 30)], 29, [2, 1]),
+        ([(1, 30), (1, 30), (1, 30), (2, 20)], 49, [3]),  # one body, counted once: to cut it frees less for each
+        ([(1, 30), (1, 30), (2, 10)], 0, [0, 1, 2]),
+        ([(1, 0), (2, 0)], 0, []),
+    ],
+)
+def test_of_slow_readers_those_are_cut_that_free_most(held: Any, limit: int, cut: list[int]) -> None:
+    connections = [Held(*each) for each in held]
+
+    assert too_much(connections, limit) == [connections[at] for at in cut]
+
+
+@pytest.mark.parametrize("target", ["/small", "/stored", "/streamed"])
+def test_what_a_slow_reader_holds_is_known(shield: Shield, origin: FaultyOrigin, target: str) -> None:
+    body = bytes(7 * MIB if target != "/small" else 10)
+    origin.serves(target, body, lifetime=60)
+    if target == "/stored":
+        shield.get(target)
+
+    with shield.client(receive_buffer=65536) as client:
+        client.send(request(target))
+        client.read_head()
+        if target != "/small":
+            shield.wait_for(lambda: any(not each.ready for each in shield._state.connections))
+        held = shield.call(lambda: [each.held() for each in shield._state.connections])
+
+    assert [each and each[1] for each in held] == [None if target == "/small" else len(body)]
+
+
+def test_slow_readers_take_no_connection_from_those_who_wait_for_one(
+    origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "RELIEF_SECONDS", 0.01)
+    origin.serves("/endless", Pattern(64 * MIB), fields={"cache-control": "no-store"})
+    origin.serves("/a", b"a", lifetime=60)
+    origins = {"fra": {"provider": "http", "endpoint": origin.url, "connections": 1}}
+
+    shield = Shield(settings_of({}, origins=origins), clock=clock)
+    with shield, shield.client(receive_buffer=65536) as slow:
+        slow.send(request("/endless"))
+        head = slow.read_head()
+        shield.wait_for(lambda: any(not each.ready for each in shield._state.connections))
+        answer = shield.get("/a")
+        slow.read_body(head)
+
+    assert (answer.status, answer.body) == (200, b"a")
+    assert not head.clean
+
+
+# HTTP/2
+
+
+def test_limits_hold_for_http_2_as_well(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/a", b"a", lifetime=60)
+    limits = {"head_bytes": "1KiB", "target_bytes": 256, "fields": 10, "head": "1s"}
+
+    shield = Shield(settings_of({"fra": origin}, limits=limits), clock=clock)
+    with shield, hypercorn(shield) as port, H2Client(port) as client:
+        answers = [
+            client.get("/a"),
+            client.get("/a", {"x": "y" * 2000}),
+            client.get("/a?" + "x" * 400),
+            client.get("/a", {f"x{number}": "y" for number in range(40)}),
+        ]
+        endless = client.finish(client.ask("/a", ends=False))
+
+    assert [answer.status for answer in answers] == [200, 431, 414, 431]
+    assert endless.status == 408
 
 
 # readings
