@@ -23,8 +23,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     figures     statistics as metrics
     edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the
                 same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's
-                other workers; guard: who may ask; door, heads, pace: limits; tls
-    admin       health, readiness, metrics, state, removal
+                other workers; guard: who may ask; door, heads, pace: limits; tls: handshakes
+    admin       health, readiness, metrics, state, removal; visitors: by which names it may be asked
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     reply       answers ready to be written: of an entry, or our own

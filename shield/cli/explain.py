@@ -32,13 +32,19 @@ def explain(url: str, path: Path) -> int:
 
 
 def target_of(url: str) -> bytes:
-    """The target that a client sends for a URL, in origin-form; what isn't ASCII is sent as UTF-8."""
+    """The target that a client sends for a URL, in origin-form; what isn't ASCII is sent as UTF-8.
+
+    Raises RequestError for what is no URL.
+    """
     if "://" in url:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise RequestError(400, "not-a-url") from None
         url = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     else:
         url = url.partition("#")[0]
-    return b"".join(bytes((c,)) if 0x20 < c < 0x7F else b"%%%02X" % c for c in url.encode())
+    return b"".join(bytes((c,)) if 0x20 < c < 0x7F else b"%%%02X" % c for c in url.encode("utf-8", "surrogateescape"))
 
 
 def _lines(target: bytes, settings: Settings) -> list[str]:

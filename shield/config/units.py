@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -36,6 +36,8 @@ _BY_LOWER = {unit.lower(): count for unit, count in _SIZES.items()}
 _NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,30})?)"
 _SIZE = re.compile(_NUMBER + r" ?([A-Za-z]*)").fullmatch
 _DURATION = re.compile(_NUMBER + r" ?([a-z]*)").fullmatch
+_EXACTLY = Context(prec=80)
+_NANOSECOND = Decimal("1e-9")
 _MAX_BYTES = 1 << 60
 _MAX_SECONDS = 3660 * 86400
 
@@ -52,7 +54,7 @@ def parse_size(value: object) -> int:
     unit = _BY_LOWER.get((match[2] or "B").lower()) if match is not None else None
     if match is None or unit is None:
         raise ExpectedError("expected a size: bytes, or a number with KiB MiB GiB TiB or KB MB GB TB, as 256MiB")
-    count = Decimal(match[1]) * unit
+    count = _EXACTLY.multiply(Decimal(match[1]), Decimal(unit))
     if count != count.to_integral_value():
         raise ExpectedError("expected a size in whole bytes")
     if count > _MAX_BYTES:
@@ -68,14 +70,14 @@ def format_size(count: int) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds in `30s`, `250ms`, `10m`, `10min`, `2h`, `7d`, `1.5s` or a number. Raises ExpectedError."""
+    """Seconds, to the nanosecond, in `30s`, `250ms`, `10m`, `10min`, `2h`, `7d` or a number. Raises ExpectedError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = _plain(value)
     match = _DURATION(value) if isinstance(value, str) else None
     unit = _DURATIONS.get(match[2] or "s") if match is not None else None
     if match is None or unit is None:
         raise ExpectedError("expected a duration: seconds, or a number with ms s m (or min) h d, as 30s or 250ms")
-    seconds = Decimal(match[1]) * unit
+    seconds = _EXACTLY.quantize(_EXACTLY.multiply(Decimal(match[1]), unit), _NANOSECOND)
     if seconds > _MAX_SECONDS:
         raise ExpectedError("expected a duration of at most 3660d")
     return float(seconds)

@@ -52,6 +52,8 @@ class YamlText:
             said = _QUOTED.sub("...", said)
         except yaml.YAMLError:
             mark, said = None, "a character that YAML doesn't allow"
+        except (OverflowError, ValueError):  # an escape for what is no character, a version that is no number
+            mark, said = None, "a character or number that YAML doesn't allow"
         except RecursionError:
             mark, said = None, "nested too deep"
         self._problem(mark, (), f"not YAML: {said}")

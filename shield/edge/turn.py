@@ -22,7 +22,7 @@ _request_line = re.compile(
     rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} (?:[!-~]+ HTTP/([0-9]\.[0-9])|/[!-~]*)\r\n"
 ).match
 _line_so_far = re.compile(
-    rb"(?:\r\n?)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
+    rb"\r|(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
 ).fullmatch
 _visible = re.compile(rb"[!-~]+").fullmatch  # what a target consists of
 _absolute = re.compile(rb"(?i)(https?)://([^/?#]*)").match

@@ -15,6 +15,7 @@ from shield.rules.structured import Item, parse_dictionary
 
 LINE = b"shield-hidden"
 
+_LINE = LINE + b": "
 _FIELDS = "fields"
 _END = b":\r\n"  # of the line, and of hardly any other
 
@@ -24,7 +25,7 @@ def shown(block: bytes) -> bytes:
     if not block.endswith(_END):
         return block
     start = block.rfind(b"\r\n", 0, -2) + 2
-    return block[:start] if block.startswith(LINE, start) else block
+    return block[:start] if block.startswith(_LINE, start) else block
 
 
 def line_of(block: bytes) -> bytes:

@@ -74,7 +74,9 @@ def error_code(body: bytes) -> tuple[str | None, str]:
         return None, ""
     message = _MESSAGE.search(body)
     text = "" if message is None else message[1].decode("utf-8", "replace").strip()
-    return code[1].strip().decode("ascii", "replace") or None, _UNPRINTABLE.sub(" ", text)[:200]
+    said = code[1].strip().decode("ascii", "replace")
+    is_code = bool(said) and _UNPRINTABLE.search(said) is None
+    return said if is_code else None, _UNPRINTABLE.sub(" ", text)[:200]
 
 
 def classify(status: int, code: str | None, *, provider: Provider, denied_is_absent: bool = False) -> Answer:

@@ -299,7 +299,7 @@ def _fields(data: bytes) -> dict[str, object]:
     """Of a small file in JSON; none when it is garbage."""
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
 

@@ -105,7 +105,7 @@ def _refuse_what_isnt_ours(path: Path, *, may_begin: bool) -> None:
         raise StoreError(f"{path} belongs to user {user_name(status.st_uid)}; {_run_as(path)}")
     if not begun and not may_begin:
         raise AbsentError(f"{path} is no cache directory yet: no node has used it")
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(state)
         if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
             raise StoreError(

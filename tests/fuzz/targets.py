@@ -1,0 +1,17 @@
+"""All fuzz targets by name: one for each parser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.fuzz import caching, given, naming, stored, syntax, wire
+from tests.fuzz.target import Target
+
+TARGETS: Mapping[str, Target] = {
+    **syntax.TARGETS,
+    **caching.TARGETS,
+    **naming.TARGETS,
+    **wire.TARGETS,
+    **stored.TARGETS,
+    **given.TARGETS,
+}
