@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+OPTIONS = "options"
+"""The detail, and the word, of an answer to OPTIONS: our own, and no error."""
+
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
 
 
@@ -29,7 +32,8 @@ class Forward(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One request's fate. `forward` None and `hit` False means Shield answered by itself (an error of the request).
+    """One request's fate. `forward` None and `hit` False means that Shield answered by itself: OPTIONS, or an error
+    of the request.
 
     `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered. `key` is
     the text of the cache key.
@@ -64,13 +68,13 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass or error."""
+        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options or error."""
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            return "error"
+            return OPTIONS if self.detail == OPTIONS else "error"
         if self.collapsed:
             return "collapsed"
         if self.forward is Forward.STALE and self.forward_status == 304:

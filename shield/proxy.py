@@ -13,7 +13,7 @@ from shield.errors import RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.outcome import Outcome
+from shield.outcome import OPTIONS, Outcome
 from shield.reply import PLAIN_HIT, Client, Replies, Reply
 from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route, Routes
@@ -117,8 +117,8 @@ class Proxy:
         return None if looked_up else self._tell_options(route, now)
 
     def _tell_options(self, route: Route, now: float) -> Reply:
-        outcome = Outcome(detail="options")
-        self.counters.count("options")
+        outcome = Outcome(detail=OPTIONS)
+        self.counters.count(outcome.word)
         return self.replies.options(route.allow, route.fields.of_options, now, outcome)
 
     def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:

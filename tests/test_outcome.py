@@ -26,6 +26,7 @@ CASES = [
     ),
     (Outcome(forward=Forward.BYPASS, forward_status=200), b"fra-1; fwd=bypass; fwd-status=200", "bypass"),
     (Outcome(detail="no-route"), b"fra-1; detail=no-route", "error"),
+    (Outcome(detail="options"), b"fra-1; detail=options", "options"),
     (
         Outcome(forward=Forward.URI_MISS, detail="fra=connect iad=server"),
         b'fra-1; fwd=uri-miss; detail="fra=connect iad=server"',
