@@ -35,6 +35,7 @@ log = logging.getLogger("shield.worker")
 READY, DRAIN, STOP = b"r", b"d", b"s"
 
 _BACKLOG = 4096
+_ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connection that is just being closed
 _SWEEP_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005  # how long a thread that writes to a disk may keep the loop from going on; Python's: 5 ms
 
@@ -294,6 +295,7 @@ def _config(application: Any, *, http: object, timeout: float | None) -> uvicorn
         server_header=False,
         date_header=http == "h11",
         backlog=_BACKLOG,
+        timeout_keep_alive=_ADMIN_IDLE_SECONDS,
         timeout_graceful_shutdown=cast(int, timeout),  # for asyncio.wait_for: a float will do
     )
 
