@@ -422,7 +422,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         ],
     ),
     "listeners": (
-        PLAIN + "listen: [':80', ':81', ':80']\nadmin: {listen: ':81'}\n",
+        PLAIN + "listen: [':80', ':81', ':80']\nadmin: {listen: ':81'}\naccess: off\n",
         [
             f"{HERE}:5: listen[2]: 0.0.0.0:80 is listed twice",
             f"{HERE}:6: admin.listen: 0.0.0.0:81 is an address for clients already; expected another",

@@ -252,6 +252,10 @@ CASES = {
         "routes: {a: {access: [header]}}\n",
         [":5: routes.a.access: there is no `access` section; expected its rules there"],
     ),
+    "everyone from everywhere, without a word": (
+        "listen: [127.0.0.1:1, ':2']\naccess:\n",
+        [":5: listen: 0.0.0.0:2 can be reached from elsewhere; expected access, too: who may ask, or off"],
+    ),
     "no rule of ours": (
         "access: {addresses: [192.0.2.1], require: [adresses, header or, header and hosts]}\n",
         [
@@ -351,15 +355,15 @@ def notes(ground: Ground, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        (OPEN, True),
-        (OPEN + "access:\n", True),
-        ("listen: [127.0.0.1:1, ':2']\n", True),
+        (OPEN + "access: off\n", True),
+        (OPEN + "access: 'Off'\n", True),
+        ("listen: [127.0.0.1:1, ':2']\naccess: {allow: all}\n", True),
         (OPEN + "access: {hosts: [a.example]}\n", True),  # clients name the host they like
         (OPEN + "access: {hosts: [a.example], addresses: [192.0.2.1], require: [hosts or addresses]}\n", True),
         (OPEN + "access: {hosts: [a.example], addresses: [192.0.2.1]}\n", False),
-        (OPEN + "access: {allow: all}\n", False),
         (OPEN + HEADER, False),
         ("", False),
+        ("access: off\n", False),
         ("listen: '[::1]:8080'\n", False),
     ],
 )
@@ -387,7 +391,8 @@ def test_a_listener_behind_tls_and_rules_is_no_news(ground: Ground, tmp_path: Pa
     tls = "tls: {certificate_file: tls.pem, key_file: tls.key}\n"
 
     assert notes(ground, OPEN + tls + HEADER) == []
-    assert [note.split("; ")[1].split(":")[0] for note in notes(ground, OPEN + tls)] == [KEPT_OUT]
+    off = "access: off\n"
+    assert [note.split("; ")[1].split(":")[0] for note in notes(ground, OPEN + tls + off)] == [KEPT_OUT]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Settings of who may ask: Shield stands behind a CDN, and nobody else should get at what it guards.
 
-Without this section everyone is let in, which is said wherever listeners can be reached from elsewhere.
+Without this section listeners are on loopback only. That everyone is let in has to be written, and is said loudly.
 """
 
 from __future__ import annotations
@@ -157,6 +157,11 @@ class SignedUrlSettings(Section):
     )
 
 
+def _off_is_all(value: Any) -> Any:
+    """What is left empty isn't `off`: that nobody is kept out has to be written."""
+    return {"allow": "all"} if value is not None and off_is_none(value) is None else value
+
+
 class AccessSettings(Section):
     """Who may ask. What is refused gets a bare 403 or 421 and costs no origin anything."""
 
@@ -231,3 +236,9 @@ def _links(signed: SignedUrlSettings) -> Links:
 
 def _plain(secrets: Iterable[SecretStr]) -> list[bytes]:
     return [secret.get_secret_value().encode() for secret in secrets]
+
+
+Access = Annotated[
+    AccessSettings,
+    BeforeValidator(_off_is_all, json_schema_input_type=AccessSettings | Literal["off", False]),
+]

@@ -18,6 +18,10 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     """What can't be meant."""
     access = settings.access
     if access is None:
+        for address in settings.listen:
+            if not address.loopback:
+                said = f"{address} can be reached from elsewhere; expected access, too: who may ask, or off"
+                yield tree.problem(("listen",), said)
         for name, route in settings.routes.items():
             if route.access:
                 yield tree.problem(
@@ -67,9 +71,9 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def keeps_nobody_out(settings: Settings) -> bool:
-    """Whether everyone who reaches a listener is let in, though nobody has written so."""
+    """Whether everyone who reaches a listener is let in, at least where a route doesn't say otherwise."""
     access = settings.access
-    return access is None or (access.allow != "all" and all(_any_client(text) for text in access.required()))
+    return access is None or all(_any_client(text) for text in access.required())
 
 
 def _any_client(text: str) -> bool:

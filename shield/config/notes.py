@@ -35,7 +35,7 @@ def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
     """What whoever can reach a listener can do."""
     said = ", in plain HTTP" if settings.tls is None else ""
     if keeps_nobody_out(settings):
-        said += "; NOBODY IS KEPT OUT: whoever reaches it can read all objects. `access` says who may, or allow: all"
+        said += "; NOBODY IS KEPT OUT: whoever reaches it can read all objects"
     for address in settings.listen:
         if said and not address.loopback:
             yield str(tree.problem(("listen",), f"{address} can be reached from elsewhere{said}"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from shield.config.access import AccessSettings
+from shield.config.access import Access
 from shield.config.fields import ResponseFieldSettings, Server
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
@@ -258,9 +258,10 @@ class Settings(Section):
         default=None,
         description="Listeners for clients speak TLS (1.2 at least) with this certificate. Left out: plain HTTP.",
     )
-    access: AccessSettings | None = Field(
+    access: Access | None = Field(
         default=None,
-        description="Who may ask. Left out: whoever reaches a listener for clients, which is warned of.",
+        description="Who may ask; off: everyone, as `allow: all`. Left out: everyone who reaches a listener, all of "
+        "which must then be on loopback.",
     )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(

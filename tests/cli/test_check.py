@@ -111,7 +111,10 @@ def test_a_file_that_is_no_text_is_one_problem(ground: Ground) -> None:
 
 
 NOTES = {
-    "public listener": (PLAIN + "listen: ':8080'\n", ["shield.yaml:5: listen: 0.0.0.0:8080 can be reached from *"]),
+    "public listener": (
+        PLAIN + "listen: ':8080'\naccess: off\n",
+        ["shield.yaml:5: listen: 0.0.0.0:8080 can be reached from *"],
+    ),
     "public admin": (PLAIN + "admin: {listen: ':9'}\n", ["shield.yaml:5: admin.listen: 0.0.0.0:9 can be reached *"]),
     "plain origin": (
         SIGNED.replace("127.0.0.1", "s3.example.net") + KEYS,
