@@ -123,6 +123,8 @@ class Proxy:
 
     def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
         if entry.is_marker:
+            if not resource.route.forwarding.any:
+                return None  # of a route with the same keys that forwards, or of earlier settings
             self._store.variants.learn_from(entry)
             return self.try_hit(request, now)
         verdict = judge_lookup(request, entry, now, resource.route.freshness)

@@ -110,9 +110,11 @@ class Transfer:
         if self._over:
             return
         if entry is not None and entry.is_marker:
-            self._fills.store.variants.learn_from(entry)
-            self._look_up(self._fills.store)
-            return
+            if self._resource.route.forwarding.any:
+                self._fills.store.variants.learn_from(entry)
+                self._look_up(self._fills.store)
+                return
+            entry = None  # of a route with the same keys that forwards, or of earlier settings
         under_way = None if entry is not None else self._fills.under_way(self._resource)
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True

@@ -333,6 +333,12 @@ CASES = {
 }
 
 
+def test_a_route_that_keeps_all_parameters_names_none(ground: Ground) -> None:
+    access = f"access: {{signed_urls: {{keys: {{k1: {KEY}}}, parameters: {{key: a, signature: l}}}}}}\n"
+
+    assert ground.load(PLAIN + access + "routes: {a: {query: {allow: all}}}\n").notes == ()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_problem_names_file_line_key_and_what_was_expected(ground: Ground, case: str) -> None:
     text, expected = CASES[case]

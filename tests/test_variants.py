@@ -45,6 +45,19 @@ def test_each_variant_is_fetched_once_and_found_again(origin: FaultyOrigin, cloc
     assert [str(answer.get("cache-status")).split("; ")[1] for answer in first] == ["fwd=uri-miss", "fwd=vary-miss"]
 
 
+def test_a_route_that_forwards_nothing_is_not_led_astray_by_the_variants_of_one_with_the_same_keys(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.varies("/a", by_accept, vary="Accept")
+    routes = {"default": {"forward_request_headers": ["accept"]}, "plain": {"match": "/plain", "strip": "/plain"}}
+
+    with Shield(settings_of({"fra": origin}, routes=routes), clock=clock) as shield:
+        get(shield, "image/webp")
+        plain = [get(shield, "image/webp", "/plain/a") for _ in range(2)]
+
+    assert [(answer.body, answer.hit) for answer in plain] == [(b"as None", False), (b"as None", True)]
+
+
 def test_what_does_not_vary_is_one_entry_whatever_is_asked(origin: FaultyOrigin, clock: FakeClock) -> None:
     origin.varies("/a", by_accept, vary=None)
 

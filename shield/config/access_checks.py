@@ -109,7 +109,8 @@ def _parameters(access: AccessSettings, settings: Settings, tree: Tree) -> Itera
             yield tree.problem(path, f'"{name}" is the name of {names[name]}; expected another')
         names[name] = key
     for route, about in settings.routes.items():
-        for at, parameter in enumerate(about.query.allow):
+        kept = () if about.query.allow == "all" else about.query.allow
+        for at, parameter in enumerate(kept):
             if parameter in names:
                 said = f'"{parameter}" is a part of signed URLs: access.signed_urls.parameters may call it otherwise'
                 yield tree.problem(("routes", route, "query", "allow", at), said)

@@ -224,6 +224,7 @@ class Fill:
         self._task = self._table.loop.create_task(self._open())
 
     async def _open(self) -> None:
+        result = None
         try:
             result = await self.question.ask()
             if isinstance(result, Fetched):
@@ -234,6 +235,8 @@ class Fill:
                 self._fail(result)
         except Exception as error:  # a bug of ours must release the followers too
             log.exception("fill of %s failed", _name(self.resource))
+            if isinstance(result, Fetched) and self.phase is Phase.OPENING:
+                result.response.close()  # not ours yet: nobody else would
             self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
         finally:
             self._task = None

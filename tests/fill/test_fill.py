@@ -454,7 +454,8 @@ def test_a_bug_of_ours_releases_the_followers(
         raise ZeroDivisionError("a bug")
 
     gate = origin.gate()
-    origin.serves("/a", b"x", lifetime=60)
+    body = bytes(3_000_000)
+    origin.serves("/a", body, lifetime=60)
     origin.spoils("/a", preceded_by(Wait(gate)), times=1)
     clients = [shield.client() for _ in range(3)]
     for client in clients:
@@ -469,4 +470,5 @@ def test_a_bug_of_ours_releases_the_followers(
 
     assert [answer.status for answer in answers] == [503] * 3
     assert "ZeroDivisionError" in caplog.text
-    assert shield.get("/a").body == b"x"
+    assert shield.state()["origins"]["fra"]["pool"]["busy"] == 0
+    assert shield.get("/a").body == body
