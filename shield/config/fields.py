@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from shield.config.section import OrOff, Section, off_is_none
+from shield.config.section import OrOff, Section, off_is_off
 from shield.config.units import ExpectedError
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules
 from shield.rules.headers import INTERNAL, NameSet
@@ -47,11 +47,6 @@ def _text(value: str) -> str:
     return value
 
 
-def _off(value: Any) -> Any:
-    """YAML 1.1 reads `off` as false."""
-    return "off" if value is not None and off_is_none(value) is None else value
-
-
 Names = tuple[Annotated[str, AfterValidator(_lower)], ...]
 ChangeableNames = tuple[Annotated[str, AfterValidator(_changeable)], ...]
 Changes = Annotated[Mapping[str, Annotated[str, AfterValidator(_text)]], AfterValidator(_changes)]
@@ -85,7 +80,7 @@ class ResponseFieldSettings(Section):
         description="Set x-content-type-options: nosniff on what comes from object storages, where users may have "
         "put it. Not on answers of provider http.",
     )
-    digests: Annotated[Literal["off", "asked", "always"], BeforeValidator(_off)] = Field(
+    digests: Annotated[Literal["off", "asked", "always"], BeforeValidator(off_is_off)] = Field(
         default="asked",
         description="Repr-Digest (RFC 9530), from what storages say of an object's SHA-512, SHA-256 or MD5: to "
         "requests with Want-Repr-Digest, or to all. Off: fields of origins go on as they are.",

@@ -100,9 +100,9 @@ class FreshnessSettings(Section):
     )
     negative: Annotated[Mapping[int, Duration], BeforeValidator(_statuses)] = Field(
         default_factory=dict,
-        description="Bounds by status instead of that one, as {404: 10s, 410: 1m}. 401, 403, 408, 429 and what "
-        "blames the server are stored only if they are here; then they need not state a lifetime, unless "
-        "default_lifetime is off.",
+        description="Bounds by status instead of that one, as {404: 10s, 410: 1m}. 401, 403, 407, 408, 421, 425, "
+        "429 and what blames the server, but for 501, are stored only if they are here; then they need not state a "
+        "lifetime, unless default_lifetime is off.",
         json_schema_extra={"propertyNames": {"pattern": "^[45][0-9]{2}$"}, "default": {}},
     )
     grace: Duration = duration(
@@ -137,8 +137,8 @@ class FreshnessSettings(Section):
     )
     invalid_age: InvalidAge = Field(
         default="ignore",
-        description="What an Age that is no number, or comes in several lines, says: nothing, as RFC 9111, 5.1 wants "
-        "it, or that the response is too old to be stored.",
+        description="An Age that isn't one number. ignore: what is no number says nothing (RFC 9111, 5.1), of "
+        "several the first counts, of several lines the greatest. stale: it says that the response is too old.",
     )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),

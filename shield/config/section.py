@@ -106,6 +106,11 @@ def off_is_none(value: object) -> object:
     return value
 
 
+def off_is_off(value: object) -> object:
+    """The word itself, where off is one of several: YAML 1.1 reads it as false."""
+    return "off" if value is not None and off_is_none(value) is None else value
+
+
 def _is_v6(host: str) -> bool:
     try:
         ipaddress.IPv6Address(host)

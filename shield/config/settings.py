@@ -23,7 +23,7 @@ from shield.config.section import (
     OrOff,
     Section,
     Text,
-    off_is_none,
+    off_is_off,
 )
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.routes import Routes
@@ -210,13 +210,8 @@ class DrainSettings(Section):
     timeout: Duration = duration("30s", "For running transfers to finish. Below the 90s after which systemd kills.")
 
 
-def _off(value: Any) -> Any:
-    """YAML 1.1 reads `off` as false."""
-    return "off" if value is not None and off_is_none(value) is None else value
-
-
 def _on_off(value: Any) -> Any:
-    return "plain" if value is True else _off(value)
+    return "plain" if value is True else off_is_off(value)
 
 
 class LogSettings(Section):
@@ -224,7 +219,7 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Events from here up.")
     format: Literal["text", "json"] = Field(default="text", description="Events as text for people or JSON lines.")
-    access: Annotated[Literal["off", "misses", "all"], BeforeValidator(_off)] = Field(
+    access: Annotated[Literal["off", "misses", "all"], BeforeValidator(off_is_off)] = Field(
         default="misses",
         description="Requests, as JSON lines. `misses` leaves out plain hits, which the CDN has logged already.",
     )

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 front: one client connection. uvicorn listens, terminates TLS and stops; the protocol is ours.
+"""The HTTP/1.1 front: one client connection. uvicorn, or `tls.Greeter`, listens; the protocol is ours.
 
 A hit is answered inside the parser's callback: no task, no await, no timer. Everything else is a `Transfer` that
 calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Timeouts are counted by

@@ -158,6 +158,8 @@ class GuardedFront(Front):
 class GuardedConnection(ClientConnection):
     """Lets in who may ask; anyone else has one answer and an end."""
 
+    __slots__ = ("_guard", "_visitor")
+
     def __init__(self, front: GuardedFront, server_state: ServerState) -> None:
         super().__init__(front, server_state)
         self._guard = front.guard

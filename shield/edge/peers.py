@@ -85,6 +85,8 @@ class PeerFront(Front):
 class PeerConnection(ClientConnection):
     """Says with each answer what became of the request."""
 
+    __slots__ = ()
+
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
         super().begin(head + told(status, outcome), data, status=status, length=length, outcome=outcome)
 

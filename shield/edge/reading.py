@@ -78,7 +78,7 @@ class RequestReader(asyncio.Protocol):
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
         self._ways = 0  # lines of CDN-Loop
-        self._hosts = 0  # lines of it; one that isn't known counts twice
+        self._hosts = 0  # lines of Host; one that isn't known counts twice
         self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 

@@ -143,10 +143,16 @@ def _argument(rest: bytes) -> tuple[bytes | None, bool]:
     return None, False
 
 
+def seconds_of(digits: bytes) -> int:
+    """What digits say, at most `MAX_SECONDS` (RFC 9111 §1.2.2); they may be as many as there are."""
+    significant = digits.lstrip(b"0")
+    return min(int(significant or b"0"), MAX_SECONDS) if len(significant) <= 10 else MAX_SECONDS
+
+
 def _seconds(name: bytes, argument: bytes | None, *, valid: bool) -> int:
     if argument is None:
         return MAX_SECONDS if name == b"max-stale" and valid else _tightest(name)
-    return min(int(argument), MAX_SECONDS) if argument.isdigit() else _tightest(name)
+    return seconds_of(argument) if argument.isdigit() else _tightest(name)
 
 
 def _tightest(name: bytes) -> int:

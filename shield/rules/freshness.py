@@ -10,7 +10,7 @@ from typing import Literal
 
 from shield.messages import ResponseHead
 from shield.rules import conditional, dates
-from shield.rules.cache_control import ABSENT, MAX_SECONDS, CacheControl
+from shield.rules.cache_control import ABSENT, MAX_SECONDS, CacheControl, seconds_of
 from shield.rules.targeted import CDN, READ_BY_OTHERS, governing
 
 HEURISTIC = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
@@ -53,7 +53,7 @@ class FreshnessRules:
     honour_request_directives: frozenset[str] = frozenset()  # clients' Cache-Control may force work on origins
     honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
-    invalid_age: InvalidAge = "ignore"  # an Age that is no number, or several: as if it weren't there, or as too old
+    invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: what of it is one counts, or it is too old
     targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # leave out those of them that are ours alone
@@ -111,17 +111,9 @@ class Freshness:
         """Remaining freshness as it is told to others: with the Age that is sent, it adds up to the lifetime."""
         return int(self.lifetime) - int(self.age(now))
 
-    def in_grace(self, now: float) -> bool:
-        """Fresh, or stale and still to be served while it is revalidated (RFC 5861 §3)."""
-        return self.ttl(now) > -self.grace
-
     def in_error_grace(self, now: float) -> bool:
         """Fresh, or stale and still to be served when no origin can answer (RFC 5861 §4)."""
         return self.ttl(now) > -max(self.grace, self.error_grace)
-
-    def kept_until(self) -> float:
-        """Epoch time from which on it is of no use to anyone."""
-        return self.born + self.lifetime + self.keep
 
 
 @dataclass(slots=True)
@@ -269,8 +261,7 @@ def _age_value(head: ResponseHead, rules: FreshnessRules) -> float:
     for line in lines:
         digits = _digits(line.split(b",", 1)[0].strip(b" \t"))
         if digits:
-            seconds = int(digits[0]) if len(digits[0]) <= 12 else MAX_SECONDS
-            age = max(age, float(min(seconds, MAX_SECONDS)))
+            age = max(age, float(seconds_of(digits[0])))
     return age
 
 

@@ -63,8 +63,6 @@ _S3_PREFIXES = (
     b"b2content",
     b"b2expires",
 )
-S3_QUERIES = (_S3_NAMES, _S3_PREFIXES)
-"""Names, and prefixes of names, that are never passed on; lower case."""
 
 
 @dataclass(frozen=True, slots=True)

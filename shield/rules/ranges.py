@@ -173,9 +173,5 @@ def _offset(digits: bytes) -> int | None:
     """A position; what no file can reach is the farthest one that can be told."""
     if not digits:
         return None
-    return min(int(digits), _MAX_OFFSET) if len(digits) <= 19 else _far(digits)
-
-
-def _far(digits: bytes) -> int:
     significant = digits.lstrip(b"0")
     return min(int(significant or b"0"), _MAX_OFFSET) if len(significant) <= 19 else _MAX_OFFSET

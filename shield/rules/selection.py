@@ -34,7 +34,17 @@ class StoredHead:
     built: None has them read from the block when needed.
     """
 
-    __slots__ = ("_fields", "block", "etag", "last_modified", "must_revalidate", "no_cache", "shown", "status")
+    __slots__ = (
+        "_fields",
+        "_not_modified",
+        "block",
+        "etag",
+        "last_modified",
+        "must_revalidate",
+        "no_cache",
+        "shown",
+        "status",
+    )
 
     def __init__(
         self,
@@ -51,6 +61,7 @@ class StoredHead:
         self.block = block
         self.shown = hidden.shown(block)
         self._fields = fields
+        self._not_modified: bytes | None = None
         self.etag = etag
         self.last_modified = last_modified
         self.no_cache = no_cache
@@ -62,8 +73,16 @@ class StoredHead:
             self._fields = tuple(split_block(self.block)[1])
         return self._fields
 
+    @property
+    def not_modified(self) -> bytes:
+        """The block of a 304, made once: revalidations are a common kind of hit."""
+        if self._not_modified is None:
+            told = [f for f in self.fields if f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
+            self._not_modified = block(304, [f for f in told if f[0] not in _OF_A_BODY])
+        return self._not_modified
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoredHead) and self.block == other.block  # all else follows from it
+        return isinstance(other, StoredHead) and self.block == other.block  # marks aside, which say how fresh it is
 
     def __hash__(self) -> int:
         return hash(self.block)
@@ -160,9 +179,9 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     date = _date(head) if b"if-modified-since" in request.notable else None
     verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method, date=date)
     if verdict == 304:
-        all_of_it = hidden.LINE in request.notable  # a worker keeps what it has of the body, and nothing else
-        told = [f for f in head.fields if all_of_it or f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
-        return Selection(304, block(304, [f for f in told if f[0] not in _OF_A_BODY]))
+        if hidden.LINE in request.notable:  # a worker keeps what it has of the body, and nothing else
+            return Selection(304, block(304, [f for f in head.fields if f[0] not in _OF_A_BODY]))
+        return Selection(304, head.not_modified)
     if verdict == 412:
         return Selection(412, block(412, [*_kept_of_error(head), (b"content-length", b"0")]))
 

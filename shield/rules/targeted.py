@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from shield.messages import ResponseHead
-from shield.rules.cache_control import MAX_SECONDS, CacheControl, elements, field_names
+from shield.rules.cache_control import MAX_SECONDS, CacheControl, elements, field_names, seconds_of
 from shield.rules.cache_control import parse as parse_cache_control
 from shield.rules.structured import Item, parse_dictionary
 
@@ -112,13 +112,8 @@ def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None
 def _surrogate_lifetime(directive: bytes, before: Mapping[str, Any]) -> dict[str, int]:
     """What a max-age adds to what was said before it: of several the shortest counts, and an invalid one is 0."""
     match = _LIFETIME.fullmatch(directive)
-    lifetime = _clamped(match[1]) if match else 0
+    lifetime = seconds_of(match[1]) if match else 0
     said = {"max_age": min(lifetime, before.get("max_age", lifetime))}
     if match and match[2] is not None:
-        said["stale_while_revalidate"] = said["stale_if_error"] = _clamped(match[2])
+        said["stale_while_revalidate"] = said["stale_if_error"] = seconds_of(match[2])
     return said
-
-
-def _clamped(digits: bytes) -> int:
-    significant = digits.lstrip(b"0")
-    return min(int(significant or b"0"), MAX_SECONDS) if len(significant) <= 10 else MAX_SECONDS

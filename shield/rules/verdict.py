@@ -24,6 +24,7 @@ from shield.rules.freshness import (
     may_be_left_out,
     policy_of,
 )
+from shield.rules.vary import names_in
 
 _METHODS = frozenset({b"GET", b"HEAD"})
 
@@ -207,7 +208,7 @@ def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) 
     if control.private or (control.private_fields and not may_be_left_out(control.private_fields, rules)):
         return "private"  # §5.2.2.7
     vary = head.all(b"vary")
-    if vary and any(name.strip(b" \t") == b"*" for line in vary for name in line.split(b",")):
+    if vary and names_in(vary) is None:
         return "vary-star"  # §4.1
     return None
 

