@@ -161,8 +161,9 @@ def _weight(parameters: bytes) -> float:
 
 
 def _nominated(request: Request) -> frozenset[bytes]:
-    named = request.notable.get(b"connection")
-    return frozenset() if named is None else frozenset([name.strip(b" \t").lower() for name in named.split(b",")])
+    # Not among the notable ones where the front has dealt with it.
+    values = [value for name, value in request.fields if name == b"connection"]
+    return frozenset([name.strip(b" \t").lower() for value in values for name in value.split(b",")])
 
 
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:

@@ -42,7 +42,7 @@ def test_addresses_and_names_of_this_network_are_let_in(host: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:9180", "127.0.0.1.evil.example", "evil.", "[::1", "@"]
+    "host", ["evil.example", "evil.example:9180", "127.0.0.1.evil.example", "evil.", "evil.notlocalhost", "[::1", "@"]
 )
 def test_a_name_that_a_page_may_have_made_to_point_here_is_not(host: str) -> None:
     assert ask(host, ["known.example"]) == 421

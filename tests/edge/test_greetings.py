@@ -59,6 +59,7 @@ def test_who_says_nothing_counts_and_goes_when_its_time_is_over(
         shield.wait_for(lambda: door.greeted == 2)
         late = silent(port, stack)
         assert late.recv(1) == b""
+        assert (door.turned_away, door.greeted) == (1, 2)
 
         assert [one.recv(1) for one in waiting] == [b"", b""]  # a second later
         shield.wait_for(lambda: door.greeted == 0)

@@ -293,3 +293,16 @@ def test_a_link_hides_no_other_version(origin: FaultyOrigin, clock: FakeClock, v
         assert client.at_end()
 
     assert (good.status, told.status, told.get("connection")) == (200, status, "close")
+
+
+def test_what_the_last_answer_of_a_connection_holds_is_known(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/stored", bytes(7 * MIB), lifetime=60)
+    shield.get("/stored")
+
+    with shield.client(receive_buffer=65536) as client:
+        client.send(request("/stored", [("Connection", "close")]))
+        client.read_head()
+        shield.wait_for(lambda: any(not each.ready for each in shield._state.connections))
+        held = shield.call(lambda: [each.held() for each in shield._state.connections])
+
+    assert [each and each[1] for each in held] == [7 * MIB]

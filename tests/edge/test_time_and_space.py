@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -466,3 +467,16 @@ def test_what_still_runs_when_the_time_to_drain_is_over_ends_short(shield: Shiel
         client.read_body(answer)
 
     assert not answer.clean
+
+
+def test_a_head_is_refused_in_its_time_though_each_second_brings_a_line(shield: Shield) -> None:
+    with shield.client() as client:
+        client.send(request("/a")[:-2])
+        shield.wait_for(lambda: any(each._in_head for each in shield._state.connections))
+        for _ in range(13):
+            shield.sweep()
+            with contextlib.suppress(ConnectionError):
+                client.send(b"x: y\r\n")
+            shield.wait_for(lambda: all(each._heard or each._deaf for each in shield._state.connections))
+
+        assert client.read().status == 408

@@ -82,6 +82,23 @@ def test_a_private_answer_goes_to_nobody_else_when_its_leader_is_gone(
     assert [seen.get("cookie") for seen in origin.requests] == ["alice", "bob"]
 
 
+def test_a_private_answer_goes_to_nobody_else_though_their_requests_are_equal(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    gate = origin.gate()
+    origin.makes("/a", for_who_asks("cookie", "Cache-Control: private", "Set-Cookie: s=1", gate=gate))
+
+    with forwarding(origin, clock, "cookie") as shield:
+        first, second = (ask(shield, ("cookie", "both")) for _ in range(2))
+        first.reset()
+        shield.wait_for(lambda: bool(shield.node.proxy.counters.requests.get("abandoned")))
+        gate.open()
+        read = bodies([second])
+
+    assert read == [b"for both"]
+    assert len(origin.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("lines", "status"),
     [

@@ -20,9 +20,10 @@ from shield.app import build
 from shield.config.settings import Settings
 from shield.edge.peers import REPORT
 from shield.errors import Fault
+from shield.messages import Request
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Absent, Failed, Fetched, Want
-from shield.origin.owners import Owners, Ring
+from shield.origin.owners import Owners, Ring, judged_by
 from shield.origin.pool import Pool
 from shield.origin.terms import Timeouts
 from shield.rules.ranges import Span
@@ -625,3 +626,17 @@ def test_a_pool_takes_the_path_of_a_unix_socket_for_a_host(new_loop: LoopFactory
             run(new_loop, scenario)
     finally:
         shutil.rmtree(directory)
+
+
+def test_the_way_of_a_request_is_told_by_the_owner_too(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with two(origin, clock) as workers:
+        origin.serves(workers.path, b"a", lifetime=60)
+        workers.asker.get(workers.path, [("CDN-Loop", "other")])
+
+    assert [seen.get("cdn-loop") for seen in origin.requests] == ["other, test-1"]
+
+
+def test_an_owner_judges_with_the_credentials_of_who_asked() -> None:
+    told = Request(b"GET", b"/a", [], {b"authorization": b"Bearer x"})
+
+    assert judged_by(told) == ((b"authorization", b"Bearer x"),)

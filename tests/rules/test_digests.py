@@ -99,6 +99,7 @@ def test_an_etag_is_the_md5_where_that_is_documented() -> None:
         [(b"etag", b'W/"%b"' % HEX_MD5)],
         [(b"etag", HEX_MD5)],
         [(b"etag", b'"%b"' % HEX_MD5), (b"x-amz-server-side-encryption", b"aws:kms")],
+        [(b"etag", b'"%b"' % HEX_MD5), (b"x-amz-server-side-encryption", b"aws:kms:dsse")],
         [(b"etag", b'"%b"' % HEX_MD5), (b"x-amz-server-side-encryption-customer-algorithm", b"AES256")],
         [(b"etag", b'"%b"' % HEX_MD5), (b"x-amz-storage-class", b"EXPRESS_ONEZONE")],
     ],

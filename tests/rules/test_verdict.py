@@ -146,6 +146,7 @@ def test_max_stale_does_not_lift_what_the_origin_prohibits() -> None:
     [
         (asking(b"max-age=0"), 1, Verdict.HIT),
         (asking(b"max-age=0"), 61, Verdict.REVALIDATE),  # it holds while it is fresh
+        (asking(b"max-age=0, max-stale=9"), 61, Verdict.REVALIDATE),
         (asking(b"no-cache"), 1, Verdict.REVALIDATE),  # the user insists
         (asking(b"min-fresh=99"), 1, Verdict.REVALIDATE),
     ],
