@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from shield.errors import ConfigError
 from shield.observe.logs import mark_worker
@@ -255,7 +255,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}  # as `signal.signal` gave them
 
     def __enter__(self) -> _Signals:
         for end in (self._reader, self._writer):
@@ -268,7 +268,7 @@ class _Signals:
     def __exit__(self, *exception: object) -> None:
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # as `signal.signal` gave it
+            signal.signal(number, handler)
         self._reader.close()
         self._writer.close()
 

@@ -6,13 +6,12 @@ left to be looked at costs no more than without a guard. Whoever isn't let in is
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shield.edge.connection import WATCHED, ClientConnection, Front, Limits
-from shield.edge.turn import Turn
+from shield.edge.turn import Turn, taken_apart
 from shield.errors import RequestError
 from shield.messages import Fields, Request
 from shield.outcome import Outcome
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from shield.observe.access import AccessLog
     from shield.observe.counters import Counters
     from shield.proxy import Proxy
-
-
-_absolute = re.compile(rb"(?i)https?://([^/?#]*)").match
 
 
 class Guard:
@@ -121,17 +117,15 @@ class Guard:
 
 def host_of(target: bytes, fields: Fields) -> bytes | None:
     """The host that a request means: that of its target, else of its Host field (RFC 9112 §3.2.2)."""
-    if target[:1] != b"/" and (absolute := _absolute(target)) is not None:
-        return absolute[1]
+    if target[:1] != b"/" and (parts := taken_apart(target)) is not None:
+        return parts[1]
     hosts = [value for name, value in fields if name == b"host"]
     return b", ".join(hosts) if hosts else None  # several are none of ours
 
 
 def _in_origin_form(target: bytes) -> bytes:
-    if target[:1] == b"/" or (absolute := _absolute(target)) is None:
-        return target
-    rest = target[absolute.end() :]
-    return rest if rest[:1] == b"/" else b"/" + rest
+    parts = None if target[:1] == b"/" else taken_apart(target)
+    return target if parts is None else parts[2]
 
 
 def peer_name(transport: asyncio.BaseTransport) -> str:

@@ -140,17 +140,24 @@ def may_have_body(request: Request) -> bool:
     return b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0"
 
 
+def taken_apart(target: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Scheme in lower case, authority, path with query; None for what isn't in absolute-form (RFC 9112 §3.2.2)."""
+    found = _absolute(target)
+    if found is None:
+        return None
+    path = target[found.end() :]
+    return found[1].lower(), found[2], path if path[:1] == b"/" else b"/" + path
+
+
 def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | None:
     """The target without the scheme and authority that it may have, which must be Host's (RFC 9112 §3.2.2)."""
-    absolute = _absolute(target)
-    if absolute is None:
+    parts = taken_apart(target)
+    if parts is None:
         return target
-    named = _host(absolute[2])
-    default = _PORTS[absolute[1].lower()]
+    named, default = _host(parts[1]), _PORTS[parts[0]]
     if named is None or (host is not None and (named[0], named[1] or default) != (host[0], host[1] or default)):
         return None
-    path = target[absolute.end() :]
-    return path if path.startswith(b"/") else b"/" + path
+    return parts[2]
 
 
 def _host(value: bytes) -> tuple[bytes, bytes] | None:

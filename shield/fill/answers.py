@@ -24,22 +24,6 @@ class Streaming:
         self.head = head
         self.freshness = freshness
 
-    @property
-    def no_cache(self) -> bool:
-        return self.head.no_cache
-
-    @property
-    def must_revalidate(self) -> bool:
-        return self.head.must_revalidate
-
-    @property
-    def etag(self) -> bytes | None:
-        return self.head.etag
-
-    @property
-    def last_modified(self) -> float | None:
-        return self.head.last_modified
-
 
 def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route) -> Disposition:
     """May it be stored, and who else may have it? `head` is that of the whole object."""

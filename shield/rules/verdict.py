@@ -64,7 +64,12 @@ class Verdict(Enum):
 
 
 class Head(Protocol):
-    """A stored head's fields."""
+    """A stored head: its fields, its validators, and what its freshness made of it."""
+
+    etag: bytes | None
+    last_modified: float | None
+    no_cache: bool
+    must_revalidate: bool
 
     @property
     def fields(self) -> Sequence[Field]: ...
@@ -77,14 +82,6 @@ class Stored(Protocol):
 
     @property
     def head(self) -> Head: ...
-    @property
-    def no_cache(self) -> bool: ...
-    @property
-    def must_revalidate(self) -> bool: ...
-    @property
-    def etag(self) -> bytes | None: ...
-    @property
-    def last_modified(self) -> float | None: ...
 
 
 def judge_lookup(request: Request, stored: Stored | None, now: float, rules: FreshnessRules) -> Verdict:
@@ -107,15 +104,15 @@ def judge_lookup(request: Request, stored: Stored | None, now: float, rules: Fre
 def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Verdict:
     if stored is None:
         return Verdict.MISS
-    unusable = Verdict.MISS if stored.etag is None and stored.last_modified is None else Verdict.REVALIDATE
-    if stored.no_cache:
+    unusable = Verdict.MISS if stored.head.etag is None and stored.head.last_modified is None else Verdict.REVALIDATE
+    if stored.head.no_cache:
         return unusable  # §5.2.2.4
     ttl = stored.freshness.ttl(now)
     if asked is not ABSENT and not _accepts(asked, stored, now):
         return unusable  # §5.2.1
     if ttl > 0.0:
         return Verdict.HIT  # §4.2
-    if stored.must_revalidate:
+    if stored.head.must_revalidate:
         return unusable  # §5.2.2.2
     if asked.max_stale is not None:  # §5.2.1.2, within what the operator lets anyone be served stale
         within = -ttl <= asked.max_stale and stored.freshness.in_error_grace(now)

@@ -310,7 +310,7 @@ class Store:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_SECONDS
         for entry in self._memory.reused():
-            while len(self._pending or ()) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing waits
+            while len(self._pending or ()) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.01)
             if loop.time() >= deadline:
                 return

@@ -59,6 +59,10 @@ class Stored:
     etag: bytes | None = b'"x"'
     last_modified: float | None = None
 
+    def __post_init__(self) -> None:
+        self.head.no_cache, self.head.must_revalidate = self.no_cache, self.must_revalidate
+        self.head.etag, self.head.last_modified = self.etag, self.last_modified
+
 
 DIRECTIVES = st.lists(
     st.sampled_from(["max-age", "s-maxage"]).flatmap(

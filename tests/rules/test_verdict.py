@@ -29,6 +29,10 @@ class Known:
     last_modified: float | None = None
     head: StoredHead = field(default_factory=lambda: of_fields(200, ()))
 
+    def __post_init__(self) -> None:
+        self.head.no_cache, self.head.must_revalidate = self.no_cache, self.must_revalidate
+        self.head.etag, self.head.last_modified = self.etag, self.last_modified
+
 
 def fresh_for(lifetime: float, grace: float = 0.0, error_grace: float = 0.0) -> Freshness:
     return Freshness(born=T, lifetime=lifetime, grace=grace, keep=1000.0, error_grace=error_grace)
