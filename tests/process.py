@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,14 @@ from typing import Any, Self
 from tests.client import PATIENCE, Answer, Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Watch
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what other processes do."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.005)
 
 
 class Process:

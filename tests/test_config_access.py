@@ -256,6 +256,7 @@ CASES = {
         "listen: [127.0.0.1:1, ':2']\naccess:\n",
         [":5: listen: 0.0.0.0:2 can be reached from elsewhere; expected access, too: who may ask, or off"],
     ),
+    "another word": ("access: nobody\n", [":5: access: expected a mapping of keys to values, or off"]),
     "no rule of ours": (
         "access: {addresses: [192.0.2.1], require: [adresses, header or, header and hosts]}\n",
         [

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
-from tests.process import Process, settings_file
+from tests.process import Process, settings_file, until
 
 BODY = Pattern(2_000_000)
 WORKERS = 4
@@ -59,14 +58,6 @@ def _descriptors(pid: int) -> set[str]:
         except OSError:
             continue
     return found
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what other processes do."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.005)
 
 
 def runs(pid: int) -> bool:

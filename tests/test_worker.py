@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
-from tests.process import Process, settings_file
+from tests.process import Process, settings_file, until
 
 BODY = Pattern(2_000_000)
 
@@ -177,3 +178,29 @@ def test_settings_that_cannot_be_used_end_it_at_once(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "listen" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_slow_readers_are_cut_that_hold_more_than_all_may(tmp_path: Path, origin: FaultyOrigin) -> None:
+    origin.serves("/stored", Pattern(7_000_000), lifetime=60)
+
+    with (
+        Process(settings_file(tmp_path, origin, limits={"unsent": "1MiB"})) as node,
+        Client(node.port) as other,
+        Client(node.port, receive_buffer=65536) as slow,
+    ):
+        assert other.ask("/stored").clean
+        slow.send(request("/stored"))
+        answer = slow.read_head()
+        until(lambda: open_at(node) == 2)
+        until(lambda: open_at(node) == 1)
+        slow.read_body(answer)
+
+    assert answer.hit
+    assert not answer.clean
+
+
+def open_at(node: Process) -> int:
+    """Clients' connections, as counted last."""
+    found = json.loads(node.admin("/state").body)["connections"]
+    assert isinstance(found, int)
+    return found

@@ -159,7 +159,11 @@ class SignedUrlSettings(Section):
 
 def _off_is_all(value: Any) -> Any:
     """What is left empty isn't `off`: that nobody is kept out has to be written."""
-    return {"allow": "all"} if value is not None and off_is_none(value) is None else value
+    if value is not None and off_is_none(value) is None:
+        return {"allow": "all"}
+    if isinstance(value, str):
+        raise ExpectedError("expected a mapping of keys to values, or off")
+    return value
 
 
 class AccessSettings(Section):
