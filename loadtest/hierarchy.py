@@ -1,8 +1,8 @@
 """RAM and disk tiers as far as hit ratios go: what is where at which time, without bytes.
 
-RAM is the real `MemoryTier`. A disk tier follows `shield.store.log`: segments are a log, an active one counts as if
-it were full, one is to spare, and what is kept of a segment that must go is written again at the head of the log. Who
-decides what is kept and what is admitted is a `Policy`: Shield's own classes, or made up.
+RAM is the real `MemoryTier`. A disk tier follows `shield.store.directory.log`: segments are a log, an active one
+counts as if it were full, one is to spare, and what is kept of a segment that must go is written again at the head of
+the log. Who decides what is kept and what is admitted is a `Policy`: Shield's own classes, or made up.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import xxhash
 
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
+from shield.shared import Shared
 from shield.store.admission import Admission
+from shield.store.directory.files import Files
+from shield.store.directory.index import Found
+from shield.store.directory.reclaim import Candidate, Fate
+from shield.store.directory.record import Kind, Record
+from shield.store.directory.segments import Segment as RealSegment
 from shield.store.disk import PROMOTE_AT, Disk
 from shield.store.entry import Entry
-from shield.store.files import Files
-from shield.store.index import Found
 from shield.store.memory import MemoryTier
-from shield.store.reclaim import Candidate, Fate
-from shield.store.record import Kind, Record
-from shield.store.segments import Segment as RealSegment
-from shield.store.shared import Shared
 
 SEGMENTS = 100  # of a tier, fewer if the largest object would not fit into one
 MOST_HITS = 3
@@ -67,7 +67,7 @@ class Policy(Protocol):
 class Shield:
     """The real judge, hit counts and admission."""
 
-    keep_share = 0.5  # as in `shield.store.log`
+    keep_share = 0.5  # as in `shield.store.directory.log`
     probation = 0.0
     once_full = True
 

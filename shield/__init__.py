@@ -21,9 +21,11 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) wires everything; the only place that sees settings
     figures     statistics as metrics
+    peers       how the workers of a node ask each other; front: answers them, above edge; owners: asks the worker
+                that owns a key, above origin
     edge        connection: the HTTP/1.1 front with the fast lane; turn: what of a request isn't plain; asgi: the
-                same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; peers: the same for the node's
-                other workers; guard: who may ask; door, heads, pace: limits; tls: handshakes
+                same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; guard: who may ask; door, heads,
+                pace: limits; tls: handshakes
     admin       health, readiness, metrics, state, removal; visitors: by which names it may be asked
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -36,12 +38,12 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     store       tiers: all of it as one store; entry: a stored response; variants: by what answers vary; memory:
                 the RAM tier (S3-FIFO); pending: on its way to a disk; disk: what moves between disk tiers;
                 slices: a large entry's body; volume: a directory that comes and goes; backlog: what its writer
-                has to do; admission; shared: memory of all workers; directory: one cache directory, made of
-                claim, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
-                condition, reclaim, rebuild, all on the system through files. For people: upkeep, listing, scrub,
-                scanning, moving, intake, ground
-    origin      origins: attempts and failover; owners: fetching through the worker that owns a key; signer:
-                request heads; pool, dial, connection, response: the HTTP/1.1 leg; resolver, tls
+                has to do; admission. directory/: one cache directory, made of claim, index (LMDB) and its change
+                and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, scanning,
+                all on the system through files. upkeep/: visit, listing, scrub, moving, intake, ground, for people
+    origin      want: what is asked for and what comes; origin: one attempt; origins: failover; signer: request
+                heads; pool, dial, connection, response: the HTTP/1.1 leg; resolver, tls
+    shared      memory of all workers of a node: removals, hits, their standing
     observe     counters, metrics, report: all workers' figures together; access log, log of events
     outcome     what became of a request -> Cache-Status, log fields, metric labels
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,

@@ -21,7 +21,6 @@ from shield.config.settings import LimitSettings, Settings, TierSettings
 from shield.edge.asgi import Application
 from shield.edge.connection import Limits
 from shield.edge.guard import Guard, GuardedFront
-from shield.edge.peers import REPORT, PeerFront, PeerProxy
 from shield.edge.tls import server_context
 from shield.errors import ConfigError, StoreError
 from shield.figures import disk_families, labelled, number
@@ -33,13 +32,15 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.report import Report, together
 from shield.origin.dial import Endpoint
-from shield.origin.origins import Origin, Origins
-from shield.origin.owners import Owners, Ring
+from shield.origin.origin import Origin
+from shield.origin.origins import Origins
 from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.signer import Credentials, Signer
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.tls import client_context
+from shield.peers.front import REPORT, PeerFront, PeerProxy
+from shield.peers.owners import Owners, Ring
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.reply import Replies
@@ -47,12 +48,12 @@ from shield.rules.access import AccessRules, Rule
 from shield.rules.headers import via
 from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
+from shield.shared import SLOTS, Place, Standing
 from shield.store.admission import Admission
+from shield.store.directory.files import Files
+from shield.store.directory.log import Limits as DiskLimits
 from shield.store.disk import Disk, Tier
-from shield.store.files import Files
-from shield.store.log import Limits as DiskLimits
 from shield.store.memory import MemoryTier
-from shield.store.shared import SLOTS, Place, Standing
 from shield.store.tiers import Store
 from shield.store.volume import Holder, Volume, boot_id
 

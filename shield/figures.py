@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shield.observe.metrics import Family, Sample
-from shield.store.directory import DirectoryStatistics
+from shield.store.directory.directory import DirectoryStatistics
 from shield.store.tiers import DiskStatistics
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from shield.rules.key import CacheKey
 from shield.rules.routes import Routes
-from shield.store.directory import CacheDirectory
-from shield.store.listing import is_under, keys_under
+from shield.store.directory.directory import CacheDirectory
 from shield.store.tiers import Store
+from shield.store.upkeep.listing import is_under, keys_under
 
 _BATCH = 1000
 

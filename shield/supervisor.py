@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from shield.errors import ConfigError
 from shield.observe.logs import mark_worker
-from shield.store.shared import Place, Shared, Standing
+from shield.shared import Place, Shared, Standing
 from shield.worker import DRAIN, READY, STOP, Build, Plan, Sockets, bind, names, serve
 
 log = logging.getLogger("shield.supervisor")

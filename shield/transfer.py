@@ -10,7 +10,7 @@ from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.origin.origins import Failed, Want, reasons
+from shield.origin.want import Failed, Want, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
 from shield.rules.conditional import is_strong

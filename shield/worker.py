@@ -28,7 +28,7 @@ from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
-from shield.store.shared import SLOTS, Place, Shared, Standing
+from shield.shared import SLOTS, Place, Shared, Standing
 
 log = logging.getLogger("shield.worker")
 

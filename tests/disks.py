@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shield.config.settings import Settings
-from shield.store.files import Files, Part
+from shield.store.directory.files import Files, Part
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
 

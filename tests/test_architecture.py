@@ -18,12 +18,14 @@ ROWS = [
     ["worker"],
     ["app"],
     ["figures"],
+    ["peers.front"],
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
     ["reply", "fill", "purge"],
+    ["peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config"],
+    ["outcome", "config", "shared"],
     ["rules"],
     ["errors", "messages"],
 ]
@@ -56,8 +58,11 @@ IMPURE_CALLS = {"open", "print", "input"}
 
 
 def _room(module: str) -> str | None:
+    """The room that a module is in; one that `ROWS` places by itself is its own."""
     parts = module.split(".")
-    return parts[1] if parts[0] == "shield" and len(parts) > 1 else None
+    if parts[0] != "shield" or len(parts) < 2:
+        return None
+    return next((room for room in (".".join(parts[1:3]), parts[1]) if room in HEIGHT), parts[1])
 
 
 def _imports(path: Path) -> set[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shield.store.listing import live_records, newest_first
-from shield.store.record import Kind
+from shield.store.directory.record import Kind
+from shield.store.upkeep.listing import live_records, newest_first
 from tests.client import request
 from tests.disks import KIB, MIB, SLICE, settled, with_disk
 from tests.doubles.faults import at_body

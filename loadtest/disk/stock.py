@@ -12,11 +12,11 @@ from shield.config.loading import load
 from shield.rules.freshness import Freshness
 from shield.rules.headers import split_block
 from shield.rules.selection import of_fields
-from shield.store.claim import Claim
-from shield.store.directory import CacheDirectory
-from shield.store.files import Files
-from shield.store.log import Draft, Limits
-from shield.store.record import record_of
+from shield.store.directory.claim import Claim
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.files import Files
+from shield.store.directory.log import Draft, Limits
+from shield.store.directory.record import record_of
 from shield.store.volume import boot_id
 
 BODY = 512

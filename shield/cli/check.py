@@ -13,7 +13,7 @@ from shield.config.places import dotted
 from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
-from shield.store.ground import Wish, notes
+from shield.store.upkeep.ground import Wish, notes
 
 
 def check(path: Path) -> int:

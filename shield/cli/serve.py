@@ -12,7 +12,7 @@ from shield.cli.check import directory_notes, read
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.observe.logs import configure
-from shield.store.shared import Place
+from shield.shared import Place
 
 log = logging.getLogger("shield.cli")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shield.messages import Field, Request, ResponseHead
-from shield.origin.origins import Fetched
+from shield.origin.want import Fetched
 from shield.rules import dates, headers, hidden, ranges
 from shield.rules.digests import OF_CONTENT
 from shield.rules.freshness import Freshness

@@ -30,8 +30,8 @@ from shield.fill.question import Question
 from shield.fill.readers import Reader, Readers
 from shield.fill.window import Window
 from shield.messages import Request, ResponseHead
-from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
+from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Forward, Outcome
 from shield.rules import ranges
 from shield.rules.conditional import HeadEffect, head_effect

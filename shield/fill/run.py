@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
-from shield.origin.origins import Absent, Failed, Fetched, Want
 from shield.origin.response import Response
+from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.ranges import Span
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from shield.fill.buffer import FillBuffer
 from shield.fill.fill import Phase
 from shield.fill.readers import Reader
 from shield.fill.run import Failure, Run
-from shield.origin.origins import Failed, Fetched, Want
+from shield.origin.want import Failed, Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry

@@ -12,7 +12,7 @@ from shield.fill.fill import Fill, FillPolicy, Phase
 from shield.fill.readers import Reader
 from shield.fill.sliced import RUN_SLICES, SlicedFill
 from shield.messages import Field, Request
-from shield.origin.origins import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules import conditional, ranges
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shield.store.directory import CacheDirectory
-from shield.store.log import RUN, Draft
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.log import RUN, Draft
 
 BACKLOG = 128 << 20
 """Bytes that wait to be written at most."""

@@ -19,15 +19,15 @@ import xxhash
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
+from shield.shared import Shared
 from shield.store.backlog import Done
-from shield.store.directory import CacheDirectory, Health
-from shield.store.files import Part
-from shield.store.index import Found
-from shield.store.log import Draft
-from shield.store.reading import GoneError, Stored, later_head
-from shield.store.reclaim import Candidate, Fate, Judge
-from shield.store.record import Kind, Record, Whole, record_of
-from shield.store.shared import Shared
+from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.files import Part
+from shield.store.directory.index import Found
+from shield.store.directory.log import Draft
+from shield.store.directory.reading import GoneError, Stored, later_head
+from shield.store.directory.reclaim import Candidate, Fate, Judge
+from shield.store.directory.record import Kind, Record, Whole, record_of
 from shield.store.volume import Volume, VolumeStatistics
 
 log = logging.getLogger("shield.store")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from shield.rules.conditional import is_strong
 from shield.store.backlog import BACKLOG
+from shield.store.directory.record import Kind, Record, record_of
 from shield.store.disk import Disk, Still
 from shield.store.entry import BLOCK, Entry
-from shield.store.record import Kind, Record, record_of
 from shield.store.slices import Slices
 
 WHOLE = BLOCK

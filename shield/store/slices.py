@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from shield.store.directory.files import Part
+from shield.store.directory.reading import GoneError, Stored
+from shield.store.directory.record import Kind, identity_of, record_of
 from shield.store.disk import Disk, Located, Still
 from shield.store.entry import Entry
-from shield.store.files import Part
-from shield.store.reading import GoneError, Stored
-from shield.store.record import Kind, identity_of, record_of
 
 _OPENED = 16  # slices whose headers are kept at hand
 

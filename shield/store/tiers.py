@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from shield.messages import Field
 from shield.rules.key import CacheKey
+from shield.shared import Shared
 from shield.store.admission import Admission
-from shield.store.directory import CacheDirectory
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.index import Found
+from shield.store.directory.reading import GoneError, Stored, later_head
+from shield.store.directory.record import Kind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always
 from shield.store.entry import OVERHEAD, Entry
-from shield.store.index import Found
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
-from shield.store.reading import GoneError, Stored, later_head
-from shield.store.record import Kind, Whole
-from shield.store.shared import Shared
 from shield.store.slices import Slices
 from shield.store.variants import Variants
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
-from shield.store.claim import Claim, InUseError
-from shield.store.directory import CacheDirectory, DirectoryStatistics, Health
-from shield.store.files import Files
-from shield.store.log import Draft, Limits
-from shield.store.reclaim import Judge
-from shield.store.record import Kind
+from shield.store.directory.claim import Claim, InUseError
+from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
+from shield.store.directory.files import Files
+from shield.store.directory.log import Draft, Limits
+from shield.store.directory.reclaim import Judge
+from shield.store.directory.record import Kind
 
 log = logging.getLogger("shield.store")
 

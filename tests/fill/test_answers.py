@@ -9,7 +9,7 @@ import pytest
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
-from tests.origin.test_owners import two
+from tests.peers.test_owners import two
 
 
 def serving(clock: FakeClock, origin: FaultyOrigin, **freshness: Any) -> Shield:

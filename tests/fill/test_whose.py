@@ -18,7 +18,7 @@ from tests.doubles.plan import Answer as Steps
 from tests.doubles.steps import Bytes, Wait
 from tests.fill.test_answers import answer, not_modified
 from tests.node import FakeClock, Shield, settings_of
-from tests.origin.test_owners import two
+from tests.peers.test_owners import two
 
 
 def forwarding(origin: FaultyOrigin, clock: FakeClock, *names: str, **changes: Any) -> Shield:

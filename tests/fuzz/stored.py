@@ -16,13 +16,13 @@ from typing import Any
 
 import xxhash
 
+from shield import shared
 from shield.rules.freshness import Freshness
 from shield.rules.key import cache_key
-from shield.store import claim, moving, shared, values
-from shield.store.change import key_of, number_of, segment_of
-from shield.store.files import Files
-from shield.store.moving import Import, NoExportError
-from shield.store.record import (
+from shield.store.directory import claim, values
+from shield.store.directory.change import key_of, number_of, segment_of
+from shield.store.directory.files import Files
+from shield.store.directory.record import (
     ALIGN,
     FORMAT,
     DamagedError,
@@ -37,8 +37,10 @@ from shield.store.record import (
     padding,
     read_whole,
 )
-from shield.store.segments import START, Segment, Segments
-from shield.store.values import IndexDamagedError
+from shield.store.directory.segments import START, Segment, Segments
+from shield.store.directory.values import IndexDamagedError
+from shield.store.upkeep import moving
+from shield.store.upkeep.moving import Import, NoExportError
 from tests.fuzz.target import Target, parts
 
 SEED, SALT, EPOCH = 7, 0x1122334455667788, 3

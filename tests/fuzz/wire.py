@@ -11,10 +11,10 @@ from shield.edge.reading import RequestReader
 from shield.edge.turn import Limits, Turn
 from shield.errors import Fault, RequestError
 from shield.messages import Field
-from shield.origin import owners
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, parse_head
 from shield.origin.response import Response
+from shield.peers import owners
 from shield.rules import s3_errors
 from shield.rules.routes import Route, Routes
 from tests.edge.corpus import CASES

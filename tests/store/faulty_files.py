@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from shield.store.files import Files, Part
+from shield.store.directory.files import Files, Part
 
 SECTOR = 512
 

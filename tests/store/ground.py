@@ -11,13 +11,13 @@ from pathlib import Path
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey, cache_key
 from shield.rules.selection import of_fields
-from shield.store.claim import Claim
-from shield.store.directory import CacheDirectory
-from shield.store.files import Files
-from shield.store.log import Draft, Limits
-from shield.store.reading import GoneError, Stored
-from shield.store.reclaim import Judge, drop_all
-from shield.store.record import Kind, Record, record_of
+from shield.store.directory.claim import Claim
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.files import Files
+from shield.store.directory.log import Draft, Limits
+from shield.store.directory.reading import GoneError, Stored
+from shield.store.directory.reclaim import Judge, drop_all
+from shield.store.directory.record import Kind, Record, record_of
 from tests.store.faulty_files import FaultyFiles
 
 SMALL = Limits(capacity=4 << 20, segment_bytes=128 << 10)

@@ -12,10 +12,10 @@ PATIENCE = 20.0
 _HEAD = """
 import os, sys
 from pathlib import Path
-from shield.store.claim import Claim
-from shield.store.directory import CacheDirectory
-from shield.store.files import Files
-from shield.store.upkeep import boot_id, visited
+from shield.store.directory.claim import Claim
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.files import Files
+from shield.store.upkeep.visit import boot_id, visited
 from tests.store.ground import SMALL, draft
 path, node = Path(sys.argv[1]), sys.argv[2]
 """

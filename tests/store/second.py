@@ -13,10 +13,10 @@ PATIENCE = 20.0
 _SCRIPT = """
 import os, sys
 from pathlib import Path
-from shield.store.claim import Claim
-from shield.store.directory import CacheDirectory, Health
-from shield.store.files import Files
-from shield.store.reclaim import Fate
+from shield.store.directory.claim import Claim
+from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.files import Files
+from shield.store.directory.reclaim import Fate
 from tests.store import ground
 from tests.store.ground import body, content, draft, key
 path, worker = Path(sys.argv[1]), int(sys.argv[2])

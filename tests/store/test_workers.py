@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
-from shield.store.claim import Claim, InUseError
-from shield.store.directory import Health
-from shield.store.files import Files
-from shield.store.index import Row, State
-from shield.store.reading import GoneError
-from shield.store.segments import SegmentWriter
+from shield.store.directory.claim import Claim, InUseError
+from shield.store.directory.directory import Health
+from shield.store.directory.files import Files
+from shield.store.directory.index import Row, State
+from shield.store.directory.reading import GoneError
+from shield.store.directory.segments import SegmentWriter
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import SMALL, body, content, draft, fetched, key, opened, rebuilt, used_bytes
 from tests.store.second import second

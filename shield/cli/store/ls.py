@@ -13,8 +13,8 @@ from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.keys import prefix_of
 from shield.cli.store.places import Place, opened, places_of, shown_text
-from shield.store.listing import Listed, entries
-from shield.store.record import Kind
+from shield.store.directory.record import Kind
+from shield.store.upkeep.listing import Listed, entries
 
 
 def ls(

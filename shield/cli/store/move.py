@@ -14,10 +14,10 @@ from shield.cli.rounded import shown_size
 from shield.cli.store.places import UsageError, opened, places_of, size_of
 from shield.cli.store.progress import progress
 from shield.rules.rendezvous import Rendezvous
-from shield.store.files import Files
-from shield.store.intake import Intake
-from shield.store.moving import Export, Import, movable
-from shield.store.upkeep import push_nothing_out
+from shield.store.directory.files import Files
+from shield.store.upkeep.intake import Intake
+from shield.store.upkeep.moving import Export, Import, movable
+from shield.store.upkeep.visit import push_nothing_out
 
 _MOST_BYTES = 1 << 30  # of a record that is read at all: no segment is larger
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_size
 from shield.errors import ShieldError, StoreError
-from shield.store.directory import CacheDirectory
-from shield.store.log import Limits
-from shield.store.reclaim import Judge, drop_all
-from shield.store.upkeep import Visit, visited
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.log import Limits
+from shield.store.directory.reclaim import Judge, drop_all
+from shield.store.upkeep.visit import Visit, visited
 
 
 class UsageError(ShieldError):

@@ -13,7 +13,7 @@ from shield.cli.store.node import RunningNode
 from shield.cli.store.places import Opened, UsageError, opened, places_of
 from shield.config.settings import Settings
 from shield.rules.key import CacheKey
-from shield.store.listing import holds, keys_under
+from shield.store.upkeep.listing import holds, keys_under
 
 _SEGMENT_BYTES = 1 << 20
 """Of what is written to make removals last: little room, so that nothing is pushed out for it."""

@@ -18,7 +18,7 @@ from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.node import RefusedError, RunningNode, figures, of_directory
 from shield.cli.store.places import Opened, Place, opened, places_of
-from shield.store.directory import DirectoryStatistics
+from shield.store.directory.directory import DirectoryStatistics
 
 _REFRESH_SECONDS = 1.0
 _OF_DISKS = ("tiers", "pending", "unwritten", "cold_reads", "promoted")

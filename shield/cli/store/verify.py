@@ -9,8 +9,8 @@ from pathlib import Path
 from shield.cli.check import read
 from shield.cli.store.places import Place, opened, places_of, size_of
 from shield.cli.store.progress import progress
-from shield.store.scrub import Damage, Scrub
-from shield.store.upkeep import Visit, rebuild
+from shield.store.upkeep.scrub import Damage, Scrub
+from shield.store.upkeep.visit import Visit, rebuild
 
 _CHECK_BYTES = 64 << 20  # read between two looks at whether the visit may go on
 

@@ -1,0 +1,142 @@
+"""What is wanted of an origin, and what comes of asking: values, free of any connection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from shield.errors import Fault, OriginError
+from shield.messages import Field, Fields, ResponseHead
+from shield.origin.response import Response
+from shield.rules import conditional, ranges
+from shield.rules.ranges import Span
+
+_TIMEOUTS = frozenset(
+    {
+        Fault.CONNECT_TIMEOUT,
+        Fault.POOL_TIMEOUT,
+        Fault.FIRST_BYTE_TIMEOUT,
+        Fault.BETWEEN_BYTES_TIMEOUT,
+        Fault.TOTAL_TIMEOUT,
+    }
+)
+
+
+@dataclass(slots=True)
+class Want:
+    """What is to be fetched, free of any origin.
+
+    A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match) of `length` bytes. A
+    `tentative` span is asked for while nothing is known of the object: it may end beyond the object, and the whole is
+    as good an answer.
+    `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes = b""
+    span: Span | None = None
+    etag: bytes | None = None
+    validators: tuple[Field, ...] = ()
+    tentative: bool = False
+    length: int | None = None  # of the whole, if it is known
+    forwarded: tuple[Field, ...] = ()  # of the client's request
+    asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
+
+    def whole(self) -> Want:
+        """The same object without a span."""
+        return Want(self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked)
+
+    def fields(self) -> tuple[Field, ...]:
+        if self.span is None:
+            return self.validators + self.forwarded
+        asked = (b"range", b"bytes=%d-%d" % (self.span.start, self.span.stop - 1))
+        own = (asked,) if self.etag is None else (asked, (b"if-match", self.etag))
+        return own + self.forwarded
+
+
+@dataclass(slots=True)
+class Fetched:
+    """An origin committed to an answer; `response` is not started yet and belongs to the caller.
+
+    `by_peer`: another worker of this node answered, which keeps on disk what there is to keep; `was_hit`: from what
+    it had.
+    """
+
+    origin: str
+    response: Response
+    request_time: float
+    response_time: float
+    by_peer: bool = False
+    was_hit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Every origin answered, and none has the object. `lifetime` is how long they let that be believed at most."""
+
+    status: int = 404
+    lifetime: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No origin gave the object and at least one could not say: so nobody may conclude that it is absent.
+
+    `is_late`: it counts as time that ran out, whatever the failures are.
+    """
+
+    failures: tuple[OriginError, ...]
+    is_late: bool = False
+
+    def names(self, fault: Fault) -> bool:
+        """Whether any attempt failed for this reason."""
+        return any(error.fault is fault for error in self.failures)
+
+    @property
+    def detail(self) -> str:
+        """Short words for Cache-Status: each origin's name and fault."""
+        return " ".join(f"{e.origin}={e.fault.value}" for e in self.failures) or "deadline"
+
+
+def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
+    """Short words for Cache-Status, and whether nothing but time ran out; None: the deadline passed."""
+    if failure is None:
+        return "deadline", True
+    if isinstance(failure, Failed):
+        return failure.detail, failure.is_late or all(error.fault in _TIMEOUTS for error in failure.failures)
+    return failure.fault.value, failure.fault in _TIMEOUTS
+
+
+def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
+    """What keeps a success, or 304, from being the answer to what was asked; None when nothing does."""
+    if head.status == 304:
+        if not want.validators:
+            return Fault.VALIDATOR, "304 to an unconditional request"
+        etag = head.get(b"etag")
+        if etag is not None and want.etag is not None and not conditional.matches(etag, want.etag, weakly=True):
+            return Fault.VALIDATOR, "304 for another ETag"
+        return None
+    if want.span is None:
+        return (Fault.MALFORMED, "206 to a request without Range") if head.status == 206 else None
+    if head.status != 206:
+        return None if want.tentative else (Fault.MALFORMED, f"{head.status} to a request with Range")
+    stated = ranges.parse_content_range(head.get(b"content-range") or b"")
+    if stated is None or not _is_asked(stated, want):
+        return Fault.MALFORMED, "206 for another range than was asked"
+    if head.length is not None and head.length != stated[1] + 1 - stated[0]:
+        return Fault.MALFORMED, "206 of another length than its range"
+    if want.etag is not None and head.get(b"etag") != want.etag:
+        return Fault.VALIDATOR, "206 of another version"
+    if want.length is not None and stated[2] not in (None, want.length):
+        return Fault.VALIDATOR, "206 of a body of another length"
+    return None
+
+
+def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:
+    """Whether a Content-Range is of what was asked; a tentative span may end beyond the object."""
+    first, last, length = stated
+    assert want.span is not None
+    if want.tentative and length is not None:
+        return (first, last + 1) == (want.span.start, min(want.span.stop, length))
+    return (first, last + 1) == (want.span.start, want.span.stop)

@@ -1,0 +1,1 @@
+"""How the workers of a node ask each other for what they own."""

@@ -1,0 +1,1 @@
+"""One cache directory: segment files, their index, and what keeps both true."""

@@ -1,0 +1,317 @@
+"""Who may use a directory, and whether what the last one left can be trusted.
+
+One node at a time: its processes share a lock on the file `lock`, in which the node's name stands. The first of them
+looks at `state`: after a clean end, or when the machine has run on since, index and segments agree. Otherwise the
+index is thrown away, never read: what the disk holds of it may be any mixture of old and new pages.
+
+An index may also end whoever reads it, by a page that the disk can't give or that makes no sense to LMDB. So each
+process counts its openings in a file of its own, `opening-N`, until it has `settled`: the fourth in a row condemns
+the index. Who finds it condemned leaves, and the first to come after all have left throws it away.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+
+import xxhash
+
+from shield.errors import StoreError
+from shield.store.directory.files import Files, failed
+from shield.store.directory.record import FORMAT, DamagedError
+from shield.store.directory.segments import Segments
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""How the system says that there is no space."""
+
+_FLOOR = Struct("<Q8s")
+_LOOK_BACK = 8  # segments read in search of the last epoch, when `state` is lost
+_OPENINGS = 3  # in a row that end soon, until it must be the index
+_TRIES = 100
+_CONDEMNED = "condemned"
+_RESERVE = "reserve"
+
+
+class InUseError(StoreError):
+    """Another node works in the directory, or another version of this one."""
+
+
+class CondemnedError(StoreError):
+    """The index must be made again, by the first to come when all processes have left the directory."""
+
+
+class Claim:
+    """One process's part in the lock. `first`: it is alone in here until `share`, and may put things right."""
+
+    def __init__(self, path: Path, *, node: str, boot_id: str, files: Files) -> None:
+        """Raises InUseError when another node has it, StoreError when the directory can't be used."""
+        self._path = path
+        self._node = node
+        self._boot_id = boot_id
+        self._files = files
+        self.index_path = path / "index"
+        self.segments_path = path / "segments"
+        self.reason = ""  # why the index was thrown away, for people
+        self._opening: Path | None = None
+        try:
+            files.make_directory(self.segments_path)
+            self._fd = files.open_or_create(path / "lock")
+        except OSError as error:
+            raise failed("opening", path, error) from error
+        try:
+            self.first = self._take()
+            self.epoch = self._recover() if self.first else self._joined()
+        except OSError as error:
+            files.close(self._fd)
+            raise failed("claiming", path, error) from error
+        except BaseException:
+            files.close(self._fd)
+            raise
+
+    def begin(self, worker: int) -> None:
+        """Count that this worker opens the index; before it does. Raises CondemnedError."""
+        path = self._path / f"opening-{worker}"
+        count = self._openings(path.name)
+        if count >= _OPENINGS:  # only of one who joins: else it is forgotten by now
+            self.condemn(f"worker {worker} ended {count} times soon after it had opened it")
+            raise CondemnedError(f"{self._path}: its index is to be made again, once all have left it")
+        self._opening = path
+        with suppress(OSError):  # a full disk, where the guard is not what is needed most
+            self._write(path, json.dumps({"boot": self._boot_id, "count": count + 1}).encode())
+
+    def settled(self) -> None:
+        """This process has worked with the index for long enough, or ends in order."""
+        path, self._opening = self._opening, None
+        if path is not None and self.still_here():
+            with suppress(OSError):
+                self._files.unlink(path)
+
+    def condemn(self, reason: str) -> None:
+        """Have the index thrown away when all have left it."""
+        if self.still_here():
+            with suppress(OSError):
+                self._write(self._path / _CONDEMNED, reason.encode())
+
+    @property
+    def condemned(self) -> str:
+        """Why the index must be left; empty as long as it needn't."""
+        try:
+            return self._read(_CONDEMNED).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def discard_index(self, reason: str) -> None:
+        """Throw the index away, to be made again from the records. Only for the first."""
+        self.reason = self.reason or reason
+        try:
+            for name in ("data.mdb", "lock.mdb"):
+                if (self.index_path / name).exists():
+                    self._files.unlink(self.index_path / name)
+        except OSError as error:
+            raise failed("discarding", self.index_path, error) from error
+
+    def share(self) -> None:
+        """Let other processes of the node in."""
+        if self.first:
+            self._write_state(clean=False, shared=True)
+            self._files.lock(self._fd, exclusive=False, wait=True)
+            self.first = False
+            # Between the two locks another node may have come in.
+            self._check_holder()
+
+    def still_here(self) -> bool:
+        """Whether the directory is the one that was claimed: not removed, not mounted over."""
+        try:
+            device, inode, names = self._files.identity(self._fd)
+            return names > 0 and self._files.inode(self._path / "lock") == (device, inode)
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)  # else who knows
+
+    def renew_reserve(self, size: int) -> None:
+        """Have so much of the disk at hand for when it is full: to give something up, the index needs room."""
+        path = self._path / _RESERVE
+        with suppress(OSError):
+            if size <= 0 or (path.exists() and self._files.size(path) == size):
+                return
+            fd = self._files.open_or_create(path)
+            try:
+                self._files.allocate(fd, size)
+            except OSError:
+                self._files.truncate(fd, 0)
+            finally:
+                self._files.close(fd)
+
+    def spend_reserve(self) -> bool:
+        """Give that back; False when there was nothing."""
+        path = self._path / _RESERVE
+        try:
+            had = self._files.size(path) > 0
+            self._write(path, b"")
+        except OSError:
+            return False
+        return had
+
+    def check_here(self) -> None:
+        """Raise OSError unless it is: files are named by path, and those of another directory are none of ours."""
+        if not self.still_here():
+            raise OSError(errno.ENOENT, "the directory was removed")
+
+    def floor(self) -> int:
+        """The greatest floor that any worker wrote; 0 when there is none."""
+        names = [name for name in self._files.names(self._path) if name.startswith("floor-")]
+        floors = [0]
+        for data in map(self._read, names):
+            if len(data) == _FLOOR.size:
+                value, checksum = _FLOOR.unpack(data)
+                floors.append(value if xxhash.xxh3_64_digest(data[:8]) == checksum else 0)
+        return max(floors)
+
+    def set_floor(self, floor: int, *, worker: int) -> None:
+        """Durable before this returns. Each worker's only rises."""
+        value = floor.to_bytes(8, "little")
+        self._replace(f"floor-{worker}", value + xxhash.xxh3_64_digest(value))
+
+    def release(self, *, clean: bool) -> None:
+        """Leave. The last to do so, if the index is durable (`clean`), says so for the next start."""
+        try:
+            self.settled()
+            if clean and self._files.lock(self._fd, exclusive=True) and self.still_here():
+                self._write_state(clean=True)
+        except OSError:
+            pass  # then the next start doesn't trust it
+        finally:
+            self._files.close(self._fd)
+
+    def _take(self) -> bool:
+        for _ in range(_TRIES):
+            if self._files.lock(self._fd, exclusive=True):
+                if self._read("lock") != self._node.encode():
+                    self._files.truncate(self._fd, 0)
+                    self._files.write(self._fd, [self._node.encode()], 0)
+                return True
+            self._files.lock(self._fd, exclusive=False, wait=True)
+            self._check_holder()
+            if (self._state() or {}).get("shared") is True:
+                return False
+            # The first one ended before it was done: one of those who waited takes its place.
+        raise StoreError(f"{self._path}: nobody comes to open it first")
+
+    def _check_holder(self) -> None:
+        holder = self._read("lock").decode(errors="replace")
+        if holder != self._node:
+            raise InUseError(f"{self._path} is in use by node {holder or 'unknown'}: one node for each directory")
+
+    def _joined(self) -> int:
+        """The epoch of those who are in here already."""
+        if self.condemned:
+            raise CondemnedError(f"{self._path}: its index is to be made again, once all have left it")
+        state = self._state() or {}
+        if state.get("format") != FORMAT:
+            raise InUseError(f"{self._path} is in use by processes of another version: format {state.get('format')}")
+        return int(str(state.get("epoch", 0)))
+
+    def _recover(self) -> int:
+        """Decide on what is there, and say that it is in use from now on; the new epoch."""
+        state = self._state()
+        segments = Segments(self._files, self.segments_path)
+        if state is not None and state.get("format") != FORMAT:
+            self.discard_index(f"format {state.get('format')} isn't ours ({FORMAT}): the directory is emptied")
+            for number in segments.numbers():
+                segments.unlink(number)
+        elif state is None:
+            if segments.numbers() or (self.index_path / "data.mdb").exists():
+                self.discard_index("no record of how the last run ended")
+        elif state.get("boot") != self._boot_id and not state.get("clean"):
+            self.discard_index("the machine stopped while the directory was in use")
+        self._forget_openings()
+        last = _last_epoch(segments) if state is None else int(str(state.get("epoch", 0)))
+        self.epoch = last + 1
+        self._write_state(clean=False)
+        return self.epoch
+
+    def _forget_openings(self) -> None:
+        """Throw the index away if it is condemned, or ought to be."""
+        names = [name for name in self._files.names(self._path) if name.startswith("opening-")]
+        worst = max(map(self._openings, names), default=0)
+        condemned = self.condemned
+        if worst >= _OPENINGS:
+            condemned = condemned or f"{worst} processes in a row ended soon after they had opened it"
+        if not condemned:
+            return
+        self.discard_index(condemned)
+        for name in (*names, _CONDEMNED):
+            with suppress(FileNotFoundError):
+                self._files.unlink(self._path / name)
+
+    def _openings(self, name: str) -> int:
+        """How often in a row a worker has opened the index, since the machine started, without settling."""
+        counted = _fields(self._read(name))
+        count = counted.get("count")
+        return count if isinstance(count, int) and counted.get("boot") == self._boot_id else 0
+
+    def _state(self) -> dict[str, object] | None:
+        state = _fields(self._read("state"))
+        return state if isinstance(state.get("epoch"), int) else None
+
+    def _write_state(self, *, clean: bool, shared: bool = False) -> None:
+        state = {"format": FORMAT, "boot": self._boot_id, "clean": clean, "epoch": self.epoch, "shared": shared}
+        self._replace("state", json.dumps(state).encode())
+
+    def _read(self, name: str) -> bytes:
+        """A small file; b"" when it isn't there."""
+        try:
+            fd = self._files.open(self._path / name)
+        except FileNotFoundError:
+            return b""
+        try:
+            data = bytearray(4096)
+            return bytes(data[: self._files.read(fd, [data], 0)])
+        finally:
+            self._files.close(fd)
+
+    def _replace(self, name: str, data: bytes) -> None:
+        """Write a small file anew, all of it or not at all, durably."""
+        path, draft = self._path / name, self._path / (name + ".new")
+        try:
+            self._write(draft, data, durably=True)
+        except OSError as error:
+            if error.errno not in FULL or not self.spend_reserve():
+                raise
+            self._write(draft, data, durably=True)
+        self._files.replace(draft, path)
+        self._files.sync_directory(self._path)
+
+    def _write(self, path: Path, data: bytes, *, durably: bool = False) -> None:
+        fd = self._files.open_or_create(path)
+        try:
+            self._files.truncate(fd, 0)
+            self._files.write(fd, [data], 0)
+            if durably:
+                self._files.sync(fd)
+        finally:
+            self._files.close(fd)
+
+
+def _fields(data: bytes) -> dict[str, object]:
+    """Of a small file in JSON; none when it is garbage."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _last_epoch(segments: Segments) -> int:
+    """The greatest epoch in the newest segments that can be read; 0 when there is none."""
+    epochs = [0]
+    for number in reversed(segments.numbers()):
+        try:
+            epochs.append(segments.open(number).epoch)
+        except (OSError, DamagedError):
+            continue
+        if len(epochs) > _LOOK_BACK:
+            break
+    return max(epochs)

@@ -1,0 +1,97 @@
+"""What state a directory is in, as its calls find it: each error of the system is judged here, and counted."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from shield.errors import StoreError
+from shield.rules.key import CacheKey
+from shield.store.directory.claim import Claim
+from shield.store.directory.files import failed
+from shield.store.directory.index import Found, IndexDamagedError, IndexHaltedError
+from shield.store.directory.reading import GoneError
+from shield.store.directory.record import DamagedError
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+_READ_ERRORS = 8  # in a row, that take a directory out
+
+
+class Health(Enum):
+    WELL = "well"
+    FAILING = "failing"  # refuses to be written: what it has is served, nothing comes in
+    OUT = "out"  # nothing is asked of it until `probe` or a new opening finds it well
+
+
+class Condition:
+    """Of one open directory. Any thread."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._read_errors = 0
+        self.health = Health.WELL
+        self.errors = 0
+        self.damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)  # to be forgotten
+        self.damaged_count = 0
+
+    @contextmanager
+    def changing(self, doing: str) -> Iterator[None]:
+        """The border of the store: errors of the system become ours, and count."""
+        if self.health is not Health.WELL:
+            raise StoreError(f"{doing} {self._claim.segments_path}: it is {self.health.value}")
+        try:
+            yield
+        except IndexDamagedError as error:
+            self.leave(error)
+            raise
+        except OSError as error:
+            self.errors += 1
+            if error.errno not in _PASSING and self.health is Health.WELL:
+                self.health = Health.FAILING
+            raise failed(doing, self._claim.segments_path, error) from error
+
+    @contextmanager
+    def hiding(self) -> Iterator[None]:
+        """Forgetting, also while nothing can be written: better out of use than serving what was removed."""
+        if self.health is Health.OUT:
+            raise StoreError(f"removing from {self._claim.segments_path}: it is out")
+        try:
+            yield
+        except (OSError, StoreError) as error:
+            self.health = Health.OUT
+            self.errors += 1
+            if isinstance(error, IndexDamagedError):
+                self.leave(error)
+            raise StoreError(f"removing from {self._claim.segments_path}: {error}") from error
+
+    def leave(self, error: IndexDamagedError) -> None:
+        """Out, and with an index that is damaged so that it is made again when all have left it."""
+        self.health = Health.OUT
+        if not isinstance(error, IndexHaltedError):
+            self._claim.condemn(str(error))
+
+    def well(self) -> None:
+        self.health, self._read_errors = Health.WELL, 0
+
+    def has_read(self) -> None:
+        self._read_errors = 0
+
+    def gone(self, error: DamagedError | OSError, found: Found, key: CacheKey, slice_number: int | None) -> GoneError:
+        """Note what a failed read says of the record and of the disk."""
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            self.errors += 1
+            return GoneError(f"not to be read now: {error}")
+        self.damaged.append((key, slice_number, found))
+        if isinstance(error, FileNotFoundError):
+            return GoneError("its segment was reclaimed")
+        if isinstance(error, OSError):
+            self.errors += 1
+            self._read_errors += 1
+            if self._read_errors >= _READ_ERRORS:
+                self.health = Health.OUT
+        else:
+            self.damaged_count += 1
+        return GoneError(f"{self._claim.segments_path}: {error}")

@@ -1,0 +1,370 @@
+"""One cache directory: segments, their index, and the claim on both.
+
+Threads: `lookup`, `fetch_nowait` and `read_nowait` belong to one thread, the event loop's, and never wait for the
+disk, as far as the index is in the page cache (`warm`). All that changes something (`commit`, `freshen`, `remove`,
+`clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belongs to one other thread, the process's writer. `fetch`,
+`read`, `warm`, `settled`, `generation` and `statistics` may be called from any. `close` is called when no other call
+is under way. Several processes of one node may have it open, each with a worker number of its own.
+
+A body on its way into the directory may be of a key that is removed meanwhile. Who remembers the `generation` from
+before the body set out, and commits with it (`Draft.since`), never brings back what was removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shield.errors import StoreError
+from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
+from shield.store.directory.claim import FULL, Claim, CondemnedError
+from shield.store.directory.condition import Condition, Health
+from shield.store.directory.files import Files, failed
+from shield.store.directory.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
+from shield.store.directory.log import Draft, Limits, Log
+from shield.store.directory.reading import Reader, Stored
+from shield.store.directory.rebuild import Rebuild
+from shield.store.directory.reclaim import Judge, drop_all
+from shield.store.directory.record import DamagedError, Whole
+from shield.store.directory.segments import Segments
+
+__all__ = ["CacheDirectory", "DirectoryStatistics", "Health"]
+
+_REBUILD_STEP = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStatistics:
+    health: Health
+    entries: int  # records that can be found, slices too
+    entry_bytes: int
+    segments: int
+    segment_bytes: int  # with what active segments may still grow by
+    index_bytes: int
+    capacity_bytes: int
+    unscanned: int  # segments that a lost index hasn't taken back yet
+    written_bytes: int  # by this process since it opened
+    damaged: int  # records found damaged
+    errors: int  # calls that the system refused
+    slices: int  # of `entries`
+    oldest: float | None  # when the oldest segment, and so the oldest record, was last written, as epoch time
+    newest: float | None
+    unlinked: int  # segments that are gone but for readers of this process, by the last `tend`
+    held_bytes: int  # what these take of the disk, counted in no capacity
+
+
+class CacheDirectory:
+    """See the module. `reason` says why the index was made anew at opening; empty if it wasn't."""
+
+    def __init__(
+        self, claim: Claim, limits: Limits, *, worker: int = 0, files: Files, judge: Judge = drop_all
+    ) -> None:
+        """Open, or begin to rebuild. `judge` decides on what is in a segment that must go. Raises StoreError."""
+        self._claim = claim
+        self._files = files
+        self._worker = worker
+        self._capacity = limits.capacity
+
+        self._closed = False
+        self._condition = Condition(claim)
+        self.segments = Segments(files, claim.segments_path, max_open=limits.max_open or files.max_open() // 4)
+        self._reader = Reader(files, self.segments)
+        try:
+            claim.begin(worker)
+            self.index, self._rebuild = self._opened(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
+        except OSError as error:
+            raise failed("opening", claim.index_path, error) from error
+        try:
+            self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
+            self._log.room.renew_reserve()
+            claim.share()
+        except OSError as error:
+            self.index.close()
+            raise failed("opening", claim.segments_path, error) from error
+        except BaseException:
+            self.index.close()
+            raise
+        self.reason = claim.reason
+
+    @classmethod
+    def open(
+        cls, path: Path, limits: Limits, *, node: str, boot_id: str, files: Files | None = None
+    ) -> CacheDirectory:
+        """Claim and open at once, for a node of one process."""
+        files = files or Files()
+        claim = Claim(path, node=node, boot_id=boot_id, files=files)
+        try:
+            return cls(claim, limits, files=files)
+        except BaseException:
+            claim.release(clean=False)
+            raise
+
+    # the loop's thread
+
+    def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
+        """The entry under a digest, or one of its slices. No hit yet: `fetch` compares the key's text."""
+        if self._condition.health is Health.OUT:
+            return None
+        try:
+            return self.index.lookup(digest, slice_number)
+        except IndexDamagedError as error:
+            self._condition.leave(error)
+        except OSError:
+            self._condition.errors += 1
+        return None
+
+    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored | None:
+        """The record, with all of a small body; None when it isn't in memory. Raises GoneError for a miss."""
+        try:
+            return self._reader.fetch_nowait(found, key, slice_number)
+        except (DamagedError, OSError) as error:
+            raise self._condition.gone(error, found, key, slice_number) from error
+
+    def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
+        """A whole record at half the price of `fetch_nowait`; None when it isn't in memory. Raises GoneError."""
+        try:
+            return self._reader.whole_nowait(found, key)
+        except (DamagedError, OSError) as error:
+            raise self._condition.gone(error, found, key, None) from error
+
+    def read_nowait(self, stored: Stored, start: int, stop: int) -> bytearray | None:
+        """Checked bytes of the body; None when they aren't in memory. Raises GoneError when they can't be had."""
+        try:
+            return self._reader.read_nowait(stored, start, stop)
+        except (DamagedError, OSError) as error:
+            raise self._condition.gone(error, stored.found, stored.key, stored.slice) from error
+
+    # any thread
+
+    def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored:
+        """As `fetch_nowait`, waiting for the disk, and also when it has moved meanwhile."""
+        try:
+            stored = self._fetch(found, key, slice_number)
+        except (DamagedError, OSError) as error:
+            raise self._condition.gone(error, found, key, slice_number) from error
+        self._condition.has_read()
+        return stored
+
+    def read(self, stored: Stored, start: int, stop: int) -> bytearray:
+        """As `read_nowait`, waiting for the disk."""
+        try:
+            data = self._reader.read(stored, start, stop)
+        except (DamagedError, OSError) as error:
+            raise self._condition.gone(error, stored.found, stored.key, stored.slice) from error
+        self._condition.has_read()
+        return data
+
+    def warm(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Bring the index into the page cache, for as long as a large disk takes to be read, or until it is stopped.
+
+        False when it isn't all there: stopped, refused, or larger than half of the memory that is available. Good
+        for a thread of its own at the start, and harmless at any time.
+        """
+        try:
+            return self.index.warm(stopped)
+        except OSError:
+            self._condition.errors += 1
+            return False
+
+    def settled(self) -> None:
+        """To be said after a minute's good running: that the index doesn't end whoever reads it."""
+        self._claim.settled()
+
+    def has_reclaimed(self) -> bool:
+        """Whether anything ever had to go for want of room."""
+        return self.index.counters().floor > 0
+
+    def generation(self) -> int:
+        """Grows with every removal, of whichever process. To be remembered before a body sets out.
+
+        Raises OSError, StoreError.
+        """
+        return self.index.counters().generation
+
+    # the writer's thread
+
+    def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
+        """Append, then index, in runs; None for a draft that a later one has overtaken.
+
+        Raises StoreError when the system refuses or there is no room: then nothing of the failed run is visible.
+        """
+        with self._condition.changing("writing to"):
+            return self._log.commit(drafts)
+
+    def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
+        """Give a whole entry a later head (a 304's) without writing its body again; None if it has gone meanwhile."""
+        with self._condition.changing("writing to"):
+            return self._log.freshen(key, found, head, freshness)
+
+    def remove(self, keys: Sequence[CacheKey]) -> int:
+        """Forget entries and all their slices, in all processes at once, and durably; how many records that were."""
+        with self._condition.hiding():
+            removed, sequence = self._log.forget(keys)
+        with self._condition.changing("removing from"):
+            self._log.bury(keys, sequence)
+        return removed
+
+    def clear(self) -> None:
+        """Forget everything, in all processes at once, and durably."""
+        with self._condition.hiding():
+            sequence = self._log.forget_everything()
+        with self._condition.changing("clearing"):
+            self._log.bury_everything(sequence)
+
+    def reclaim_step(self) -> bool:
+        """Give up the oldest complete segment; False when there is none."""
+        with self._condition.changing("reclaiming"):
+            return self._log.room.reclaim()
+
+    def rebuild_step(self, step: int = _REBUILD_STEP) -> bool:
+        """Take back some of what a lost index knew, newest first; False when all is known again."""
+        with self._condition.changing("rebuilding"):
+            return self._rebuild.step(step)
+
+    def tend(self) -> Health:
+        """Now and then: see whether it is still there, forget what readers found damaged, let go of removed files."""
+        condition = self._condition
+        if condition.health is Health.OUT or not self._is_here():
+            return condition.health
+        try:
+            self.segments.close_removed(self.index.without_row(self.segments.alive()))
+        except IndexDamagedError as error:
+            condition.leave(error)
+            return condition.health
+        self._log.room.renew_reserve()
+        if condition.health is Health.WELL:
+            with condition.changing("tending"):
+                self.index.forget_dead_readers()
+                while condition.damaged:
+                    with self.index.write() as change:
+                        for _ in range(min(BATCH, len(condition.damaged))):
+                            key, slice_number, found = condition.damaged.popleft()
+                            change.delete(key.digest, slice_number, found)
+        return condition.health
+
+    def probe(self) -> Health:
+        """Try whether it can be used again. Stays OUT when it is another directory now: then open anew."""
+        if not self._is_here():
+            return self._condition.health
+        try:
+            try:
+                self._try_write()
+            except OSError as error:
+                if error.errno not in FULL or not self._log.room.reclaim_on_full_disk():
+                    raise
+                self._try_write()
+            self.index.counters()
+        except IndexDamagedError as error:
+            self._condition.leave(error)
+        except (OSError, StoreError):
+            pass
+        else:
+            self._condition.well()
+        return self._condition.health
+
+    @property
+    def health(self) -> Health:
+        return self._condition.health
+
+    def statistics(self) -> DirectoryStatistics:
+        """Costs the same however much there is. Raises OSError, StoreError."""
+        counters, ends = self.index.counters(), self.index.ends()
+        held = self.segments.held()
+        return DirectoryStatistics(
+            health=self._condition.health,
+            entries=counters.entries,
+            entry_bytes=counters.entry_bytes,
+            segments=counters.segments,
+            segment_bytes=counters.segment_bytes,
+            index_bytes=self.index.size(),
+            capacity_bytes=self._capacity,
+            unscanned=counters.unscanned,
+            written_bytes=self._log.written,
+            damaged=self._condition.damaged_count,
+            errors=self._condition.errors,
+            slices=counters.slices,
+            oldest=None if ends is None else self._written_at(ends[0]),
+            newest=None if ends is None else self._written_at(ends[1]),
+            unlinked=len(held),
+            held_bytes=sum(held),
+        )
+
+    def close(self) -> None:
+        """Make the index durable and leave. Never raises, and does nothing a second time."""
+        if self._closed:
+            return
+        self._closed = True
+        clean = False
+        try:
+            self._log.seal()
+            self.index.sync()
+            clean = self._condition.health is not Health.OUT
+        except (OSError, StoreError):
+            pass
+        self._condition.health = Health.OUT
+        self.index.close()
+        self.segments.close()
+        self._claim.release(clean=clean)
+
+    def _opened(self, limit: int) -> tuple[Index, Rebuild]:
+        """The index, in agreement with the segments; made anew when it is damaged and nobody else uses it."""
+        claim = self._claim
+        try:
+            return self._reconciled(limit)
+        except IndexHaltedError:
+            raise
+        except IndexDamagedError as error:
+            if not claim.first:
+                if not isinstance(error, IndexOutdatedError):
+                    claim.condemn(str(error))
+                raise
+            claim.discard_index(str(error))
+        return self._reconciled(limit)
+
+    def _reconciled(self, limit: int) -> tuple[Index, Rebuild]:
+        claim = self._claim
+        index = Index(claim.index_path, limit=limit, files=self._files)
+        try:
+            if not claim.first and index.counters().epoch != claim.epoch:
+                raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
+            rebuild = Rebuild(claim, index, self.segments, files=self._files, worker=self._worker)
+            rebuild.reconcile()
+        except BaseException:
+            index.close()
+            raise
+        return index, rebuild
+
+    def _try_write(self) -> None:
+        path = self._claim.index_path.parent / f"probe-{self._worker}"
+        fd = self._files.open_or_create(path)
+        try:
+            self._files.write(fd, [b"\0" * 4096], 0)
+            self._files.sync(fd)
+        finally:
+            self._files.close(fd)
+            self._files.unlink(path)
+
+    def _is_here(self) -> bool:
+        """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""
+        if self._claim.still_here() and self.index.still_here() and not self._claim.condemned:
+            return True
+        self._condition.health = Health.OUT
+        return False
+
+    def _written_at(self, number: int) -> float | None:
+        try:
+            return self._files.modified(self.segments.path(number))
+        except FileNotFoundError:
+            return None
+
+    def _fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
+        try:
+            return self._reader.fetch(found, key, slice_number)
+        except FileNotFoundError:
+            # What is worth keeping is written again before its segment goes.
+            current = self.lookup(key.digest, slice_number)
+            if current is None or current.same_record(found):
+                raise
+            return self._reader.fetch(current, key, slice_number)

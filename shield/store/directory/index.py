@@ -1,0 +1,290 @@
+"""Where everything lies: LMDB, off the Python heap and shared by all processes of a node.
+
+`entries` maps key digest and slice to a place, `segments` holds one row for each segment file, `removals` the last
+keys removed, `meta` the counters; what belongs together changes in one transaction. Nothing here is made durable:
+after the machine stopped uncleanly the index is thrown away and made again from the records (`claim`).
+
+A lookup reads mapped pages. One that isn't in the page cache has to come from the disk, and whoever asks waits for
+it: so `warm` brings in the whole file at the start, as long as that is a small part of memory. What remains are pages
+that the system threw out since under pressure, and the leaves of an index too large to be warmed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from shield.store.directory.change import IndexChange, Tables, key_of, number_of, segment_of
+from shield.store.directory.files import Files
+from shield.store.directory.record import Kind
+from shield.store.directory.values import (
+    Counters,
+    Found,
+    IndexDamagedError,
+    IndexFullError,
+    IndexHaltedError,
+    IndexOutdatedError,
+    Row,
+    State,
+    unpack_found,
+    unpack_row,
+)
+
+__all__ = [
+    "BATCH",
+    "Counters",
+    "Found",
+    "Index",
+    "IndexChange",
+    "IndexDamagedError",
+    "IndexFullError",
+    "IndexHaltedError",
+    "IndexOutdatedError",
+    "Row",
+    "State",
+]
+
+BATCH = 64
+"""Entries changed in one transaction at most: more would make the index file grow by the pages it can't reuse yet."""
+
+SCHEMA = b"2"
+
+_SLACK = 8 << 20  # beyond the limit, for such pages: so that a full index can still give something up
+_ROOM = 1 << 20  # less free than this is none
+_REMOVALS = 16384  # remembered, in a large index
+_WARM_STEP = 4 << 20
+
+
+class Index:
+    """One open index. Lookups from any thread; one writer at a time over all processes, the others wait.
+
+    Open it after the fork, once per process. Raises IndexDamagedError when it is garbage or of another version.
+    """
+
+    def __init__(self, path: Path, *, limit: int, files: Files) -> None:
+        self._files = files
+        self._data = path / "data.mdb"
+        self.limit = limit
+        files.make_directory(path)
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=limit + _SLACK,
+                max_dbs=4,
+                max_readers=512,
+                sync=False,
+                metasync=False,
+                readahead=False,
+                mode=0o640,
+            )
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        try:
+            self._check()
+        except lmdb.Error as error:
+            self._env.close()
+            raise _translated(error) from error
+        except BaseException:
+            self._env.close()
+            raise
+
+    def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
+        """The entry under a digest, or one slice of it; the key's text is still to be compared."""
+        key = key_of(digest, slice_number)
+        try:
+            with self._begin(db=self._entries) as txn:
+                value = txn.get(key)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        if value is None:
+            return None
+        found = unpack_found(value)
+        return None if found.kind == Kind.REMOVED else found
+
+    def slices(self, digest: bytes) -> list[tuple[int, Found]]:
+        """The slices stored under a digest, of whatever version, in order."""
+        return list(self._slices(digest))
+
+    def has_slices(self, digest: bytes, entry: Found, *, outside: int) -> bool:
+        """Whether slices of an entry's body lie in other segments than this one."""
+        return any(found.segment != outside and entry.owns(found) for _, found in self._slices(digest))
+
+    def counters(self) -> Counters:
+        with self._reading() as txn:
+            return self._tables.counters(txn)
+
+    def rows(self) -> list[tuple[int, Row]]:
+        """All segments, oldest first."""
+        with self._reading() as txn:
+            cursor = txn.cursor(self._tables.segments)
+            return [(segment_of(key), unpack_row(value)) for key, value in cursor]
+
+    def row(self, number: int) -> Row | None:
+        with self._reading() as txn:
+            value = txn.get(number.to_bytes(4, "big"), db=self._tables.segments)
+            return None if value is None else unpack_row(value)
+
+    def ends(self) -> tuple[int, int] | None:
+        """Numbers of the oldest and the newest segment; None when there is none."""
+        with self._reading() as txn, txn.cursor(self._tables.segments) as cursor:
+            if not cursor.first():
+                return None
+            first = segment_of(cursor.key())
+            cursor.last()
+            return first, segment_of(cursor.key())
+
+    def without_row(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these segments that aren't there any more."""
+        with self._reading() as txn:
+            get, segments = txn.get, self._tables.segments
+            return {number for number in numbers if get(number.to_bytes(4, "big"), db=segments) is None}
+
+    def newest_unscanned(self, below: int) -> tuple[int, Row] | None:
+        """The last segment under a number that is still to be scanned."""
+        with self._reading() as txn:
+            return self._tables.newest_unscanned(txn, below)
+
+    def removed(self, since: int, until: int) -> dict[bytes, int] | None:
+        """Digests removed after one generation and up to another, each with its last; None: too many to tell."""
+        with self._reading() as txn:
+            return self._tables.removed(txn, since, until)
+
+    def entries(self, after: bytes = b"") -> Iterator[tuple[bytes, int, Found]]:
+        """Digest, slice (-1: the entry itself) and place of everything, tombstones too, in short transactions."""
+        while True:
+            page = self.page(after, BATCH)
+            for key, value in page:
+                yield key[:16], number_of(key), value
+            if len(page) < BATCH:
+                return
+            after = page[-1][0] + b"\0"
+
+    def page(self, after: bytes, most: int) -> list[tuple[bytes, Found]]:
+        """So many keys and values, from a key on."""
+        page: list[tuple[bytes, Found]] = []
+        with self._reading() as txn, txn.cursor(self._entries) as cursor:
+            there = cursor.set_range(after)
+            while there and len(page) < most:
+                page.append((cursor.key(), unpack_found(cursor.value())))
+                there = cursor.next()
+        return page
+
+    @contextmanager
+    def write(self) -> Iterator[IndexChange]:
+        """One transaction: all of it happens, or nothing when the block raises.
+
+        Raises IndexFullError when there is no room for it, OSError when the system refuses.
+        """
+        self._files.step("index before")
+        try:
+            with self._env.begin(write=True) as txn:
+                change = IndexChange(txn, self._tables)
+                yield change
+                change.finish()
+        except lmdb.Error as error:
+            if error.code == errno.EIO and self._files.free_bytes(self._data.parent) < _ROOM:
+                # What LMDB makes of a write that was cut short since the file system is full.
+                raise OSError(errno.ENOSPC, "index: no room for it") from error
+            raise _translated(error) from error
+        self._files.step("index after")
+
+    def size(self) -> int:
+        """Bytes of its file, which never shrinks."""
+        return self._files.size(self._data)
+
+    def warm(self, stopped: Callable[[], bool]) -> bool:
+        """Read all of the file into the page cache, in steps; False when it was stopped or is too large for that."""
+        size = self.size()
+        if size > self._files.available_memory() // 2:
+            return False
+        fd = self._files.open(self._data)
+        try:
+            buffer = bytearray(_WARM_STEP)
+            for at in range(0, size, _WARM_STEP):
+                if stopped():
+                    return False
+                self._files.read(fd, [buffer], at)
+        finally:
+            self._files.close(fd)
+        return True
+
+    def still_here(self) -> bool:
+        """Whether the file is still the one that was opened."""
+        try:
+            return self._files.inode(self._data) == self._inode
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # who knows
+
+    def forget_dead_readers(self) -> None:
+        """Processes that were killed in the middle of a lookup would keep pages from being used again."""
+        try:
+            self._env.reader_check()
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def sync(self) -> None:
+        """Make it durable as it is now."""
+        try:
+            self._env.sync(True)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def close(self) -> None:
+        """No lookup may be under way in another thread."""
+        self._env.close()
+
+    def _check(self) -> None:
+        """Refuse what would fail later, or end the process: a file shorter than it says, another schema."""
+        self._env.reader_check()
+        info = self._env.info()
+        page_size = self._env.stat()["psize"]
+        if (info["last_pgno"] + 1) * page_size > max(self.size(), 2 * page_size):
+            raise IndexDamagedError("the index is shorter than it was")
+        self._inode = self._files.inode(self._data)
+        memory = min(_REMOVALS, self.limit // 512)
+        self._tables = Tables(self._env, memory=memory)
+        self._entries = self._tables.entries
+        self._begin = self._env.begin
+        with self._env.begin(write=True, db=self._tables.meta) as txn:
+            schema = txn.get(b"schema")
+            if schema is None:
+                txn.put(b"schema", SCHEMA)
+            elif schema != SCHEMA:
+                raise IndexOutdatedError("the index is of another version")
+            self._tables.counters(txn)
+
+    def _slices(self, digest: bytes) -> Iterator[tuple[int, Found]]:
+        with self._reading() as txn, txn.cursor(self._entries) as cursor:
+            there = cursor.set_range(key_of(digest, 0))
+            while there and (key := cursor.key())[:16] == digest:
+                found = unpack_found(cursor.value())
+                if found.kind != Kind.REMOVED:
+                    yield number_of(key), found
+                there = cursor.next()
+
+    @contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:
+        try:
+            with self._env.begin() as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+
+def _translated(error: lmdb.Error) -> Exception:
+    """What an error means: the system's own numbers say nothing of what is in the index."""
+    if isinstance(error, lmdb.MapFullError):
+        return IndexFullError("the index is full")
+    if isinstance(error, lmdb.PanicError) or error.code == 0:  # 0: it is closed
+        return IndexHaltedError(f"index: {error}")
+    if isinstance(error, lmdb.ReadersFullError):
+        return OSError(errno.EAGAIN, f"index: {error}")
+    if error.code > 0:
+        return OSError(error.code, f"index: {error}")
+    return IndexDamagedError(f"index: {error}")

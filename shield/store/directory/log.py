@@ -1,0 +1,343 @@
+"""The log: records appended to segments and indexed, room made before, old segments given up.
+
+Order is what makes it safe: bytes are appended, then indexed; an entry is forgotten, then its segment unlinked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from shield.errors import StoreError
+from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
+from shield.store.directory.change import EVERYTHING
+from shield.store.directory.claim import FULL, Claim
+from shield.store.directory.files import Files, Part
+from shield.store.directory.index import Found, Index, IndexChange, IndexFullError, Row, State
+from shield.store.directory.reading import later_head
+from shield.store.directory.reclaim import Candidate, Drain, Judge, NoRoomError
+from shield.store.directory.record import (
+    ALIGN,
+    Kind,
+    Record,
+    checksums,
+    encode,
+    header_length,
+    joined_length,
+    padding,
+    record_of,
+)
+from shield.store.directory.room import Limits, Room
+from shield.store.directory.segments import START, Segments, SegmentWriter
+
+__all__ = ["RUN", "Draft", "Limits", "Log"]
+
+_TRIES = 2  # to make room, or to find a segment of one's own
+
+RUN = 64
+"""Records written and indexed together at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What to commit: a record, and its body in parts.
+
+    `replaces`: only in place of exactly this one. `since`: not if its key was removed after this generation of the
+    directory; None: if it is removed meanwhile.
+    """
+
+    record: Record
+    body: Sequence[Part] = ()
+    replaces: Found | None = None
+    since: int | None = None
+
+
+class Log:
+    """What one process writes in a directory. One thread; raises OSError and StoreError."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        limits: Limits,
+        index: Index,
+        segments: Segments,
+        *,
+        files: Files,
+        worker: int,
+        judge: Judge,
+    ) -> None:
+        self._claim = claim
+        self._index = index
+        self._segments = segments
+        self._files = files
+        self._worker = worker
+        drain = Drain(files, index, segments, judge=judge, keep=self._keep)
+        self.room = Room(claim, limits, index, segments, files=files, worker=worker, drain=drain)
+        self.segment_bytes = self.room.segment_bytes
+
+        self._writer: SegmentWriter | None = None
+        self.written = 0
+
+    # what comes in
+
+    def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
+        """Append, then index, in runs; None for a draft that a later one or a removal has overtaken."""
+        results: list[Found | None] = []
+        for at in range(0, len(drafts), RUN):
+            results += self._commit_wanted(drafts[at : at + RUN])
+        return results
+
+    def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
+        times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
+        new = Found._make((*found[:9], *times, head))
+        self.room.make(0)
+        with self._index.write() as change:
+            done = change.replace(key.digest, None, found, new)
+        return new if done else None
+
+    def _commit_wanted(self, drafts: Sequence[Draft]) -> list[Found | None]:
+        """One run, without those whose keys were removed since their bodies set out."""
+        now = self._index.counters().generation
+        sinces = [now if draft.since is None else draft.since for draft in drafts]
+        if min(sinces) == now:
+            return self._commit_run(drafts, now)
+        removed = self._index.removed(min(sinces), now)
+        wanted = [
+            draft
+            for draft, since in zip(drafts, sinces, strict=True)
+            if since == now or (removed is not None and removed.get(draft.record.key.digest, 0) <= since)
+        ]
+        founds = iter(self._commit_run(wanted, now) if wanted else ())
+        ids = {id(draft) for draft in wanted}
+        return [next(founds) if id(draft) in ids else None for draft in drafts]
+
+    def _commit_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
+        for _ in range(_TRIES):
+            try:
+                return self._try_run(drafts, generation)
+            except _TakenError:
+                self._writer = None
+            except (IndexFullError, OSError) as error:
+                full = isinstance(error, IndexFullError) or error.errno in FULL
+                if not full or self.room.reclaiming or not self.room.reclaim_on_full_disk():
+                    raise
+        return self._try_run(drafts, generation)
+
+    def _try_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
+        """Append and index. What was removed after `generation` stays out."""
+        bodies = [joined_length(draft.body) for draft in drafts]
+        sizes = [_padded(draft.record, body) for draft, body in zip(drafts, bodies, strict=True)]
+        if sum(sizes) > self.segment_bytes // 2 and len(drafts) > 1:
+            half = len(drafts) // 2
+            return self._try_run(drafts[:half], generation) + self._try_run(drafts[half:], generation)
+
+        writer = self._writer_for(sum(sizes))
+        sequence = self._index.counters().sequence + 1
+        parts: list[Part] = []
+        founds: list[Found] = []
+        offset = before = writer.end
+        for index, draft in enumerate(drafts):
+            record = replace(draft.record, sequence=sequence + index)
+            header = _encoded(record, bodies[index], checksums(draft.body), writer.segment.seed(offset))
+            parts += [header, *draft.body, bytes(padding(len(header) + bodies[index]))]
+            founds.append(located(record, writer.segment.number, offset, len(header), bodies[index]))
+            offset += sizes[index]
+        writer.append(parts, offset - before)
+        self._files.step("appended")
+        try:
+            with self._index.write() as change:
+                self._check_ours(change.row(writer.segment.number))
+                change.advance(sequence=sequence + len(drafts) - 1)
+                removed = change.removed(generation)
+                taken = [
+                    removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
+                    for draft, found in zip(drafts, founds, strict=True)
+                ]
+        except BaseException:
+            writer.end = before
+            raise
+        self.written += offset - before
+        return [found if done else None for found, done in zip(founds, taken, strict=True)]
+
+    # what goes out
+
+    def forget(self, keys: Sequence[CacheKey]) -> tuple[int, int]:
+        """Drop entries and all their slices from the index, for all processes; how many records, and up to where."""
+        removed = sequence = 0
+        for at in range(0, len(keys), RUN):
+            with self._index.write() as change:
+                # Greater than what any process has given out by now to records that it still has to index.
+                sequence = change.counters.sequence + RUN + 1
+                change.advance(sequence=sequence)
+                for key in keys[at : at + RUN]:
+                    change.note_removal(key.digest)
+                    tombstone = located(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
+                    removed += change.remove(key.digest, tombstone, sequence=sequence)
+        return removed, sequence
+
+    def bury(self, keys: Sequence[CacheKey], sequence: int) -> None:
+        """Make it durable that these were forgotten: they must not come back after an index is lost."""
+        records = [_tombstone(key, sequence) for key in keys]
+        size = sum([_padded(record, 0) for record in records])
+        if len(keys) > RUN or (len(keys) > 1 and size > self.segment_bytes // 2):
+            half = len(keys) // 2
+            self.bury(keys[:half], sequence)
+            self.bury(keys[half:], sequence)
+            return
+        writer = self._writer_for(size)
+        offset = writer.end
+        parts: list[Part] = []
+        for record in records:
+            header = _encoded(record, 0, b"", writer.segment.seed(offset))
+            parts += [header, bytes(padding(len(header)))]
+            offset += _padded(record, 0)
+        writer.append(parts, size)
+        writer.sync()
+        try:
+            self._check_ours(self._index.row(writer.segment.number))
+        except _TakenError:
+            self._writer = None
+            self.bury(keys, sequence)
+
+    def forget_everything(self) -> int:
+        """Drop all entries from the index, for all processes; up to which sequence."""
+        with self._index.write() as change:
+            sequence = change.counters.sequence + RUN + 1
+            change.advance(sequence=sequence, floor=sequence)
+            change.note_removal(EVERYTHING)
+            change.remove_everything()
+        return sequence
+
+    def bury_everything(self, sequence: int) -> None:
+        """Make it durable that everything was forgotten, and give back the space."""
+        self._claim.set_floor(sequence, worker=self._worker)
+        self.seal()
+        self.room.empty()
+
+    # segments
+
+    def _writer_for(self, size: int) -> SegmentWriter:
+        """Where to append so much."""
+        if size > self.segment_bytes - START:
+            raise StoreError(f"a record of {size} bytes is larger than a segment of {self.segment_bytes}")
+        while True:
+            writer = self._writer
+            if writer is not None and writer.end + size <= self.segment_bytes:
+                self.room.make(0)
+                if writer is self._writer and writer.end + size <= self.segment_bytes:
+                    return writer
+                continue  # what was to stay has taken the place
+            self.seal()
+            self.room.make(self.segment_bytes)  # mostly there already, by the next line but one of the last time
+            if self._roll():
+                self.room.make_spare()
+            elif self.room.reclaiming:
+                raise NoRoomError(f"{self._claim.segments_path}: no room for what is to stay")
+
+    def _roll(self) -> bool:
+        """Go on in a new segment; False when another process has taken the room for it."""
+        self._claim.check_here()
+        with self._index.write() as change:
+            if not self.room.fits(self.segment_bytes, change.counters):
+                return False
+            number = change.counters.next_segment
+            change.counters.next_segment = number + 1
+            change.set_row(number, Row(State.ACTIVE, self._worker, self.segment_bytes))
+        try:
+            self._writer = self._segments.create(number, worker=self._worker, epoch=self._claim.epoch)
+        except BaseException:
+            with self._index.write() as change:
+                change.set_row(number, None)
+            raise
+        return True
+
+    def seal(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.cut()
+            with suppress(_TakenError), self._index.write() as change:
+                self._check_ours(change.row(writer.segment.number))
+                change.set_row(writer.segment.number, Row(State.SEALED, self._worker, writer.end))
+
+    def _check_ours(self, row: Row | None) -> None:
+        """Another process of the same worker number has sealed it, taking us for dead; then it may be gone by now."""
+        if row is None or row.state != State.ACTIVE or row.worker != self._worker:
+            raise _TakenError
+
+    def _keep(self, candidate: Candidate) -> bool:
+        """Write a record that is to stay at the head of the log; False when it can't."""
+        record = candidate.record
+        body = candidate.body()
+        if body is None:
+            return False
+        for _ in range(_TRIES):
+            found = self._index.lookup(record.key.digest, slice_of(record))
+            if found is None or not found.same_record(candidate.found):
+                return False
+            # A later head may be longer than the one it replaces.
+            length = found.length + len(found.head) + 2 * ALIGN
+            writer = self._writer
+            if (writer is None or writer.end + length > self.segment_bytes) and not self.room.has_segment():
+                return False
+            draft = Draft(_latest(record, found), [body], replaces=found)
+            try:
+                if self._commit_wanted([draft])[0] is not None:
+                    return True
+            except (IndexFullError, NoRoomError):
+                return False
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                return False
+        return False
+
+
+class _TakenError(Exception):
+    """The segment isn't this process's any more."""
+
+
+def _padded(record: Record, body: int) -> int:
+    """Bytes that a record takes in a segment."""
+    length = header_length(record, body) + body
+    return length + padding(length)
+
+
+def _put(change: IndexChange, draft: Draft, found: Found) -> bool:
+    digest, slice_number = draft.record.key.digest, slice_of(draft.record)
+    if draft.replaces is not None:
+        return change.move(digest, slice_number, draft.replaces, found)
+    return change.put(digest, slice_number, found)
+
+
+def _encoded(record: Record, length: int, table: bytes, seed: int) -> bytes:
+    try:
+        return encode(record, length, table, seed=seed)
+    except ValueError as error:
+        raise StoreError(f"{record.key.text!r} can't be stored: {error}") from None
+
+
+def _latest(record: Record, found: Found) -> Record:
+    """A record under the head that is known by now, if a later one came."""
+    if not found.head:
+        return record
+    of_head = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
+    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
+    return replace(record, **{name: getattr(of_head, name) for name in names})
+
+
+def slice_of(record: Record) -> int | None:
+    return record.slice if record.kind is Kind.SLICE else None
+
+
+def _tombstone(key: CacheKey, sequence: int) -> Record:
+    return Record(Kind.REMOVED, key, Freshness(0.0, 0.0, 0.0, 0.0), sequence=sequence)
+
+
+def located(record: Record, segment: int, offset: int, header: int, body: int) -> Found:
+    freshness = record.freshness
+    return Found(
+        record.kind, record.status, segment, offset // ALIGN, header, body, record.sequence, record.identity,
+        record.total, freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace,
+    )  # fmt: skip

@@ -1,0 +1,155 @@
+"""Records read back: from memory without waiting, or from the disk; checked in either case before a byte leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shield.errors import StoreError
+from shield.rules.freshness import Freshness
+from shield.rules.headers import split_block
+from shield.rules.key import CacheKey
+from shield.rules.selection import StoredHead, as_judged, of_fields
+from shield.store.directory.files import Files
+from shield.store.directory.index import Found
+from shield.store.directory.record import (
+    BLOCK,
+    MAX_HEADER,
+    DamagedError,
+    ForeignError,
+    Header,
+    Whole,
+    decode,
+    read_whole,
+)
+from shield.store.directory.segments import Segment, Segments
+
+SMALL = 256 << 10
+"""Records up to this size are read whole with their header."""
+
+
+class GoneError(StoreError):
+    """The record isn't to be had: damaged, reclaimed meanwhile, or another key's. A miss."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """A record as read. Holds its segment, so its bytes stay readable whatever happens to it in the store."""
+
+    found: Found
+    key: CacheKey
+    slice: int | None
+    header: Header
+    segment: Segment
+    body: bytearray | None  # of a small record: all of it
+
+    @property
+    def head(self) -> bytes:
+        """The head block, the latest that is known."""
+        return self.found.head or self.header.head
+
+    def stored_head(self) -> StoredHead:
+        """The same with fields and validators."""
+        return later_head(self.found.head, self.found.freshness) if self.found.head else self.header.stored_head()
+
+
+class Reader:
+    """Reads of one directory. The `_nowait` ones return None for what isn't in memory; the others wait.
+
+    All raise DamagedError for bytes that aren't the record, GoneError for another key's, OSError.
+    """
+
+    def __init__(self, files: Files, segments: Segments) -> None:
+        self._files = files
+        self._segments = segments
+
+    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored | None:
+        segment = self._segments.opened(found.segment)
+        if segment is None:
+            return None
+        header, body, wanted = _buffers(found)
+        count = self._files.read_nowait(segment.fd, [header] if body is None else [header, body], found.offset)
+        if count is None or count < wanted:
+            return None  # whether it is cold or cut short is for a thread to find out
+        return _stored(found, key, slice_number, segment, header, body)
+
+    def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
+        segment = self._segments.opened(found.segment)
+        if segment is None:
+            return None
+        data = bytearray(found.header_length + found.body_length)
+        if self._files.read_nowait(segment.fd, (data,), found.offset) != len(data):
+            return None
+        try:
+            return read_whole(data, key, sequence=found.sequence, seed=segment.seed(found.offset))
+        except ForeignError as error:
+            raise GoneError(str(error)) from None
+
+    def fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
+        segment = self._segments.open(found.segment)
+        header, body, wanted = _buffers(found)
+        count = self._files.read(segment.fd, [header] if body is None else [header, body], found.offset)
+        if count < wanted:
+            raise DamagedError("cut short")
+        return _stored(found, key, slice_number, segment, header, body)
+
+    def read_nowait(self, stored: Stored, start: int, stop: int) -> bytearray | None:
+        if stored.body is not None:
+            return stored.body[start:stop]
+        first, buffer = _span(stored, start, stop)
+        offset = stored.found.offset + stored.found.header_length + first
+        count = self._files.read_nowait(stored.segment.fd, [buffer], offset)
+        if count is None or count < len(buffer):
+            return None
+        return _checked(stored, buffer, first, start, stop)
+
+    def read(self, stored: Stored, start: int, stop: int) -> bytearray:
+        if stored.body is not None:
+            return stored.body[start:stop]
+        first, buffer = _span(stored, start, stop)
+        offset = stored.found.offset + stored.found.header_length + first
+        if self._files.read(stored.segment.fd, [buffer], offset) < len(buffer):
+            raise DamagedError("cut short")
+        return _checked(stored, buffer, first, start, stop)
+
+
+def later_head(block: bytes, freshness: Freshness) -> StoredHead:
+    """A stored head of a ready-made block."""
+    status, fields = split_block(block)
+    return as_judged(of_fields(status, tuple(fields)), freshness)
+
+
+def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:
+    """For the header, for the body if it comes along, and how many bytes they take."""
+    if found.header_length > MAX_HEADER:
+        raise DamagedError("no header is so long")
+    if found.header_length + found.body_length <= SMALL:
+        return bytearray(found.header_length), bytearray(found.body_length), found.header_length + found.body_length
+    return bytearray(found.header_length), None, found.header_length
+
+
+def _stored(
+    found: Found, key: CacheKey, slice_number: int | None, segment: Segment, data: bytearray, body: bytearray | None
+) -> Stored:
+    header = decode(data, seed=segment.seed(found.offset))
+    if header.sequence != found.sequence or header.body_length != found.body_length:
+        raise DamagedError("not the record that the index means")
+    if header.slice != slice_number or header.kind != found.kind:
+        raise DamagedError("another piece than the index means")
+    if header.text != key.text:
+        raise GoneError("another key of the same digest")
+    if body is not None:
+        header.check(body)
+    return Stored(found, key, slice_number, header, segment, body)
+
+
+def _span(stored: Stored, start: int, stop: int) -> tuple[int, bytearray]:
+    """Where the blocks begin that hold the span, and a buffer for them."""
+    first = start - start % BLOCK
+    last = min(-(-stop // BLOCK) * BLOCK, stored.header.body_length)
+    return first, bytearray(max(0, last - first))
+
+
+def _checked(stored: Stored, buffer: bytearray, first: int, start: int, stop: int) -> bytearray:
+    stored.header.check(buffer, first)
+    whole = start == first and stop >= first + len(buffer)
+    return buffer if whole else buffer[start - first : stop - first]

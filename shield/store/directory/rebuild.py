@@ -1,0 +1,180 @@
+"""Index and segment files brought to agree: at opening, and from the records when the index was lost.
+
+The newest segment is scanned first, since what was written last is asked for most. A slice may be found long before
+the entry that it is of, so those without one are swept out at the end, together with the tombstones of what was
+removed meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+from itertools import islice
+
+from shield.store.directory.change import number_of
+from shield.store.directory.claim import Claim
+from shield.store.directory.files import Files
+from shield.store.directory.index import Counters, Found, Index, IndexChange, Row, State
+from shield.store.directory.record import ALIGN, DamagedError, Header, Kind, padding
+from shield.store.directory.segments import START, Segments
+
+RECORDS = 2048
+"""Records taken back in one step at most: some tens of milliseconds."""
+
+_RUN = 512  # taken back in one transaction: a few milliseconds, for which other processes can't write
+_SMALL_RUN = 64  # in a small index, that mustn't grow by so many pages at a time
+_LARGE = 256 << 20
+_EPOCH_SHIFT = 40  # sequences and generations of a later epoch are greater, even if the index was lost between
+_END = (1 << 32) - 1
+
+
+class Rebuild:
+    """What is to be put right in one directory."""
+
+    def __init__(self, claim: Claim, index: Index, segments: Segments, *, files: Files, worker: int) -> None:
+        self._claim = claim
+        self._index = index
+        self._segments = segments
+        self._files = files
+        self._worker = worker
+        self._run = _RUN if index.limit >= _LARGE else _SMALL_RUN
+        self._below = _END  # no segment from here on is left to be scanned
+        self._swept = b""  # entries up to here are
+
+    def reconcile(self) -> None:
+        """Make rows and files agree: for the first process all of them, else those of a dead one with our number."""
+        if self._claim.first:
+            self._reconcile_all()
+            return
+        left = [number for number, row in self._index.rows() if row.worker == self._worker and _is_busy(row)]
+        if left:
+            with self._index.write() as change:
+                for number in left:
+                    row = change.row(number)
+                    if row is not None and _is_busy(row):
+                        change.set_row(number, self._sealed(number, row))
+
+    def _reconcile_all(self) -> None:
+        there = set(self._segments.numbers())
+        epoch = self._claim.epoch
+        orphans: list[int] = []
+        with self._index.write() as change:
+            counters = change.counters
+            lost = counters.epoch == 0
+            for number, row in list(change.rows()):
+                if number not in there or _is_busy(row):
+                    change.set_row(number, self._sealed(number, row) if number in there else None)
+                there.discard(number)
+            counters.epoch = epoch
+            counters.next_segment = max([counters.next_segment, *(number + 1 for number in there)])
+            change.advance(sequence=epoch << _EPOCH_SHIFT, floor=self._claim.floor())
+            for number in sorted(there):
+                size = self._size_of(number) if lost else None
+                if size is None:
+                    orphans.append(number)
+                else:
+                    change.set_row(number, Row(State.UNSCANNED, self._worker, size))
+            if lost:
+                counters.rebuilding = int(bool(there))
+                counters.generation = epoch << _EPOCH_SHIFT  # removals before are forgotten, not undone
+        for number in orphans:
+            self._segments.unlink(number)
+
+    def _sealed(self, number: int, row: Row) -> Row | None:
+        """What becomes of the segment of a process that has died; None when its file isn't there."""
+        size = self._size_of(number)
+        return None if size is None else Row(State.SEALED, row.worker, size)
+
+    def step(self, step: int) -> bool:
+        """Scan so many bytes more, or sweep some entries; False when all is done."""
+        counters = self._index.counters()
+        if not counters.unscanned:
+            return bool(counters.rebuilding) and self._sweep()
+        waiting = self._index.newest_unscanned(self._below)
+        if waiting is None:
+            self._below = _END  # what another process left in the middle
+        else:
+            self._below = waiting[0] + 1
+            self._scan(*waiting, step)
+        return True
+
+    def _size_of(self, number: int) -> int | None:
+        try:
+            return self._files.size(self._segments.path(number))
+        except FileNotFoundError:
+            return None
+
+    def _scan(self, number: int, row: Row, step: int) -> None:
+        start = stop = max(row.progress, START)
+        batch: list[tuple[Header, Found]] = []
+        try:
+            segment = self._segments.open(number)
+            for offset, header in islice(self._segments.scan(segment, start, start + step), RECORDS):
+                batch.append((header, Found(*header.indexed(number, offset // ALIGN))))
+                length = header.header_length + header.body_length
+                stop = offset + length + padding(length)
+            if len(batch) < RECORDS:
+                stop = max(stop, start + step)
+        except (DamagedError, FileNotFoundError):
+            stop = row.size
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            stop = start + step  # what the disk can't give is lost; what comes after it isn't
+        for at in range(0, len(batch), self._run):
+            with self._index.write() as change:
+                if not _is_still(change, number, row):
+                    return  # another process has it: to reclaim it, or to take it back
+                for header, found in batch[at : at + self._run]:
+                    _take_back(change, header, found)
+        with self._index.write() as change:
+            if _is_still(change, number, row):
+                state = State.SEALED if stop >= row.size else State.UNSCANNED
+                change.set_row(number, row._replace(state=state, progress=stop))
+
+    def _sweep(self) -> bool:
+        """Forget tombstones and slices without an entry among the next entries; False after the last."""
+        page = self._index.page(self._swept, RECORDS)
+        # What this run of the node writes isn't to be touched: the entry may be still to come.
+        counters = self._index.counters()
+        waste = [(key, found) for key, found in page if _is_waste(found, counters)]
+        for at in range(0, len(waste), self._run):
+            with self._index.write() as change:
+                for key, found in waste[at : at + self._run]:
+                    if found.kind == Kind.REMOVED:
+                        change.drop_tombstone(key[:16])
+                    else:
+                        change.sweep(key[:16], number_of(key), found)
+        if len(page) == RECORDS:
+            self._swept = page[-1][0] + b"\0"
+            return True
+        with self._index.write() as change:
+            if not change.counters.unscanned:
+                change.counters.rebuilding = 0
+        return False
+
+
+def _is_busy(row: Row) -> bool:
+    """Whether some process writes or reclaims it, or did so when it died."""
+    return row.state in (State.ACTIVE, State.DRAINING)
+
+
+def _is_still(change: IndexChange, number: int, row: Row) -> bool:
+    return change.row(number) == row
+
+
+def _is_waste(found: Found, counters: Counters) -> bool:
+    """Whether a value might have to go: of slices that remains to be seen."""
+    if found.kind == Kind.REMOVED:
+        return True
+    return found.kind == Kind.SLICE and found.sequence < counters.epoch << _EPOCH_SHIFT
+
+
+def _take_back(change: IndexChange, header: Header, found: Found) -> None:
+    """Index a record found in a segment, as far as nothing later says otherwise."""
+    change.advance(sequence=found.sequence)
+    if found.sequence <= change.counters.floor:
+        return
+    if found.kind == Kind.REMOVED:
+        change.remove(header.digest, found, sequence=found.sequence)
+    else:
+        change.put(header.digest, header.slice, found)

@@ -1,0 +1,162 @@
+"""Giving up a segment: each record that is still of use is judged, then the file goes with one unlink.
+
+A slice without its entry is of no use to anybody, so none is judged. So heads come last, and one whose body has
+slices in other segments, or has just been given some, stays unasked.
+
+The judge is asked outside of any transaction, and what it lets go is forgotten after it has answered: it may take as
+long as moving a body to another disk does.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Protocol
+
+from shield.errors import StoreError
+from shield.store.directory.files import Files
+from shield.store.directory.index import BATCH, Found, Index, IndexFullError
+from shield.store.directory.record import DamagedError, Header, Kind, Record, decode
+from shield.store.directory.segments import START, Segment, Segments
+
+_HEADS = 4096  # of a segment, judged after all slices in it
+
+
+class NoRoomError(StoreError):
+    """Nothing is left that could make room."""
+
+
+class Fate(Enum):
+    KEEP = "keep"  # write it again at the head of the log; as much as half a segment
+    DROP = "drop"  # also when the judge has handed it to another tier
+
+
+class Candidate:
+    """A record whose segment must go: what the index and its header say, and its body if asked for.
+
+    `can_stay`: there is room to keep it.
+    """
+
+    __slots__ = ("_files", "_segment", "can_stay", "found", "record")
+
+    def __init__(self, found: Found, record: Record, segment: Segment, files: Files, *, can_stay: bool) -> None:
+        self.found = found
+        self.record = record
+        self.can_stay = can_stay
+        self._segment = segment
+        self._files = files
+
+    def body(self) -> bytearray | None:
+        """The checked body; None when it is damaged or can't be read."""
+        try:
+            return read_body(self._files, self._segment, self.found)
+        except (DamagedError, OSError):
+            return None
+
+
+Judge = Callable[[Candidate], Fate]
+
+
+class Keep(Protocol):
+    """Writes a candidate again; False when it couldn't."""
+
+    def __call__(self, candidate: Candidate) -> bool: ...
+
+
+def drop_all(candidate: Candidate) -> Fate:
+    """The judge of a cache that is first in, first out."""
+    return Fate.DROP
+
+
+class Drain:
+    """The records of one segment, judged; afterwards the index knows none of them there."""
+
+    def __init__(self, files: Files, index: Index, segments: Segments, *, judge: Judge, keep: Keep) -> None:
+        self._files = files
+        self._index = index
+        self._segments = segments
+        self._judge = judge
+        self._keep = keep
+
+    def run(self, number: int, *, keep_bytes: int) -> int:
+        """Empty a segment, keeping at most so much; the greatest sequence in it."""
+        try:
+            segment = self._segments.open(number)
+        except (DamagedError, FileNotFoundError):
+            return 0
+        last, left = 0, keep_bytes
+        dropped: list[Candidate] = []
+        heads: list[tuple[Found, Header]] = []
+        for offset, header in self._records(segment):
+            last = max(last, header.sequence)
+            found = self._index.lookup(header.digest, header.slice)
+            if found is None or found.segment != number or found.offset != offset:
+                continue
+            if found.kind == Kind.HEAD and len(heads) < _HEADS:
+                heads.append((found, header))  # when it is known what becomes of its slices
+                continue
+            left -= self._decide(found, header, segment, left, dropped)
+        for found, header in heads:
+            left -= self._decide(found, header, segment, left, dropped)
+        self._forget(dropped)
+        return last
+
+    def _decide(self, found: Found, header: Header, segment: Segment, left: int, dropped: list[Candidate]) -> int:
+        """How many bytes were written again of a record; if none, it is among the dropped."""
+        candidate = Candidate(found, header.record, segment, self._files, can_stay=left >= found.length)
+        if self._fate(candidate, segment.number) is Fate.KEEP and candidate.can_stay and self._keep(candidate):
+            return found.length
+        dropped.append(candidate)
+        if len(dropped) >= BATCH:
+            self._forget(dropped)
+            dropped.clear()
+        return 0
+
+    def _records(self, segment: Segment) -> Iterator[tuple[int, Header]]:
+        """Those that can be read; what can't is lost in any case, and the space need not be."""
+        try:
+            size = self._files.size(self._segments.path(segment.number))
+            yield from self._segments.scan(segment, START, size)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.ENOENT):
+                raise
+
+    def _fate(self, candidate: Candidate, number: int) -> Fate:
+        found, digest = candidate.found, candidate.record.key.digest
+        if found.kind == Kind.SLICE:
+            entry = self._index.lookup(digest)
+            if entry is None or not entry.owns(found):
+                return Fate.DROP
+        elif found.kind == Kind.HEAD and candidate.can_stay and self._index.has_slices(digest, found, outside=number):
+            return Fate.KEEP
+        return self._judge(candidate)
+
+    def _forget(self, dropped: list[Candidate]) -> None:
+        if not dropped:
+            return
+        try:
+            with self._index.write() as change:
+                for candidate in dropped:
+                    record = candidate.record
+                    number = record.slice if record.kind is Kind.SLICE else None
+                    change.delete(record.key.digest, number, candidate.found)
+        except IndexFullError:
+            if len(dropped) == 1:
+                raise
+            # A change of many pages needs as many free ones.
+            half = len(dropped) // 2
+            self._forget(dropped[:half])
+            self._forget(dropped[half:])
+
+
+def read_body(files: Files, segment: Segment, found: Found) -> bytearray:
+    """A record's whole body, checked; raises DamagedError or OSError."""
+    from_disk = bytearray(found.header_length), bytearray(found.body_length)
+    if files.read(segment.fd, from_disk, found.offset) < found.length:
+        raise DamagedError("cut short")
+    header = decode(from_disk[0], seed=segment.seed(found.offset))
+    if header.body_length != found.body_length:
+        raise DamagedError("not the record that the index means")
+    header.check(from_disk[1])
+    return from_disk[1]

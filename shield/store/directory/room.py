@@ -1,0 +1,172 @@
+"""Space in one directory: how much is taken, and what must go for more.
+
+Segments go oldest first. What was in one is forgotten by the index, then its file is unlinked, then its row goes; a
+process that ends between two of these leaves nothing that could be found and isn't there.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice, takewhile
+
+from shield.errors import StoreError
+from shield.store.directory.claim import FULL, Claim
+from shield.store.directory.files import Files
+from shield.store.directory.index import BATCH, Counters, Index, Row, State
+from shield.store.directory.reclaim import Drain, NoRoomError
+from shield.store.directory.record import ALIGN
+from shield.store.directory.segments import Segments
+
+_RESERVE = 4 << 20  # of the disk, so that something can be given up when it is full
+_INDEX_BYTES = 400  # of the index's limit for each entry; they take less than half, and later heads the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`capacity` is never exceeded, index included; `free_floor` stays free on the file system for others.
+
+    Zeros are for defaults. Segments then are a 4096th of the capacity, at least 256 MiB and at most 1 GiB: few enough
+    to have them all open up to a terabyte, and no more than 16,384 in 16 TiB.
+    """
+
+    capacity: int
+    segment_bytes: int = 0
+    index_bytes: int = 0  # its limit, no cost; 0: an eighth of the capacity
+    free_floor: int = 0
+    max_open: int = 0  # segment files open at a time; 0: a quarter of what the process may open
+
+
+class Room:
+    """One thread; raises OSError and StoreError."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        limits: Limits,
+        index: Index,
+        segments: Segments,
+        *,
+        files: Files,
+        worker: int,
+        drain: Drain,
+    ) -> None:
+        self._claim = claim
+        self._index = index
+        self._segments = segments
+        self._files = files
+        self._worker = worker
+        self._drain = drain
+        self._capacity = limits.capacity
+        self._free_floor = limits.free_floor
+        # Small enough that one to write, one to spare and what several workers have open leave room for the rest.
+        wanted = limits.segment_bytes or min(max(limits.capacity // 4096, 256 << 20), 1 << 30)
+        self.segment_bytes = min(wanted, max(limits.capacity // 8, 64 << 10)) // ALIGN * ALIGN
+        # What one transaction may add to the index before the next check sees it.
+        self._margin = min(8 << 20, limits.capacity // 8)
+        self._max_entries = index.limit // _INDEX_BYTES
+        self._reserve = min(_RESERVE, limits.capacity // 64)
+        self.reclaiming = False
+
+    def make(self, size: int) -> None:
+        """Give up old segments until `size` more bytes fit; raises NoRoomError when that doesn't help."""
+        if self.reclaiming:
+            return
+        while not self.fits(size, self._index.counters()):
+            if not self.reclaim():
+                raise NoRoomError(f"{self._claim.segments_path}: no room, and nothing left to give up")
+        for _ in range(2):  # what others take of the file system needn't cost us everything at once
+            if self._is_free(size):
+                return
+            self.reclaim()
+        if not self._is_free(size):
+            raise NoRoomError(f"{self._claim.segments_path}: less free than must be left to others")
+
+    def make_spare(self) -> None:
+        """Make room for the next segment now, while there is this one to write to what shall stay."""
+        with suppress(NoRoomError):
+            self.make(self.segment_bytes)
+
+    def has_segment(self) -> bool:
+        """Whether there is room for another one."""
+        return self.fits(self.segment_bytes, self._index.counters()) and self._is_free(self.segment_bytes)
+
+    def fits(self, size: int, counters: Counters) -> bool:
+        used = counters.segment_bytes + self._index.size() + self._margin + self._reserve
+        return used + size <= self._capacity and counters.entries + BATCH <= self._max_entries
+
+    def reclaim(self) -> bool:
+        """Give up the oldest segment that may go; False when there is none."""
+        self._claim.check_here()
+        with self._index.write() as change:
+            victim = next((found for found in change.rows() if self._may_go(found[1])), None)
+            if victim is None:
+                return False
+            number, row = victim
+            change.set_row(number, row._replace(state=State.DRAINING, worker=self._worker))
+        self.reclaiming = True
+        try:
+            self._drop(number, self._drain.run(number, keep_bytes=self.segment_bytes // 2))
+        except BaseException:
+            with suppress(StoreError, OSError), self._index.write() as change:
+                change.set_row(number, row)
+            raise
+        finally:
+            self.reclaiming = False
+        with self._index.write() as change:
+            change.set_row(number, None)
+        return True
+
+    def reclaim_on_full_disk(self) -> bool:
+        """As `reclaim`, though there is no room for what it has to write."""
+        try:
+            done = self.reclaim()
+        except OSError as error:
+            if error.errno not in FULL or not self._claim.spend_reserve():
+                raise
+            done = self.reclaim()
+        self.renew_reserve()
+        return done
+
+    def renew_reserve(self) -> None:
+        self._claim.renew_reserve(self._reserve)
+
+    def empty(self) -> None:
+        """Give up all segments that are there and may go. The index has forgotten what is in them."""
+        ends = self._index.ends()
+        last = 0 if ends is None else ends[1]
+        while True:
+            with self._index.write() as change:
+                old = takewhile(lambda found: found[0] <= last, change.rows())
+                doomed = list(islice((found for found in old if self._may_go(found[1])), BATCH))
+                for number, row in doomed:
+                    change.set_row(number, row._replace(state=State.DRAINING, worker=self._worker))
+            if not doomed:
+                return
+            for number, _ in doomed:
+                self._segments.unlink(number)
+            with self._index.write() as change:
+                for number, _ in doomed:
+                    change.set_row(number, None)
+
+    def _may_go(self, row: Row) -> bool:
+        """Nobody writes or reclaims it. What we were reclaiming ourselves is left from an attempt that failed."""
+        ours = row.state == State.DRAINING and row.worker == self._worker and not self.reclaiming
+        return ours or row.state in (State.SEALED, State.UNSCANNED)
+
+    def _is_free(self, size: int) -> bool:
+        """Whether the file system has so much beside what must stay free."""
+        if not self._free_floor:
+            return True
+        return self._files.free_bytes(self._claim.segments_path) - size >= self._free_floor
+
+    def _drop(self, number: int, floor: int) -> None:
+        """Unlink an empty segment. What was older than its records mustn't come back after an index is lost."""
+        with self._index.write() as change:
+            change.advance(floor=floor)
+        try:
+            self._claim.set_floor(floor, worker=self._worker)
+        except OSError as error:
+            if error.errno not in FULL:  # then it is room that we need most
+                raise
+        self._segments.unlink(number)

@@ -1,0 +1,277 @@
+"""Segment files: records one after another, written once, read by place, and gone with one unlink.
+
+A process appends to a segment of its own and reads those of all. A segment file lives as long as a reader holds it:
+one that was unlinked meanwhile still gives its bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from struct import Struct
+from weakref import WeakSet
+
+import xxhash
+
+from shield.store.directory.files import Files, Part
+from shield.store.directory.record import (
+    ALIGN,
+    FORMAT,
+    MAGIC,
+    MAX_HEADER,
+    DamagedError,
+    Header,
+    decode,
+    lengths,
+    padding,
+)
+
+START = ALIGN
+"""Where the first record lies: after the segment's own header."""
+
+_MAGIC = b"ShSegmnt"
+_HEADER = Struct("<8sHHIQQ")
+_WINDOW = 256 << 10
+_PEEK = 4 << 10  # longer than most headers
+_MASK = (1 << 64) - 1
+_SUFFIX = ".segment"
+
+
+class Segment:
+    """An open segment file; closed when the last one who holds it lets go."""
+
+    __slots__ = ("__weakref__", "_files", "epoch", "fd", "number", "salt", "used")
+
+    def __init__(self, files: Files, number: int, fd: int, salt: int, epoch: int) -> None:
+        self._files = files
+        self.number = number
+        self.fd = fd
+        self.salt = salt
+        self.epoch = epoch
+        self.used = True
+
+    def seed(self, offset: int) -> int:
+        """What makes a header valid at this place and nowhere else."""
+        return (self.salt + offset) & _MASK
+
+    def __del__(self) -> None:
+        # By reference count: a reader in the middle of a reclaimed segment keeps it, and nobody keeps a list.
+        with contextlib.suppress(OSError):
+            self._files.close(self.fd)
+
+
+class Segments:
+    """The segment files of one directory, at most `max_open` of them open at a time.
+
+    Any thread may read; `opened` never touches the disk, `open` may.
+    """
+
+    def __init__(self, files: Files, path: Path, *, max_open: int = 512) -> None:
+        self._files = files
+        self._path = path
+        self._max_open = max_open
+        self._open: dict[int, Segment] = {}
+        self._alive: WeakSet[Segment] = WeakSet()  # open here or held by readers
+        self._removed: WeakSet[Segment] = WeakSet()  # of these, the ones whose files are gone
+        self._guard = threading.Lock()
+
+    def path(self, number: int) -> Path:
+        return self._path / f"{number:010d}{_SUFFIX}"
+
+    def numbers(self) -> list[int]:
+        """Numbers of the segment files that are there, oldest first."""
+        names = [name.removesuffix(_SUFFIX) for name in self._files.names(self._path) if name.endswith(_SUFFIX)]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def opened(self, number: int) -> Segment | None:
+        """The segment if it is open already."""
+        segment = self._open.get(number)
+        if segment is not None:
+            segment.used = True
+        return segment
+
+    def open(self, number: int) -> Segment:
+        """The segment, opened if need be; raises OSError, or DamagedError when the file is no segment of ours."""
+        segment = self.opened(number)
+        if segment is None:
+            fd = self._files.open(self.path(number))
+            try:
+                segment = self._read_header(number, fd)
+            except BaseException:
+                self._files.close(fd)
+                raise
+            self._keep(segment)
+        return segment
+
+    def create(self, number: int, *, worker: int, epoch: int) -> SegmentWriter:
+        """A new segment, its header on the disk before it is returned."""
+        path = self.path(number)
+        fd = self._files.open(path, write=True, create=True)
+        segment = Segment(self._files, number, fd, secrets.randbits(64), epoch)
+        try:
+            header = _HEADER.pack(_MAGIC, FORMAT, worker, number, segment.salt, epoch)
+            header += xxhash.xxh3_64_digest(header)
+            self._files.write(fd, [header.ljust(START, b"\0")], 0)
+            self._files.sync(fd)
+            self._files.sync_directory(self._path)
+        except OSError:
+            self.unlink(number)
+            raise
+        self._keep(segment)
+        return SegmentWriter(self._files, segment)
+
+    def unlink(self, number: int) -> None:
+        """Remove the file, if it is there; readers that hold it keep it."""
+        with self._guard:
+            segment = self._open.pop(number, None)
+            if segment is not None:
+                self._removed.add(segment)
+        with contextlib.suppress(FileNotFoundError):
+            self._files.unlink(self.path(number))
+
+    def alive(self) -> set[int]:
+        """Numbers of those that are open here or held by readers, but for the ones known to be removed."""
+        with self._guard:
+            return {segment.number for segment in self._alive.difference(self._removed)}
+
+    def close_removed(self, numbers: Collection[int]) -> int:
+        """Let go of those whose files others have unlinked; how many. They'd hold their space for nothing."""
+        with self._guard:
+            alive = [segment for segment in self._alive if segment.number in numbers]
+        gone = [segment for segment in alive if self._files.identity(segment.fd)[2] == 0]
+        closed = 0
+        with self._guard:
+            self._removed.update(gone)
+            for segment in gone:
+                if self._open.get(segment.number) is segment:
+                    del self._open[segment.number]
+                    closed += 1
+        return closed
+
+    def held(self) -> list[int]:
+        """Bytes of each segment that is removed and still held by readers of this process, as far as it is known."""
+        with self._guard:
+            removed = list(self._removed)
+        return [self._files.disk_bytes(segment.fd) for segment in removed]
+
+    def close(self) -> None:
+        with self._guard:
+            self._open.clear()
+
+    def scan(self, segment: Segment, start: int, stop: int) -> Iterator[tuple[int, Header]]:
+        """Records that begin in [start, stop) with their offsets; what is damaged is passed over, never trusted."""
+        size = self._files.size(self.path(segment.number))
+        window = _Window(self._files, segment.fd, size)
+        offset = start
+        while offset < min(stop, size):
+            try:
+                data = window.at(offset, _PEEK)
+                header_length, body_length = lengths(data)
+                if header_length > len(data):
+                    data = window.at(offset, header_length)
+                header = decode(data, seed=segment.seed(offset))
+            except DamagedError:
+                offset = window.next_magic(offset + ALIGN, min(stop, size))
+                continue
+            length = header_length + body_length
+            if offset + length <= size:
+                yield offset, header
+            offset += length + padding(length)
+
+    def _read_header(self, number: int, fd: int) -> Segment:
+        data = bytearray(_HEADER.size + 8)
+        self._files.read(fd, [data], 0)
+        if xxhash.xxh3_64_digest(data[: _HEADER.size]) != data[_HEADER.size :]:
+            raise DamagedError(f"segment {number} has no valid header")
+        magic, version, _, own, salt, epoch = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != FORMAT or own != number:
+            raise DamagedError(f"segment {number} is another's")
+        return Segment(self._files, number, fd, salt, epoch)
+
+    def _keep(self, segment: Segment) -> None:
+        with self._guard:
+            self._alive.add(segment)
+            self._open[segment.number] = segment
+            while len(self._open) > self._max_open:
+                number, oldest = next(iter(self._open.items()))
+                del self._open[number]
+                if oldest.used:  # another round
+                    oldest.used = False
+                    self._open[number] = oldest
+
+
+class SegmentWriter:
+    """The segment that this process appends to. One thread."""
+
+    def __init__(self, files: Files, segment: Segment) -> None:
+        self._files = files
+        self.segment = segment
+        self.end = START
+        self._written = START  # what is beyond the end counts for nothing
+
+    def append(self, parts: Sequence[Part], length: int) -> None:
+        """Write a run of records of `length` bytes at the end; on an error nothing of it counts."""
+        self._written = max(self._written, self.end + length)
+        try:
+            self._files.write(self.segment.fd, parts, self.end)
+        except OSError:
+            self.cut()
+            raise
+        self.end += length
+
+    def sync(self) -> None:
+        self._files.sync(self.segment.fd)
+
+    def cut(self) -> None:
+        """Give back what is beyond the end: what was to be appended, or wasn't to be indexed."""
+        if self._written == self.end:
+            return
+        try:
+            self._files.truncate(self.segment.fd, self.end)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+            # What stays is written over by the next record.
+        else:
+            self._written = self.end
+
+
+class _Window:
+    """A piece of a file that moves along with who looks through it."""
+
+    def __init__(self, files: Files, fd: int, size: int) -> None:
+        self._files = files
+        self._fd = fd
+        self._size = size
+        self._start = 0
+        self._data = b""
+
+    def at(self, offset: int, wanted: int) -> memoryview:
+        """Bytes from `offset` to the window's end: at least `wanted`, unless the file ends before."""
+        stop = min(offset + min(wanted, MAX_HEADER), self._size)
+        end = self._start + len(self._data)
+        if offset < self._start or stop > end:
+            # Where bodies are passed over, headers are all that is worth reading.
+            ahead = _WINDOW if offset <= end else _PEEK
+            data = bytearray(max(0, min(max(ahead, stop - offset), self._size - offset)))
+            count = self._files.read(self._fd, [data], offset)
+            self._start, self._data = offset, bytes(data[:count])
+        return memoryview(self._data)[offset - self._start :]
+
+    def next_magic(self, offset: int, stop: int) -> int:
+        """Where the next record might begin; `stop` when nowhere before it."""
+        while offset < stop:
+            self.at(offset, ALIGN)
+            found = self._data.find(MAGIC, offset - self._start)
+            while found >= 0:
+                candidate = self._start + found - 8  # the checksum comes before the magic
+                if candidate >= offset and candidate % ALIGN == 0:
+                    return candidate
+                found = self._data.find(MAGIC, found + 1)
+            # The next window begins a little before this one's end: a magic may lie across it.
+            offset = max(offset + ALIGN, (self._start + len(self._data)) // ALIGN * ALIGN)
+        return stop

@@ -1,0 +1,185 @@
+"""What the index holds, and how it lies there: every value under a checksum of its own. Pure.
+
+LMDB trusts its pages. A bit that flipped on the disk could show a wrong head or lifetime, so nothing is believed that
+doesn't hash to what it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from operator import attrgetter
+from struct import Struct
+from typing import Any, NamedTuple
+
+import xxhash
+
+from shield.errors import StoreError
+from shield.rules.freshness import Freshness
+from shield.store.directory.record import ALIGN, Kind
+
+_FOUND = Struct("<QBHIIIIQQQddddd")
+_ROW = Struct("<QBHQQ")
+_COUNTERS = Struct("<Q12QB")
+_REMOVAL = Struct("<QQ16s")
+_SUM = 8
+_unpack = _FOUND.unpack_from
+_hash = xxhash.xxh3_64_intdigest
+_make = tuple.__new__  # without a call of Python code: this is on the path of every hit
+
+
+class IndexFullError(StoreError):
+    """The index has reached its limit: something must go before anything comes."""
+
+
+class IndexDamagedError(StoreError):
+    """The index can't be read: it must be made again."""
+
+
+class IndexOutdatedError(IndexDamagedError):
+    """The index is of another version: well for those who are of that one, too."""
+
+
+class IndexHaltedError(IndexDamagedError):
+    """The index must be opened anew, and may be well then."""
+
+
+class Found(NamedTuple):
+    """What the index knows of a record. `head` stands for the record's own if it isn't empty (a later 304)."""
+
+    kind: int
+    status: int
+    segment: int
+    place: int  # in units of ALIGN
+    header_length: int
+    body_length: int
+    sequence: int
+    identity: int
+    total: int
+    born: float
+    lifetime: float
+    grace: float
+    keep: float
+    error_grace: float
+    head: bytes = b""
+
+    @property
+    def offset(self) -> int:
+        return self.place * ALIGN
+
+    @property
+    def length(self) -> int:
+        """Bytes of the record."""
+        return self.header_length + self.body_length
+
+    @property
+    def freshness(self) -> Freshness:
+        return Freshness(self.born, self.lifetime, self.grace, self.keep, self.error_grace)
+
+    def same_record(self, other: Found) -> bool:
+        """Whether both are of one and the same record on the disk."""
+        return self.sequence == other.sequence and self.place == other.place and self.segment == other.segment
+
+    def owns(self, piece: Found) -> bool:
+        """Whether a slice is of the body whose head this is."""
+        return self.kind == Kind.HEAD and self.identity == piece.identity
+
+
+class State(IntEnum):
+    """What is done with a segment."""
+
+    ACTIVE = 0  # its worker appends to it; counts as if it were full
+    SEALED = 1  # complete
+    UNSCANNED = 2  # the index doesn't know what is in it yet; `progress` bytes are scanned
+    DRAINING = 3  # its worker reclaims it
+
+
+class Row(NamedTuple):
+    """A segment: `size` counts against the capacity."""
+
+    state: int
+    worker: int
+    size: int
+    progress: int = 0
+
+
+@dataclass(slots=True)
+class Counters:
+    """`sequence`: the last one given out; `floor`: up to this one, records of a lost index are not taken back.
+
+    `generation` counts removals; `rebuilding` is 1 until all that a lost index knew is taken back and swept. Only a
+    write transaction changes its own.
+    """
+
+    epoch: int = 0
+    sequence: int = 0
+    floor: int = 0
+    next_segment: int = 1
+    segment_bytes: int = 0
+    entries: int = 0
+    entry_bytes: int = 0
+    generation: int = 0
+    segments: int = 0
+    unscanned: int = 0
+    slices: int = 0
+    tombstones: int = 0
+    rebuilding: int = 0
+
+
+_counts = attrgetter(*[field.name for field in dataclasses.fields(Counters)])
+
+
+def pack_found(found: Found) -> bytes:
+    data = _FOUND.pack(0, *found[:-1]) + found.head
+    return _hash(memoryview(data)[_SUM:]).to_bytes(_SUM, "little") + data[_SUM:]
+
+
+def unpack_found(value: bytes) -> Found:
+    """Raises IndexDamagedError unless it is as it was packed; so do the others."""
+    try:
+        fields = _unpack(value)
+    except struct.error:
+        raise IndexDamagedError("an entry is damaged") from None
+    if _hash(value[_SUM:]) != fields[0]:
+        raise IndexDamagedError("an entry is damaged")
+    return _make(Found, (*fields[1:], value[_FOUND.size :]))
+
+
+def pack_row(row: Row) -> bytes:
+    return _checked(_ROW.pack(0, *row))
+
+
+def unpack_row(value: bytes) -> Row:
+    return Row(*_fields(_ROW, value))
+
+
+def pack_counters(counters: Counters) -> bytes:
+    return _checked(_COUNTERS.pack(0, *_counts(counters)))
+
+
+def unpack_counters(value: bytes) -> Counters:
+    return Counters(*_fields(_COUNTERS, value))
+
+
+def pack_removal(generation: int, digest: bytes) -> bytes:
+    return _checked(_REMOVAL.pack(0, generation, digest))
+
+
+def unpack_removal(value: bytes) -> tuple[int, bytes]:
+    generation, digest = _fields(_REMOVAL, value)
+    return generation, digest
+
+
+def _checked(data: bytes) -> bytes:
+    return _hash(data[_SUM:]).to_bytes(_SUM, "little") + data[_SUM:]
+
+
+def _fields(form: Struct, value: bytes) -> tuple[Any, ...]:
+    if len(value) != form.size:
+        raise IndexDamagedError("a value is damaged")
+    checksum, *rest = form.unpack(value)
+    if _hash(value[_SUM:]) != checksum:
+        raise IndexDamagedError("a value is damaged")
+    return tuple(rest)

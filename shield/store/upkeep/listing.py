@@ -1,0 +1,142 @@
+"""What lies in cache directories, by the texts of its keys.
+
+The index knows digests only; texts stand in the headers of records. So segments are read through, bodies passed over,
+and what the index points to no more is left out. Any thread, also beside a running node: what moves or goes meanwhile
+may be missed, but nothing is told that isn't there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from shield.rules.key import CacheKey
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.index import Found, State
+from shield.store.directory.record import DamagedError, Kind, Record
+from shield.store.directory.segments import START
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A record that the index points to."""
+
+    record: Record
+    found: Found
+
+    @property
+    def slice_number(self) -> int | None:
+        return self.record.slice if self.record.kind is Kind.SLICE else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry. `slices` of `all_slices` are there: none of none for one in a single record."""
+
+    key: CacheKey
+    found: Found
+    record: Record
+    slices: int
+    all_slices: int
+
+    @property
+    def body_bytes(self) -> int:
+        """Of the whole body, whether all of it is there or not."""
+        return self.found.total if self.found.kind == Kind.HEAD else self.found.body_length
+
+
+def newest_first(directory: CacheDirectory) -> list[int]:
+    """Numbers of the segments, in the order in which they were begun, backwards."""
+    return [number for number, _ in reversed(directory.index.rows())]
+
+
+def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
+    """What the index points to in a segment, in the order it was written. Raises OSError."""
+    try:
+        segment = directory.segments.open(number)
+        size = directory.segments.path(number).stat().st_size
+    except (DamagedError, FileNotFoundError):
+        return
+    for offset, header in directory.segments.scan(segment, START, size):
+        record = header.record
+        if record.kind is Kind.REMOVED:
+            continue
+        number_of_slice = record.slice if record.kind is Kind.SLICE else None
+        found = directory.index.lookup(record.key.digest, number_of_slice)
+        if found is not None and found.segment == number and found.offset == offset:
+            yield Live(record, found)
+
+
+def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory], prefix: bytes) -> Iterator[Listed]:
+    """Entries of a directory whose keys are under a prefix, the newest segments first.
+
+    Leaves out those that a directory before it in `all_directories` has, too: that one's are found first. Slices
+    are counted in all of them. Raises OSError.
+    """
+    before = all_directories[: list(all_directories).index(directory)]
+    for number in newest_first(directory):
+        for live in live_records(directory, number):
+            record, found = live.record, live.found
+            if record.kind is Kind.SLICE or not is_under(record.key.text, prefix):
+                continue
+            if any(other.index.lookup(record.key.digest) is not None for other in before):
+                continue
+            slices = _slices(record.key.digest, found, all_directories) if record.kind is Kind.HEAD else 0
+            yield Listed(record.key, found, record, slices, _all_slices(record, found))
+
+
+def keys_under(directory: CacheDirectory, prefix: bytes) -> Iterator[CacheKey]:
+    """Keys under a prefix of which there is anything, each at least once: slices without an entry, too, and what a
+    lost index hasn't taken back yet. Misses nothing that stays where it is, or is written again meanwhile. Raises
+    OSError.
+    """
+    done: set[int] = set()
+    while waiting := [(number, row) for number, row in directory.index.rows() if number not in done]:
+        for number, row in waiting:
+            if row.state == State.UNSCANNED:
+                yield from _unscanned_keys(directory, number, prefix)
+            else:
+                for live in live_records(directory, number):
+                    if is_under(live.record.key.text, prefix):
+                        yield live.record.key
+            done.add(number)
+
+
+def is_under(text: bytes, prefix: bytes) -> bool:
+    """Whether a key's text begins so: in whichever space if the prefix is a path, else with the space's name."""
+    if not prefix.startswith(b"/"):
+        return text.startswith(prefix)
+    return text.startswith(prefix, text.find(b":") + 1)
+
+
+def holds(directory: CacheDirectory, key: CacheKey) -> bool:
+    """Whether the index knows anything under a key."""
+    return directory.index.lookup(key.digest) is not None or bool(directory.index.slices(key.digest))
+
+
+def _unscanned_keys(directory: CacheDirectory, number: int, prefix: bytes) -> Iterator[CacheKey]:
+    try:
+        segment = directory.segments.open(number)
+        size = directory.segments.path(number).stat().st_size
+    except (DamagedError, FileNotFoundError):
+        return
+    for _, header in directory.segments.scan(segment, START, size):
+        if is_under(header.text, prefix) and header.record.kind is not Kind.REMOVED:
+            yield header.record.key
+
+
+def _slices(digest: bytes, entry: Found, directories: Sequence[CacheDirectory]) -> int:
+    """Slices of this version of the object, in whichever directory."""
+    numbers = {
+        number
+        for directory in directories
+        for number, found in directory.index.slices(digest)
+        if found.identity == entry.identity
+    }
+    return len(numbers)
+
+
+def _all_slices(record: Record, found: Found) -> int:
+    if record.kind is not Kind.HEAD:
+        return 0
+    return -(-found.total // record.slice_bytes) if record.slice_bytes else 0

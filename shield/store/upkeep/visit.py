@@ -1,0 +1,138 @@
+"""A cache directory opened by someone who is no worker: beside a running node, or while there is none.
+
+Such a visitor is a process of the node like any other: it shares the node's claim, under a worker number that no
+worker has. When nobody else has the directory, opening it does what a node's start does, so the index may be made
+anew. It never makes a directory, and never leaves files that the node's user can't open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shield.errors import StoreError
+from shield.store.directory.claim import Claim, InUseError
+from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.files import Files
+from shield.store.directory.log import Limits
+from shield.store.directory.reclaim import Candidate, Fate, Judge, NoRoomError, drop_all
+from shield.store.directory.record import FORMAT
+from shield.store.upkeep.ground import user_name
+from shield.store.volume import boot_id
+
+WORKER = 65535
+"""Worker number of a visitor; several at a time count down from it."""
+
+_VISITORS = 16
+
+
+class AbsentError(StoreError):
+    """There is no cache directory at this place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An open directory. `alone`: no process of the node had it open when we came."""
+
+    path: Path
+    directory: CacheDirectory
+    alone: bool
+
+    def check(self) -> None:
+        """For a long visit, now and then. Raises StoreError when it must end: others wait for us to leave."""
+        if self.directory.tend() is Health.OUT:
+            raise StoreError(f"{self.path}: its index is left by all and made again: try again once the node is well")
+
+
+@contextmanager
+def visited(
+    path: Path, limits: Limits, *, node: str, judge: Judge = drop_all, may_begin: bool = False
+) -> Iterator[Visit]:
+    """Open a directory for a while. Raises StoreError, in a line that says what to do.
+
+    With `may_begin` also one that no node has used yet, if it is there.
+    """
+    _refuse_what_isnt_ours(path, may_begin=may_begin)
+    files = Files()
+    with _worker_number(path, files) as worker:
+        try:
+            claim = Claim(path, node=node, boot_id=boot_id(), files=files)
+        except InUseError as error:
+            raise InUseError(f"{error}; these settings are of node {node}") from error
+        alone = claim.first
+        try:
+            directory = CacheDirectory(claim, limits, worker=worker, files=files, judge=judge)
+        except BaseException:
+            claim.release(clean=False)
+            raise
+        # That it ends, however it does, says nothing of the index: so it doesn't count against that.
+        directory.settled()
+        try:
+            yield Visit(path, directory, alone)
+        finally:
+            directory.close()
+
+
+def push_nothing_out(candidate: Candidate) -> Fate:
+    """The judge of who would rather write less than push anything out."""
+    raise NoRoomError("no room but what others' entries have")
+
+
+def rebuild(visit: Visit, step: Callable[[], object]) -> None:
+    """Take back what a lost index knew, unless a node is there to do it; `step` is called again and again."""
+    while visit.alone and visit.directory.rebuild_step():
+        step()
+
+
+def _refuse_what_isnt_ours(path: Path, *, may_begin: bool) -> None:
+    try:
+        status = path.stat()
+        begun = (path / "lock").exists()
+        state = (path / "state").read_bytes() if (path / "state").exists() else b"{}"
+    except FileNotFoundError:
+        raise AbsentError(f"{path} isn't there: `shield serve` makes it, or make it yourself") from None
+    except OSError as error:
+        raise StoreError(f"{path} can't be looked into: {error.strerror}; {_run_as(path)}") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise AbsentError(f"{path} is no directory: settings name another place than there is")
+    if status.st_uid != os.geteuid():
+        # What we made in there would be ours, and the node couldn't open it.
+        raise StoreError(f"{path} belongs to user {user_name(status.st_uid)}; {_run_as(path)}")
+    if not begun and not may_begin:
+        raise AbsentError(f"{path} is no cache directory yet: no node has used it")
+    with suppress(ValueError, RecursionError):
+        found = json.loads(state)
+        if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
+            raise StoreError(
+                f"{path} is of format {found['format']}, this shield reads {FORMAT}: use the version that wrote it, "
+                "or start the node, which empties it"
+            )
+
+
+def _run_as(path: Path) -> str:
+    try:
+        return f"run this as that user (sudo -u {user_name(path.stat().st_uid)} shield ...)"
+    except OSError:
+        return "run this as the user that the node runs as"
+
+
+@contextmanager
+def _worker_number(path: Path, files: Files) -> Iterator[int]:
+    """A number that no other visitor has now: two of one number would take each other's segments for a dead one's."""
+    for worker in range(WORKER, WORKER - _VISITORS, -1):
+        try:
+            fd = files.open_or_create(path / f"visitor-{worker}")
+        except OSError as error:
+            raise StoreError(f"{path} can't be used: {error.strerror}") from error
+        try:
+            if files.lock(fd, exclusive=True):
+                yield worker
+                return
+        finally:
+            files.close(fd)
+    raise StoreError(f"{path}: {_VISITORS} store commands are at work in it; try again later")
