@@ -22,7 +22,7 @@ from shield.shared import Shared
 from shield.store.admission import Admission
 from shield.store.directory.files import Files
 from shield.store.directory.index import Found
-from shield.store.directory.reclaim import Candidate, Fate
+from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import Kind, Record
 from shield.store.directory.segments import Segment as RealSegment
 from shield.store.disk import PROMOTE_AT, Disk
@@ -82,7 +82,7 @@ class Shield:
 
     def keeps(self, number: int, *, can_stay: bool) -> bool:
         record = Record(Kind.WHOLE, CacheKey(b"", _digest(number)), _FRESHNESS)
-        candidate = Candidate(_FOUND, record, cast(RealSegment, None), _FILES, can_stay=can_stay)
+        candidate = ReclaimCandidate(_FOUND, record, cast(RealSegment, None), _FILES, can_stay=can_stay)
         return self._judge(candidate) is Fate.KEEP
 
     def admits(self, number: int) -> bool:

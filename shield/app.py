@@ -48,14 +48,14 @@ from shield.rules.access import AccessRules, Rule
 from shield.rules.headers import via
 from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
-from shield.shared import SLOTS, Place, Standing
+from shield.shared import SLOTS, Seat, Standing
 from shield.store.admission import Admission
 from shield.store.directory.files import Files
-from shield.store.directory.log import Limits as DiskLimits
+from shield.store.directory.log import DirectoryLimits
 from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
 from shield.store.tiers import Store
-from shield.store.volume import Holder, Volume, boot_id
+from shield.store.volume import Claimant, Volume, boot_id
 
 Clock = Callable[[], float]
 
@@ -65,7 +65,7 @@ _MEAN_ENTRY = 40 << 10
 class Node:
     """One node, wired and ready to be listened for. Made on the event loop that it runs on; `close` it."""
 
-    def __init__(self, settings: Settings, *, place: Place, clock: Clock, access_stream: IO[str]) -> None:
+    def __init__(self, settings: Settings, *, place: Seat, clock: Clock, access_stream: IO[str]) -> None:
         self.name = settings.node
         self.ready = True
         self.connections = 0  # clients', counted by the worker
@@ -249,16 +249,16 @@ def build(
     *,
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
-    place: Place | None = None,
+    place: Seat | None = None,
 ) -> Node:
     """A node of these settings, or one worker of it. Call it on the event loop.
 
     Raises ConfigError for what can't be used.
     """
-    return Node(settings, place=place or Place(), clock=clock, access_stream=access_stream or sys.stdout)
+    return Node(settings, place=place or Seat(), clock=clock, access_stream=access_stream or sys.stdout)
 
 
-def _store(settings: Settings, place: Place, clock: Clock) -> Store:
+def _store(settings: Settings, place: Seat, clock: Clock) -> Store:
     """The tiers of one worker. Raises ConfigError when another node has one of the directories."""
     cache = settings.cache
     capacity = cache.memory.capacity // place.workers
@@ -266,7 +266,7 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
     if not cache.tiers:
         return Store(memory, place.shared)
     disk = Disk(place.shared, clock=clock)
-    holder = Holder(settings.node, boot_id(), place.worker)
+    holder = Claimant(settings.node, boot_id(), place.worker)
     files = Files()
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in cache.tiers)
     tiers = []
@@ -274,7 +274,7 @@ def _store(settings: Settings, place: Place, clock: Clock) -> Store:
         volumes = [
             Volume(
                 directory.path,
-                DiskLimits(capacity=directory.capacity, free_floor=directory.free_floor, max_open=max_open),
+                DirectoryLimits(capacity=directory.capacity, free_floor=directory.free_floor, max_open=max_open),
                 holder=holder,
                 files=files,
                 judge=disk.judge(level),
@@ -363,7 +363,7 @@ def _gateway(settings: Settings, name: str) -> Gateway:
     return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
 
 
-def _owners(settings: Settings, place: Place, origins: Origins, clock: Clock) -> Owners:
+def _owners(settings: Settings, place: Seat, origins: Origins, clock: Clock) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
     standing, times = place.shared.standing, [origin.timeouts for origin in settings.origins.values()]
     ring = Ring(place.worker, place.peers, is_down=lambda worker: standing[worker] != Standing.SERVING)
@@ -419,7 +419,7 @@ def _limits(limits: LimitSettings, workers: int, *, memory: int) -> Limits:
     )
 
 
-def _access_log(settings: Settings, place: Place, stream: IO[str], clock: Clock) -> AccessLog | None:
+def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) -> AccessLog | None:
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out

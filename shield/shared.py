@@ -160,7 +160,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Seat:
     """Which of a node's workers one is, and what it shares with them. The default: the only one.
 
     `peers` are the unix sockets on which workers take each other's requests, by worker.

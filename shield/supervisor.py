@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from shield.errors import ConfigError
 from shield.observe.logs import mark_worker
-from shield.shared import Place, Shared, Standing
+from shield.shared import Seat, Shared, Standing
 from shield.worker import DRAIN, READY, STOP, Build, Plan, Sockets, bind, names, serve
 
 log = logging.getLogger("shield.supervisor")
@@ -58,7 +58,7 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
         peers = _closed_at_end(stack, [_listen(path) for path in paths])
         posts = []
         for number in range(workers):
-            place = Place(number, workers, shared, tuple(paths))
+            place = Seat(number, workers, shared, tuple(paths))
             mine = [listeners[number] for listeners in clients]
             posts.append(_Post(place, Sockets(mine, () if number else admin, [peers[number]])))
         where = f"{names([each[0] for each in clients], plan.scheme)}, admin on {names(admin)}"
@@ -69,7 +69,7 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
 class _Post:
     """A worker's number and sockets, and the process that holds it now."""
 
-    def __init__(self, place: Place, sockets: Sockets) -> None:
+    def __init__(self, place: Seat, sockets: Sockets) -> None:
         self.place = place
         self.sockets = sockets
         self.number = place.worker

@@ -28,7 +28,7 @@ from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
-from shield.shared import SLOTS, Place, Shared, Standing
+from shield.shared import SLOTS, Seat, Shared, Standing
 
 log = logging.getLogger("shield.worker")
 
@@ -39,7 +39,7 @@ _ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connecti
 _SWEEP_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005  # how long a thread that writes to a disk may keep the loop from going on; Python's: 5 ms
 
-Build = Callable[[Place], Node]
+Build = Callable[[Seat], Node]
 """Makes what a worker serves. Called on its event loop."""
 
 
@@ -76,10 +76,10 @@ def run(plan: Plan, build: Build) -> int:
     """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
     clients = [bind(address)[0] for address in plan.listen]
     sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
-    return serve(plan, build, sockets, place=Place(shared=Shared(slots=plan.hit_slots)), line=None)
+    return serve(plan, build, sockets, place=Seat(shared=Shared(slots=plan.hit_slots)), line=None)
 
 
-def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Place, line: socket.socket | None) -> int:
+def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Seat, line: socket.socket | None) -> int:
     """Serve on these sockets until told to stop; 0 after a clean stop. Raises ConfigError for settings.
 
     `line` leads to the supervisor, if there is one.
@@ -155,7 +155,7 @@ class _Server(uvicorn.Server):
 
 
 class _Worker:
-    def __init__(self, plan: Plan, node: Node, place: Place, line: socket.socket | None) -> None:
+    def __init__(self, plan: Plan, node: Node, place: Seat, line: socket.socket | None) -> None:
         self._plan = plan
         self._node = node
         self._place = place

@@ -15,7 +15,7 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.directory.record import record_of
 from shield.store.volume import boot_id
 
@@ -50,7 +50,7 @@ def stock(config: Path, count: int) -> float:
     freshness = Freshness(now, 86400.0 * 365, 30.0, 86400.0)
     files = Files()
     claim = Claim(where.path, node=settings.node, boot_id=boot_id(), files=files)
-    directory = CacheDirectory(claim, Limits(capacity=where.capacity), files=files)
+    directory = CacheDirectory(claim, DirectoryLimits(capacity=where.capacity), files=files)
     began = time.monotonic()
     try:
         for start in range(0, count, _BATCH):

@@ -12,7 +12,7 @@ from shield.cli.check import directory_notes, read
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.observe.logs import configure
-from shield.shared import Place
+from shield.shared import Seat
 
 log = logging.getLogger("shield.cli")
 
@@ -44,5 +44,5 @@ def serve(path: Path) -> int:
         return 2
 
 
-def _build(settings: Settings, place: Place) -> app.Node:
+def _build(settings: Settings, place: Seat) -> app.Node:
     return app.build(settings, place=place)

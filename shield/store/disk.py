@@ -25,8 +25,8 @@ from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Part
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft
-from shield.store.directory.reading import GoneError, Stored, later_head
-from shield.store.directory.reclaim import Candidate, Fate, Judge
+from shield.store.directory.reading import GoneError, StoredRecord, later_head
+from shield.store.directory.reclaim import Fate, Judge, ReclaimCandidate
 from shield.store.directory.record import Kind, Record, Whole, record_of
 from shield.store.volume import Volume, VolumeStatistics
 
@@ -141,7 +141,7 @@ class Disk:
     def judge(self, level: int) -> Judge:
         """What decides on the records of the tier at this level when their segment must go."""
 
-        def judge(candidate: Candidate) -> Fate:
+        def judge(candidate: ReclaimCandidate) -> Fate:
             return self._judge(candidate, level)
 
         return judge
@@ -206,7 +206,7 @@ class Disk:
     def call_soon(self, call: Callable[[None], None], argument: None) -> None:
         self._loop.call_soon(call, argument)
 
-    def note_hit(self, place: Located, stored: Stored) -> None:
+    def note_hit(self, place: Located, stored: StoredRecord) -> None:
         """A record was read for a client: it is worth keeping, and perhaps worth a faster disk."""
         digest, number = stored.key.digest, stored.slice
         hits = self._shared.hit(digest if number is None else slice_digest(digest, number))
@@ -312,7 +312,7 @@ class Disk:
 
     # between tiers
 
-    def _promote(self, place: Located, stored: Stored) -> None:
+    def _promote(self, place: Located, stored: StoredRecord) -> None:
         """Write a record that was hit again to the first tier, once a thread has read all of it."""
         which = (stored.key.digest, stored.slice)
         volume = self._tiers[0].writable(stored.key.digest)
@@ -338,7 +338,7 @@ class Disk:
         else:
             self.wait_for(lambda: place.directory.read(stored, 0, stored.found.body_length), read)
 
-    def _judge(self, candidate: Candidate, level: int) -> Fate:
+    def _judge(self, candidate: ReclaimCandidate, level: int) -> Fate:
         """In the thread of the volume that reclaims. Heads come after their slices."""
         record = candidate.record
         number = record.slice if record.kind is Kind.SLICE else None
@@ -356,7 +356,7 @@ class Disk:
             self._move_down(candidate, level)
         return Fate.DROP
 
-    def _move_down(self, candidate: Candidate, level: int) -> None:
+    def _move_down(self, candidate: ReclaimCandidate, level: int) -> None:
         record = latest(candidate.record, candidate.found)
         tier, digest = self._tiers[level], record.key.digest
         source, target = tier.writable(digest), self._tiers[level + 1].writable(digest)

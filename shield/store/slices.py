@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from shield.store.directory.files import Part
-from shield.store.directory.reading import GoneError, Stored
+from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.record import Kind, identity_of, record_of
 from shield.store.disk import Disk, Located, Still
 from shield.store.entry import Entry
@@ -30,7 +30,7 @@ class Slices:
         self.count = -(-entry.length // entry.slice_bytes)
         self._disk = disk
         self._identity = identity_of(entry.etag, entry.length)
-        self._opened: OrderedDict[int, tuple[Located, Stored]] = OrderedDict()
+        self._opened: OrderedDict[int, tuple[Located, StoredRecord]] = OrderedDict()
         self._unreadable: set[int] = set()  # the index may know them for a while yet
         self._head_written = False
 
@@ -68,7 +68,7 @@ class Slices:
             self._disk.call_soon(then, None)
             return
         found, key = place, self.entry.key
-        kept: list[Stored] = [] if opened is None else [opened[1]]
+        kept: list[StoredRecord] = [] if opened is None else [opened[1]]
 
         def work() -> bytearray:
             if not kept:
@@ -126,13 +126,13 @@ class Slices:
         found = place.found
         return place if found.identity == self._identity and found.body_length == self.length(number) else None
 
-    def _keep(self, number: int, place: Located, stored: Stored) -> tuple[Located, Stored]:
+    def _keep(self, number: int, place: Located, stored: StoredRecord) -> tuple[Located, StoredRecord]:
         opened = self._opened[number] = (place, stored)
         while len(self._opened) > _OPENED:
             self._opened.popitem(last=False)
         return opened
 
-    def _counted(self, opened: tuple[Located, Stored], data: bytearray, start: int) -> bytearray:
+    def _counted(self, opened: tuple[Located, StoredRecord], data: bytearray, start: int) -> bytearray:
         """A slice counts as hit once for each reading of its first bytes."""
         place, stored = opened
         place.tier.read_bytes += len(data)

@@ -17,7 +17,7 @@ from shield.shared import Shared
 from shield.store.admission import Admission
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import Found
-from shield.store.directory.reading import GoneError, Stored, later_head
+from shield.store.directory.reading import GoneError, StoredRecord, later_head
 from shield.store.directory.record import Kind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always
 from shield.store.entry import OVERHEAD, Entry
@@ -167,7 +167,7 @@ class Store:
         place, generation = cold.place, self.generation
         assert self._disk is not None
 
-        def work() -> Stored:
+        def work() -> StoredRecord:
             stored = place.directory.fetch(place.found, key)
             if stored.body is None and place.found.body_length:
                 stored.body = place.directory.read(stored, 0, place.found.body_length)
@@ -176,7 +176,7 @@ class Store:
         def done(stored: object) -> None:
             entry = None
             is_gone = key.text in self._hidden or self.was_removed(key.text, generation)
-            if isinstance(stored, Stored) and not is_gone:
+            if isinstance(stored, StoredRecord) and not is_gone:
                 entry = self._took(place, stored, stored.body)
             for waiter in self._readings.pop(key.text):
                 waiter(entry)
@@ -325,7 +325,7 @@ class Store:
 
     # between RAM and disk
 
-    def _took(self, place: Located, stored: Stored, body: bytes | bytearray | None) -> Entry:
+    def _took(self, place: Located, stored: StoredRecord, body: bytes | bytearray | None) -> Entry:
         """An entry as read from a disk; small ones go into RAM."""
         assert self._disk is not None
         found = place.found

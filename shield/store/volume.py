@@ -21,7 +21,7 @@ from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.directory.reclaim import Judge
 from shield.store.directory.record import Kind
 
@@ -42,7 +42,7 @@ def boot_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Claimant:
     """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next."""
 
     node: str
@@ -62,7 +62,7 @@ class VolumeStatistics:
 class Volume:
     """`directory` is None while it is out of use. Made on the event loop; `open` it, `tick` it, `close` it."""
 
-    def __init__(self, path: Path, limits: Limits, *, holder: Holder, files: Files, judge: Judge) -> None:
+    def __init__(self, path: Path, limits: DirectoryLimits, *, holder: Claimant, files: Files, judge: Judge) -> None:
         self.path = path
         self.directory: CacheDirectory | None = None
         self.skipped = 0

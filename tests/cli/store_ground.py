@@ -18,14 +18,14 @@ from shield.cli import _app
 from shield.cli.store.node import of_directory
 from shield.rules.rendezvous import Rendezvous
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.volume import boot_id
 from tests.client import Client
 from tests.process import Process
 from tests.store.ground import content, draft, key, opened
 from tests.store.upkeep.test_listing import large
 
-LIMITS = Limits(capacity=16 << 20)
+LIMITS = DirectoryLimits(capacity=16 << 20)
 PLAIN = """\
 node: n1
 admin: {{listen: {admin}}}

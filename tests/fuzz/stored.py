@@ -311,7 +311,7 @@ RECORDS = tuple(encoded(record, body, SEED) for record, body in SAMPLES)
 VALUES = (
     values.pack_found(values.Found(0, 200, 1, 2, 300, 5, 9, 1 << 63, 5, 1.0, 2.0, 3.0, 4.0, 5.0, b"HTTP/1.1 200 OK")),
     values.pack_row(values.Row(1, 2, 3, 4)),
-    values.pack_counters(values.Counters(epoch=1, sequence=2)),
+    values.pack_counters(values.IndexCounters(epoch=1, sequence=2)),
     values.pack_removal(3, b"0123456789abcdef"),
 )
 

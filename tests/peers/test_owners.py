@@ -27,7 +27,7 @@ from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, Ring, judged_by
 from shield.rules.ranges import Span
-from shield.shared import Place, Shared, Standing
+from shield.shared import Seat, Shared, Standing
 from tests.client import Answer, request
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -42,7 +42,7 @@ BODY = Pattern(200_000)
 class Worker(Shield):
     """A node's worker, which serves its peers too."""
 
-    def __init__(self, settings: Settings, place: Place, clock: FakeClock) -> None:
+    def __init__(self, settings: Settings, place: Seat, clock: FakeClock) -> None:
         super().__init__(settings, clock=clock)
         self._place = place
 
@@ -109,8 +109,8 @@ def two(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Two]
     settings = settings_of({"fra": origin}, **changes)
     try:
         with (
-            Worker(settings, Place(0, 2, shared, paths), clock) as asker,
-            Worker(settings, Place(1, 2, shared, paths), clock) as owner,
+            Worker(settings, Seat(0, 2, shared, paths), clock) as asker,
+            Worker(settings, Seat(1, 2, shared, paths), clock) as owner,
         ):
             yield Two(asker, owner, shared, _owned_by(owner))
     finally:

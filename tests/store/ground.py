@@ -14,13 +14,13 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft, Limits
-from shield.store.directory.reading import GoneError, Stored
+from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.directory.record import Kind, Record, record_of
 from tests.store.faulty_files import FaultyFiles
 
-SMALL = Limits(capacity=4 << 20, segment_bytes=128 << 10)
+SMALL = DirectoryLimits(capacity=4 << 20, segment_bytes=128 << 10)
 
 
 def key(name: str) -> CacheKey:
@@ -64,7 +64,7 @@ def large(name: str, version: str, slices: int, size: int) -> list[Draft]:
 
 def opened(
     path: Path,
-    limits: Limits = SMALL,
+    limits: DirectoryLimits = SMALL,
     *,
     boot: str = "b1",
     files: Files | None = None,
@@ -86,7 +86,7 @@ def rebuilt(directory: CacheDirectory) -> CacheDirectory:
     return directory
 
 
-def fetched(directory: CacheDirectory, name: str) -> Stored | None:
+def fetched(directory: CacheDirectory, name: str) -> StoredRecord | None:
     """What a request would get: None for a miss."""
     found = directory.lookup(key(name).digest)
     if found is None:

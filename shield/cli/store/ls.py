@@ -12,7 +12,7 @@ from pathlib import Path
 from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.keys import prefix_of
-from shield.cli.store.places import Place, opened, places_of, shown_text
+from shield.cli.store.places import ConfiguredDirectory, opened, places_of, shown_text
 from shield.store.directory.record import Kind
 from shield.store.upkeep.listing import Listed, entries
 
@@ -51,7 +51,7 @@ def ls(
         return found.say_problems()
 
 
-def _as_text(place: Place, listed: Listed, now: float) -> str:
+def _as_text(place: ConfiguredDirectory, listed: Listed, now: float) -> str:
     slices = f"{listed.slices}/{listed.all_slices}" if listed.found.kind == Kind.HEAD else "-"
     return (
         f"{shown_size(listed.body_bytes):>8}  {listed.found.status}  {_freshness(listed, now):9}  "
@@ -64,7 +64,7 @@ def _freshness(listed: Listed, now: float) -> str:
     return f"fresh {shown_duration(ttl)}" if ttl > 0 else f"stale {shown_duration(-ttl)}"
 
 
-def _as_json(place: Place, listed: Listed, now: float) -> str:
+def _as_json(place: ConfiguredDirectory, listed: Listed, now: float) -> str:
     record, found = listed.record, listed.found
     return json.dumps(
         {

@@ -13,7 +13,7 @@ from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_size
 from shield.errors import ShieldError, StoreError
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import Limits
+from shield.store.directory.log import DirectoryLimits
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.upkeep.visit import Visit, visited
 
@@ -22,21 +22,21 @@ class UsageError(ShieldError):
     """Arguments that don't fit the settings."""
 
 
-class Place(NamedTuple):
+class ConfiguredDirectory(NamedTuple):
     """One directory of the settings."""
 
     tier: str
     level: int
     path: Path
-    limits: Limits
+    limits: DirectoryLimits
 
 
 @dataclass(slots=True)
 class Opened:
     """Directories that could be opened, the first tier's first, and why others couldn't."""
 
-    visits: list[tuple[Place, Visit]] = field(default_factory=list)
-    problems: list[tuple[Place, str]] = field(default_factory=list)
+    visits: list[tuple[ConfiguredDirectory, Visit]] = field(default_factory=list)
+    problems: list[tuple[ConfiguredDirectory, str]] = field(default_factory=list)
 
     @property
     def directories(self) -> list[CacheDirectory]:
@@ -49,14 +49,16 @@ class Opened:
         return 2 if self.problems else 0
 
 
-def places_of(settings: Settings, tiers: Sequence[str] = (), directories: Sequence[Path] = ()) -> list[Place]:
+def places_of(
+    settings: Settings, tiers: Sequence[str] = (), directories: Sequence[Path] = ()
+) -> list[ConfiguredDirectory]:
     """Those named, all if none is. Raises UsageError for a name that isn't there."""
     every = [
-        Place(
+        ConfiguredDirectory(
             tier.name,
             level,
             directory.path,
-            Limits(capacity=directory.capacity, free_floor=directory.free_floor),
+            DirectoryLimits(capacity=directory.capacity, free_floor=directory.free_floor),
         )
         for level, tier in enumerate(settings.cache.tiers)
         for directory in tier.directories
@@ -80,7 +82,7 @@ def places_of(settings: Settings, tiers: Sequence[str] = (), directories: Sequen
 
 @contextmanager
 def opened(
-    places: Sequence[Place],
+    places: Sequence[ConfiguredDirectory],
     node: str,
     *,
     judge: Judge = drop_all,

@@ -17,7 +17,7 @@ from rich.text import Text
 from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.node import RefusedError, RunningNode, figures, of_directory
-from shield.cli.store.places import Opened, Place, opened, places_of
+from shield.cli.store.places import ConfiguredDirectory, Opened, opened, places_of
 from shield.store.directory.directory import DirectoryStatistics
 
 _REFRESH_SECONDS = 1.0
@@ -80,7 +80,9 @@ def _gathered(found: Opened, node: RunningNode) -> dict[str, Any]:
     }
 
 
-def _line(place: Place, known: DirectoryStatistics, state: Mapping[str, Any] | None) -> dict[str, object]:
+def _line(
+    place: ConfiguredDirectory, known: DirectoryStatistics, state: Mapping[str, Any] | None
+) -> dict[str, object]:
     """A directory as it is; what was written, damaged and refused since its start the node alone knows."""
     said = of_directory(state, str(place.path))
     return {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shield.cli.check import read
-from shield.cli.store.places import Place, opened, places_of, size_of
+from shield.cli.store.places import ConfiguredDirectory, opened, places_of, size_of
 from shield.cli.store.progress import progress
 from shield.store.upkeep.scrub import Damage, Scrub
 from shield.store.upkeep.visit import Visit, rebuild
@@ -52,7 +52,7 @@ def verify(path: Path, tiers: Sequence[str], directories: Sequence[Path], *, rat
         return found.say_problems() or (1 if damaged else 0)
 
 
-def _verify(place: Place, visit: Visit, pace: Pace, *, repair: bool) -> int:
+def _verify(place: ConfiguredDirectory, visit: Visit, pace: Pace, *, repair: bool) -> int:
     """Check one directory; how much was found."""
     directory = visit.directory
     if directory.reason:
@@ -84,7 +84,7 @@ def _verify(place: Place, visit: Visit, pace: Pace, *, repair: bool) -> int:
     return damages
 
 
-def _line(place: Place, damage: Damage, *, repair: bool) -> str:
+def _line(place: ConfiguredDirectory, damage: Damage, *, repair: bool) -> str:
     where = f"segment {damage.segment}" + (f" at {damage.offset}" if damage.key else "")
     what = f"{damage.key} " if damage.key else ""
     if damage.slice_number is not None:
@@ -93,7 +93,7 @@ def _line(place: Place, damage: Damage, *, repair: bool) -> str:
     return f"damaged  {what}({place.path}, {where}): {damage.what}{count}{'; repaired' if repair else ''}"
 
 
-def _summary(place: Place, scrub: Scrub, damages: int, records: int, *, repair: bool) -> str:
+def _summary(place: ConfiguredDirectory, scrub: Scrub, damages: int, records: int, *, repair: bool) -> str:
     checked = f"{place.path}: {scrub.records:,} records checked"
     if not damages:
         return f"{checked}, all well"

@@ -13,8 +13,8 @@ import lmdb
 
 from shield.store.directory.record import Kind
 from shield.store.directory.values import (
-    Counters,
     Found,
+    IndexCounters,
     IndexDamagedError,
     Row,
     State,
@@ -51,9 +51,9 @@ class Tables:
         self.removals = env.open_db(b"removals")
         self.memory = memory
 
-    def counters(self, txn: lmdb.Transaction[bytes]) -> Counters:
+    def counters(self, txn: lmdb.Transaction[bytes]) -> IndexCounters:
         value = txn.get(b"counters", db=self.meta)
-        return Counters() if value is None else unpack_counters(value)
+        return IndexCounters() if value is None else unpack_counters(value)
 
     def removed(self, txn: lmdb.Transaction[bytes], since: int, until: int) -> dict[bytes, int] | None:
         """Digests removed after one generation and up to another, each with its last; None: too many to tell."""

@@ -23,8 +23,8 @@ from shield.store.directory.claim import FULL, Claim, CondemnedError
 from shield.store.directory.condition import Condition, Health
 from shield.store.directory.files import Files, failed
 from shield.store.directory.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
-from shield.store.directory.log import Draft, Limits, Log
-from shield.store.directory.reading import Reader, Stored
+from shield.store.directory.log import DirectoryLimits, Draft, Log
+from shield.store.directory.reading import RecordReader, StoredRecord
 from shield.store.directory.rebuild import Rebuild
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.directory.record import DamagedError, Whole
@@ -59,7 +59,7 @@ class CacheDirectory:
     """See the module. `reason` says why the index was made anew at opening; empty if it wasn't."""
 
     def __init__(
-        self, claim: Claim, limits: Limits, *, worker: int = 0, files: Files, judge: Judge = drop_all
+        self, claim: Claim, limits: DirectoryLimits, *, worker: int = 0, files: Files, judge: Judge = drop_all
     ) -> None:
         """Open, or begin to rebuild. `judge` decides on what is in a segment that must go. Raises StoreError."""
         self._claim = claim
@@ -70,7 +70,7 @@ class CacheDirectory:
         self._closed = False
         self._condition = Condition(claim)
         self.segments = Segments(files, claim.segments_path, max_open=limits.max_open or files.max_open() // 4)
-        self._reader = Reader(files, self.segments)
+        self._reader = RecordReader(files, self.segments)
         try:
             claim.begin(worker)
             self.index, self._rebuild = self._opened(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
@@ -90,7 +90,7 @@ class CacheDirectory:
 
     @classmethod
     def open(
-        cls, path: Path, limits: Limits, *, node: str, boot_id: str, files: Files | None = None
+        cls, path: Path, limits: DirectoryLimits, *, node: str, boot_id: str, files: Files | None = None
     ) -> CacheDirectory:
         """Claim and open at once, for a node of one process."""
         files = files or Files()
@@ -115,7 +115,7 @@ class CacheDirectory:
             self._condition.errors += 1
         return None
 
-    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored | None:
+    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord | None:
         """The record, with all of a small body; None when it isn't in memory. Raises GoneError for a miss."""
         try:
             return self._reader.fetch_nowait(found, key, slice_number)
@@ -129,7 +129,7 @@ class CacheDirectory:
         except (DamagedError, OSError) as error:
             raise self._condition.gone(error, found, key, None) from error
 
-    def read_nowait(self, stored: Stored, start: int, stop: int) -> bytearray | None:
+    def read_nowait(self, stored: StoredRecord, start: int, stop: int) -> bytearray | None:
         """Checked bytes of the body; None when they aren't in memory. Raises GoneError when they can't be had."""
         try:
             return self._reader.read_nowait(stored, start, stop)
@@ -138,7 +138,7 @@ class CacheDirectory:
 
     # any thread
 
-    def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Stored:
+    def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord:
         """As `fetch_nowait`, waiting for the disk, and also when it has moved meanwhile."""
         try:
             stored = self._fetch(found, key, slice_number)
@@ -147,7 +147,7 @@ class CacheDirectory:
         self._condition.has_read()
         return stored
 
-    def read(self, stored: Stored, start: int, stop: int) -> bytearray:
+    def read(self, stored: StoredRecord, start: int, stop: int) -> bytearray:
         """As `read_nowait`, waiting for the disk."""
         try:
             data = self._reader.read(stored, start, stop)
@@ -359,7 +359,7 @@ class CacheDirectory:
         except FileNotFoundError:
             return None
 
-    def _fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
+    def _fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> StoredRecord:
         try:
             return self._reader.fetch(found, key, slice_number)
         except FileNotFoundError:

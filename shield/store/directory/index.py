@@ -22,8 +22,8 @@ from shield.store.directory.change import IndexChange, Tables, key_of, number_of
 from shield.store.directory.files import Files
 from shield.store.directory.record import Kind
 from shield.store.directory.values import (
-    Counters,
     Found,
+    IndexCounters,
     IndexDamagedError,
     IndexFullError,
     IndexHaltedError,
@@ -36,10 +36,10 @@ from shield.store.directory.values import (
 
 __all__ = [
     "BATCH",
-    "Counters",
     "Found",
     "Index",
     "IndexChange",
+    "IndexCounters",
     "IndexDamagedError",
     "IndexFullError",
     "IndexHaltedError",
@@ -113,7 +113,7 @@ class Index:
         """Whether slices of an entry's body lie in other segments than this one."""
         return any(found.segment != outside and entry.owns(found) for _, found in self._slices(digest))
 
-    def counters(self) -> Counters:
+    def counters(self) -> IndexCounters:
         with self._reading() as txn:
             return self._tables.counters(txn)
 

@@ -17,7 +17,7 @@ from shield.store.directory.claim import FULL, Claim
 from shield.store.directory.files import Files, Part
 from shield.store.directory.index import Found, Index, IndexChange, IndexFullError, Row, State
 from shield.store.directory.reading import later_head
-from shield.store.directory.reclaim import Candidate, Drain, Judge, NoRoomError
+from shield.store.directory.reclaim import Drain, Judge, NoRoomError, ReclaimCandidate
 from shield.store.directory.record import (
     ALIGN,
     Kind,
@@ -29,10 +29,10 @@ from shield.store.directory.record import (
     padding,
     record_of,
 )
-from shield.store.directory.room import Limits, Room
+from shield.store.directory.room import DirectoryLimits, Room
 from shield.store.directory.segments import START, Segments, SegmentWriter
 
-__all__ = ["RUN", "Draft", "Limits", "Log"]
+__all__ = ["RUN", "DirectoryLimits", "Draft", "Log"]
 
 _TRIES = 2  # to make room, or to find a segment of one's own
 
@@ -60,7 +60,7 @@ class Log:
     def __init__(
         self,
         claim: Claim,
-        limits: Limits,
+        limits: DirectoryLimits,
         index: Index,
         segments: Segments,
         *,
@@ -142,7 +142,7 @@ class Log:
             record = replace(draft.record, sequence=sequence + index)
             header = _encoded(record, bodies[index], checksums(draft.body), writer.segment.seed(offset))
             parts += [header, *draft.body, bytes(padding(len(header) + bodies[index]))]
-            founds.append(located(record, writer.segment.number, offset, len(header), bodies[index]))
+            founds.append(indexed_as(record, writer.segment.number, offset, len(header), bodies[index]))
             offset += sizes[index]
         writer.append(parts, offset - before)
         self._files.step("appended")
@@ -173,7 +173,9 @@ class Log:
                 change.advance(sequence=sequence)
                 for key in keys[at : at + RUN]:
                     change.note_removal(key.digest)
-                    tombstone = located(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
+                    tombstone = (
+                        indexed_as(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
+                    )
                     removed += change.remove(key.digest, tombstone, sequence=sequence)
         return removed, sequence
 
@@ -266,7 +268,7 @@ class Log:
         if row is None or row.state != State.ACTIVE or row.worker != self._worker:
             raise _TakenError
 
-    def _keep(self, candidate: Candidate) -> bool:
+    def _keep(self, candidate: ReclaimCandidate) -> bool:
         """Write a record that is to stay at the head of the log; False when it can't."""
         record = candidate.record
         body = candidate.body()
@@ -335,7 +337,7 @@ def _tombstone(key: CacheKey, sequence: int) -> Record:
     return Record(Kind.REMOVED, key, Freshness(0.0, 0.0, 0.0, 0.0), sequence=sequence)
 
 
-def located(record: Record, segment: int, offset: int, header: int, body: int) -> Found:
+def indexed_as(record: Record, segment: int, offset: int, header: int, body: int) -> Found:
     freshness = record.freshness
     return Found(
         record.kind, record.status, segment, offset // ALIGN, header, body, record.sequence, record.identity,

@@ -32,7 +32,7 @@ class GoneError(StoreError):
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredRecord:
     """A record as read. Holds its segment, so its bytes stay readable whatever happens to it in the store."""
 
     found: Found
@@ -52,7 +52,7 @@ class Stored:
         return later_head(self.found.head, self.found.freshness) if self.found.head else self.header.stored_head()
 
 
-class Reader:
+class RecordReader:
     """Reads of one directory. The `_nowait` ones return None for what isn't in memory; the others wait.
 
     All raise DamagedError for bytes that aren't the record, GoneError for another key's, OSError.
@@ -62,7 +62,7 @@ class Reader:
         self._files = files
         self._segments = segments
 
-    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored | None:
+    def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None) -> StoredRecord | None:
         segment = self._segments.opened(found.segment)
         if segment is None:
             return None
@@ -84,7 +84,7 @@ class Reader:
         except ForeignError as error:
             raise GoneError(str(error)) from None
 
-    def fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> Stored:
+    def fetch(self, found: Found, key: CacheKey, slice_number: int | None) -> StoredRecord:
         segment = self._segments.open(found.segment)
         header, body, wanted = _buffers(found)
         count = self._files.read(segment.fd, [header] if body is None else [header, body], found.offset)
@@ -92,7 +92,7 @@ class Reader:
             raise DamagedError("cut short")
         return _stored(found, key, slice_number, segment, header, body)
 
-    def read_nowait(self, stored: Stored, start: int, stop: int) -> bytearray | None:
+    def read_nowait(self, stored: StoredRecord, start: int, stop: int) -> bytearray | None:
         if stored.body is not None:
             return stored.body[start:stop]
         first, buffer = _span(stored, start, stop)
@@ -102,7 +102,7 @@ class Reader:
             return None
         return _checked(stored, buffer, first, start, stop)
 
-    def read(self, stored: Stored, start: int, stop: int) -> bytearray:
+    def read(self, stored: StoredRecord, start: int, stop: int) -> bytearray:
         if stored.body is not None:
             return stored.body[start:stop]
         first, buffer = _span(stored, start, stop)
@@ -129,7 +129,7 @@ def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:
 
 def _stored(
     found: Found, key: CacheKey, slice_number: int | None, segment: Segment, data: bytearray, body: bytearray | None
-) -> Stored:
+) -> StoredRecord:
     header = decode(data, seed=segment.seed(found.offset))
     if header.sequence != found.sequence or header.body_length != found.body_length:
         raise DamagedError("not the record that the index means")
@@ -139,17 +139,17 @@ def _stored(
         raise GoneError("another key of the same digest")
     if body is not None:
         header.check(body)
-    return Stored(found, key, slice_number, header, segment, body)
+    return StoredRecord(found, key, slice_number, header, segment, body)
 
 
-def _span(stored: Stored, start: int, stop: int) -> tuple[int, bytearray]:
+def _span(stored: StoredRecord, start: int, stop: int) -> tuple[int, bytearray]:
     """Where the blocks begin that hold the span, and a buffer for them."""
     first = start - start % BLOCK
     last = min(-(-stop // BLOCK) * BLOCK, stored.header.body_length)
     return first, bytearray(max(0, last - first))
 
 
-def _checked(stored: Stored, buffer: bytearray, first: int, start: int, stop: int) -> bytearray:
+def _checked(stored: StoredRecord, buffer: bytearray, first: int, start: int, stop: int) -> bytearray:
     stored.header.check(buffer, first)
     whole = start == first and stop >= first + len(buffer)
     return buffer if whole else buffer[start - first : stop - first]

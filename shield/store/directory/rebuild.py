@@ -13,7 +13,7 @@ from itertools import islice
 from shield.store.directory.change import number_of
 from shield.store.directory.claim import Claim
 from shield.store.directory.files import Files
-from shield.store.directory.index import Counters, Found, Index, IndexChange, Row, State
+from shield.store.directory.index import Found, Index, IndexChange, IndexCounters, Row, State
 from shield.store.directory.record import ALIGN, DamagedError, Header, Kind, padding
 from shield.store.directory.segments import START, Segments
 
@@ -162,7 +162,7 @@ def _is_still(change: IndexChange, number: int, row: Row) -> bool:
     return change.row(number) == row
 
 
-def _is_waste(found: Found, counters: Counters) -> bool:
+def _is_waste(found: Found, counters: IndexCounters) -> bool:
     """Whether a value might have to go: of slices that remains to be seen."""
     if found.kind == Kind.REMOVED:
         return True

@@ -32,7 +32,7 @@ class Fate(Enum):
     DROP = "drop"  # also when the judge has handed it to another tier
 
 
-class Candidate:
+class ReclaimCandidate:
     """A record whose segment must go: what the index and its header say, and its body if asked for.
 
     `can_stay`: there is room to keep it.
@@ -55,16 +55,16 @@ class Candidate:
             return None
 
 
-Judge = Callable[[Candidate], Fate]
+Judge = Callable[[ReclaimCandidate], Fate]
 
 
 class Keep(Protocol):
     """Writes a candidate again; False when it couldn't."""
 
-    def __call__(self, candidate: Candidate) -> bool: ...
+    def __call__(self, candidate: ReclaimCandidate) -> bool: ...
 
 
-def drop_all(candidate: Candidate) -> Fate:
+def drop_all(candidate: ReclaimCandidate) -> Fate:
     """The judge of a cache that is first in, first out."""
     return Fate.DROP
 
@@ -86,7 +86,7 @@ class Drain:
         except (DamagedError, FileNotFoundError):
             return 0
         last, left = 0, keep_bytes
-        dropped: list[Candidate] = []
+        dropped: list[ReclaimCandidate] = []
         heads: list[tuple[Found, Header]] = []
         for offset, header in self._records(segment):
             last = max(last, header.sequence)
@@ -102,9 +102,11 @@ class Drain:
         self._forget(dropped)
         return last
 
-    def _decide(self, found: Found, header: Header, segment: Segment, left: int, dropped: list[Candidate]) -> int:
+    def _decide(
+        self, found: Found, header: Header, segment: Segment, left: int, dropped: list[ReclaimCandidate]
+    ) -> int:
         """How many bytes were written again of a record; if none, it is among the dropped."""
-        candidate = Candidate(found, header.record, segment, self._files, can_stay=left >= found.length)
+        candidate = ReclaimCandidate(found, header.record, segment, self._files, can_stay=left >= found.length)
         if self._fate(candidate, segment.number) is Fate.KEEP and candidate.can_stay and self._keep(candidate):
             return found.length
         dropped.append(candidate)
@@ -122,7 +124,7 @@ class Drain:
             if error.errno not in (errno.EIO, errno.ENOENT):
                 raise
 
-    def _fate(self, candidate: Candidate, number: int) -> Fate:
+    def _fate(self, candidate: ReclaimCandidate, number: int) -> Fate:
         found, digest = candidate.found, candidate.record.key.digest
         if found.kind == Kind.SLICE:
             entry = self._index.lookup(digest)
@@ -132,7 +134,7 @@ class Drain:
             return Fate.KEEP
         return self._judge(candidate)
 
-    def _forget(self, dropped: list[Candidate]) -> None:
+    def _forget(self, dropped: list[ReclaimCandidate]) -> None:
         if not dropped:
             return
         try:

@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from shield.errors import StoreError
 from shield.store.directory.claim import FULL, Claim
 from shield.store.directory.files import Files
-from shield.store.directory.index import BATCH, Counters, Index, Row, State
+from shield.store.directory.index import BATCH, Index, IndexCounters, Row, State
 from shield.store.directory.reclaim import Drain, NoRoomError
 from shield.store.directory.record import ALIGN
 from shield.store.directory.segments import Segments
@@ -23,7 +23,7 @@ _INDEX_BYTES = 400  # of the index's limit for each entry; they take less than h
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DirectoryLimits:
     """`capacity` is never exceeded, index included; `free_floor` stays free on the file system for others.
 
     Zeros are for defaults. Segments then are a 4096th of the capacity, at least 256 MiB and at most 1 GiB: few enough
@@ -43,7 +43,7 @@ class Room:
     def __init__(
         self,
         claim: Claim,
-        limits: Limits,
+        limits: DirectoryLimits,
         index: Index,
         segments: Segments,
         *,
@@ -91,7 +91,7 @@ class Room:
         """Whether there is room for another one."""
         return self.fits(self.segment_bytes, self._index.counters()) and self._is_free(self.segment_bytes)
 
-    def fits(self, size: int, counters: Counters) -> bool:
+    def fits(self, size: int, counters: IndexCounters) -> bool:
         used = counters.segment_bytes + self._index.size() + self._margin + self._reserve
         return used + size <= self._capacity and counters.entries + BATCH <= self._max_entries
 

@@ -165,7 +165,7 @@ class Segments:
     def scan(self, segment: Segment, start: int, stop: int) -> Iterator[tuple[int, Header]]:
         """Records that begin in [start, stop) with their offsets; what is damaged is passed over, never trusted."""
         size = self._files.size(self.path(segment.number))
-        window = _Window(self._files, segment.fd, size)
+        window = _ScanWindow(self._files, segment.fd, size)
         offset = start
         while offset < min(stop, size):
             try:
@@ -240,7 +240,7 @@ class SegmentWriter:
             self._written = self.end
 
 
-class _Window:
+class _ScanWindow:
     """A piece of a file that moves along with who looks through it."""
 
     def __init__(self, files: Files, fd: int, size: int) -> None:

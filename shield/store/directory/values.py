@@ -106,7 +106,7 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counters:
+class IndexCounters:
     """`sequence`: the last one given out; `floor`: up to this one, records of a lost index are not taken back.
 
     `generation` counts removals; `rebuilding` is 1 until all that a lost index knew is taken back and swept. Only a
@@ -128,7 +128,7 @@ class Counters:
     rebuilding: int = 0
 
 
-_counts = attrgetter(*[field.name for field in dataclasses.fields(Counters)])
+_counts = attrgetter(*[field.name for field in dataclasses.fields(IndexCounters)])
 
 
 def pack_found(found: Found) -> bytes:
@@ -155,12 +155,12 @@ def unpack_row(value: bytes) -> Row:
     return Row(*_fields(_ROW, value))
 
 
-def pack_counters(counters: Counters) -> bytes:
+def pack_counters(counters: IndexCounters) -> bytes:
     return _checked(_COUNTERS.pack(0, *_counts(counters)))
 
 
-def unpack_counters(value: bytes) -> Counters:
-    return Counters(*_fields(_COUNTERS, value))
+def unpack_counters(value: bytes) -> IndexCounters:
+    return IndexCounters(*_fields(_COUNTERS, value))
 
 
 def pack_removal(generation: int, digest: bytes) -> bytes:

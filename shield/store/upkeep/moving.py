@@ -144,7 +144,7 @@ class Import:
 
     def __init__(self, stream: IO[bytes]) -> None:
         """Raises NoExportError for what is none, or of another version."""
-        self._source = _Source(stream)
+        self._source = _ExportStream(stream)
         self.damaged = 0
         self.too_large = 0
         self.complete = False
@@ -214,7 +214,7 @@ class Import:
         return checksum == data[_END.size : _END.size + _CHECKSUM] and _END.unpack_from(data)[2] == self.read_bytes
 
 
-class _Source:
+class _ExportStream:
     """A stream with a look ahead."""
 
     def __init__(self, stream: IO[bytes]) -> None:

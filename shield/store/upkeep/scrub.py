@@ -31,7 +31,7 @@ _TEXT_LENGTH = Struct("<24xI")  # of a key, in a header
 _TEXT_AT = 136
 
 
-class _Place(NamedTuple):
+class _RecordPlace(NamedTuple):
     segment: int
     place: int
     digest: bytes
@@ -132,16 +132,16 @@ class Scrub:
                 if count := reader.taken():
                     yield count
 
-    def _current(self, places: Iterable[bytes]) -> Iterator[tuple[_Place, Found]]:
+    def _current(self, places: Iterable[bytes]) -> Iterator[tuple[_RecordPlace, Found]]:
         """Those of them that the index still points to."""
         for packed in places:
             segment, where, digest, slice_number = _PLACE.unpack(packed)
-            place = _Place(segment, where, digest, slice_number - 1 if slice_number else None)
+            place = _RecordPlace(segment, where, digest, slice_number - 1 if slice_number else None)
             found = self._index.lookup(digest, place.slice_number)
             if found is not None and (found.segment, found.place) == (segment, where):
                 yield place, found
 
-    def _check(self, reader: SegmentReader, place: _Place, found: Found, data: bytes) -> None:
+    def _check(self, reader: SegmentReader, place: _RecordPlace, found: Found, data: bytes) -> None:
         """Raise DamagedError unless the record is there, the one that is meant, and whole."""
         if len(data) < found.header_length:
             raise DamagedError("cut short")
@@ -157,7 +157,7 @@ class Scrub:
                 raise DamagedError("cut short")
             header.check(piece, at)
 
-    def _forget(self, lost: list[tuple[_Place, Found]]) -> None:
+    def _forget(self, lost: list[tuple[_RecordPlace, Found]]) -> None:
         if not self._repair:
             return
         for at in range(0, len(lost), BATCH):

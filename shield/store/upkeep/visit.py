@@ -19,8 +19,8 @@ from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import Limits
-from shield.store.directory.reclaim import Candidate, Fate, Judge, NoRoomError, drop_all
+from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.reclaim import Fate, Judge, NoRoomError, ReclaimCandidate, drop_all
 from shield.store.directory.record import FORMAT
 from shield.store.upkeep.ground import user_name
 from shield.store.volume import boot_id
@@ -51,7 +51,7 @@ class Visit:
 
 @contextmanager
 def visited(
-    path: Path, limits: Limits, *, node: str, judge: Judge = drop_all, may_begin: bool = False
+    path: Path, limits: DirectoryLimits, *, node: str, judge: Judge = drop_all, may_begin: bool = False
 ) -> Iterator[Visit]:
     """Open a directory for a while. Raises StoreError, in a line that says what to do.
 
@@ -78,7 +78,7 @@ def visited(
             directory.close()
 
 
-def push_nothing_out(candidate: Candidate) -> Fate:
+def push_nothing_out(candidate: ReclaimCandidate) -> Fate:
     """The judge of who would rather write less than push anything out."""
     raise NoRoomError("no room but what others' entries have")
 

@@ -17,12 +17,12 @@ from shield.errors import StoreError
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import Limits
+from shield.store.directory.log import DirectoryLimits
 from shield.store.directory.reading import GoneError
 from tests.store.faulty_files import FaultyFiles, KilledError, PowerCut
 from tests.store.ground import SMALL, abandon, body, content, draft, fetched, key, large, opened, rebuilt
 
-TIGHT = Limits(capacity=1 << 20, segment_bytes=64 << 10)
+TIGHT = DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10)
 NAMES = [f"r{number}" for number in range(24)]
 SIZE = 9000
 FILLERS = 50

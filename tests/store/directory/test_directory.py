@@ -17,10 +17,10 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.directory.reading import SMALL as READ_WHOLE
 from shield.store.directory.reading import GoneError
-from shield.store.directory.reclaim import Candidate, Fate
+from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import BLOCK, Kind
 from tests.store.ground import (
     SMALL,
@@ -95,7 +95,7 @@ def test_another_text_under_the_same_digest_is_a_miss(directory: CacheDirectory)
 
 
 def test_slices_of_a_large_object_are_read_in_pieces(tmp_path: Path) -> None:
-    directory = opened(tmp_path, Limits(capacity=64 << 20, segment_bytes=4 << 20))
+    directory = opened(tmp_path, DirectoryLimits(capacity=64 << 20, segment_bytes=4 << 20))
     size = 1_000_000
     head = record("big", 3 * size, Kind.HEAD)
     piece = replace(head, kind=Kind.SLICE, head=b"", slice=2, slice_bytes=size)
@@ -198,7 +198,7 @@ def test_overfilled_the_capacity_holds(tmp_path: Path, size: int) -> None:
 def test_what_the_judge_keeps_survives_any_number_of_rounds(tmp_path: Path) -> None:
     hot = {key(f"hot{number}").digest for number in range(5)}
 
-    def judge(candidate: Candidate) -> Fate:
+    def judge(candidate: ReclaimCandidate) -> Fate:
         return Fate.KEEP if candidate.record.key.digest in hot else Fate.DROP
 
     directory = opened(tmp_path, judge=judge)
@@ -224,7 +224,7 @@ def test_a_judge_that_keeps_everything_stops_nothing(tmp_path: Path) -> None:
 def test_a_judge_may_take_the_body_elsewhere(tmp_path: Path) -> None:
     moved: dict[bytes, bytes] = {}
 
-    def judge(candidate: Candidate) -> Fate:
+    def judge(candidate: ReclaimCandidate) -> Fate:
         taken = candidate.body()
         assert taken is not None
         moved[candidate.record.key.text] = bytes(taken)
@@ -242,7 +242,7 @@ def test_a_judge_may_take_the_body_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_reader_in_the_middle_of_a_reclaimed_record_gets_the_rest(tmp_path: Path) -> None:
-    directory = opened(tmp_path, Limits(capacity=32 << 20, segment_bytes=2 << 20))
+    directory = opened(tmp_path, DirectoryLimits(capacity=32 << 20, segment_bytes=2 << 20))
     directory.commit([draft("a", 1_000_000)])
     stored = fetched(directory, "a")
     assert stored is not None
@@ -304,7 +304,7 @@ def test_statistics_tell_of_age_and_of_what_is_held(directory: CacheDirectory) -
     [(1 << 30, 128 << 20), (1 << 40, 256 << 20), (3 << 40, 768 << 20), (1 << 44, 1 << 30)],
 )
 def test_segments_grow_with_the_capacity(tmp_path: Path, capacity: int, segment_bytes: int) -> None:
-    directory = opened(tmp_path, Limits(capacity=capacity))
+    directory = opened(tmp_path, DirectoryLimits(capacity=capacity))
 
     assert directory._log.segment_bytes == segment_bytes
     directory.close()

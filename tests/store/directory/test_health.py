@@ -13,7 +13,7 @@ import pytest
 from shield.errors import StoreError
 from shield.store.directory.directory import Health
 from shield.store.directory.files import Files, Part
-from shield.store.directory.log import Limits
+from shield.store.directory.log import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import body, content, draft, fetched, key, opened
@@ -355,7 +355,7 @@ def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
             return self.free
 
     files = Tight()
-    limits = Limits(capacity=4 << 20, segment_bytes=128 << 10, free_floor=1 << 20)
+    limits = DirectoryLimits(capacity=4 << 20, segment_bytes=128 << 10, free_floor=1 << 20)
     directory = opened(tmp_path, limits, files=files)
     directory.commit([draft("a", 100)])
     files.free = 1000
@@ -369,7 +369,7 @@ def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
 
 
 def test_an_index_full_of_entries_gives_up_the_oldest(tmp_path: Path) -> None:
-    limits = Limits(capacity=32 << 20, segment_bytes=64 << 10, index_bytes=400 * 2000)
+    limits = DirectoryLimits(capacity=32 << 20, segment_bytes=64 << 10, index_bytes=400 * 2000)
     directory = opened(tmp_path, limits)
 
     for number in range(0, 6000, 50):
@@ -381,7 +381,7 @@ def test_an_index_full_of_entries_gives_up_the_oldest(tmp_path: Path) -> None:
 
 
 def test_an_index_full_of_later_heads_gives_up_the_oldest(tmp_path: Path) -> None:
-    limits = Limits(capacity=256 << 20, segment_bytes=256 << 10, index_bytes=8 << 20)
+    limits = DirectoryLimits(capacity=256 << 20, segment_bytes=256 << 10, index_bytes=8 << 20)
     directory = opened(tmp_path, limits)
     block = b"HTTP/1.1 200 OK\r\nx: " + b"h" * 3000 + b"\r\n"
 

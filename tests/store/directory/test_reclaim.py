@@ -14,7 +14,7 @@ from shield.rules.freshness import Freshness
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Part
 from shield.store.directory.index import Index
-from shield.store.directory.reclaim import Candidate, Fate
+from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import Kind
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import (
@@ -39,7 +39,7 @@ class Asked:
         self.fates: dict[str, Fate] = {}
         self.names: list[str] = []
 
-    def __call__(self, candidate: Candidate) -> Fate:
+    def __call__(self, candidate: ReclaimCandidate) -> Fate:
         record = candidate.record
         name = record.key.text.decode()[2:] + (f"/{record.slice}" if record.kind is Kind.SLICE else "")
         self.names.append(name)
@@ -200,7 +200,7 @@ def test_slices_are_kept_until_the_rebuild_finds_their_head_and_swept_if_it_does
 def test_the_judge_may_take_its_time(tmp_path: Path) -> None:
     below = opened(tmp_path / "below")
 
-    def judge(candidate: Candidate) -> Fate:
+    def judge(candidate: ReclaimCandidate) -> Fate:
         assert candidate.found == above.lookup(candidate.record.key.digest)  # not forgotten yet
         with above.index.write():  # it would wait for itself if there were another transaction
             pass
@@ -224,7 +224,7 @@ def test_a_head_that_comes_while_the_record_is_judged_stays(tmp_path: Path) -> N
     later = Freshness(2000.0, 1.0, 0.0, 0.0)
     block = b"HTTP/1.1 200 OK\r\nx-new: 1\r\n"
 
-    def judge(candidate: Candidate) -> Fate:
+    def judge(candidate: ReclaimCandidate) -> Fate:
         assert above.freshen(candidate.record.key, candidate.found, block, later) is not None
         return Fate.KEEP
 
@@ -271,7 +271,7 @@ def test_a_head_that_comes_while_the_record_is_written_again_stays(tmp_path: Pat
 
 
 def test_what_is_removed_while_it_is_judged_is_not_kept(tmp_path: Path) -> None:
-    def judge(candidate: Candidate) -> Fate:
+    def judge(candidate: ReclaimCandidate) -> Fate:
         with above.index.write() as change:  # as another process does
             change.remove(candidate.record.key.digest, None, sequence=1 << 60)
         return Fate.KEEP

@@ -11,7 +11,7 @@ import pytest
 
 from shield.errors import StoreError
 from shield.store.directory.directory import CacheDirectory, Health
-from shield.store.directory.log import Limits
+from shield.store.directory.log import DirectoryLimits
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import abandon, body, content, draft, key, large, opened, rebuilt, used_bytes
 from tests.store.second import second
@@ -175,7 +175,7 @@ def test_everything_is_hidden_though_nothing_can_be_written(tmp_path: Path) -> N
 
 
 def test_a_removal_of_long_keys_fits_into_small_segments(tmp_path: Path) -> None:
-    directory = opened(tmp_path, Limits(capacity=1 << 20, segment_bytes=64 << 10))
+    directory = opened(tmp_path, DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10))
     names = [f"{number:02d}" + "x" * 8000 for number in range(20)]
     for name in names:
         directory.commit([draft(name, 10)])
@@ -184,6 +184,6 @@ def test_a_removal_of_long_keys_fits_into_small_segments(tmp_path: Path) -> None
     assert directory.remove([key(name) for name in names]) == len(there)
 
     abandon(directory)
-    again = rebuilt(opened(tmp_path, Limits(capacity=1 << 20, segment_bytes=64 << 10), boot="b2"))
+    again = rebuilt(opened(tmp_path, DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10), boot="b2"))
     assert [content(again, name) for name in names] == [None] * len(names)
     again.close()

@@ -14,7 +14,7 @@ from shield.rules.freshness import Freshness
 from shield.rules.key import cache_key
 from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.directory.record import Kind
 from shield.store.upkeep.listing import Listed, entries, holds, is_under, keys_under
 from tests.store.ground import abandon, body, draft, key, opened, rebuilt, record
@@ -105,7 +105,7 @@ def test_a_later_head_is_what_is_listed(directory: CacheDirectory) -> None:
 def test_the_list_is_what_lookups_find(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
 ) -> None:
-    directory = opened(tmp_path_factory.mktemp("d"), Limits(capacity=1 << 20, segment_bytes=64 << 10))
+    directory = opened(tmp_path_factory.mktemp("d"), DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10))
     there: dict[str, int] = {}
     for size, (name, step) in enumerate(steps):
         if step == "put":

@@ -19,7 +19,7 @@ from shield.rules.rendezvous import Rendezvous
 from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft, Limits
+from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.directory.record import Kind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
@@ -333,7 +333,7 @@ def test_what_is_older_than_what_is_there_is_left_out(sample: bytes, target: Cac
 
 def test_nothing_is_pushed_out(source: CacheDirectory, tmp_path: Path) -> None:
     source.commit([draft(f"x{number}", 9000) for number in range(30)])
-    limits = Limits(capacity=1 << 20, segment_bytes=64 << 10)
+    limits = DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10)
     full = opened(tmp_path / "full", limits)
     for number in range(200):
         full.commit([draft(f"r{number}", 9000)])
@@ -352,7 +352,7 @@ def test_nothing_is_pushed_out(source: CacheDirectory, tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_for_the_target_is_counted(sample: bytes, tmp_path: Path) -> None:
-    target = opened(tmp_path / "t", Limits(capacity=1 << 20, segment_bytes=64 << 10), judge=push_nothing_out)
+    target = opened(tmp_path / "t", DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10), judge=push_nothing_out)
 
     placed = imported(sample, target)
 

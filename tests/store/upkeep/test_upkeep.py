@@ -11,7 +11,7 @@ import pytest
 from shield.errors import StoreError
 from shield.store.directory.claim import InUseError
 from shield.store.directory.index import State
-from shield.store.directory.log import Limits
+from shield.store.directory.log import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
 from shield.store.upkeep.visit import WORKER, AbsentError, push_nothing_out, rebuild, visited
 from shield.store.volume import boot_id
@@ -141,7 +141,7 @@ def test_a_lost_index_is_made_again(tmp_path: Path) -> None:
 
 
 def test_who_pushes_nothing_out_stops_when_it_is_full(tmp_path: Path) -> None:
-    limits = Limits(capacity=1 << 20, segment_bytes=64 << 10)
+    limits = DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10)
     written = []
 
     with visited(tmp_path, limits, node="n1", judge=push_nothing_out, may_begin=True) as there:
