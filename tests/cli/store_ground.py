@@ -22,8 +22,7 @@ from shield.store.directory.log import DirectoryLimits, Draft
 from shield.store.volume import boot_id
 from tests.client import Client
 from tests.process import Process
-from tests.store.ground import content, draft, key, opened
-from tests.store.upkeep.test_listing import large
+from tests.store.ground import content, draft, in_slices, key, opened
 
 LIMITS = DirectoryLimits(capacity=16 << 20)
 PLAIN = """\
@@ -73,9 +72,9 @@ class Ground:
 
     def fill_all(self) -> None:
         """`a` and the first slices of `big` in the first directory, `b` in the second, all of `big` further down."""
-        self.fill("one", [draft("a", 20_000), *large("big", 5, without=[2, 3, 4])])
+        self.fill("one", [draft("a", 20_000), *in_slices("big", 5, without=[2, 3, 4])])
         self.fill("two", [draft("images/b", 3000)])
-        self.fill("three", [draft("c", 100), *large("big", 5)])
+        self.fill("three", [draft("c", 100), *in_slices("big", 5)])
 
 
 class Admin(BaseHTTPRequestHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +61,15 @@ def piece(name: str, version: str, number: int, slices: int, size: int) -> Draft
 def large(name: str, version: str, slices: int, size: int) -> list[Draft]:
     """All of it."""
     return [head(name, version, slices, size), *(piece(name, version, n, slices, size) for n in range(slices))]
+
+
+def in_slices(name: str, count: int, *, without: Sequence[int] = ()) -> list[Draft]:
+    """A large entry of `count` slices of 1000 bytes."""
+    made = record(name, 1000 * count, Kind.HEAD)
+    made.slice_bytes = 1000
+    slices = [replace(made, kind=Kind.SLICE, head=b"", slice=number) for number in range(count)]
+    kept = [Draft(s, [body(f"{name}{s.slice}", 1000)]) for s in slices if s.slice not in without]
+    return [Draft(made), *kept]
 
 
 def opened(

@@ -17,17 +17,22 @@ from shield.errors import StoreError
 
 Part = bytes | bytearray | memoryview
 
+GROUPS = Path("/sys/fs/cgroup")
+
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
 _MAX_WRITE = 1 << 20  # in one call: copying 8 MiB at once costs the kernel two to three times as much
 _MAX_PARTS = 512  # of one call; the system's bound is 1024
-_GROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 62
 
 
 class Files:
-    """The real system. Stateless but for one flag, so one instance serves any number of directories and threads."""
+    """The real system. Stateless but for one flag, so one instance serves any number of directories and threads.
 
-    def __init__(self) -> None:
+    `groups` is where the system shows its control groups.
+    """
+
+    def __init__(self, *, groups: Path = GROUPS) -> None:
+        self._groups = groups
         self._can_peek = _NOWAIT is not None
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
@@ -141,9 +146,9 @@ class Files:
         available = _number_after("MemAvailable:", Path("/proc/meminfo")) << 10
         with suppress(OSError):
             lines = Path("/proc/self/cgroup").read_text().splitlines()
-            own = _GROUPS.joinpath(*[line.removeprefix("0::/") for line in lines if line.startswith("0::/")])
+            own = self._groups.joinpath(*[line.removeprefix("0::/") for line in lines if line.startswith("0::/")])
             for group in (own, *own.parents):
-                if group.is_relative_to(_GROUPS):
+                if group.is_relative_to(self._groups):
                     available = min(available, _left_in(group))
         return available
 

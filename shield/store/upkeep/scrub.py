@@ -23,7 +23,6 @@ from shield.store.directory.scanning import SegmentReader
 from shield.store.directory.segments import Segments
 
 ENTRIES = 1 << 20
-"""Entries whose places are held in memory at a time, about 100 bytes each; for more the index is read again."""
 
 _PIECE = 16 * BLOCK
 _PLACE = Struct(">II16sI")  # sorts by segment and place; slices count from 1, as in the index
@@ -54,9 +53,16 @@ class Damage:
 
 
 class Scrub:
-    """One directory, checked once. Repairs what it finds unless told not to."""
+    """One directory, checked once. Repairs what it finds unless told not to.
 
-    def __init__(self, directory: CacheDirectory, *, files: Files | None = None, repair: bool = True) -> None:
+    `entries`: of so many the places are held in memory at a time, about 100 bytes each; for more the index is read
+    again.
+    """
+
+    def __init__(
+        self, directory: CacheDirectory, *, files: Files | None = None, repair: bool = True, entries: int = ENTRIES
+    ) -> None:
+        self._entries = entries
         self._index = directory.index
         self._path = directory.segments.path(0).parent
         self._files = files or Files()
@@ -93,7 +99,7 @@ class Scrub:
         group: set[int] = set()
         entries = 0
         for number in sorted(counts):
-            if group and entries + counts[number] > ENTRIES:
+            if group and entries + counts[number] > self._entries:
                 yield group
                 group, entries = set(), 0
             group.add(number)

@@ -15,9 +15,8 @@ from shield.rules.key import cache_key
 from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.log import DirectoryLimits, Draft
-from shield.store.directory.record import Kind
 from shield.store.upkeep.listing import Listed, entries, holds, is_under, keys_under
-from tests.store.ground import abandon, body, draft, key, opened, rebuilt, record
+from tests.store.ground import abandon, draft, in_slices, key, opened, rebuilt, record
 
 
 @pytest.fixture
@@ -37,15 +36,6 @@ def names(found: Sequence[Listed]) -> list[str]:
 
 def under(directory: CacheDirectory, prefix: str) -> set[str]:
     return {found.text.decode().removeprefix(":/") for found in keys_under(directory, prefix.encode())}
-
-
-def large(name: str, count: int, *, without: Sequence[int] = ()) -> list[Draft]:
-    """A large entry of `count` slices of 1000 bytes."""
-    head = record(name, 1000 * count, Kind.HEAD)
-    head.slice_bytes = 1000
-    slices = [replace(head, kind=Kind.SLICE, head=b"", slice=number) for number in range(count)]
-    kept = [Draft(s, [body(f"{name}{s.slice}", 1000)]) for s in slices if s.slice not in without]
-    return [Draft(head), *kept]
 
 
 def test_an_entry_is_listed_with_what_is_known_of_it(directory: CacheDirectory) -> None:
@@ -126,7 +116,7 @@ def test_the_list_is_what_lookups_find(
 
 
 def test_a_large_entry_is_listed_once_with_the_slices_that_are_there(directory: CacheDirectory) -> None:
-    directory.commit(large("big", 5, without=[1, 3]))
+    directory.commit(in_slices("big", 5, without=[1, 3]))
 
     (found,) = listed(directory)
 
@@ -134,8 +124,8 @@ def test_a_large_entry_is_listed_once_with_the_slices_that_are_there(directory: 
 
 
 def test_slices_of_another_version_arent_counted(directory: CacheDirectory) -> None:
-    directory.commit(large("big", 5))
-    newer = large("big", 4, without=[2, 3])
+    directory.commit(in_slices("big", 5))
+    newer = in_slices("big", 4, without=[2, 3])
 
     directory.commit(newer)
 
@@ -145,8 +135,8 @@ def test_slices_of_another_version_arent_counted(directory: CacheDirectory) -> N
 
 def test_slices_of_another_version_in_another_tier_arent_counted(tmp_path: Path) -> None:
     fast, slow = opened(tmp_path / "fast"), opened(tmp_path / "slow")
-    fast.commit(large("big", 5, without=[1, 2, 3, 4]))
-    slow.commit(large("big", 6))
+    fast.commit(in_slices("big", 5, without=[1, 2, 3, 4]))
+    slow.commit(in_slices("big", 6))
 
     (found,) = entries(fast, [fast, slow], b"/")
 
@@ -156,7 +146,7 @@ def test_slices_of_another_version_in_another_tier_arent_counted(tmp_path: Path)
 
 
 def test_slices_without_an_entry_are_keys_but_no_entries(directory: CacheDirectory) -> None:
-    directory.commit(large("big", 3)[1:])
+    directory.commit(in_slices("big", 3)[1:])
 
     assert listed(directory) == []
     assert under(directory, "/b") == {"big"}
@@ -166,8 +156,8 @@ def test_slices_without_an_entry_are_keys_but_no_entries(directory: CacheDirecto
 
 def test_of_two_tiers_the_first_ones_entry_is_listed_and_slices_of_both_are_counted(tmp_path: Path) -> None:
     fast, slow = opened(tmp_path / "fast"), opened(tmp_path / "slow")
-    fast.commit([draft("a", 10), *large("big", 4, without=[0, 1])])
-    slow.commit([draft("a", 20), draft("b", 30), *large("big", 4, without=[2])])
+    fast.commit([draft("a", 10), *in_slices("big", 4, without=[0, 1])])
+    slow.commit([draft("a", 20), draft("b", 30), *in_slices("big", 4, without=[2])])
     both = [fast, slow]
 
     assert [(i.key.text, i.body_bytes, i.slices) for i in entries(fast, both, b"/")] == [

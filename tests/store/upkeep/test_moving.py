@@ -24,8 +24,7 @@ from shield.store.directory.record import Kind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
 from shield.store.upkeep.visit import push_nothing_out
-from tests.store.ground import body, content, draft, fetched, key, opened, record
-from tests.store.upkeep.test_listing import large
+from tests.store.ground import body, content, draft, fetched, in_slices, key, opened, record
 
 NOW = 2000.0
 MOST = 1 << 30
@@ -75,7 +74,7 @@ def target(tmp_path: Path) -> Iterator[CacheDirectory]:
 
 
 def test_what_comes_out_goes_in_to_the_byte(source: CacheDirectory, target: CacheDirectory) -> None:
-    source.commit([draft("a", 20_000), draft("empty", 0), draft("block", 65536), *large("big", 4, without=[2])])
+    source.commit([draft("a", 20_000), draft("empty", 0), draft("block", 65536), *in_slices("big", 4, without=[2])])
 
     placed = imported(exported(source), target)
 
@@ -162,7 +161,7 @@ def test_of_two_tiers_the_first_ones_copy_is_taken(tmp_path: Path, source: Cache
 
 def test_a_head_comes_before_its_slices_wherever_these_lie(tmp_path: Path, source: CacheDirectory) -> None:
     slow = opened(tmp_path / "slow")
-    head, *slices = large("big", 4)
+    head, *slices = in_slices("big", 4)
     source.commit([head])
     source.commit(slices[:2])
     slow.commit([head, *slices[2:]])
@@ -176,9 +175,9 @@ def test_a_head_comes_before_its_slices_wherever_these_lie(tmp_path: Path, sourc
 
 
 def test_slices_are_worth_what_their_entry_is_and_nothing_without_one(source: CacheDirectory) -> None:
-    source.commit(large("big", 2))
-    source.commit(large("lost", 2)[1:])
-    source.commit(large("old", 2))
+    source.commit(in_slices("big", 2))
+    source.commit(in_slices("lost", 2)[1:])
+    source.commit(in_slices("old", 2))
     for name, born in (("big", 9e6), ("old", 1000.0)):
         found = source.lookup(key(name).digest)
         assert found is not None
@@ -192,7 +191,7 @@ def test_slices_are_worth_what_their_entry_is_and_nothing_without_one(source: Ca
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     directory = opened(tmp_path_factory.mktemp("sample"))
-    directory.commit([draft("a", 700), draft("b", 70_000), *large("big", 3), draft("c", 0)])
+    directory.commit([draft("a", 700), draft("b", 70_000), *in_slices("big", 3), draft("c", 0)])
     data = exported(directory)
     directory.close()
     return data

@@ -315,11 +315,10 @@ def test_what_is_written_anew_while_it_is_read_is_no_damage(tmp_path: Path) -> N
     directory.close()
 
 
-def test_many_entries_are_checked_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shield.store.upkeep.scrub.ENTRIES", 3)
+def test_many_entries_are_checked_in_turns(tmp_path: Path) -> None:
     directory = filled(tmp_path)
     damage(directory, "r3", 200)
-    scrub = Scrub(directory)
+    scrub = Scrub(directory, entries=3)
 
     found = [item for item in scrub.run() if isinstance(item, Damage)]
 
