@@ -7,7 +7,7 @@ An entry that is being written is found here meanwhile, and one that is being re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from shield.store.disk import Disk, Located, Still, TierStatistics, always
 from shield.store.entry import OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
+from shield.store.removals import Removals
 from shield.store.slices import Slices
 from shield.store.variants import Variants
 
@@ -81,15 +82,15 @@ class Store:
         admission: Admission | None = None,
     ) -> None:
         self._memory = memory
-        self._shared = shared
+        self._note_hit = shared.hit
         self._disk = disk
         self._admission = admission
         self.variants = Variants()
-        self._generation = shared.generation
-        self._seen = self._generation[0]
         self._lookup = memory.lookup
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
-        self._hidden: dict[bytes, int] = {}  # being removed, how many times
+        self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
+        self._newest_removal = self._removals.node_sequence
+        self._hidden = self._removals.hidden
         self._readings: dict[bytes, list[Then]] = {}
         self.slice_bytes = slice_bytes if disk is not None else 0
         self.largest = memory.max_entry if disk is None else max(memory.max_entry, slice_bytes + OVERHEAD)
@@ -100,8 +101,8 @@ class Store:
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
-        if self._generation[0] != self._seen:
-            self._catch_up()
+        if self._newest_removal[0] != self._removals.seen:
+            self._removals.catch_up()
         return self._lookup(text)
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
@@ -202,7 +203,7 @@ class Store:
             return in_memory
         if (self._admission is None or self._admits(entry.key)) and self._pending.write(entry, still):
             return True
-        self._drop_from_disks(entry.key)  # an older one must not come back
+        self._removals.drop_from_disks(entry.key)  # an older one must not come back
         return in_memory
 
     def _admits(self, key: CacheKey) -> bool:
@@ -233,49 +234,25 @@ class Store:
     def drop(self, key: CacheKey) -> None:
         """Forget what is stored under a key, if anything. Readers of it keep their bytes."""
         self._memory.remove(key.text)
-        self._drop_from_disks(key)
-
-    def _drop_from_disks(self, key: CacheKey) -> None:
-        if self._disk is None or self._pending is None:
-            return
-        if key.text in self._pending or self._disk.lookup(key.digest) is not None:
-            self._hide((key,))
-            self._disk.purge((key,), lambda: self._unhide((key,)))
+        self._removals.drop_from_disks(key)
 
     def purge(self, keys: Sequence[CacheKey], then: Callable[[], None]) -> None:
         """Forget keys in all workers and on all disks, durably, then call back."""
-        for key in keys:
-            self._memory.remove(key.text)
-            self.variants.forget(key.text)
-        self._shared_removal(keys)
-        if self._disk is None:
-            then()
-            return
-        self._hide(keys)
-
-        def done() -> None:
-            self._unhide(keys)
-            self._shared_removal(keys)  # of what another worker took from a disk meanwhile
-            then()
-
-        self._disk.purge(keys, done)
+        self._removals.remove(keys, then)
 
     @property
     def generation(self) -> int:
         """Grows with every removal, of whichever worker."""
-        return self._generation[0]
+        return self._newest_removal[0]
 
     def was_removed(self, text: bytes, since: int) -> bool:
         """Whether a key was purged after the generation was `since`."""
-        if self._generation[0] == since:
-            return False
-        removed = self._shared.removed_since(since)
-        return removed is None or text in removed
+        return self._removals.since(text, since)
 
     def note_hit(self, entry: Entry) -> None:
         """An entry in RAM is asked for: it is worth keeping on disk, too. Need not be said of each hit."""
         if self._disk is not None:
-            self._shared.hit(entry.key.digest)
+            self._note_hit(entry.key.digest)
 
     def keys_in_memory(self) -> list[CacheKey]:
         """Of the entries in RAM."""
@@ -283,9 +260,7 @@ class Store:
 
     def forget_memory(self) -> None:
         """Empty the RAM tiers of all workers."""
-        self._memory.clear()
-        self.variants.clear()
-        _, self._seen = self._shared.publish_all()
+        self._removals.remove_from_memory()
 
     def directories(self) -> list[CacheDirectory]:
         """Those in use."""
@@ -346,40 +321,6 @@ class Store:
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
             pending.write(entry, lambda: not self.was_removed(entry.key.text, generation))
-
-    # what others removed
-
-    def _shared_removal(self, keys: Iterable[CacheKey]) -> None:
-        before, after = self._shared.publish([key.text for key in keys])
-        if before != self._seen:
-            self._catch_up()
-        self._seen = after
-
-    def _catch_up(self) -> None:
-        """Other workers have removed keys: they go from our RAM too."""
-        seen, self._seen = self._seen, self._generation[0]
-        removed = self._shared.removed_since(seen)
-        if removed is None:
-            self._memory.clear()
-            self.variants.clear()
-            return
-        for text in removed:
-            self._memory.remove(text)
-            self.variants.forget(text)
-
-    def _hide(self, keys: Iterable[CacheKey]) -> None:
-        for key in keys:
-            if self._pending is not None:
-                self._pending.forget(key.text)
-            self._hidden[key.text] = self._hidden.get(key.text, 0) + 1
-
-    def _unhide(self, keys: Iterable[CacheKey]) -> None:
-        for key in keys:
-            left = self._hidden.get(key.text, 1) - 1
-            if left:
-                self._hidden[key.text] = left
-            else:
-                self._hidden.pop(key.text, None)
 
 
 def _lasting(entry: Entry) -> list[Field]:
