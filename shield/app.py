@@ -51,7 +51,7 @@ from shield.rules.targeted import SURROGATE, capability
 from shield.shared import SLOTS, Seat, Standing
 from shield.store.admission import Admission
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
 from shield.store.tiers import Store

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shield.store.directory.record import Kind
+from shield.store.entry import Entry
 from shield.store.upkeep.listing import live_records, newest_first
 from tests.client import request
 from tests.disks import KIB, MIB, SLICE, settled, with_disk
@@ -307,3 +308,60 @@ def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeC
         Kind.HEAD: b"a\nb\nc",
         Kind.SLICE: b"",
     }
+
+
+def tags_in_store(shield: Shield, path: str) -> bytes:
+    """Of the entry that a request would get."""
+    return shield.call(lambda: _tags(shield, path))
+
+
+def until_tagged(shield: Shield, path: str, tags: bytes) -> None:
+    """Wait until the disk's writer has come to it."""
+    shield.wait_for(lambda: _tags(shield, path) == tags)
+
+
+def _tags(shield: Shield, path: str) -> bytes:
+    entry = shield.node._store.find(shield.node.proxy.resolve(path.encode()).key)
+    assert isinstance(entry, Entry)
+    return entry.tags
+
+
+@pytest.mark.parametrize("memory", ["0", "16MiB"])
+@pytest.mark.parametrize("size", [100, 300 * KIB, 2 * MIB])
+def test_an_entry_read_back_from_disk_has_its_tags(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int, memory: str
+) -> None:
+    origin.serves("/a", Pattern(size), lifetime=600, fields={"surrogate-key": "b a", "cache-groups": '"c"'})
+    settings = with_disk(origin, tmp_path / "nvme", memory=memory)
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/a")
+
+    with Shield(settings, clock=clock) as shield:
+        assert shield.get("/a").hit  # and from here on in RAM, if there is room
+        assert tags_in_store(shield, "/a") == b"a\nb\nc"
+    assert origin.fetches("/a") == 1
+
+
+@pytest.mark.parametrize("memory", ["0", "16MiB"])
+@pytest.mark.parametrize("size", [100, 2 * MIB])
+def test_other_tags_of_a_304_are_the_entrys_from_then_on(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int, memory: str
+) -> None:
+    body = Pattern(size)
+    origin.serves("/a", body, lifetime=60, fields={"surrogate-key": "old"})
+    settings = with_disk(origin, tmp_path / "nvme", memory=memory)
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/a")
+        settled(shield)
+        clock.advance(100)
+        origin.serves("/a", body, lifetime=60, fields={"surrogate-key": "new", "x-later": "1"})
+        revalidated = shield.get("/a")
+        until_tagged(shield, "/a", b"new")
+
+    with Shield(settings, clock=clock) as shield:
+        after = shield.get("/a")
+        assert tags_in_store(shield, "/a") == b"new"
+
+    assert "fwd-status=304" in (revalidated.get("cache-status") or "")
+    assert (after.hit, after.body == body[:], after.get("x-later")) == (True, True, "1")
+    assert origin.fetches("/a") == 2

@@ -15,7 +15,8 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.record import record_of
 from shield.store.volume import boot_id
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import xxhash
 
@@ -25,9 +25,9 @@ from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Part
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft
-from shield.store.directory.reading import GoneError, StoredRecord, later_head
+from shield.store.directory.reading import GoneError, StoredRecord, latest
 from shield.store.directory.reclaim import Fate, Judge, ReclaimCandidate
-from shield.store.directory.record import Kind, Record, Whole, record_of
+from shield.store.directory.record import Kind, Record, Whole
 from shield.store.volume import Volume, VolumeStatistics
 
 log = logging.getLogger("shield.store")
@@ -49,6 +49,7 @@ def always() -> bool:
 
 
 _RECORD = 1024  # about what a record is longer than its body
+_Look = Callable[[CacheDirectory, bytes, int | None], Found | None]
 
 
 @dataclass(slots=True)
@@ -79,16 +80,24 @@ class Tier:
         return volume.directory
 
     def lookup(self, digest: bytes, slice_number: int | None) -> Located | None:
+        """The loop's thread only."""
         only = self._only
         if only is not None:
             directory = only.directory
             found = None if directory is None else directory.lookup(digest, slice_number)
             return None if directory is None or found is None else Located(self, only, directory, found)
+        return self._search(CacheDirectory.lookup, digest, slice_number)
+
+    def peek(self, digest: bytes) -> Located | None:
+        """The entry under a digest, for any thread."""
+        return self._search(CacheDirectory.peek, digest, None)
+
+    def _search(self, look: _Look, digest: bytes, slice_number: int | None) -> Located | None:
         for volume in self._in_order(digest):
             directory = volume.directory
             if directory is None:
                 continue
-            found = directory.lookup(digest, slice_number)
+            found = look(directory, digest, slice_number)
             if found is not None:
                 return Located(self, volume, directory, found)
             if directory.health is Health.WELL:
@@ -251,12 +260,23 @@ class Disk:
             if place is not None and place.found.identity != identity:
                 place.volume.remove((key,))
 
-    def freshen(self, key: CacheKey, head: bytes, record: Record) -> None:
-        """Give the stored entry a later head."""
-        place = self.lookup(key.digest)
-        if place is not None and place.found.identity == record.identity:
-            found = place.found
-            place.volume.change(lambda directory: directory.freshen(key, found, head, record.freshness))
+    def freshen(self, record: Record) -> None:
+        """Give the stored entry the later head of this record; its tags stay."""
+        place = self._stored(record)
+        if place is not None:
+            key, found, head, freshness = record.key, place.found, record.head, record.freshness
+            place.volume.change(lambda directory: directory.freshen(key, found, head, freshness))
+
+    def retag(self, record: Record) -> None:
+        """Give the stored entry the later head of this record, and its tags."""
+        place = self._stored(record)
+        if place is not None:
+            place.volume.change(lambda directory: directory.retag(record))
+
+    def _stored(self, record: Record) -> Located | None:
+        """Where an entry is that differs from this record by its head at most."""
+        place = self.lookup(record.key.digest)
+        return place if place is not None and place.found.identity == record.identity else None
 
     def drop(self, key: CacheKey, done: Done) -> bool:
         """Forget a key if it is there; False, and `done` is never called, when it isn't."""
@@ -345,7 +365,7 @@ class Disk:
         digest = record.key.digest
         of_head = candidate.found
         if number is not None:
-            place = self._tiers[level].lookup(digest, None)
+            place = self._tiers[level].peek(digest)
             of_head = candidate.found if place is None else place.found  # later 304s are known there alone
         if self._clock() > of_head.born + of_head.lifetime + max(of_head.keep, of_head.grace, of_head.error_grace):
             return Fate.DROP
@@ -369,22 +389,13 @@ class Disk:
 
         if record.kind is Kind.SLICE:
             # Its head goes along, so that each directory can be understood by itself.
-            place = tier.lookup(digest, None)
+            place = tier.peek(digest)
             if place is None or place.found.identity != record.identity:
                 return
             with suppress(StoreError):
                 head = place.directory.fetch(place.found, record.key)
                 target.move_here(Draft(latest(head.header.record, place.found)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
-
-
-def latest(record: Record, found: Found) -> Record:
-    """A record under the head that is known by now, if a later one came."""
-    if not found.head:
-        return record
-    of_head = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
-    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
-    return replace(record, **{name: getattr(of_head, name) for name in names})
 
 
 def slice_digest(digest: bytes, number: int) -> bytes:

@@ -49,7 +49,7 @@ class Entry:
         self.blocks = blocks
         self.length = body_length(blocks)
         self.slice_bytes = 0
-        self.tags = b""  # labels for group purges, sorted, a line each; of what came from an origin in this run
+        self.tags = b""  # labels for group purges, sorted, a line each
         self.origin = origin
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full judgement on the hot path.

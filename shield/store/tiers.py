@@ -152,7 +152,9 @@ class Store:
         """Take what was read from a disk into RAM."""
         if found.body_length + OVERHEAD <= self._memory.max_entry:
             head = later_head(found.head or whole.head, found.freshness)
-            self._memory.commit(Entry(key, head, found.freshness, (whole.body,) if found.body_length else ()))
+            entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
+            entry.tags = whole.tags
+            self._memory.commit(entry)
 
     def find(self, key: CacheKey) -> Entry | Cold | None:
         """In RAM or on disk."""
@@ -226,9 +228,11 @@ class Store:
             return in_memory or entry.is_large
         if text in self._pending:
             return self._pending.write(entry, still) or in_memory
+        if entry.tags != before.tags:
+            self._disk.retag(record_for(entry))
         # What is validated each time does as it is, if no more than the time has changed.
-        if not (entry.no_cache and before.no_cache and _lasting(entry) == _lasting(before)):
-            self._disk.freshen(entry.key, entry.head.block, record_for(entry))
+        elif not (entry.no_cache and before.no_cache and _lasting(entry) == _lasting(before)):
+            self._disk.freshen(record_for(entry))
         return True
 
     def drop(self, key: CacheKey) -> None:
@@ -309,8 +313,11 @@ class Store:
         head = stored.stored_head()
         if found.kind == Kind.HEAD:
             slice_bytes = stored.header.record.slice_bytes
-            return Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
+            large = Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
+            large.tags = stored.header.tags
+            return large
         entry = Entry(stored.key, head, found.freshness, (body,) if body else ())
+        entry.tags = stored.header.tags
         if entry.size <= self._memory.max_entry:
             self._memory.commit(entry)
         return entry

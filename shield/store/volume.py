@@ -21,7 +21,8 @@ from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Judge
 from shield.store.directory.record import Kind
 

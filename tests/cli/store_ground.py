@@ -18,7 +18,8 @@ from shield.cli import _app
 from shield.cli.store.node import of_directory
 from shield.rules.rendezvous import Rendezvous
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.volume import boot_id
 from tests.client import Client
 from tests.process import Process

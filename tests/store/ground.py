@@ -15,7 +15,8 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.directory.record import Kind, Record, record_of

@@ -13,7 +13,7 @@ from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_size
 from shield.errors import ShieldError, StoreError
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.upkeep.visit import Visit, visited
 

@@ -67,6 +67,13 @@ class Condition:
                 self.leave(error)
             raise StoreError(f"removing from {self._claim.segments_path}: {error}") from error
 
+    def unreadable(self, error: IndexDamagedError | OSError) -> None:
+        """Note what a failed look into the index says of it."""
+        if isinstance(error, IndexDamagedError):
+            self.leave(error)
+        else:
+            self.errors += 1
+
     def leave(self, error: IndexDamagedError) -> None:
         """Out, and with an index that is damaged so that it is made again when all have left it."""
         self.health = Health.OUT

@@ -1,10 +1,12 @@
 """One cache directory: segments, their index, and the claim on both.
 
-Threads: `lookup`, `fetch_nowait` and `read_nowait` belong to one thread, the event loop's, and never wait for the
-disk, as far as the index is in the page cache (`warm`). All that changes something (`commit`, `freshen`, `remove`,
-`clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belongs to one other thread, the process's writer. `fetch`,
-`read`, `warm`, `settled`, `generation` and `statistics` may be called from any. `close` is called when no other call
-is under way. Several processes of one node may have it open, each with a worker number of its own.
+Threads: `fetch_nowait`, `whole_nowait` and `read_nowait` belong to one thread, the event loop's, and never wait for
+the disk, as far as the index is in the page cache (`warm`). All that changes something (`commit`, `freshen`, `retag`,
+`remove`, `clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belongs to one other thread, the process's writer.
+`lookup` is for these two. `peek`, `fetch`, `read`, `warm`, `settled`, `generation` and `statistics` may be called
+from any, also while it is being closed. `close` belongs to the writer's thread, when the loop's has let go of the
+directory, or to the loop's when the writer's has ended. Several processes of one node may have it open, each with a
+worker number of its own.
 
 A body on its way into the directory may be of a key that is removed meanwhile. Who remembers the `generation` from
 before the body set out, and commits with it (`Draft.since`), never brings back what was removed.
@@ -23,11 +25,12 @@ from shield.store.directory.claim import FULL, Claim, CondemnedError
 from shield.store.directory.condition import Condition, Health
 from shield.store.directory.files import Files, failed
 from shield.store.directory.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
-from shield.store.directory.log import DirectoryLimits, Draft, Log
+from shield.store.directory.log import Draft, Log
+from shield.store.directory.premises import DirectoryLimits, Premises
 from shield.store.directory.reading import RecordReader, StoredRecord
 from shield.store.directory.rebuild import Rebuild
 from shield.store.directory.reclaim import Judge, drop_all
-from shield.store.directory.record import DamagedError, Whole
+from shield.store.directory.record import DamagedError, Record, Whole
 from shield.store.directory.segments import Segments
 
 __all__ = ["CacheDirectory", "DirectoryStatistics", "Health"]
@@ -73,11 +76,12 @@ class CacheDirectory:
         self._reader = RecordReader(files, self.segments)
         try:
             claim.begin(worker)
-            self.index, self._rebuild = self._opened(limits.index_bytes or max(limits.capacity // 8, 1 << 20))
+            premises, self._rebuild = self._opened(limits)
         except OSError as error:
             raise failed("opening", claim.index_path, error) from error
+        self.index = premises.index
         try:
-            self._log = Log(claim, limits, self.index, self.segments, files=files, worker=worker, judge=judge)
+            self._log = Log(premises, judge=judge)
             self._log.room.renew_reserve()
             claim.share()
         except OSError as error:
@@ -109,10 +113,8 @@ class CacheDirectory:
             return None
         try:
             return self.index.lookup(digest, slice_number)
-        except IndexDamagedError as error:
-            self._condition.leave(error)
-        except OSError:
-            self._condition.errors += 1
+        except (IndexDamagedError, OSError) as error:
+            self._condition.unreadable(error)
         return None
 
     def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord | None:
@@ -137,6 +139,16 @@ class CacheDirectory:
             raise self._condition.gone(error, stored.found, stored.key, stored.slice) from error
 
     # any thread
+
+    def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
+        """As `lookup`, at a higher price; None once the directory is closed."""
+        if self._condition.health is Health.OUT:
+            return None
+        try:
+            return self.index.peek(digest, slice_number)
+        except (IndexDamagedError, OSError) as error:
+            self._condition.unreadable(error)
+        return None
 
     def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord:
         """As `fetch_nowait`, waiting for the disk, and also when it has moved meanwhile."""
@@ -197,6 +209,11 @@ class CacheDirectory:
         """Give a whole entry a later head (a 304's) without writing its body again; None if it has gone meanwhile."""
         with self._condition.changing("writing to"):
             return self._log.freshen(key, found, head, freshness)
+
+    def retag(self, record: Record) -> Found | None:
+        """Give an entry this record's head and its tags: it is written again. None if it has gone meanwhile."""
+        with self._condition.changing("writing to"):
+            return self._log.retag(record)
 
     def remove(self, keys: Sequence[CacheKey]) -> int:
         """Forget entries and all their slices, in all processes at once, and durably; how many records that were."""
@@ -308,11 +325,11 @@ class CacheDirectory:
         self.segments.close()
         self._claim.release(clean=clean)
 
-    def _opened(self, limit: int) -> tuple[Index, Rebuild]:
+    def _opened(self, limits: DirectoryLimits) -> tuple[Premises, Rebuild]:
         """The index, in agreement with the segments; made anew when it is damaged and nobody else uses it."""
         claim = self._claim
         try:
-            return self._reconciled(limit)
+            return self._reconciled(limits)
         except IndexHaltedError:
             raise
         except IndexDamagedError as error:
@@ -321,20 +338,22 @@ class CacheDirectory:
                     claim.condemn(str(error))
                 raise
             claim.discard_index(str(error))
-        return self._reconciled(limit)
+        return self._reconciled(limits)
 
-    def _reconciled(self, limit: int) -> tuple[Index, Rebuild]:
+    def _reconciled(self, limits: DirectoryLimits) -> tuple[Premises, Rebuild]:
         claim = self._claim
+        limit = limits.index_bytes or max(limits.capacity // 8, 1 << 20)
         index = Index(claim.index_path, limit=limit, files=self._files)
         try:
             if not claim.first and index.counters().epoch != claim.epoch:
                 raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
-            rebuild = Rebuild(claim, index, self.segments, files=self._files, worker=self._worker)
+            premises = Premises(claim, limits, index, self.segments, self._files, self._worker)
+            rebuild = Rebuild(premises)
             rebuild.reconcile()
         except BaseException:
             index.close()
             raise
-        return index, rebuild
+        return premises, rebuild
 
     def _try_write(self) -> None:
         path = self._claim.index_path.parent / f"probe-{self._worker}"
@@ -364,7 +383,7 @@ class CacheDirectory:
             return self._reader.fetch(found, key, slice_number)
         except FileNotFoundError:
             # What is worth keeping is written again before its segment goes.
-            current = self.lookup(key.digest, slice_number)
+            current = self.peek(key.digest, slice_number)
             if current is None or current.same_record(found):
                 raise
             return self._reader.fetch(current, key, slice_number)

@@ -12,6 +12,7 @@ that the system threw out since under pressure, and the leaves of an index too l
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,10 @@ _WARM_STEP = 4 << 20
 
 
 class Index:
-    """One open index. Lookups from any thread; one writer at a time over all processes, the others wait.
+    """One open index. Any thread reads; one writer at a time over all processes, the others wait.
+
+    `lookup` alone isn't guarded against `close`, for it is made for every request: it belongs to the threads that
+    `close` is known to come after. All other reads hold the index open until they are done.
 
     Open it after the fork, once per process. Raises IndexDamagedError when it is garbage or of another version.
     """
@@ -69,6 +73,9 @@ class Index:
         self._files = files
         self._data = path / "data.mdb"
         self.limit = limit
+        self._guard = threading.Condition()
+        self._readings = 0
+        self._closed = False
         files.make_directory(path)
         try:
             self._env = lmdb.open(
@@ -104,6 +111,13 @@ class Index:
             return None
         found = unpack_found(value)
         return None if found.kind == Kind.REMOVED else found
+
+    def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
+        """As `lookup`, for any thread; raises IndexHaltedError once it is closed."""
+        with self._reading() as txn:
+            value = txn.get(key_of(digest, slice_number), db=self._entries)
+        found = None if value is None else unpack_found(value)
+        return None if found is None or found.kind == Kind.REMOVED else found
 
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
         """The slices stored under a digest, of whatever version, in order."""
@@ -236,7 +250,10 @@ class Index:
             raise _translated(error) from error
 
     def close(self) -> None:
-        """No lookup may be under way in another thread."""
+        """Waits for those who read. No `lookup` may be under way in another thread, nor any change."""
+        with self._guard:
+            self._closed = True
+            self._guard.wait_for(lambda: not self._readings)
         self._env.close()
 
     def _check(self) -> None:
@@ -270,11 +287,19 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:
+        with self._guard:
+            if self._closed:
+                raise IndexHaltedError("index: it is closed")
+            self._readings += 1
         try:
             with self._env.begin() as txn:
                 yield txn
         except lmdb.Error as error:
             raise _translated(error) from error
+        finally:
+            with self._guard:
+                self._readings -= 1
+                self._guard.notify_all()
 
 
 def _translated(error: lmdb.Error) -> Exception:

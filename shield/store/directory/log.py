@@ -13,13 +13,15 @@ from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.store.directory.change import EVERYTHING
-from shield.store.directory.claim import FULL, Claim
-from shield.store.directory.files import Files, Part
-from shield.store.directory.index import Found, Index, IndexChange, IndexFullError, Row, State
-from shield.store.directory.reading import later_head
-from shield.store.directory.reclaim import Drain, Judge, NoRoomError, ReclaimCandidate
+from shield.store.directory.claim import FULL
+from shield.store.directory.files import Part
+from shield.store.directory.index import Found, IndexChange, IndexFullError, Row, State
+from shield.store.directory.premises import Premises
+from shield.store.directory.reading import latest, under_head_of
+from shield.store.directory.reclaim import Drain, Judge, NoRoomError, ReclaimCandidate, read_record
 from shield.store.directory.record import (
     ALIGN,
+    DamagedError,
     Kind,
     Record,
     checksums,
@@ -27,12 +29,9 @@ from shield.store.directory.record import (
     header_length,
     joined_length,
     padding,
-    record_of,
 )
-from shield.store.directory.room import DirectoryLimits, Room
-from shield.store.directory.segments import START, Segments, SegmentWriter
-
-__all__ = ["RUN", "DirectoryLimits", "Draft", "Log"]
+from shield.store.directory.room import Room
+from shield.store.directory.segments import START, SegmentWriter
 
 _TRIES = 2  # to make room, or to find a segment of one's own
 
@@ -57,24 +56,14 @@ class Draft:
 class Log:
     """What one process writes in a directory. One thread; raises OSError and StoreError."""
 
-    def __init__(
-        self,
-        claim: Claim,
-        limits: DirectoryLimits,
-        index: Index,
-        segments: Segments,
-        *,
-        files: Files,
-        worker: int,
-        judge: Judge,
-    ) -> None:
-        self._claim = claim
-        self._index = index
-        self._segments = segments
-        self._files = files
-        self._worker = worker
-        drain = Drain(files, index, segments, judge=judge, keep=self._keep)
-        self.room = Room(claim, limits, index, segments, files=files, worker=worker, drain=drain)
+    def __init__(self, premises: Premises, *, judge: Judge) -> None:
+        self._claim = premises.claim
+        self._index = premises.index
+        self._segments = premises.segments
+        self._files = premises.files
+        self._worker = premises.worker
+        drain = Drain(self._files, self._index, self._segments, judge=judge, keep=self._keep)
+        self.room = Room(premises, drain=drain)
         self.segment_bytes = self.room.segment_bytes
 
         self._writer: SegmentWriter | None = None
@@ -96,6 +85,37 @@ class Log:
         with self._index.write() as change:
             done = change.replace(key.digest, None, found, new)
         return new if done else None
+
+    def retag(self, record: Record) -> Found | None:
+        """Write an entry again under this record's head and tags; None if it has gone meanwhile.
+
+        What can't be written is forgotten: who removes by the new tags must not miss it.
+        """
+        digest = record.key.digest
+        for _ in range(_TRIES):
+            found = self._index.lookup(digest)
+            if found is None or found.identity != record.identity:
+                return None
+            try:
+                done = self._write_again(record, found)
+            except (DamagedError, FileNotFoundError):
+                done = None  # reclaimed meanwhile, or lost in any case
+            except BaseException:
+                self._forget_record(digest, found)
+                raise
+            if done is not None:
+                return done
+            self._forget_record(digest, found)
+        return None
+
+    def _write_again(self, record: Record, found: Found) -> Found | None:
+        header, body = read_record(self._files, self._segments.open(found.segment), found)
+        again = replace(under_head_of(record, header.record), tags=record.tags)
+        return self._commit_wanted([Draft(again, [body], replaces=found)])[0]
+
+    def _forget_record(self, digest: bytes, found: Found) -> None:
+        with self._index.write() as change:
+            change.delete(digest, None, found)
 
     def _commit_wanted(self, drafts: Sequence[Draft]) -> list[Found | None]:
         """One run, without those whose keys were removed since their bodies set out."""
@@ -283,7 +303,7 @@ class Log:
             writer = self._writer
             if (writer is None or writer.end + length > self.segment_bytes) and not self.room.has_segment():
                 return False
-            draft = Draft(_latest(record, found), [body], replaces=found)
+            draft = Draft(latest(record, found), [body], replaces=found)
             try:
                 if self._commit_wanted([draft])[0] is not None:
                     return True
@@ -318,15 +338,6 @@ def _encoded(record: Record, length: int, table: bytes, seed: int) -> bytes:
         return encode(record, length, table, seed=seed)
     except ValueError as error:
         raise StoreError(f"{record.key.text!r} can't be stored: {error}") from None
-
-
-def _latest(record: Record, found: Found) -> Record:
-    """A record under the head that is known by now, if a later one came."""
-    if not found.head:
-        return record
-    of_head = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
-    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
-    return replace(record, **{name: getattr(of_head, name) for name in names})
 
 
 def slice_of(record: Record) -> int | None:

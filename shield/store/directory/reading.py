@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
@@ -17,9 +17,11 @@ from shield.store.directory.record import (
     DamagedError,
     ForeignError,
     Header,
+    Record,
     Whole,
     decode,
     read_whole,
+    record_of,
 )
 from shield.store.directory.segments import Segment, Segments
 
@@ -116,6 +118,19 @@ def later_head(block: bytes, freshness: Freshness) -> StoredHead:
     """A stored head of a ready-made block."""
     status, fields = split_block(block)
     return as_judged(of_fields(status, tuple(fields)), freshness)
+
+
+def latest(record: Record, found: Found) -> Record:
+    """A record under the head that is known by now, if a later one came."""
+    if not found.head:
+        return record
+    return under_head_of(record_of(record.key, later_head(found.head, found.freshness), found.freshness), record)
+
+
+def under_head_of(later: Record, record: Record) -> Record:
+    """A record under the head and freshness of another one."""
+    names = ("freshness", "head", "status", "etag", "last_modified", "no_cache", "must_revalidate")
+    return replace(record, **{name: getattr(later, name) for name in names})
 
 
 def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:

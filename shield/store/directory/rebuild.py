@@ -11,11 +11,10 @@ import errno
 from itertools import islice
 
 from shield.store.directory.change import number_of
-from shield.store.directory.claim import Claim
-from shield.store.directory.files import Files
-from shield.store.directory.index import Found, Index, IndexChange, IndexCounters, Row, State
+from shield.store.directory.index import Found, IndexChange, IndexCounters, Row, State
+from shield.store.directory.premises import Premises
 from shield.store.directory.record import ALIGN, DamagedError, Header, Kind, padding
-from shield.store.directory.segments import START, Segments
+from shield.store.directory.segments import START
 
 RECORDS = 2048
 """Records taken back in one step at most: some tens of milliseconds."""
@@ -30,13 +29,13 @@ _END = (1 << 32) - 1
 class Rebuild:
     """What is to be put right in one directory."""
 
-    def __init__(self, claim: Claim, index: Index, segments: Segments, *, files: Files, worker: int) -> None:
-        self._claim = claim
-        self._index = index
-        self._segments = segments
-        self._files = files
-        self._worker = worker
-        self._run = _RUN if index.limit >= _LARGE else _SMALL_RUN
+    def __init__(self, premises: Premises) -> None:
+        self._claim = premises.claim
+        self._index = premises.index
+        self._segments = premises.segments
+        self._files = premises.files
+        self._worker = premises.worker
+        self._run = _RUN if self._index.limit >= _LARGE else _SMALL_RUN
         self._below = _END  # no segment from here on is left to be scanned
         self._swept = b""  # entries up to here are
 

@@ -154,6 +154,11 @@ class Drain:
 
 def read_body(files: Files, segment: Segment, found: Found) -> bytearray:
     """A record's whole body, checked; raises DamagedError or OSError."""
+    return read_record(files, segment, found)[1]
+
+
+def read_record(files: Files, segment: Segment, found: Found) -> tuple[Header, bytearray]:
+    """The same with its header."""
     from_disk = bytearray(found.header_length), bytearray(found.body_length)
     if files.read(segment.fd, from_disk, found.offset) < found.length:
         raise DamagedError("cut short")
@@ -161,4 +166,4 @@ def read_body(files: Files, segment: Segment, found: Found) -> bytearray:
     if header.body_length != found.body_length:
         raise DamagedError("not the record that the index means")
     header.check(from_disk[1])
-    return from_disk[1]
+    return header, from_disk[1]

@@ -41,6 +41,7 @@ _CLAIMED = Struct("<8x4sB3xII")  # of these: magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
 # where these stand among the fixed fields
 _KIND, _FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 3, 4, 5, 6, 7, 8, 9
+_TAGS_LENGTH = 11
 _STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED = 12, 13, 15, 16, 17, 18, 23, 24
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
 _hash = xxhash.xxh3_64_intdigest
@@ -154,6 +155,10 @@ class Header:
         return self._data[start : start + self._fixed[_HEAD_LENGTH]]
 
     @property
+    def tags(self) -> bytes:
+        return _tags(self._data, self._fixed)
+
+    @property
     def record(self) -> Record:
         if self._record is None:
             self._record = _record(self._data, self._fixed)
@@ -192,6 +197,12 @@ class Whole(NamedTuple):
     no_cache: bool
     head: bytes  # as StoredHead.block
     body: memoryview
+    data: bytearray  # all of the record
+
+    @property
+    def tags(self) -> bytes:
+        """As in `Record`: not to be taken out for each answer."""
+        return _tags(self.data, _FIXED.unpack_from(self.data))
 
 
 class ForeignError(ValueError):
@@ -217,7 +228,7 @@ def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> W
         if _hash(view[at : at + BLOCK]) != int.from_bytes(view[table : table + _TABLE_ITEM], "little"):
             raise DamagedError(f"block {(at - length) // BLOCK} is damaged")
         table += _TABLE_ITEM
-    return Whole(status, flags & _NO_CACHE != 0, bytes(view[head_at : head_at + head_length]), view[length:])
+    return Whole(status, flags & _NO_CACHE != 0, bytes(view[head_at : head_at + head_length]), view[length:], data)
 
 
 def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:
@@ -341,6 +352,11 @@ def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
         slice_bytes,
         sequence,
     )
+
+
+def _tags(header: bytes | bytearray, fixed: tuple[Any, ...]) -> bytes:
+    start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_TAGS_LENGTH])  # behind key text, head, etag and origin
+    return bytes(header[start : start + fixed[_TAGS_LENGTH]])
 
 
 def padding(length: int) -> int:

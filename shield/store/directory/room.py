@@ -7,55 +7,29 @@ process that ends between two of these leaves nothing that could be found and is
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice, takewhile
 
 from shield.errors import StoreError
-from shield.store.directory.claim import FULL, Claim
-from shield.store.directory.files import Files
-from shield.store.directory.index import BATCH, Index, IndexCounters, Row, State
+from shield.store.directory.claim import FULL
+from shield.store.directory.index import BATCH, IndexCounters, Row, State
+from shield.store.directory.premises import Premises
 from shield.store.directory.reclaim import Drain, NoRoomError
 from shield.store.directory.record import ALIGN
-from shield.store.directory.segments import Segments
 
 _RESERVE = 4 << 20  # of the disk, so that something can be given up when it is full
 _INDEX_BYTES = 400  # of the index's limit for each entry; they take less than half, and later heads the rest
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryLimits:
-    """`capacity` is never exceeded, index included; `free_floor` stays free on the file system for others.
-
-    Zeros are for defaults. Segments then are a 4096th of the capacity, at least 256 MiB and at most 1 GiB: few enough
-    to have them all open up to a terabyte, and no more than 16,384 in 16 TiB.
-    """
-
-    capacity: int
-    segment_bytes: int = 0
-    index_bytes: int = 0  # its limit, no cost; 0: an eighth of the capacity
-    free_floor: int = 0
-    max_open: int = 0  # segment files open at a time; 0: a quarter of what the process may open
-
-
 class Room:
     """One thread; raises OSError and StoreError."""
 
-    def __init__(
-        self,
-        claim: Claim,
-        limits: DirectoryLimits,
-        index: Index,
-        segments: Segments,
-        *,
-        files: Files,
-        worker: int,
-        drain: Drain,
-    ) -> None:
-        self._claim = claim
-        self._index = index
-        self._segments = segments
-        self._files = files
-        self._worker = worker
+    def __init__(self, premises: Premises, *, drain: Drain) -> None:
+        limits = premises.limits
+        self._claim = premises.claim
+        self._index = premises.index
+        self._segments = premises.segments
+        self._files = premises.files
+        self._worker = premises.worker
         self._drain = drain
         self._capacity = limits.capacity
         self._free_floor = limits.free_floor
@@ -64,7 +38,7 @@ class Room:
         self.segment_bytes = min(wanted, max(limits.capacity // 8, 64 << 10)) // ALIGN * ALIGN
         # What one transaction may add to the index before the next check sees it.
         self._margin = min(8 << 20, limits.capacity // 8)
-        self._max_entries = index.limit // _INDEX_BYTES
+        self._max_entries = self._index.limit // _INDEX_BYTES
         self._reserve = min(_RESERVE, limits.capacity // 64)
         self.reclaiming = False
 

@@ -62,7 +62,7 @@ def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
         if record.kind is Kind.REMOVED:
             continue
         number_of_slice = record.slice if record.kind is Kind.SLICE else None
-        found = directory.index.lookup(record.key.digest, number_of_slice)
+        found = directory.index.peek(record.key.digest, number_of_slice)
         if found is not None and found.segment == number and found.offset == offset:
             yield Live(record, found)
 
@@ -79,7 +79,7 @@ def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory]
             record, found = live.record, live.found
             if record.kind is Kind.SLICE or not is_under(record.key.text, prefix):
                 continue
-            if any(other.index.lookup(record.key.digest) is not None for other in before):
+            if any(other.index.peek(record.key.digest) is not None for other in before):
                 continue
             slices = _slices(record.key.digest, found, all_directories) if record.kind is Kind.HEAD else 0
             yield Listed(record.key, found, record, slices, _all_slices(record, found))
@@ -111,7 +111,7 @@ def is_under(text: bytes, prefix: bytes) -> bool:
 
 def holds(directory: CacheDirectory, key: CacheKey) -> bool:
     """Whether the index knows anything under a key."""
-    return directory.index.lookup(key.digest) is not None or bool(directory.index.slices(key.digest))
+    return directory.index.peek(key.digest) is not None or bool(directory.index.slices(key.digest))
 
 
 def _unscanned_keys(directory: CacheDirectory, number: int, prefix: bytes) -> Iterator[CacheKey]:

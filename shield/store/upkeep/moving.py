@@ -22,6 +22,7 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft
+from shield.store.directory.reading import latest
 from shield.store.directory.record import (
     ALIGN,
     FORMAT,
@@ -36,7 +37,6 @@ from shield.store.directory.record import (
     padding,
 )
 from shield.store.directory.segments import Segment
-from shield.store.disk import latest
 from shield.store.upkeep.listing import live_records, newest_first
 
 VERSION = 1
@@ -253,7 +253,7 @@ def _first(
 ) -> tuple[CacheDirectory, Found] | None:
     """Where a node would find it."""
     for directory in directories:
-        found = directory.index.lookup(digest, slice_number)
+        found = directory.index.peek(digest, slice_number)
         if found is not None:
             return directory, found
     return None

@@ -19,7 +19,7 @@ from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Fate, Judge, NoRoomError, ReclaimCandidate, drop_all
 from shield.store.directory.record import FORMAT
 from shield.store.upkeep.ground import user_name

@@ -17,7 +17,7 @@ from shield.errors import StoreError
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import GoneError
 from tests.store.faulty_files import FaultyFiles, KilledError, PowerCut
 from tests.store.ground import SMALL, abandon, body, content, draft, fetched, key, large, opened, rebuilt

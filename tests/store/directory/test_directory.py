@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +19,13 @@ from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import SMALL as READ_WHOLE
 from shield.store.directory.reading import GoneError
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import BLOCK, Kind
+from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import (
     SMALL,
     abandon,
@@ -355,3 +359,73 @@ def test_a_second_node_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     other = Claim(tmp_path, node="n2", boot_id="b1", files=Files())
     assert other.first
     other.release(clean=True)
+
+
+def test_who_looks_into_a_directory_that_is_closed_finds_nothing(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.commit([draft("a", 100)])
+    assert directory.peek(key("a").digest) == directory.lookup(key("a").digest) is not None
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            while not stop.is_set():
+                directory.peek(key("a").digest)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    directory.close()
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert directory.peek(key("a").digest) is None
+
+
+def test_an_entry_with_other_tags_is_the_same_body_under_the_new_head(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.commit([draft("a", 300), *large("big", "v1", 3, 1000)])
+    later = Freshness(2000.0, 1.0, 0.0, 0.0)
+    for made in (record("a", 300), large("big", "v1", 3, 1000)[0].record):
+        again = replace(made, freshness=later, head=b"HTTP/1.1 200 OK\r\nx: later\r\n", tags=b"new")
+
+        assert directory.retag(again) is not None
+
+    directory.close()
+    directory = opened(tmp_path)
+    for name in ("a", "big"):
+        stored = fetched(directory, name)
+        assert stored is not None
+        assert (stored.header.tags, stored.head, stored.found.freshness) == (b"new", again.head, later)
+        assert stored.header.record.origin == "fra"
+    assert content(directory, "a") == body("a", 300)
+    assert [number for number, _ in directory.index.slices(key("big").digest)] == [0, 1, 2]
+    directory.close()
+
+
+def test_an_entry_whose_other_tags_cannot_be_written_is_forgotten(tmp_path: Path) -> None:
+    files = FaultyFiles(error=errno.EIO, only=frozenset({"write"}))
+    directory = opened(tmp_path, files=files)
+    directory.commit([draft("a", 300)])
+    files.at = len(files.calls) + 1
+
+    with pytest.raises(StoreError):
+        directory.retag(replace(record("a", 300), tags=b"new"))
+
+    assert directory.lookup(key("a").digest) is None
+    directory.close()
+
+
+def test_other_tags_of_what_has_gone_are_nobodys(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    directory.commit([draft("a", 300)])
+
+    assert directory.retag(replace(record("a", 300), etag=b"another version")) is None
+    assert directory.retag(record("b", 300)) is None
+    assert content(directory, "a") == body("a", 300)
+    directory.close()

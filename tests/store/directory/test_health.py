@@ -13,7 +13,7 @@ import pytest
 from shield.errors import StoreError
 from shield.store.directory.directory import Health
 from shield.store.directory.files import Files, Part
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import body, content, draft, fetched, key, opened

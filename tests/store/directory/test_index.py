@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import random
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +14,16 @@ import pytest
 
 from shield.store.directory.change import EVERYTHING, key_of
 from shield.store.directory.files import Files
-from shield.store.directory.index import Found, Index, IndexChange, IndexDamagedError, IndexFullError, Row, State
+from shield.store.directory.index import (
+    Found,
+    Index,
+    IndexChange,
+    IndexDamagedError,
+    IndexFullError,
+    IndexHaltedError,
+    Row,
+    State,
+)
 from shield.store.directory.record import Kind
 
 DIGEST = bytes(range(16))
@@ -298,3 +309,36 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(IndexDamagedError, match="version"):
         opened(tmp_path)
+
+
+def test_the_index_is_closed_under_nobody_who_reads_it(tmp_path: Path) -> None:
+    index = opened(tmp_path)
+    with index.write() as change:
+        change.put(DIGEST, None, found(1))
+    steps: list[str] = []
+    reading, may_end = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with index._reading() as txn:
+            reading.set()
+            assert may_end.wait(20)
+            assert txn.get(key_of(DIGEST, None), db=index._entries)
+            steps.append("read")
+
+    def close() -> None:
+        index.close()
+        steps.append("closed")
+
+    reader, closer = threading.Thread(target=read), threading.Thread(target=close)
+    reader.start()
+    assert reading.wait(20)
+    closer.start()
+    while not index._closed:
+        time.sleep(0.001)
+    with pytest.raises(IndexHaltedError):  # nobody else comes in
+        index.peek(DIGEST)
+    may_end.set()
+    reader.join(20)
+    closer.join(20)
+
+    assert steps == ["read", "closed"]

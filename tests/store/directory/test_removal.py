@@ -11,7 +11,7 @@ import pytest
 
 from shield.errors import StoreError
 from shield.store.directory.directory import CacheDirectory, Health
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import abandon, body, content, draft, key, large, opened, rebuilt, used_bytes
 from tests.store.second import second

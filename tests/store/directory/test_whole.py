@@ -25,7 +25,7 @@ SEED = 12345
 
 def written(name: str, size: int, kind: Kind = Kind.WHOLE) -> bytearray:
     made = record(name, size, kind)
-    made.sequence = 7
+    made.sequence, made.tags = 7, b"a\nb"
     content = body(name, size)
     return bytearray(encode(made, size, checksums([content]), seed=SEED) + content)
 
@@ -39,6 +39,7 @@ def test_it_says_what_the_long_way_says(size: int) -> None:
     header = decode(data, seed=SEED)
     assert (whole.status, whole.head, bytes(whole.body)) == (200, header.head, body("a", size))
     assert whole.no_cache == header.record.no_cache
+    assert whole.tags == header.tags == header.record.tags == b"a\nb"
 
 
 @given(size=SIZES, where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))

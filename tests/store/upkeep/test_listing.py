@@ -14,7 +14,8 @@ from shield.rules.freshness import Freshness
 from shield.rules.key import cache_key
 from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.upkeep.listing import Listed, entries, holds, is_under, keys_under
 from tests.store.ground import abandon, draft, in_slices, key, opened, rebuilt, record
 

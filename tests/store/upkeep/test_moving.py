@@ -19,7 +19,8 @@ from shield.rules.rendezvous import Rendezvous
 from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.record import Kind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable

@@ -15,7 +15,8 @@ from shield.errors import StoreError
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
 from shield.store.directory.index import Row, State
-from shield.store.directory.log import DirectoryLimits, Draft
+from shield.store.directory.log import Draft
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.record import Kind
 from shield.store.upkeep.scrub import Damage, Scrub
 from tests.store.ground import body, content, draft, key, opened, record

@@ -11,7 +11,7 @@ import pytest
 from shield.errors import StoreError
 from shield.store.directory.claim import InUseError
 from shield.store.directory.index import State
-from shield.store.directory.log import DirectoryLimits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
 from shield.store.upkeep.visit import WORKER, AbsentError, push_nothing_out, rebuild, visited
 from shield.store.volume import boot_id
