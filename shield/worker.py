@@ -23,11 +23,11 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
-from shield.app import Node
 from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
+from shield.node import Node
 from shield.shared import SLOTS, Place, Shared, Standing
 
 log = logging.getLogger("shield.worker")
@@ -87,7 +87,9 @@ def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Place, line: soc
     _raise_descriptor_limit()
 
     async def work() -> int:
-        return await _Worker(plan, build(place), place, line).serve(sockets)
+        node = build(place)
+        await node.open()
+        return await _Worker(plan, node, place, line).serve(sockets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
@@ -193,7 +195,7 @@ class _Worker:
         finally:
             for connection in self._connections(self._front, self._peers):
                 connection.abort()
-            await self._node.close()
+            closed = await self._node.close()
             for server in (self._peers, self._admin):
                 server.should_exit = server.force_exit = True
             await asyncio.gather(peers, admin)
@@ -201,7 +203,7 @@ class _Worker:
             if self._line is not None:
                 loop.remove_reader(self._line)
         log.info("node %s has stopped", self._node.name)
-        return 0
+        return 0 if closed else 1
 
     def _serving(self) -> None:
         if self._plan.tls is not None:
@@ -252,7 +254,7 @@ class _Worker:
             return
         self._draining = True
         log.info("%s: draining", why)
-        self._node.ready = False
+        self._node.vitals.ready = False
         self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
 
     def _exit(self) -> None:
@@ -267,7 +269,7 @@ class _Worker:
 
     def _sweep(self) -> None:
         loop = self._loop
-        self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
+        self._node.vitals.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         clients = self._connections(self._front)
@@ -275,7 +277,7 @@ class _Worker:
             connection.sweep()
         for connection in too_much(clients, self._node.front.limits.unsent_bytes):
             connection.abort()
-        self._node.connections = len(self._front.server_state.connections)
+        self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
 
     def _connections(self, *servers: _Server) -> list[ClientConnection]:

@@ -299,7 +299,7 @@ def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeC
         for path in ("/a", "/big"):
             shield.get(path)
         settled(shield)
-        directory = shield.node._store.directories()[0]
+        directory = shield.node.store.directories()[0]
         records = [live.record for number in newest_first(directory) for live in live_records(directory, number)]
 
     assert {record.kind: record.tags for record in records} == {
