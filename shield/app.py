@@ -18,7 +18,7 @@ from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.fill import FillPolicy
 from shield.fill.table import FillTable
-from shield.node import Node, Part, Service
+from shield.node import Node, Part, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.peers.front import PeerFront, PeerProxy
@@ -94,14 +94,13 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
-    services: list[Service] = [
+    services = Services(
+        *([] if access is None else [Part("the access log", ticking=access.flush, closing=access.close)]),
         storage,
-        Part("origins", closing=origins.close),
-        Part("owners", closing=owners.close),
+        Part("the pools of origins", closing=origins.close),
+        Part("the pools of workers", closing=owners.close),
         Part("fills", closing=cancel_fills),
-    ]
-    if access is not None:
-        services.insert(0, Part("the access log", ticking=access.flush, closing=access.close))
+    )
     return Node(
         name=settings.node,
         vitals=vitals,

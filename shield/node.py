@@ -6,7 +6,7 @@ All parts are handed in, by `app.build`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,6 +71,41 @@ class Part:
         await self.closing()
 
 
+class Services:
+    """Services in order: each stands on those before it."""
+
+    def __init__(self, *services: Service) -> None:
+        self._services = services
+
+    async def open(self) -> None:
+        """Open all in order. Raises what one of them does, once those before it are closed again."""
+        for place, service in enumerate(self._services):
+            try:
+                await service.open()
+            except BaseException:
+                await Services(*self._services[:place]).close()
+                raise
+
+    def tick(self) -> None:
+        """What is due once a second."""
+        for service in self._services:
+            service.tick()
+
+    async def close(self) -> bool:
+        """Close all, the last first; whether all of them closed as they should.
+
+        One that fails doesn't keep the others from being closed.
+        """
+        well = True
+        for service in reversed(self._services):
+            try:
+                await service.close()
+            except Exception:
+                log.exception("%s can't be closed", service.name)
+                well = False
+        return well
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """Made on the event loop that it runs on. `open` it before its fronts take connections, `close` it after."""
@@ -78,7 +113,7 @@ class Node:
     name: str
     vitals: Vitals
     in_force: InForce
-    services: Sequence[Service]  # each stands on those before it
+    services: Services
     figures: Figures
 
     # how it is talked to
@@ -97,25 +132,16 @@ class Node:
     origins: Origins
 
     async def open(self) -> None:
-        """Open all services in order. Raises what one of them does, once those before it are closed again."""
-        for place, service in enumerate(self.services):
-            try:
-                await service.open()
-            except BaseException:
-                await _close(self.services[:place])
-                raise
+        """Before anything is served. Raises ConfigError for settings that can't be used."""
+        await self.services.open()
 
     def tick(self) -> None:
         """What is due once a second."""
-        for service in self.services:
-            service.tick()
+        self.services.tick()
 
     async def close(self) -> bool:
-        """End what is under way and close all services, the last first; whether all of them closed as they should.
-
-        One that fails doesn't keep the others from being closed.
-        """
-        return await _close(self.services)
+        """End what is under way and every connection to an origin; whether all of it ended as it should."""
+        return await self.services.close()
 
     def report(self) -> Report:
         """This worker's figures."""
@@ -124,14 +150,3 @@ class Node:
     def state(self) -> dict[str, object]:
         """What this worker is doing, for people."""
         return self.figures.state()
-
-
-async def _close(services: Sequence[Service]) -> bool:
-    well = True
-    for service in reversed(services):
-        try:
-            await service.close()
-        except Exception:
-            log.exception("%s can't be closed", service.name)
-            well = False
-    return well
