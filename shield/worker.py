@@ -33,6 +33,7 @@ from shield.shared import SLOTS, Place, Shared, Standing
 log = logging.getLogger("shield.worker")
 
 READY, DRAIN, STOP = b"r", b"d", b"s"
+HANGUP_NOTED = "SIGHUP is noted, and changes nothing: settings are read when the node starts"
 
 _BACKLOG = 4096
 _ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connection that is just being closed
@@ -74,6 +75,7 @@ class Sockets:
 
 def run(plan: Plan, build: Build) -> int:
     """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
+    outlive_hangups()
     clients = [bind(address)[0] for address in plan.listen]
     sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
     return serve(plan, build, sockets, place=Place(shared=Shared(slots=plan.hit_slots)), line=None)
@@ -93,6 +95,11 @@ def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Place, line: soc
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
+
+
+def outlive_hangups() -> None:
+    """SIGHUP, which a logrotate or a closed terminal sends, never ends a node: not before it is handled, either."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
@@ -181,6 +188,7 @@ class _Worker:
         loop, self._sockets = self._loop, sockets
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, log.info, HANGUP_NOTED)
         if self._line is not None:
             loop.add_reader(self._line, self._take_orders, self._line)
         _calm_garbage_collector()
