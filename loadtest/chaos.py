@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from shield import app
+from shield.build import storage
 from tests.client import request
 from tests.disks import Failing
 from tests.doubles.faults import (
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--disk", action="store_true")
     options = parser.parse_args()
     files = Failing()
-    vars(app)["Files"] = lambda: files  # the one seam to the system
+    vars(storage)["Files"] = lambda: files  # the one seam to the system
     sys.setswitchinterval(0.0005)  # clients, origins and node are threads of one process
     logging.disable(logging.WARNING)  # thousands of faults, each with its line
     clock = FakeClock()

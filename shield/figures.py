@@ -1,12 +1,169 @@
-"""What a worker knows of itself as metrics."""
+"""What a worker knows of itself: its state for people, and its metrics, read from the parts' statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from shield import __version__
+from shield.edge.guard import Guard
+from shield.fill.table import FillStatistics, FillTable
+from shield.observe.access import AccessLog
+from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
+from shield.observe.report import Report, together
+from shield.origin.origin import OriginStatistics
+from shield.origin.origins import Origins
+from shield.peers.front import REPORT
+from shield.peers.owners import Owners, OwnerStatistics
+from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
-from shield.store.tiers import DiskStatistics
+from shield.store.memory import MemoryStatistics
+from shield.store.tiers import DiskStatistics, Store
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What the worker process knows of itself, and tells the rest."""
+
+    ready: bool = True  # it wants traffic, and will go on to
+    connections: int = 0  # clients'
+    loop_lag_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """All figures of one worker, out of its parts. `counters` are of clients, `peer_counters` of other workers."""
+
+    name: str
+    started: float
+    clock: Callable[[], float]
+    vitals: Vitals
+    counters: Counters
+    peer_counters: Counters
+    guard: Guard
+    store: Store
+    fills: FillTable
+    owners: Owners
+    origins: Origins
+    access: AccessLog | None
+    place: Seat
+
+    def is_ready(self) -> bool:
+        """Whether all of the node serves and goes on to."""
+        place = self.place
+        return self.vitals.ready and (place.workers == 1 or set(place.shared.standing) == {Standing.SERVING})
+
+    def report(self) -> Report:
+        return Report(self.state(), self.families())
+
+    async def report_of_all(self) -> Report:
+        """The node's, as far as its workers answer."""
+        reports = [self.report().encoded(), *await self.owners.reports(REPORT)]
+        return together([Report.decoded(report) for report in reports])
+
+    def state(self) -> dict[str, object]:
+        """What the worker is doing, for people."""
+        vitals, counters = self.vitals, self.counters
+        return {
+            "node": self.name,
+            "version": __version__,
+            "ready": vitals.ready,
+            "uptime_seconds": round(self.clock() - self.started, 1),
+            "connections": vitals.connections,
+            "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
+            "requests": {"plain_hit": counters.hits, **counters.requests},
+            "sent_bytes": counters.sent_bytes,
+            **asdict(self.store.statistics()),
+            "fills": asdict(self.fills.statistics()),
+            "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
+            "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
+        }
+
+    def families(self) -> list[Family]:
+        counters, vitals, store = self.counters, self.vitals, self.store.statistics()
+        return [
+            labelled("requests", "Requests by what became of them", "cache", _words(counters)),
+            labelled("denied", "Requests not let in, by the rule that didn't hold", "rule", self.guard.denied),
+            number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
+            number("connections", "Open client connections", vitals.connections, gauge=True),
+            number(
+                "loop_lag_seconds",
+                "How late the event loop was last",
+                vitals.loop_lag_seconds,
+                gauge=True,
+                alike=True,
+            ),
+            *_memory_families(store.memory),
+            *_fill_families(self.fills.statistics()),
+            *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
+            *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
+            *([] if store.disk is None else disk_families(store.disk)),
+        ]
+
+
+def _words(counters: Counters) -> dict[str, int]:
+    """Requests by what became of them, plain hits among the other hits."""
+    return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _memory_families(memory: MemoryStatistics) -> list[Family]:
+    return [
+        number("memory_entries", "Entries in the RAM tier", memory.entries, gauge=True),
+        number("memory_used_bytes", "Bytes used in the RAM tier", memory.used_bytes, gauge=True),
+        number("memory_capacity_bytes", "Bytes the RAM tier may use", memory.capacity_bytes, gauge=True),
+        number("memory_evictions", "Entries evicted from the RAM tier", memory.evictions),
+    ]
+
+
+def _fill_families(fills: FillStatistics) -> list[Family]:
+    return [
+        number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
+        number("fills", "Fills started", fills.started),
+        number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+        number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+        number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
+    ]
+
+
+def _peer_families(owners: OwnerStatistics, requests: Mapping[str, int]) -> list[Family]:
+    return [
+        labelled("peer_requests", "Requests of other workers by what became of them", "cache", requests),
+        number("peer_fetches", "Fetches that went to another worker", owners.asked),
+        number(
+            "peer_fetches_done_without",
+            "Fetches of another worker's keys that went to origins since it gave no answer",
+            owners.done_without,
+        ),
+    ]
+
+
+def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
+    fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
+    return [
+        labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
+        labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
+        Family(
+            "origin_faults",
+            "Attempts at an origin that failed",
+            [
+                Sample(count, {"origin": name, "fault": fault})
+                for name, o in origins
+                for fault, count in o.faults.items()
+            ],
+        ),
+        Family(
+            "origin_connections",
+            "Connections to an origin",
+            [
+                Sample(count, {"origin": name, "state": state})
+                for name, o in origins
+                for state, count in (("idle", o.pool.idle), ("busy", o.pool.busy))
+            ],
+            gauge=True,
+        ),
+    ]
 
 
 def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:

@@ -14,24 +14,22 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import OPTIONS, Outcome
+from shield.regime import InForce, Regime, Targets
 from shield.reply import PLAIN_HIT, Client, Replies, Reply
 from shield.rules.loops import loop_objection, passed
-from shield.rules.routes import Resource, Route, Routes
+from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer
 
-_MEMO_LIMIT = 16384
-_MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
-
 
 class Proxy:
-    """Decides what each request gets. One per worker."""
+    """Decides what each request gets, under the regime in force at its start. One per worker."""
 
     def __init__(
         self,
-        routes: Routes,
+        in_force: InForce,
         store: Store,
         fills: FillTable,
         *,
@@ -42,15 +40,16 @@ class Proxy:
         self.clock = clock
         self.counters = counters
         self.replies = replies
-        self._routes = routes
+        self.in_force = in_force
         self._store = store
         self._fills = fills
-        # What targets name, in two generations: what was asked for since the last turn survives the next.
-        self._young: dict[bytes, Resource] = {}
-        self._old: dict[bytes, Resource] = {}
 
-    def try_hit(self, request: Request, now: float) -> Reply | None:
-        """The whole answer if it can be given now, or a refusal; None when it takes a `Transfer`."""
+    def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
+        """The whole answer if it can be given now, or a refusal; None when it takes a `Transfer`.
+
+        `regime` is the one that the request began under; None: it begins now.
+        """
+        targets = (regime or self.in_force.regime).targets
         method, notable = request.method, request.notable
         if (
             (method != b"GET" and method != b"HEAD")
@@ -58,13 +57,13 @@ class Proxy:
             or b"transfer-encoding" in notable
             or b"cdn-loop" in notable
         ):
-            answer = self._without_lookup(request, now)
+            answer = self._without_lookup(request, targets, now)
             if answer is not None:
                 return answer
-        resource = self._young.get(request.target)
+        resource = targets.young.get(request.target)
         if resource is None:
             try:
-                resource = self.resolve(request.target)
+                resource = targets.resolve(request.target)
             except RequestError as error:
                 return self.refuse(error, request, now)
         if resource.route.particular:
@@ -90,7 +89,7 @@ class Proxy:
         if entry.is_large and method == b"GET":
             return None
         if notable or now >= entry.plain_hit_until:
-            return self._judged(request, resource, entry, now)
+            return self._judged(request, resource, entry, now, regime)
         age = int(now - entry.freshness.born)
         if age != entry.rendered_age:
             self.replies.render_hit(entry, max(age, 0))
@@ -101,12 +100,12 @@ class Proxy:
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
 
-    def _without_lookup(self, request: Request, now: float) -> Reply | None:
+    def _without_lookup(self, request: Request, targets: Targets, now: float) -> Reply | None:
         """The answer to a request that no entry can have; None if it is looked up after all."""
         looked_up = request.method in (b"GET", b"HEAD")
         if not looked_up:
             try:
-                route = self.resolve(request.target).route
+                route = targets.resolve(request.target).route
             except RequestError:
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             if request.method not in route.methods:
@@ -121,12 +120,14 @@ class Proxy:
         self.counters.count(outcome.word)
         return self.replies.options(route.allow, route.fields.of_options, now, outcome)
 
-    def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
+    def _judged(
+        self, request: Request, resource: Resource, entry: Entry, now: float, regime: Regime | None
+    ) -> Reply | None:
         if entry.is_marker:
             if not resource.route.forwarding.any:
                 return None  # of a route with the same keys that forwards, or of earlier settings
             self._store.variants.learn_from(entry)
-            return self.try_hit(request, now)
+            return self.try_hit(request, now, regime)
         verdict = judge_lookup(request, entry, now, resource.route.freshness)
         if verdict is Verdict.STALE:
             self._fills.refresh(resource, request, entry)
@@ -142,22 +143,17 @@ class Proxy:
         return self.replies.refusal(error, request, now)
 
     def resolve(self, target: bytes) -> Resource:
-        """What a target names, remembered; RequestError if nothing."""
-        resource = self._young.get(target)
-        if resource is not None:
-            return resource
-        resource = self._old.get(target) or self._routes.resolve(target)
-        if len(target) <= _MEMO_TARGET:
-            if len(self._young) >= _MEMO_LIMIT:
-                self._old, self._young = self._young, {}
-            self._young[target] = resource
-        return resource
+        """What a target names under the regime in force; RequestError if nothing."""
+        return self.in_force.regime.targets.resolve(target)
 
-    def open(self, request: Request, client: Client) -> Transfer:
-        """Begin what `try_hit` had no answer for. The client may be called back before this returns."""
+    def open(self, request: Request, client: Client, regime: Regime | None = None) -> Transfer:
+        """Begin what `try_hit` had no answer for, under the same regime. Call it at once after that.
+
+        The client may be called back before this returns.
+        """
         transfer = Transfer(
             request,
-            self.resolve(request.target),
+            (regime or self.in_force.regime).targets.resolve(request.target),
             client,
             fills=self._fills,
             replies=self.replies,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from shield.regime import InForce
 from shield.rules.key import CacheKey
-from shield.rules.routes import Routes
 from shield.store.directory.directory import CacheDirectory
 from shield.store.tiers import Store
 from shield.store.upkeep.listing import is_under, keys_under
@@ -17,8 +17,8 @@ _BATCH = 1000
 class Purge:
     """Of one worker, for the whole node."""
 
-    def __init__(self, routes: Routes, store: Store) -> None:
-        self._routes = routes
+    def __init__(self, in_force: InForce, store: Store) -> None:
+        self._in_force = in_force
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
@@ -27,7 +27,8 @@ class Purge:
         When this returns, no worker answers with any of it; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
-        return await self._remove([self._routes.resolve(target).key for target in targets])
+        routes = self._in_force.regime.routes
+        return await self._remove([routes.resolve(target).key for target in targets])
 
     async def prefix(self, prefix: bytes) -> int:
         """Remove all keys whose text begins so; how many there were.

@@ -28,7 +28,19 @@ from typing import Any, NoReturn
 from shield.errors import ConfigError
 from shield.observe.logs import mark_worker
 from shield.shared import Seat, Shared, Standing
-from shield.worker import DRAIN, READY, STOP, Build, Plan, Sockets, bind, names, serve
+from shield.worker import (
+    DRAIN,
+    HANGUP_NOTED,
+    READY,
+    STOP,
+    Build,
+    Plan,
+    Sockets,
+    bind,
+    names,
+    outlive_hangups,
+    serve,
+)
 
 log = logging.getLogger("shield.supervisor")
 
@@ -40,7 +52,7 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _KILL_SECONDS = 5.0  # after the order to stop at once
 _PEER_BACKLOG = 4096
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
 def supervise(plan: Plan, build: Build, *, workers: int) -> int:
@@ -48,6 +60,7 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
 
     Raises ConfigError for an address that can't be had. Call it in a process without threads.
     """
+    outlive_hangups()
     with contextlib.ExitStack() as stack:
         shared = Shared(workers=workers, slots=plan.hit_slots)
         stack.callback(shared.close)
@@ -111,7 +124,9 @@ class _Supervisor:
             self._fork_who_is_due()
             self._wait()
             for number in self._signals.taken():
-                if number != signal.SIGCHLD:
+                if number == signal.SIGHUP:
+                    log.info(HANGUP_NOTED)
+                elif number != signal.SIGCHLD:
                     self._stop(signal.Signals(number).name)
             for post in self._posts:
                 self._hear(post)
@@ -295,7 +310,7 @@ class _Signals:
         """In a forked process: as if it had never been entered."""
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         self._reader.close()
         self._writer.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -23,16 +23,17 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
-from shield.app import Node
 from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
+from shield.node import Node
 from shield.shared import SLOTS, Seat, Shared, Standing
 
 log = logging.getLogger("shield.worker")
 
 READY, DRAIN, STOP = b"r", b"d", b"s"
+HANGUP_NOTED = "SIGHUP is noted, and changes nothing: settings are read when the node starts"
 
 _BACKLOG = 4096
 _ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connection that is just being closed
@@ -74,6 +75,7 @@ class Sockets:
 
 def run(plan: Plan, build: Build) -> int:
     """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
+    outlive_hangups()
     clients = [bind(address)[0] for address in plan.listen]
     sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
     return serve(plan, build, sockets, place=Seat(shared=Shared(slots=plan.hit_slots)), line=None)
@@ -87,10 +89,17 @@ def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Seat, line: sock
     _raise_descriptor_limit()
 
     async def work() -> int:
-        return await _Worker(plan, build(place), place, line).serve(sockets)
+        node = build(place)
+        await node.open()
+        return await _Worker(plan, node, place, line).serve(sockets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
+
+
+def outlive_hangups() -> None:
+    """SIGHUP, which a logrotate or a closed terminal sends, never ends a node: not before it is handled, either."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
@@ -179,6 +188,7 @@ class _Worker:
         loop, self._sockets = self._loop, sockets
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, log.info, HANGUP_NOTED)
         if self._line is not None:
             loop.add_reader(self._line, self._take_orders, self._line)
         _calm_garbage_collector()
@@ -193,7 +203,7 @@ class _Worker:
         finally:
             for connection in self._connections(self._front, self._peers):
                 connection.abort()
-            await self._node.close()
+            closed = await self._node.close()
             for server in (self._peers, self._admin):
                 server.should_exit = server.force_exit = True
             await asyncio.gather(peers, admin)
@@ -201,7 +211,7 @@ class _Worker:
             if self._line is not None:
                 loop.remove_reader(self._line)
         log.info("node %s has stopped", self._node.name)
-        return 0
+        return 0 if closed else 1
 
     def _serving(self) -> None:
         if self._plan.tls is not None:
@@ -252,7 +262,7 @@ class _Worker:
             return
         self._draining = True
         log.info("%s: draining", why)
-        self._node.ready = False
+        self._node.vitals.ready = False
         self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
 
     def _exit(self) -> None:
@@ -267,7 +277,7 @@ class _Worker:
 
     def _sweep(self) -> None:
         loop = self._loop
-        self._node.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
+        self._node.vitals.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         clients = self._connections(self._front)
@@ -275,7 +285,7 @@ class _Worker:
             connection.sweep()
         for connection in too_much(clients, self._node.front.limits.unsent_bytes):
             connection.abort()
-        self._node.connections = len(self._front.server_state.connections)
+        self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
 
     def _connections(self, *servers: _Server) -> list[ClientConnection]:

@@ -16,8 +16,9 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
-from shield.app import Node, build
+from shield.app import build
 from shield.config.settings import Settings
+from shield.node import Node
 from tests.client import Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
 
@@ -174,6 +175,7 @@ class Shield:
 
     async def _open(self) -> None:
         self.node = build(self._settings, clock=self.clock, access_stream=self.access)
+        await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(
             lambda: front.protocol(None, self._state, {}),  # type: ignore[arg-type]  # it looks at nothing of it

@@ -17,6 +17,7 @@ ROWS = [
     ["supervisor"],
     ["worker"],
     ["app"],
+    ["build", "node"],
     ["figures"],
     ["peers.front"],
     ["edge", "admin"],
@@ -25,7 +26,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared"],
+    ["outcome", "config", "shared", "regime"],
     ["rules"],
     ["errors", "messages"],
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shield.app import access_rules
+from shield.build.regime import access_rules
 from shield.cli.check import check
 from shield.cli.serve import serve
 from shield.config.loading import load

@@ -300,7 +300,7 @@ def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeC
         for path in ("/a", "/big"):
             shield.get(path)
         settled(shield)
-        directory = shield.node._store.directories()[0]
+        directory = shield.node.store.directories()[0]
         records = [live.record for number in newest_first(directory) for live in live_records(directory, number)]
 
     assert {record.kind: record.tags for record in records} == {
@@ -321,7 +321,7 @@ def until_tagged(shield: Shield, path: str, tags: bytes) -> None:
 
 
 def _tags(shield: Shield, path: str) -> bytes:
-    entry = shield.node._store.find(shield.node.proxy.resolve(path.encode()).key)
+    entry = shield.node.store.find(shield.node.proxy.resolve(path.encode()).key)
     assert isinstance(entry, Entry)
     return entry.tags
 

@@ -23,7 +23,7 @@ from tests.node import FakeClock, Shield
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     """What the node's store calls the system through."""
     failing = Failing()
-    monkeypatch.setattr("shield.app.Files", lambda: failing)
+    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     yield failing
     failing.broken.clear()
 

@@ -325,7 +325,7 @@ def test_ranges_of_a_large_object_that_nobody_knows(origin: FaultyOrigin, clock:
 def files(monkeypatch: pytest.MonkeyPatch) -> Failing:
     """The files of every node that is made."""
     failing = Failing()
-    monkeypatch.setattr("shield.app.Files", lambda: failing)
+    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     return failing
 
 

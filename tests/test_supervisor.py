@@ -37,8 +37,14 @@ class Node(Process):
     def worker_of(self, client: Client) -> int:
         """Who has accepted a client's connection."""
         port = client.socket.getsockname()[1]
-        until(lambda: self._holders(port))
-        return self._holders(port)[0]
+        holders: list[int] = []
+
+        def is_there() -> bool:
+            holders.extend(self._holders(port))  # once seen it is known: the table is read in pieces, as it changes
+            return bool(holders)
+
+        until(is_there)
+        return holders[0]
 
     def _holders(self, port: int) -> list[int]:
         # The socket of the connection whose remote end is the client's.
@@ -201,6 +207,24 @@ def test_the_admin_listener_survives_its_worker(node: Node) -> None:
     assert node.admin("/live").status == 200
     assert holder not in node.workers
     until(node.all_serve)
+
+
+def test_a_hangup_of_the_supervisor_or_a_worker_is_noted_and_ends_nothing(
+    tmp_path: Path, origin: FaultyOrigin
+) -> None:
+    with Node(settings_file(tmp_path, origin, workers=2)) as node:
+        before = node.workers
+
+        for pid in (node.process.pid, *before):
+            os.kill(pid, signal.SIGHUP)
+        until(lambda: node.said.count("SIGHUP is noted") == 3)
+
+        assert {answer.body for answer in get_together(node.port, ["/a"] * 20)} == {b"hello"}
+        assert node.workers == before
+        assert node.all_serve()
+        node.signal()
+        assert node.ended() == 0, node.said
+        assert node.said.count("SIGHUP") == 3
 
 
 # stopping

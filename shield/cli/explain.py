@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shield import app
+from shield.build.origins import signer
 from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
@@ -63,11 +63,11 @@ def _lines(target: bytes, settings: Settings) -> list[str]:
     now = time.time()
     for name in order:
         origin = settings.origins[name]
-        signer = app.signer(settings, name)
+        signs = signer(settings, name)
         where = origin.location()
         lines += ["", f"{name}: {origin.provider}, {origin.role}"]
         lines.append(f"  GET {where.object_url(resource.path, resource.query)}")
-        request = signer.canonical_request(b"GET", resource.path, now, query=resource.query)
+        request = signs.canonical_request(b"GET", resource.path, now, query=resource.query)
         if request is None:
             lines.append("  not signed")
             continue

@@ -8,9 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from shield import app, supervisor, worker
+from shield.build.listeners import listener_tls
+from shield.build.storage import hit_slots
 from shield.cli.check import directory_notes, read
 from shield.config.settings import Settings
 from shield.errors import ConfigError
+from shield.node import Node
 from shield.observe.logs import configure
 from shield.shared import Seat
 
@@ -30,10 +33,10 @@ def serve(path: Path) -> int:
         plan = worker.Plan(
             listen=settings.listen,
             admin=settings.admin.listen,
-            tls=app.listener_tls(settings),
+            tls=listener_tls(settings),
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,
-            hit_slots=app.hit_slots(settings),
+            hit_slots=hit_slots(settings),
         )
         if settings.workers > 1:
             return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)
@@ -44,5 +47,5 @@ def serve(path: Path) -> int:
         return 2
 
 
-def _build(settings: Settings, place: Seat) -> app.Node:
+def _build(settings: Settings, place: Seat) -> Node:
     return app.build(settings, place=place)

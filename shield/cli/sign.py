@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shield import app
+from shield.build.regime import access_rules
 from shield.cli.check import read
 from shield.cli.explain import target_of
 from shield.config.settings import Settings
@@ -41,7 +41,7 @@ def sign_url(url: str, path: Path, *, lifetime: str, key: str | None) -> int:
 
 def _links(settings: Settings, key: str | None) -> tuple[Links, bytes]:
     """What makes links, and the id of the key to use. Raises ConfigError."""
-    rules = app.access_rules(settings)
+    rules = access_rules(settings)
     if rules is None or rules.links is None:
         raise ConfigError(["access.signed_urls: there is none; expected keys to sign with"])
     links = rules.links

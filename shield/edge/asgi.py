@@ -47,10 +47,9 @@ class BrokenTransferError(Exception):
 class Application:
     """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
 
-    def __init__(self, proxy: Proxy, limits: Limits | None = None, *, guard: Guard, access: AccessLog | None) -> None:
+    def __init__(self, proxy: Proxy, *, guard: Guard, access: AccessLog | None) -> None:
         self._proxy = proxy
         self._guard = guard
-        self._limits = limits or Limits()
         self._access = access
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -64,13 +63,13 @@ class Application:
             raise ValueError(f"scope type {scope['type']} isn't served")
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        proxy = self._proxy
-        request, began = _request(scope), proxy.clock()
+        proxy, regime = self._proxy, self._proxy.in_force.regime
+        request, began, limits = _request(scope), proxy.clock(), regime.limits
         denied = self._guard.hold(request, _peer(scope), _certificate(send), began)
-        error = denied or self._objection(scope, request)
+        error = denied or self._objection(scope, request, limits)
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
             try:
-                async with asyncio.timeout(self._limits.head_seconds):
+                async with asyncio.timeout(limits.head_seconds):
                     has_body = await _has_body(receive)
             except TimeoutError:
                 error = RequestError(408, "head-too-slow")
@@ -84,24 +83,24 @@ class Application:
         if denied is not None:
             reply = self._guard.denial(denied, request.method, now)
         else:
-            reply = proxy.try_hit(request, now) if error is None else proxy.refuse(error, request, now)
+            reply = proxy.try_hit(request, now, regime) if error is None else proxy.refuse(error, request, now)
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         if reply is not None and reply.length <= _PIECE:
             try:
-                async with asyncio.timeout(self._limits.send_seconds):
+                async with asyncio.timeout(limits.send_seconds):
                     await _send_reply(send, reply)
             except TimeoutError:
                 raise BrokenTransferError(f"{request!r} wasn't taken") from None
             proxy.counters.sent_bytes += reply.length
             self._log(scope, request, reply.outcome, status=reply.status, sent=reply.length, began=began, clean=True)
             return
-        client = _AsgiClient(send, self._limits.send_seconds)
+        client = _AsgiClient(send, limits.send_seconds)
         watcher = asyncio.ensure_future(client.watch(receive))
         transfer: Transfer | None = None
         try:
             if reply is None:
-                transfer = proxy.open(request, client)
+                transfer = proxy.open(request, client, regime)
                 while await client.deliver():
                     transfer.advance()
                 reply = client.whole
@@ -119,9 +118,9 @@ class Application:
             await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
 
-    def _objection(self, scope: Message, request: Request) -> RequestError | None:
+    def _objection(self, scope: Message, request: Request, limits: Limits) -> RequestError | None:
         """Why a request isn't answered: as at the HTTP/1.1 front, as far as the server lets it be seen."""
-        limits, fields, version = self._limits, request.fields, scope["http_version"]
+        fields, version = request.fields, scope["http_version"]
         size = len(request.method) + len(request.target) + _LINE_OVERHEAD
         size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         if version not in _VERSIONS:

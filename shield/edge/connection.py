@@ -29,6 +29,7 @@ from shield.messages import Request
 from shield.observe.access import AccessLog
 from shield.outcome import Outcome
 from shield.proxy import Proxy
+from shield.regime import Regime
 from shield.reply import Part, Reply
 from shield.transfer import Transfer
 
@@ -54,6 +55,16 @@ class Front:
         self.clock = clock
         self.door = Door(limits, clock=clock)
         self.loop = asyncio.get_running_loop()
+        self.connections: set[ClientConnection] = set()
+
+    def follow(self, regime: Regime) -> None:
+        """From now on this regime holds, for connections that are open, too."""
+        self.limits = self.door.limits = self._limits_under(regime)
+        for connection in self.connections:
+            connection.reconsider(self.limits)
+
+    def _limits_under(self, regime: Regime) -> Limits:
+        return regime.limits
 
     def protocol(
         self,
@@ -73,7 +84,7 @@ class Front:
             self.door,
             welcome=lambda: self._connection(server_state),
             inside=lambda: len(server_state.connections),
-            seconds=self.limits.head_seconds,
+            seconds=lambda: self.limits.head_seconds,
         )
 
     def _connection(self, server_state: ServerState) -> ClientConnection:
@@ -93,6 +104,7 @@ class ClientConnection(RequestReader):
         "_door",
         "_guarded",
         "_held",
+        "_in_front",
         "_inside",
         "_loop",
         "_outcome",
@@ -121,6 +133,7 @@ class ClientConnection(RequestReader):
         self._access = front.access
         self._loop = front.loop
         self._connections: set[Any] = server_state.connections
+        self._in_front = front.connections
         self._door = front.door
         self._peer = "unix"
         self._inside = False  # of the door, which must be told of its end
@@ -170,9 +183,19 @@ class ClientConnection(RequestReader):
                 self._transport.abort()
                 return
         self._connections.add(self)
+        self._in_front.add(self)
+
+    def reconsider(self, limits: Limits) -> None:
+        """Another regime is in force. Requests that it limits are counted anew."""
+        before = self._limits.max_requests
+        self._abide_by(limits)
+        if limits.max_requests != before and self._peer != "unix":
+            self._left = limits.max_requests
+            self._careful = self._left > 0 or self._stopping
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
+        self._in_front.discard(self)
         if self._inside:
             self._door.leave(self._peer)
         self._deaf = True
@@ -249,6 +272,7 @@ class ClientConnection(RequestReader):
         if self._transfer is None and self.ready and not self._turns:
             self._answer(turn)
         elif len(self._turns) < self._limits.max_pipelined:
+            turn.regime = self._proxy.in_force.regime
             self._turns.append(turn)
             if not self._paused:
                 self._paused = True
@@ -259,7 +283,7 @@ class ClientConnection(RequestReader):
 
     def _answer(self, turn: Turn) -> None:
         if turn.error is None:
-            reply = self._proxy.try_hit(turn.request, self._now)
+            reply = self._proxy.try_hit(turn.request, self._now, turn.regime)
         else:
             reply = self._proxy.refuse(turn.error, turn.request, self._now)
         if reply is None:
@@ -278,7 +302,7 @@ class ClientConnection(RequestReader):
 
     def _open(self, turn: Turn) -> None:
         self._turn, self._outcome, self._sent = turn, None, 0
-        transfer = self._proxy.open(turn.request, self)
+        transfer = self._proxy.open(turn.request, self, turn.regime)
         if not transfer.over:
             self._transfer = transfer
 

@@ -21,12 +21,12 @@ _MOST_RESERVED = 1024
 
 
 class Door:
-    """Counts a listener's connections by address, if that is limited."""
+    """Counts a listener's connections by address. `limits` may be others from one connection to the next."""
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
         self.greeted = 0  # connections that shake hands
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._inside: dict[str, int] = {}  # by place
@@ -34,25 +34,23 @@ class Door:
 
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
         """Whether one more may come in while so many are inside; if so, it must `leave`."""
-        limits, descriptor = self._limits, -1 if connected is None else connected.fileno()
+        limits, descriptor = self.limits, -1 if connected is None else connected.fileno()
         if inside + self.greeted >= limits.max_connections:
             return self._turn_away(f"{inside + self.greeted} connections are open")
         if descriptor >= self._for_clients:  # it has the lowest number that was free
             return self._turn_away(f"{descriptor} descriptors are in use")
-        if limits.max_connections_per_address:
-            place = _place(peer)
-            count = self._inside.get(place, 0)
-            if count >= limits.max_connections_per_address:
-                return self._turn_away(f"{count} connections of {place} are open")
-            self._inside[place] = count + 1
+        place = _place(peer)
+        count = self._inside.get(place, 0)
+        if 0 < limits.max_connections_per_address <= count:
+            return self._turn_away(f"{count} connections of {place} are open")
+        self._inside[place] = count + 1  # though they aren't limited: they may be from some moment on
         return True
 
     def leave(self, peer: str) -> None:
-        if self._inside:
-            place = _place(peer)
-            count = self._inside.pop(place, 0)
-            if count > 1:
-                self._inside[place] = count - 1
+        place = _place(peer)
+        count = self._inside.pop(place, 0)
+        if count > 1:
+            self._inside[place] = count - 1
 
     def _turn_away(self, why: str) -> bool:
         self.turned_away += 1

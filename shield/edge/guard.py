@@ -20,7 +20,6 @@ from shield.rules import dates
 from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
 from shield.rules.addresses import UNIX
 from shield.rules.headers import block
-from shield.rules.routes import Resource
 from shield.rules.signed_urls import signable
 
 if TYPE_CHECKING:
@@ -31,37 +30,27 @@ if TYPE_CHECKING:
     from shield.observe.access import AccessLog
     from shield.observe.counters import Counters
     from shield.proxy import Proxy
+    from shield.regime import InForce
 
 
 class Guard:
     """Holds requests against the rules in force, and counts those it denies. Without rules everyone is let in."""
 
-    def __init__(
-        self, rules: AccessRules | None, *, resolve: Callable[[bytes], Resource], counters: Counters
-    ) -> None:
-        self.rules = rules
+    def __init__(self, in_force: InForce, *, counters: Counters) -> None:
+        self._in_force = in_force
         self._counters = counters
         self.denied: dict[str, int] = {}  # by the rule that didn't hold
-        self._resolve = resolve
-        self._connections: set[GuardedConnection] = set()
 
-    def replace(self, rules: AccessRules | None) -> None:
-        """From now on these rules hold: for new requests of all connections that are open, too."""
-        self.rules = rules
-        for connection in self._connections:
-            connection.reconsider()
-
-    def join(self, connection: GuardedConnection) -> None:
-        self._connections.add(connection)
-
-    def leave(self, connection: GuardedConnection) -> None:
-        self._connections.discard(connection)
+    @property
+    def rules(self) -> AccessRules | None:
+        return self._in_force.regime.access
 
     def judge(
         self, visitor: Visitor, target: bytes, *, host: bytes | None, told: Mapping[bytes, bytes], now: float
     ) -> tuple[bytes, DeniedError | None]:
         """The target as it goes on, and None for who is let in. `told` are the request's fields in `rules.fields`."""
-        rules = self.rules
+        regime = self._in_force.regime
+        rules = regime.access
         if rules is None:
             return target, None
         requirement, link, text = rules.require, None, None
@@ -70,7 +59,7 @@ class Guard:
         if rules.depend_on_target:
             try:
                 path = _in_origin_form(target)
-                resource = self._resolve(path)
+                resource = regime.targets.resolve(path)
                 requirement = rules.routes.get(resource.route.name, requirement)
                 text = None if link is None else signable(path, resource)
             except RequestError:
@@ -161,15 +150,11 @@ class GuardedConnection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._guard.join(self)
-        self.reconsider()
+        self.reconsider(self._limits)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._guard.leave(self)
-        super().connection_lost(exc)
-
-    def reconsider(self) -> None:
+    def reconsider(self, limits: Limits) -> None:
         """Hold this connection against the rules in force."""
+        super().reconsider(limits)
         rules = self._guard.rules
         self._guarded, self._watched = False, WATCHED
         if rules is not None:

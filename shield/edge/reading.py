@@ -58,10 +58,8 @@ class RequestReader(asyncio.Protocol):
     )
 
     def __init__(self, limits: Limits, clock: Callable[[], float], *, node: bytes) -> None:
-        self._limits = limits
         self._clock = clock
-        self._max_fields = limits.max_fields
-        self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
+        self._abide_by(limits)
         self._heads = Heads()
         self._parser = httptools.HttpRequestParser(self)
         self._watched = WATCHED
@@ -81,6 +79,11 @@ class RequestReader(asyncio.Protocol):
         self._hosts = 0  # lines of Host; one that isn't known counts twice
         self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
+
+    def _abide_by(self, limits: Limits) -> None:
+        self._limits = limits
+        self._max_fields = limits.max_fields
+        self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -49,7 +49,8 @@ class Greeter:
     """Takes connections from a listener and begins TLS on them. Each counts at the door from its first moment on, and
     has as long for its handshake as for a head: asyncio's own servers tell of one only when that is done.
 
-    `welcome` makes the protocol behind it; `inside` says how many connections are.
+    `welcome` makes the protocol behind it; `inside` says how many connections are, `seconds` how long a handshake
+    may take.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Greeter:
         *,
         welcome: Callable[[], ClientConnection],
         inside: Callable[[], int],
-        seconds: float,
+        seconds: Callable[[], float],
     ) -> None:
         self._listener = listener
         self._context = context
@@ -107,7 +108,7 @@ class Greeter:
 
         try:
             await self._loop.connect_accepted_socket(
-                make, connected, ssl=self._context, ssl_handshake_timeout=self._seconds
+                make, connected, ssl=self._context, ssl_handshake_timeout=self._seconds()
             )
         except (OSError, TimeoutError):  # no TLS, a certificate that won't do, a client that left or says nothing
             self._door.leave(place)

@@ -13,6 +13,8 @@ import httptools
 
 from shield.errors import RequestError
 from shield.messages import Request
+from shield.regime import Regime
+from shield.rules.limits import Limits as Limits
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields that no plain request has."""
@@ -30,29 +32,6 @@ _authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5})
 _PORTS = {b"http": b"80", b"https": b"443"}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
-
-    keep_alive_seconds: int = 650
-    head_seconds: int = 10
-    send_seconds: int = 60
-    send_bytes: int = 16 * 1024
-    unsent_bytes: int = 256 * 1024 * 1024
-    max_connections: int = 10_000
-    max_connections_per_address: int = 0
-    max_requests: int = 0
-    max_pipelined: int = 64
-    max_head_bytes: int = 32 * 1024
-    max_target_bytes: int = 8 * 1024
-    max_fields: int = 100
-
-    @property
-    def send_step(self) -> int:
-        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
-        return max(1, self.send_seconds // 8)
-
-
 @dataclass(slots=True)
 class Turn:
     """A request whose head is complete, and how its connection goes on. With `error` it is refused for that."""
@@ -62,6 +41,7 @@ class Turn:
     http10: bool
     began: float
     error: RequestError | None = None
+    regime: Regime | None = None  # of a request that waits for those before it: the one it was let in under
 
 
 def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: Limits, now: float) -> Turn:

@@ -16,7 +16,6 @@ from shield.edge.connection import ClientConnection, Front
 from shield.edge.turn import Limits
 from shield.errors import RequestError
 from shield.messages import Request
-from shield.observe.counters import Counters
 from shield.outcome import Outcome
 from shield.peers.owners import told
 from shield.proxy import Proxy
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from shield.fill.table import FillTable
-    from shield.rules.routes import Routes
+    from shield.observe.counters import Counters
+    from shield.regime import InForce, Regime
     from shield.store.tiers import Store
 
 REPORT = b"*report"
@@ -42,41 +42,44 @@ class PeerProxy(Proxy):
 
     def __init__(
         self,
-        routes: Routes,
+        in_force: InForce,
         store: Store,
         fills: FillTable,
         *,
         replies: Replies,
+        counters: Counters,
         owns: Callable[[CacheKey], bool],
         report: Callable[[], bytes],
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(routes, store, fills, replies=replies, counters=Counters(), clock=clock)
+        super().__init__(in_force, store, fills, replies=replies, counters=counters, clock=clock)
         self._owns = owns
         self._report = report
 
-    def try_hit(self, request: Request, now: float) -> Reply | None:
+    def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         if request.target == REPORT:
             body = self._report()
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
             return Reply(200, head, (body,), len(body), PLAIN_HIT)
         try:
-            resource = self.resolve(request.target)
+            resource = (regime or self.in_force.regime).targets.resolve(request.target)
         except RequestError as error:
             return self.refuse(error, request, now)
         if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if request.notable or resource.route.hides:
             request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
-        return super().try_hit(request, now)
+        return super().try_hit(request, now, regime)
 
 
 class PeerFront(Front):
     """What all connections of a peer socket share."""
 
     def __init__(self, proxy: PeerProxy, limits: Limits, *, clock: Callable[[], float]) -> None:
-        unlimited = replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)
-        super().__init__(proxy, unlimited, access=None, clock=clock)
+        super().__init__(proxy, _among_workers(limits), access=None, clock=clock)
+
+    def _limits_under(self, regime: Regime) -> Limits:
+        return _among_workers(regime.limits)
 
     def _connection(self, server_state: ServerState) -> ClientConnection:
         return PeerConnection(self, server_state)
@@ -93,3 +96,7 @@ class PeerConnection(ClientConnection):
     def _send(self, reply: Reply, keep_alive: bool) -> None:
         reply.head += told(reply.status, reply.outcome)
         super()._send(reply, keep_alive)
+
+
+def _among_workers(limits: Limits) -> Limits:
+    return replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)

@@ -27,7 +27,7 @@ def test_a_node_is_alive_and_ready_until_it_drains(shield: Shield) -> None:
     assert _ask(shield, "/live").status_code == 200
     assert _ask(shield, "/ready").status_code == 200
 
-    shield.node.ready = False
+    shield.node.vitals.ready = False
 
     assert _ask(shield, "/live").status_code == 200
     assert _ask(shield, "/ready").status_code == 503

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shield.app import access_rules
+from shield.build.regime import access_rules
 from shield.cli import _app as app
 from shield.rules.signed_urls import signable
 from tests.ground import PLAIN, Ground

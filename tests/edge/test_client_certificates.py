@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from shield.app import listener_tls
+from shield.build.listeners import listener_tls
 from shield.config.settings import Settings
 from shield.edge.tls import server_context
 from shield.errors import ConfigError

@@ -7,13 +7,15 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from shield.app import access_rules
+from shield.build.regime import access_rules
 from shield.edge.guard import GuardedConnection, GuardedFront, peer_name
 from shield.messages import Request
+from shield.regime import Regime
 from shield.reply import Reply
 from shield.rules.signed_urls import Links
 from tests.client import Answer, Client, request
@@ -92,7 +94,8 @@ def link(target: str, *, until: float = START + 60, key: str = KEY) -> str:
 
 def replace_rules(shield: Shield, origin: FaultyOrigin, access: dict[str, Any] | None) -> None:
     rules = access_rules(settings_of({"fra": origin}, **({} if access is None else {"access": access})))
-    shield.call(lambda: shield.node.guard.replace(rules))
+    in_force = shield.node.in_force
+    shield.call(lambda: in_force.swap(replace(in_force.regime, access=rules)))
 
 
 # who is let in
@@ -315,17 +318,18 @@ def test_secrets_and_signatures_go_no_further(
         proxy, passed_on = shield.node.proxy, list[Request]()
         try_hit = proxy.try_hit
 
-        def noting(request: Request, now: float) -> Reply | None:
+        def noting(request: Request, now: float, regime: Regime | None = None) -> Reply | None:
             passed_on.append(request)
-            return try_hit(request, now)
+            return try_hit(request, now, regime)
 
         monkeypatch.setattr(proxy, "try_hit", noting)
         ask(signed, secret())
         ask(signed, secret())
         ask("/b?" + signed.partition("?")[2], secret())
         seen = json.dumps(shield.log())
-        kept = repr(shield.call(lambda: [shield.node.proxy._young, shield.node.proxy._old]))
-        entry = shield.call(lambda: shield.node._store.lookup(b":/a"))
+        targets = shield.node.in_force.regime.targets
+        kept = repr(shield.call(lambda: [targets.young, targets.old]))
+        entry = shield.call(lambda: shield.node.store.lookup(b":/a"))
 
     forbidden = (SECRET, signed.rpartition("=")[2], "signature=")
     assert [request.target for request in origin.requests] == ["/a"]

@@ -163,8 +163,8 @@ def test_a_part_with_more_bytes_than_its_range_is_cut_off(
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield, shield.client() as client:
         client.send(request("/a", [("range", "bytes=0-9")]))
         told = client.read()
-        shield.wait_for(lambda: not shield.node._fills.statistics().in_flight)
-        used = shield.node._fills.statistics().memory_used_bytes
+        shield.wait_for(lambda: not shield.node.fills.statistics().in_flight)
+        used = shield.node.fills.statistics().memory_used_bytes
         after = shield.get("/a")
 
     assert told.status in (206, 503)

@@ -35,14 +35,10 @@ def objects(origin: FaultyOrigin) -> None:
 
 
 def limit(shield: Shield, **changes: Any) -> None:
-    """Other limits, for connections to come."""
-
-    def change() -> None:
-        front = shield.node.front
-        front.limits = replace(front.limits, **changes)
-        front.door = Door(front.limits, clock=shield.clock)
-
-    shield.call(change)
+    """Other limits from now on."""
+    in_force = shield.node.in_force
+    limits = replace(in_force.regime.limits, **changes)
+    shield.call(lambda: in_force.swap(replace(in_force.regime, limits=limits)))
 
 
 def _unsent(shield: Shield) -> int:

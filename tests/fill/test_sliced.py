@@ -22,7 +22,7 @@ from tests.node import FakeClock, Shield
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     failing = Failing()
-    monkeypatch.setattr("shield.app.Files", lambda: failing)
+    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     yield failing
     failing.broken.clear()
 

@@ -48,7 +48,7 @@ def ask(shield: Shield, *fields: tuple[str, str]) -> Client:
 
 
 def _begun(shield: Shield) -> int:
-    fills = shield.node._fills.statistics()
+    fills = shield.node.fills.statistics()
     return fills.started + fills.collapsed
 
 

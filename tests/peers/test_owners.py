@@ -48,6 +48,7 @@ class Worker(Shield):
 
     async def _open(self) -> None:
         self.node = build(self._settings, clock=self.clock, access_stream=self.access, place=self._place)
+        await self.node.open()
         front, peers = self.node.front, self.node.peers
         self._server = await self._loop.create_server(
             lambda: front.protocol(None, self._state, {}),  # type: ignore[arg-type]  # it looks at nothing of it
@@ -78,7 +79,7 @@ class Worker(Shield):
 
         async def fetch() -> Fetched | Absent | Failed:
             key = self.node.proxy.resolve(target.encode()).key
-            result = await self.node._owners.fetch(key, target.encode(), ("fra",), want)
+            result = await self.node.owners.fetch(key, target.encode(), ("fra",), want)
             if isinstance(result, Fetched):
                 result.response.close()
             return result
@@ -122,7 +123,7 @@ def _owned_by(worker: Worker) -> str:
     def find() -> str:
         node = worker.node
         paths = (f"/object-{number}" for number in itertools.count())
-        return next(path for path in paths if node._owners.owns(node.proxy.resolve(path.encode()).key))
+        return next(path for path in paths if node.owners.owns(node.proxy.resolve(path.encode()).key))
 
     return worker.call(find)
 
@@ -406,7 +407,7 @@ def _more_of(workers: Two) -> list[str]:
     def find() -> list[str]:
         node = workers.owner.node
         paths = [f"/more-{number}" for number in range(40)]
-        return [path for path in paths if node._owners.owns(node.proxy.resolve(path.encode()).key)][:3]
+        return [path for path in paths if node.owners.owns(node.proxy.resolve(path.encode()).key)][:3]
 
     return workers.owner.call(find)
 
@@ -475,7 +476,7 @@ def test_a_worker_that_disowns_what_it_is_asked_for_is_done_without(origin: Faul
     """As when two disagree on who there is."""
     with two(origin, clock) as workers:
         origin.serves(workers.path, b"x", lifetime=60)
-        workers.owner.call(lambda: setattr(workers.owner.node._owners, "_owner", lambda digest: 0))
+        workers.owner.call(lambda: setattr(workers.owner.node.owners, "_owner", lambda digest: 0))
 
         answer = workers.asker.get(workers.path)
 
@@ -514,7 +515,7 @@ def test_a_worker_reports_for_all(workers: Two, origin: FaultyOrigin) -> None:
     for worker in (workers.asker, workers.owner, workers.owner):
         worker.get(workers.path)
 
-    report = workers.asker.run(workers.asker.node._report_of_all())
+    report = workers.asker.run(workers.asker.node.figures.report_of_all())
 
     figures = {family.name: [sample.value for sample in family.samples] for family in report.families}
     assert report.state["workers_up"] == 2
@@ -528,9 +529,9 @@ def test_a_worker_reports_for_all(workers: Two, origin: FaultyOrigin) -> None:
 
 def test_a_worker_that_is_down_or_silent_is_left_out(workers: Two) -> None:
     workers.owner.stop_listening_to_peers()
-    silent = workers.asker.run(workers.asker.node._report_of_all())
+    silent = workers.asker.run(workers.asker.node.figures.report_of_all())
     workers.shared.standing[1] = Standing.DOWN
-    down = workers.asker.run(workers.asker.node._report_of_all())
+    down = workers.asker.run(workers.asker.node.figures.report_of_all())
 
     assert (silent.state["workers_up"], down.state["workers_up"]) == (1, 1)
 
@@ -543,11 +544,11 @@ def test_figures_are_for_peers_only(workers: Two) -> None:
 
 
 def test_a_node_is_ready_when_all_its_workers_serve(workers: Two) -> None:
-    assert workers.asker.node._is_ready()
+    assert workers.asker.node.figures.is_ready()
 
     workers.shared.standing[1] = Standing.DRAINING
 
-    assert not workers.asker.node._is_ready()
+    assert not workers.asker.node.figures.is_ready()
 
 
 # an owner that is stuck
@@ -585,7 +586,7 @@ async def _before_silence(
         silent.listen()
         ring = Ring(0, (f"{directory}/none", path), is_down=lambda worker: False)
         owners = Owners(
-            workers.asker.node._origins, ring, node="test-1", timeouts=Timeouts(first_byte=0.05), clock=clock
+            workers.asker.node.origins, ring, node="test-1", timeouts=Timeouts(first_byte=0.05), clock=clock
         )
         try:
             return await scenario(owners)

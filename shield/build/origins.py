@@ -1,0 +1,102 @@
+"""The sources of fills: origins, and the workers that own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shield.config.origin import OriginSettings
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+from shield.origin.dial import Endpoint
+from shield.origin.origin import Origin
+from shield.origin.origins import Origins
+from shield.origin.pool import Pool
+from shield.origin.resolver import Resolver
+from shield.origin.signer import Credentials, Signer
+from shield.origin.terms import PoolLimits, Timeouts
+from shield.origin.tls import client_context
+from shield.peers.owners import Owners, Ring
+from shield.rules.headers import via
+from shield.rules.loops import Gateway
+from shield.rules.targeted import SURROGATE, capability
+from shield.shared import Seat, Standing
+
+
+def signer(settings: Settings, name: str) -> Signer:
+    """What signs for an origin. Raises ConfigError."""
+    origin, credentials = settings.origins[name], None
+    if origin.access_key_id is not None and origin.secret_key is not None:
+        token = origin.session_token
+        try:
+            credentials = Credentials(
+                origin.access_key_id.get_secret_value(),
+                origin.secret_key.get_secret_value(),
+                token.get_secret_value() if token is not None else None,
+            )
+        except ValueError as error:
+            raise ConfigError([f"origins.{name}.{error}"]) from None
+    routes = settings.route_table()
+    tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
+    return Signer(
+        origin.profile, origin.location(), credentials, asks_checksums=tells_digests and origin.profile.checksums
+    )
+
+
+def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
+    made = [
+        _origin(
+            name,
+            origin,
+            workers,
+            signer=signer(settings, name),
+            gateway=_gateway(settings, name),
+        )
+        for name, origin in settings.origins.items()
+    ]
+    return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
+
+
+def _gateway(settings: Settings, name: str) -> Gateway:
+    """How an origin of that name is told who asks."""
+    node = settings.node.encode()
+    heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
+    return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
+
+
+def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
+    """The node's workers as a source, with a little more patience than each of them has with origins."""
+    standing, times = place.shared.standing, [origin.timeouts for origin in settings.origins.values()]
+    ring = Ring(place.worker, place.peers, is_down=lambda worker: standing[worker] != Standing.SERVING)
+    timeouts = Timeouts(
+        connect=1.0,
+        first_byte=settings.failover.deadline + 1.0,
+        between_bytes=max(each.between_bytes for each in times) + 5.0,
+        total=max(each.total for each in times) + 5.0,
+    )
+    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
+
+
+def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, gateway: Gateway) -> Origin:
+    where = origin.location()
+    context = client_context(origin.ca_file) if where.tls else None
+    times = origin.timeouts
+    return Origin(
+        name,
+        role=origin.role,
+        provider=origin.profile,
+        signer=signer,
+        pool=Pool(
+            Endpoint(name, where.host, where.port, context, where.host if where.tls else None),
+            timeouts=Timeouts(
+                connect=times.connect,
+                first_byte=times.first_byte,
+                between_bytes=times.between_bytes,
+                total=times.total,
+            ),
+            limits=PoolLimits(connections=-(-origin.connections // workers)),
+            resolver=Resolver(where.host, where.port, refresh=origin.dns_refresh),
+        ),
+        denied_is_absent=origin.access_denied_is_absent,
+        passes_errors=origin.pass_errors,
+        gateway=gateway,
+    )

@@ -1,0 +1,90 @@
+"""The store of one worker: its RAM tier, and the tiers on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shield.config.settings import Settings, TierSettings
+from shield.errors import ConfigError, StoreError
+from shield.shared import SLOTS, Seat
+from shield.store.admission import Admission
+from shield.store.directory.files import Files
+from shield.store.directory.premises import DirectoryLimits
+from shield.store.disk import Disk, Tier
+from shield.store.memory import MemoryTier
+from shield.store.tiers import Store
+from shield.store.volume import Claimant, Volume, boot_id
+
+_MEAN_ENTRY = 40 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The store as a service of the node."""
+
+    store: Store
+    disk: Disk | None = None
+    tiers: Sequence[Tier] = ()
+
+    @property
+    def name(self) -> str:
+        return "the store"
+
+    async def open(self) -> None:
+        """Take the directories. Raises ConfigError when another node has one of them."""
+        if self.disk is None:
+            return
+        try:
+            self.disk.open(self.tiers)
+        except StoreError as error:
+            await self.store.close()
+            raise ConfigError([str(error)]) from None
+
+    def tick(self) -> None:
+        self.store.tick()
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> Storage:
+    """The tiers of one worker."""
+    cache = settings.cache
+    capacity = cache.memory.capacity // place.workers
+    memory = MemoryTier(capacity=capacity, max_entry=min(cache.memory.max_entry or capacity // 8, capacity))
+    if not cache.tiers:
+        return Storage(Store(memory, place.shared))
+    disk = Disk(place.shared, clock=clock)
+    admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
+    store = Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
+    return Storage(store, disk, _tiers(settings, place, disk))
+
+
+def _tiers(settings: Settings, place: Seat, disk: Disk) -> list[Tier]:
+    holder, files, tiers = Claimant(settings.node, boot_id(), place.worker), Files(), []
+    max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
+    for level, tier in enumerate(settings.cache.tiers):
+        volumes = [
+            Volume(
+                directory.path,
+                DirectoryLimits(capacity=directory.capacity, free_floor=directory.free_floor, max_open=max_open),
+                holder=holder,
+                files=files,
+                judge=disk.judge(level),
+            )
+            for directory in tier.directories
+        ]
+        tiers.append(Tier(tier.name, level, volumes, [directory.capacity for directory in tier.directories]))
+    return tiers
+
+
+def hit_slots(settings: Settings) -> int:
+    """Counters of hits: about one for each entry that the disks may hold, in powers of two; a byte each."""
+    return min(max(SLOTS, 1 << (_entries(settings.cache.tiers) - 1).bit_length()), 1 << 26)
+
+
+def _entries(tiers: Sequence[TierSettings]) -> int:
+    """About how many entries fit into tiers, of an image platform's."""
+    capacity = sum(directory.capacity for tier in tiers for directory in tier.directories)
+    return max(1, capacity // _MEAN_ENTRY)

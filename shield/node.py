@@ -1,0 +1,152 @@
+"""A running node, or one worker of it, as whoever runs it sees it: its fronts, and its services' life.
+
+All parts are handed in, by `app.build`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.applications import Starlette
+
+from shield.edge.asgi import Application
+from shield.edge.guard import Guard, GuardedFront
+from shield.figures import Figures, Vitals
+from shield.fill.table import FillTable
+from shield.observe.report import Report
+from shield.origin.origins import Origins
+from shield.peers.front import PeerFront
+from shield.peers.owners import Owners
+from shield.proxy import Proxy
+from shield.purge import Purge
+from shield.regime import InForce
+from shield.store.tiers import Store
+
+log = logging.getLogger("shield.node")
+
+
+class Service(Protocol):
+    """A part of a node that lives as long as the node: opened before anything is served, closed after the last."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def open(self) -> None:
+        """Begin. Raises ConfigError for settings that can't be used; then it needs no closing."""
+
+    def tick(self) -> None:
+        """What is due once a second."""
+
+    async def close(self) -> None:
+        """End what is under way, and give back what it holds."""
+
+
+def _nothing() -> None:
+    pass
+
+
+async def _nothing_to_close() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A service out of calls of something that knows nothing of services."""
+
+    name: str
+    opening: Callable[[], None] = _nothing
+    ticking: Callable[[], None] = _nothing
+    closing: Callable[[], Awaitable[None]] = _nothing_to_close
+
+    async def open(self) -> None:
+        self.opening()
+
+    def tick(self) -> None:
+        self.ticking()
+
+    async def close(self) -> None:
+        await self.closing()
+
+
+class Services:
+    """Services in order: each stands on those before it."""
+
+    def __init__(self, *services: Service) -> None:
+        self._services = services
+
+    async def open(self) -> None:
+        """Open all in order. Raises what one of them does, once those before it are closed again."""
+        for place, service in enumerate(self._services):
+            try:
+                await service.open()
+            except BaseException:
+                await Services(*self._services[:place]).close()
+                raise
+
+    def tick(self) -> None:
+        """What is due once a second."""
+        for service in self._services:
+            service.tick()
+
+    async def close(self) -> bool:
+        """Close all, the last first; whether all of them closed as they should.
+
+        One that fails doesn't keep the others from being closed.
+        """
+        well = True
+        for service in reversed(self._services):
+            try:
+                await service.close()
+            except Exception:
+                log.exception("%s can't be closed", service.name)
+                well = False
+        return well
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """Made on the event loop that it runs on. `open` it before its fronts take connections, `close` it after."""
+
+    name: str
+    vitals: Vitals
+    in_force: InForce
+    services: Services
+    figures: Figures
+
+    # how it is talked to
+    front: GuardedFront
+    peers: PeerFront
+    asgi: Application
+    admin: Starlette
+
+    # what it is made of
+    proxy: Proxy
+    guard: Guard
+    purge: Purge
+    store: Store
+    fills: FillTable
+    owners: Owners
+    origins: Origins
+
+    async def open(self) -> None:
+        """Before anything is served. Raises ConfigError for settings that can't be used."""
+        await self.services.open()
+
+    def tick(self) -> None:
+        """What is due once a second."""
+        self.services.tick()
+
+    async def close(self) -> bool:
+        """End what is under way and every connection to an origin; whether all of it ended as it should."""
+        return await self.services.close()
+
+    def report(self) -> Report:
+        """This worker's figures."""
+        return self.figures.report()
+
+    def state(self) -> dict[str, object]:
+        """What this worker is doing, for people."""
+        return self.figures.state()
