@@ -25,7 +25,7 @@ from shield.edge.tls import server_context
 from shield.errors import ConfigError, StoreError
 from shield.figures import disk_families, labelled, number
 from shield.fill.buffer import FillMemory
-from shield.fill.fill import FillPolicy
+from shield.fill.means import FillPolicy, Means
 from shield.fill.table import FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -80,16 +80,11 @@ class Node:
         self._owners = _owners(settings, place, self._origins, clock)
         member = via(b"1.1", settings.node)
         fills = settings.cache.fills
-        self._fills = FillTable(
-            self._owners,
-            self._store,
-            FillMemory(fills.memory // place.workers),
-            policy=FillPolicy(
-                linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss
-            ),
-            via=member,
-            clock=clock,
+        policy = FillPolicy(
+            linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss
         )
+        memory = FillMemory(fills.memory // place.workers)
+        self._fills = FillTable(Means(self._owners, self._store, memory, policy=policy, via=member, clock=clock))
         replies = Replies(
             node=settings.node,
             via=member,

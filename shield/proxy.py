@@ -159,12 +159,13 @@ class Proxy:
             request,
             self.resolve(request.target),
             client,
+            store=self._store,
             fills=self._fills,
             replies=self.replies,
             counters=self.counters,
             clock=self.clock,
         )
-        transfer.start(self._store)
+        transfer.start()
         return transfer
 
 
