@@ -202,7 +202,7 @@ class Transfer:
             else:  # another version, or no part after all: read it from the whole
                 fill.leave(self)
                 self._selection, self._in_parts = None, False
-                self._fill = self._fills.alone(self._resource, self.request, self)
+                self._fill = self._fills.alone(self._resource, self.request, self, in_slices=False)
             return False
         if fill.entry is not None and self._selection is None:
             self._answer_with(fill.entry)

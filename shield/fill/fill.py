@@ -311,7 +311,7 @@ class Fill:
         variants = means.store.variants
         if settled.learns:
             marker = variants.learn(resource.named, settled.learns, means.clock())
-            means.store.commit(marker, still=self._is_current, to_disk=to_disk)
+            means.store.commit(marker, still=self._is_unpurged, to_disk=to_disk)
         mine = variants.of(resource, self.question.request)
         if mine.key != resource.key:
             self._registry.rename(self, mine)
@@ -362,7 +362,13 @@ class Fill:
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
-        """Whether its key wasn't purged since it began: else what it brings isn't stored."""
+        """Whether its key wasn't purged since it began, nor found to vary: else what it brings isn't stored."""
+        resource, variants = self.resource, self._means.store.variants
+        if resource.route.forwarding.any and resource.base is None and variants.names(resource.key):
+            return False  # in its place is the marker that says by which fields answers vary
+        return self._is_unpurged()
+
+    def _is_unpurged(self) -> bool:
         return not self._means.store.was_removed(self.resource.named.text, self.generation)
 
     def _conclude_absent(self, absent: Absent) -> None:

@@ -51,7 +51,8 @@ class HitForMiss(Enum):
 class Question:
     """What a fill asks, and on whose behalf. `stored` is what is to be validated, if anything.
 
-    `want` and `stored` change when an answer is of no use. `shared`: later requests may have joined.
+    `want` and `stored` change when an answer is of no use. `shared`: others may join; that has no say in what is
+    stored. `in_slices`: its readers can go on in slices.
     """
 
     resource: Resource
@@ -59,6 +60,7 @@ class Question:
     want: Want
     stored: Entry | None
     shared: bool
+    in_slices: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     settled = Settlement(_OF_SHARE[disposition.share], disposition, length=head.length, drops=outdates)
     settled.tags = labels(head, route.freshness.tags)
     settled.head = told_head(head, fetched, disposition, route, via=terms.via)
-    if question.shared and route.particular and route.forwarding.any:
+    if route.particular and route.forwarding.any:
         _settle_variant(settled, head, resource, want, known)
     if in_slices:
         settled.step, settled.is_part = Step.SLICE, part is not None
@@ -154,7 +156,7 @@ def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: 
     """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
     if not terms.slice_bytes or head.length is None or head.length <= terms.slice_bytes:
         return False
-    if not question.shared or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
+    if not question.in_slices or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
         return False
     return ranges.has_parts(fetched.response.head.status, head.fields)
 
@@ -197,7 +199,7 @@ def _freshened(question: Question, stored: Entry, fetched: Fetched, known: tuple
     route = question.resource.route
     entry, disposition = freshened_entry(stored, fetched, question.request, route)
     stores, of_equals = disposition.share is Share.STORE, False
-    if question.shared and route.forwarding.any:
+    if route.forwarding.any:
         said = names_in([value for name, value in entry.head.fields if name == b"vary"]) or ()
         if choosing(said, route.forwarding) != known:
             stores = False  # it varies by other fields now: the next fetch finds out of which variant it is (§4.1)

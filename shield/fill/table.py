@@ -67,10 +67,18 @@ class FillTable:
         fill.join(reader)
         return fill, under_way
 
-    def alone(self, resource: Resource, request: Request, reader: Reader, want: Want | None = None) -> Fill:
-        """A fill for one reader only."""
+    def alone(
+        self,
+        resource: Resource,
+        request: Request,
+        reader: Reader,
+        want: Want | None = None,
+        *,
+        in_slices: bool = True,
+    ) -> Fill:
+        """A fill for one reader only; `in_slices`: that can go on in slices."""
         want = want or _plain(resource, request.method)
-        fill = self._start(Question(resource, request, want, None, shared=False))
+        fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
 
