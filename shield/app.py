@@ -16,7 +16,7 @@ from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
-from shield.fill.fill import FillPolicy
+from shield.fill.means import FillPolicy, Means
 from shield.fill.table import FillTable
 from shield.node import Node, Part, Services
 from shield.observe.access import AccessLog
@@ -49,14 +49,9 @@ def build(
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
-    fills = FillTable(
-        owners,
-        store,
-        FillMemory(settings.cache.fills.memory // place.workers),
-        policy=_policy(settings),
-        via=via(b"1.1", settings.node),
-        clock=clock,
-    )
+    memory = FillMemory(settings.cache.fills.memory // place.workers)
+    means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    fills = FillTable(means)
     access = _access_log(settings, place, access_stream or sys.stdout, clock)
     replies, guard = _replies(settings), Guard(in_force, counters=counters)
     figures = Figures(

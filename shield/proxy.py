@@ -155,12 +155,13 @@ class Proxy:
             request,
             (regime or self.in_force.regime).targets.resolve(request.target),
             client,
+            store=self._store,
             fills=self._fills,
             replies=self.replies,
             counters=self.counters,
             clock=self.clock,
         )
-        transfer.start(self._store)
+        transfer.start()
         return transfer
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shield.errors import Fault, OriginError
-from shield.fill.fill import Fill, Phase
+from shield.fill.fill import Fill
+from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
@@ -51,6 +52,7 @@ class Transfer:
         "_resource",
         "_selection",
         "_sliced",
+        "_store",
         "_stored",
         "position",
         "request",
@@ -63,6 +65,7 @@ class Transfer:
         resource: Resource,
         client: Client,
         *,
+        store: Store,
         fills: FillTable,
         replies: Replies,
         counters: Counters,
@@ -73,6 +76,7 @@ class Transfer:
         self.request = request
         self._resource = resource
         self._client = client
+        self._store = store
         self._fills = fills
         self._replies = replies
         self._counters = counters
@@ -92,11 +96,9 @@ class Transfer:
         self._begun = False
         self._over = False
 
-    def start(self, store: Store) -> None:
+    def start(self) -> None:
         """Look up and go on from there. The client may be called back before this returns."""
-        self._look_up(store)
-
-    def _look_up(self, store: Store) -> None:
+        store = self._store
         if self._resource.route.forwarding.any:
             self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
@@ -111,8 +113,8 @@ class Transfer:
             return
         if entry is not None and entry.is_marker:
             if self._resource.route.forwarding.any:
-                self._fills.store.variants.learn_from(entry)
-                self._look_up(self._fills.store)
+                self._store.variants.learn_from(entry)
+                self.start()
                 return
             entry = None  # of a route with the same keys that forwards, or of earlier settings
         under_way = None if entry is not None else self._fills.under_way(self._resource)
@@ -180,7 +182,7 @@ class Transfer:
         """The fill turned out to bring another variant than this request's."""
         if not self._over:
             self._fill, self._collapsed = None, False
-            self._look_up(self._fills.store)
+            self.start()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -200,7 +202,7 @@ class Transfer:
             else:  # another version, or no part after all: read it from the whole
                 fill.leave(self)
                 self._selection, self._in_parts = None, False
-                self._fill = self._fills.alone(self._resource, self.request, self)
+                self._fill = self._fills.alone(self._resource, self.request, self, in_slices=False)
             return False
         if fill.entry is not None and self._selection is None:
             self._answer_with(fill.entry)

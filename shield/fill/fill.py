@@ -10,65 +10,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Protocol
 
 from shield.errors import Fault, OriginError
-from shield.fill.answers import (
+from shield.fill.buffer import FillBuffer
+from shield.fill.means import Means
+from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.settlement import (
+    HitForMiss,
+    Question,
+    Settlement,
+    Step,
     Streaming,
-    freshened_entry,
-    is_part,
-    judged,
     kept_head,
     negative_entry,
-    told_head,
-    whole_head,
+    settle,
 )
-from shield.fill.buffer import FillBuffer
-from shield.fill.question import Question
-from shield.fill.readers import Reader, Readers
+from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.fill.window import Window
-from shield.messages import Request, ResponseHead
+from shield.messages import Request
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
-from shield.rules import ranges
-from shield.rules.conditional import HeadEffect, head_effect
+from shield.peers.owners import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.tags import labels
-from shield.rules.vary import choosing, names_in
 from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup
 from shield.store.entry import OVERHEAD, Entry
-
-if TYPE_CHECKING:
-    from shield.fill.table import FillTable
 
 log = logging.getLogger("shield.fill")
 
 
-class Phase(Enum):
-    """Where a fill stands, and what its readers do."""
+class Registry(SlicedRegistry, Protocol):
+    """All fills of a worker, as one of them sees it."""
 
-    OPENING = "opening"  # no origin has committed to an answer: wait
-    STREAMING = "streaming"  # the head is known and bytes arrive: read from your own place
-    COMPLETE = "complete"  # all bytes are here and their number holds: read to the end
-    FAILED = "failed"  # nothing more will come: an error before the head, an unclean end after it
+    def rename(self, fill: Fill, resource: Resource) -> None:
+        """It turned out to bring this variant: those who want that one find it from now on."""
 
+    def forget(self, fill: Fill) -> None:
+        """No later request joins it."""
 
-_OVER = (Phase.COMPLETE, Phase.FAILED)
-_STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
+    def mark_hit_for_miss(self, text: bytes) -> None:
+        """Answers under this key can't be shared: the next ones needn't wait to find out."""
 
+    def forget_hit_for_miss(self, text: bytes) -> None: ...
 
-@dataclass(frozen=True, slots=True)
-class FillPolicy:
-    """When a fill outlives its readers, and how long what can't be shared is remembered as such."""
-
-    linger_seconds: float = 5.0
-    small_bytes: int = 1 << 20
-    hit_for_miss_seconds: float = 10.0
+    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
+        """The fill of this version's slices."""
 
 
 class Fill:
@@ -76,10 +66,10 @@ class Fill:
 
     __slots__ = (
         "_buffer",
+        "_means",
         "_readers",
-        "_request",
+        "_registry",
         "_response",
-        "_table",
         "_tags",
         "_task",
         "_timer",
@@ -97,21 +87,19 @@ class Fill:
         "origin",
         "phase",
         "question",
-        "resource",
-        "shared",
         "start",
         "status",
         "told",
         "was_hit",
     )
 
-    def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
-        self.resource = resource
-        self.question = Question(table, resource, request, want, shared=shared)
-        self.shared = shared
+    def __init__(self, question: Question, means: Means, registry: Registry) -> None:
+        self.question = question
         self.background = False  # goes on though nobody reads
         # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
+        want = question.want
         self.start = 0 if want.span is None or want.tentative else want.span.start
+        want.asked = question.request.fields
 
         # known once the head is there
         self.phase = Phase.OPENING
@@ -133,25 +121,20 @@ class Fill:
         self.committed = False
         self.failure: Failed | OriginError | None = None
 
-        self._table = table
-        self._request = request
-        self._buffer = FillBuffer(table.memory)
+        self._means = means
+        self._registry = registry
+        self._buffer = FillBuffer(means.memory)
         self._response: Response | None = None
-        self._readers = Readers(request)
+        self._readers = Readers(question.request)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
-        self.generation = table.store.generation
+        self.generation = means.store.generation
 
     @property
-    def want(self) -> Want:
-        """What it asks for."""
-        return self.question.want
-
-    @property
-    def stored(self) -> Entry | None:
-        """What is being validated."""
-        return self.question.stored
+    def resource(self) -> Resource:
+        """What it brings, once its head is there: of which variant it is."""
+        return self.question.resource
 
     # readers
 
@@ -163,7 +146,7 @@ class Fill:
     @property
     def joinable(self) -> bool:
         """Whether requests that come now may share this fill, as far as its answer lets them (`serves`)."""
-        return self.shared and (
+        return self.question.shared and (
             self.phase is Phase.OPENING or (self.phase is Phase.STREAMING and self._buffer.retained)
         )
 
@@ -187,14 +170,14 @@ class Fill:
         if reader not in self._readers:
             return
         self._readers.remove(reader)
-        if self.phase in _OVER:
+        if self.phase in OVER:
             return
         if self._readers:
             self.progressed()
         elif not self._worth_finishing():
             self._stop_timer()
-            linger = self._table.policy.linger_seconds if self.joinable else 0.0
-            self._timer = self._table.loop.call_later(linger, self.cancel)
+            linger = self._means.policy.linger_seconds if self.joinable else 0.0
+            self._timer = self._means.loop.call_later(linger, self.cancel)
 
     def _worth_finishing(self) -> bool:
         """Nobody reads: go on all the same if it will be stored and most of the cost is paid already."""
@@ -203,11 +186,11 @@ class Fill:
         if not self._buffer.retained or self.length is None:
             return False
         left = self.length - self._buffer.received
-        return left <= self._table.policy.small_bytes or left <= self._buffer.received
+        return left <= self._means.policy.small_bytes or left <= self._buffer.received
 
     def cancel(self) -> None:
         """Give the fetch up; whoever reads gets an error or an unclean end."""
-        if self.phase in _OVER:
+        if self.phase in OVER:
             return
         if self._task is not None:
             self._task.cancel()
@@ -221,18 +204,14 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        self._task = self._table.loop.create_task(self._open())
+        self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
         result = None
         try:
-            result = await self.question.ask()
-            if isinstance(result, Fetched):
-                self._commit_to(result)
-            elif isinstance(result, Absent):
-                self._conclude_absent(result)
-            else:
-                self._fail(result)
+            result = await self._ask()
+            while not self._take(result):
+                result = await self._ask()
         except Exception as error:  # a bug of ours must release the followers too
             log.exception("fill of %s failed", _name(self.resource))
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
@@ -241,32 +220,84 @@ class Fill:
         finally:
             self._task = None
 
-    def _commit_to(self, fetched: Fetched) -> None:
-        """An origin has answered: settle what readers get and what is stored, then let the bytes come."""
-        head, response = fetched.response.head, fetched.response
-        self.origin, self.status = fetched.origin, head.status
-        self.by_peer, self.was_hit = fetched.by_peer, fetched.was_hit
-        if self.question.stored is not None and self._goes_on_with(self.question.stored, fetched):
+    async def _ask(self) -> Fetched | Absent | Failed:
+        question = self.question
+        resource, request = question.resource, question.request
+        judged = judged_by(request, resource.forwarded) if question.shared else None
+        # Variants have one owner, that of their key.
+        result = await self._means.source.fetch(
+            resource.named, request.target, resource.route.origins, question.want, judged
+        )
+        if isinstance(result, Fetched):
+            response = result.response
+            response.head = resource.route.fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
+        return result
+
+    def _take(self, result: Fetched | Absent | Failed) -> bool:
+        """Do as an answer says; False when the whole object is to be asked for instead."""
+        question = self.question
+        if isinstance(result, Absent):
+            self._conclude_absent(result)
+            return True
+        if isinstance(result, Failed):
+            if question.stored is not None and result.names(Fault.VALIDATOR):
+                self._ask_whole(drops=True)  # origins validate something else
+                return False
+            self._fail(result)
+            return True
+        known = self._means.store.variants.names(question.resource.named)
+        settled = settle(question, result, self._means.terms, known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=not result.by_peer)
+        step = settled.step
+        if step is Step.ASK_WHOLE:
+            result.response.close()
+            self._ask_whole(drops=settled.drops)
+            return False
+        head = result.response.head
+        self.origin, self.status = result.origin, head.status
+        self.by_peer, self.was_hit = result.by_peer, result.was_hit
+        if step is Step.KEEP:
+            result.response.close()
+            self._fail(OriginError(result.origin, Fault.SERVER, f"{head.status}", status=head.status))
+        elif step is Step.FRESHEN or step is Step.CONFIRM:
+            result.response.close()
+            self._freshen(settled)
+        else:
+            self._bring(settled, result)
+        return True
+
+    def _ask_whole(self, *, drops: bool) -> None:
+        """What came is of no use; a question for all of the object can't come to that."""
+        question = self.question
+        if drops:
+            self._means.store.drop(question.resource.key)
+        question.stored, question.want = None, question.want.whole()
+
+    def _bring(self, settled: Settlement, fetched: Fetched) -> None:
+        """Let the bytes come, to be kept or not."""
+        disposition = settled.disposition
+        assert disposition is not None
+        self.disposition, self.freshness = disposition, disposition.freshness
+        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        if settled.of_equals:
+            self._let_go_of_others()
+        if settled.hit_for_miss is HitForMiss.MARK:
+            self._registry.mark_hit_for_miss(self.resource.key.text)
+        elif settled.hit_for_miss is HitForMiss.FORGET:
+            self._registry.forget_hit_for_miss(self.resource.key.text)
+        if settled.step is Step.SLICE:
+            self._go_on_in_slices(settled, fetched)
             return
-        part = None
-        if head.status == 206:
-            if is_part(fetched):
-                part = ranges.parse_content_range(head.get(b"content-range") or b"")
-            if self.question.want.tentative:
-                head = whole_head(head)
-        self.length = head.length
-        self.disposition = judged(self._request, fetched, head, self.resource.route)
-        if self.shared and self.resource.route.particular:
-            self._settle_variant(head)
-        self._tags = labels(head, self.resource.route.freshness.tags)
-        self.freshness = self.disposition.freshness
-        self.head = told_head(head, fetched, self.disposition, self.resource.route, via=self._table.via)
-        if self.disposition.share is Share.STORE and self.question.may_slice(fetched):
-            self._go_on_in_slices(fetched, (0, head.length or 0) if part is None else (part[0], part[1] + 1))
-            return
-        self._response = response
+        response = self._response = fetched.response
         self.phase = Phase.STREAMING
-        self._settle_sharing()
+        retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
+        if settled.drops and not retained:
+            self._means.store.drop(self.resource.key)
+        if not self.joinable:
+            self._registry.forget(self)
+        if settled.step is Step.LEADER_ONLY:
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -274,137 +305,83 @@ class Fill:
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._readers.tell()  # else the first bytes told them, and went out with the head
 
-    def _goes_on_with(self, stored: Entry, fetched: Fetched) -> bool:
-        """Whether what was to be validated is the answer, or better than it."""
-        head = fetched.response.head
-        if head.status == 304 or self._is_of_same(stored, head):
-            fetched.response.close()
-            self._freshen(stored, fetched)
-            return True
-        if head.status in _STALE_IF and stored.freshness.in_error_grace(fetched.response_time):
-            fetched.response.close()  # better what was good a while ago (RFC 5861 §4)
-            self._fail(OriginError(fetched.origin, Fault.SERVER, f"{head.status}", status=head.status))
-            return True
-        return False
-
-    def _is_of_same(self, stored: Entry, head: ResponseHead) -> bool:
-        """Whether an answer to HEAD is of the very response that is stored; if of another, that one goes."""
-        if self.want.method != b"HEAD" or head.status != 200 or stored.head.status != 200:
-            return False
-        effect = head_effect(stored.etag, stored.last_modified, stored.length, head)
-        if effect is HeadEffect.OUTDATES:
-            self._table.store.drop(self.resource.key)
-        return effect is HeadEffect.FRESHENS
-
-    def _settle_variant(self, head: ResponseHead) -> None:
+    def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
-        resource, table = self.resource, self._table
-        assert self.disposition is not None
-        if not resource.route.forwarding.any:
-            return
-        if self.disposition.share is not Share.STORE:
-            self._let_go_of_others()
-            return
-        if self.disposition.freshness.lifetime <= 0.0:
-            self._let_go_of_others()  # what must be validated each time is for who asked (§5.2.2.4)
-        variants, names = table.store.variants, choosing(names_in(head.all(b"vary")) or (), resource.route.forwarding)
-        if names and names != variants.names(resource.named):
-            marker = variants.learn(resource.named, names, table.clock())
-            table.store.commit(marker, still=self._is_current, to_disk=not self.by_peer)
-        mine = variants.of(resource, self._request)
+        means, resource = self._means, self.resource
+        variants = means.store.variants
+        if settled.learns:
+            marker = variants.learn(resource.named, settled.learns, means.clock())
+            means.store.commit(marker, still=self._is_unpurged, to_disk=to_disk)
+        mine = variants.of(resource, self.question.request)
         if mine.key != resource.key:
-            table.rename(self, mine)
+            self._registry.rename(self, mine)
             self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
-        freshness = self.disposition.freshness
-        until = freshness.born + freshness.lifetime + freshness.grace  # what is only kept gives way
-        if self.question.want.method == b"GET" and not variants.has_room(mine, table.clock(), until):
-            self.disposition = replace(self.disposition, share=Share.SHARE, reason="too-many-variants")
+        until = settled.kept_until
+        if until is not None and not variants.has_room(mine, means.clock(), until):
+            assert settled.disposition is not None
+            settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
+            settled.disposition = replace(settled.disposition, share=Share.SHARE, reason="too-many-variants")
 
     def _let_go_of_others(self) -> None:
         """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
         since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
         mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
         if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
-            self._table.forget(self)
+            self._registry.forget(self)
             self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
 
-    def _go_on_in_slices(self, fetched: Fetched, span: tuple[int, int]) -> None:
+    def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
         assert self.head is not None and self.freshness is not None and self.length is not None
-        assert self.disposition is not None
-        table, head = self._table, kept_head(self.head, self.disposition, None)
-        table.forget_hit_for_miss(self.resource.key.text)
+        assert self.disposition is not None and settled.span is not None
+        head, means = kept_head(self.head, self.disposition, None), self._means
         self.entry = Entry.large(
-            self.resource.key, head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
+            self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
         )
         self.entry.origin, self.entry.tags = self.origin, self._tags
         self.committed = True
-        sliced = table.sliced(self.resource, self._request, self.entry)
-        run = sliced.adopt(fetched, *span)
+        sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
+        run = sliced.adopt(fetched, *settled.span)
         self._finish(Phase.COMPLETE)
         sliced.begin(run)
 
-    def _settle_sharing(self) -> None:
-        """Keep or let go of bytes, followers and what was stored before, as the answer demands (RFC 9111 §3, §4)."""
-        assert self.disposition is not None
-        table, text, want, share = self._table, self.resource.key.text, self.question.want, self.disposition.share
-        if want.method == b"GET" and (want.span is None or want.tentative):  # it brings all of the object
-            by_request = self.disposition.by_request  # then it says nothing of what others get
-            if share is not Share.LEADER_ONLY:
-                table.forget_hit_for_miss(text)
-            elif not by_request:
-                table.mark_hit_for_miss(text)
-            size = (self.length or 0) + OVERHEAD
-            retained = share is Share.STORE and size <= table.store.largest and self._buffer.retain(size)
-            if not retained and not by_request:
-                table.store.drop(self.resource.key)
-        if not self.joinable:
-            table.forget(self)
-        if share is Share.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
-
-    def _freshen(self, stored: Entry, fetched: Fetched) -> None:
-        """304, or a HEAD that says the same: what is stored holds on."""
-        table, resource = self._table, self.resource
-        self.entry, self.disposition = freshened_entry(stored, fetched, self._request, resource.route)
-        self.freshness = self.entry.freshness
-        share, stores = self.disposition.share, self.disposition.share is Share.STORE
-        if resource.route.forwarding.any and self.shared:
-            if stores and self._varies_otherwise(self.entry):
-                stores = False  # the next fetch finds out of which variant it is
-            if not stores or self.freshness.lifetime <= 0.0:
-                self._let_go_of_others()
-        if stores:
-            on_disk = not self.by_peer
-            self.committed = table.store.freshen(self.entry, stored, still=self._is_current, to_disk=on_disk)
-        elif not self.disposition.by_request:
-            table.store.drop(resource.key)
-        if share is Share.LEADER_ONLY:
-            table.forget(self)
+    def _freshen(self, settled: Settlement) -> None:
+        """What is stored holds on, under a later head."""
+        store, stored, entry = self._means.store, self.question.stored, settled.entry
+        assert stored is not None and entry is not None and settled.disposition is not None
+        self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
+        if settled.of_equals:
+            self._let_go_of_others()
+        if settled.step is Step.FRESHEN:
+            self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
+        elif settled.drops:
+            store.drop(self.resource.key)
+        if settled.disposition.share is Share.LEADER_ONLY:
+            self._registry.forget(self)
             self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
         self._finish(Phase.COMPLETE)
 
-    def _varies_otherwise(self, entry: Entry) -> bool:
-        """Whether a later head says that a key's answers vary by other fields than was known (RFC 9111 §4.1)."""
-        resource = self.resource
-        said = names_in([value for name, value in entry.head.fields if name == b"vary"]) or ()
-        return choosing(said, resource.route.forwarding) != self._table.store.variants.names(resource.named)
-
     def _is_current(self) -> bool:
-        """Whether its key wasn't purged since it began: else what it brings isn't stored."""
-        return not self._table.store.was_removed(self.resource.named.text, self.generation)
+        """Whether its key wasn't purged since it began, nor found to vary: else what it brings isn't stored."""
+        resource, variants = self.resource, self._means.store.variants
+        if resource.route.forwarding.any and resource.base is None and variants.names(resource.key):
+            return False  # in its place is the marker that says by which fields answers vary
+        return self._is_unpurged()
+
+    def _is_unpurged(self) -> bool:
+        return not self._means.store.was_removed(self.resource.named.text, self.generation)
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._table.clock()
+        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._means.clock()
         lifetime, status = min(bound, absent.lifetime), absent.status
         self.status = status
-        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._table.via)
+        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._means.via)
         self.freshness = self.entry.freshness
         if lifetime > 0:
-            self.committed = self._table.store.commit(self.entry, still=self._is_current)
+            self.committed = self._means.store.commit(self.entry, still=self._is_current)
         else:
-            self._table.store.drop(self.resource.key)
+            self._means.store.drop(self.resource.key)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -427,14 +404,14 @@ class Fill:
     def _grow(self) -> None:
         """The length wasn't stated: take memory as bytes come, and give up storing when there is none."""
         size = self._buffer.received + OVERHEAD
-        if size > self._table.store.largest or not self._buffer.grow(size):
+        if size > self._means.terms.largest or not self._buffer.grow(size):
             self._buffer.become_window()
-            self._table.forget(self)
+            self._registry.forget(self)
 
     def on_end(self, error: OriginError | None) -> None:
         self._response = None
         received = self._buffer.received
-        if error is None and self.length not in (None, received) and self.want.method != b"HEAD":
+        if error is None and self.length not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {self.length} bytes")
         if error is not None:
             log.warning("%s; body of %s cut off after %d bytes", error, _name(self.resource), received)
@@ -446,7 +423,7 @@ class Fill:
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
             self.entry.tags = self._tags
-            self.committed = self._table.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
+            self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
     # a body that isn't retained
@@ -456,7 +433,7 @@ class Fill:
         if self._buffer.retained or self._response is None:
             return
         if self._window is None:
-            loop = self._table.loop
+            loop = self._means.loop
             self._window = Window(loop, self._buffer, self._readers, start=self.start, lose=self._lose)
         self._window.progressed(self._response)
 
@@ -468,11 +445,11 @@ class Fill:
     # the end
 
     def _fail(self, failure: Failed | OriginError) -> None:
-        if self.phase in _OVER:
+        if self.phase in OVER:
             return
         self.failure = failure
         if self.phase is Phase.STREAMING:
-            self._table.broken += 1
+            self._registry.count_broken()
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -484,7 +461,7 @@ class Fill:
         if self._window is not None:
             self._window.stop()
             self._window = None  # it refers to the fill
-        self._table.forget(self)
+        self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()
 

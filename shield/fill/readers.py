@@ -1,11 +1,24 @@
-"""Who reads from a fill, and for whom of them its answer is."""
+"""The readers of a fill: what it tells them, and which of them its answer is for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from typing import Protocol
 
 from shield.messages import Request
+
+
+class Phase(Enum):
+    """Where a fill stands, and what its readers do."""
+
+    OPENING = "opening"  # no origin has committed to an answer: wait
+    STREAMING = "streaming"  # the head is known and bytes arrive: read from your own place
+    COMPLETE = "complete"  # all bytes are here and their number holds: read to the end
+    FAILED = "failed"  # nothing more will come: an error before the head, an unclean end after it
+
+
+OVER = (Phase.COMPLETE, Phase.FAILED)
 
 
 class Reader(Protocol):

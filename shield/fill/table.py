@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from shield.fill.buffer import FillMemory
-from shield.fill.fill import Fill, FillPolicy, Phase
-from shield.fill.readers import Reader
-from shield.fill.sliced import RUN_SLICES, SlicedFill
-from shield.messages import Field, Request
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.fill.fill import Fill
+from shield.fill.means import Means
+from shield.fill.readers import OVER, Reader
+from shield.fill.runs import RUN_SLICES
+from shield.fill.settlement import Question
+from shield.fill.sliced import SlicedFill
+from shield.messages import Request
+from shield.origin.want import Want
 from shield.rules import conditional, ranges
-from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
-from shield.store.tiers import Store
-
-
-class Source(Protocol):
-    """Where fills fetch from: origins, or the worker of this node that owns a key."""
-
-    def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        """`target` is as a client asked for it, `names` are the origins of its route in order.
-
-        `judged` are the fields of the client's request by which the answer is judged; None: it is for nobody else.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +35,11 @@ class FillTable:
     Made and used within one event loop.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        store: Store,
-        memory: FillMemory,
-        *,
-        policy: FillPolicy,
-        via: bytes,
-        clock: Callable[[], float],
-    ) -> None:
-        self.source = source
-        self.store = store
-        self.memory = memory
-        self.policy = policy
-        self.via = via
-        self.clock = clock
-        self.loop = asyncio.get_running_loop()  # asked for once: it costs a system call before Python 3.12
-        self.broken = 0
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._store = means.store
+        self._clock = means.clock
+        self._broken = 0
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
@@ -90,20 +62,29 @@ class FillTable:
         elif resource.key.text in self._hit_for_miss and self._known_uncacheable(resource.key.text):
             return self.alone(resource, request, reader), False
         else:
-            fill = self._start(resource, request, self._wanted(resource, request, stored), shared=True)
-            fill.question.stored = stored
+            want = self._wanted(resource, request, stored)
+            fill = self._start(Question(resource, request, want, stored, shared=True))
         fill.join(reader)
         return fill, under_way
 
-    def alone(self, resource: Resource, request: Request, reader: Reader, want: Want | None = None) -> Fill:
-        """A fill for one reader only."""
-        fill = self._start(resource, request, want or _plain(resource, request.method), shared=False)
+    def alone(
+        self,
+        resource: Resource,
+        request: Request,
+        reader: Reader,
+        want: Want | None = None,
+        *,
+        in_slices: bool = True,
+    ) -> Fill:
+        """A fill for one reader only; `in_slices`: that can go on in slices."""
+        want = want or _plain(resource, request.method)
+        fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
 
     def _wanted(self, resource: Resource, request: Request, stored: Entry | None) -> Want:
         """What to ask for: a range of what nobody knows yet needn't be fetched whole."""
-        size = self.store.slice_bytes
+        size = self._store.slice_bytes
         if stored is None and size and request.method == b"GET" and b"range" in request.notable:
             first = ranges.first_bytes(request.notable[b"range"])
             if first is not None:
@@ -124,7 +105,7 @@ class FillTable:
         text = resource.key.text
         fill = self.under_way(resource)
         if fill is None or not fill.is_of(entry):
-            fill = self._sliced[text] = SlicedFill(self, resource, request.target, entry)
+            fill = self._sliced[text] = SlicedFill(self._means, self, resource, request.target, entry)
             self._all_sliced.add(fill)
         return fill
 
@@ -132,7 +113,7 @@ class FillTable:
         """The slices of a large entry that are being read or fetched, though none may be stored yet."""
         text = resource.key.text
         fill = self._sliced.get(text)
-        if fill is not None and self.store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
             del self._sliced[text]
             return None
         return fill
@@ -147,19 +128,19 @@ class FillTable:
         """Origins have another version: what is stored of this one isn't to be found any more."""
         if self._sliced.get(fill.resource.key.text) is fill:
             del self._sliced[fill.resource.key.text]
-            self.store.drop(fill.resource.key)
+            self._store.drop(fill.resource.key)
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
         """Bring `resource` anew while nobody waits, unless that is under way."""
         if self._under_way(resource, b"GET") is None:
-            fill = self._start(resource, request, _validation(resource, b"GET", stored), shared=True)
-            fill.question.stored = stored
+            want = _validation(resource, b"GET", stored)
+            fill = self._start(Question(resource, request, want, stored, shared=True))
             fill.background = True
 
     def _find(self, resource: Resource, request: Request) -> Fill | None:
         """A fill that may answer a request which comes now."""
         fill = self._under_way(resource, request.method)
-        return fill if fill is not None and fill.serves(request, self.clock()) else None
+        return fill if fill is not None and fill.serves(request, self._clock()) else None
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
         """A GET under way serves a HEAD too."""
@@ -167,39 +148,39 @@ class FillTable:
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
-        if fill is not None and self.store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
             return None  # what was purged doesn't come back
         return fill
 
     def rename(self, fill: Fill, resource: Resource) -> None:
         """A fill turned out to bring one variant: those who want that one find it from now on."""
-        old = (fill.resource.key.text, fill.want.method)
+        old = (fill.resource.key.text, fill.question.want.method)
         if self._shared.get(old) is fill:
             del self._shared[old]
-            self._shared.setdefault((resource.key.text, fill.want.method), fill)
-        fill.resource = resource
+            self._shared.setdefault((resource.key.text, fill.question.want.method), fill)
+        fill.question.resource = resource
 
-    def _start(self, resource: Resource, request: Request, want: Want, *, shared: bool) -> Fill:
-        fill = Fill(self, resource, request, want, shared=shared)
+    def _start(self, question: Question) -> Fill:
+        fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
-        if shared:
-            self._shared[resource.key.text, want.method] = fill
+        if question.shared:
+            self._shared[question.resource.key.text, question.want.method] = fill
         fill.open()
         return fill
 
     def forget(self, fill: Fill) -> None:
         """No later request joins this fill."""
-        name = (fill.resource.key.text, fill.want.method)
+        name = (fill.resource.key.text, fill.question.want.method)
         if self._shared.get(name) is fill:
             del self._shared[name]
-        if fill.phase in (Phase.COMPLETE, Phase.FAILED):
+        if fill.phase in OVER:
             self._alive.discard(fill)
 
     def mark_hit_for_miss(self, text: bytes) -> None:
         """Remember that answers under this key can't be shared, so that the next ones needn't wait to find out."""
         self._hit_for_miss.pop(text, None)
-        self._hit_for_miss[text] = self.clock() + self.policy.hit_for_miss_seconds
+        self._hit_for_miss[text] = self._clock() + self._means.policy.hit_for_miss_seconds
         while len(self._hit_for_miss) > 10_000:
             del self._hit_for_miss[next(iter(self._hit_for_miss))]
 
@@ -207,10 +188,14 @@ class FillTable:
         self._hit_for_miss.pop(text, None)
 
     def _known_uncacheable(self, text: bytes) -> bool:
-        if self._hit_for_miss[text] > self.clock():
+        if self._hit_for_miss[text] > self._clock():
             return True
         del self._hit_for_miss[text]
         return False
+
+    def count_broken(self) -> None:
+        """A fill failed after its head was known to readers."""
+        self._broken += 1
 
     def cancel_all(self) -> None:
         for fill in list(self._alive):
@@ -223,9 +208,9 @@ class FillTable:
             in_flight=len(self._alive) + len(self._all_sliced),
             started=self._started,
             collapsed=self._collapsed,
-            broken=self.broken,
-            memory_used_bytes=self.memory.used,
-            memory_capacity_bytes=self.memory.capacity,
+            broken=self._broken,
+            memory_used_bytes=self._means.memory.used,
+            memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),
         )
 

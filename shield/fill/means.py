@@ -1,0 +1,55 @@
+"""What fills need: where they fetch from, where they store, by which policy. Each is handed it as one value."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shield.fill.buffer import FillMemory
+from shield.fill.settlement import Terms
+from shield.messages import Field
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules.key import CacheKey
+from shield.store.tiers import Store
+
+
+class Source(Protocol):
+    """Where fills fetch from: origins, or the worker of this node that owns a key."""
+
+    def fetch(
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
+    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
+        """`target` is as a client asked for it, `names` are the origins of its route in order.
+
+        `judged` are the fields of the client's request by which the answer is judged; None: it is for nobody else.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FillPolicy:
+    """When a fill outlives its readers, and how long what can't be shared is remembered as such."""
+
+    linger_seconds: float = 5.0
+    small_bytes: int = 1 << 20
+    hit_for_miss_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every fill of a worker needs. Made on the event loop that they run on."""
+
+    source: Source
+    store: Store
+    memory: FillMemory
+    policy: FillPolicy
+    via: bytes
+    clock: Callable[[], float]
+    # asked for once: it costs a system call before Python 3.12
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    terms: Terms = field(init=False)
+
+    def __post_init__(self) -> None:
+        terms = Terms(self.via, slice_bytes=self.store.slice_bytes, largest=self.store.largest)
+        object.__setattr__(self, "terms", terms)

@@ -1,0 +1,403 @@
+"""Fetches that bring the slices of a large entry: which are under way, and one that brings consecutive slices.
+
+All ask for the very version of the entry's head, of whichever origin has it: bytes of two versions never mix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Protocol
+
+from shield.errors import Fault, OriginError
+from shield.fill.buffer import FillBuffer
+from shield.fill.means import Means
+from shield.fill.readers import Reader
+from shield.fill.shelf import Shelf
+from shield.origin.response import Response
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules.ranges import Span
+from shield.rules.routes import Resource
+from shield.store.entry import Entry
+
+log = logging.getLogger("shield.fill")
+
+RUN_SLICES = 4
+"""Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
+ahead of its readers: what nobody comes to read was paid for in vain."""
+
+STRIKES = 3
+"""Fetches in a row that bring not one slice, and end it."""
+
+Failure = Failed | OriginError
+
+
+class Audience(Protocol):
+    """Those for whom runs fetch. Nothing here calls a run back at once."""
+
+    def tell(self) -> None:
+        """More bytes are there."""
+
+    def be_patient(self) -> None:
+        """A run waits for its readers."""
+
+    def tend_soon(self) -> None:
+        """Memory has come free, or a slice is held: see what can go on."""
+
+    def settle(self) -> None:
+        """A slice is on disk."""
+
+    def is_current(self) -> bool:
+        """Whether the entry's key wasn't purged since it began."""
+
+    def run_over(self, failure: Failure | None, *, is_final: bool) -> None:
+        """A run has ended; `is_final`: asking again is of no use."""
+
+
+class Runs:
+    """The fetches of one version that are under way, for these readers.
+
+    It refers to its audience by its runs only: what is over must go without the garbage collector.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        shelf: Shelf,
+        readers: Collection[Reader],
+        *,
+        resource: Resource,
+        target: bytes,
+        entry: Entry,
+    ) -> None:
+        self.means = means
+        self.resource = resource
+        self.target = target
+        self.shelf = shelf
+        self.slice_bytes = entry.slice_bytes
+        self._entry = entry
+        self._readers = readers
+        self._all: list[Run] = []
+        self._waiting: set[Run] = set()  # for their readers, or for memory
+        self._strikes = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, run: object) -> bool:
+        return run in self._all
+
+    @property
+    def are_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def adopt(self, fetched: Fetched, start: int, stop: int, audience: Audience) -> Run:
+        """A run over an answer that is there already; its body begins at `start`. To be begun by the caller."""
+        run = Run(self, start, stop, audience)
+        run.take(fetched)
+        self._all.append(run)
+        return run
+
+    def begin(self, run: Run) -> None:
+        """Let an adopted answer come in, if a reader needs it."""
+        if run in self._all:
+            if self._is_needed(run):
+                run.start()
+            else:
+                self._end(run)
+
+    def bring(self, number: int, stop: int, audience: Audience) -> None:
+        """Have a slice fetched, and those after it that its readers want, unless that is under way."""
+        size = self.slice_bytes
+        first = number * size
+        if any(run.at <= first < run.stop and first - run.at < size for run in self._all):
+            return
+        end = number + 1
+        last = min(-(-stop // size), number + RUN_SLICES)
+        while end < last and not self.shelf.is_here(end):
+            end += 1
+        for run in self._all:
+            if run.at < first < run.stop:
+                run.stop_at(first)  # it is far behind: what is needed now comes first
+            elif first < run.at:
+                end = min(end, run.at // size)
+        run = Run(self, first, min(end * size, self._entry.length), audience)
+        self._all.append(run)
+        run.fetch(self._want(Span(run.at, run.stop)))
+
+    def _want(self, span: Span) -> Want:
+        resource, entry = self.resource, self._entry
+        return Want(
+            b"GET",
+            resource.path,
+            resource.query,
+            span=span,
+            etag=entry.etag,
+            length=entry.length,
+            forwarded=resource.forwarded,
+        )
+
+    # called by runs
+
+    def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
+        """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
+        if not self._readers:
+            self._waiting.add(run)  # for the next one, or the end of the linger
+            return None
+        if self.shelf.is_full or self._is_far_ahead(run):
+            self._waiting.add(run)
+            run.audience.be_patient()
+            return None
+        buffer = self.shelf.begin(number)
+        if buffer is None:
+            self._waiting.add(run)
+            self.means.memory.wait(run.audience.tend_soon)
+        return buffer
+
+    def slice_complete(self, run: Run, number: int) -> None:
+        self._strikes = 0
+        audience = run.audience
+        if run.by_peer or not self.shelf.write(number, audience.settle, still=audience.is_current):
+            self.shelf.hold(number)
+            audience.tend_soon()
+        if run.at < run.stop and self._readers and not self._is_needed(run):
+            run.stop_at(run.at)
+
+    def ended(self, run: Run, failure: Failure | None) -> None:
+        self._forget(run)
+        is_final = False
+        if failure is not None:
+            self._strikes += 1
+            is_final = self._strikes >= STRIKES or isinstance(failure, Failed)  # then no origin of several gave it
+        run.audience.run_over(failure, is_final=is_final)
+
+    # called by their audience
+
+    def resume(self) -> None:
+        """Have those go on that wait, as far as they can by now."""
+        waiting, self._waiting = self._waiting, set()
+        for run in waiting:
+            run.resume()  # it may come to wait again
+
+    def stop_far_ahead(self) -> None:
+        """End those that have waited for their readers for long enough: what is needed later is fetched again."""
+        for run in [run for run in self._waiting if self._is_far_ahead(run)]:
+            self._waiting.discard(run)
+            run.stop_at(run.at)
+
+    def prune(self) -> None:
+        """End runs that bring what no reader wants; a slice that is half here is finished all the same."""
+        for run in list(self._all):
+            if not self._is_needed(run):
+                self._end(run)
+
+    def close(self) -> None:
+        """Fetch no more."""
+        runs, self._all = self._all, []
+        self._waiting.clear()
+        for run in runs:
+            run.close()
+
+    def _is_far_ahead(self, run: Run) -> bool:
+        """Whether no reader is near to what it brings next."""
+        nearest = max((r.position for r in self._readers if r.position < run.stop), default=run.at)
+        return run.at - nearest > RUN_SLICES * self.slice_bytes
+
+    def _is_needed(self, run: Run) -> bool:
+        return any(r.position < run.stop and (r.stop is None or r.stop > run.at) for r in self._readers)
+
+    def _end(self, run: Run) -> None:
+        if run.at >= run.stop:
+            return  # its end is about to be told
+        if run.slice_share >= 0.5:
+            number = run.at // self.slice_bytes
+            run.stop_at(min((number + 1) * self.slice_bytes, run.stop))
+        else:
+            self._forget(run)
+            run.close()
+
+    def _forget(self, run: Run) -> None:
+        if run in self._all:
+            self._all.remove(run)
+        self._waiting.discard(run)
+
+
+class Run:
+    """One fetch: bytes from `at` to `stop`, in order. Each slice's buffer is the shelf's from its first byte on.
+
+    `by_peer`: another worker of this node fetches and stores them.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_cut",
+        "_early",
+        "_paused",
+        "_response",
+        "_runs",
+        "_task",
+        "at",
+        "audience",
+        "by_peer",
+        "origin",
+        "stop",
+    )
+
+    def __init__(self, runs: Runs, start: int, stop: int, audience: Audience) -> None:
+        self.at = start
+        self.stop = stop
+        self.audience = audience
+        self.by_peer = False
+        self.origin: str | None = None
+        self._runs = runs
+        self._buffer: FillBuffer | None = None  # of the slice that arrives
+        self._early: list[bytes] = []  # came while there was no memory for it
+        self._paused = False
+        self._cut = False  # the answer has more to say than is wanted
+        self._response: Response | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def fetch(self, want: Want) -> None:
+        """Ask for it."""
+        self._task = self._runs.means.loop.create_task(self._fetch(want))
+
+    async def _fetch(self, want: Want) -> None:
+        runs = self._runs
+        resource = runs.resource
+        try:
+            result = await runs.means.source.fetch(resource.named, runs.target, resource.route.origins, want)
+            if isinstance(result, Fetched):
+                self.take(result)
+                self.start()
+            else:
+                failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result
+                runs.ended(self, failure)
+        except Exception as error:  # a bug of ours must release the readers too
+            log.exception("fill of %s failed", resource.key.text.decode("ascii", "replace"))
+            self.close()
+            runs.ended(
+                self, OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}")
+            )
+        finally:
+            self._task = None
+
+    def take(self, fetched: Fetched) -> None:
+        """Go on with an answer whose body begins at `at`."""
+        self._response = fetched.response
+        self.by_peer = fetched.by_peer
+        self.origin = fetched.origin
+
+    def start(self) -> None:
+        if self._response is not None:
+            self._response.start(self)
+
+    @property
+    def slice_share(self) -> float:
+        """How much of the slice under way has come."""
+        number, inside = divmod(self.at, self._runs.slice_bytes)
+        return inside / self._runs.shelf.length(number)
+
+    def close(self) -> None:
+        """Fetch no more. What has come of the slice under way is lost."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._early.clear()
+        self._drop_buffer()
+
+    def pause(self) -> None:
+        if not self._paused and self._response is not None:
+            self._paused = True
+            self._response.pause()
+
+    def resume(self) -> None:
+        """Go on if that may be by now; else it waits again."""
+        if self not in self._runs:
+            return
+        before = self.at
+        early, self._early = self._early, []
+        for place, data in enumerate(early):
+            if not self._put(data):
+                self._early += early[place + 1 :]
+                break
+            if self not in self._runs:
+                break
+        if self.at > before:
+            self.audience.tell()
+        if self._early or self not in self._runs:
+            return
+        if self._response is None and self._task is None:
+            self._conclude(None)
+        elif self._paused and self._response is not None:
+            self._paused = False
+            self._response.resume()
+
+    def stop_at(self, stop: int) -> None:
+        """Want no more than this: a later slice is here already, or nobody needs it."""
+        self.stop = stop
+        self._cut = True
+        if self.at >= stop:
+            self._finish()
+
+    # called by the origin's connection
+
+    def on_data(self, data: bytes) -> None:
+        if self._early:
+            self._early.append(data)
+        else:
+            self._put(data)
+            self.audience.tell()
+
+    def on_end(self, error: OriginError | None) -> None:
+        self._response = None
+        if error is not None or not self._early:  # else `resume` comes to the end
+            self._conclude(error)
+
+    def _conclude(self, error: OriginError | None) -> None:
+        if error is None and self.at < self.stop:
+            error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"ended at byte {self.at} of {self.stop}")
+        self._early.clear()
+        self._drop_buffer()
+        self._runs.ended(self, error)
+
+    def _put(self, data: bytes) -> bool:
+        """Take bytes in, slice by slice; False, and they wait, when there is no memory for the next slice."""
+        runs, rest = self._runs, memoryview(data)
+        while len(rest) and self.at < self.stop:
+            number, inside = divmod(self.at, runs.slice_bytes)
+            if self._buffer is None:
+                if runs.shelf.is_here(number):
+                    self.stop_at(self.at)
+                    return True
+                self._buffer = runs.begin_slice(self, number)
+                if self._buffer is None:
+                    self._early.insert(0, bytes(rest))
+                    self.pause()
+                    return False
+            length = runs.shelf.length(number)
+            piece = rest[: length - inside]
+            self._buffer.append(data if len(piece) == len(data) else bytes(piece))
+            self.at += len(piece)
+            rest = rest[len(piece) :]
+            if inside + len(piece) == length:
+                self._buffer = None
+                runs.slice_complete(self, number)
+        if self.at >= self.stop and (self._cut or len(rest)):
+            self._finish()
+        return True
+
+    def _finish(self) -> None:
+        """All that is wanted is here; an answer that has more to say is cut off."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+        self._runs.ended(self, None)
+
+    def _drop_buffer(self) -> None:
+        if self._buffer is not None:
+            self._buffer = None
+            self._runs.shelf.release(self.at // self._runs.slice_bytes)

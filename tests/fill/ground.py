@@ -1,0 +1,254 @@
+"""Fills, transfers and a proxy without a socket: an origin that answers when it is told to, clients that keep what
+they are sent, a store in memory, and a clock that only tests move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from shield.errors import Fault, OriginError
+from shield.fill.buffer import FillMemory
+from shield.fill.means import FillPolicy, Means
+from shield.fill.table import FillTable
+from shield.messages import Field, Request, ResponseHead
+from shield.observe.counters import Counters
+from shield.origin.response import Response
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.outcome import Outcome
+from shield.proxy import Proxy
+from shield.reply import Part, Replies, Reply
+from shield.rules.key import CacheKey
+from shield.rules.routes import Route, Routes
+from shield.shared import Shared
+from shield.store.memory import MemoryTier
+from shield.store.tiers import Store
+from shield.transfer import Transfer
+from tests.node import FakeClock
+
+T = TypeVar("T")
+MIB = 1 << 20
+VIA = b"1.1 test-1"
+
+
+class FakeConnection:
+    """Where a response comes from; counts how often it was held up, and whether it was given up."""
+
+    def __init__(self) -> None:
+        self.holds = 0
+        self.is_held = False
+        self.is_abandoned = False
+
+    def hold(self) -> None:
+        self.holds += 1
+        self.is_held = True
+
+    def proceed(self) -> None:
+        self.is_held = False
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
+
+
+class Fetch:
+    """One fetch that waits for its answer."""
+
+    def __init__(self, key: CacheKey, want: Want, clock: Callable[[], float]) -> None:
+        self.key = key
+        self.want = want
+        self.connection = FakeConnection()
+        self.response = Response(self.connection, asyncio.get_running_loop().create_future(), MIB)
+        self.result: asyncio.Future[Fetched | Absent | Failed] = asyncio.get_running_loop().create_future()
+        self._clock = clock
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """What it asks with."""
+        return dict(self.want.fields())
+
+    def answers(
+        self,
+        *fields: Field,
+        status: int = 200,
+        length: int | None = None,
+        body: bytes | None = None,
+        origin: str = "fra",
+        by_peer: bool = False,
+    ) -> None:
+        """The head comes, and all of the body if it is given."""
+        stated = len(body) if length is None and body is not None else length
+        head = ResponseHead(status, fields, stated)
+        self.response.arrive(head)
+        if body is not None:
+            self.sends(body, ends=True)
+        now = self._clock()
+        self.result.set_result(Fetched(origin, self.response, now, now, by_peer=by_peer))
+
+    def sends(self, data: bytes, *, ends: bool = False) -> None:
+        """Bytes of the body come, and perhaps its end."""
+        if data:
+            self.response.deliver(data)
+        if ends:
+            self.response.finish(None)
+
+    def breaks_off(self) -> None:
+        """The connection is lost within the body."""
+        self.response.finish(OriginError("fra", Fault.RESET, "within the body"))
+
+    def fails(self, fault: Fault = Fault.CONNECT, detail: str = "refused") -> None:
+        """No origin gives an answer."""
+        self.result.set_result(Failed((OriginError("fra", fault, detail),)))
+
+    def is_absent(self, status: int = 404) -> None:
+        self.result.set_result(Absent(status))
+
+
+class FakeSource:
+    """Keeps all fetches, the first first."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.fetches: list[Fetch] = []
+        self._clock = clock
+
+    def fetch(
+        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
+    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
+        return self._fetch(key, want)
+
+    async def _fetch(self, key: CacheKey, want: Want) -> Fetched | Absent | Failed:
+        fetch = Fetch(key, want, self._clock)
+        self.fetches.append(fetch)
+        return await fetch.result
+
+    @property
+    def last(self) -> Fetch:
+        return self.fetches[-1]
+
+
+class FakeClient:
+    """Takes an answer, as long as it is `ready`."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.transfer: Transfer | None = None
+        self.status: int | None = None
+        self.head = b""
+        self.body = b""
+        self.outcome: Outcome | None = None
+        self.clean: bool | None = None  # None: it isn't over
+
+    def reply(self, reply: Reply) -> None:
+        self.status, self.head, self.outcome = reply.status, reply.head, reply.outcome
+        self.body = b"".join(map(bytes, reply.parts))
+        self.clean = True
+
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        assert self.status is None
+        self.status, self.head, self.outcome = status, head, outcome
+        self.body = b"" if data is None else bytes(data)
+
+    def write(self, data: Part) -> None:
+        assert self.status is not None and self.clean is None
+        self.body += bytes(data)
+
+    def finish(self, *, clean: bool) -> None:
+        assert self.clean is None
+        self.clean = clean
+
+    # what a test does with it
+
+    def takes_more(self) -> None:
+        """It was slow and can take bytes again."""
+        self.ready = True
+        if self.transfer is not None:
+            self.transfer.advance()
+
+    def leaves(self) -> None:
+        if self.transfer is not None:
+            self.transfer.abandon()
+
+    @property
+    def told(self) -> str:
+        """Cache-Status as it was sent."""
+        lines = [line for line in self.head.split(b"\r\n") if line.startswith(b"cache-status: ")]
+        return lines[0].removeprefix(b"cache-status: test-1; ").decode() if lines else ""
+
+
+class Ground:
+    """A worker's proxy, store and fills over a `FakeSource`. To be made on a running loop."""
+
+    def __init__(
+        self,
+        *,
+        route: Route | None = None,
+        store: Store | None = None,
+        policy: FillPolicy | None = None,
+        memory: int = 64 * MIB,
+    ) -> None:
+        self.clock = FakeClock()
+        self.source = FakeSource(self.clock)
+        self.store = store or Store(MemoryTier(capacity=64 * MIB, max_entry=8 * MIB), Shared())
+        self.memory = FillMemory(memory)
+        self.means = Means(
+            self.source, self.store, self.memory, policy=policy or FillPolicy(), via=VIA, clock=self.clock
+        )
+        self.fills = FillTable(self.means)
+        self.counters = Counters()
+        regime = Regime(Routes([route or Route("default", origins=("fra",))]))
+        in_force = InForce(regime, origins=lambda: {"fra", "iad"})
+        replies = Replies(node="test-1", via=VIA, retry_after_seconds=1.0)
+        self.proxy = Proxy(
+            in_force, self.store, self.fills, replies=replies, counters=self.counters, clock=self.clock
+        )
+
+    def asks(
+        self,
+        target: bytes = b"/a",
+        fields: Mapping[bytes, bytes] | None = None,
+        *,
+        method: bytes = b"GET",
+        ready: bool = True,
+    ) -> FakeClient:
+        """A client whose request is under way, or answered already."""
+        client = FakeClient()
+        client.ready = ready
+        request = Request.of(method, target, (fields or {}).items())
+        reply = self.proxy.try_hit(request, self.clock())
+        if reply is not None:
+            client.reply(reply)
+        else:
+            client.transfer = self.proxy.open(request, client)
+        return client
+
+    async def asked(
+        self, target: bytes = b"/a", fields: Mapping[bytes, bytes] | None = None, *, method: bytes = b"GET"
+    ) -> FakeClient:
+        """The same, once its fetch is under way if it needs one."""
+        client = self.asks(target, fields, method=method)
+        await turns()
+        return client
+
+    def end(self) -> None:
+        """Nothing may be left behind."""
+        self.fills.cancel_all()
+        assert self.memory.used == 0
+
+
+async def turns() -> None:
+    """Let all that is due be done."""
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+def on_ground(scenario: Callable[[Ground], Coroutine[Any, Any, T]], **changes: Any) -> T:
+    """Run a scenario on a loop of its own."""
+
+    async def run() -> T:
+        ground = Ground(**changes)
+        result = await scenario(ground)
+        ground.end()
+        await turns()
+        return result
+
+    return asyncio.run(run())
