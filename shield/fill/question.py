@@ -8,7 +8,7 @@ from shield.errors import Fault
 from shield.fill.answers import is_part, judged, whole_head
 from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched, Want
-from shield.peers.owners import judged_by
+from shield.peers.words import judged_by
 from shield.rules.conditional import freshens, is_strong
 from shield.rules.ranges import has_parts
 from shield.rules.routes import Resource

@@ -18,7 +18,7 @@ from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import Outcome
-from shield.peers.owners import told
+from shield.peers.words import told
 from shield.proxy import Proxy
 from shield.reply import PLAIN_HIT, Part, Replies, Reply
 from shield.rules import hidden
