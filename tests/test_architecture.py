@@ -26,7 +26,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime"],
+    ["outcome", "config", "shared", "regime", "complaints"],
     ["rules"],
     ["errors", "messages"],
 ]

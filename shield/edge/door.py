@@ -12,11 +12,11 @@ import resource
 import socket
 from collections.abc import Callable
 
+from shield.complaints import Complaints
 from shield.edge.turn import Limits
 
 log = logging.getLogger("shield.edge")
 
-_COMPLAIN_SECONDS = 10.0
 _MOST_RESERVED = 1024
 
 
@@ -30,7 +30,7 @@ class Door:
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._inside: dict[str, int] = {}  # by place
-        self._complained_at = float("-inf")
+        self._complaints = Complaints(log)
 
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
         """Whether one more may come in while so many are inside; if so, it must `leave`."""
@@ -54,10 +54,9 @@ class Door:
 
     def _turn_away(self, why: str) -> bool:
         self.turned_away += 1
-        now = self._clock()
-        if now - self._complained_at >= _COMPLAIN_SECONDS:
-            self._complained_at = now
-            log.warning("clients are turned away: %s; %d so far", why, self.turned_away)
+        self._complaints.say(
+            "turned away", self._clock(), "clients are turned away: %s; %d so far", why, self.turned_away
+        )
         return False
 
 

@@ -33,7 +33,7 @@ from shield.messages import Request
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
-from shield.peers.owners import judged_by
+from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead

@@ -1,20 +1,21 @@
 """Failover: one fetch over several origins inside one deadline, before any byte went to a client.
 
-What an origin says that isn't the object ("absent", an error, a refusal) moves on to the next.
+Which origin is asked when is decided by `rules.schedule`, and carried out here. What an origin says that isn't the
+object ("absent", an error, a refusal) moves on to the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from shield.errors import Fault, OriginError
+from shield.complaints import Complaints
+from shield.errors import OriginError
 from shield.origin.origin import Origin
 from shield.origin.want import Absent, Failed, Fetched, Want
-from shield.rules.routing import next_attempt, rank
+from shield.rules.routing import rank
+from shield.rules.schedule import Schedule, Start, Wait
 
 log = logging.getLogger("shield.origin")
 
@@ -26,7 +27,7 @@ class Origins:
         self._origins = {origin.name: origin for origin in origins}
         self._deadline_seconds = deadline_seconds
         self._clock = clock
-        self._complaints = _Complaints()
+        self._complaints = Complaints(log)
         self._now = asyncio.get_running_loop().time
 
     def order(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -38,26 +39,31 @@ class Origins:
     async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
         """Try the named origins until one commits to the object. Cancellation leaves nothing behind."""
         now = self._now
-        deadline = now() + self._deadline_seconds
-        order = self.order(names)
-        tried: set[str] = set()
-        failures: list[OriginError] = []
+        schedule = Schedule(self.order(names), deadline=now() + self._deadline_seconds)
+        failures: dict[str, OriginError] = {}
         gone = Absent()
-        while (attempt := next_attempt(order, tried, now=now(), deadline=deadline)) is not None:
-            origin = self._origins[attempt.origin]
-            tried.add(origin.name)
-            try:
-                result = await origin.fetch(want, deadline=attempt.deadline, clock=self._clock)
-            except OriginError as error:
-                origin.faults[error.fault.value] += 1
-                self._complaints.say(error, want.path, now())
-                failures.append(error)
+        while True:
+            step = schedule.next(now())
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.until - now())  # nothing is held meanwhile, no connection either
                 continue
+            if not isinstance(step, Start):
+                break
+            origin = self._origins[step.origin]
+            try:
+                result = await origin.fetch(want, deadline=step.deadline, clock=self._clock)
+            except OriginError as error:
+                failures[origin.name] = error
+                self._note(origin, error, want)
+                schedule.failed(origin.name, error.fault, now())
+                continue
+            failures.pop(origin.name, None)
             if isinstance(result, Fetched):
                 return result
+            schedule.absent(origin.name)
             gone = Absent(result.status, min(result.lifetime, gone.lifetime))
-        if failures or len(tried) < len(order):
-            return Failed(tuple(failures))
+        if failures or not schedule.asked_all:
+            return Failed(tuple(failures.values()))
         return gone
 
     def get(self, name: str) -> Origin:
@@ -70,20 +76,7 @@ class Origins:
         for origin in self._origins.values():
             await origin.pool.close()
 
-
-@dataclass
-class _Complaints:
-    """One log line per origin and fault in ten seconds; the others are counted and said with the next."""
-
-    said: dict[tuple[str, Fault], float] = field(default_factory=dict)
-    kept_back: Counter[tuple[str, Fault]] = field(default_factory=Counter)
-
-    def say(self, error: OriginError, path: bytes, now: float) -> None:
-        what = (error.origin, error.fault)
-        if abs(now - self.said.get(what, -1e9)) < 10.0:
-            self.kept_back[what] += 1
-            return
-        more = self.kept_back.pop(what, 0)
-        self.said[what] = now
-        suffix = f" ({more} more like it)" if more else ""
-        log.warning("%s; for %s%s", error, path.decode("ascii", "replace"), suffix)
+    def _note(self, origin: Origin, error: OriginError, want: Want) -> None:
+        origin.faults[error.fault.value] += 1
+        path = want.path.decode("ascii", "replace")
+        self._complaints.say((error.origin, error.fault), self._now(), "%s; for %s", error, path)

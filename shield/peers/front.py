@@ -17,7 +17,7 @@ from shield.edge.turn import Limits
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import Outcome
-from shield.peers.owners import told
+from shield.peers.words import told
 from shield.proxy import Proxy
 from shield.reply import PLAIN_HIT, Part, Replies, Reply
 from shield.rules import hidden

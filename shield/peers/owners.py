@@ -2,14 +2,13 @@
 
 Each key has one owner among a node's workers. It fetches from origins for all of them, so that requests collapse in
 the node as they do in one worker. The others ask it over its unix socket as a client would, by `GET target`: it
-answers from what it has, or by a fill of its own. To its answer it adds one field line, the last of its head, which
-says what became of the request (`told`); it is read here and goes no further, like its member of Cache-Status.
+answers from its store, or by a fill of its own. `words` has how that is said on the wire.
 
-An owner that is down, or gone before its head, is done without: who asked goes to the origins itself. An owner
-refuses what it doesn't own, so that no request goes round in circles.
+An owner that is down, or gone before its head, is done without: the asking worker goes to the origins itself. An
+owner refuses what it doesn't own, so that no request goes round in circles.
 
-Hook-up: `FillTable(source=Owners(...))`; `judged_by(request)` gives `fetch` what the owner must know of the client's
-request to judge as this worker would.
+Hook-up: `FillTable(source=Owners(...))`; `words.judged_by(request)` gives `fetch` what the owner must know of the
+client's request to judge as this worker would.
 """
 
 from __future__ import annotations
@@ -20,30 +19,23 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
-from shield.messages import Field, Request, ResponseHead
+from shield.messages import Field
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
-from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Timeouts
-from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
-from shield.outcome import Outcome, node_name
-from shield.rules import digests, hidden, loops
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.outcome import node_name
+from shield.peers import words
+from shield.rules import loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 
 log = logging.getLogger("shield.origin")
 
-FIELD = b"shield-peer"
-
-_HIT = b"hit"
-_FAILED = b"failed"
-_REFUSED = b"refused"
-_FROM = b"from"
-_JUDGED = (b"authorization", b"cache-control", b"pragma")
 _LIMITS = PoolLimits(connections=1024)  # an open one costs little, and a slow client's must not keep others waiting
-_COMPLAIN_SECONDS = 10.0
 _AVOID_SECONDS = 10.0
 _REPORT_SECONDS = 1.0
 _REPORT_BYTES = 4 << 20
@@ -95,7 +87,7 @@ class Owners:
             if number != ring.worker
         }
         self._avoided_until = [0.0] * count
-        self._complained_at = [-_COMPLAIN_SECONDS] * count
+        self._complaints = Complaints(log)
         self._asked = self._done_without = 0
 
     def owns(self, key: CacheKey) -> bool:
@@ -138,14 +130,14 @@ class Owners:
             asked = self._clock()
             passed = loops.passed(want.asked)
             way = ((loops.NAME, passed),) if passed else ()
-            request = _request_head(want.method, target, (*want.fields(), *judged, *way))
+            request = words.request_head(want.method, target, (*want.fields(), *judged, *way))
             response = await self._pools[owner].fetch(request, method=want.method, deadline=deadline)
-            said = _take_off(response, self._node)
+            said = words.take_off(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()
                 want = want.whole()
                 continue
-            result = _read(name, want, response, said)
+            result = words.read(name, want, response, said)
             if isinstance(result, Fetched):
                 result.request_time, result.response_time = asked, self._clock()
             else:
@@ -163,7 +155,7 @@ class Owners:
         try:
             async with asyncio.timeout(_REPORT_SECONDS):
                 deadline = self._now() + _REPORT_SECONDS
-                head = _request_head(b"GET", target, ())
+                head = words.request_head(b"GET", target, ())
                 response = await self._pools[worker].fetch(head, method=b"GET", deadline=deadline)
                 return await response.read(_REPORT_BYTES)
         except (OriginError, TimeoutError):
@@ -177,100 +169,9 @@ class Owners:
             await pool.close()
 
     def _complain(self, owner: int, error: OriginError) -> None:
-        now = self._now()
-        if now - self._complained_at[owner] >= _COMPLAIN_SECONDS:
-            self._complained_at[owner] = now
-            log.warning(
-                "worker %d gave no answer: %s: %s; asking the origins", owner, error.fault.value, error.detail
-            )
+        said = (owner, error.fault.value, error.detail)
+        self._complaints.say(owner, self._now(), "worker %d gave no answer: %s: %s; asking the origins", *said)
 
 
 def _only_one(digest: bytes) -> int:
     return 0
-
-
-def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field, ...]:
-    """The fields of a client's request by which an answer to it is judged (RFC 9111 §3.5, §5.2.1).
-
-    Without those that are forwarded in any case.
-    """
-    notable = request.notable
-    if not notable:
-        return ()
-    there = {name for name, _ in forwarded}
-    return tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
-
-
-def told(status: int, outcome: Outcome) -> bytes:
-    """The field line, with its end, by which an owner says what became of a peer's request."""
-    if outcome.hit or outcome.served_stale:
-        said = _HIT
-    elif outcome.forward is None:
-        said = _REFUSED
-    elif status >= 500 and outcome.forward_status is None:
-        said = b"%b %b" % (_FAILED, _bytes(outcome.detail))  # its status is the response's
-    else:
-        said = b"%b %b" % (_FROM, _bytes(outcome.origin))
-    return b"%b: %b\r\n" % (FIELD, said)
-
-
-def _bytes(text: str | None) -> bytes:
-    return (text or "").encode("ascii", "replace")
-
-
-def _request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
-    lines = b"".join([b"%b: %b\r\n" % line for line in fields])
-    return b"%b %b HTTP/1.1\r\nhost: shield\r\n%b\r\n" % (method, target, lines)
-
-
-def _take_off(response: Response, node: bytes) -> bytes:
-    """Remove what the owner added for us from a response's head, and give what it said; b"" when it said nothing.
-
-    Age stays, since freshness follows from it, and Via, which names the node as it should.
-    """
-    head = response.head
-    fields = list(head.fields)
-    said = head.all(FIELD)[-1:]
-    status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
-    if status is not None and said and fields[status][1].startswith(node):
-        del fields[status]  # the last member is the owner's
-    kept = [line for line in fields if line[0] != FIELD]
-    held = digests.told_openly(hidden.reveal(kept))
-    response.head = ResponseHead(head.status, held, head.length)
-    return said[0] if said else b""
-
-
-def _read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Absent | Failed:
-    """What an owner's answer means; OriginError for what is no answer to `want`."""
-    head = response.head
-    status = head.status
-    word, _, rest = said.partition(b" ")
-    if word == _FAILED:
-        return Failed(_failures(name, rest.decode("ascii", "replace")), is_late=status == 504)
-    in_part = want.span is not None and not want.tentative
-    if in_part and status in (404, 410):
-        return Absent(status)
-    if status == 412 and want.span is not None:
-        response.close()
-        raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
-    problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
-    if word not in (_HIT, _FROM) or status in (412, 416) or status >= 500:
-        problem = (Fault.REFUSED, f"it answers {status} {said.decode('ascii', 'replace')}")
-    if problem is not None:
-        response.close()
-        raise OriginError(name, *problem, status=status)
-    origin = rest.decode("ascii", "replace") or "peer"
-    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT)
-
-
-def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
-    """The errors that an owner's detail names (as `Failed.detail` does); none: its deadline passed."""
-    failures = []
-    for part in detail.split():
-        origin, is_named, fault = part.rpartition("=")
-        try:
-            failures.append(OriginError(origin if is_named else name, Fault(fault), f"as {name} says"))
-        except ValueError:
-            if part != "deadline":
-                failures.append(OriginError(name, Fault.SERVER, detail))
-    return tuple(failures)

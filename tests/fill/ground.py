@@ -18,6 +18,7 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Outcome
 from shield.proxy import Proxy
+from shield.regime import InForce, Regime
 from shield.reply import Part, Replies, Reply
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route, Routes

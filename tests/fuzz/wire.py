@@ -14,7 +14,7 @@ from shield.messages import Field
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, parse_head
 from shield.origin.response import Response
-from shield.peers import owners
+from shield.peers import words
 from shield.rules import s3_errors
 from shield.rules.routes import Route, Routes
 from tests.edge.corpus import CASES
@@ -237,12 +237,12 @@ def check_error_code(data: bytes) -> None:
 
 def check_failures(data: bytes) -> None:
     detail = data.decode("ascii", "replace")
-    told = [f"{error.origin}={error.fault.value}" for error in owners._failures("worker-1", detail)]
+    told = [f"{error.origin}={error.fault.value}" for error in words._failures("worker-1", detail)]
 
     assert len(told) <= len(detail.split())
     for part in told:
         assert part in detail.split() or part.startswith("worker-1=")
-    again = [f"{error.origin}={error.fault.value}" for error in owners._failures("worker-1", " ".join(told))]
+    again = [f"{error.origin}={error.fault.value}" for error in words._failures("worker-1", " ".join(told))]
     assert again == told or any(part.startswith("=") for part in told)
 
 

@@ -19,13 +19,12 @@ import pytest
 from shield.app import build
 from shield.config.settings import Settings
 from shield.errors import Fault
-from shield.messages import Request
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.peers.front import REPORT
-from shield.peers.owners import Owners, Ring, judged_by
+from shield.peers.owners import Owners, Ring
 from shield.rules.ranges import Span
 from shield.shared import Seat, Shared, Standing
 from tests.client import Answer, request
@@ -635,9 +634,3 @@ def test_the_way_of_a_request_is_told_by_the_owner_too(origin: FaultyOrigin, clo
         workers.asker.get(workers.path, [("CDN-Loop", "other")])
 
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["other, test-1"]
-
-
-def test_an_owner_judges_with_the_credentials_of_who_asked() -> None:
-    told = Request(b"GET", b"/a", [], {b"authorization": b"Bearer x"})
-
-    assert judged_by(told) == ((b"authorization", b"Bearer x"),)

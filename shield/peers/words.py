@@ -1,0 +1,113 @@
+"""How the workers of a node speak with each other, on the wire.
+
+One asks the owner of a key as a client would, by `GET target`, with the fields by which an answer is judged. The
+owner adds one field line to its answer, the last of its head, which says what became of the request (`told`). The
+asking worker takes it off again (`take_off`), like the owner's member of Cache-Status, and reads the answer by it
+(`read`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shield.errors import Fault, OriginError
+from shield.messages import Field, Request, ResponseHead
+from shield.origin.response import Response
+from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
+from shield.outcome import Outcome
+from shield.rules import digests, hidden
+
+FIELD = b"shield-peer"
+
+_HIT = b"hit"
+_FAILED = b"failed"
+_REFUSED = b"refused"
+_FROM = b"from"
+_JUDGED = (b"authorization", b"cache-control", b"pragma")
+
+
+def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field, ...]:
+    """The fields of a client's request by which an answer to it is judged (RFC 9111 §3.5, §5.2.1).
+
+    Without those that are forwarded in any case.
+    """
+    notable = request.notable
+    if not notable:
+        return ()
+    there = {name for name, _ in forwarded}
+    return tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
+
+
+def told(status: int, outcome: Outcome) -> bytes:
+    """The field line, with its end, by which an owner says what became of a peer's request."""
+    if outcome.hit or outcome.served_stale:
+        said = _HIT
+    elif outcome.forward is None:
+        said = _REFUSED
+    elif status >= 500 and outcome.forward_status is None:
+        said = b"%b %b" % (_FAILED, _bytes(outcome.detail))  # its status is the response's
+    else:
+        said = b"%b %b" % (_FROM, _bytes(outcome.origin))
+    return b"%b: %b\r\n" % (FIELD, said)
+
+
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode("ascii", "replace")
+
+
+def request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
+    lines = b"".join([b"%b: %b\r\n" % line for line in fields])
+    return b"%b %b HTTP/1.1\r\nhost: shield\r\n%b\r\n" % (method, target, lines)
+
+
+def take_off(response: Response, node: bytes) -> bytes:
+    """Remove what the owner added for us from a response's head, and give what it said; b"" when it said nothing.
+
+    Age stays, since freshness follows from it, and Via, which names the node as it should.
+    """
+    head = response.head
+    fields = list(head.fields)
+    said = head.all(FIELD)[-1:]
+    status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
+    if status is not None and said and fields[status][1].startswith(node):
+        del fields[status]  # the last member is the owner's
+    kept = [line for line in fields if line[0] != FIELD]
+    held = digests.told_openly(hidden.reveal(kept))
+    response.head = ResponseHead(head.status, held, head.length)
+    return said[0] if said else b""
+
+
+def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Absent | Failed:
+    """What an owner's answer means; OriginError for what is no answer to `want`."""
+    head = response.head
+    status = head.status
+    word, _, rest = said.partition(b" ")
+    if word == _FAILED:
+        return Failed(_failures(name, rest.decode("ascii", "replace")), is_late=status == 504)
+    in_part = want.span is not None and not want.tentative
+    if in_part and status in (404, 410):
+        return Absent(status)
+    if status == 412 and want.span is not None:
+        response.close()
+        raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
+    problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
+    if word not in (_HIT, _FROM) or status in (412, 416) or status >= 500:
+        problem = (Fault.REFUSED, f"it answers {status} {said.decode('ascii', 'replace')}")
+    if problem is not None:
+        response.close()
+        raise OriginError(name, *problem, status=status)
+    origin = rest.decode("ascii", "replace") or "peer"
+    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT)
+
+
+def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
+    """The errors that an owner's detail names (as `Failed.detail` does); none: its deadline passed."""
+    failures = []
+    for part in detail.split():
+        origin, is_named, fault = part.rpartition("=")
+        try:
+            failures.append(OriginError(origin if is_named else name, Fault(fault), f"as {name} says"))
+        except ValueError:
+            if part != "deadline":
+                failures.append(OriginError(name, Fault.SERVER, detail))
+    return tuple(failures)
