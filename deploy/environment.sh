@@ -1,6 +1,7 @@
 # Sourced by scripts: finds a Python and makes a virtual environment.
 
-# make_environment DIRECTORY REQUIREMENT... installs into DIRECTORY, made when it isn't there.
+# make_environment DIRECTORY REQUIREMENT... installs into DIRECTORY, which is created if it doesn't exist. An editable
+# installation (-e first) is not repeated while pyproject.toml, the interpreter and the checkout's path are the same.
 make_environment() {
     local directory=$1
     shift
@@ -12,7 +13,28 @@ make_environment() {
             return 1
         }
     fi
+    local stamp=
+    if [ "$1" = -e ]; then
+        stamp=$(stamp_of "$directory/bin/python" "$@")
+        if [ "$(cat "$directory/.installed" 2>/dev/null)" = "$stamp" ]; then
+            return
+        fi
+        rm -f "$directory/.installed"
+    fi
     "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    if [ -n "$stamp" ]; then
+        echo "$stamp" >"$directory/.installed"
+    fi
+}
+
+# stamp_of PYTHON REQUIREMENT... tells what an editable installation of the working directory depends on.
+stamp_of() {
+    "$1" - "$@" <<'END'
+import hashlib, os, sys
+with open("pyproject.toml", "rb") as file:
+    parts = [file.read(), os.getcwd().encode(), sys.version.encode(), *map(os.fsencode, sys.argv[1:])]
+print(hashlib.sha256(b"\0".join(parts)).hexdigest())
+END
 }
 
 find_python() {

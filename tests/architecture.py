@@ -1,0 +1,195 @@
+"""What the imports and the words of a source file tell of its place in the house. Works on text, runs nothing."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+# What a pure module may import of the standard library and beyond; a module beneath one of these is included.
+PURE = frozenset(
+    {
+        "__future__",
+        "base64",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "hashlib",
+        "hmac",
+        "http.HTTPStatus",
+        "ipaddress",
+        "itertools",
+        "math",
+        "re",
+        "shield",
+        "string",
+        "types",
+        "typing",
+        "urllib.parse",
+        "xxhash",
+    }
+)
+
+# The time of day, by whatever name. A monotonic clock comes from the event loop.
+CLOCKS = frozenset(
+    {
+        "datetime.date.today",
+        "datetime.datetime.now",
+        "datetime.datetime.today",
+        "datetime.datetime.utcnow",
+        "email.utils.localtime",
+        "time",
+    }
+)
+
+# What else makes a result depend on more than its arguments.
+IMPURE = CLOCKS | {
+    "__import__",
+    "asyncio",
+    "breakpoint",
+    "datetime.datetime.astimezone",  # of a naive time: the machine's zone
+    "eval",
+    "exec",
+    "globals",
+    "importlib",
+    "input",
+    "logging",
+    "open",
+    "os",
+    "print",
+    "random",
+    "secrets",
+    "socket",
+    "sys",
+    "uuid",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module by its dotted name, and its text. A package's own module has the package's name."""
+
+    name: str
+    text: str
+    package: bool = False
+
+    def imports(self, *, for_types: bool = False) -> set[str]:
+        """Modules and names that it imports when it runs; `for_types`: also what only type checkers see."""
+        found: set[str] = set()
+        skipped = set() if for_types else {id(n) for top in self._checked for n in ast.walk(top)}
+        for node in ast.walk(self._tree):
+            if id(node) not in skipped:
+                found.update(self._imported(node))
+        return found
+
+    def uses(self) -> set[str]:
+        """Dotted names of builtins and imports that its code mentions, aliases resolved: `os.environ.get`."""
+        aliases = self._aliases()
+        found: set[str] = set()
+        for node in ast.walk(self._tree):
+            if (dotted := _dotted(node)) is not None:
+                first, _, rest = dotted.partition(".")
+                whole = aliases.get(first) or (first if hasattr(builtins, first) else None)
+                if whole is not None:  # else it is the module's own
+                    found.add(f"{whole}.{rest}" if rest else whole)
+        return found
+
+    @cached_property
+    def _tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def _checked(self) -> Iterator[ast.stmt]:
+        """Statements that only type checkers read; the `else` of their condition runs."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.If) and _dotted(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                yield from node.body
+
+    def _imported(self, node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = self._base(node)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+    def _base(self, node: ast.ImportFrom) -> str:
+        """The module that names come from, for a relative import as well."""
+        if not node.level:
+            return node.module or ""
+        parts = self.name.split(".")
+        parts = parts[: len(parts) - node.level + self.package]
+        return ".".join([*parts, *([node.module] if node.module else [])])
+
+    def _aliases(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    first = alias.name.split(".")[0]
+                    found[alias.asname or first] = alias.name if alias.asname else first
+            elif isinstance(node, ast.ImportFrom):
+                base = self._base(node)
+                found.update({alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names})
+        return found
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """`a.b.c` of a chain of attributes that begins with a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
+
+
+def among(names: set[str], listed: frozenset[str]) -> set[str]:
+    """Those that are listed, or lie beneath something that is."""
+    return {
+        name
+        for name in names
+        if any(".".join(parts[: at + 1]) in listed for parts in [name.split(".")] for at in range(len(parts)))
+    }
+
+
+def impurities(source: Source) -> set[str]:
+    """What a pure module must not have: foreign imports, clocks, chance, the environment, files, output."""
+    imported = source.imports()
+    allowed = among(imported, PURE)
+    # `from http import HTTPStatus` names `http` too, which holds more than is allowed: what comes from it decides.
+    parents = {name.rpartition(".")[0] for name in imported}
+    return (imported - allowed - parents) | among(source.uses(), IMPURE)
+
+
+def clocks(source: Source) -> set[str]:
+    """By which names it can tell the time of day."""
+    return among(source.imports() | source.uses(), CLOCKS)
+
+
+def settings_seen(source: Source) -> set[str]:
+    """What it imports of the settings, be it for types alone."""
+    return among(source.imports(for_types=True) | source.uses(), frozenset({"shield.config"}))
+
+
+def circles(sources: Mapping[str, Source], *, for_types: bool) -> set[frozenset[str]]:
+    """Modules that import each other, directly or by way of others; a module that is in none has no circle."""
+    graph = {
+        name: {other for other in source.imports(for_types=for_types) if other in sources and other != name}
+        for name, source in sources.items()
+    }
+    reach: dict[str, set[str]] = {}
+    for name in graph:
+        seen: set[str] = set()
+        ahead = [name]
+        while ahead:
+            for other in graph[ahead.pop()] - seen:
+                seen.add(other)
+                ahead.append(other)
+        reach[name] = seen
+    return {
+        frozenset(other for other in reach[name] if name in reach[other]) for name in graph if name in reach[name]
+    }
