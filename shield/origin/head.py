@@ -35,6 +35,19 @@ class MessageError(Exception):
         self.detail = detail
 
 
+class NoMessageError(MessageError):
+    """Bytes that don't even begin like a response of HTTP/1.x."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        super().__init__(Fault.MALFORMED, f"no HTTP/1.x status line but {bytes(data[:60])!r}")
+
+
+def check_begun(data: bytes | bytearray) -> None:
+    """Refuse at once what can't become a head. Raises NoMessageError."""
+    if not data.startswith(_BEGINNING[: len(data)]):
+        raise NoMessageError(data)
+
+
 def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[ResponseHead, Framing, bool]:
     """Read `data`, one whole head that ends with its first empty line, in answer to GET or HEAD.
 
@@ -43,6 +56,7 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
     """
     line = _STATUS_LINE.match(data)
     if line is None:
+        check_begun(data)
         raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
     status = int(line[2])
     if status == 101:
@@ -66,9 +80,10 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
         raise MessageError(Fault.MALFORMED, "both content-length and transfer-encoding")
 
     if method == b"HEAD":
-        return ResponseHead(status, fields, length), Framing.NONE, persistent
+        return ResponseHead(status, fields, length), Framing.NONE, persistent and not chunked
     if status == 304:
-        return ResponseHead(status, fields, 0), Framing.NONE, persistent
+        # A length may be stated behind these two (RFC 9110 §8.6); chunks that are announced might come.
+        return ResponseHead(status, fields, 0), Framing.NONE, persistent and not chunked
     if status < 200 or status == 204:
         bodiless = not chunked and not length  # neither may state a body; one that comes would be the next answer
         if status < 200 and not bodiless:
@@ -80,6 +95,8 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
         return ResponseHead(status, fields, None), Framing.CLOSE, False
     return ResponseHead(status, fields, length), Framing.LENGTH, persistent
 
+
+_BEGINNING = b"HTTP/1."
 
 # Rules out what llhttp takes: RTSP, versions 0.9 and 2.0, empty lines before, control bytes in the reason,
 # statuses outside 100 to 599.

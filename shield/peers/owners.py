@@ -42,7 +42,8 @@ _FAILED = b"failed"
 _REFUSED = b"refused"
 _FROM = b"from"
 _JUDGED = (b"authorization", b"cache-control", b"pragma")
-_LIMITS = PoolLimits(connections=1024)  # an open one costs little, and a slow client's must not keep others waiting
+# An open one costs little, and a slow client's must not keep others waiting; workers send no body behind HEAD.
+_LIMITS = PoolLimits(connections=1024, watch=0.0)
 _COMPLAIN_SECONDS = 10.0
 _AVOID_SECONDS = 10.0
 _REPORT_SECONDS = 1.0

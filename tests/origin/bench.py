@@ -124,6 +124,8 @@ class Bench:
 
     def lost(self, connection: Connection) -> None: ...
 
+    def spoke_unasked(self, connection: Connection) -> None: ...
+
     def release(self, connection: Connection) -> None:
         self.released += 1
 
