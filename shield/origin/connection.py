@@ -32,6 +32,9 @@ class Owner(Protocol):
     def lost(self, connection: Connection) -> None:
         """Its socket is gone. May be said twice."""
 
+    def dropped_field(self, line: bytes) -> None:
+        """A field line of an answer was left out since it isn't well-formed."""
+
     def spoke_unasked(self, connection: Connection) -> None:
         """Bytes have come that answer no request; it is closed, or will be with its exchange."""
 
@@ -217,7 +220,9 @@ class Connection(asyncio.Protocol):
                     raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
                 self._partial += data
                 return
-            head, framing, persistent = parse_head(data[:end], method=self._method, max_fields=limits.head_fields)
+            head, framing, persistent = parse_head(
+                data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
+            )
             data = data[end:]
             searched = 0
             if head.status >= 200:

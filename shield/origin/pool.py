@@ -8,6 +8,7 @@ who has waited longest.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
+
+log = logging.getLogger("shield.origin")
 
 PATIENCE_SECONDS = 5.0
 """How long a reader may hold up a connection while all are taken and others wait."""
@@ -39,6 +42,7 @@ class PoolStatistics:
     opened_total: int
     reused_total: int  # fetches that began on a kept connection
     stale_retries_total: int  # of these, how many found it closed and were sent again
+    fields_dropped_total: int  # field lines of answers that weren't well-formed
 
 
 class Pool:
@@ -73,7 +77,7 @@ class Pool:
         self._watched: Connection | None = None  # in no place and no use but to see whether it stays silent
         self._watch_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._opened_total = self._reused_total = self._stale_retries_total = 0
+        self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
     async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
@@ -118,6 +122,7 @@ class Pool:
             opened_total=self._opened_total,
             reused_total=self._reused_total,
             stale_retries_total=self._stale_retries_total,
+            fields_dropped_total=self._fields_dropped_total,
         )
 
     def close_idle(self) -> None:
@@ -169,6 +174,15 @@ class Pool:
             return
         self._lent -= 1
         self._put_aside(connection)
+
+    def dropped_field(self, line: bytes) -> None:
+        if not self._fields_dropped_total:
+            log.warning(
+                "origin %s: a field line of its answer isn't well-formed and is left out, as all such: %r",
+                self._name,
+                line[:60],
+            )
+        self._fields_dropped_total += 1
 
     def spoke_unasked(self, connection: Connection) -> None:
         if connection.bodiless:
