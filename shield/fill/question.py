@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from shield.errors import Fault
 from shield.fill.answers import is_part, judged, whole_head
 from shield.messages import Request
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched, Want, without_parts
 from shield.peers.owners import judged_by
+from shield.rules import ranges
 from shield.rules.conditional import freshens, is_strong
 from shield.rules.ranges import has_parts
 from shield.rules.routes import Resource
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Question:
     """`stored` is what is to be validated, if anything; it and `want` change when an origin's answer says so."""
 
-    __slots__ = ("_request", "_resource", "_shared", "_table", "stored", "want")
+    __slots__ = ("_in_parts", "_request", "_resource", "_shared", "_table", "stored", "want")
 
     def __init__(self, table: FillTable, resource: Resource, request: Request, want: Want, *, shared: bool) -> None:
         self.want = want
@@ -32,6 +33,7 @@ class Question:
         self._resource = resource
         self._request = request
         self._shared = shared
+        self._in_parts = True  # False: parts that origins give are too small to be kept
 
     async def ask(self) -> Fetched | Absent | Failed:
         """An answer that can be used, and belongs to the caller; or why there is none."""
@@ -83,8 +85,17 @@ class Question:
         if isinstance(result, Fetched):
             response = result.response
             response.head = fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
+            if not self._in_parts:
+                response.head = without_parts(response.head)
         return result
 
     def _is_useless(self, fetched: Fetched) -> bool:
-        """Whether it is a part of what can be neither kept nor shared in parts."""
-        return self.want.tentative and is_part(fetched) and not self.may_slice(fetched)
+        """Whether it is a part of what can be neither kept nor shared in parts, or of not one slice."""
+        if not self.want.tentative or not is_part(fetched):
+            return False
+        if not self.may_slice(fetched):
+            return True
+        stated = ranges.parse_content_range(fetched.response.head.get(b"content-range") or b"")
+        first, last, length = stated or (0, 0, None)
+        self._in_parts = last + 1 >= min(first + self._table.store.slice_bytes, length or 0)
+        return not self._in_parts
