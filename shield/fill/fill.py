@@ -31,7 +31,7 @@ from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched
+from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
@@ -231,6 +231,8 @@ class Fill:
         if isinstance(result, Fetched):
             response = result.response
             response.head = resource.route.fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
+            if not question.in_parts:
+                response.head = without_parts(response.head)
         return result
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
@@ -252,6 +254,7 @@ class Fill:
         step = settled.step
         if step is Step.ASK_WHOLE:
             result.response.close()
+            question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
         head = result.response.head

@@ -52,7 +52,8 @@ class Question:
     """What a fill asks, and on whose behalf. `stored` is what is to be validated, if anything.
 
     `want` and `stored` change when an answer is of no use. `shared`: others may join; that has no say in what is
-    stored. `in_slices`: its readers can go on in slices.
+    stored. `in_slices`: its readers can go on in slices. `in_parts` False: the parts that origins give are too small
+    to be kept, so that the object isn't to be had in parts.
     """
 
     resource: Resource
@@ -61,6 +62,7 @@ class Question:
     stored: Entry | None
     shared: bool
     in_slices: bool = True
+    in_parts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Settlement:
     """What is to be done, `step` first of all, and what readers are told.
 
     `drops`: what is stored under the key goes, unless this answer takes its place. `keeps_bytes` are the memory that
-    STORE needs. `span` is where in the object the body lies that SLICE begins with.
+    STORE needs. `span` is where in the object the body lies that SLICE begins with. `is_too_small`: it was a part of
+    less than a slice, and the next ones would be, too.
 
     Of variants: `learns` names the fields by which the key's answers vary from now on, if that is news; `sorts`: it
     must be found out of which variant the answer is; `kept_until`: it needs a place among the variants until then;
@@ -96,6 +99,7 @@ class Settlement:
     keeps_bytes: int = 0
     span: tuple[int, int] | None = None
     is_part: bool = False
+    is_too_small: bool = False
     hit_for_miss: HitForMiss = HitForMiss.LEAVE
     sorts: bool = False
     learns: tuple[bytes, ...] = ()
@@ -128,6 +132,8 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     in_slices = _may_slice(question, fetched, head, terms) and disposition.share is Share.STORE
     if part is not None and not in_slices:
         return Settlement(Step.ASK_WHOLE)  # it can be neither kept nor shared in parts
+    if part is not None and part[1] < min(part[0] + terms.slice_bytes, head.length or 0):
+        return Settlement(Step.ASK_WHOLE, is_too_small=True)
 
     settled = Settlement(_OF_SHARE[disposition.share], disposition, length=head.length, drops=outdates)
     settled.tags = labels(head, route.freshness.tags)

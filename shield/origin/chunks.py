@@ -1,4 +1,5 @@
-"""The chunked coding (RFC 9112 §7.1), strictly. Extensions are skipped, trailers checked and dropped.
+"""The chunked coding (RFC 9112 §7.1), strictly but for blanks that old origins pad their sizes with (BWS, RFC 9110
+§5.6.3). Extensions are skipped, trailers checked and dropped.
 
 Read here and not by llhttp, which doesn't say where a message ends within a segment: what comes after the
 last chunk must be known to the byte, since a connection with anything left over can't be used again.
@@ -105,11 +106,11 @@ class ChunkReader:
         self._partial = line
 
 
-# No white space around sizes, no bare CR or LF, no more digits than 64 bits have.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*")
-_TRAILER_BEGUN = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*\r?)?)?|\r")
+# No white space before sizes, no bare CR or LF, no more digits than 64 bits have but for leading zeros.
+_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_SIZE_BEGUN = re.compile(rb"(?:0*[0-9A-Fa-f]{1,16}[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[\t ]*:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER_BEGUN = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+[\t ]*(?::[\t\x20-\x7e\x80-\xff]*\r?)?)?|\r")
 
 
 def _malformed(detail: str) -> MessageError:

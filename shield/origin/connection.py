@@ -7,18 +7,17 @@ parser says becomes an OriginError here.
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Protocol, cast
 
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
-from shield.origin.head import Framing, MessageError, parse_head
+from shield.origin.head import Framing, MessageError, NoMessageError, check_begun, parse_head
 from shield.origin.resolver import Address
 from shield.origin.response import Response
 from shield.origin.terms import Terms
-
-_BEGINNING = b"HTTP/1."
 
 
 class Owner(Protocol):
@@ -32,6 +31,12 @@ class Owner(Protocol):
 
     def lost(self, connection: Connection) -> None:
         """Its socket is gone. May be said twice."""
+
+    def dropped_field(self, line: bytes) -> None:
+        """A field line of an answer was left out since it isn't well-formed."""
+
+    def spoke_unasked(self, connection: Connection) -> None:
+        """Bytes have come that answer no request; it is closed, or will be with its exchange."""
 
 
 class Connection(asyncio.Protocol):
@@ -56,6 +61,9 @@ class Connection(asyncio.Protocol):
         self.closed = True  # until it is made
         self.retired = False  # its address is no longer the origin's: no further exchange
         self.served = 0
+        # of the last answer
+        self.bodiless = False  # whatever it says (HEAD, 204, 304)
+        self.stated = False  # bodiless, and names the size of a body all the same
         # per exchange
         self._response: Response | None = None
         self._method = b""
@@ -111,6 +119,21 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
             response.finish(OriginError(self._terms.origin, fault, detail))
 
+    def unasked(self) -> bool:
+        """Whether something waits to be read, which would be taken for the next answer; free connections only.
+
+        A body may come behind an answer that has none. Only behind such a one it is looked for: that takes a system
+        call. An end of the stream shows as well, and with TLS what is no data of the origin's.
+        """
+        if not self.bodiless:
+            return False
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
     def held_up(self, now: float) -> float:
         """For how many seconds its reader has taken nothing, so that it isn't read."""
         return 0.0 if self._paused_at is None else now - self._paused_at
@@ -148,6 +171,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None:
             self.close()
+            self._owner.spoke_unasked(self)
             return
         self.last_read = self._now()
         if self._left:
@@ -156,6 +180,8 @@ class Connection(asyncio.Protocol):
             self._answered = True
             try:
                 self._receive_head(response, data)
+            except NoMessageError as error:
+                self._refuse_garbage(response, error)
             except MessageError as error:
                 self.fail(error.fault, error.detail)
         else:
@@ -194,7 +220,9 @@ class Connection(asyncio.Protocol):
                     raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
                 self._partial += data
                 return
-            head, framing, persistent = parse_head(data[:end], method=self._method, max_fields=limits.head_fields)
+            head, framing, persistent = parse_head(
+                data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
+            )
             data = data[end:]
             searched = 0
             if head.status >= 200:
@@ -208,20 +236,32 @@ class Connection(asyncio.Protocol):
 
     def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
         """Refuse at once what can't become a head: its end might never come. `seen` bytes passed before."""
-        if seen < len(_BEGINNING) and not head.startswith(_BEGINNING[: len(head)]):
-            raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {bytes(head[:60])!r}")
+        check_begun(head)
         if head.count(b"\n", seen) != head.count(b"\r\n", max(0, seen - 1)):
             raise MessageError(Fault.MALFORMED, "a line that ends without CR in its head")
+
+    def _refuse_garbage(self, response: Response, error: NoMessageError) -> None:
+        """On a kept connection it isn't the answer but what is left of the last one: the request goes out anew."""
+        if not self.served or self._interims:
+            self.fail(error.fault, error.detail)
+            return
+        self._owner.spoke_unasked(self)
+        self._turn_stale(response)
 
     def _begin_body(self, response: Response, head: ResponseHead, data: bytes) -> None:
         response.arrive(head)
         framing = self._framing
+        self.bodiless = framing is Framing.NONE
         if framing is Framing.LENGTH:
             self._left = cast(int, head.length)
         elif framing is Framing.CHUNKED:
             self._chunks = ChunkReader(response, self._terms.limits.head_bytes)
         if framing is Framing.NONE or head.length == 0:
-            self._persistent = self._persistent and not data
+            if self.bodiless:
+                self.stated = (head.get(b"content-length") or b"0") != b"0"
+            if data:
+                self._persistent = False
+                self._owner.spoke_unasked(self)
             self._complete(response)
             return
         if data:
@@ -286,12 +326,14 @@ class Connection(asyncio.Protocol):
         elif self._answered:
             self.fail(Fault.RESET, f"{detail} within the head")
         elif self.served:
-            # It was closed while idle, as origins do.
-            self._response = None
-            self.close()
-            response.turn_stale()
+            self._turn_stale(response)  # it was closed while idle, as origins do
         else:
             self.fail(Fault.RESET, f"{detail} before any answer")
+
+    def _turn_stale(self, response: Response) -> None:
+        self._response = None
+        self.close()
+        response.turn_stale()
 
     def _ended_properly(self) -> bool:
         """Is this end of stream the origin's word, rather than a cut? Only TLS can tell (close_notify).

@@ -1,12 +1,14 @@
 """One response head: its strict reading, and how the body after it is framed. No sockets, no state.
 
 llhttp (through httptools) reads the fields; what it lets through and RFC 9112 or caution doesn't is refused
-here. Anything ambiguous is an error: a shield must never disagree with an origin on where a body ends.
+here. Anything ambiguous is an error: a shield must never disagree with an origin on where a body ends. Field lines
+that say nothing of that are mended where RFC 9112 §5 says how, else left out, each by itself.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 
 from httptools import HttpParserError, HttpResponseParser
@@ -35,19 +37,39 @@ class MessageError(Exception):
         self.detail = detail
 
 
-def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[ResponseHead, Framing, bool]:
+class NoMessageError(MessageError):
+    """Bytes that don't even begin like a response of HTTP/1.x."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        super().__init__(Fault.MALFORMED, f"no HTTP/1.x status line but {bytes(data[:60])!r}")
+
+
+def check_begun(data: bytes | bytearray) -> None:
+    """Refuse at once what can't become a head. Raises NoMessageError."""
+    if not data.startswith(_BEGINNING[: len(data)]):
+        raise NoMessageError(data)
+
+
+def _pass_over(line: bytes) -> None: ...
+
+
+def parse_head(
+    data: bytes, *, method: bytes, max_fields: int, dropped: Callable[[bytes], None] = _pass_over
+) -> tuple[ResponseHead, Framing, bool]:
     """Read `data`, one whole head that ends with its first empty line, in answer to GET or HEAD.
 
     Gives the head, its framing, and whether the connection may carry another exchange. Interim heads (1xx)
-    come out with Framing.NONE. Raises MessageError.
+    come out with Framing.NONE. `dropped` is called with each field line that is left out since it isn't well-formed.
+    Raises MessageError.
     """
     line = _STATUS_LINE.match(data)
     if line is None:
+        check_begun(data)
         raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
     status = int(line[2])
     if status == 101:
         raise MessageError(Fault.MALFORMED, "switches protocols unasked (101)")
-    fields = _parse_fields(data, max_fields)
+    fields = _parse_fields(data, max_fields, dropped)
     modern = line[1] == b"1"
 
     length: int | None = None
@@ -66,9 +88,10 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
         raise MessageError(Fault.MALFORMED, "both content-length and transfer-encoding")
 
     if method == b"HEAD":
-        return ResponseHead(status, fields, length), Framing.NONE, persistent
+        return ResponseHead(status, fields, length), Framing.NONE, persistent and not chunked
     if status == 304:
-        return ResponseHead(status, fields, 0), Framing.NONE, persistent
+        # A length may be stated behind these two (RFC 9110 §8.6); chunks that are announced might come.
+        return ResponseHead(status, fields, 0), Framing.NONE, persistent and not chunked
     if status < 200 or status == 204:
         bodiless = not chunked and not length  # neither may state a body; one that comes would be the next answer
         if status < 200 and not bodiless:
@@ -80,6 +103,8 @@ def parse_head(data: bytes, *, method: bytes, max_fields: int) -> tuple[Response
         return ResponseHead(status, fields, None), Framing.CLOSE, False
     return ResponseHead(status, fields, length), Framing.LENGTH, persistent
 
+
+_BEGINNING = b"HTTP/1."
 
 # Rules out what llhttp takes: RTSP, versions 0.9 and 2.0, empty lines before, control bytes in the reason,
 # statuses outside 100 to 599.
@@ -103,19 +128,69 @@ class _FieldReader:
         self.complete = True
 
 
-def _parse_fields(data: bytes, max_fields: int) -> tuple[Field, ...]:
-    reader = _FieldReader()
+def _parse_fields(data: bytes, max_fields: int, dropped: Callable[[bytes], None]) -> tuple[Field, ...]:
     try:
-        HttpResponseParser(reader).feed_data(data)
+        reader = _read(data)
     except HttpParserError as error:
-        raise MessageError(Fault.MALFORMED, f"{error} in its head") from None
+        mended = _mended(data, max_fields, dropped)
+        if mended is None:
+            raise MessageError(Fault.MALFORMED, f"{error} in its head") from None
+        data = mended
+        try:
+            reader = _read(data)
+        except HttpParserError as still:
+            raise MessageError(Fault.MALFORMED, f"{still} in its head") from None
     if not reader.complete:
         raise MessageError(Fault.MALFORMED, "its head has no proper end")
     if len(reader.fields) > max_fields:
-        raise MessageError(Fault.TOO_LARGE, f"{len(reader.fields)} fields, {max_fields} are allowed")
+        raise _too_many(len(reader.fields), max_fields)
     if b" \r\n" in data or b"\t\r\n" in data:  # llhttp strips before values only; rarely needed
         return tuple([(name, value.rstrip(b" \t")) for name, value in reader.fields])
     return tuple(reader.fields)
+
+
+def _read(data: bytes) -> _FieldReader:
+    reader = _FieldReader()
+    HttpResponseParser(reader).feed_data(data)
+    return reader
+
+
+def _mended(data: bytes, max_fields: int, dropped: Callable[[bytes], None]) -> bytes | None:
+    """The head without what is wrong in its field lines; None where that may concern where it or its body ends."""
+    status, *lines = data[:-4].split(b"\r\n")
+    if len(lines) > max_fields:
+        raise _too_many(len(lines), max_fields)
+    kept: list[bytes] = []
+    is_folding = False  # the next line may go on with the last of `kept`
+    for line in lines:
+        if b"\r" in line or b"\n" in line:
+            return None  # others would see another line here
+        found = _FIELD_LINE.fullmatch(line)
+        if found is None and _FRAMING_NAME.search(line):
+            return None
+        if found is not None:
+            if found[2] and found[1].lower() in _OF_BODY:
+                return None
+            kept.append(found[1] + b":" + found[3])  # without blanks before the colon (RFC 9112 §5.1)
+            is_folding = True
+        elif line[:1] in (b" ", b"\t") and is_folding and _VALUE.fullmatch(line):
+            if kept[-1].partition(b":")[0].lower() in _OF_BODY:
+                return None
+            kept[-1] += b" " + line.lstrip(b" \t")  # §5.2
+        else:
+            is_folding = is_folding and line[:1] in (b" ", b"\t")
+            dropped(line)
+    return b"\r\n".join((status, *kept, b"", b""))
+
+
+_OF_BODY = frozenset({b"content-length", b"transfer-encoding"})
+_FRAMING_NAME = re.compile(rb"(?i)content-length|transfer-encoding")
+_FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)([\t ]*):([\t\x20-\x7e\x80-\xff]*)")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+
+def _too_many(count: int, allowed: int) -> MessageError:
+    return MessageError(Fault.TOO_LARGE, f"{count} fields, {allowed} are allowed")
 
 
 def _parse_length(value: bytes, before: int | None) -> int:

@@ -12,12 +12,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from shield.errors import Fault, OriginError
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.response import Response
 from shield.origin.signer import Signer
-from shield.origin.want import Absent, Fetched, Want, mismatch
+from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.rules import dates, s3_errors
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.loops import Gateway
@@ -72,8 +73,9 @@ class Origin:
         """One attempt; OriginError for whatever is neither the object nor its absence.
 
         A refusal for the clock's sake is tried once more with the clock corrected, in the same attempt; and one of a
-        tentative span, which an empty object can't satisfy, without the span.
+        tentative span, which an empty object can't satisfy, or a useless success, without the span.
         """
+        in_parts = True
         for last in (False, False, True):
             request_time = clock()
             self.fetches += 1
@@ -85,9 +87,19 @@ class Origin:
             response_time = clock()
             status = response.head.status
             if status == 200 and want.span is None:
+                if not in_parts:
+                    response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             if 200 <= status < 300 or status == 304:
-                self._check(want, response)
+                problem = mismatch(want, response.head)
+                if problem is not None and want.tentative and not last:
+                    response.close()
+                    want, in_parts = want.whole(), False
+                    continue
+                if problem is not None:
+                    self._refuse(problem, response)
+                if belies_parts(want, response.head):
+                    response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             is_part = want.span is not None and not want.tentative  # then nothing else may take its place
             if not (is_part or self.provider.signed) and (self._passes_errors or s3_errors.passes(status)):
@@ -146,13 +158,11 @@ class Origin:
         self.signer.correct_clock(stated, now)
         return True
 
-    def _check(self, want: Want, response: Response) -> None:
-        """Refuse a success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
-        problem = mismatch(want, response.head)
-        if problem is not None:
-            fault, detail = problem
-            response.close()
-            raise OriginError(self.name, fault, detail, status=response.head.status)
+    def _refuse(self, problem: tuple[Fault, str], response: Response) -> NoReturn:
+        """A success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
+        fault, detail = problem
+        response.close()
+        raise OriginError(self.name, fault, detail, status=response.head.status)
 
     def statistics(self) -> OriginStatistics:
         return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())

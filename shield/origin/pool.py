@@ -8,6 +8,7 @@ who has waited longest.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import cast
 
 from shield.errors import Fault, OriginError
 from shield.origin.alarm import Alarm
+from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
+
+log = logging.getLogger("shield.origin")
 
 PATIENCE_SECONDS = 5.0
 """How long a reader may hold up a connection while all are taken and others wait."""
@@ -38,6 +42,7 @@ class PoolStatistics:
     opened_total: int
     reused_total: int  # fetches that began on a kept connection
     stale_retries_total: int  # of these, how many found it closed and were sent again
+    fields_dropped_total: int  # field lines of answers that weren't well-formed
 
 
 class Pool:
@@ -66,15 +71,21 @@ class Pool:
         # each is given an idle connection, or None: the place to open one
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._relief: asyncio.TimerHandle | None = None
+        self._conduct = Conduct()
+        if not self._limits.watch:
+            self._conduct.saw_silence()
+        self._watched: Connection | None = None  # in no place and no use but to see whether it stays silent
+        self._watch_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._opened_total = self._reused_total = self._stale_retries_total = 0
+        self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
     async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
-        bounded by the timeouts alone. A kept connection that turns out closed before the first byte is
-        replaced by a new one, once. Raises OriginError; cancelled, it leaves nothing behind.
+        bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
+        answer comes but what is left of the last one, is replaced by a new one, once.
+        Raises OriginError; cancelled, it leaves nothing behind.
         """
         connection = self._take_idle() or await self._lend(deadline)
         if connection.served:
@@ -111,6 +122,7 @@ class Pool:
             opened_total=self._opened_total,
             reused_total=self._reused_total,
             stale_retries_total=self._stale_retries_total,
+            fields_dropped_total=self._fields_dropped_total,
         )
 
     def close_idle(self) -> None:
@@ -123,7 +135,7 @@ class Pool:
         """End all fetches with CANCELLED and wait until every socket is closed. Can't be used afterwards."""
         if self._closing is None:
             self._closing = self._loop.create_future()
-            for timer in (self._idle_timer, self._relief):
+            for timer in (self._idle_timer, self._relief, self._watch_timer):
                 if timer is not None:
                     timer.cancel()
             self.close_idle()
@@ -150,14 +162,31 @@ class Pool:
             connection.close()
             self._return_place()
             return
+        if connection.bodiless:
+            keep = self._conduct.judge(stated=connection.stated, now=now)
+            if keep is not Keep.YES:
+                self._watch(connection, keep)
+                self._return_place()
+                return
         waiter = self._next_waiter()
         if waiter is not None:
             waiter.set_result(connection)
             return
         self._lent -= 1
-        self._idle.append(connection)
-        if self._idle_timer is None:
-            self._idle_timer = self._loop.call_at(now + self._limits.idle, self._close_expired)
+        self._put_aside(connection)
+
+    def dropped_field(self, line: bytes) -> None:
+        if not self._fields_dropped_total:
+            log.warning(
+                "origin %s: a field line of its answer isn't well-formed and is left out, as all such: %r",
+                self._name,
+                line[:60],
+            )
+        self._fields_dropped_total += 1
+
+    def spoke_unasked(self, connection: Connection) -> None:
+        if connection.bodiless:
+            self._conduct.saw_body(self._loop.time())
 
     def lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -168,12 +197,41 @@ class Pool:
     # places
 
     def _take_idle(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.closed:
+        idle = self._idle
+        for place in range(len(idle) - 1, -1, -1):
+            connection = idle[place]
+            if connection.closed:
+                del idle[place]
+            elif not connection.unasked():  # else it is about to read what has come, and to close
+                del idle[place]
                 self._lent += 1
                 return connection
         return None
+
+    def _put_aside(self, connection: Connection) -> None:
+        self._idle.append(connection)
+        if self._idle_timer is None:
+            expires = connection.last_read + self._limits.idle
+            self._idle_timer = self._loop.call_at(expires, self._close_expired)
+
+    def _watch(self, connection: Connection, keep: Keep) -> None:
+        """It carries no other exchange. One at a time stays open, to learn what comes behind its answer."""
+        if keep is Keep.NO or self._watched is not None:
+            connection.close()
+            return
+        self._watched = connection
+        self._watch_timer = self._loop.call_later(self._limits.watch, self._end_watch)
+
+    def _end_watch(self) -> None:
+        connection, self._watched = self._watched, None
+        assert connection is not None
+        if connection.closed:
+            return
+        if connection.unasked():
+            self._put_aside(connection)  # the loop was late: it is about to read what has come
+            return
+        self._conduct.saw_silence()
+        connection.close()
 
     async def _lend(self, deadline: float) -> Connection:
         """A connection with its place: waits for a place when all are taken."""
@@ -182,7 +240,9 @@ class Pool:
         if self._lent >= self._limits.connections:
             connection = await self._wait(deadline)
             if connection is not None and not connection.closed:
-                return connection
+                if not connection.unasked():
+                    return connection
+                self._put_aside(connection)  # it is about to read what has come, and to close
         else:
             self._lent += 1
         return await self._open(deadline)

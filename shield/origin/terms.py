@@ -41,4 +41,5 @@ class PoolLimits:
     connections: int = 64
     idle: float = 60.0  # seconds a connection is kept unused
     age: float = 900.0  # seconds after which it isn't used again, so that load follows the origin's addresses
+    watch: float = 1.0  # seconds of silence behind a bodiless answer that prove the origin; 0: it needs no proof
     message: MessageLimits = field(default_factory=MessageLimits)

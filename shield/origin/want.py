@@ -28,7 +28,8 @@ class Want:
 
     A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match) of `length` bytes. A
     `tentative` span is asked for while nothing is known of the object: it may end beyond the object, and the whole is
-    as good an answer.
+    as good an answer. So is the beginning of a span that is tentative, or of a body of known `length`: the fills that
+    ask so go on from where an answer ends.
     `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
     """
 
@@ -134,9 +135,25 @@ def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
 
 
 def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:
-    """Whether a Content-Range is of what was asked; a tentative span may end beyond the object."""
+    """Whether a Content-Range is of what was asked, as far as it must be."""
     first, last, length = stated
     assert want.span is not None
+    start, stop = want.span.start, want.span.stop
     if want.tentative and length is not None:
-        return (first, last + 1) == (want.span.start, min(want.span.stop, length))
-    return (first, last + 1) == (want.span.start, want.span.stop)
+        stop = min(stop, length)
+    goes_on = want.tentative or want.length is not None
+    return first == start and (last + 1 == stop or (goes_on and last + 1 < stop))
+
+
+def belies_parts(want: Want, head: ResponseHead) -> bool:
+    """Whether an answer shows that the origin ignores Range (RFC 9110 §14.2), whatever Accept-Ranges says."""
+    if want.span is None or head.status != 200:
+        return False
+    is_part = want.span.start > 0 or head.length is None or head.length > want.span.stop
+    return is_part and head.length != 0
+
+
+def without_parts(head: ResponseHead) -> ResponseHead:
+    """The head of what isn't to be had in parts (RFC 9110 §14.3)."""
+    fields = tuple(field for field in head.fields if field[0] != b"accept-ranges")
+    return ResponseHead(head.status, (*fields, (b"accept-ranges", b"none")), head.length)

@@ -35,7 +35,8 @@ from shield.rules.rendezvous import Rendezvous
 
 log = logging.getLogger("shield.origin")
 
-_LIMITS = PoolLimits(connections=1024)  # an open one costs little, and a slow client's must not keep others waiting
+# An open one costs little, and a slow client's must not keep others waiting; workers send no body behind HEAD.
+_LIMITS = PoolLimits(connections=1024, watch=0.0)
 _AVOID_SECONDS = 10.0
 _REPORT_SECONDS = 1.0
 _REPORT_BYTES = 4 << 20

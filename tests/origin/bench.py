@@ -124,6 +124,10 @@ class Bench:
 
     def lost(self, connection: Connection) -> None: ...
 
+    def dropped_field(self, line: bytes) -> None: ...
+
+    def spoke_unasked(self, connection: Connection) -> None: ...
+
     def release(self, connection: Connection) -> None:
         self.released += 1
 

@@ -61,7 +61,7 @@ def test_a_body_sent_in_answer_to_head_ends_the_connection(bench: Bench) -> None
     [
         b"-1\r\n",
         b"0x5\r\nhello\r\n",
-        b"5 \r\nhello\r\n",
+        b"5 x\r\nhello\r\n",
         b" 5\r\nhello\r\n",
         b"\r\nhello\r\n",
         b"5\nhello\n0\n\n",

@@ -299,3 +299,28 @@ def test_closing_ends_what_waits_opens_and_streams(new_loop: LoopFactory) -> Non
 
     with no_descriptor_left():
         run(new_loop, scenario)
+
+
+@on_both_loops
+def test_an_answer_with_ill_field_lines_and_padded_chunks_is_read_and_the_lines_are_counted(
+    new_loop: LoopFactory,
+) -> None:
+    async def scenario() -> None:
+        async def is_old(visit: Visit) -> None:
+            while await visit.asked():
+                await visit.says(b"HTTP/1.1 200 OK\r\nETag : x\r\nnot a field\r\ntransfer-encoding: chunked\r\n\r\n")
+                await visit.says(b"5   \r\nhello\r\n000000000000000000000 ;a = b\r\n\r\n")
+
+        async with Origin(is_old) as origin:
+            pool = Pool(endpoint(origin.port))
+            for _ in range(2):
+                answer = await get(pool)
+                assert answer.head.get(b"etag") == b"x"
+                assert await answer.read(9) == b"hello"
+
+            assert pool.statistics().fields_dropped_total == 2
+            assert origin.visits == 1
+            await pool.close()
+
+    with no_descriptor_left():
+        run(new_loop, scenario)
