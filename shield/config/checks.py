@@ -20,6 +20,7 @@ from shield.config.section import Section, is_name
 from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
+from shield.rules.providers import PROVIDERS
 from shield.rules.routes import Route, Routes
 from shield.rules.vary import may_forward
 
@@ -107,6 +108,9 @@ def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
         if route.query.allow == "all" and (signed := _signed_of(settings, route)):
             said = f"{nameable(signed[0])} is an S3 origin; expected a list of parameters, all is for provider http"
             yield tree.problem(("routes", name, "query", "allow"), said)
+        if route.encoded_slash == "keep" and (signed := _signed_of(settings, route)):
+            said = f"{nameable(signed[0])} is an S3 origin, to which %2F is /; expected decode or reject"
+            yield tree.problem(("routes", name, "encoded_slash"), said)
         if listed == "all":
             if signed := _signed_of(settings, route):
                 said = f"{nameable(signed[0])} is an S3 origin; expected a list of fields, all is for provider http"
@@ -143,10 +147,15 @@ def _references(tree: Tree) -> Iterator[Problem]:
 def _routes(tree: Tree) -> Iterator[Problem]:
     """Prefixes and queries, by the rules that routes are followed by."""
     made: list[Route] = []
+    providers = {
+        name: PROVIDERS[provider]
+        for name, _ in tree.items("origins")
+        if isinstance(provider := tree.get(("origins", name, "provider")), str) and provider in PROVIDERS
+    }
     for name, value in tree.items("routes"):
         route = _made(RouteSettings, value)
         if isinstance(route, RouteSettings):
-            made.append(route.rule(name, all_origins=()))
+            made.append(route.rule(name, all_origins=tuple(providers), providers=providers))
     try:
         Routes(made)
     except ConfigError as error:

@@ -203,11 +203,15 @@ class RouteSettings(Section):
         default=(), description="Origins that have these objects, in the order they are tried. Empty: all, as listed."
     )
     query: QuerySettings = Field(default_factory=QuerySettings, description="Which query parameters are kept.")
-    duplicate_slashes: Literal["merge", "keep", "reject"] = Field(
-        default="merge", description="// in a path: read as /, kept (S3 keys may have it), or refused with 400."
+    duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
+        default=None,
+        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. Left out: keep where "
+        "all of the route's origins are of provider http, since paths of theirs may hold URLs; else merge.",
     )
-    encoded_slash: Literal["decode", "reject"] = Field(
-        default="decode", description="%2F in a path: read as /, or refused with 400."
+    encoded_slash: Literal["keep", "decode", "reject"] | None = Field(
+        default=None,
+        description="%2F in a path: kept, read as /, or refused with 400. Left out: keep where all of the route's "
+        "origins are of provider http; else decode, which is what %2F means to S3.",
     )
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="Keys left out are as in the top-level `freshness`."
@@ -277,7 +281,7 @@ class RouteSettings(Section):
             query=None
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
-            key=KeyRules(duplicate_slashes=self.duplicate_slashes, encoded_slash=self.encoded_slash),
+            key=self._key_rules([providers[origin] for origin in chosen if origin in providers]),
             freshness=self.freshness.rules(node=node),
             forwarding=Forwarding(
                 None
@@ -293,4 +297,13 @@ class RouteSettings(Section):
                 self.response_fields.of_options(),
             ),
             methods=tuple(method.encode() for method in self.methods),
+        )
+
+    def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
+        """How paths are read and spelled: as S3 does where one of the origins is S3, since all see the same path."""
+        plain = bool(providers) and not any(provider.signed for provider in providers)
+        return KeyRules(
+            duplicate_slashes=self.duplicate_slashes or ("keep" if plain else "merge"),
+            encoded_slash=self.encoded_slash or ("keep" if plain else "decode"),
+            spelling="uri" if plain else "s3",
         )
