@@ -60,3 +60,17 @@ def test_a_signed_link_signs_the_path_as_the_origin_is_asked_for_it(origin: Faul
         answers = [shield.get(path + link) for path in ("/w:1/a", "/w:1/%61", "/w%3A1/a")]
 
     assert [answer.status for answer in answers] == [200, 200, 403]
+
+
+@pytest.mark.parametrize(
+    "path", ["/open/..;/secret/a", "/open/..%2fsecret/a", "/open/..%5csecret/a", "/open/.%2e;/a"]
+)
+@pytest.mark.parametrize("kind", ["http", "s3"])
+def test_no_guise_of_a_climb_reaches_an_origin(origin: FaultyOrigin, clock: FakeClock, path: str, kind: str) -> None:
+    routes = {"open": {"match": "/open"}, "secret": {"match": "/secret"}}
+    settings = settings_of({"fra": origin}, routes=routes) if kind == "http" else of_storage(origin, routes=routes)
+
+    with Shield(settings, clock=clock) as shield:
+        answer = shield.get(path)
+
+    assert (answer.status, origin.requests) == (400, [])

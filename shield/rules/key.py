@@ -31,6 +31,12 @@ _MEANT_BUT_SLASHES = re.compile(rb"%(?=2[13456789acACbB]|3[abdfABDF]|40|5[bdBD])
 _LOWER_CASE = tuple((b"%" + text, b"%" + text.upper()) for text in b"2a 2b 2c 2f 3a 3b 3d 3f 5b 5d".split())
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# Dot segments in a guise: with a parameter, or beside a separator that isn't a plain slash. Some servers climb by them
+# where others see a name.
+_DOTS, _SEPARATOR = rb"(?:\.|%2[eE]){1,2}", rb"\\|%2[fF]|%5[cC]"
+_HIDDEN_DOTS = re.compile(
+    rb"(?:%b)%b(?=[/\\;]|%%2[fF]|%%5[cC]|%%3[bB]|\Z)|/%b(?=;|%%3[bB]|%b)" % (_SEPARATOR, _DOTS, _DOTS, _SEPARATOR)
+)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW_REFUSED = re.compile(rb"[\x00-\x20\x7f]")
 _SLASHES = re.compile(rb"/{2,}")
@@ -99,7 +105,8 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
     """The one spelling of a path: that of RFC 3986 §6.2.2, and on top of it S3's encoding where the rules say so.
 
     `raw` is the target up to its first "?". Escapes are read exactly once, "+" is a plus. Keys with segments "." or
-    ".." can't be named. Raises RequestError 400 for what isn't a path, 414 for a key that is too long.
+    ".." can't be named. Raises RequestError 400 for what isn't a path or hides such a segment in one of the ways that
+    some servers read it in (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
     """
     in_uris = rules.spelling == "uri"
     if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
@@ -192,6 +199,8 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
         raise RequestError(400, "fragment")  # RFC 9112 §3.2: never on the wire
     if _RAW_REFUSED.search(raw):
         raise RequestError(400, "control-byte")
+    if _HIDDEN_DOTS.search(raw):
+        raise RequestError(400, "hidden-dot-segment")
     if b"%" not in raw:
         return raw
     if _BROKEN_ESCAPE.search(raw):

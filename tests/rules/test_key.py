@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
@@ -57,6 +58,8 @@ PIECES = st.lists(
                 b"%3B",
                 b":",
                 b";",
+                b"\\",
+                b"%5c",
                 b"%",
                 b"%00",
                 b"%C3%BC",
@@ -93,7 +96,6 @@ PIECES = st.lists(
         (b"/a/b/c/./../../g", b"/a/g"),
         (b"/../../etc/passwd", b"/etc/passwd"),
         (b"/%2e%2E/a/%2e/b/%2e%2e/c", b"/a/c"),
-        (b"/a%2f..%2Fb", b"/b"),
         (b"/%252e%252e/a", b"/%252e%252e/a"),
         (b"/.hidden/..a/a..", b"/.hidden/..a/a.."),
         (b"/a//b///c", b"/a/b/c"),
@@ -135,6 +137,59 @@ def test_what_is_no_path_is_refused(raw: bytes, reason: str) -> None:
         canonical_path(raw, RULES)
 
     assert (refused.value.status, refused.value.reason) == (400, reason)
+
+
+@pytest.mark.parametrize("rules", [RULES, PLAIN, KeyRules(encoded_slash="reject")])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/a/..;/b",
+        b"/a/..;x=1/b",
+        b"/a/..%3b/b",
+        b"/a/.%2e;/b",
+        b"/a/%2E%2e%3B",
+        b"/.;/b",
+        b"/a/..%2fb",
+        b"/a%2F../b",
+        b"/a%2f..%2Fb",
+        b"/a%2f..",
+        b"/..%5cb",
+        b"/a%5C%2e%2e/b",
+        b"/a\\..\\b",
+        b"/a/..\\b",
+        b"/a/%2e%2e%5c..%5Cb",
+        b"/a/.%2Fb",
+    ],
+)
+def test_dot_segments_in_a_guise_are_refused_on_every_route(raw: bytes, rules: KeyRules) -> None:
+    with pytest.raises(RequestError, match="hidden-dot-segment") as refused:
+        canonical_path(raw, rules)
+
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "raw", [b"/a/...;/b", b"/a..;b", b"/a;../b", b"/a/..b%2Fc", b"/a%2F.b", b"/a%2F...", b"/%252e%252e;"]
+)
+@pytest.mark.parametrize("rules", [RULES, PLAIN])
+def test_names_with_dots_in_them_are_names(raw: bytes, rules: KeyRules) -> None:
+    assert canonical_path(raw, rules)
+
+
+def _climbs(path: bytes) -> bool:
+    """Whether one of the servers that there are would climb, or stand still, somewhere in a path."""
+    segments = re.split(rb"[/\\]", unquote_to_bytes(path))
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)
+
+
+@given(PIECES, st.one_of(ANY_RULES, ANY_PLAIN_RULES))
+def test_no_server_climbs_by_a_canonical_path(raw: bytes, rules: KeyRules) -> None:
+    try:
+        path = canonical_path(raw, rules)
+    except RequestError:
+        return
+
+    assert not _climbs(path)
 
 
 def test_duplicate_slashes_follow_their_rule() -> None:
