@@ -137,8 +137,8 @@ class FreshnessSettings(Section):
     )
     invalid_age: InvalidAge = Field(
         default="ignore",
-        description="An Age that isn't one number. ignore: what is no number says nothing (RFC 9111, 5.1), of "
-        "several the first counts, of several lines the greatest. stale: it says that the response is too old.",
+        description="An Age that isn't one number. ignore: what is no number says nothing, and of several the "
+        "first counts (RFC 9111, 5.1). stale: it says that the response is too old.",
     )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
