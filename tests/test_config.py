@@ -141,6 +141,14 @@ def test_paths_are_spelled_as_s3_wants_them_where_one_of_the_origins_is_s3(groun
     ]
 
 
+def test_an_endpoint_may_have_the_roots_dot_and_only_one(ground: Ground) -> None:
+    (origin,) = ground.settings(PLAIN.replace("127.0.0.1", "s3.example.com.")).origins.values()
+
+    assert (origin.location().name, origin.location().authority) == ("s3.example.com.", b"s3.example.com:5001")
+    (problem,) = ground.problems(PLAIN.replace("127.0.0.1", "s3.example.com.."))
+    assert "endpoint" in problem and "a host" in problem
+
+
 def test_a_slash_and_its_escape_are_one_to_s3(ground: Ground) -> None:
     text = SIGNED + "    access_key_id: a\n    secret_key: b\nroutes:\n  all: {encoded_slash: keep}\n"
 
