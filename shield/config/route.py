@@ -295,6 +295,7 @@ class RouteSettings(Section):
                 {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
                 self.response_fields.digests,
                 self.response_fields.of_options(),
+                self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
         )

@@ -332,7 +332,7 @@ class Fill:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
         assert self.head is not None and self.freshness is not None and self.length is not None
         assert self.disposition is not None
-        table, head = self._table, kept_head(self.head, self.disposition, None)
+        table, head = self._table, kept_head(self.head, self.disposition, None, self.resource.route)
         table.forget_hit_for_miss(self.resource.key.text)
         self.entry = Entry.large(
             self.resource.key, head, self.freshness, length=self.length, slice_bytes=table.store.slice_bytes
@@ -442,7 +442,8 @@ class Fill:
             return
         if self._buffer.retained:
             assert self.head is not None and self.freshness is not None and self.disposition is not None
-            head = kept_head(self.head, self.disposition, None if self.length is not None else received)
+            length = None if self.length is not None else received
+            head = kept_head(self.head, self.disposition, length, self.resource.route)
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
             self.entry.tags = self._tags

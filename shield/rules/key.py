@@ -31,8 +31,8 @@ _MEANT_BUT_SLASHES = re.compile(rb"%(?=2[13456789acACbB]|3[abdfABDF]|40|5[bdBD])
 _LOWER_CASE = tuple((b"%" + text, b"%" + text.upper()) for text in b"2a 2b 2c 2f 3a 3b 3d 3f 5b 5d".split())
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Dot segments in a guise: with a parameter, or beside a separator that isn't a plain slash. Some servers climb by them
-# where others see a name.
+# Dot segments in a guise: with a parameter, or beside a separator that isn't a plain slash. Some servers climb by
+# them where others see a name.
 _DOTS, _SEPARATOR = rb"(?:\.|%2[eE]){1,2}", rb"\\|%2[fF]|%5[cC]"
 _HIDDEN_DOTS = re.compile(
     rb"(?:%b)%b(?=[/\\;]|%%2[fF]|%%5[cC]|%%3[bB]|\Z)|/%b(?=;|%%3[bB]|%b)" % (_SEPARATOR, _DOTS, _DOTS, _SEPARATOR)
