@@ -230,7 +230,8 @@ class RouteSettings(Section):
         Field(
             default=(),
             description="Fields of clients' requests that origins see, and by which answers may vary; or all, for "
-            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all.",
+            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all. "
+            "With an S3 origin, origin and access-control-request-* select an answer though its Vary is silent.",
         )
     )
     accept: tuple[MediaType, ...] = Field(
@@ -289,6 +290,7 @@ class RouteSettings(Section):
                 else frozenset(name.encode() for name in self.forward_request_headers),
                 types=tuple(kind.encode() for kind in self.accept),
                 codings=tuple(coding.encode() for coding in self.accept_encoding),
+                storage=any(providers[origin].signed for origin in chosen if origin in providers),
             ),
             max_variants=self.max_variants,
             fields=RouteFields(
