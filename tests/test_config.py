@@ -431,6 +431,13 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         SIGNED.replace("5001", "5001/path") + "    access_key_id: a\n    secret_key: b\n",
         [f'{HERE}:4: origins.fra.endpoint: got "http://127.0.0.1:5001/path"; expected no path: only provider http *'],
     ),
+    "what only web servers have": (
+        SIGNED + "    access_key_id: a\n    secret_key: b\n    lenient_heads: true\n    pass_errors: yes\n",
+        [
+            f"{HERE}:8: origins.fra.lenient_heads: expected provider http: *",
+            f"{HERE}:9: origins.fra.pass_errors: expected provider http: *",
+        ],
+    ),
     "endpoint without scheme": (
         PLAIN.replace("http://", ""),
         [f'{HERE}:4: origins.fra.endpoint: got "127.0.0.1:5001"; expected http:// or https:// and a host, *'],
