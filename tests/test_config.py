@@ -55,7 +55,9 @@ def test_defaults_are_those_of_the_rooms_they_are_for(ground: Ground) -> None:
     route = next(iter(settings.route_table()))
     limits = settings.limits
     assert route.freshness == FreshnessRules(surrogate=settings.node.encode())
-    assert route.key == KeyRules()
+    assert route.key == KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")
+    (of_s3,) = ground.settings(SIGNED + "    access_key_id: a\n    secret_key: b\n").route_table()
+    assert of_s3.key == KeyRules()
     assert Limits() == Limits(
         keep_alive_seconds=int(limits.keep_alive),
         head_seconds=int(limits.head),
@@ -122,6 +124,37 @@ def test_routes_take_over_what_they_dont_say_of_freshness(ground: Ground) -> Non
 
     assert (routes["a"].grace, routes["a"].keep) == (1.0, 3.0)
     assert (routes["b"].grace, routes["b"].keep) == (1.0, 2.0)
+
+
+def test_paths_are_spelled_as_s3_wants_them_where_one_of_the_origins_is_s3(ground: Ground) -> None:
+    keys = "    access_key_id: a\n    secret_key: b\n"
+    mixed = SIGNED + keys + PLAIN.removeprefix("origins:\n").replace("fra", "web")
+    text = mixed + "routes:\n  all: {}\n  web: {match: '/w:1', strip: '/w:1', add: '/x//y', origins: [web]}\n"
+
+    routes = {route.name: route for route in ground.settings(text).route_table()}
+
+    assert routes["all"].key == KeyRules()
+    assert routes["web"].key.spelling == "uri"
+    assert routes["web"].prefix == b"/w:1"
+    assert ground.problems(mixed + "routes:\n  all: {match: '/w:1'}\n") == [
+        "shield.yaml:12: routes.all.match: /w:1: expected a canonical path, e.g. /images"
+    ]
+
+
+def test_an_endpoint_may_have_the_roots_dot_and_only_one(ground: Ground) -> None:
+    (origin,) = ground.settings(PLAIN.replace("127.0.0.1", "s3.example.com.")).origins.values()
+
+    assert (origin.location().name, origin.location().authority) == ("s3.example.com.", b"s3.example.com:5001")
+    (problem,) = ground.problems(PLAIN.replace("127.0.0.1", "s3.example.com.."))
+    assert "endpoint" in problem and "a host" in problem
+
+
+def test_a_slash_and_its_escape_are_one_to_s3(ground: Ground) -> None:
+    text = SIGNED + "    access_key_id: a\n    secret_key: b\nroutes:\n  all: {encoded_slash: keep}\n"
+
+    assert ground.problems(text) == [
+        "shield.yaml:9: routes.all.encoded_slash: fra is an S3 origin, to which %2F is /; expected decode or reject"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +430,13 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
     "endpoint with a path": (
         SIGNED.replace("5001", "5001/path") + "    access_key_id: a\n    secret_key: b\n",
         [f'{HERE}:4: origins.fra.endpoint: got "http://127.0.0.1:5001/path"; expected no path: only provider http *'],
+    ),
+    "what only web servers have": (
+        SIGNED + "    access_key_id: a\n    secret_key: b\n    lenient_heads: true\n    pass_errors: yes\n",
+        [
+            f"{HERE}:8: origins.fra.lenient_heads: expected provider http: *",
+            f"{HERE}:9: origins.fra.pass_errors: expected provider http: *",
+        ],
     ),
     "endpoint without scheme": (
         PLAIN.replace("http://", ""),

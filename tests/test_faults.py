@@ -186,22 +186,24 @@ def test_an_origin_whose_tls_is_no_good_is_never_asked(clock: FakeClock, tmp_pat
         assert origin.requests == []
 
 
-def test_an_origin_with_a_good_certificate_is_asked_by_its_name(clock: FakeClock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dot", ["", "."])
+def test_an_origin_with_a_good_certificate_is_asked_by_its_name(clock: FakeClock, tmp_path: Path, dot: str) -> None:
     authority = Authority()
 
     with FaultyOrigin(clock=clock, tls=authority.server("localhost")) as origin:
         origin.serves("/a", BODY, lifetime=60)
-        with Shield(over_tls(origin, authority, tmp_path), clock=clock) as shield:
+        with Shield(over_tls(origin, authority, tmp_path, host=f"localhost{dot}"), clock=clock) as shield:
             answer = shield.get("/a")
 
         assert (answer.status, answer.body == BODY[:]) == (200, True)
-        assert origin.requests[0].server_name == "localhost"
+        assert origin.requests[0].server_name == "localhost"  # RFC 6066 §3: without the root's dot
+        assert origin.requests[0].get("host") == f"localhost:{origin.port}"
 
 
-def over_tls(origin: FaultyOrigin, authority: Authority, directory: Path) -> Settings:
+def over_tls(origin: FaultyOrigin, authority: Authority, directory: Path, *, host: str = "localhost") -> Settings:
     fra = {
         "provider": "http",
-        "endpoint": f"https://localhost:{origin.port}",
+        "endpoint": f"https://{host}:{origin.port}",
         "ca_file": str(authority.write(directory)),
         "timeouts": {"connect": "1s"},
     }

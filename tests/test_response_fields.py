@@ -335,3 +335,55 @@ def test_no_error_of_a_storage_reaches_a_client(
         assert answer.get("content-type") == "text/plain; charset=utf-8"
         assert not [name for name in names(answer) if name.startswith("x-amz-")]
         assert code not in (answer.get("cache-status") or "")
+
+
+# what storages say of uploads and of ranges
+
+
+def coded(body: bytes, *lines: str) -> bytes:
+    fields = "".join(f"{line}\r\n" for line in lines)
+    return f"HTTP/1.1 200 OK\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(("said", "told"), [("aws-chunked", None), ("", None), ("aws-chunked,gzip", "gzip")])
+def test_the_coding_of_an_upload_reaches_no_client(
+    origin: FaultyOrigin, clock: FakeClock, said: str, told: str | None
+) -> None:
+    origin.answers(keyed("/a"), coded(BODY, "Cache-Control: max-age=60", f"Content-Encoding: {said}"))
+
+    with Shield(of_storage(origin), clock=clock) as shield:
+        answers = [shield.get("/a"), shield.get("/a"), shield.get("/a", method="HEAD")]
+
+    assert [answer.get("content-encoding") for answer in answers] == [told] * 3
+    assert [answer.hit for answer in answers] == [False, True, True]
+
+
+def test_ranges_are_told_wherever_they_are_served(origin: FaultyOrigin, clock: FakeClock) -> None:
+    for path, line in (("/silent", "X-A: b"), ("/none", "Accept-Ranges: none")):
+        origin.answers(path, coded(BODY, "Cache-Control: max-age=60", line))
+
+    with Shield(settings_of({"fra": origin}), clock=clock) as shield:
+        for path in ("/silent", "/none"):
+            shield.get(path)
+            hit, part = shield.get(path), shield.get(path, [("range", "bytes=4-8")])
+            assert (hit.get("accept-ranges"), part.status, part.body) == ("bytes", 206, BODY[4:9])
+    with Shield(settings_of({"fra": origin}, response_fields={"remove": ["accept-*"]}), clock=clock) as shield:
+        shield.get("/silent")
+        assert shield.get("/silent").get("accept-ranges") is None
+
+
+def test_a_large_object_of_a_storage_that_says_nothing_of_ranges_is_stored_in_slices(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    body = Pattern(3 * SLICE, seed=1)
+    origin.serves(keyed("/big"), body, lifetime=600, fields={"accept-ranges": ""})
+
+    settings = with_disk(origin, tmp_path / "nvme").model_copy(update={"origins": of_storage(origin).origins})
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/big")
+        settled(shield)
+        again, part = shield.get("/big"), shield.get("/big", [("range", f"bytes={SLICE}-{SLICE + 9}")])
+
+    assert (again.hit, again.get("accept-ranges")) == (True, "bytes")
+    assert (part.status, part.hit) == (206, True)
+    assert origin.fetches(keyed("/big")) == 1

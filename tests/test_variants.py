@@ -13,8 +13,9 @@ from tests.disks import settled, with_disk
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.ledger import Received
-from tests.doubles.steps import Wait
+from tests.doubles.steps import Bytes, Head, Step, Wait
 from tests.node import FakeClock, Shield, settings_of
+from tests.test_response_fields import keyed, of_storage
 
 
 def by_accept(received: Received) -> bytes:
@@ -175,3 +176,34 @@ def test_all_forwards_all_but_what_would_poison(origin: FaultyOrigin, clock: Fak
     received = origin.requests[0]
     assert (received.get("x-mine"), received.get("cookie"), received.get(other)) == ("1", "c=1", None)
     assert [name for name, _ in received.fields].count("host") == 1
+
+
+# what S3 answers by though it says so only where it was asked for it
+
+
+def as_s3(received: Received) -> list[Step]:
+    asked_by = received.get("origin")
+    fields = {"access-control-allow-origin": asked_by, "vary": "Origin"} if asked_by else {}
+    return [Head(200, {"content-length": "1", "cache-control": "max-age=60", **fields}), Bytes(b"x")]
+
+
+@pytest.mark.parametrize("memory", ["64MiB", "0"])
+def test_an_image_asked_for_first_is_no_answer_to_a_script(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, memory: str
+) -> None:
+    origin.makes(keyed("/a"), as_s3)
+    routes = {"default": {"forward_request_headers": ["origin"]}}
+    disk = with_disk(origin, tmp_path / "nvme", memory=memory)
+    settings = disk.model_copy(update=dict(of_storage(origin, routes=routes)) | {"cache": disk.cache})
+
+    with Shield(settings, clock=clock) as shield:
+        answers = []
+        for _ in range(2):
+            answers.append(shield.get("/a"))
+            answers += [shield.get("/a", [("origin", site)]) for site in ("https://a.example", "https://b.example")]
+            settled(shield)
+
+    told = [answer.get("access-control-allow-origin") for answer in answers]
+    assert told == [None, "https://a.example", "https://b.example"] * 2
+    assert [answer.hit for answer in answers] == [False] * 3 + [True] * 3
+    assert origin.fetches(keyed("/a")) == 3

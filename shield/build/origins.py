@@ -13,7 +13,7 @@ from shield.origin.origins import Origins
 from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.signer import Credentials, Signer
-from shield.origin.terms import PoolLimits, Timeouts
+from shield.origin.terms import MessageLimits, PoolLimits, Timeouts
 from shield.origin.tls import client_context
 from shield.peers.owners import Owners, Ring
 from shield.rules.headers import via
@@ -93,8 +93,10 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
                 between_bytes=times.between_bytes,
                 total=times.total,
             ),
-            limits=PoolLimits(connections=-(-origin.connections // workers)),
-            resolver=Resolver(where.host, where.port, refresh=origin.dns_refresh),
+            limits=PoolLimits(
+                connections=-(-origin.connections // workers), message=MessageLimits(bare_lf=origin.lenient_heads)
+            ),
+            resolver=Resolver(where.name, where.port, refresh=origin.dns_refresh),
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,

@@ -20,6 +20,7 @@ from shield.config.section import Section, is_name
 from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
+from shield.rules.providers import PROVIDERS
 from shield.rules.routes import Route, Routes
 from shield.rules.vary import may_forward
 
@@ -62,6 +63,10 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
         yield tree.problem((*here, "ca_file"), f'got "{shortened(ca_file)}"; expected a file that can be read')
     if value.get("pass_errors") is True and value.get("provider") not in (None, "http"):
         yield tree.problem((*here, "pass_errors"), "expected provider http: errors of S3 are for nobody else")
+    if value.get("lenient_heads") is True and value.get("provider") not in (None, "http"):
+        yield tree.problem(
+            (*here, "lenient_heads"), "expected provider http: storages end their lines as they should"
+        )
     # Only what says where it is, so that this is checked whatever else is bad.
     origin = _made(OriginSettings, {key: value[key] for key in _PLACE if key in value})
     if not isinstance(origin, OriginSettings):
@@ -83,6 +88,17 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     for problem in problems:
         key, _, text = problem.partition(": ")
         yield tree.problem((*here, key), text)
+
+
+def _of_web_servers(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What only origins of provider http may have."""
+    for name, origin in settings.origins.items():
+        if origin.profile.signed and origin.pass_errors:
+            said = "expected provider http: errors of S3 are for nobody else"
+            yield tree.problem(("origins", name, "pass_errors"), said)
+        if origin.profile.signed and origin.lenient_heads:
+            said = "expected provider http: storages end their lines as they should"
+            yield tree.problem(("origins", name, "lenient_heads"), said)
 
 
 def _tls(tree: Tree) -> Iterator[Problem]:
@@ -107,6 +123,9 @@ def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
         if route.query.allow == "all" and (signed := _signed_of(settings, route)):
             said = f"{nameable(signed[0])} is an S3 origin; expected a list of parameters, all is for provider http"
             yield tree.problem(("routes", name, "query", "allow"), said)
+        if route.encoded_slash == "keep" and (signed := _signed_of(settings, route)):
+            said = f"{nameable(signed[0])} is an S3 origin, to which %2F is /; expected decode or reject"
+            yield tree.problem(("routes", name, "encoded_slash"), said)
         if listed == "all":
             if signed := _signed_of(settings, route):
                 said = f"{nameable(signed[0])} is an S3 origin; expected a list of fields, all is for provider http"
@@ -143,10 +162,15 @@ def _references(tree: Tree) -> Iterator[Problem]:
 def _routes(tree: Tree) -> Iterator[Problem]:
     """Prefixes and queries, by the rules that routes are followed by."""
     made: list[Route] = []
+    providers = {
+        name: PROVIDERS[provider]
+        for name, _ in tree.items("origins")
+        if isinstance(provider := tree.get(("origins", name, "provider")), str) and provider in PROVIDERS
+    }
     for name, value in tree.items("routes"):
         route = _made(RouteSettings, value)
         if isinstance(route, RouteSettings):
-            made.append(route.rule(name, all_origins=()))
+            made.append(route.rule(name, all_origins=tuple(providers), providers=providers))
     try:
         Routes(made)
     except ConfigError as error:
@@ -173,6 +197,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
+    yield from _of_web_servers(settings, tree)
     yield from _forwarding(settings, tree)
     yield from access_problems(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)

@@ -106,4 +106,10 @@ class ResponseFieldSettings(Section):
             add=tuple((name.encode(), value.encode()) for name, value in self.add.items()),
             digests=self.digests,
             md5_etags=provider.md5_etags,
+            storage=provider.signed,
         )
+
+    def tells_ranges(self) -> bool:
+        """Whether clients may be told that ranges are served: nobody decided otherwise."""
+        name = b"accept-ranges"
+        return name.decode() not in self.set and name not in NameSet(text.encode() for text in self.remove)

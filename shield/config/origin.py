@@ -92,6 +92,11 @@ class OriginSettings(Section):
         description="Pass answers of any status on as they are, bodies too: for a server of provider http that "
         "speaks for itself. Off: its errors move on to the next origin, and nobody sees them.",
     )
+    lenient_heads: bool = Field(
+        default=False,
+        description="Take heads whose lines end without CR, of a server of provider http that is known to send such. "
+        "Off: it counts as a fault, since others may see other lines there.",
+    )
     ca_file: File | None = Field(
         default=None, description="PEM file of authorities to trust besides the system's. Verification stays on."
     )

@@ -137,8 +137,8 @@ class FreshnessSettings(Section):
     )
     invalid_age: InvalidAge = Field(
         default="ignore",
-        description="An Age that isn't one number. ignore: what is no number says nothing (RFC 9111, 5.1), of "
-        "several the first counts, of several lines the greatest. stale: it says that the response is too old.",
+        description="An Age that isn't one number. ignore: what is no number says nothing, and of several the "
+        "first counts (RFC 9111, 5.1). stale: it says that the response is too old.",
     )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
@@ -203,11 +203,15 @@ class RouteSettings(Section):
         default=(), description="Origins that have these objects, in the order they are tried. Empty: all, as listed."
     )
     query: QuerySettings = Field(default_factory=QuerySettings, description="Which query parameters are kept.")
-    duplicate_slashes: Literal["merge", "keep", "reject"] = Field(
-        default="merge", description="// in a path: read as /, kept (S3 keys may have it), or refused with 400."
+    duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
+        default=None,
+        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. Left out: keep where "
+        "all of the route's origins are of provider http, since paths of theirs may hold URLs; else merge.",
     )
-    encoded_slash: Literal["decode", "reject"] = Field(
-        default="decode", description="%2F in a path: read as /, or refused with 400."
+    encoded_slash: Literal["keep", "decode", "reject"] | None = Field(
+        default=None,
+        description="%2F in a path: kept, read as /, or refused with 400. Left out: keep where all of the route's "
+        "origins are of provider http; else decode, which is what %2F means to S3.",
     )
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="Keys left out are as in the top-level `freshness`."
@@ -226,7 +230,8 @@ class RouteSettings(Section):
         Field(
             default=(),
             description="Fields of clients' requests that origins see, and by which answers may vary; or all, for "
-            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all.",
+            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all. "
+            "With an S3 origin, origin and access-control-request-* select an answer though its Vary is silent.",
         )
     )
     accept: tuple[MediaType, ...] = Field(
@@ -277,7 +282,7 @@ class RouteSettings(Section):
             query=None
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
-            key=KeyRules(duplicate_slashes=self.duplicate_slashes, encoded_slash=self.encoded_slash),
+            key=self._key_rules([providers[origin] for origin in chosen if origin in providers]),
             freshness=self.freshness.rules(node=node),
             forwarding=Forwarding(
                 None
@@ -285,12 +290,23 @@ class RouteSettings(Section):
                 else frozenset(name.encode() for name in self.forward_request_headers),
                 types=tuple(kind.encode() for kind in self.accept),
                 codings=tuple(coding.encode() for coding in self.accept_encoding),
+                storage=any(providers[origin].signed for origin in chosen if origin in providers),
             ),
             max_variants=self.max_variants,
             fields=RouteFields(
                 {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
                 self.response_fields.digests,
                 self.response_fields.of_options(),
+                self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
+        )
+
+    def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
+        """How paths are read and spelled: as S3 does where one of the origins is S3, since all see the same path."""
+        plain = bool(providers) and not any(provider.signed for provider in providers)
+        return KeyRules(
+            duplicate_slashes=self.duplicate_slashes or ("keep" if plain else "merge"),
+            encoded_slash=self.encoded_slash or ("keep" if plain else "decode"),
+            spelling="uri" if plain else "s3",
         )

@@ -133,7 +133,7 @@ def _endpoint(value: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in ("http", "https") or not (_HOST_NAME(host) or _is_v6(host)):
+    if not host or parts.scheme not in ("http", "https") or not (_HOST_NAME(host.removesuffix(".")) or _is_v6(host)):
         raise wanted
     return value.rstrip("/")
 

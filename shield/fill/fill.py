@@ -337,7 +337,8 @@ class Fill:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
         assert self.head is not None and self.freshness is not None and self.length is not None
         assert self.disposition is not None and settled.span is not None
-        head, means = kept_head(self.head, self.disposition, None), self._means
+        means = self._means
+        head = kept_head(self.head, self.disposition, None, self.resource.route)
         self.entry = Entry.large(
             self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
         )
@@ -422,7 +423,8 @@ class Fill:
             return
         if self._buffer.retained:
             assert self.head is not None and self.freshness is not None and self.disposition is not None
-            head = kept_head(self.head, self.disposition, None if self.length is not None else received)
+            length = None if self.length is not None else received
+            head = kept_head(self.head, self.disposition, length, self.resource.route)
             body = self._buffer.body()
             self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
             self.entry.tags = self._tags

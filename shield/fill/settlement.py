@@ -273,11 +273,15 @@ def told_head(
     return as_judged(made, disposition.freshness)
 
 
-def kept_head(told: StoredHead, disposition: Disposition, length: int | None) -> StoredHead:
-    """What of it is stored, with the body's length if that is known only now."""
+def kept_head(told: StoredHead, disposition: Disposition, length: int | None, route: Route) -> StoredHead:
+    """What of it is stored, with the body's length if that is known only now. Parts of what is stored can be had,
+    whatever its origin can do.
+    """
     unstored = disposition.unstored
     if unstored:
         told = of_fields(told.status, tuple(f for f in told.fields if f[0] not in unstored))
+    if told.status == 200 and route.fields.tells_ranges and not ranges.has_parts(200, told.fields):
+        told = of_fields(told.status, ranges.with_parts(told.fields))
     kept = told if length is None else with_length(told, length)
     assert disposition.freshness is not None
     return as_judged(kept, disposition.freshness)
@@ -289,6 +293,8 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     passing = route.fields.of(fetched.origin, by_peer=fetched.by_peer).kept
     date = dates.imf_fixdate(answered)
     fields = headers.updated(hidden.reveal(stored.head.fields), update.fields, date=date, passing=passing)
+    if stored.head.status == 200 and route.fields.tells_ranges:
+        fields = ranges.with_parts(fields)
     ages = tuple(field for field in update.fields if field[0] == b"age")
     whole = ResponseHead(stored.head.status, (*fields, *ages), stored.length)
     disposition = judged(request, fetched, whole, route)

@@ -15,6 +15,7 @@ from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, NoMessageError, check_begun, parse_head
+from shield.origin.line_ends import with_line_ends
 from shield.origin.resolver import Address
 from shield.origin.response import Response
 from shield.origin.terms import Terms
@@ -201,6 +202,8 @@ class Connection(asyncio.Protocol):
 
     def _receive_head(self, response: Response, data: bytes) -> None:
         limits = self._terms.limits
+        if limits.bare_lf and not (data := self._with_line_ends(data)):
+            return
         searched = 0
         partial = self._partial
         if partial:
@@ -233,6 +236,17 @@ class Connection(asyncio.Protocol):
             self._interims += 1
             if self._interims > limits.interim_heads:
                 raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
+
+    def _with_line_ends(self, data: bytes) -> bytes:
+        """All that came of a head, once it is whole; b"" until then."""
+        partial, limits = self._partial, self._terms.limits
+        partial += data
+        mended = with_line_ends(bytes(partial)) if b"\n" in data else None
+        if mended is None and len(partial) >= limits.head_bytes:
+            raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
+        if mended is not None:
+            partial.clear()
+        return mended or b""
 
     def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
         """Refuse at once what can't become a head: its end might never come. `seen` bytes passed before."""

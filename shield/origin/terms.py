@@ -23,6 +23,7 @@ class MessageLimits:
     head_fields: int = 200
     interim_heads: int = 10  # 1xx before the final one
     unstarted_bytes: int = 128 * 1024  # of a body nobody has started to take; then reading pauses
+    bare_lf: bool = False  # lines of heads may end without CR (RFC 9112 §2.2)
 
 
 @dataclass(frozen=True, slots=True)

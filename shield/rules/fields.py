@@ -15,6 +15,7 @@ from shield.messages import Field, Fields, ResponseHead
 from shield.rules import digests, hidden
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
+from shield.rules.ranges import with_parts
 
 NOT_CHANGEABLE = frozenset(
     b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
@@ -22,6 +23,8 @@ NOT_CHANGEABLE = frozenset(
 )
 """Fields that say where a body ends, which version it is and how it came: not for a route to remove, set or add."""
 
+
+_ENCODING, _RANGES = b"content-encoding", b"accept-ranges"
 
 _WRITTEN_HERE = frozenset({b"age", b"content-length", b"server", hidden.LINE})
 _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
@@ -32,7 +35,8 @@ class FieldRules:
     """What is made of the answers of one origin.
 
     `drop` and names that begin as one in `prefixes` go no further, except for names in `keep` and those that are set
-    or added. Names in `keep` and `remove` may end with a star, which stands for any end.
+    or added. Names in `keep` and `remove` may end with a star, which stands for any end. `storage`: answers are those
+    of an S3 API.
     """
 
     drop: frozenset[bytes] = _OF_OTHER_HOSTS
@@ -43,13 +47,17 @@ class FieldRules:
     add: tuple[Field, ...] = ()
     digests: Sending = "off"
     md5_etags: bool = False
+    storage: bool = False
 
     def changed(self, head: ResponseHead) -> ResponseHead:
-        """The head without what is removed, with what is set in place of what it says, and with what is added.
+        """The head as its object has it, without what is removed, with what is set in place of what it says, and with
+        what is added.
 
         A 304 updates stored fields by name: what is set is there already, and what is added comes only to fields of
         the same name.
         """
+        if self.storage:
+            head = _of_object(head)
         if not (self.remove or self.set or self.add):
             return head
         gone = self._gone
@@ -88,10 +96,31 @@ class RouteFields:
     by_origin: Mapping[str, FieldRules] = field(default_factory=dict)
     digests: Sending = "off"
     of_options: tuple[Field, ...] = ()  # in answers to OPTIONS, which no origin sees
+    tells_ranges: bool = True  # that parts of what is stored can be had, whatever its origin said
 
     def of(self, origin: str, *, by_peer: bool) -> FieldRules:
         """The rules for an answer. Another worker of this node has followed them already."""
         return _OF_PEERS[self.digests] if by_peer else self.by_origin.get(origin, _DEFAULT)
+
+
+def _of_object(head: ResponseHead) -> ResponseHead:
+    """A storage's head without the coding of its upload, which some keep though it is undone, and with what the API
+    promises though some don't say it: parts can be had.
+    """
+    encoded = head.has_any((_ENCODING,))
+    silent = head.status in (200, 206) and not head.get(_RANGES)
+    if not (encoded or silent):
+        return head
+    fields = list(head.fields)
+    if encoded:
+        codings = [coding.strip(b" \t") for line in head.all(_ENCODING) for coding in line.split(b",")]
+        real = [coding for coding in codings if coding and coding.lower() != b"aws-chunked"]
+        if len(real) < len(codings):
+            fields = [line for line in fields if line[0] != _ENCODING]
+            if real:
+                fields.append((_ENCODING, b", ".join(real)))
+    told = with_parts(fields) if silent else tuple(fields)
+    return ResponseHead(head.status, told, head.length)
 
 
 _DEFAULT = FieldRules()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,8 +24,6 @@ _INDISPENSABLE = frozenset(
 )
 
 _AGE = (b"age",)
-
-_digits = re.compile(rb"[0-9]+").match
 
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
@@ -53,7 +50,7 @@ class FreshnessRules:
     honour_request_directives: frozenset[str] = frozenset()  # clients' Cache-Control may force work on origins
     honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
-    invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: what of it is one counts, or it is too old
+    invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: it says nothing, or that it is too old
     targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # leave out those of them that are ours alone
@@ -250,19 +247,12 @@ def _initial_age(head: ResponseHead, request_time: float, response_time: float, 
 
 
 def _age_value(head: ResponseHead, rules: FreshnessRules) -> float:
-    """§5.1: the first of several values in a line, and what is no number is ignored; or all that is invalid is old.
-
-    Of several lines, which nobody may send, the greatest counts; of a number with something behind it the number.
-    Neither makes a response younger than it is.
-    """
-    age, lines = 0.0, head.all(b"age")
+    """§5.1: of several values, in one line or several, the first counts; what is no number is ignored, or old."""
+    lines = head.all(b"age")
     if rules.invalid_age == "stale" and not (len(lines) == 1 and lines[0].isdigit()):
         return float(MAX_SECONDS)
-    for line in lines:
-        digits = _digits(line.split(b",", 1)[0].strip(b" \t"))
-        if digits:
-            age = max(age, float(seconds_of(digits[0])))
-    return age
+    first = lines[0].partition(b",")[0].strip(b" \t")
+    return float(seconds_of(first)) if first.isdigit() else 0.0
 
 
 def _date(head: ResponseHead, response_time: float) -> float:

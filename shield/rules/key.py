@@ -21,8 +21,22 @@ MAX_PARAMETERS = 100
 
 # Most paths: no escapes, no segment that is empty or begins with a dot.
 _simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
+_simple_uri = re.compile(rb"(?:/[A-Za-z0-9_~:@!$&'()*+,;=-][A-Za-z0-9._~:@!$&'()*+,;=-]*)+/?").fullmatch
+
+# RFC 3986 §2.2: what a URI means by a reserved character depends on whether it is escaped. "%" is one more: what its
+# escape stands for is never read a second time.
+_IN_PATHS = "/:@!$&'()*+,;=[]"
+_MEANT = re.compile(rb"%(?=2[13456789acACbBfF]|3[abdfABDF]|40|5[bdBD])")
+_MEANT_BUT_SLASHES = re.compile(rb"%(?=2[13456789acACbB]|3[abdfABDF]|40|5[bdBD])")
+_LOWER_CASE = tuple((b"%" + text, b"%" + text.upper()) for text in b"2a 2b 2c 2f 3a 3b 3d 3f 5b 5d".split())
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# Dot segments in a guise: with a parameter, or beside a separator that isn't a plain slash. Some servers climb by
+# them where others see a name.
+_DOTS, _SEPARATOR = rb"(?:\.|%2[eE]){1,2}", rb"\\|%2[fF]|%5[cC]"
+_HIDDEN_DOTS = re.compile(
+    rb"(?:%b)%b(?=[/\\;]|%%2[fF]|%%5[cC]|%%3[bB]|\Z)|/%b(?=;|%%3[bB]|%b)" % (_SEPARATOR, _DOTS, _DOTS, _SEPARATOR)
+)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW_REFUSED = re.compile(rb"[\x00-\x20\x7f]")
 _SLASHES = re.compile(rb"/{2,}")
@@ -67,11 +81,17 @@ _S3_PREFIXES = (
 
 @dataclass(frozen=True, slots=True)
 class KeyRules:
-    """How the spellings of a path that HTTP leaves open are read. `max_key_bytes` bounds the decoded object key."""
+    """How the spellings of a path that HTTP leaves open are read. `max_key_bytes` bounds the decoded object key.
+
+    `spelling` is what one path is sent and stored as. "s3" is S3's encoding (`A-Za-z0-9-._~/` bare, the rest %XX),
+    for object storages, to which a reserved character and its escape are the same. "uri" is RFC 3986 §6.2.2 and no
+    more, for web servers, to which they aren't. An encoded slash is kept by the latter alone.
+    """
 
     duplicate_slashes: Literal["merge", "keep", "reject"] = "merge"
-    encoded_slash: Literal["decode", "reject"] = "decode"
+    encoded_slash: Literal["keep", "decode", "reject"] = "decode"
     max_key_bytes: int = 1024  # S3's own limit
+    spelling: Literal["s3", "uri"] = "s3"
 
 
 class CacheKey(NamedTuple):  # one per request: half of what a frozen dataclass costs to make
@@ -82,22 +102,28 @@ class CacheKey(NamedTuple):  # one per request: half of what a frozen dataclass 
 
 
 def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
-    """The one spelling of a path: RFC 3986 §6.2.2 with S3's encoding (`A-Za-z0-9-._~/` bare, the rest %XX).
+    """The one spelling of a path: that of RFC 3986 §6.2.2, and on top of it S3's encoding where the rules say so.
 
     `raw` is the target up to its first "?". Escapes are read exactly once, "+" is a plus. Keys with segments "." or
-    ".." can't be named. Raises RequestError 400 for what isn't a path, 414 for a key that is too long.
+    ".." can't be named. Raises RequestError 400 for what isn't a path or hides such a segment in one of the ways that
+    some servers read it in (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
     """
-    if _simple(raw) and len(raw) <= rules.max_key_bytes:
+    in_uris = rules.spelling == "uri"
+    if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
         return raw
     decoded = _decoded(raw, rules)
+    if in_uris:
+        decoded = _decoded_but_reserved(raw, rules) if b"%" in raw else raw
     path = _without_dot_segments(decoded) if b"/." in decoded else decoded
+    if in_uris and path.startswith(b"//"):
+        path = b"/" + path.lstrip(b"/")  # RFC 3986 §4.2: at the beginning of a reference a host would follow
     if rules.duplicate_slashes != "keep" and b"//" in path:
         if rules.duplicate_slashes == "reject":
             raise RequestError(400, "duplicate-slash")
         path = _SLASHES.sub(b"/", path)
-    if len(path) - 1 > rules.max_key_bytes:
+    if (key_length(path) if in_uris else len(path) - 1) > rules.max_key_bytes:
         raise RequestError(414, "key-too-long")
-    return quote_from_bytes(path, safe="/").encode()
+    return quote_from_bytes(path, safe=_IN_PATHS + "%" if in_uris else "/").encode()
 
 
 def key_length(path: bytes) -> int:
@@ -173,6 +199,8 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
         raise RequestError(400, "fragment")  # RFC 9112 §3.2: never on the wire
     if _RAW_REFUSED.search(raw):
         raise RequestError(400, "control-byte")
+    if _HIDDEN_DOTS.search(raw):
+        raise RequestError(400, "hidden-dot-segment")
     if b"%" not in raw:
         return raw
     if _BROKEN_ESCAPE.search(raw):
@@ -186,6 +214,17 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
         decoded.decode()
     except UnicodeDecodeError:
         raise RequestError(400, "not-utf-8") from None  # S3: keys are UTF-8
+    return decoded
+
+
+def _decoded_but_reserved(raw: bytes, rules: KeyRules) -> bytes:
+    """A path that `_decoded` takes, with the escapes of reserved characters as they are but for their case (RFC 3986
+    §6.2.2.1, §6.2.2.2).
+    """
+    meant = _MEANT if rules.encoded_slash == "keep" else _MEANT_BUT_SLASHES
+    decoded = unquote_to_bytes(meant.sub(b"%25", raw))
+    for lower, upper in _LOWER_CASE:
+        decoded = decoded.replace(lower, upper)
     return decoded
 
 

@@ -90,7 +90,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class Location:
     """Where a bucket is: what to connect to, and what to put in front of an object's path.
 
-    `authority` is the Host field's value, `base` what precedes "/" + key in the path on the wire.
+    `authority` is the Host field's value, `base` what precedes "/" + key in the path on the wire. A host is named
+    without the root's dot in Host, in TLS (RFC 6066 §3) and in signatures; `rooted`: it was configured with it.
     """
 
     tls: bool
@@ -99,6 +100,14 @@ class Location:
     authority: bytes
     base: bytes
     region: bytes
+    rooted: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is looked up. With the root's dot no search domain is tried; localhost needs none (RFC 6761 §6.3), and
+        files of hosts have it without.
+        """
+        return f"{self.host}." if self.rooted else self.host
 
     def object_url(self, path: bytes, query: bytes = b"") -> str:
         """URL of an object by its canonical path."""
@@ -133,6 +142,8 @@ def locate(
         raise ConfigError([f"endpoint: {endpoint}: {error}"]) from error
     if parts.scheme not in _DEFAULT_PORTS or not host:
         raise ConfigError([f"endpoint: {endpoint}: expected http:// or https:// and a host"])
+    rooted = host.endswith(".")
+    host = host.removesuffix(".")
     if port is None:
         port = _DEFAULT_PORTS[parts.scheme]
 
@@ -149,13 +160,14 @@ def locate(
         authority=(shown if port == _DEFAULT_PORTS[parts.scheme] else f"{shown}:{port}").encode(),
         base=base.encode(),
         region=(region or "").encode(),
+        rooted=rooted and host != "localhost" and not _is_address(host),
     )
 
 
 def _region_in(provider: Provider, endpoint: str | None) -> str | None:
     if endpoint is None or provider.region_in_host is None:
         return None
-    found = provider.region_in_host.search(urlsplit(endpoint).hostname or "")
+    found = provider.region_in_host.search((urlsplit(endpoint).hostname or "").removesuffix("."))
     return found[1] if found else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
-from shield.messages import Fields
+from shield.messages import Field, Fields
 
 MAX_RANGES = 16
 """A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
@@ -112,9 +112,20 @@ def first_bytes(value: bytes) -> Span | None:
 def has_parts(status: int, fields: Fields) -> bool:
     """Whether parts of what this is the head of can be had: it says so, or is one (RFC 9110 §14.2, §14.3).
 
-    A server may ignore Range, and all object storages say that theirs don't.
+    A server may ignore Range. What `rules.fields` makes of a storage's answer says that storages don't.
     """
-    return status == 206 or any(name == b"accept-ranges" and b"bytes" in value.lower() for name, value in fields)
+    return status == 206 or any(name == b"accept-ranges" and _are_bytes(value) for name, value in fields)
+
+
+def with_parts(fields: Fields) -> tuple[Field, ...]:
+    """The same fields, saying that parts can be had."""
+    if has_parts(200, fields):
+        return tuple(fields)
+    return (*[line for line in fields if line[0] != b"accept-ranges"], (b"accept-ranges", b"bytes"))
+
+
+def _are_bytes(value: bytes) -> bool:
+    return value == b"bytes" or b"bytes" in [unit.strip(b" \t") for unit in value.lower().split(b",")]
 
 
 def content_range(span: Span, length: int) -> bytes:

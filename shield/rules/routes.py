@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from shield.errors import ConfigError, RequestError
@@ -27,9 +27,9 @@ class Route:
     """How the paths below `prefix` map to objects, and where those are.
 
     `prefix` matches whole segments; `strip` is taken off the front of the path and `add` put there, both b"" or
-    canonical paths without a slash at the end. `origins` are names in configured order, `space` names their set in
-    the cache key, `query` holds the parameters that are kept, or None for all, as they were sent. `methods` has GET,
-    and HEAD or OPTIONS if they are answered, too.
+    paths without a slash at the end. All three are canonical by the route's own `key` rules. `origins` are names in
+    configured order, `space` names their set in the cache key, `query` holds the parameters that are kept, or None
+    for all, as they were sent. `methods` has GET, and HEAD or OPTIONS if they are answered, too.
     """
 
     name: str
@@ -68,8 +68,13 @@ class Route:
     def problems(self) -> list[str]:
         """What makes this route unusable, one readable line each."""
         found = []
-        for what, value in (("prefix", self.prefix), ("strip", self.strip), ("add", self.add)):
-            if value and not _is_canonical(value):
+        plain = replace(self.key, duplicate_slashes="merge", encoded_slash="decode")
+        for what, value, rules in (
+            ("prefix", self.prefix, plain),
+            ("strip", self.strip, plain),
+            ("add", self.add, self.key),
+        ):
+            if value and not _is_canonical(value, rules):
                 found.append(f"route {self.name}: {what} {_text(value)}: expected a canonical path, e.g. /images")
         if not self.prefix:
             found.append(f"route {self.name}: prefix: expected a path, / for everything")
@@ -115,15 +120,22 @@ class Routes:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(sorted(routes, key=lambda route: len(route.prefix), reverse=True))
         problems = [problem for route in self._routes for problem in route.problems()]
+        # Routing reads a path in the most lenient way, so that no spelling slips past a stricter route's prefix.
+        self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
+        self._prefixes: list[tuple[bytes, Route]] = []
         seen: dict[bytes, Route] = {}
         for route in self._routes:
-            other = seen.setdefault(route.prefix.rstrip(b"/"), route)
+            try:
+                prefix = canonical_path(route.prefix, self._lenient)
+            except RequestError:
+                continue  # one of the problems above
+            self._prefixes.append((prefix, route))
+            other = seen.setdefault(prefix.rstrip(b"/"), route)
             if other is not route:
                 problems.append(f"routes {other.name} and {route.name}: both have the prefix {_text(route.prefix)}")
         if problems:
             raise ConfigError(problems)
-        # Routing reads a path in the most lenient way, so that no spelling slips past a stricter route's prefix.
-        self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
+        self._prefixes.sort(key=lambda each: len(each[0]), reverse=True)
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
@@ -139,10 +151,13 @@ class Routes:
         route = self._route(path)
         if route.key != self._lenient:
             path = canonical_path(raw_path, route.key)
-            if not route.matches(path):
+            if not route.matches(path) or self._route(canonical_path(path, self._lenient)) is not route:
                 raise RequestError(400, "ambiguous-path")
         if route.strip or route.add:
-            path = route.add + path[len(route.strip) :]
+            path = path[len(route.strip) :]
+            if path.startswith(b"//") and not route.add and route.key.spelling == "uri":
+                path = b"/" + path.lstrip(b"/")  # as `canonical_path` has it
+            path = route.add + path
             if key_length(path) > route.key.max_key_bytes:
                 raise RequestError(414, "key-too-long")
         if len(path) <= len(route.add) + 1:
@@ -151,8 +166,7 @@ class Routes:
         return Resource(cache_key(route.space, path, query), path, query, route)
 
     def _route(self, path: bytes) -> Route:
-        for route in self._routes:
-            prefix = route.prefix
+        for prefix, route in self._prefixes:
             if prefix == b"/" or _below(path, prefix):
                 return route
         raise RequestError(404, "no-route")
@@ -164,9 +178,9 @@ def _below(path: bytes, prefix: bytes) -> bool:
     return len(path) == len(prefix) or prefix.endswith(b"/") or path[len(prefix)] == 0x2F
 
 
-def _is_canonical(path: bytes) -> bool:
+def _is_canonical(path: bytes, rules: KeyRules) -> bool:
     try:
-        return canonical_path(path, KeyRules()) == path
+        return canonical_path(path, rules) == path
     except RequestError:
         return False
 

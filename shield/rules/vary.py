@@ -30,6 +30,7 @@ _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
 _LONGEST = 8192  # bytes of a field that is forwarded: origins refuse longer ones, and that answer is nobody else's
 _LONGEST_LIST = 4096  # of one that is taken apart
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_OF_CORS = frozenset({b"access-control-request-headers", b"access-control-request-method", b"origin"})
 _OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
 
@@ -39,12 +40,14 @@ class Forwarding:
     """Which request fields go to origins: `names`, lower case, or None for all that may.
 
     `types` are the media types that the platform serves, best first; `codings` its content codings. Where they are
-    given, Accept and Accept-Encoding are forwarded as what of them the client takes.
+    given, Accept and Accept-Encoding are forwarded as what of them the client takes. `storage`: one of the origins is
+    S3, which answers by the fields of CORS, and says so in Vary only where they were sent.
     """
 
     names: frozenset[bytes] | None = frozenset()
     types: tuple[bytes, ...] = ()
     codings: tuple[bytes, ...] = ()
+    storage: bool = False
 
     @property
     def any(self) -> bool:
@@ -94,9 +97,11 @@ def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
 
 
 def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...]:
-    """Those of a Vary's names that can have chosen an answer: they were forwarded."""
+    """What can have chosen an answer: those of a Vary's names that are forwarded, and those that choose unnamed."""
     if forwarding.names is None:
         return tuple([name for name in names if may_forward(name)])
+    if forwarding.storage:
+        names = sorted(_OF_CORS.union(names))
     return tuple([name for name in names if name in forwarding.names])
 
 

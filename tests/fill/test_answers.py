@@ -184,6 +184,18 @@ def test_the_age_of_what_is_not_stored_is_told(shield: Shield, origin: FaultyOri
     assert shield.get("/a").get("age") == "40"
 
 
+@pytest.mark.parametrize(
+    ("lines", "age"), [(("Age: 7200.0",), "0"), (("Age: 40", "Age: 7"), "40"), (("Age: 7, 40", "Age: 50"), "7")]
+)
+def test_what_is_no_age_makes_nothing_old(
+    shield: Shield, origin: FaultyOrigin, lines: tuple[str, ...], age: str
+) -> None:
+    origin.answers("/a", answer("Cache-Control: max-age=60", *lines))
+
+    assert shield.get("/a").get("age") == age
+    assert shield.get("/a").hit
+
+
 def test_an_absent_object_is_believed_absent_for_its_own_bound(clock: FakeClock, origin: FaultyOrigin) -> None:
     origin.absent("/a")
 

@@ -11,6 +11,7 @@ from shield.rules.digests import PUBLIC
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules, RouteFields
 from shield.rules.headers import NameSet
 from shield.rules.hidden import LINE as HIDDEN
+from shield.rules.ranges import has_parts, with_parts
 
 STORAGE = FieldRules()
 WEB = FieldRules(prefixes=())
@@ -29,6 +30,68 @@ def test_without_rules_a_head_stays_what_it_is() -> None:
     given_head = head((b"x-debug-a", b"1"), (b"x-amz-meta-a", b"2"))
 
     assert STORAGE.changed(given_head) is given_head
+
+
+OF_S3 = FieldRules(storage=True)
+RANGES = (b"accept-ranges", b"bytes")
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ([b"aws-chunked"], []),
+        ([b""], []),
+        ([b" , "], []),
+        ([b"aws-chunked,gzip"], [b"gzip"]),
+        ([b"gzip, AWS-Chunked"], [b"gzip"]),
+        ([b"aws-chunked", b"br, gzip"], [b"br, gzip"]),
+        ([b"gzip"], [b"gzip"]),
+        ([b"gzip , br"], [b"gzip , br"]),
+        ([b"x-aws-chunked"], [b"x-aws-chunked"]),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 206, 304])
+def test_the_coding_of_an_upload_is_none_of_the_objects(lines: list[bytes], left: list[bytes], status: int) -> None:
+    fields = [RANGES, *[(b"content-encoding", line) for line in lines]]
+
+    assert OF_S3.changed(head(*fields, status=status)).all(b"content-encoding") == left
+    assert WEB.changed(head(*fields, status=status)).all(b"content-encoding") == lines
+
+
+@given(st.lists(st.sampled_from([b"aws-chunked", b"AWS-CHUNKED", b"gzip", b"br", b"", b" "])))
+def test_of_codings_those_are_left_that_the_bytes_have(codings: list[bytes]) -> None:
+    said = head(RANGES, (b"content-encoding", b",".join(codings)))
+
+    left = OF_S3.changed(said).all(b"content-encoding")
+
+    assert [coding.strip() for line in left for coding in line.split(b",")] == [
+        c for c in codings if c in (b"gzip", b"br")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "rules", "status", "can"),
+    [
+        ([], OF_S3, 200, True),
+        ([], OF_S3, 404, False),
+        ([], OF_S3, 304, False),
+        ([(b"accept-ranges", b"none")], OF_S3, 200, False),
+        ([], WEB, 200, False),
+        ([(b"accept-ranges", b"none")], WEB, 200, False),
+        ([RANGES], WEB, 200, True),
+        ([(b"accept-ranges", b"lines, Bytes")], WEB, 200, True),
+        ([(b"accept-ranges", b"megabytes")], WEB, 200, False),
+    ],
+)
+def test_of_a_storage_parts_can_be_had_unless_it_says_otherwise_and_a_web_server_must_say_so(
+    said: list[Field], rules: FieldRules, status: int, can: bool
+) -> None:
+    assert has_parts(status, rules.changed(head(*said, status=status)).fields) is can
+
+
+def test_what_says_that_parts_can_be_had_says_it_once() -> None:
+    assert with_parts(((b"accept-ranges", b"none"), (b"a", b"b"))) == ((b"a", b"b"), RANGES)
+    assert with_parts((RANGES, (b"a", b"b"))) == (RANGES, (b"a", b"b"))
 
 
 def test_fields_are_removed_replaced_and_added_as_if_the_origin_had_said_so() -> None:

@@ -234,11 +234,14 @@ def test_each_error_may_have_its_own_bound_and_passing_ones_have_none_else(statu
         ([DATE, (b"age", b"")], 2),
         ([DATE, (b"age", b"0" * 30 + b"40")], 42),
         ([DATE, (b"age", b"9" * 30)], 2**31 + 2),
-        # on the safe side: the greatest of several lines, and the number in what only begins with one
         ([DATE, (b"age", b"40"), (b"age", b"7")], 42),
-        ([DATE, (b"age", b"7"), (b"age", b"40")], 42),
-        ([DATE, (b"age", b"40.9")], 42),
-        ([DATE, (b"age", b"40;x=1")], 42),
+        ([DATE, (b"age", b"7"), (b"age", b"40")], 9),
+        ([DATE, (b"age", b"x"), (b"age", b"40")], 2),
+        ([DATE, (b"age", b"40, 7"), (b"age", b"50")], 42),
+        ([DATE, (b"age", b"40.9")], 2),
+        ([DATE, (b"age", b"7200.0")], 2),
+        ([DATE, (b"age", b"40;x=1")], 2),
+        ([DATE, (b"age", b"\xc2\xb2")], 2),
         ([(b"date", imf_fixdate(T - 30))], 32),  # apparent age
         ([(b"date", imf_fixdate(T - 30)), (b"age", b"40")], 42),
         ([(b"date", imf_fixdate(T + 3600))], 2),
@@ -250,6 +253,15 @@ def test_the_initial_age_is_the_greatest_that_can_be_told(fields: list[Field], a
     freshness = judged(*fields, asked=T, answered=T + 2)
 
     assert freshness.age(T + 2) == age  # §4.2.3
+
+
+@given(st.lists(st.lists(st.sampled_from([b"40", b"7", b"x", b"7.0", b"", b"-1"]), min_size=1), min_size=1))
+def test_an_age_is_its_first_value_however_the_values_are_divided_into_lines(lines: list[list[bytes]]) -> None:
+    values = [value for line in lines for value in line]
+    together, apart = (b"age", b", ".join(values)), [(b"age", b",".join(line)) for line in lines]
+
+    expected = float(values[0]) if values[0].isdigit() else 0.0
+    assert judged(DATE, together).age(T) == judged(DATE, *apart).age(T) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
@@ -23,12 +24,22 @@ from shield.rules.key import (
 )
 
 RULES = KeyRules()
+PLAIN = KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")
 ANY_RULES = st.builds(
     KeyRules,
     duplicate_slashes=st.sampled_from(["merge", "keep", "reject"]),
     encoded_slash=st.sampled_from(["decode", "reject"]),
     max_key_bytes=st.integers(1, 80),
 )
+ANY_PLAIN_RULES = st.builds(
+    KeyRules,
+    duplicate_slashes=st.sampled_from(["merge", "keep", "reject"]),
+    encoded_slash=st.sampled_from(["keep", "decode", "reject"]),
+    max_key_bytes=st.integers(1, 80),
+    spelling=st.just("uri"),
+)
+UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+RESERVED = frozenset(b":/?#[]@!$&'()*+,;=")
 # Pieces in which the trouble is, so that they meet often.
 PIECES = st.lists(
     st.one_of(
@@ -43,6 +54,12 @@ PIECES = st.lists(
                 b"%2f",
                 b"%2F",
                 b"%25",
+                b"%3a",
+                b"%3B",
+                b":",
+                b";",
+                b"\\",
+                b"%5c",
                 b"%",
                 b"%00",
                 b"%C3%BC",
@@ -79,7 +96,6 @@ PIECES = st.lists(
         (b"/a/b/c/./../../g", b"/a/g"),
         (b"/../../etc/passwd", b"/etc/passwd"),
         (b"/%2e%2E/a/%2e/b/%2e%2e/c", b"/a/c"),
-        (b"/a%2f..%2Fb", b"/b"),
         (b"/%252e%252e/a", b"/%252e%252e/a"),
         (b"/.hidden/..a/a..", b"/.hidden/..a/a.."),
         (b"/a//b///c", b"/a/b/c"),
@@ -123,6 +139,59 @@ def test_what_is_no_path_is_refused(raw: bytes, reason: str) -> None:
     assert (refused.value.status, refused.value.reason) == (400, reason)
 
 
+@pytest.mark.parametrize("rules", [RULES, PLAIN, KeyRules(encoded_slash="reject")])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/a/..;/b",
+        b"/a/..;x=1/b",
+        b"/a/..%3b/b",
+        b"/a/.%2e;/b",
+        b"/a/%2E%2e%3B",
+        b"/.;/b",
+        b"/a/..%2fb",
+        b"/a%2F../b",
+        b"/a%2f..%2Fb",
+        b"/a%2f..",
+        b"/..%5cb",
+        b"/a%5C%2e%2e/b",
+        b"/a\\..\\b",
+        b"/a/..\\b",
+        b"/a/%2e%2e%5c..%5Cb",
+        b"/a/.%2Fb",
+    ],
+)
+def test_dot_segments_in_a_guise_are_refused_on_every_route(raw: bytes, rules: KeyRules) -> None:
+    with pytest.raises(RequestError, match="hidden-dot-segment") as refused:
+        canonical_path(raw, rules)
+
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "raw", [b"/a/...;/b", b"/a..;b", b"/a;../b", b"/a/..b%2Fc", b"/a%2F.b", b"/a%2F...", b"/%252e%252e;"]
+)
+@pytest.mark.parametrize("rules", [RULES, PLAIN])
+def test_names_with_dots_in_them_are_names(raw: bytes, rules: KeyRules) -> None:
+    assert canonical_path(raw, rules)
+
+
+def _climbs(path: bytes) -> bool:
+    """Whether one of the servers that there are would climb, or stand still, somewhere in a path."""
+    segments = re.split(rb"[/\\]", unquote_to_bytes(path))
+    return any(segment.partition(b";")[0] in (b".", b"..") for segment in segments)
+
+
+@given(PIECES, st.one_of(ANY_RULES, ANY_PLAIN_RULES))
+def test_no_server_climbs_by_a_canonical_path(raw: bytes, rules: KeyRules) -> None:
+    try:
+        path = canonical_path(raw, rules)
+    except RequestError:
+        return
+
+    assert not _climbs(path)
+
+
 def test_duplicate_slashes_follow_their_rule() -> None:
     assert canonical_path(b"//a//b/", KeyRules(duplicate_slashes="keep")) == b"//a//b/"
     assert canonical_path(b"/a%2F%2Fb", KeyRules(duplicate_slashes="keep")) == b"/a//b"
@@ -157,6 +226,74 @@ def test_a_canonical_path_is_its_own_canonical_form(raw: bytes, rules: KeyRules)
     assert path == quote_from_bytes(unquote_to_bytes(path), safe="/").encode()
     assert not {b".", b".."} & set(path.split(b"/"))
     assert key_length(path) == len(unquote_to_bytes(path)) - 1 <= rules.max_key_bytes
+
+
+@pytest.mark.parametrize(
+    ("raw", "canonical"),
+    [
+        (b"/w:300/x", b"/w:300/x"),
+        (b"/:@!$&'()*+,;=", b"/:@!$&'()*+,;="),
+        (b"/[a]", b"/[a]"),
+        (
+            b"/%3a%40%21%24%26%27%28%29%2a%2b%2c%3b%3d%5b%5d%3f%23",
+            b"/%3A%40%21%24%26%27%28%29%2A%2B%2C%3B%3D%5B%5D%3F%23",
+        ),
+        (b"/%61%2Dz%7e%5F%30", b"/a-z~_0"),  # RFC 3986 §6.2.2.2
+        (b"/%c3%bc", b"/%C3%BC"),  # RFC 3986 §6.2.2.1
+        (b"/rs:fit:300:0/plain/https://a.example/b.jpg@webp", b"/rs:fit:300:0/plain/https://a.example/b.jpg@webp"),
+        (b"/plain/https%3a%2f%2Fa.example%2fb.jpg", b"/plain/https%3A%2F%2Fa.example%2Fb.jpg"),
+        (b"/a//b/", b"/a//b/"),
+        (b"/a%2541%252f", b"/a%2541%252f"),  # decoded once: what an escaped % begins is text
+        (b"/a/./b/%2E%2e/c", b"/a/c"),  # RFC 3986 §6.2.2.3
+        (b'/a|b"c', b"/a%7Cb%22c"),  # no characters of a URI
+        (b"/%7c%22%20", b"/%7C%22%20"),
+        (b"//host/path", b"/host/path"),
+        (b"/a/..//host/path", b"/host/path"),
+    ],
+)
+def test_a_path_for_web_servers_is_normalised_and_no_more(raw: bytes, canonical: bytes) -> None:
+    assert canonical_path(raw, PLAIN) == canonical
+
+
+def test_web_servers_may_have_encoded_slashes_read_as_slashes_or_refused() -> None:
+    assert canonical_path(b"/a%2fb:%3a", KeyRules(encoded_slash="decode", spelling="uri")) == b"/a/b:%3A"
+    with pytest.raises(RequestError, match="encoded-slash"):
+        canonical_path(b"/a%2fb", KeyRules(encoded_slash="reject", spelling="uri"))
+
+
+def test_the_key_of_a_web_server_is_measured_with_its_escapes_undone() -> None:
+    rules = KeyRules(encoded_slash="keep", spelling="uri", max_key_bytes=4)
+
+    assert canonical_path(b"/%3a%2F%c3%bc", rules) == b"/%3A%2F%C3%BC"
+    with pytest.raises(RequestError, match="key-too-long"):
+        canonical_path(b"/%3a%2F%c3%bc:", rules)
+
+
+@given(PIECES, ANY_PLAIN_RULES)
+def test_a_web_servers_path_is_its_own_canonical_form_and_means_the_same(raw: bytes, rules: KeyRules) -> None:
+    try:
+        path = canonical_path(raw, rules)
+    except RequestError as refused:
+        assert refused.status in (400, 414)
+        return
+
+    assert canonical_path(path, rules) == path
+    assert not path.startswith(b"//")
+    assert not {b".", b".."} & set(path.split(b"/"))
+    assert key_length(path) == len(unquote_to_bytes(path)) - 1 <= rules.max_key_bytes
+    escapes = {int(text[:2], 16) for text in path.split(b"%")[1:]}
+    assert not escapes & UNRESERVED
+    assert all(text[:2] == text[:2].upper() for text in path.split(b"%")[1:])
+    assert set(path) <= UNRESERVED | RESERVED | {ord("%")}
+
+
+@given(st.lists(st.integers(0x21, 0x7E).filter(lambda byte: byte not in b"#?/%."), min_size=1, max_size=40))
+def test_only_unreserved_characters_are_the_same_with_and_without_escapes(text: list[int]) -> None:
+    bare = canonical_path(b"/" + bytes(text), PLAIN)
+    escaped = canonical_path(b"/" + b"".join(b"%%%02x" % byte for byte in text), PLAIN)
+
+    assert (bare == escaped) is (not RESERVED & set(text))
+    assert canonical_path(bare, RULES) == canonical_path(escaped, RULES)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1), min_size=1, max_size=5))

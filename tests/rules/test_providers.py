@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shield.errors import ConfigError
@@ -59,6 +61,29 @@ def test_the_region_is_found_in_the_endpoint_where_it_is_not_configured(
     provider: str, endpoint: str, expected: bytes
 ) -> None:
     assert locate(PROVIDERS[provider], endpoint=endpoint, region=None, bucket="b").region == expected
+
+
+@pytest.mark.parametrize("addressing", ["path", "virtual"])
+def test_the_roots_dot_is_for_look_ups_alone(addressing: Addressing) -> None:
+    plain, rooted = (
+        locate(
+            PROVIDERS["aws"],
+            endpoint=f"https://s3.eu-north-1.amazonaws.com{dot}:8443",
+            region=None,
+            bucket="images",
+            addressing=addressing,
+        )
+        for dot in ("", ".")
+    )
+
+    assert rooted.name == f"{plain.host}."
+    assert plain.name == plain.host
+    assert replace(rooted, rooted=False) == plain
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_no_server_of_names_is_asked_for_has_no_roots_dot(host: str) -> None:
+    assert locate(PROVIDERS["http"], endpoint=f"http://{host}.", region=None, bucket=None).name == host
 
 
 def test_a_plain_origin_needs_no_bucket() -> None:

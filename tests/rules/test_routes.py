@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,15 @@ from shield.errors import ConfigError, RequestError
 from shield.rules.key import KeyRules, cache_key, key_length
 from shield.rules.routes import Route, Routes
 
+# Pieces in which the trouble is, so that they meet often.
+PIECES = st.lists(
+    st.sampled_from(
+        [b"/", b"a", b"b", b"..", b".", b"%2F", b"%2f", b"%2e", b"%5c", b"\\", b";", b"%3B", b"%61", b"x"]
+    ),
+    max_size=12,
+).map(lambda pieces: b"/" + b"".join(pieces))
 ALL = Route("all", origins=("fra", "iad"))
+PLAIN = KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")
 IMAGES = Route("images", b"/images", strip=b"/images", add=b"/prod/img", space=b"img", query=frozenset({b"w"}))
 
 
@@ -102,6 +112,31 @@ def test_a_path_that_leaves_its_route_by_the_routes_own_rules_is_refused() -> No
     assert refusal(routes, b"//raw/a") == (400, "ambiguous-path")
 
 
+def test_a_prefix_of_a_web_servers_route_is_in_the_routes_own_spelling() -> None:
+    routes = Routes([ALL, Route("sized", b"/w:300", strip=b"/w:300", add=b"/@2x//in", key=PLAIN)])
+
+    assert routes.resolve(b"/w:300/a:b").path == b"/@2x//in/a:b"
+    assert refusal(routes, b"/w%3A300/a") == (400, "ambiguous-path")
+    assert routes.resolve(b"/w%2F300").route is ALL
+
+
+def test_a_path_that_a_kept_slash_brings_below_another_route_is_refused() -> None:
+    secret = Route("secret", b"/a/secret", key=PLAIN)
+    routes = Routes([Route("web", key=PLAIN), secret])
+
+    assert routes.resolve(b"/x%2Fy/z").path == b"/x%2Fy/z"
+    assert refusal(routes, b"/a%2Fsecret/x") == (400, "ambiguous-path")
+    assert refusal(routes, b"/a/secret%2Fx") == (400, "ambiguous-path")
+    assert refusal(routes, b"/x%2Fy/../a/secret/z") == (400, "ambiguous-path")
+
+
+def test_what_is_left_of_a_stripped_path_has_no_place_for_a_host() -> None:
+    routes = Routes([Route("web", b"/web", strip=b"/web", key=PLAIN)])
+
+    assert routes.resolve(b"/web//host/path//x").path == b"/host/path//x"
+    assert routes.resolve(b"/web//host/path//x").key == cache_key(b"", b"/host/path//x", b"")
+
+
 def test_the_added_prefix_counts_for_the_length_of_the_key() -> None:
     routes = Routes([Route("r", add=b"/%C3%BC", key=KeyRules(max_key_bytes=10))])
 
@@ -148,3 +183,18 @@ def test_whatever_is_asked_stays_below_the_added_prefix(target: bytes) -> None:
 
     assert resource.path.startswith(resource.route.add + b"/")
     assert b".." not in resource.path.split(b"/")
+
+
+@given(PIECES)
+def test_no_spelling_leads_below_a_longer_prefix_than_its_routes(target: bytes) -> None:
+    table = [Route("web", key=PLAIN), Route("a", b"/a", key=PLAIN), Route("b", b"/a/b", key=PLAIN)]
+
+    try:
+        resource = Routes(table).resolve(target)
+    except RequestError as refused:
+        assert refused.status in (400, 404, 414)
+        return
+
+    for path in (resource.path, unquote_to_bytes(resource.path)):
+        below = max((route for route in table if route.matches(path)), key=lambda route: len(route.prefix))
+        assert below is resource.route

@@ -173,3 +173,13 @@ def test_any_value_has_one_spelling_that_stays(value: bytes, types: tuple[bytes,
 
     assert rules.fields(asked(*once)) == once
     assert all(b"\n" not in v for n, v in once if n == b"accept" and types)
+
+
+def test_what_a_storage_answers_by_chooses_though_its_vary_is_silent() -> None:
+    bucket = Forwarding(frozenset({b"accept", b"origin", b"access-control-request-method"}), storage=True)
+
+    assert choosing((), bucket) == (b"access-control-request-method", b"origin")
+    assert choosing((b"accept",), bucket) == (b"accept", b"access-control-request-method", b"origin")
+    assert choosing((b"origin",), bucket) == choosing((), bucket)
+    assert choosing((), Forwarding(frozenset({b"accept"}), storage=True)) == ()
+    assert choosing((), Forwarding(frozenset({b"origin"}))) == ()
