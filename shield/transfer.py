@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill
@@ -24,6 +25,16 @@ from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 
 
+class Mode(Enum):
+    """Where a transfer stands, and what it does when it is told to advance."""
+
+    LOOKING_UP = "looking up"  # a disk is being read: wait
+    JOINED = "joined"  # it reads from a fill: once that has a head, settle the answer and send its own
+    SLICED = "sliced"  # it reads from a large entry's slices: send the head with their first bytes
+    STREAMING = "streaming"  # the head was sent: send bytes of the one or the other
+    OVER = "over"  # the client was told the end, or is gone
+
+
 class Transfer:
     """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
 
@@ -34,7 +45,6 @@ class Transfer:
     """
 
     __slots__ = (
-        "_begun",
         "_client",
         "_clock",
         "_collapsed",
@@ -47,7 +57,7 @@ class Transfer:
         "_forward",
         "_in_parts",
         "_later",
-        "_over",
+        "_mode",
         "_replies",
         "_resource",
         "_selection",
@@ -82,6 +92,7 @@ class Transfer:
         self._counters = counters
         self._clock = clock
 
+        self._mode = Mode.LOOKING_UP
         self._stored: Entry | None = None  # what was found, though it could not be served as it is
         self._forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
         self._fill: Fill | None = None
@@ -93,12 +104,10 @@ class Transfer:
         self._later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
         self._etag: bytes | None = None  # of the version that was settled on
         self._in_parts = True  # False: it was tried in vain to fetch just a part
-        self._begun = False
-        self._over = False
 
     def start(self) -> None:
         """Look up and go on from there. The client may be called back before this returns."""
-        store = self._store
+        store, self._mode = self._store, Mode.LOOKING_UP
         if self._resource.route.forwarding.any:
             self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
@@ -109,7 +118,7 @@ class Transfer:
 
     def _found(self, entry: Entry | None) -> None:
         """What was looked up is here: serve it if that is allowed, else ask an origin."""
-        if self._over:
+        if self._mode is not Mode.LOOKING_UP:
             return
         if entry is not None and entry.is_marker:
             if self._resource.route.forwarding.any:
@@ -138,6 +147,7 @@ class Transfer:
             self._stored, self._forward = entry, Forward.REQUEST if is_fresh else Forward.STALE
         elif self._resource.base is not None:
             self._forward = Forward.VARY_MISS
+        self._mode = Mode.JOINED
         if verdict is Verdict.BYPASS:
             self._forward = Forward.REQUEST
             self._fill = self._fills.alone(self._resource, self.request, self)
@@ -149,7 +159,7 @@ class Transfer:
     @property
     def over(self) -> bool:
         """The client has been told the end, or is gone."""
-        return self._over
+        return self._mode is Mode.OVER
 
     def held(self) -> tuple[int, int] | None:
         """The body in memory that it goes through, and its bytes; None where it is a window or comes from a disk."""
@@ -161,41 +171,43 @@ class Transfer:
     # called by the fill, and by the front when the client can take more
 
     def advance(self) -> None:
-        if self._over:
-            return
-        if self._sliced is not None:
-            if self._begun or self._begin_sliced(self._sliced):
-                self._stream(self._sliced)
-        elif self._fill is not None and (self._begun or self._begin(self._fill)):
-            self._stream(self._fill)
+        mode = self._mode
+        if mode is Mode.STREAMING:
+            self._stream()
+        elif mode is Mode.JOINED:
+            self._begin()
+        elif mode is Mode.SLICED:
+            self._begin_sliced()
 
     def detach(self) -> None:
-        if self._over:
+        if self.over:
             return
         self._collapsed = False
-        if self._begun:
+        if self._mode is Mode.STREAMING:
             self._fetch_rest()
         else:
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
         """The fill turned out to bring another variant than this request's."""
-        if not self._over:
+        if not self.over:
             self._fill, self._collapsed = None, False
             self.start()
 
     def abandon(self) -> None:
         """The client is gone."""
-        if not self._over:
+        if not self.over:
             self._counters.count("abandoned")
             self._end()
 
     # the head
 
-    def _begin(self, fill: Fill) -> bool:
-        """Settle the answer and send its head; True when a body is to be streamed."""
+    def _begin(self) -> None:
+        """Settle the answer and send its head, once the fill has one."""
+        fill = self._fill
+        assert fill is not None
         if fill.phase is Phase.OPENING:
-            return False
+            return
         if fill.phase is Phase.FAILED:
             if self._selection is None or not _is_no_part(fill.failure):
                 self._give_up(fill.failure)
@@ -203,10 +215,10 @@ class Transfer:
                 fill.leave(self)
                 self._selection, self._in_parts = None, False
                 self._fill = self._fills.alone(self._resource, self.request, self, in_slices=False)
-            return False
+            return
         if fill.entry is not None and self._selection is None:
             self._answer_with(fill.entry)
-            return False
+            return
         chosen = self._selection
         if chosen is None:
             assert fill.head is not None
@@ -217,14 +229,13 @@ class Transfer:
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
                 self._collapsed = False
                 self._fetch_rest()
-                return False
+                return
         outcome, trailer = self._told(fill)
         head = chosen.block + trailer
         if chosen.empty:
             self._reply(Reply(chosen.status, head, (), 0, outcome))
-            return False
+            return
         self._send_head(chosen, head, self._next(fill), outcome)
-        return not self._over
 
     def _may_fetch_part(self, head: StoredHead) -> bool:
         """Whether a part of this very version can be had by itself."""
@@ -238,16 +249,18 @@ class Transfer:
             self._later = chosen.pieces[1:]
 
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
-        """Begin the answer, with the first bytes of its body if they are at hand."""
-        self._begun = True
+        """Begin the answer, with the first bytes of its body if they are at hand, and go on."""
+        self._mode = Mode.STREAMING
         self._counters.count(outcome.word)
         before, client = chosen.pieces[0].before, self._client
         # One write for both: a system call costs as much as a good part of all else that is done here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
         if before:
-            if data is not None and not self._over:
+            if data is not None and not self.over:
                 client.write(data)
             self._go_to_next_piece()
+        if not self.over:
+            self._stream()
 
     def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
         """What became of this request, and the field lines that say so; the same for many followers at a time."""
@@ -288,7 +301,7 @@ class Transfer:
             ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
             stored=stores,
             collapsed=self._collapsed,
-            detail=None if stores or fill.disposition is None else fill.disposition.reason,
+            detail=None if stores or fill.disposition is None else fill.disposition.reason.value,
             origin=fill.origin,
             key=fill.resource.key.text,
         )
@@ -308,6 +321,7 @@ class Transfer:
         if self._fill is not None:
             self._fill.leave(self)
         resource = self._resource if self._fill is None else self._fill.resource  # it knows of which variant it is
+        self._mode = Mode.SLICED
         self._sliced = self._fills.reading(resource, self.request, self, entry)
         if self._forward is None and not all(
             self._sliced.holds(start, stop or entry.length) for _, start, stop in chosen.pieces
@@ -315,20 +329,19 @@ class Transfer:
             self._forward = Forward.PARTIAL
         self.advance()
 
-    def _begin_sliced(self, sliced: SlicedFill) -> bool:
+    def _begin_sliced(self) -> None:
         """Send the head with the first bytes: until then an origin that fails needn't be seen."""
-        chosen, entry = self._selection, self._entry
-        assert chosen is not None and entry is not None
+        chosen, entry, sliced = self._selection, self._entry, self._sliced
+        assert chosen is not None and entry is not None and sliced is not None
         data = self._next(sliced)
         if data is None:
             if sliced.phase is Phase.FAILED:
                 self._restart_or_give_up(sliced)
-            return False
+            return
         now = self._clock()
         outcome = self._outcome(now)
         head = chosen.block + self._replies.trailer(entry.freshness.age(now), outcome)
         self._send_head(chosen, head, data, outcome)
-        return not self._over
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
         """Nothing was sent yet: another version is fetched anew; else as after any failure."""
@@ -338,14 +351,15 @@ class Transfer:
             self._stored = None  # what could be served of it was tried
             self._give_up(sliced.failure)
             return
-        self._entry, self._forward = None, Forward.URI_MISS
+        self._mode, self._entry, self._forward = Mode.JOINED, None, Forward.URI_MISS
         self._fill, self._collapsed = self._fills.join(self._resource, self.request, self)
         self.advance()
 
     # the body
 
-    def _stream(self, fill: Fill | SlicedFill) -> None:
-        client = self._client
+    def _stream(self) -> None:
+        fill, client = self._sliced or self._fill, self._client
+        assert fill is not None
         while client.ready and (self.stop is None or self.position < self.stop):
             data = self._next(fill)
             if data is None:
@@ -353,7 +367,7 @@ class Transfer:
             client.write(data)
             if self._later:
                 self._go_to_next_piece()
-            if self._over:
+            if self.over:
                 return
         stop = self.stop
         if stop is not None and self.position >= stop:
@@ -367,7 +381,7 @@ class Transfer:
 
     def _go_to_next_piece(self) -> None:
         """Once a piece is sent to its end, begin with the next one that has bytes of the body."""
-        while self._later and self.stop is not None and self.position >= self.stop and not self._over:
+        while self._later and self.stop is not None and self.position >= self.stop and not self.over:
             (before, self.position, self.stop), *later = self._later
             self._later = tuple(later)
             self._client.write(before)
@@ -399,7 +413,7 @@ class Transfer:
         self._fill = self._fills.alone(resource, self.request, self, want)
 
     def _break_off(self) -> None:
-        if self._begun:
+        if self._mode is Mode.STREAMING:
             self._finish(clean=False)
         else:
             self._give_up(OriginError("-", Fault.REFUSED, "the object has no strong ETag to fetch a part of it by"))
@@ -437,7 +451,7 @@ class Transfer:
         self._client.finish(clean=clean)
 
     def _end(self) -> None:
-        self._over = True
+        self._mode = Mode.OVER
         if self._fill is not None:
             self._fill.leave(self)
         if self._sliced is not None:

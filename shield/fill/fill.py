@@ -37,7 +37,7 @@ from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup
+from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
@@ -323,7 +323,7 @@ class Fill:
         if until is not None and not variants.has_room(mine, means.clock(), until):
             assert settled.disposition is not None
             settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
-            settled.disposition = replace(settled.disposition, share=Share.SHARE, reason="too-many-variants")
+            settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
     def _let_go_of_others(self) -> None:
         """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,

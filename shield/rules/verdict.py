@@ -149,9 +149,33 @@ class Share(Enum):
     LEADER_ONLY = "leader-only"  # the one it was fetched for; all others ask an origin themselves
 
 
+class Reason(Enum):
+    """Why a response is stored, or isn't; the value is the word in Cache-Status and logs."""
+
+    # stored
+    EXPLICIT = "explicit"  # the origin states a lifetime
+    IMPLICIT = "implicit"  # it states none, and the operator's or a heuristic one holds
+    FORCED = "forced"  # the operator's lifetime holds whatever the origin says
+    NEGATIVE = "negative"  # it is an error, to be believed for a while
+
+    # for the leader alone
+    PARTIAL = "partial"  # it answers a range or a condition, and isn't the whole object
+    NO_STORE = "no-store"  # the origin forbids it, or the request where its directives are honoured
+    PRIVATE = "private"  # the origin made it for one user
+    VARY_STAR = "vary-star"  # it depends on more than the request
+    SET_COOKIE = "set-cookie"  # it sets a cookie, which nobody else must get
+    METHOD = "method"  # the answer to this method can't be reused
+    AUTHORIZATION = "authorization"  # the request had credentials, and the origin doesn't let others have the answer
+
+    # for those who asked while it was fetched
+    STATUS = "status"  # a status that isn't stored without a word of the origin or the operator
+    NO_LIFETIME = "no-lifetime"  # it came stale, and would be of no use later
+    TOO_MANY_VARIANTS = "too-many-variants"  # its key has as many variants as its route allows
+
+
 @dataclass(slots=True)
 class Disposition:
-    """What becomes of a response. `reason` is a token for logs and details.
+    """What becomes of a response, and why.
 
     `freshness` counts for what isn't stored, too: its age is told. Fields in `dropped` reach nobody; those in
     `unstored` reach only who asked before the response came. `by_request`: the reason lies in the request alone, and
@@ -160,7 +184,7 @@ class Disposition:
 
     share: Share
     freshness: Freshness
-    reason: str
+    reason: Reason
     dropped: frozenset[bytes] = _NOTHING
     unstored: frozenset[bytes] = _NOTHING
     by_request: bool = False
@@ -185,9 +209,10 @@ def judge_response(
     if b"set-cookie" in unstored:
         dropped |= {b"set-cookie"}  # others may be waiting for it, too
 
-    share, reason, by_request = Share.LEADER_ONLY, _reserved(head, control, rules), False
+    share, by_request = Share.LEADER_ONLY, False
+    reason = _reserved(head, control, rules)
     if reason is None and head.has_any(_SET_COOKIE) and rules.set_cookie == "refuse" and b"set-cookie" not in dropped:
-        reason = "set-cookie"  # §7.3: stored cookies would be handed to others
+        reason = Reason.SET_COOKIE  # §7.3: stored cookies would be handed to others
     if reason is None and (request.notable or request.method not in _METHODS):
         reason = _asked_for_itself(request, control, rules)
         by_request = reason is not None
@@ -196,51 +221,51 @@ def judge_response(
     return Disposition(share, freshness, reason, dropped, unstored, by_request)
 
 
-def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> str | None:
+def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> Reason | None:
     """Why nobody but the leader may have it, or None when others may."""
     if head.status < 200 or head.status in _OF_PARTS:
-        return "partial"
+        return Reason.PARTIAL
     if control.no_store and not (control.must_understand and head.status in _UNDERSTOOD):
-        return "no-store"  # §5.2.2.5, §5.2.2.3
+        return Reason.NO_STORE  # §5.2.2.5, §5.2.2.3
     if control.private or (control.private_fields and not may_be_left_out(control.private_fields, rules)):
-        return "private"  # §5.2.2.7
+        return Reason.PRIVATE  # §5.2.2.7
     vary = head.all(b"vary")
     if vary and names_in(vary) is None:
-        return "vary-star"  # §4.1
+        return Reason.VARY_STAR  # §4.1
     return None
 
 
-def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessRules) -> str | None:
+def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessRules) -> Reason | None:
     """Why a request makes its answer nobody else's, or None."""
     if request.method not in _METHODS:
-        return "method"  # §3: the method must be understood
+        return Reason.METHOD  # §3: the method must be understood
     if _directives(request, rules).no_store:
-        return "no-store"  # §5.2.1.5
+        return Reason.NO_STORE  # §5.2.1.5
     shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
     if b"authorization" in request.notable and not shared_anyway:
-        return "authorization"  # §3.5
+        return Reason.AUTHORIZATION  # §3.5
     return None
 
 
 def _judge_storing(
     head: ResponseHead, policy: Policy, freshness: Freshness, now: float, rules: FreshnessRules
-) -> tuple[Share, str]:
+) -> tuple[Share, Reason]:
     """Whether what others may have is worth keeping, and why or why not."""
     status, control = head.status, policy.control
     if control.must_understand and status not in _UNDERSTOOD:
-        return Share.SHARE, "status"  # §5.2.2.3
+        return Share.SHARE, Reason.STATUS  # §5.2.2.3
     if status >= 400 and rules.negative_bound(status) is None:
-        return Share.SHARE, "status"
+        return Share.SHARE, Reason.STATUS
     stated = policy.lifetime is not None
     if not (stated or control.public or status in HEURISTIC or rules.gives_lifetime_to(status)):
-        return Share.SHARE, "status"  # §3, last condition
+        return Share.SHARE, Reason.STATUS  # §3, last condition
     if not _worth_storing(head, control, freshness, now, rules):
-        return Share.SHARE, "no-lifetime"
+        return Share.SHARE, Reason.NO_LIFETIME
     if status >= 400:
-        return Share.STORE, "negative"
+        return Share.STORE, Reason.NEGATIVE
     if rules.forced_lifetime is not None:
-        return Share.STORE, "forced"
-    return Share.STORE, "explicit" if stated else "implicit"
+        return Share.STORE, Reason.FORCED
+    return Share.STORE, Reason.EXPLICIT if stated else Reason.IMPLICIT
 
 
 def _worth_storing(

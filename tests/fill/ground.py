@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from shield.errors import Fault, OriginError
@@ -23,13 +24,19 @@ from shield.reply import Part, Replies, Reply
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route, Routes
 from shield.shared import Shared
+from shield.store.directory.files import Files
+from shield.store.directory.log import Limits
+from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
 from shield.store.tiers import Store
+from shield.store.volume import Holder, Volume, boot_id
 from shield.transfer import Transfer
 from tests.node import FakeClock
 
 T = TypeVar("T")
 MIB = 1 << 20
+SLICE = 64 << 10
+PATIENCE = 10.0
 VIA = b"1.1 test-1"
 
 
@@ -176,20 +183,35 @@ class FakeClient:
         return lines[0].removeprefix(b"cache-status: test-1; ").decode() if lines else ""
 
 
+def _store(path: Path | None, clock: Callable[[], float]) -> Store:
+    """In memory, or with a disk tier of one directory, and slices, below it."""
+    shared, memory = Shared(), MemoryTier(capacity=64 * MIB, max_entry=8 * MIB)
+    if path is None:
+        return Store(memory, shared)
+    disk = Disk(shared, clock=clock)
+    holder, limits = Holder("test-1", boot_id(), 0), Limits(capacity=64 * MIB, free_floor=0)
+    volume = Volume(path, limits, holder=holder, files=Files(), judge=disk.judge(0))
+    disk.open([Tier("nvme", 0, [volume], [1.0])])
+    return Store(memory, shared, disk=disk, slice_bytes=SLICE)
+
+
 class Ground:
-    """A worker's proxy, store and fills over a `FakeSource`. To be made on a running loop."""
+    """A worker's proxy, store and fills over a `FakeSource`. To be made on a running loop.
+
+    `path` is for a disk tier, where there is to be one.
+    """
 
     def __init__(
         self,
         *,
         route: Route | None = None,
-        store: Store | None = None,
+        path: Path | None = None,
         policy: FillPolicy | None = None,
         memory: int = 64 * MIB,
     ) -> None:
         self.clock = FakeClock()
         self.source = FakeSource(self.clock)
-        self.store = store or Store(MemoryTier(capacity=64 * MIB, max_entry=8 * MIB), Shared())
+        self.store = _store(path, self.clock)
         self.memory = FillMemory(memory)
         self.means = Means(
             self.source, self.store, self.memory, policy=policy or FillPolicy(), via=VIA, clock=self.clock
@@ -230,9 +252,16 @@ class Ground:
         await turns()
         return client
 
-    def end(self) -> None:
+    async def until(self, predicate: Callable[[], object]) -> None:
+        """Let threads do their work on the disk."""
+        async with asyncio.timeout(PATIENCE):
+            while not predicate():  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.001)
+
+    async def end(self) -> None:
         """Nothing may be left behind."""
         self.fills.cancel_all()
+        await self.store.close()
         assert self.memory.used == 0
 
 
@@ -248,8 +277,7 @@ def on_ground(scenario: Callable[[Ground], Coroutine[Any, Any, T]], **changes: A
     async def run() -> T:
         ground = Ground(**changes)
         result = await scenario(ground)
-        ground.end()
-        await turns()
+        await ground.end()
         return result
 
     return asyncio.run(run())

@@ -132,7 +132,7 @@ def test_what_is_stored_is_what_may_be_stored(request: dict[str, str], status: i
     may_be_stored = isinstance(state, hishel.StoreAndUse)
     assert may_be_stored or disposition.share is not Share.STORE
     if may_be_stored and disposition.share is not Share.STORE:
-        assert disposition.reason == "no-lifetime"  # the only thing that we leave
+        assert disposition.reason.value == "no-lifetime"  # the only thing that we leave
 
 
 @settings(max_examples=400)
