@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from shield.config.origin import OriginSettings
@@ -20,6 +21,8 @@ from shield.rules.headers import via
 from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
 from shield.shared import Place, Standing
+
+_SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others fetch what a worker owns themselves
 
 
 def signer(settings: Settings, name: str) -> Signer:
@@ -65,8 +68,18 @@ def _gateway(settings: Settings, name: str) -> Gateway:
 
 def owners_of(settings: Settings, place: Place, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
-    standing, times = place.shared.standing, [origin.timeouts for origin in settings.origins.values()]
-    ring = Ring(place.worker, place.peers, is_down=lambda worker: standing[worker] != Standing.SERVING)
+    shared, times = place.shared, [origin.timeouts for origin in settings.origins.values()]
+    standing, now = shared.standing, asyncio.get_running_loop().time  # which is the clock of signs of life
+
+    def is_silent(worker: int) -> bool:
+        return shared.is_silent(worker, now(), _SILENT_SECONDS)
+
+    ring = Ring(
+        place.worker,
+        place.peers,
+        is_down=lambda worker: standing[worker] != Standing.SERVING or is_silent(worker),
+        is_silent=is_silent,
+    )
     timeouts = Timeouts(
         connect=1.0,
         first_byte=settings.failover.deadline + 1.0,
