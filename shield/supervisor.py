@@ -126,7 +126,7 @@ class _Supervisor:
         while not self._orders or any(post.pid is not None for post in self._posts):
             self._fork_who_is_due()
             self._wait()
-            self._kill_who_hangs()
+            self._kill_hung()
             for number in self._signals.taken():
                 if number == signal.SIGHUP:
                     log.info(HANGUP_NOTED)
@@ -230,7 +230,7 @@ class _Supervisor:
         """Whether there are workers to look at: not while all of them stop."""
         return not self._orders and any(post.ready_at is not None for post in self._posts)
 
-    def _kill_who_hangs(self) -> None:
+    def _kill_hung(self) -> None:
         """Kill workers whose loop has stood still for too long, so that they are replaced.
 
         Only what passed while this process ran counts: it stands still with the others when all of them are stopped,

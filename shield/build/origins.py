@@ -26,7 +26,7 @@ _SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others f
 
 
 def signer(settings: Settings, name: str) -> Signer:
-    """What signs for an origin. Raises ConfigError."""
+    """The signer of requests to an origin. Raises ConfigError."""
     origin, credentials = settings.origins[name], None
     if origin.access_key_id is not None and origin.secret_key is not None:
         token = origin.session_token
@@ -46,21 +46,16 @@ def signer(settings: Settings, name: str) -> Signer:
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
+    """All origins, for one of so many workers. Raises ConfigError."""
     made = [
-        _origin(
-            name,
-            origin,
-            workers,
-            signer=signer(settings, name),
-            gateway=_gateway(settings, name),
-        )
+        _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
         for name, origin in settings.origins.items()
     ]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
 def _gateway(settings: Settings, name: str) -> Gateway:
-    """How an origin of that name is told who asks."""
+    """How this node introduces itself to an origin of that name."""
     node = settings.node.encode()
     heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
     return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")

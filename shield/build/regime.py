@@ -19,7 +19,7 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
 
 
 def access_rules(settings: Settings) -> AccessRules | None:
-    """Who may ask; None where nothing is said of it."""
+    """The rules by which clients are let in; None where nothing is said of it."""
     if settings.access is None:
         return None
     return settings.access.rules({name: route.access for name, route in settings.routes.items()})

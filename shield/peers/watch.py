@@ -12,7 +12,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Watch:
-    """Ends waits for workers that `is_silent` says it of. One timer for all of them; none while nothing waits.
+    """Ends waits for workers that have fallen silent. One timer for all of them; none while nothing waits.
 
     Made and used within one event loop.
     """
