@@ -14,7 +14,7 @@ import httptools
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.regime import Regime
-from shield.rules.limits import Limits as Limits
+from shield.rules.limits import ClientLimits as Limits
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields that no plain request has."""
