@@ -1,4 +1,4 @@
-"""A running node, or one worker of it, as whoever runs it sees it: its fronts, and its services' life.
+"""A node, or one worker of it, as its process sees it: fronts for connections, and services with a life.
 
 All parts are handed in, by `app.build`.
 """

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from shield.errors import ConfigError
 from shield.rules.access import AccessRules
-from shield.rules.limits import Limits
+from shield.rules.limits import ClientLimits
 from shield.rules.routes import Resource, Routes
 
 _MEMO_LIMIT = 16384
@@ -53,7 +53,7 @@ class Regime:
 
     routes: Routes
     access: AccessRules | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: ClientLimits = field(default_factory=ClientLimits)
     generation: int = 0
     targets: Targets = field(init=False, repr=False, compare=False)
 

@@ -1,4 +1,5 @@
-"""Memory that all workers of a node share: which keys were removed, how often keys were hit, which workers serve.
+"""Memory that all workers of a node share: which keys were removed, how often keys were hit, which workers serve and
+are alive.
 
 Made before the workers are forked; a node of one worker has it too. What a removal takes away is gone for all workers
 once `publish` has returned, because each of them looks at `generation` before it answers from its RAM tier:
@@ -51,7 +52,8 @@ class Shared:
     def __init__(self, *, workers: int = 1, slots: int = SLOTS, log_bytes: int = LOG_BYTES) -> None:
         if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
             raise ValueError("slots must be a power of two, and workers from 1 to 256")
-        start = _WORDS + _MOST_WORKERS
+        beats = _WORDS + _MOST_WORKERS
+        start = beats + 8 * _MOST_WORKERS
         self._memory = mmap.mmap(-1, start + log_bytes + slots)
         view = memoryview(self._memory)
         words = view[:_WORDS].cast("Q")
@@ -59,6 +61,7 @@ class Shared:
         """The position of the removal log, which only rises: another one means that something was removed."""
         self.standing = view[_WORDS : _WORDS + workers]
         """Each worker's `Standing`; written by itself, and DOWN by whoever finds it dead."""
+        self._beats = view[beats : beats + 8 * workers].cast("d")
         self._overwritten = words[1:]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes
@@ -134,6 +137,21 @@ class Shared:
         if count:
             self._counts[slot] = count - 1
         return count
+
+    # signs of life
+
+    def beat(self, worker: int, now: float) -> None:
+        """A worker's event loop turns; `now` is of the monotonic clock, which all processes share. 0.0: not yet."""
+        self._beats[worker] = now
+
+    def last_beat(self, worker: int) -> float:
+        """When a worker's loop turned last; 0.0 until it has."""
+        return self._beats[worker]
+
+    def is_silent(self, worker: int, now: float, seconds: float) -> bool:
+        """Whether a worker that had begun has given no sign of life for so long."""
+        beat: float = self._beats[worker]
+        return beat > 0.0 and now - beat > seconds
 
     # one at a time
 

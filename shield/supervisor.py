@@ -51,6 +51,7 @@ _PROVEN_SECONDS = 10.0  # who served so long is replaced at once
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _KILL_SECONDS = 5.0  # after the order to stop at once
+_LOOK_SECONDS = 0.5  # from one look at the workers' signs of life to the next
 _PEER_BACKLOG = 4096
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
@@ -92,6 +93,7 @@ class _Post:
         self.ready_at: float | None = None  # of the holder
         self.due: float | None = None  # when the next one is to start
         self.delay = 0.0
+        self.is_hung = False  # the holder, which has been killed for it
 
     def tell(self, order: bytes) -> None:
         if self.line is not None:
@@ -112,6 +114,7 @@ class _Supervisor:
         self._signals = signals
         self._orders = 0  # to stop: from the first on nobody is replaced, the second waits for nobody
         self._kill_at: float | None = None
+        self._looked_at = self._awake_since = time.monotonic()
         self._code = 0
 
     def run(self, where: str) -> int:
@@ -123,6 +126,7 @@ class _Supervisor:
         while not self._orders or any(post.pid is not None for post in self._posts):
             self._fork_who_is_due()
             self._wait()
+            self._kill_hung()
             for number in self._signals.taken():
                 if number == signal.SIGHUP:
                     log.info(HANGUP_NOTED)
@@ -145,6 +149,8 @@ class _Supervisor:
         times = [post.due for post in self._posts if post.due is not None]
         if self._kill_at is not None:
             times.append(self._kill_at)
+        if self._watches:
+            times.append(self._looked_at + _LOOK_SECONDS)
         poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
@@ -173,7 +179,7 @@ class _Supervisor:
                 self._become_worker(post, theirs)
         theirs.close()
         ours.setblocking(False)
-        post.pid, post.line, post.ready_at = pid, ours, None
+        post.pid, post.line, post.ready_at, post.is_hung = pid, ours, None, False
 
     def _become_worker(self, post: _Post, line: socket.socket) -> NoReturn:
         """In the forked process, which leaves from here: nothing of the parent's is run on the way out."""
@@ -219,6 +225,33 @@ class _Supervisor:
                 other.due = 0.0
         post.was_ready = True
 
+    @property
+    def _watches(self) -> bool:
+        """Whether there are workers to look at: not while all of them stop."""
+        return not self._orders and any(post.ready_at is not None for post in self._posts)
+
+    def _kill_hung(self) -> None:
+        """Kill workers whose loop has stood still for too long, so that they are replaced.
+
+        Only what passed while this process ran counts: it stands still with the others when all of them are stopped,
+        or the machine is.
+        """
+        now = time.monotonic()
+        if now - self._looked_at > 2 * _LOOK_SECONDS or not self._watches:
+            self._awake_since = now
+        self._looked_at = now
+        for post in self._posts:
+            shared = post.place.shared
+            if post.pid is None or post.ready_at is None or post.is_hung or self._orders:
+                continue
+            if shared.standing[post.number] != Standing.SERVING:
+                continue  # one that leaves its disks may take its time
+            stood = now - max(shared.last_beat(post.number), post.ready_at, self._awake_since)
+            if stood > self._plan.stall_seconds:
+                post.is_hung = True
+                log.error("worker %d (pid %d) has hung for %.1f s: killing it", post.number, post.pid, stood)
+                os.kill(post.pid, signal.SIGKILL)
+
     def _reap(self, post: _Post) -> None:
         if post.pid is None:
             return
@@ -227,6 +260,7 @@ class _Supervisor:
             return
         code = os.waitstatus_to_exitcode(status)
         post.place.shared.standing[post.number] = Standing.DOWN
+        post.place.shared.beat(post.number, 0.0)
         served = 0.0 if post.ready_at is None else time.monotonic() - post.ready_at
         stopped_in_time = post.ready_at is None and -code in (signal.SIGTERM, signal.SIGINT)
         post.pid = None

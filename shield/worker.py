@@ -38,6 +38,7 @@ HANGUP_NOTED = "SIGHUP is noted, and changes nothing: settings are read when the
 _BACKLOG = 4096
 _ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connection that is just being closed
 _SWEEP_SECONDS = 1.0
+_BEAT_SECONDS = 0.25
 _SWITCH_SECONDS = 0.0005  # how long a thread that writes to a disk may keep the loop from going on; Python's: 5 ms
 
 Build = Callable[[Seat], Node]
@@ -54,6 +55,7 @@ class Plan:
     drain_delay_seconds: float
     drain_timeout_seconds: float
     hit_slots: int = SLOTS  # counters of hits that workers share
+    stall_seconds: float = 5.0  # a worker of several whose loop stands still for so long is replaced
 
     @property
     def scheme(self) -> str:
@@ -183,6 +185,7 @@ class _Worker:
         self._signals = 0
         self._next_sweep = 0.0
         self._sweeper: asyncio.TimerHandle
+        self._beater: asyncio.TimerHandle
 
     async def serve(self, sockets: Sockets) -> int:
         loop, self._sockets = self._loop, sockets
@@ -195,6 +198,7 @@ class _Worker:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._beat()
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
         peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
         try:
@@ -208,6 +212,7 @@ class _Worker:
                 server.should_exit = server.force_exit = True
             await asyncio.gather(peers, admin)
             self._sweeper.cancel()
+            self._beater.cancel()
             if self._line is not None:
                 loop.remove_reader(self._line)
         log.info("node %s has stopped", self._node.name)
@@ -273,9 +278,16 @@ class _Worker:
         self._exit()
         self._front.force_exit = self._peers.force_exit = True
 
-    # once a second
+    # from time to time
+
+    def _beat(self) -> None:
+        """A sign of life: that the loop turns."""
+        loop = self._loop
+        self._place.shared.beat(self._place.worker, loop.time())
+        self._beater = loop.call_later(_BEAT_SECONDS, self._beat)
 
     def _sweep(self) -> None:
+        """Once a second."""
         loop = self._loop
         self._node.vitals.loop_lag_seconds = max(0.0, loop.time() - self._next_sweep)
         self._next_sweep = loop.time() + _SWEEP_SECONDS

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from shield.config.loading import load
 from shield.config.section import Address, parse_address
 from shield.config.units import ExpectedError, format_duration, format_size, parse_duration, parse_size
-from shield.edge.connection import Limits
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import KeyRules
+from shield.rules.limits import ClientLimits
 from tests.ground import DOCUMENTED, PLAIN, SECRET, SIGNED, Ground
 
 
@@ -58,7 +58,7 @@ def test_defaults_are_those_of_the_rooms_they_are_for(ground: Ground) -> None:
     assert route.key == KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")
     (of_s3,) = ground.settings(SIGNED + "    access_key_id: a\n    secret_key: b\n").route_table()
     assert of_s3.key == KeyRules()
-    assert Limits() == Limits(
+    assert ClientLimits() == ClientLimits(
         keep_alive_seconds=int(limits.keep_alive),
         head_seconds=int(limits.head),
         send_seconds=int(limits.send),

@@ -13,7 +13,7 @@ from shield.build.regime import regime_of
 from shield.errors import ConfigError, RequestError
 from shield.regime import InForce, Regime
 from shield.rules.access import AccessRules
-from shield.rules.limits import Limits
+from shield.rules.limits import ClientLimits
 from shield.rules.routes import Route, Routes
 from tests.client import Answer, Client, request
 from tests.doubles.faults import at_body
@@ -197,7 +197,7 @@ def test_parts_that_derive_something_are_told_once_a_regime_is_in_force() -> Non
     told: list[tuple[Regime, bool]] = []
     in_force.followed_by(lambda regime: told.append((regime, in_force.regime is regime)))
 
-    second = replace(in_force.regime, limits=Limits(max_fields=7))
+    second = replace(in_force.regime, limits=ClientLimits(max_fields=7))
     in_force.swap(second)
 
     assert told == [(second, True)]

@@ -51,6 +51,20 @@ def digest(number: int) -> bytes:
     return hashlib.md5(b"%d" % number).digest()
 
 
+# signs of life
+
+
+def test_a_worker_is_silent_once_it_has_begun_and_given_no_sign_for_a_while() -> None:
+    with shared(workers=2) as memory:
+        assert not memory.is_silent(1, 100.0, 1.0)  # it has not begun
+
+        assert ended(forked(partial(memory.beat, 1, 100.0))) == 0
+
+        assert memory.last_beat(1) == 100.0
+        assert [memory.is_silent(1, now, 1.0) for now in (99.0, 101.0, 101.1)] == [False, False, True]
+        assert memory.last_beat(0) == 0.0
+
+
 # removals
 
 

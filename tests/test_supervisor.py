@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from shield.rules.rendezvous import Rendezvous
+from shield.rules.routes import Route, Routes
 from tests.client import PATIENCE, Answer, Client, fetch, request
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -207,6 +211,103 @@ def test_the_admin_listener_survives_its_worker(node: Node) -> None:
     assert node.admin("/live").status == 200
     assert holder not in node.workers
     until(node.all_serve)
+
+
+# a worker that hangs
+
+
+PATIENT = {"deadline": "60s"}  # longer than a client here waits
+
+
+def _on_one_worker(node: Node, count: int) -> tuple[list[Client], int]:
+    """So many clients of one of two workers, and the other worker."""
+    clients: dict[int, list[Client]] = {pid: [] for pid in node.workers}
+    while not any(len(mine) == count for mine in clients.values()):
+        client = Client(node.port)
+        clients[node.worker_of(client)].append(client)
+    home, other = sorted(clients, key=lambda pid: len(clients[pid]), reverse=True)
+    for client in clients[other]:
+        client.close()
+    return clients[home], other
+
+
+def _owned(count: int) -> list[str]:
+    """Paths of which each of two workers owns so many."""
+    owners, routes = Rendezvous([b"worker-0", b"worker-1"]), Routes([Route("all")])
+    paths: list[list[str]] = [[], []]
+    for number in itertools.count():
+        path = f"/cold-{number}"
+        paths[owners.owner(routes.resolve(path.encode()).key.digest)].append(path)
+        if min(map(len, paths)) >= count:
+            return [*paths[0][:count], *paths[1][:count]]
+    raise AssertionError
+
+
+def test_a_worker_that_hangs_is_replaced_and_others_answer_for_it_meanwhile(tmp_path: Path) -> None:
+    paths = _owned(4)
+    with FaultyOrigin() as origin:
+        for path in paths:
+            origin.serves(path, b"cold", lifetime=60)
+        with Node(settings_file(tmp_path, origin, workers=2, failover=PATIENT, worker_stall="3s")) as node:
+            (client,), victim = _on_one_worker(node, 1)
+
+            os.kill(victim, signal.SIGSTOP)
+            answers = [client.ask(path) for path in paths]
+            node.says(f"(pid {victim}) has hung for")
+            node.says("is back")
+
+            assert [(answer.status, answer.body) for answer in answers] == [(200, b"cold")] * len(paths)
+            assert victim not in node.workers
+            assert node.said.count("killing it") == 1
+            until(node.all_serve)
+            client.close()
+            node.signal()
+            assert node.ended() == 0, node.said
+
+
+def test_what_a_worker_asked_of_one_that_hangs_it_fetches_itself(tmp_path: Path) -> None:
+    paths = _owned(2)
+    with FaultyOrigin() as origin:
+        gate = origin.gate()
+        for path in paths:
+            origin.serves(path, b"cold", lifetime=60)
+            origin.spoils(path, preceded_by(Wait(gate)), times=1)
+        with Node(settings_file(tmp_path, origin, workers=2, failover=PATIENT, worker_stall="1h")) as node:
+            clients, victim = _on_one_worker(node, len(paths))
+            for client, path in zip(clients, paths, strict=True):
+                client.send(request(path))
+            gate.reached(times=len(paths))
+
+            os.kill(victim, signal.SIGSTOP)
+            until(lambda: sum(origin.fetches(path) == 2 for path in paths) == 2)  # of those that it owns
+            gate.open()
+            answers = [client.read() for client in clients]
+
+            assert [(answer.status, answer.body) for answer in answers] == [(200, b"cold")] * len(paths)
+            assert victim in node.workers
+            for client in clients:
+                client.close()
+
+
+def test_a_node_that_is_stopped_as_a_whole_goes_on_with_the_workers_it_had(
+    tmp_path: Path, origin: FaultyOrigin
+) -> None:
+    with Node(settings_file(tmp_path, origin, workers=2, worker_stall="2s")) as node:
+        before = node.workers
+        for pid in (node.process.pid, *before):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.5)  # longer than a worker may hang
+        os.kill(node.process.pid, signal.SIGCONT)
+        time.sleep(0.7)  # the supervisor looks, and finds itself late
+        for pid in before:
+            os.kill(pid, signal.SIGCONT)
+
+        assert get_together(node.port, ["/a"] * 10)[0].body == b"hello"
+        assert node.workers == before
+        assert "has hung" not in node.said
+
+
+# a hangup
 
 
 def test_a_hangup_of_the_supervisor_or_a_worker_is_noted_and_ends_nothing(

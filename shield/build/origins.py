@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from shield.config.origin import OriginSettings
@@ -21,9 +22,11 @@ from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
 from shield.shared import Seat, Standing
 
+_SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others fetch what a worker owns themselves
+
 
 def signer(settings: Settings, name: str) -> Signer:
-    """What signs for an origin. Raises ConfigError."""
+    """The signer of requests to an origin. Raises ConfigError."""
     origin, credentials = settings.origins[name], None
     if origin.access_key_id is not None and origin.secret_key is not None:
         token = origin.session_token
@@ -43,21 +46,16 @@ def signer(settings: Settings, name: str) -> Signer:
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
+    """All origins, for one of so many workers. Raises ConfigError."""
     made = [
-        _origin(
-            name,
-            origin,
-            workers,
-            signer=signer(settings, name),
-            gateway=_gateway(settings, name),
-        )
+        _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
         for name, origin in settings.origins.items()
     ]
     return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
 
 
 def _gateway(settings: Settings, name: str) -> Gateway:
-    """How an origin of that name is told who asks."""
+    """How this node introduces itself to an origin of that name."""
     node = settings.node.encode()
     heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
     return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
@@ -65,8 +63,18 @@ def _gateway(settings: Settings, name: str) -> Gateway:
 
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
-    standing, times = place.shared.standing, [origin.timeouts for origin in settings.origins.values()]
-    ring = Ring(place.worker, place.peers, is_down=lambda worker: standing[worker] != Standing.SERVING)
+    shared, times = place.shared, [origin.timeouts for origin in settings.origins.values()]
+    standing, now = shared.standing, asyncio.get_running_loop().time  # which is the clock of signs of life
+
+    def is_silent(worker: int) -> bool:
+        return shared.is_silent(worker, now(), _SILENT_SECONDS)
+
+    ring = Ring(
+        place.worker,
+        place.peers,
+        is_down=lambda worker: standing[worker] != Standing.SERVING or is_silent(worker),
+        is_silent=is_silent,
+    )
     timeouts = Timeouts(
         connect=1.0,
         first_byte=settings.failover.deadline + 1.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shield.config.settings import LimitSettings, Settings
 from shield.regime import Regime
 from shield.rules.access import AccessRules
-from shield.rules.limits import Limits
+from shield.rules.limits import ClientLimits
 
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:
@@ -19,14 +19,14 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
 
 
 def access_rules(settings: Settings) -> AccessRules | None:
-    """Who may ask; None where nothing is said of it."""
+    """The rules by which clients are let in; None where nothing is said of it."""
     if settings.access is None:
         return None
     return settings.access.rules({name: route.access for name, route in settings.routes.items()})
 
 
-def _limits(limits: LimitSettings, workers: int, *, memory: int) -> Limits:
-    return Limits(
+def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits:
+    return ClientLimits(
         keep_alive_seconds=round(limits.keep_alive),
         head_seconds=round(limits.head),
         send_seconds=round(limits.send),

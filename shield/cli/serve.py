@@ -37,6 +37,7 @@ def serve(path: Path) -> int:
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,
             hit_slots=hit_slots(settings),
+            stall_seconds=settings.worker_stall,
         )
         if settings.workers > 1:
             return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)

@@ -249,6 +249,12 @@ class Settings(Section):
         le=256,
         description="Processes that share port, disk tiers and fills. One for each core that is to be used.",
     )
+    worker_stall: Duration = duration(
+        "5s",
+        "One of several workers that hangs for so long is killed and replaced; the others do its work after one "
+        "second. Far longer than any pause that a worker makes by itself.",
+        least="2s",
+    )
     tls: TlsSettings | None = Field(
         default=None,
         description="Listeners for clients speak TLS (1.2 at least) with this certificate. Left out: plain HTTP.",

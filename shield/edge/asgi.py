@@ -14,7 +14,7 @@ from typing import Any
 
 from shield.edge.guard import Guard
 from shield.edge.hypercorn import Stream
-from shield.edge.turn import Limits, may_have_body, objection
+from shield.edge.turn import may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
@@ -23,6 +23,7 @@ from shield.proxy import Proxy
 from shield.reply import Part, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.headers import split_block
+from shield.rules.limits import ClientLimits
 from shield.rules.loops import loop_objection, passed
 from shield.transfer import Transfer
 
@@ -118,7 +119,7 @@ class Application:
             await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
 
-    def _objection(self, scope: Message, request: Request, limits: Limits) -> RequestError | None:
+    def _objection(self, scope: Message, request: Request, limits: ClientLimits) -> RequestError | None:
         """Why a request isn't answered: as at the HTTP/1.1 front, as far as the server lets it be seen."""
         fields, version = request.fields, scope["http_version"]
         size = len(request.method) + len(request.target) + _LINE_OVERHEAD

@@ -23,7 +23,6 @@ from shield.edge.reading import WATCHED as WATCHED
 from shield.edge.reading import RequestReader
 from shield.edge.tls import Greeter
 from shield.edge.turn import LOOKED_AT, Turn
-from shield.edge.turn import Limits as Limits
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
@@ -31,6 +30,7 @@ from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.regime import Regime
 from shield.reply import Part, Reply
+from shield.rules.limits import ClientLimits
 from shield.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ _LINGER_SWEEPS = 2
 class Front:
     """What all connections of a listener share."""
 
-    def __init__(self, proxy: Proxy, limits: Limits, *, access: AccessLog | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, proxy: Proxy, limits: ClientLimits, *, access: AccessLog | None, clock: Callable[[], float]
+    ) -> None:
         self.proxy = proxy
         self.limits = limits
         self.access = access
@@ -63,7 +65,7 @@ class Front:
         for connection in self.connections:
             connection.reconsider(self.limits)
 
-    def _limits_under(self, regime: Regime) -> Limits:
+    def _limits_under(self, regime: Regime) -> ClientLimits:
         return regime.limits
 
     def protocol(
@@ -185,7 +187,7 @@ class ClientConnection(RequestReader):
         self._connections.add(self)
         self._in_front.add(self)
 
-    def reconsider(self, limits: Limits) -> None:
+    def reconsider(self, limits: ClientLimits) -> None:
         """Another regime is in force. Requests that it limits are counted anew."""
         before = self._limits.max_requests
         self._abide_by(limits)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from shield.complaints import Complaints
-from shield.edge.turn import Limits
+from shield.rules.limits import ClientLimits
 
 log = logging.getLogger("shield.edge")
 
@@ -23,7 +23,7 @@ _MOST_RESERVED = 1024
 class Door:
     """Counts a listener's connections by address. `limits` may be others from one connection to the next."""
 
-    def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
         self.greeted = 0  # connections that shake hands
         self.limits = limits

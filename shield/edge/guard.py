@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shield.edge.connection import WATCHED, ClientConnection, Front, Limits
+from shield.edge.connection import WATCHED, ClientConnection, Front
 from shield.edge.turn import Turn, taken_apart
 from shield.errors import RequestError
 from shield.messages import Fields, Request
@@ -20,6 +20,7 @@ from shield.rules import dates
 from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
 from shield.rules.addresses import UNIX
 from shield.rules.headers import block
+from shield.rules.limits import ClientLimits
 from shield.rules.signed_urls import signable
 
 if TYPE_CHECKING:
@@ -129,7 +130,13 @@ class GuardedFront(Front):
     """What all guarded connections share."""
 
     def __init__(
-        self, proxy: Proxy, limits: Limits, *, guard: Guard, access: AccessLog | None, clock: Callable[[], float]
+        self,
+        proxy: Proxy,
+        limits: ClientLimits,
+        *,
+        guard: Guard,
+        access: AccessLog | None,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(proxy, limits, access=access, clock=clock)
         self.guard = guard
@@ -152,7 +159,7 @@ class GuardedConnection(ClientConnection):
         super().connection_made(transport)
         self.reconsider(self._limits)
 
-    def reconsider(self, limits: Limits) -> None:
+    def reconsider(self, limits: ClientLimits) -> None:
         """Hold this connection against the rules in force."""
         super().reconsider(limits)
         rules = self._guard.rules

@@ -16,9 +16,10 @@ from collections.abc import Callable
 import httptools
 
 from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
-from shield.edge.turn import Limits, Turn, examined, refusal_of
+from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
+from shield.rules.limits import ClientLimits
 from shield.rules.loops import has_passed, is_way
 
 log = logging.getLogger("shield.edge")
@@ -57,7 +58,7 @@ class RequestReader(asyncio.Protocol):
         "_ways",
     )
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], *, node: bytes) -> None:
+    def __init__(self, limits: ClientLimits, clock: Callable[[], float], *, node: bytes) -> None:
         self._clock = clock
         self._abide_by(limits)
         self._heads = Heads()
@@ -80,7 +81,7 @@ class RequestReader(asyncio.Protocol):
         self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 
-    def _abide_by(self, limits: Limits) -> None:
+    def _abide_by(self, limits: ClientLimits) -> None:
         self._limits = limits
         self._max_fields = limits.max_fields
         self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)

@@ -14,7 +14,7 @@ import httptools
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.regime import Regime
-from shield.rules.limits import Limits as Limits
+from shield.rules.limits import ClientLimits
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields that no plain request has."""
@@ -44,7 +44,9 @@ class Turn:
     regime: Regime | None = None  # of a request that waits for those before it: the one it was let in under
 
 
-def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: Limits, now: float) -> Turn:
+def examined(
+    request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: ClientLimits, now: float
+) -> Turn:
     """The turn of a request that isn't plain: of another version, about its connection, long, or wrong.
 
     `head` is all of it as it came. Called while the parser stands at its end.
@@ -61,7 +63,7 @@ def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser,
     return turn
 
 
-def objection(request: Request, limits: Limits, *, host_needed: bool) -> RequestError | None:
+def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> RequestError | None:
     """Why a request isn't answered, whatever it names; None: it may be, and its target is in origin-form now.
 
     Methods and bodies are `Proxy.try_hit`'s, which says 405.

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shield.edge.connection import ClientConnection, Front
-from shield.edge.turn import Limits
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import Outcome
@@ -22,6 +21,7 @@ from shield.proxy import Proxy
 from shield.reply import PLAIN_HIT, Part, Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
+from shield.rules.limits import ClientLimits
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -75,10 +75,10 @@ class PeerProxy(Proxy):
 class PeerFront(Front):
     """What all connections of a peer socket share."""
 
-    def __init__(self, proxy: PeerProxy, limits: Limits, *, clock: Callable[[], float]) -> None:
+    def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, _among_workers(limits), access=None, clock=clock)
 
-    def _limits_under(self, regime: Regime) -> Limits:
+    def _limits_under(self, regime: Regime) -> ClientLimits:
         return _among_workers(regime.limits)
 
     def _connection(self, server_state: ServerState) -> ClientConnection:
@@ -98,5 +98,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
 
-def _among_workers(limits: Limits) -> Limits:
+def _among_workers(limits: ClientLimits) -> ClientLimits:
     return replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)

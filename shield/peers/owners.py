@@ -29,6 +29,7 @@ from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import node_name
 from shield.peers import words
+from shield.peers.watch import Watch
 from shield.rules import loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
@@ -41,19 +42,23 @@ _AVOID_SECONDS = 10.0
 _REPORT_SECONDS = 1.0
 _REPORT_BYTES = 4 << 20
 
-# No answer in time: the owner is there but stuck. Those who ask next needn't find out again.
+# No answer in time: the owner is there but stuck. Later fetches needn't find out again.
 _STUCK = frozenset({Fault.FIRST_BYTE_TIMEOUT, Fault.TOTAL_TIMEOUT})
 # What an owner says of the object, or what ends this worker: asking origins wouldn't change it.
-_FINAL = _STUCK | {Fault.POOL_TIMEOUT, Fault.VALIDATOR, Fault.CANCELLED}
+_FINAL = frozenset({Fault.POOL_TIMEOUT, Fault.VALIDATOR, Fault.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The workers of a node: which of them this is, their unix sockets, and whether one is known to be down."""
+    """The workers of a node: which of them this is, their unix sockets, and whether one is known to be down.
+
+    One that `is_silent` hangs, whatever it was doing: nothing is expected of it any more.
+    """
 
     worker: int
     sockets: Sequence[str]
     is_down: Callable[[int], bool]
+    is_silent: Callable[[int], bool] = lambda worker: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class Owners:
         self._node = node_name(node) + b"; "
         self._worker = ring.worker
         self._is_down = ring.is_down
+        self._watch = Watch(ring.is_silent)
         self._timeouts = timeouts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
@@ -113,7 +119,9 @@ class Owners:
         if not self._is_down(owner) and self._now() >= self._avoided_until[owner]:
             self._asked += 1
             try:
-                return await self._ask(owner, target, want, judged)
+                return await self._watch.wait(owner, self._ask(owner, target, want, judged))
+            except TimeoutError:
+                self._complain(owner, OriginError(f"worker-{owner}", Fault.FIRST_BYTE_TIMEOUT, "it hangs"))
             except OriginError as error:
                 if error.fault in _STUCK:
                     self._avoided_until[owner] = self._now() + _AVOID_SECONDS
@@ -166,6 +174,7 @@ class Owners:
         return OwnerStatistics(self._asked, self._done_without)
 
     async def close(self) -> None:
+        self._watch.close()
         for pool in self._pools.values():
             await pool.close()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
 
     keep_alive_seconds: int = 650

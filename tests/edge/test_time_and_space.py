@@ -14,7 +14,7 @@ import pytest
 
 from shield.edge.door import Door
 from shield.edge.pace import unsent
-from shield.edge.turn import Limits
+from shield.rules.limits import ClientLimits
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -345,7 +345,7 @@ def test_connections_of_one_address_beyond_its_limit_are_closed_at_once(shield: 
     ],
 )
 def test_an_address_is_what_one_client_has(clock: FakeClock, peers: Sequence[str], places: int) -> None:
-    door = Door(Limits(max_connections_per_address=1), clock=clock)
+    door = Door(ClientLimits(max_connections_per_address=1), clock=clock)
 
     assert sum(door.enter(peer, None, 0) for peer in peers) == places
     for peer in peers[:places]:
@@ -356,7 +356,7 @@ def test_an_address_is_what_one_client_has(clock: FakeClock, peers: Sequence[str
 def test_clients_that_are_turned_away_make_one_log_line_in_a_while(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Door(Limits(max_connections=0), clock=clock)
+    door = Door(ClientLimits(max_connections=0), clock=clock)
 
     for _ in range(3):
         assert not door.enter("192.0.2.1", None, 0)

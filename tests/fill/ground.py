@@ -25,11 +25,11 @@ from shield.rules.key import CacheKey
 from shield.rules.routes import Route, Routes
 from shield.shared import Shared
 from shield.store.directory.files import Files
-from shield.store.directory.log import Limits
+from shield.store.directory.premises import DirectoryLimits
 from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
 from shield.store.tiers import Store
-from shield.store.volume import Holder, Volume, boot_id
+from shield.store.volume import Claimant, Volume, boot_id
 from shield.transfer import Transfer
 from tests.node import FakeClock
 
@@ -189,7 +189,7 @@ def _store(path: Path | None, clock: Callable[[], float]) -> Store:
     if path is None:
         return Store(memory, shared)
     disk = Disk(shared, clock=clock)
-    holder, limits = Holder("test-1", boot_id(), 0), Limits(capacity=64 * MIB, free_floor=0)
+    holder, limits = Claimant("test-1", boot_id(), 0), DirectoryLimits(capacity=64 * MIB, free_floor=0)
     volume = Volume(path, limits, holder=holder, files=Files(), judge=disk.judge(0))
     disk.open([Tier("nvme", 0, [volume], [1.0])])
     return Store(memory, shared, disk=disk, slice_bytes=SLICE)

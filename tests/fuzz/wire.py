@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from shield.edge.connection import ClientConnection
 from shield.edge.reading import RequestReader
-from shield.edge.turn import Limits, Turn
+from shield.edge.turn import Turn
 from shield.errors import Fault, RequestError
 from shield.messages import Field
 from shield.origin.chunks import ChunkReader
@@ -16,6 +16,7 @@ from shield.origin.head import Framing, MessageError, parse_head
 from shield.origin.response import Response
 from shield.peers import words
 from shield.rules import s3_errors
+from shield.rules.limits import ClientLimits
 from shield.rules.routes import Route, Routes
 from tests.edge.corpus import CASES
 from tests.fuzz.target import Target, pieces
@@ -32,7 +33,7 @@ _is_printable = re.compile(r"[ -~]*").fullmatch
 
 ROUTES = Routes([Route("all")])
 PLAIN = b"GET /a HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
-LIMITS = Limits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
+LIMITS = ClientLimits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
 MAX_FIELDS = 20
 TOO_LONG = {414, 431}
 

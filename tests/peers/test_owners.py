@@ -24,10 +24,10 @@ from shield.origin.pool import Pool
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.peers.front import REPORT
-from shield.peers.owners import Owners, Ring
+from shield.peers.owners import Owners, OwnerStatistics, Ring
 from shield.rules.ranges import Span
 from shield.shared import Seat, Shared, Standing
-from tests.client import Answer, request
+from tests.client import PATIENCE, Answer, request
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
@@ -553,7 +553,7 @@ def test_a_node_is_ready_when_all_its_workers_serve(workers: Two) -> None:
 # an owner that is stuck
 
 
-def test_who_waits_in_vain_for_an_owner_gives_up_and_others_go_to_the_origins(
+def test_an_owner_that_says_nothing_in_time_is_done_without_and_not_asked_again_for_a_while(
     workers: Two, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
     origin.serves(workers.path, b"x", lifetime=60)
@@ -563,19 +563,58 @@ def test_who_waits_in_vain_for_an_owner_gives_up_and_others_go_to_the_origins(
         key, target = node.proxy.resolve(workers.path.encode()).key, workers.path.encode()
         first = await owners.fetch(key, target, ("fra",), Want(b"GET", target))
         second = await owners.fetch(key, target, ("fra",), Want(b"GET", target))
-        assert isinstance(second, Fetched)
-        second.response.close()
+        assert owners.statistics() == OwnerStatistics(asked=1, done_without=2)
         return first, second
 
-    first, second = workers.asker.run(_before_silence(workers, clock, scenario))
+    brought = workers.asker.run(_before_silence(workers, clock, scenario, timeouts=Timeouts(first_byte=0.05)))
 
-    assert isinstance(first, Failed)
-    assert first.failures[0].fault in (Fault.FIRST_BYTE_TIMEOUT, Fault.TOTAL_TIMEOUT)
-    assert not second.by_peer
+    assert [isinstance(each, Fetched) and each.by_peer for each in brought] == [False, False]
+    assert origin.fetches(workers.path) == 2
+
+
+def test_an_owner_that_hangs_is_given_up_long_before_its_time_is_over(
+    workers: Two, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves(workers.path, b"x", lifetime=60)
+    node, hangs = workers.asker.node, list[int]()
+
+    async def scenario(owners: Owners) -> tuple[Any, Any]:
+        key, target = node.proxy.resolve(workers.path.encode()).key, workers.path.encode()
+        fetch = asyncio.ensure_future(owners.fetch(key, target, ("fra",), Want(b"GET", target)))
+        async with asyncio.timeout(PATIENCE):
+            while not owners.statistics().asked:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0)
+        hangs.append(1)
+        return await fetch, None
+
+    patient = Timeouts(first_byte=3600, total=3600)
+    brought, _ = workers.asker.run(
+        _before_silence(workers, clock, scenario, timeouts=patient, is_silent=lambda worker: worker in hangs)
+    )
+
+    assert isinstance(brought, Fetched)
+    assert not brought.by_peer
+
+
+def test_a_worker_that_has_stood_still_for_a_while_is_taken_for_down(workers: Two, origin: FaultyOrigin) -> None:
+    origin.serves(workers.path, b"x", lifetime=60)
+    now = workers.asker.call(workers.asker._loop.time)
+
+    workers.shared.beat(1, now - 3600)
+    assert workers.asker.get(workers.path).body == b"x"
+    assert workers.asker.state()["peers"]["asked"] == 0
+
+    workers.shared.beat(1, now + 3600)
+    assert workers.asker.get(workers.path + "?n=1").status == 200
 
 
 async def _before_silence(
-    workers: Two, clock: FakeClock, scenario: Callable[[Owners], Awaitable[tuple[Any, Any]]]
+    workers: Two,
+    clock: FakeClock,
+    scenario: Callable[[Owners], Awaitable[tuple[Any, Any]]],
+    *,
+    timeouts: Timeouts,
+    is_silent: Callable[[int], bool] = lambda worker: False,
 ) -> tuple[Any, Any]:
     """Run it with an owner that takes connections and says nothing."""
     directory = tempfile.mkdtemp(prefix="shield-")
@@ -583,12 +622,14 @@ async def _before_silence(
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(path)
         silent.listen()
-        ring = Ring(0, (f"{directory}/none", path), is_down=lambda worker: False)
-        owners = Owners(
-            workers.asker.node.origins, ring, node="test-1", timeouts=Timeouts(first_byte=0.05), clock=clock
-        )
+        ring = Ring(0, (f"{directory}/none", path), is_down=lambda worker: False, is_silent=is_silent)
+        owners = Owners(workers.asker.node.origins, ring, node="test-1", timeouts=timeouts, clock=clock)
         try:
-            return await scenario(owners)
+            brought = await scenario(owners)
+            for each in brought:
+                if isinstance(each, Fetched):
+                    each.response.close()
+            return brought
         finally:
             await owners.close()
             await asyncio.to_thread(shutil.rmtree, directory)
