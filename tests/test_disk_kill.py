@@ -19,7 +19,7 @@ from tests.process import Process, settings_file
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 6
+ROUNDS = 4
 SIZES = (10, 20_000, 70_000, 300_000, 900_000, 1_500_000)
 
 
