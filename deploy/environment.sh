@@ -1,4 +1,4 @@
-# Sourced by scripts: finds a Python and makes a virtual environment.
+# Sourced by scripts: finds a Python and creates a virtual environment.
 
 # make_environment DIRECTORY REQUIREMENT... installs into DIRECTORY, which is created if it doesn't exist. An editable
 # installation (-e first) is not repeated while pyproject.toml, the interpreter and the checkout's path are the same.

@@ -128,10 +128,11 @@ class Collapse:
     peak_bytes: int
 
 
-def get(port: int, path: str) -> bytes:
+def get(port: int, path: str, *, host: str = "images.example.com") -> bytes:
+    """The body of the answer, whatever its status."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("GET", path, headers={"Host": "images.example.com"})
+        connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().read()
     finally:
         connection.close()
@@ -187,7 +188,7 @@ def measure_rates(bench: Bench, cases: Sequence[Case], rounds: int, seconds: flo
     for name in names:
         cells = []
         for case in cases:
-            ratio = f"({costs[name, case] / costs[BASELINE, case]:.2f})" if BASELINE in names else ""
+            ratio = f"({times(costs[name, case], costs[BASELINE, case])})" if BASELINE in names else ""
             cells.append(f"{costs[name, case]:9.1f}{'?' if (name, case) in doubtful else ' '}{ratio:>7}")
         print(f"{name:9}" + "".join(cells))
     print("\nLowest and highest of the rounds\n")
@@ -221,6 +222,11 @@ def measure_collapses(bench: Bench, rounds: int, clients: int, size: int, spread
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
+
+
+def times(value: float, base: float) -> str:
+    """How many times the base it is; `-` when the base is too small to be seen, as in a run of a moment."""
+    return f"{value / base:.2f}" if base else "-"
 
 
 def note(text: str) -> None:

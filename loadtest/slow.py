@@ -14,6 +14,7 @@ import itertools
 import multiprocessing
 import os
 import select
+import shutil
 import socket
 import statistics
 import sys
@@ -21,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.sharedctypes import Synchronized
 
-from loadtest.peers import CLIENT_CORE, Bench, Case, get, note, running
+from loadtest.peers import CLIENT_CORE, Bench, Case, get, note, running, times
 from loadtest.processes import Process, raise_descriptor_limit
 from loadtest.servers import SERVERS, installed
 
@@ -39,6 +40,9 @@ HITS = Case("hits", 10_000)
 def main() -> int:
     """Print p99 of hits and CPU for each of them, alone and amid slow clients."""
     arguments = _arguments()
+    if shutil.which("wrk") is None or len(os.sched_getaffinity(0)) < 2:
+        note("wrk must be installed, and two cores are needed")
+        return 2
     raise_descriptor_limit()
     names = [name for name in arguments.servers.split(",") if installed(name)]
     os.sched_setaffinity(0, {CLIENT_CORE})
@@ -61,8 +65,8 @@ def _compare(bench: Bench, server: Process, arguments: argparse.Namespace) -> No
         note(f"round {number}  {server.name}  {found['alone'][-1]}  {found['amid'][-1]}  {cut} cut off")
     alone, amid = [tuple(map(statistics.median, zip(*found[when], strict=True))) for when in ("alone", "amid")]
     print(
-        f"{server.name:8} p99 {alone[0]:7.0f} us, amid {amid[0]:7.0f} ({amid[0] / alone[0]:.2f});"
-        f" CPU {alone[1]:6.1f} us a hit, amid {amid[1]:6.1f} ({amid[1] / alone[1]:.2f}); {cut} cut off"
+        f"{server.name:8} p99 {alone[0]:7.0f} us, amid {amid[0]:7.0f} ({times(amid[0], alone[0])});"
+        f" CPU {alone[1]:6.1f} us a hit, amid {amid[1]:6.1f} ({times(amid[1], alone[1])}); {cut} cut off"
     )
 
 

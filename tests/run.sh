@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All checks: format, lint, types, tests. Makes its own environment; arguments go to pytest.
+# All checks: format, lint, types, tests. Creates its own environment; arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source deploy/environment.sh

@@ -15,7 +15,7 @@ from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
 from tests.node import FakeClock, Shield, settings_of
-from tests.peers.test_owners import two
+from tests.peers.pair import two
 
 
 def test_state_tells_what_the_node_did(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:

@@ -10,12 +10,16 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.client import Client
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.process import Process, settings_file
 
-ROUNDS = 6
+pytestmark = pytest.mark.slow
+
+ROUNDS = 4
 SIZES = (10, 20_000, 70_000, 300_000, 900_000, 1_500_000)
 
 

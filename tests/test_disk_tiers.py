@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.client import Answer
 from tests.disks import KIB, MIB, SLICE, settled, with_tiers
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.node import FakeClock, Shield
 from tests.store.ground import used_bytes
+
+pytestmark = pytest.mark.slow
 
 SIZE = 60_000
 

@@ -3,12 +3,21 @@ configurations pass the check, its examples give what it shows."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from enum import Enum
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from shield.cli import _app
+from shield.cli.check import check
+from shield.cli.explain import explain
+from shield.config.settings import Settings
 from shield.fill.readers import Phase
 from shield.rules.verdict import Verdict
 
@@ -63,3 +72,79 @@ def test_links_lead_somewhere(document: str) -> None:
 def test_files_that_are_named_are_there(document: str) -> None:
     for name in re.findall(r"`((?:shield|tests|config|deploy|docs)/[\w./-]+)`", (ROOT / document).read_text()):
         assert (ROOT / name).exists(), f"{document}: {name}"
+
+
+def _blocks() -> list[str]:
+    """README's configurations as printed."""
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def _whole() -> str:
+    """The one that is whole."""
+    (whole,) = [block for block in _blocks() if re.search("^origins:", block, re.MULTILINE)]
+    return whole
+
+
+def test_readmes_configuration_passes_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "shield.yaml"
+    path.write_text(_whole())
+    path.chmod(0o600)
+
+    code = check(path)
+
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    assert "settings can be used" in said.out
+
+
+@pytest.mark.parametrize("block", [b for b in _blocks() if b != _whole()], ids=lambda b: b.partition(":")[0])
+def test_a_part_of_a_configuration_passes_the_check_within_the_whole(block: str, tmp_path: Path) -> None:
+    """`tls` and the files that it needs aside: they are no part of what is shown."""
+    whole, part = yaml.safe_load(_whole()), yaml.safe_load(block)
+    if "client_certificate" in part.get("access", {}):
+        whole["tls"] = {"certificate_file": "/etc/shield/tls.pem", "key_file": "/etc/shield/tls.key"}
+
+    Settings.model_validate({**whole, **part})
+
+
+def test_what_readme_shows_of_explain_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "shield.yaml"
+    path.write_text(_whole())
+    path.chmod(0o600)
+    shown = re.search(r"\$ shield explain .* '(\S+)'\n((?:    .*\n)+)", (ROOT / "README.md").read_text())
+    assert shown is not None
+
+    assert explain(shown[1], path) == 0
+
+    assert capsys.readouterr().out.startswith(dedent(shown[2]))
+
+
+def test_what_readme_shows_of_a_signature_is_right() -> None:
+    shown = re.search(
+        r"printf '%s\\n%s' (\S+) (\S+) \|.* -hmac (\S+)\n +([0-9a-f]+)\n", (ROOT / "README.md").read_text()
+    )
+    assert shown is not None
+    path, expires, key, signature = shown.groups()
+
+    assert hmac.new(key.encode(), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest() == signature
+
+
+def test_commands_that_readme_shows_exist_with_their_options() -> None:
+    shown = re.findall(
+        r"`?shield (check|serve|schema|explain|sign-url|store \w+)\b([^`\n#]*)", (ROOT / "README.md").read_text()
+    )
+
+    for words, rest in shown:
+        helped = CliRunner().invoke(_app, [*words.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        assert helped.exit_code == 0, words
+        for option in re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest):
+            assert option in helped.output, f"{words} {option}"
+    assert {words for words, _ in shown} >= {
+        "check",
+        "serve",
+        "schema",
+        "explain",
+        "sign-url",
+        "store stat",
+        "store rm",
+    }

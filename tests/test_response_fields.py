@@ -17,7 +17,7 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.s3 import KNOWN
 from tests.node import FakeClock, Shield, settings_of
-from tests.peers.test_owners import two
+from tests.peers.pair import two
 
 BODY = b"the whole object"
 SHA256 = base64.b64encode(hashlib.sha256(BODY).digest()).decode()

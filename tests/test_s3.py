@@ -14,6 +14,8 @@ import pytest
 
 from tests.node import FakeClock, Shield, settings_of
 
+pytestmark = pytest.mark.slow
+
 BODY = bytes(range(256)) * 100
 SHA256 = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
 MD5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()

@@ -20,6 +20,8 @@ from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
 from tests.process import Process, settings_file, until
 
+pytestmark = pytest.mark.slow
+
 BODY = Pattern(2_000_000)
 
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[[Bench, argparse.Namespace], None]] = {
     "workers": workers.run,
     "write-amplification": amplification.run,
 }
+NEED_WRK = frozenset({"hits", "size", "workers"})
 
 
 def main() -> int:
@@ -42,13 +43,19 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=32, help="of wrk")
     parser.add_argument("--objects", type=int, default=20_000, help="small ones; of larger ones a share")
     parser.add_argument("--entries", type=int, default=1_000_000, help="in a directory: size, restart")
+    parser.add_argument("--megabytes", type=float, default=100.0, help="of one of the largest objects: fill")
+    parser.add_argument("--requests", type=int, default=120_000, help="in all: write-amplification")
     options = parser.parse_args()
-    if shutil.which("wrk") is None or len(os.sched_getaffinity(0)) < 2:
-        note("wrk must be installed, and two cores are needed")
+    names = list(COMMANDS) if options.command == "all" else [options.command]
+    if len(os.sched_getaffinity(0)) < 2:
+        note("two cores are needed")
+        return 2
+    if shutil.which("wrk") is None and (needing := [name for name in names if name in NEED_WRK]):
+        note(f"wrk must be installed for {', '.join(needing)}; it isn't needed for the others")
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for name in COMMANDS if options.command == "all" else [options.command]:
+        for name in names:
             with bench(options.directory) as made:
                 COMMANDS[name](made, options)
     except RuntimeError as error:

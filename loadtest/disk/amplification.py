@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from loadtest.disk.bench import Bench, check, table
+from loadtest.disk.bench import Bench, check, compared, table
 from loadtest.disk.gets import get_all
 from loadtest.peers import note
 from loadtest.servers import OnDisk
@@ -13,18 +13,20 @@ from loadtest.traces import platform_size, trace
 
 SKEW = 0.9
 WONDERS = 0.6
-REQUESTS, OBJECTS = 120_000, 30_000
+REQUESTS_OF_OBJECT = 4
 DISK_SHARE = 0.2  # of the bytes of all objects that come again
 MEMORY_OF_DISK = 20
 COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request", "in the end, MB")
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
-    names = options.servers or ["shield", "nginx"]
-    made = trace("wonders", SKEW, requests=REQUESTS, objects=OBJECTS, wonders=WONDERS, size=platform_size)
+    names = compared(options, "shield", "nginx")
+    count = options.requests
+    objects = max(1, count // REQUESTS_OF_OBJECT)
+    made = trace("wonders", SKEW, requests=count, objects=objects, wonders=WONDERS, size=platform_size)
     paths = [f"/o/{_rounded(made.sizes[number])}/{number}" for number in made.requests]
     capacity = int(made.population * DISK_SHARE)
-    base = OnDisk(bench.directory, capacity, objects=OBJECTS, memory=capacity // MEMORY_OF_DISK)
+    base = OnDisk(bench.directory, capacity, objects=objects, memory=capacity // MEMORY_OF_DISK)
     cases = {
         "shield, all": ("shield", replace(base, directory=bench.fresh("all"))),
         "shield, repeated": ("shield", replace(base, directory=bench.fresh("repeated"), admission="repeated")),
@@ -45,12 +47,12 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
             written = server.process.read_and_written()[1] - before
             held = server.held_bytes()
             spent, fetched = server.process.cpu_seconds() - spent, bench.fetched_bytes() - fetched
-        count = len(paths) - half
+        answered = len(paths) - half
         values = (
-            f"{got.hits / count:.1%}",
+            f"{got.hits / answered:.1%}",
             f"{1 - fetched / got.bytes:.1%}",
             f"{written / got.bytes:.2f}",
-            f"{spent / count * 1e6:.0f}",
+            f"{spent / answered * 1e6:.0f}",
             f"{held / 1e6:.0f} of {capacity / 1e6:.0f}",
         )
         cells |= {(row, column): value for column, value in zip(COLUMNS, values, strict=True)}

@@ -5,6 +5,7 @@ Servers have core 0, the origin and the clients core 1, unless a measurement say
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -20,9 +21,9 @@ from pathlib import Path
 
 from loadtest.client import Rate, Wrk
 from loadtest.disk.gets import Got, get_all
-from loadtest.peers import CLIENT_CORE, SERVER_CORE, get
+from loadtest.peers import CLIENT_CORE, SERVER_CORE, get, note
 from loadtest.processes import Process, free_port, raise_descriptor_limit
-from loadtest.servers import SERVERS, OnDisk, Place, shield_config
+from loadtest.servers import SERVERS, OnDisk, Place, installed, shield_config
 
 GIB = 1 << 30
 PATIENCE = 120.0
@@ -85,7 +86,7 @@ class Server:
 
     def state(self) -> dict[str, object]:
         """Shield's state, as its admin listener shows it."""
-        made = json.loads(get(self.place.admin_port, "/state"))
+        made = json.loads(get(self.place.admin_port, "/state", host="localhost"))
         assert isinstance(made, dict)
         return made
 
@@ -218,6 +219,16 @@ def check(got: Got) -> Got:
     if got.faults:
         raise RuntimeError(f"{len(got.faults)} wrong answers, the first: {got.faults[0]}")
     return got
+
+
+def compared(options: argparse.Namespace, *names: str) -> Sequence[str]:
+    """The servers that are wanted, or else these; without those that aren't installed."""
+    wanted = options.servers or names
+    if unknown := [name for name in wanted if name not in names]:
+        raise RuntimeError(f"unknown: {', '.join(unknown)}; there are {', '.join(names)}")
+    for name in (missing := [name for name in wanted if not installed(name.partition("-")[0])]):
+        note(f"{name} is not installed")
+    return [name for name in wanted if name not in missing]
 
 
 def drop_from_memory(directory: Path, pattern: str = "*") -> int:

@@ -22,6 +22,7 @@ from loadtest.disk.bench import (
     Objects,
     Server,
     check,
+    compared,
     drop_from_memory,
     equal_objects,
     small_objects,
@@ -33,7 +34,6 @@ from loadtest.servers import OnDisk
 
 PROBE = "/o/1000/probe"
 PAUSE_MS = 4
-IDLE_SECONDS = 3.0
 SMALL_RATE, LARGE_RATE = 2000.0, 200.0  # a second: well below what a core can do, so that queues are short
 MEMORY = 8 << 20  # of RAM tier: for the probe's object, not for the others
 COLUMNS = ("reads/s", "from disk", "probe p50", "p99", "max, ms", "timer p99", "max, ms ", "own p99", "max, ms  ")
@@ -53,16 +53,16 @@ class Phase:
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
-    names = options.servers or ["shield", "nginx"]
+    names = compared(options, "shield", "nginx")
     cells: dict[tuple[str, str], str] = {}
     rows: list[str] = []
     sets = [
         (small_objects(options.objects), SMALL_RATE),
-        (equal_objects(1_000_000, options.objects // 20), LARGE_RATE),
+        (equal_objects(1_000_000, max(1, options.objects // 20)), LARGE_RATE),
     ]
     for name in names:
         for objects, rate in sets:
-            for phase, late, what in _phases(bench, name, objects, rate):
+            for phase, late, what in _phases(bench, name, objects, rate, idle=options.seconds):
                 row = f"{name} {objects.name}, {what}"
                 rows.append(row)
                 cells |= {(row, column): cell for column, cell in zip(COLUMNS, _cells(phase, late), strict=True)}
@@ -70,7 +70,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     table("Cold reads and who waits for them", rows, COLUMNS, cells)
 
 
-def _phases(bench: Bench, name: str, objects: Objects, rate: float) -> list[tuple[Phase, Late, str]]:
+def _phases(bench: Bench, name: str, objects: Objects, rate: float, *, idle: float) -> list[tuple[Phase, Late, str]]:
     """Nothing to do; the same reads from the page cache; from the disk; and after a start with a cold index."""
     disk = OnDisk(bench.fresh(name), 16 * GIB, objects=2 * len(objects.paths), memory=MEMORY, threads=True)
     order = list(objects.paths)
@@ -87,7 +87,7 @@ def _phases(bench: Bench, name: str, objects: Objects, rate: float) -> list[tupl
 
     with bench.serving(name, disk, wrapper=wrapper(0)) as server:
         bench.fill(server, objects)
-        phases.append(("idle", _phase(server, lambda: _wait(IDLE_SECONDS))))
+        phases.append(("idle", _phase(server, lambda: _wait(idle))))
         phases.append(("page cache", _phase(server, read)))
         drop_from_memory(disk.directory / "segments" if is_ours else disk.directory)
         phases.append(("disk", _phase(server, read)))

@@ -9,9 +9,9 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from loadtest.disk.bench import GIB, Bench, Objects, check, equal_objects, median, spread, table
+from loadtest.disk.bench import GIB, Bench, Objects, check, compared, equal_objects, median, spread, table
 from loadtest.disk.gets import get_all
-from loadtest.peers import get, note
+from loadtest.peers import get, note, times
 from loadtest.servers import OnDisk
 
 
@@ -40,12 +40,12 @@ class Sample:
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
-    names = options.servers or ["shield", "nginx"]
+    names = compared(options, "shield", "nginx")
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     sets = [
         (equal_objects(50_000, options.objects // 2), 16),
-        (equal_objects(1_000_000, options.objects // 40), 16),
-        (equal_objects(100_000_000, max(2, options.objects // 4000)), 2),
+        (equal_objects(1_000_000, max(1, options.objects // 40)), 16),
+        (equal_objects(int(options.megabytes * 1e6), max(2, options.objects // 4000)), 2),
     ]
     for objects, _ in sets:
         get(bench.origin.port, objects.paths[0])  # so that it has the bytes, which take a while to make
@@ -61,7 +61,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
         cells[at] = f"{median([sample.cost for sample in taken]):.2f}"
         if "nginx" in names:
             nginx = median([sample.cost for sample in samples["nginx", at[1]]])
-            cells[at] += f" ({median([sample.cost for sample in taken]) / nginx:.2f})"
+            cells[at] += f" ({times(median([sample.cost for sample in taken]), nginx)})"
     table("Server CPU milliseconds per MB filled; in brackets, times nginx's", names, columns, cells)
     costs = {at: spread([sample.cost for sample in taken]) for at, taken in samples.items()}
     table("Lowest and highest", names, columns, costs)

@@ -15,18 +15,19 @@ from loadtest.disk.bench import (
     Bench,
     Objects,
     Sample,
+    compared,
     equal_objects,
     median,
     small_objects,
     spread,
     table,
 )
-from loadtest.peers import note
+from loadtest.peers import note, times
 from loadtest.servers import OnDisk
 
 
 def run(bench: Bench, options: argparse.Namespace) -> None:
-    names = options.servers or ["shield", "shield-ram", "nginx"]
+    names = compared(options, "shield", "shield-ram", "nginx")
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     wrk = bench.wrk(options.connections)
     sets = _sets(min(options.objects, bench.descriptors - 2000))  # so that nginx can have all files open
@@ -51,12 +52,16 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     cells = {at: f"{median(taken):.1f}" for at, taken in costs.items()}
     if "nginx" in names:
         for name, column in costs:
-            ratio = median(costs[name, column]) / median(costs["nginx", column])
-            cells[name, column] += f" ({ratio:.2f})"
+            ratio = times(median(costs[name, column]), median(costs["nginx", column]))
+            cells[name, column] += f" ({ratio})"
     title = f"Server CPU microseconds per hit on disk, median of {options.rounds}; in brackets, times nginx's"
     table(title, names, columns, cells)
     table("Lowest and highest", names, columns, {at: spread(taken) for at, taken in costs.items()})
 
 
 def _sets(count: int) -> list[Objects]:
-    return [small_objects(count), equal_objects(200_000, count // 10), equal_objects(1_000_000, count // 50)]
+    return [
+        small_objects(count),
+        equal_objects(200_000, max(1, count // 10)),
+        equal_objects(1_000_000, max(1, count // 50)),
+    ]

@@ -36,7 +36,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
 
     empty = OnDisk(bench.fresh("empty"), 16 * GIB)
     with bench.serving("shield", empty) as server:
-        _touch(bench, server, 1000, 0)
+        _touch(bench, server, 1000, 0, options.seconds)
         seen = _worker(server)
         base = seen.anonymous / 1e6
         show("empty", seen, None)
@@ -47,7 +47,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     note(f"{count} entries written, {cost:.1f} us each")
     with bench.serving("shield", full) as server:
         show(f"{count} entries, just started", _worker(server), None)
-        costs = [_touch(bench, server, count, at) for at in range(_TOUCHES)]
+        costs = [_touch(bench, server, count, at, options.seconds) for at in range(_TOUCHES)]
         show(f"{count} entries, after hits", _worker(server), costs[-1])
     table("Memory of a worker", rows, COLUMNS, cells)
     index = sum(path.stat().st_size for path in (full.directory / "index").iterdir())
@@ -60,7 +60,7 @@ def _worker(server: Server) -> Resident:
     return resident(server.process.pids()[-1], mapped=INDEX)
 
 
-def _touch(bench: Bench, server: Server, count: int, at: int) -> float:
+def _touch(bench: Bench, server: Server, count: int, at: int, seconds: float) -> float:
     """Ask for entries at random; CPU microseconds for each."""
     some = bench.listed(some_of(count, seed=at))
-    return bench.sample(server, partial(bench.wrk().run_any, f"http://127.0.0.1:{server.port}", some, 2.0)).cost
+    return bench.sample(server, partial(bench.wrk().run_any, f"http://127.0.0.1:{server.port}", some, seconds)).cost

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loadtest.client import Rate, Wrk
 from loadtest.disk.bench import GIB, Bench, Server, median, small_objects, table
-from loadtest.peers import SERVER_CORE, note
+from loadtest.peers import SERVER_CORE, note, times
 from loadtest.processes import cpu_seconds
 from loadtest.servers import OnDisk
 
@@ -61,7 +61,7 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
                     costs[row, count].append(sample.cost)
                     said = ""
                     if count > 1:
-                        shares[row].append(max(spent) / sum(spent))
+                        shares[row].append(max(spent) / (sum(spent) or 1.0))
                     if limits and row in LIMITED:
                         _pin(server, _cores())
                         with _limited(_workers(server)):
@@ -71,10 +71,10 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     cells: dict[tuple[str, str], str] = {}
     for row in ROWS:
         one, two = (median(costs[row, count]) for count in COUNTS)
-        values = [f"{one:.1f} us", f"{two:.1f} us", f"{two / one:.2f}", f"{median(shares[row]):.0%}"]
+        values = [f"{one:.1f} us", f"{two:.1f} us", f"{times(two, one)}", f"{median(shares[row]):.0%}"]
         if limits and row in LIMITED:
             one, two = (median(rates[row, count]) for count in COUNTS)
-            values += [f"{one:.0f}/s", f"{two:.0f}/s", f"{two / one:.2f}"]
+            values += [f"{one:.0f}/s", f"{two:.0f}/s", f"{times(two, one)}"]
         cells |= {(row, column): value for column, value in zip(COLUMNS, values, strict=False)}
     title = f"CPU per request, all on one core; then requests a second with {QUOTA:.0%} of a core for each worker"
     table(title, ROWS, COLUMNS, cells)

@@ -19,6 +19,8 @@ from tests.cli.store_ground import LIMITS, PLAIN, Ground, Node, answering, at, l
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.store.ground import abandon, draft, key, opened
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:

@@ -27,6 +27,7 @@ from shield.errors import ConfigError
 from tests.client import PATIENCE, request
 from tests.doubles.certificates import DAY, Authority
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.edge.greeter import greeting
 from tests.edge.hypercorn_front import H2Client
 from tests.node import FakeClock, Shield, settings_of
 
@@ -51,20 +52,6 @@ class Cdn(Authority):
         path = directory / f"{common_name}-{len(list(directory.iterdir()))}.pem"
         path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
         return path
-
-
-@contextmanager
-def greeting(shield: Shield, settings: Settings) -> Iterator[int]:
-    """The port of a listener that speaks TLS."""
-    context = listener_tls(settings)
-    assert context is not None
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    greeter = shield.call(lambda: shield.node.front.greet(listener, context, shield._state))
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        shield.call(greeter.close)
 
 
 class Ground:

@@ -21,6 +21,8 @@ from tests.edge.corpus import SIZES
 from tests.node import Shield
 from tests.process import Process, settings_file
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 LARGE = Pattern(8_000_000)
 CROWD = 1000

@@ -127,6 +127,7 @@ def test_whatever_comes_over_the_wire_has_one_answer_at_most_and_leaves_all_in_o
     assert not shield._troubles
 
 
+@pytest.mark.slow
 @given(raw=BROKEN, cuts=st.lists(st.integers(0, 1000), max_size=6))
 @settings(max_examples=500)
 def test_only_what_keeps_to_the_grammar_is_served_in_whatever_pieces_it_comes(

@@ -13,7 +13,7 @@ from shield.config.settings import Settings
 from tests.client import PATIENCE, request
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.edge.test_client_certificates import greeting
+from tests.edge.greeter import greeting
 from tests.node import FakeClock, Shield, settings_of
 
 

@@ -21,9 +21,9 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.ledger import Received
 from tests.doubles.pattern import Pattern
 from tests.doubles.plan import Answer as Steps
+from tests.doubles.raw import answer
 from tests.doubles.steps import Bytes
 from tests.edge.hypercorn_front import H2Client, hypercorn
-from tests.fill.test_answers import answer
 from tests.node import FakeClock, Shield, settings_of
 
 MIB = 1 << 20

@@ -100,6 +100,7 @@ def place() -> Iterator[tuple[Shield, FaultyOrigin]]:
         yield shield, origin
 
 
+@pytest.mark.slow
 @given(
     entry=ENTRIES,
     target=st.one_of(SPELLINGS, SPELLINGS, SPELLINGS, OTHER_TARGETS),

@@ -8,23 +8,13 @@ import pytest
 
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.raw import answer, not_modified
 from tests.node import FakeClock, Shield, settings_of
-from tests.peers.test_owners import two
+from tests.peers.pair import two
 
 
 def serving(clock: FakeClock, origin: FaultyOrigin, **freshness: Any) -> Shield:
     return Shield(settings_of({"fra": origin}, freshness=freshness), clock=clock)
-
-
-def answer(*lines: str, status: str = "200 OK", body: str = "12345", stated: int | None = None) -> bytes:
-    """An origin's answer as bytes; without a Date, so that it is of when it came. `stated` is another length."""
-    length = len(body) if stated is None else stated
-    head = [f"HTTP/1.1 {status}", *lines, f"Content-Length: {length}", "", body]
-    return "\r\n".join(head).encode()
-
-
-def not_modified(*lines: str) -> bytes:
-    return "\r\n".join(["HTTP/1.1 304 Not Modified", *lines, "", ""]).encode()
 
 
 def values(told: Answer, name: str) -> list[str]:

@@ -35,6 +35,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_descriptors")
 def test_a_thousand_clients_of_one_cold_object_make_one_get_though_the_leader_vanishes(
     shield: Shield, origin: FaultyOrigin
@@ -280,6 +281,7 @@ def test_a_body_that_ends_with_its_connection(shield: Shield, origin: FaultyOrig
     assert shield.get("/a").hit
 
 
+@pytest.mark.slow
 def test_the_memory_of_all_fills_together_is_bounded(origin: FaultyOrigin, clock: FakeClock) -> None:
     size, bound = 3 * MIB, 8 * MIB
     settings = settings_of(

@@ -15,10 +15,10 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Gate
 from tests.doubles.ledger import Received
 from tests.doubles.plan import Answer as Steps
+from tests.doubles.raw import answer, not_modified
 from tests.doubles.steps import Bytes, Wait
-from tests.fill.test_answers import answer, not_modified
 from tests.node import FakeClock, Shield, settings_of
-from tests.peers.test_owners import two
+from tests.peers.pair import two
 
 
 def forwarding(origin: FaultyOrigin, clock: FakeClock, *names: str, **changes: Any) -> Shield:

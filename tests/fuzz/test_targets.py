@@ -26,6 +26,7 @@ def test_a_parser_keeps_its_promises_for_good_and_nearly_good_inputs(name: str) 
         TARGETS[name].run(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +52,7 @@ def test_no_parser_of_the_rules_is_without_a_target() -> None:
     assert parsers - called == set()
 
 
+@pytest.mark.slow
 def test_by_hand_targets_run_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seconds", "1", "date"]) == 0
 

@@ -30,7 +30,7 @@ def test_what_a_member_leaves_goes_to_the_next_in_order_and_nothing_else_moves(n
         return
     less = Rendezvous(names[:-1])
 
-    for digest in DIGESTS[:500]:
+    for digest in DIGESTS[:100]:
         first, second, *_ = full.order(digest)
         assert less.owner(digest) == (second if first == len(names) - 1 else first)
 

@@ -19,6 +19,8 @@ from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import SMALL, body, content, draft, fetched, key, opened, rebuilt, used_bytes
 from tests.store.second import second
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_capacity_holds_however_many_write(tmp_path: Path) -> None:
     directory = opened(tmp_path)

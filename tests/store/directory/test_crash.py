@@ -22,6 +22,8 @@ from shield.store.directory.reading import GoneError
 from tests.store.faulty_files import FaultyFiles, KilledError, PowerCut
 from tests.store.ground import SMALL, abandon, body, content, draft, fetched, key, large, opened, rebuilt
 
+pytestmark = pytest.mark.slow
+
 TIGHT = DirectoryLimits(capacity=1 << 20, segment_bytes=64 << 10)
 NAMES = [f"r{number}" for number in range(24)]
 SIZE = 9000

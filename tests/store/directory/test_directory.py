@@ -183,6 +183,7 @@ def test_what_is_removed_is_gone_and_does_not_come_back_with_a_lost_index(tmp_pa
     again.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 3000, 20_000, 100_000])
 def test_overfilled_the_capacity_holds(tmp_path: Path, size: int) -> None:
     directory = opened(tmp_path)
@@ -199,6 +200,7 @@ def test_overfilled_the_capacity_holds(tmp_path: Path, size: int) -> None:
     directory.close()
 
 
+@pytest.mark.slow
 def test_what_the_judge_keeps_survives_any_number_of_rounds(tmp_path: Path) -> None:
     hot = {key(f"hot{number}").digest for number in range(5)}
 
@@ -215,6 +217,7 @@ def test_what_the_judge_keeps_survives_any_number_of_rounds(tmp_path: Path) -> N
     directory.close()
 
 
+@pytest.mark.slow
 def test_a_judge_that_keeps_everything_stops_nothing(tmp_path: Path) -> None:
     directory = opened(tmp_path, judge=lambda candidate: Fate.KEEP)
     for number in range(1000):

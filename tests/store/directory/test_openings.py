@@ -18,6 +18,8 @@ from shield.store.directory.values import pack_found
 from tests.store.ground import body, content, draft, key, large, opened, rebuilt
 from tests.store.second import Second, second
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 NAMES = [f"r{number}" for number in range(300)]
 READ_ALL = "[directory.lookup(key(f'r{number}').digest) for number in range(300)] and None"

@@ -154,6 +154,7 @@ def test_who_pushes_nothing_out_stops_when_it_is_full(tmp_path: Path) -> None:
         assert [content(there.directory, name) == body(name, 9000) for name in written] == [True] * len(written)
 
 
+@pytest.mark.slow
 def test_visitors_that_are_killed_dont_speak_against_the_index(path: Path) -> None:
     with worker(path) as node:
         for _ in range(5):

@@ -1,0 +1,102 @@
+"""Every command that the documents name runs to its end, with sizes that say nothing of speed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtest.disk.__main__ import COMMANDS, NEED_WRK
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
+
+# What makes a run short; given last, these options win over those of the document.
+TINY = {
+    "loadtest.chaos": "--seconds 1 --clients 8",
+    "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
+    " --objects 40 --entries 300 --requests 1200 --megabytes 1",
+    "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
+    "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
+    "loadtest.policies": "--requests 400 --objects 80",
+    "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
+    "loadtest.way": "",
+    "tests.fuzz": "--seconds 1",
+}
+FEW_TARGETS = "date"  # of a command that would fuzz them all
+WITH_WRK = {"loadtest.peers", "loadtest.slow"}
+PATIENCE = 300.0
+TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
+
+
+def _named() -> Iterator[str]:
+    """Commands as documents write them, without what is optional in them and without comments."""
+    for document in DOCUMENTS:
+        for found in re.finditer(r"python -m ((?:loadtest|tests)\.[^`#\n]*)", (ROOT / document).read_text()):
+            yield re.sub(r"\[.*?\]", "", found[1]).strip()
+
+
+def _commands() -> list[str]:
+    disk = [f"loadtest.disk {name}" for name in COMMANDS]  # documents name the first and list the others
+    return sorted({*_named(), *disk})
+
+
+def _words(command: str) -> list[str]:
+    module, *words = shlex.split(command)
+    if "--before" in words:
+        words[words.index("--before") + 1] = str(ROOT)  # a checkout that is there
+    if module == "tests.fuzz" and not any(word.isidentifier() for word in words):
+        words.append(FEW_TARGETS)
+    if module == "loadtest.disk" and "--servers" not in words:
+        words += ["--servers", "shield"]
+    return [module, *words, *TINY[module].split()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.parametrize("command", _commands())
+def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -> None:
+    module, *words = _words(command)
+    if module in WITH_WRK or (module == "loadtest.disk" and words[0] in NEED_WRK):
+        _needs("wrk")
+    if module in TWO_CORES:
+        _needs("taskset")
+        if len(os.sched_getaffinity(0)) < 2:
+            pytest.skip("two cores are needed")
+    if module == "loadtest.disk":
+        words += ["--directory", str(tmp_path)]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_documents_name_commands_of_all_kinds() -> None:
+    assert {command.split()[0] for command in _named()} == set(TINY)
+
+
+def test_a_server_that_is_unknown_is_named(tmp_path: Path) -> None:
+    _needs("taskset")
+    words = ["loadtest.disk", "fill", "--servers", "apache", "--directory", str(tmp_path)]
+
+    ended = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+
+    assert ended.returncode == 1
+    assert "unknown: apache; there are shield, nginx" in ended.stderr
+
+
+def _needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
