@@ -99,6 +99,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(head)
         return response
 
+    @property
+    def asked_at(self) -> float:
+        """When its last request was sent (loop time); true until the answer begins."""
+        return self._total_at - self._total
+
     def close(self) -> None:
         """Close without ceremony. An exchange in flight is left alone; `abandon` and failures see to it."""
         if not self.closed:
