@@ -167,6 +167,10 @@ class Transfer:
         elif self._fill is not None and (self._begun or self._begin(self._fill)):
             self._stream(self._fill)
 
+    def inform(self, block: bytes) -> None:
+        if not (self._begun or self._over):
+            self._client.inform(block)
+
     def detach(self) -> None:
         if self._over:
             return

@@ -16,7 +16,7 @@ from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, NoMessageError, check_begun, parse_head
 from shield.origin.resolver import Address
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.origin.terms import Terms
 
 
@@ -77,13 +77,13 @@ class Connection(asyncio.Protocol):
         self._chunks: ChunkReader | None = None
         self._persistent = False
 
-    def ask(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    def ask(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send a request; its head must be answered before `deadline` (loop time). Only when free.
 
         Nothing is waited for: await `arrived` of what comes back.
         """
         now = self._now()
-        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes)
+        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, inform)
         self._response = response
         self._method = method
         self._total_at = now + self._total
@@ -238,6 +238,8 @@ class Connection(asyncio.Protocol):
             self._interims += 1
             if self._interims > limits.interim_heads:
                 raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
+            if response.inform is not None:
+                response.inform(head)
 
     def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
         """Refuse at once what can't become a head: its end might never come. `seen` bytes passed before."""

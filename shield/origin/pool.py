@@ -20,7 +20,7 @@ from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 
 log = logging.getLogger("shield.origin")
@@ -82,12 +82,13 @@ class Pool:
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
-    async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    async def fetch(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
         answer comes but what is left of the last one, is replaced by a new one, once.
+        `inform` is told of interim responses before the head, of each attempt.
         A request that an ill address resets, or leaves without any word, goes to another while there is time.
         Raises OriginError; cancelled, it leaves nothing behind.
         """
@@ -95,14 +96,14 @@ class Pool:
             connection = self._take_idle() or await self._lend(deadline)
             if connection.served:
                 self._reused_total += 1
-            response = connection.ask(head, method=method, deadline=deadline)
+            response = connection.ask(head, method=method, deadline=deadline, inform=inform)
             try:
                 await response.arrived
             except asyncio.CancelledError:
                 response.close()
                 raise
             if response.stale:
-                connection, response = await self._ask_anew(head, method=method, deadline=deadline)
+                connection, response = await self._ask_anew(head, method, deadline, inform)
             if response.answered:
                 if self._dialer.is_troubled:
                     self._dialer.note_well(connection.address)
@@ -132,11 +133,13 @@ class Pool:
             for other in self._connections
         )
 
-    async def _ask_anew(self, head: bytes, *, method: bytes, deadline: float) -> tuple[Connection, Response]:
+    async def _ask_anew(
+        self, head: bytes, method: bytes, deadline: float, inform: Inform | None
+    ) -> tuple[Connection, Response]:
         """On a new connection, in the place of a closed one."""
         self._stale_retries_total += 1
         connection = await self._open(deadline)
-        response = connection.ask(head, method=method, deadline=deadline)
+        response = connection.ask(head, method=method, deadline=deadline, inform=inform)
         try:
             await response.arrived
         except asyncio.CancelledError:
