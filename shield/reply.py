@@ -45,6 +45,9 @@ class Client(Protocol):
 
     ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
 
+    def inform(self, block: bytes) -> None:
+        """A whole interim response (RFC 9110 §15.2), before the answer; dropped where it can't be sent."""
+
     def reply(self, reply: Reply) -> None:
         """A whole answer, and the end of it."""
 

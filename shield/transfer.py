@@ -179,6 +179,10 @@ class Transfer:
         elif mode is Mode.SLICED:
             self._begin_sliced()
 
+    def inform(self, block: bytes) -> None:
+        if not (self._begun or self._over):
+            self._client.inform(block)
+
     def detach(self) -> None:
         if self.over:
             return

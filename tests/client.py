@@ -86,8 +86,10 @@ class Client:
         return self.read(method)
 
     def read(self, method: str = "GET") -> Answer:
-        """The next answer, whole."""
+        """The next answer, whole, without interim ones."""
         answer = self.read_head()
+        while answer.status < 200:
+            answer = self.read_head()
         with contextlib.suppress(ConnectionError):
             self.read_body(answer, method)
         return answer

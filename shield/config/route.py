@@ -247,6 +247,11 @@ class RouteSettings(Section):
     max_variants: int = Field(
         default=32, ge=1, description="Variants stored under a key; what goes beyond is fetched and not stored."
     )
+    early_hints: bool = Field(
+        default=True,
+        description="Pass on to HTTP/1.1 clients what origins of provider http say before their answer (103 Early "
+        "Hints, 102 Processing). off: for clients that can't take it.",
+    )
     response_fields: ResponseFieldSettings = Field(
         default_factory=ResponseFieldSettings,
         description="Keys left out are as in the top-level `response_fields`.",
@@ -300,6 +305,8 @@ class RouteSettings(Section):
                 self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
+            early_hints=self.early_hints
+            and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
 
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:

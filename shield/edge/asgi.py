@@ -172,6 +172,9 @@ class _AsgiClient:
 
     # called by the transfer
 
+    def inform(self, block: bytes) -> None:
+        """ASGI has no word for interim responses."""
+
     def reply(self, reply: Reply) -> None:
         self.whole = reply
         self._end()

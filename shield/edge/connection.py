@@ -376,6 +376,11 @@ class ClientConnection(RequestReader):
 
     # Client
 
+    def inform(self, block: bytes) -> None:
+        turn = self._turn
+        if turn is not None and not turn.http10 and self.ready:  # HTTP/1.0 has none (RFC 9110 §15.2)
+            self._transport.write(block)
+
     def reply(self, reply: Reply) -> None:
         turn = self._finish_turn()
         self._send(reply, turn.keep_alive and not self._stopping)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Protocol
 
-from shield.messages import Request
+from shield.messages import Fields, Request, ResponseHead
+from shield.rules.interim import Interims
+from shield.rules.vary import Forwarding
 
 
 class Phase(Enum):
@@ -33,6 +35,9 @@ class Reader(Protocol):
 
     def advance(self) -> None:
         """There may be more: another phase or more bytes."""
+
+    def inform(self, block: bytes) -> None:
+        """An interim response of the origin's, while there is no head."""
 
     def detach(self) -> None:
         """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
@@ -74,6 +79,19 @@ class Readers:
         """There may be more for them."""
         for reader in list(self._all):
             reader.advance()
+
+    def informant(self, forwarding: Forwarding, forwarded: Fields) -> Callable[[ResponseHead], None]:
+        """Passes interim responses on to those of then whose request the origin saw: fields `forwarded` and all."""
+        interims = Interims()
+
+        def inform(head: ResponseHead) -> None:
+            block = interims.taken(head)
+            if block is not None:
+                for reader in list(self._all):
+                    if not forwarding.any or forwarding.fields(reader.request) == forwarded:
+                        reader.inform(block)
+
+        return inform
 
     def detach(self, reader: Reader) -> None:
         """Have one fetch for itself what it lacks."""

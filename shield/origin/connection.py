@@ -17,7 +17,7 @@ from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, NoMessageError, check_begun, parse_head
 from shield.origin.line_ends import with_line_ends
 from shield.origin.resolver import Address
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.origin.terms import Terms
 
 
@@ -78,13 +78,13 @@ class Connection(asyncio.Protocol):
         self._chunks: ChunkReader | None = None
         self._persistent = False
 
-    def ask(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    def ask(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send a request; its head must be answered before `deadline` (loop time). Only when free.
 
         Nothing is waited for: await `arrived` of what comes back.
         """
         now = self._now()
-        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes)
+        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, inform)
         self._response = response
         self._method = method
         self._total_at = now + self._total
@@ -99,6 +99,11 @@ class Connection(asyncio.Protocol):
         self._alarm.arm(self._head_at)
         self._transport.write(head)
         return response
+
+    @property
+    def asked_at(self) -> float:
+        """When its last request was sent (loop time); true until the answer begins."""
+        return self._total_at - self._total
 
     def close(self) -> None:
         """Close without ceremony. An exchange in flight is left alone; `abandon` and failures see to it."""
@@ -236,6 +241,8 @@ class Connection(asyncio.Protocol):
             self._interims += 1
             if self._interims > limits.interim_heads:
                 raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
+            if response.inform is not None:
+                response.inform(head)
 
     def _with_line_ends(self, data: bytes) -> bytes:
         """All that came of a head, once it is whole; b"" until then."""

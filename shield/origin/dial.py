@@ -1,4 +1,7 @@
-"""Opening a connection: resolve, race the addresses, shake hands, all within one limit. Keeps nothing."""
+"""Opening a connection: resolve, race the addresses, shake hands, all within one limit.
+
+Keeps no connection, but which addresses are ill: they are tried last for a while.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,13 @@ from shield.errors import Fault, OriginError
 from shield.origin import tls
 from shield.origin.alarm import Alarm
 from shield.origin.connection import Connection
+from shield.origin.health import Health
 from shield.origin.resolver import Address, ResolveError, Resolver
 
 STAGGER = 0.25  # seconds before the next address is tried besides (RFC 8305 §5)
+
+HANDSHAKES = 3
+"""Addresses at most with which one opening shakes hands, one after the other: more would tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +45,57 @@ class Dialer:
             tls.check_hostname(endpoint.tls, self._hostname)
         self._resolver = resolver
         self._stagger = stagger
+        self._health = Health()
         self._tasks: set[asyncio.Task[Connection]] = set()
         self._closed = False
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether any address is ill, so that `note_well` is worth a call."""
+        return self._health.is_troubled
+
+    def note_well(self, address: Address) -> None:
+        """It answered."""
+        self._health.note_well(address)
+
+    def note_ill(self, address: Address) -> bool:
+        """It was reset or silent where an answer belonged; True if there is another address to try."""
+        self._health.note_ill(address, asyncio.get_running_loop().time())
+        return self._resolver.has_several
 
     async def open(self, make: Callable[[Address], Connection], *, within: float, deadline: float) -> Connection:
         """A connection ready for its first request, `within` seconds and before `deadline` (loop time).
 
         Raises OriginError. Cancelled, it leaves no socket and no task.
         """
-        attempt = _Attempt(self._endpoint)
+        loop = asyncio.get_running_loop()
+        limit = min(loop.time() + within, deadline)
+        for left in range(HANDSHAKES - 1, -1, -1):
+            attempt = _Attempt(self._endpoint)
+            task = await self._attempted(attempt, make, limit)
+            if self._closed:
+                raise attempt.failure(Fault.CANCELLED, "closing down")
+            if task.cancelled():
+                if attempt.address is not None:
+                    self._health.note_ill(attempt.address, loop.time())
+                if limit == deadline:
+                    raise attempt.failure(Fault.TOTAL_TIMEOUT, f"deadline reached while {attempt.step}")
+                raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
+            connection = task.result()
+            if not connection.closed:
+                return connection
+            if not self.note_ill(connection.address) or not left:
+                raise attempt.failure(Fault.CONNECT, f"{connection.address} ended it before it could be asked")
+        raise AssertionError("unreachable: the last round returns or raises")
+
+    async def _attempted(
+        self, attempt: _Attempt, make: Callable[[Address], Connection], limit: float
+    ) -> asyncio.Task[Connection]:
+        """One opening, over or cancelled at its limit."""
         if self._closed:
             raise attempt.failure(Fault.CANCELLED, "closing down")
         loop = asyncio.get_running_loop()
-        limit = min(loop.time() + within, deadline)
-        task = loop.create_task(self._open(attempt, make))
+        task = loop.create_task(self._open(attempt, make, limit))
         self._tasks.add(task)
         alarm = Alarm(loop, lambda: limit, task.cancel)
         alarm.arm(limit)
@@ -63,36 +107,51 @@ class Dialer:
         finally:
             alarm.cancel()
             self._tasks.discard(task)
-        if self._closed:
-            raise attempt.failure(Fault.CANCELLED, "closing down")
-        if not task.cancelled():
-            connection = task.result()
-            if connection.closed:
-                raise attempt.failure(Fault.CONNECT, f"{connection.address} ended it before it could be asked")
-            return connection
-        if limit == deadline:
-            raise attempt.failure(Fault.TOTAL_TIMEOUT, f"deadline reached while {attempt.step}")
-        raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
+        return task
 
     async def close(self) -> None:
         """Fail what is being opened with CANCELLED."""
         self._closed = True
         await _abolish(*self._tasks)
 
-    async def _open(self, attempt: _Attempt, make: Callable[[Address], Connection]) -> Connection:
+    async def _open(self, attempt: _Attempt, make: Callable[[Address], Connection], limit: float) -> Connection:
         try:
             addresses = self._resolver.addresses() or await self._resolver.first()
         except ResolveError as error:
             raise attempt.failure(Fault.RESOLVE, str(error)) from None
-        attempt.step, attempt.timeout_fault = "connecting", Fault.CONNECT_TIMEOUT
-        try:
-            sock, address = await race(addresses, stagger=self._stagger)
-        except OSError as error:
-            raise attempt.failure(Fault.CONNECT, str(error)) from None
-        attempt.step = f"TLS handshake with {address}" if self._endpoint.tls else "connecting"
-        return await self._start(attempt, sock, make(address))
+        now = asyncio.get_running_loop().time
+        untried = self._health.order(addresses, now())
+        for left in range(HANDSHAKES - 1, -1, -1):
+            attempt.step, attempt.timeout_fault, attempt.address = "connecting", Fault.CONNECT_TIMEOUT, None
+            try:
+                sock, address = await race(untried, stagger=self._stagger)
+            except OSError as error:
+                self._note_ill(untried, now())
+                raise attempt.failure(Fault.CONNECT, str(error)) from None
+            place = untried.index(address)
+            passed = untried[:place]  # they failed, or were too slow for their head start
+            self._note_ill(passed, now())
+            untried = untried[place + 1 :] + passed
+            attempt.step = f"TLS handshake with {address}" if self._endpoint.tls else "connecting"
+            attempt.address = address
+            is_last = not left or not untried
+            seconds = _UNLIMITED if is_last else (limit - now()) / 2  # the rest is for the others
+            try:
+                return await self._start(attempt, sock, make(address), seconds)
+            except OriginError:
+                self._note_ill([address], now())
+                if is_last:
+                    raise
+        raise AssertionError("unreachable: the last address is returned or raises")
 
-    async def _start(self, attempt: _Attempt, sock: socket.socket, connection: Connection) -> Connection:
+    def _note_ill(self, addresses: Iterable[Address], now: float) -> None:
+        for address in addresses:
+            self._health.note_ill(address, now)
+
+    async def _start(
+        self, attempt: _Attempt, sock: socket.socket, connection: Connection, handshake: float
+    ) -> Connection:
+        """Shake hands within so many seconds. Raises OriginError."""
         endpoint = self._endpoint
         try:
             await asyncio.get_running_loop().create_connection(
@@ -100,7 +159,7 @@ class Dialer:
                 sock=sock,
                 ssl=endpoint.tls,
                 server_hostname=self._hostname if endpoint.tls else None,
-                ssl_handshake_timeout=3600 if endpoint.tls else None,  # ours is the limit that counts
+                ssl_handshake_timeout=handshake if endpoint.tls else None,
             )
         except BaseException as error:
             connection.discard()
@@ -113,6 +172,9 @@ class Dialer:
         return connection
 
 
+_UNLIMITED = 3600.0  # seconds: the limit of the whole opening is the one that counts
+
+
 class _Attempt:
     """How far an opening has come, for the error that may end it."""
 
@@ -120,6 +182,7 @@ class _Attempt:
         self._endpoint = endpoint
         self.step = f"resolving {endpoint.host}"
         self.timeout_fault = Fault.RESOLVE
+        self.address: Address | None = None  # with which hands are shaken
 
     def failure(self, fault: Fault, detail: str) -> OriginError:
         return OriginError(self._endpoint.name, fault, detail)

@@ -76,6 +76,7 @@ class Origin:
         tentative span, which an empty object can't satisfy, or a useless success, without the span.
         """
         in_parts = True
+        inform = None if self.provider.signed else want.inform  # a storage has nothing to say before its answer
         for last in (False, False, True):
             request_time = clock()
             self.fetches += 1
@@ -83,7 +84,7 @@ class Origin:
             if self._gateway is not None:
                 fields = self._gateway.introduced(fields, want.asked)
             head = self.signer.head(want.method, want.path, request_time, fields, query=want.query)
-            response = await self.pool.fetch(head, method=want.method, deadline=deadline)
+            response = await self.pool.fetch(head, method=want.method, deadline=deadline, inform=inform)
             response_time = clock()
             status = response.head.status
             if status == 200 and want.span is None:

@@ -20,7 +20,7 @@ from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 
 log = logging.getLogger("shield.origin")
@@ -30,6 +30,9 @@ PATIENCE_SECONDS = 5.0
 
 RELIEF_SECONDS = 0.25
 """Between two looks for such a one."""
+
+_ADDRESSES = 3  # that one fetch asks at most, while they fail
+_SILENCE_SECONDS = 1.0  # a deadline that is nearer says nothing of an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,40 +82,70 @@ class Pool:
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
-    async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    async def fetch(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
         answer comes but what is left of the last one, is replaced by a new one, once.
+        `inform` is told of interim responses before the head, of each attempt.
+        A request that an ill address resets, or leaves without any word, goes to another while there is time.
         Raises OriginError; cancelled, it leaves nothing behind.
         """
-        connection = self._take_idle() or await self._lend(deadline)
-        if connection.served:
-            self._reused_total += 1
-        response = connection.ask(head, method=method, deadline=deadline)
-        try:
-            await response.arrived
-        except asyncio.CancelledError:
-            response.close()
-            raise
-        if response.stale:
-            response = await self._ask_anew(head, method=method, deadline=deadline)
-        if response.answered:
-            return response
+        for left in range(_ADDRESSES - 1, -1, -1):
+            connection = self._take_idle() or await self._lend(deadline)
+            if connection.served:
+                self._reused_total += 1
+            response = connection.ask(head, method=method, deadline=deadline, inform=inform)
+            try:
+                await response.arrived
+            except asyncio.CancelledError:
+                response.close()
+                raise
+            if response.stale:
+                connection, response = await self._ask_anew(head, method, deadline, inform)
+            if response.answered:
+                if self._dialer.is_troubled:
+                    self._dialer.note_well(connection.address)
+                return response
+            if not self._may_ask_elsewhere(connection, response, deadline) or not left:
+                break
         raise cast(OriginError, response.error)
 
-    async def _ask_anew(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    def _may_ask_elsewhere(self, connection: Connection, response: Response, deadline: float) -> bool:
+        """Whether it was the address that failed, and another can be tried: it was reset when it was asked for the
+        first time, or has said nothing to anyone meanwhile."""
+        fault = cast(OriginError, response.error).fault
+        if fault is Fault.RESET:
+            is_ill = not connection.served
+        else:
+            waited = self._loop.time() - connection.asked_at
+            is_late = fault is Fault.FIRST_BYTE_TIMEOUT or (
+                fault is Fault.TOTAL_TIMEOUT and waited >= _SILENCE_SECONDS
+            )
+            is_ill = is_late and self._is_silent(connection)
+        return is_ill and self._dialer.note_ill(connection.address) and self._loop.time() < deadline
+
+    def _is_silent(self, connection: Connection) -> bool:
+        since = connection.asked_at
+        return not any(
+            other.address == connection.address and other.served and other.last_read > since
+            for other in self._connections
+        )
+
+    async def _ask_anew(
+        self, head: bytes, method: bytes, deadline: float, inform: Inform | None
+    ) -> tuple[Connection, Response]:
         """On a new connection, in the place of a closed one."""
         self._stale_retries_total += 1
         connection = await self._open(deadline)
-        response = connection.ask(head, method=method, deadline=deadline)
+        response = connection.ask(head, method=method, deadline=deadline, inform=inform)
         try:
             await response.arrived
         except asyncio.CancelledError:
             response.close()
             raise
-        return response
+        return connection, response
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(

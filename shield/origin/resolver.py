@@ -92,6 +92,10 @@ class Resolver:
         turned = [family[turn % len(family) :] + family[: turn % len(family)] for family in self._families]
         return [address for row in zip_longest(*turned) for address in row if address is not None]
 
+    @property
+    def has_several(self) -> bool:
+        return sum([len(family) for family in self._families]) > 1
+
     async def first(self) -> list[Address]:
         """`addresses`, after a look-up when none is known. Raises ResolveError; waiters share one look-up."""
         if not self._families and self._timer is None:

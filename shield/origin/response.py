@@ -6,6 +6,7 @@ Nothing here knows sockets or HTTP's framing: the connection delivers, the holde
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from shield.errors import OriginError
@@ -32,6 +33,10 @@ class Source(Protocol):
     def abandon(self) -> None: ...
 
 
+Inform = Callable[[ResponseHead], None]
+"""Told of each interim response (1xx) before the head; must neither raise nor block."""
+
+
 class Response:
     """An answer. Its body waits, bounded, until `start`; whoever got it must start, read or close it.
 
@@ -51,15 +56,19 @@ class Response:
         "arrived",
         "error",
         "head",
+        "inform",
         "stale",
     )
 
     head: ResponseHead  # there once `answered`
     error: OriginError | None  # how the exchange ended, if badly
 
-    def __init__(self, source: Source, arrived: asyncio.Future[None], buffer_limit: int) -> None:
+    def __init__(
+        self, source: Source, arrived: asyncio.Future[None], buffer_limit: int, inform: Inform | None = None
+    ) -> None:
         self._source: Source | None = source
         self.arrived = arrived
+        self.inform = inform  # until the head is there, or never will be
         self._buffer_limit = buffer_limit
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -106,7 +115,7 @@ class Response:
 
     def close(self) -> None:
         """Take no more: nothing is called afterwards, and a connection still busy with the body is closed."""
-        self._sink = None
+        self._sink = self.inform = None
         self._started = True
         self._buffer = []
         source, self._source = self._source, None
@@ -131,12 +140,14 @@ class Response:
     def arrive(self, head: ResponseHead) -> None:
         self.head = head
         self.answered = True
+        self.inform = None
         if not self.arrived.done():
             self.arrived.set_result(None)
 
     def turn_stale(self) -> None:
         """Not answered, and never will be. The place in the pool stays with whoever asked, unless `close`d."""
         self.stale = True
+        self.inform = None
         if not self.arrived.done():
             self.arrived.set_result(None)
 
@@ -152,7 +163,7 @@ class Response:
 
     def finish(self, error: OriginError | None) -> None:
         """The connection is done with this exchange, and has let go of it already."""
-        self._source = None
+        self._source = self.inform = None
         self._ended = True
         self.error = error
         if not self.arrived.done():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Fields, ResponseHead
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.rules import conditional, ranges
 from shield.rules.ranges import Span
 
@@ -43,10 +43,13 @@ class Want:
     length: int | None = None  # of the whole, if it is known
     forwarded: tuple[Field, ...] = ()  # of the client's request
     asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
+    inform: Inform | None = None  # of what an origin says before it answers (RFC 9110 §15.2)
 
     def whole(self) -> Want:
         """The same object without a span."""
-        return Want(self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked)
+        return Want(
+            self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked, inform=self.inform
+        )
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:

@@ -140,7 +140,9 @@ class Owners:
             passed = loops.passed(want.asked)
             way = ((loops.NAME, passed),) if passed else ()
             request = words.request_head(want.method, target, (*want.fields(), *judged, *way))
-            response = await self._pools[owner].fetch(request, method=want.method, deadline=deadline)
+            response = await self._pools[owner].fetch(
+                request, method=want.method, deadline=deadline, inform=want.inform
+            )
             said = words.take_off(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()

@@ -45,6 +45,7 @@ class Route:
     max_variants: int = 32
     fields: RouteFields = field(default_factory=RouteFields)
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+    early_hints: bool = False  # what origins say before their answer (102, 103) goes on to clients
     # what follows: whether more than the target counts; all hits look at it
     particular: bool = field(init=False, repr=False, compare=False)
 

@@ -1,0 +1,40 @@
+"""Which interim responses of origins go on to clients (RFC 9110 §15.2), and with which fields."""
+
+from __future__ import annotations
+
+from shield.messages import ResponseHead
+from shield.rules.headers import OURS, Sieve, block
+
+LONGEST_TOLD = 16 * 1024
+"""Bytes of interim responses that one fetch passes on; hints beyond that hint at nothing."""
+
+MOST_TOLD = 10
+"""Interim responses that one fetch passes on."""
+
+PASSED = frozenset({102, 103})
+"""100 answers an expectation, which origins never see; what 1xx else there may be nobody knows."""
+
+# An answer may be shared, and nothing of these is a hint on one (RFC 8297 §2).
+_SIEVE = Sieve(
+    drop=OURS | {b"set-cookie", b"set-cookie2", b"content-length", b"cache-control", b"via", b"cache-status"}
+)
+
+
+class Interims:
+    """Those of one fetch, whatever it asks whom."""
+
+    __slots__ = ("_bytes", "_count")
+
+    def __init__(self) -> None:
+        self._count = self._bytes = 0
+
+    def taken(self, head: ResponseHead) -> bytes | None:
+        """A whole interim response for HTTP/1.1 clients; None for one that isn't passed on."""
+        if head.status not in PASSED or self._count >= MOST_TOLD:
+            return None
+        made = block(head.status, tuple(_SIEVE.passes(head.fields))) + b"\r\n"
+        if self._bytes + len(made) > LONGEST_TOLD:
+            return None
+        self._count += 1
+        self._bytes += len(made)
+        return made
