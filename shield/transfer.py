@@ -180,7 +180,7 @@ class Transfer:
             self._begin_sliced()
 
     def inform(self, block: bytes) -> None:
-        if not (self._begun or self._over):
+        if self._mode is Mode.JOINED:
             self._client.inform(block)
 
     def detach(self) -> None:

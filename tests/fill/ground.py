@@ -143,8 +143,12 @@ class FakeClient:
         self.status: int | None = None
         self.head = b""
         self.body = b""
+        self.interims: list[bytes] = []
         self.outcome: Outcome | None = None
         self.clean: bool | None = None  # None: it isn't over
+
+    def inform(self, block: bytes) -> None:
+        self.interims.append(block)
 
     def reply(self, reply: Reply) -> None:
         self.status, self.head, self.outcome = reply.status, reply.head, reply.outcome
