@@ -353,7 +353,12 @@ def _origins(settings: Settings, workers: int, clock: Clock) -> Origins:
         )
         for name, origin in settings.origins.items()
     ]
-    return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
+    return Origins(
+        made,
+        deadline_seconds=settings.failover.deadline,
+        clock=clock,
+        retry_share=settings.failover.retry_budget,
+    )
 
 
 def _gateway(settings: Settings, name: str) -> Gateway:

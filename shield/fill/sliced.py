@@ -205,8 +205,9 @@ class SlicedFill:
     def _want(self, span: Span) -> Want:
         resource = self.resource
         etag, forwarded = self.entry.etag, resource.forwarded
-        length = self.entry.length
-        return Want(b"GET", resource.path, resource.query, span=span, etag=etag, length=length, forwarded=forwarded)
+        want = Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded)
+        want.length, want.version_of = self.entry.length, self.entry.origin
+        return want
 
     def has_run(self, run: Run) -> bool:
         return run in self._runs

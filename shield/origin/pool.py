@@ -69,17 +69,22 @@ class Pool:
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = 0
 
-    async def fetch(self, head: bytes, *, method: bytes, deadline: float) -> Response:
+    async def fetch(self, head: bytes, *, method: bytes, deadline: float, fresh: bool = False) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte is
-        replaced by a new one, once. Raises OriginError; cancelled, it leaves nothing behind.
+        replaced by a new one, once; with `fresh` any kept one is. Raises OriginError; cancelled, it leaves nothing
+        behind.
         """
         connection = self._take_idle() or await self._lend(deadline)
+        if fresh and connection.served:
+            connection.close()
+            connection = await self._open(deadline)
         if connection.served:
             self._reused_total += 1
         response = connection.ask(head, method=method, deadline=deadline)
+        response.kept = connection.served > 0
         try:
             await response.arrived
         except asyncio.CancelledError:

@@ -51,6 +51,7 @@ class Response:
         "arrived",
         "error",
         "head",
+        "kept",
         "stale",
     )
 
@@ -69,6 +70,7 @@ class Response:
         self._ended = False
         self.error = None
         self.answered = False
+        self.kept = False  # asked on a connection that had served before
         self.stale = False  # not answered, since the connection had been closed before it was asked
 
     # for whoever holds the answer
