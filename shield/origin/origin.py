@@ -128,17 +128,16 @@ class Origin:
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float) -> Response:
         """The answer to HEAD by what GET says: as HEAD should have been answered, or the error with its body."""
-        refused.close()
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
         response = await self._ask(probe, now, deadline)
         if response.head.status == 416:  # of an empty object not even one byte can be had
             response.close()
             response = await self._ask(probe.whole(), now, deadline)
         if response.head.status not in (200, 206):
-            if self.provider.signed:
-                return response
-            response.close()
-            return refused
+            useless = refused if self.provider.signed else response  # a plain one says all by its status
+            useless.close()
+            return response if self.provider.signed else refused
+        refused.close()
         response.close()
         if refused.head.status not in NO_HEAD:
             detail = f"{refused.head.status} to HEAD of what GET has"
