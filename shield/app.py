@@ -218,6 +218,12 @@ class Node:
                 "origin_fetches", "Requests sent to an origin", "origin", {name: o.fetches for name, o in origins}
             ),
             labelled(
+                "origin_retries",
+                "Attempts at an origin after one of the same fetch that failed",
+                "origin",
+                {name: o.retries for name, o in origins},
+            ),
+            labelled(
                 "origin_absent", "Objects an origin didn't have", "origin", {name: o.absent for name, o in origins}
             ),
             Family(

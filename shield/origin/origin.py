@@ -45,6 +45,7 @@ class Mend(Enum):
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
+    retries: int  # attempts after one that failed, of the same fetch
     faults: Mapping[str, int]
     absent: int
     pool: PoolStatistics
@@ -74,6 +75,7 @@ class Origin:
         self._passes_errors = passes_errors
         self._gateway = None if provider.signed else gateway  # to a storage we are a client, and it leads nowhere
         self.fetches = 0
+        self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self._denials = Denials()
@@ -195,4 +197,4 @@ class Origin:
             raise OriginError(self.name, fault, detail, status=response.head.status)
 
     def statistics(self) -> OriginStatistics:
-        return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())
+        return OriginStatistics(self.fetches, self.retries, dict(self.faults), self.absent, self.pool.statistics())

@@ -73,6 +73,8 @@ class Origins:
             if not isinstance(step, Start):
                 break
             origin = self._origins[step.origin]
+            if step.origin in failures:
+                origin.retries += 1
             try:
                 result = await origin.fetch(want, deadline=step.deadline, clock=self._clock)
             except OriginError as error:
@@ -82,6 +84,7 @@ class Origins:
                 continue
             failures.pop(origin.name, None)
             if isinstance(result, Fetched):
+                schedule.fetched(origin.name)
                 return result
             schedule.absent(origin.name)
             absent.add(origin.name)

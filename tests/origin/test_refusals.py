@@ -7,6 +7,8 @@ import logging
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shield.origin.decoding import decoded
 from shield.rules.dates import imf_fixdate
@@ -206,6 +208,14 @@ def test_what_is_not_understood_stays_as_it_is(codings: bytes | None) -> None:
 def test_what_is_not_what_it_says_is_nothing() -> None:
     assert decoded(b"text", b"gzip", limit=1000) == b""
     assert decoded(b"text", b"deflate", limit=1000) == b""
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"gzip", b"deflate", b"gzip, deflate", b"x-gzip"]), st.booleans())
+def test_no_document_breaks_the_reader(body: bytes, codings: bytes, packed: bool) -> None:
+    read = decoded(gzip.compress(body) if packed else body, codings, limit=100)
+
+    assert len(read) <= 100
+    assert not (packed and codings == b"gzip") or read == body[:100]
 
 
 # HEAD

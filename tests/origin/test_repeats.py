@@ -28,8 +28,9 @@ def test_a_passing_failure_of_the_only_origin_is_invisible(
 
     with Shield(settings_of({}, origins=s3(origin)), clock=clock) as shield:
         answer, again = shield.get("/a"), shield.get("/a")
+        retries = shield.state()["origins"]["a"]["retries"]
 
-    assert (answer.status, answer.body, again.hit) == (200, b"x", True)
+    assert (answer.status, answer.body, again.hit, retries) == (200, b"x", True, 1)
     assert origin.fetches("/images/a") == 2
 
 
