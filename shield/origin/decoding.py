@@ -12,7 +12,7 @@ _RAW = -zlib.MAX_WBITS
 def decoded(body: bytes, codings: bytes | None, *, limit: int) -> bytes:
     """A body without its content codings (RFC 9110 §8.4), its first `limit` bytes at most.
 
-    What is unknown, broken or coded too often stays as it is: it is only to be looked at.
+    What is coded in ways unknown or too often stays as it is, and what is broken is empty: it is only looked at.
     """
     names = [name.strip().lower() for name in (codings or b"").split(b",")]
     names = [name for name in names if name and name != b"identity"]
