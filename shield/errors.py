@@ -55,18 +55,26 @@ class Fault(Enum):
     SERVER = "server"  # 5xx, or an S3 code that means the origin can't serve
     THROTTLED = "throttled"  # 429, 503 SlowDown and their like
     AUTH = "auth"  # credentials, signature or clock refused
+    FORBIDDEN = "forbidden"  # the object itself is refused: denied while others are not, or withdrawn (451)
     COLD = "cold"  # archived object that must be restored first
     VALIDATOR = "validator"  # 304 or 206 for another version than the one named
+    DIFFERS = "differs"  # a copy under another validator than the one named, which proves no change of the original
     REFUSED = "refused"  # any other answer that is no object: redirects, unexpected 4xx
     CANCELLED = "cancelled"  # we gave up: nobody waits any more
 
 
 class OriginError(ShieldError):
-    """One failed attempt at `origin`. `fault` classifies it; `detail` is for people."""
+    """One failed attempt at `origin`. `fault` classifies it; `detail` is for people.
 
-    def __init__(self, origin: str, fault: Fault, detail: str, *, status: int | None = None) -> None:
+    `retry_after` is the time in seconds that the origin asks to be left alone.
+    """
+
+    def __init__(
+        self, origin: str, fault: Fault, detail: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"origin {origin}: {fault.value}: {detail}")
         self.origin = origin
         self.fault = fault
         self.detail = detail
         self.status = status
+        self.retry_after = retry_after

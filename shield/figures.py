@@ -143,6 +143,12 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
+        labelled(
+            "origin_retries",
+            "Attempts at an origin after one of the same fetch that failed",
+            "origin",
+            {name: o.retries for name, o in origins},
+        ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         Family(
             "origin_faults",

@@ -12,7 +12,7 @@ from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.origin.want import Failed, Want, reasons
+from shield.origin.want import Failed, Want, ends_stale, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
 from shield.rules.conditional import is_strong
@@ -414,6 +414,7 @@ class Transfer:
         resource = self._resource
         forwarded = resource.forwarded
         want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
+        want.version_of = None if self._fill is None else self._fill.origin
         self._fill = self._fills.alone(resource, self.request, self, want)
 
     def _break_off(self) -> None:
@@ -429,7 +430,8 @@ class Transfer:
         now = self._clock()
         detail, timed_out = reasons(failure)
         stored = self._stored
-        if stored is not None and not stored.no_cache and stored.freshness.in_error_grace(now):
+        may_stand_in = stored is not None and not stored.no_cache and not ends_stale(failure)
+        if stored is not None and may_stand_in and stored.freshness.in_error_grace(now):
             if self._fill is not None:
                 self._fill.leave(self)
                 self._fill = None
@@ -465,5 +467,5 @@ class Transfer:
 def _is_no_part(failure: Failed | OriginError | None) -> bool:
     """Whether an origin gave something else than the part that it was asked for."""
     if isinstance(failure, Failed):
-        return failure.names(Fault.VALIDATOR) or failure.names(Fault.MALFORMED)
+        return any(failure.names(fault) for fault in (Fault.VALIDATOR, Fault.DIFFERS, Fault.MALFORMED))
     return failure is not None and failure.fault in (Fault.VALIDATOR, Fault.MALFORMED)

@@ -51,7 +51,8 @@ def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> 
         _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
         for name, origin in settings.origins.items()
     ]
-    return Origins(made, deadline_seconds=settings.failover.deadline, clock=clock)
+    failover = settings.failover
+    return Origins(made, deadline_seconds=failover.deadline, retry_share=failover.retry_budget, clock=clock)
 
 
 def _gateway(settings: Settings, name: str) -> Gateway:

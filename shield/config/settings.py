@@ -63,6 +63,12 @@ class FailoverSettings(Section):
         "which CDNs give up.",
         least="100ms",
     )
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1,
+        description="Share of an origin's requests that may be asked again, once each, when its failure may pass "
+        "(500, 503, 429, a reset) and no other origin has the object. A tenth: an outage isn't multiplied. A few "
+        "are allowed from the start. 0: never.",
+    )
     retry_after: Duration = duration(
         "5s",
         "Retry-After of a 503 when no origin could answer. Long enough for a restart, short for people.",

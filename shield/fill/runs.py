@@ -135,6 +135,7 @@ class Runs:
             span=span,
             etag=entry.etag,
             length=entry.length,
+            version_of=entry.origin,
             forwarded=resource.forwarded,
         )
 

@@ -6,20 +6,21 @@ as a fault.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from enum import Enum
 
 from shield.errors import Fault, OriginError
+from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.pool import Pool, PoolStatistics
+from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.signer import Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
-from shield.rules import dates, s3_errors
+from shield.rules import s3_errors
+from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
@@ -29,14 +30,23 @@ from shield.rules.s3_errors import Answer
 
 log = logging.getLogger("shield.origin")
 
-ERROR_BODY_LIMIT = 64 * 1024
 SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
+
+
+class Mend(Enum):
+    """What a second request in the same attempt sets right."""
+
+    SPAN = "span"  # of an empty object nothing satisfies a tentative span: ask for the whole
+    PARTS = "parts"  # a tentative span was answered by what is no part of the object: ask for the whole
+    CONNECTION = "connection"  # the origin had given up on the kept one: ask on a new one
+    CLOCK = "clock"  # it was signed by a wrong clock: sign by the origin's
 
 
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
+    retries: int  # attempts after one that failed, of the same fetch
     faults: Mapping[str, int]
     absent: int
     pool: PoolStatistics
@@ -66,113 +76,140 @@ class Origin:
         self._passes_errors = passes_errors
         self._gateway = None if provider.signed else gateway  # to a storage we are a client, and it leads nowhere
         self.fetches = 0
+        self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
+        self._denials = Denials()
 
     async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
         """One attempt; OriginError for whatever is neither the object nor its absence.
 
-        A refusal for the clock's sake is tried once more with the clock corrected, in the same attempt; and one of a
-        tentative span, which an empty object can't satisfy, or a useless success, without the span.
+        What a second request in the same attempt can mend is asked again at once, each once (`Mend`).
         """
-        in_parts = True
-        inform = None if self.provider.signed else want.inform  # a storage has nothing to say before its answer
-        for last in (False, False, True):
+        mend: Mend | None = None
+        mended: set[Mend] = set()
+        while True:
             request_time = clock()
-            self.fetches += 1
-            fields = want.fields()
-            if self._gateway is not None:
-                fields = self._gateway.introduced(fields, want.asked)
-            head = self.signer.head(want.method, want.path, request_time, fields, query=want.query)
-            response = await self.pool.fetch(head, method=want.method, deadline=deadline, inform=inform)
+            response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
+            if want.method == b"HEAD" and self._needs_get(response.head.status):
+                response = await self._ask_by_get(want, response, request_time, deadline)
             response_time = clock()
-            status = response.head.status
-            if status == 200 and want.span is None:
-                if not in_parts:
-                    response.head = without_parts(response.head)
-                return Fetched(self.name, response, request_time, response_time)
-            if 200 <= status < 300 or status == 304:
-                problem = mismatch(want, response.head)
-                if problem is not None and want.tentative and not last:
-                    response.close()
-                    want, in_parts = want.whole(), False
-                    continue
-                if problem is not None:
-                    self._refuse(problem, response)
-                if belies_parts(want, response.head):
-                    response.head = without_parts(response.head)
-                return Fetched(self.name, response, request_time, response_time)
-            is_part = want.span is not None and not want.tentative  # then nothing else may take its place
-            if not (is_part or self.provider.signed) and (self._passes_errors or s3_errors.passes(status)):
-                return Fetched(self.name, response, request_time, response_time)
-            error = await self._read_error(want, response, deadline, clock)
-            if status == 416 and want.tentative:
-                want = want.whole()
-                continue
-            if status == 412 and want.span is not None:
-                raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
-            skewed = self._follow_clock(error, response_time)
-            if skewed and not last:
-                continue
-            answer = s3_errors.classify(
-                error.status, error.code, provider=self.provider, denied_is_absent=self._denied_is_absent
-            )
-            if answer is Answer.ABSENT:
-                self.absent += 1
-                return Absent(410 if error.status == 410 else 404, error.lifetime)
-            detail = f"{error.status} {error.code or ''} {error.message}".strip()
-            raise OriginError(self.name, s3_errors.fault(answer), detail, status=error.status)
-        raise AssertionError("unreachable: the last round returns or raises")
-
-    async def _read_error(
-        self, want: Want, response: Response, deadline: float, clock: Callable[[], float]
-    ) -> _ErrorAnswer:
-        """What an error answer says. The code is in its body, so what HEAD was refused is asked again with GET."""
-        if want.method == b"HEAD" and self.provider.signed:
-            response.close()
-            probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded)
-            self.fetches += 1
-            head = self.signer.head(probe.method, probe.path, clock(), probe.fields(), query=probe.query)
-            response = await self.pool.fetch(head, method=probe.method, deadline=deadline)
-            if response.head.status < 400:
+            if want.tentative and _is_useless(want, response):
                 response.close()
-                return _ErrorAnswer(502, response.head.get(b"date"), None, "GET has what HEAD was refused")
-        status, date = response.head.status, response.head.get(b"date")
-        try:
-            async with asyncio.timeout_at(deadline):
-                body = await response.read(ERROR_BODY_LIMIT)
-        except (OriginError, TimeoutError):
-            response.close()
-            return _ErrorAnswer(status, date, None, "")  # the status alone must do
-        return _ErrorAnswer(status, date, *s3_errors.error_code(body), lifetime=allowed_lifetime(response.head))
+                want, mend = want.whole(), Mend.PARTS
+                mended.add(mend)
+                continue
+            if self._is_answer(want, response):
+                self._denials.given(response_time)
+                if Mend.PARTS in mended or belies_parts(want, response.head):
+                    response.head = without_parts(response.head)
+                return Fetched(self.name, response, request_time, response_time)
+            refusal = await read_refusal(response, deadline)
+            mend = self._mend(want, refusal, response_time)
+            if mend is None or mend in mended:
+                return self._conclude(want, refusal, response_time)
+            mended.add(mend)
+            if mend is Mend.SPAN:
+                want = want.whole()
 
-    def _follow_clock(self, error: _ErrorAnswer, now: float) -> bool:
-        """Correct the signer's clock from Date when a refusal may be due to it; True if it made a difference."""
-        if not (s3_errors.skewed(error.code) or (error.status == 403 and error.code is None)):
+    async def _ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
+        self.fetches += 1
+        fields = want.fields()
+        if self._gateway is not None:
+            fields = self._gateway.introduced(fields, want.asked)
+        head = self.signer.head(want.method, want.path, now, fields, query=want.query)
+        inform = None if self.provider.signed else want.inform  # a storage has nothing to say before its answer
+        return await self.pool.fetch(head, method=want.method, deadline=deadline, fresh=fresh, inform=inform)
+
+    def _is_answer(self, want: Want, response: Response) -> bool:
+        """Whether this is for the client. Raises OriginError for a success that doesn't answer what was asked."""
+        status = response.head.status
+        if status == 200 and want.span is None:
+            return True
+        if 200 <= status < 300 or status == 304:
+            self._check(want, response)
+            return True
+        if self.provider.signed or (want.span is not None and not want.tentative):
+            return False  # nothing but the object, and nothing else in the place of a part of it
+        return self._passes_errors or s3_errors.passes(status)
+
+    def _needs_get(self, status: int) -> bool:
+        """Whether GET must say what HEAD didn't: a storage's reasons are in a body, and some know no HEAD."""
+        return status in NO_HEAD or (self.provider.signed and status >= 300 and status != 304)
+
+    async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float) -> Response:
+        """The answer to HEAD by what GET says: as HEAD should have been answered, or the error with its body."""
+        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        response = await self._ask(probe, now, deadline)
+        if response.head.status == 416:  # of an empty object not even one byte can be had
+            response.close()
+            response = await self._ask(probe.whole(), now, deadline)
+        if response.head.status not in (200, 206):
+            useless = refused if self.provider.signed else response  # a plain one says all by its status
+            useless.close()
+            return response if self.provider.signed else refused
+        refused.close()
+        response.close()
+        if refused.head.status not in NO_HEAD:
+            detail = f"{refused.head.status} to HEAD of what GET has"
+            raise OriginError(self.name, Fault.SERVER, detail, status=502)
+        return answer_to_head(response.head)
+
+    def _mend(self, want: Want, refusal: Refusal, now: float) -> Mend | None:
+        """What of a refusal can be mended, and is, so that the request is worth sending again."""
+        if refusal.status == 416 and want.tentative:
+            return Mend.SPAN
+        if refusal.is_of_time and refusal.kept:
+            return Mend.CONNECTION
+        answer = s3_errors.classify(refusal.status, refusal.code, provider=self.provider)
+        if self.provider.signed and answer is Answer.AUTH and self._follow_clock(refusal, now):
+            return Mend.CLOCK
+        return None
+
+    def _follow_clock(self, refusal: Refusal, now: float) -> bool:
+        """Correct the signer's clock by the origin's, if it is wrong. Any refusal of credentials may be due to it."""
+        shown = refusal.date
+        if shown is None or abs(shown - (now + self.signer.skew)) < SKEW_NOTICED:
             return False
-        stated = dates.parse(error.date or b"")
-        if stated is None or abs(stated - (now + self.signer.skew)) < SKEW_NOTICED:
-            return False
-        log.warning(
-            "origin %s: its clock differs from ours by %+.0f s; signing by its clock", self.name, stated - now
-        )
-        self.signer.correct_clock(stated, now)
+        log.warning("origin %s: its clock differs from ours by %+.0f s; signing by its clock", self.name, shown - now)
+        self.signer.correct_clock(shown, now)
         return True
 
-    def _refuse(self, problem: tuple[Fault, str], response: Response) -> NoReturn:
-        """A success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
-        fault, detail = problem
-        response.close()
-        raise OriginError(self.name, fault, detail, status=response.head.status)
+    def _conclude(self, want: Want, refusal: Refusal, now: float) -> Absent:
+        """Say that the object is absent, or why it can't be had by raising OriginError."""
+        status, code = refusal.status, refusal.code
+        if status == 412 and want.span is not None:
+            raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
+        answer = s3_errors.classify(status, code, provider=self.provider, denied_is_absent=self._denied_is_absent)
+        denies = s3_errors.denies(status, code)
+        if answer is Answer.ABSENT:
+            self.absent += 1
+            if not denies:
+                self._denials.given(now)
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head))
+        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
+            answer = Answer.FORBIDDEN
+        raise OriginError(
+            self.name,
+            s3_errors.fault(answer),
+            refusal.detail,
+            status=status,
+            retry_after=refusal.retry_after(now),
+        )
+
+    def _check(self, want: Want, response: Response) -> None:
+        """Refuse a success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
+        problem = mismatch(want, response.head)
+        if problem is not None:
+            fault, detail = problem
+            response.close()
+            raise OriginError(self.name, fault, detail, status=response.head.status)
 
     def statistics(self) -> OriginStatistics:
-        return OriginStatistics(self.fetches, dict(self.faults), self.absent, self.pool.statistics())
+        return OriginStatistics(self.fetches, self.retries, dict(self.faults), self.absent, self.pool.statistics())
 
 
-@dataclass(frozen=True, slots=True)
-class _ErrorAnswer:
-    status: int
-    date: bytes | None
-    code: str | None
-    message: str
-    lifetime: float = math.inf
+def _is_useless(want: Want, response: Response) -> bool:
+    """Whether a success says nothing of what was asked."""
+    head = response.head
+    return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None

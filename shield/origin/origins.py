@@ -8,24 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Callable, Sequence
 
 from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.origin.origin import Origin
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched, Want, settled
+from shield.rules.budget import RetryBudget
 from shield.rules.routing import rank
 from shield.rules.schedule import Schedule, Start, Wait
 
 log = logging.getLogger("shield.origin")
 
+_STORED_PATIENCE = 1.0
+"""Seconds that one who validates waits for an origin to be asked again: what is stored may do instead."""
+
 
 class Origins:
     """All origins of a node. `fetch` walks an order of names within one deadline."""
 
-    def __init__(self, origins: Sequence[Origin], *, deadline_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        origins: Sequence[Origin],
+        *,
+        deadline_seconds: float,
+        clock: Callable[[], float],
+        retry_share: float = 0.1,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self._origins = {origin.name: origin for origin in origins}
         self._deadline_seconds = deadline_seconds
+        self._budgets = {origin.name: RetryBudget(retry_share) for origin in origins}
+        self._chance = chance
         self._clock = clock
         self._complaints = Complaints(log)
         self._now = asyncio.get_running_loop().time
@@ -39,8 +55,15 @@ class Origins:
     async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
         """Try the named origins until one commits to the object. Cancellation leaves nothing behind."""
         now = self._now
-        schedule = Schedule(self.order(names), deadline=now() + self._deadline_seconds)
+        schedule = Schedule(
+            self.order(names),
+            deadline=now() + self._deadline_seconds,
+            budgets=self._budgets,
+            chance=self._chance,
+            patience=_STORED_PATIENCE if want.validators else math.inf,
+        )
         failures: dict[str, OriginError] = {}
+        absent: set[str] = set()
         gone = Absent()
         while True:
             step = schedule.next(now())
@@ -50,20 +73,24 @@ class Origins:
             if not isinstance(step, Start):
                 break
             origin = self._origins[step.origin]
+            if step.origin in failures:
+                origin.retries += 1
             try:
                 result = await origin.fetch(want, deadline=step.deadline, clock=self._clock)
             except OriginError as error:
                 failures[origin.name] = error
                 self._note(origin, error, want)
-                schedule.failed(origin.name, error.fault, now())
+                schedule.failed(origin.name, error.fault, now(), status=error.status, retry_after=error.retry_after)
                 continue
             failures.pop(origin.name, None)
             if isinstance(result, Fetched):
+                schedule.fetched(origin.name)
                 return result
             schedule.absent(origin.name)
+            absent.add(origin.name)
             gone = Absent(result.status, min(result.lifetime, gone.lifetime))
         if failures or not schedule.asked_all:
-            return Failed(tuple(failures.values()))
+            return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
         return gone
 
     def get(self, name: str) -> Origin:

@@ -82,21 +82,27 @@ class Pool:
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
-    async def fetch(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
+    async def fetch(
+        self, head: bytes, *, method: bytes, deadline: float, fresh: bool = False, inform: Inform | None = None
+    ) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
-        answer comes but what is left of the last one, is replaced by a new one, once.
+        answer comes but what is left of the last one, is replaced by a new one, once; with `fresh` any kept one is.
         `inform` is told of interim responses before the head, of each attempt.
         A request that an ill address resets, or leaves without any word, goes to another while there is time.
         Raises OriginError; cancelled, it leaves nothing behind.
         """
         for left in range(_ADDRESSES - 1, -1, -1):
             connection = self._take_idle() or await self._lend(deadline)
+            if fresh and connection.served:
+                connection.close()
+                connection = await self._open(deadline)
             if connection.served:
                 self._reused_total += 1
             response = connection.ask(head, method=method, deadline=deadline, inform=inform)
+            response.kept = connection.served > 0
             try:
                 await response.arrived
             except asyncio.CancelledError:

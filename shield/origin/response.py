@@ -57,6 +57,7 @@ class Response:
         "error",
         "head",
         "inform",
+        "kept",
         "stale",
     )
 
@@ -78,6 +79,7 @@ class Response:
         self._ended = False
         self.error = None
         self.answered = False
+        self.kept = False  # asked on a connection that had served before
         self.stale = False  # not answered, since the connection had been closed before it was asked
 
     # for whoever holds the answer

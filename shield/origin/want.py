@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -41,6 +42,7 @@ class Want:
     validators: tuple[Field, ...] = ()
     tentative: bool = False
     length: int | None = None  # of the whole, if it is known
+    version_of: str | None = None  # the origin whose answer `etag` is from, if it is known
     forwarded: tuple[Field, ...] = ()  # of the client's request
     asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
     inform: Inform | None = None  # of what an origin says before it answers (RFC 9110 §15.2)
@@ -101,6 +103,38 @@ class Failed:
     def detail(self) -> str:
         """Short words for Cache-Status: each origin's name and fault."""
         return " ".join(f"{e.origin}={e.fault.value}" for e in self.failures) or "deadline"
+
+
+def settled(
+    failures: Mapping[str, OriginError], absent: Container[str], want: Want, *, asked_all: bool
+) -> tuple[OriginError, ...]:
+    """Why none of the origins gave what was asked for; `asked_all`: none of them was left out for lack of time.
+
+    "Another version", in answer to a part of one, proves a change only where that very version was, or when every
+    origin could say: copies of the same bytes have other validators at other storages.
+    """
+    changed = Fault.VALIDATOR
+    if want.span is None or not any(error.fault is changed for error in failures.values()):
+        return tuple(failures.values())
+    own = failures.get(want.version_of) if want.version_of is not None else None
+    is_proven = want.version_of in absent or (own is not None and own.fault is changed)
+    if is_proven or (asked_all and all(error.fault is changed for error in failures.values())):
+        return tuple(failures.values())
+    return tuple([_as_copy(error) if error.fault is changed else error for error in failures.values()])
+
+
+def _as_copy(error: OriginError) -> OriginError:
+    return OriginError(error.origin, Fault.DIFFERS, error.detail, status=error.status)
+
+
+def ends_stale(failure: Failed | OriginError | None) -> bool:
+    """Whether an origin refused the object itself, so that it may be served stale no longer.
+
+    RFC 5861 §4 has what is stale stand in for 500, 502, 503 and 504. Refused credentials are among what it stands in
+    for too: they are a fault of ours, and say nothing of the object.
+    """
+    errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
+    return any(error.fault is Fault.FORBIDDEN for error in errors)
 
 
 def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:

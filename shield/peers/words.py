@@ -90,13 +90,15 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if status == 412 and want.span is not None:
         response.close()
         raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
+    origin = rest.decode("ascii", "replace") or "peer"
+    if in_part and status >= 500 and word in (_HIT, _FROM):
+        return Failed((OriginError(origin, Fault.SERVER, f"{status}, as {name} says", status=status),))
     problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
-    if word not in (_HIT, _FROM) or status in (412, 416) or status >= 500:
+    if word not in (_HIT, _FROM) or status in (412, 416):  # a 5xx "from" an origin is that one's own answer
         problem = (Fault.REFUSED, f"it answers {status} {said.decode('ascii', 'replace')}")
     if problem is not None:
         response.close()
         raise OriginError(name, *problem, status=status)
-    origin = rest.decode("ascii", "replace") or "peer"
     return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT)
 
 

@@ -21,6 +21,7 @@ class Answer(Enum):
     SERVER = "server"  # it can't serve now: ask the next
     THROTTLED = "throttled"  # it doesn't want to serve now: ask the next
     AUTH = "auth"  # our credentials, signature or clock: ask the next, tell a person
+    FORBIDDEN = "forbidden"  # this object, by its own or the law's rules: ask the next, and serve it stale no longer
     COLD = "cold"  # archived, to be restored first: ask the next
     REFUSED = "refused"  # a mistake of ours or of its set-up: ask the next, tell a person
 
@@ -29,6 +30,7 @@ _FAULTS = {
     Answer.SERVER: Fault.SERVER,
     Answer.THROTTLED: Fault.THROTTLED,
     Answer.AUTH: Fault.AUTH,
+    Answer.FORBIDDEN: Fault.FORBIDDEN,
     Answer.COLD: Fault.COLD,
     Answer.REFUSED: Fault.REFUSED,
 }
@@ -54,11 +56,19 @@ _CODES = {
     for code in codes.split()
 }
 
-_BY_STATUS = {401: Answer.AUTH, 403: Answer.AUTH, 408: Answer.SERVER, 429: Answer.THROTTLED}
+_BY_STATUS = {
+    401: Answer.AUTH,
+    403: Answer.AUTH,
+    408: Answer.SERVER,
+    429: Answer.THROTTLED,
+    451: Answer.FORBIDDEN,  # RFC 7725
+}
 
 # Without alternatives: what an origin sends in anger must not take its time.
 _CODE = re.compile(rb"<Code>([^<>]{1,100})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<>]{1,1000})</Message>")
+_REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,64})</Region>")
+_IS_REGION = re.compile(rb"[A-Za-z0-9-]{1,64}").fullmatch
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -79,6 +89,33 @@ def error_code(body: bytes) -> tuple[str | None, str]:
     return said if is_code else None, _UNPRINTABLE.sub(" ", text)[:200]
 
 
+def denies(status: int, code: str | None) -> bool:
+    """Whether an error refuses access without a word on why: to the object, or to our credentials (`denials`)."""
+    return code == "AccessDenied" or (status == 403 and code not in _CODES)
+
+
+def region(field: bytes | None, body: bytes) -> str | None:
+    """The bucket's region, where an error names it: by x-amz-bucket-region, or in its document."""
+    if field is not None and _IS_REGION(field):
+        return field.decode()
+    found = _REGION.search(body)
+    return None if found is None else found[1].decode()
+
+
+def elsewhere(status: int, code: str | None, region: str | None) -> str:
+    """What to do about a bucket that is to be asked for elsewhere; "" where that isn't the matter."""
+    if status in (301, 308) or code in ("PermanentRedirect", "AuthorizationHeaderMalformed"):
+        if region is None:
+            return "the bucket is in another region: set the origin's region and endpoint to its own"
+        return f"the bucket is in region {region}: set the origin's region to it, and its endpoint to that region's"
+    if status == 307 or code in ("TemporaryRedirect", "Redirect"):
+        where = "the bucket's region" if region is None else f"region {region}"
+        return (
+            f"the bucket isn't known there yet, as after its creation: set the origin's endpoint to that of {where}"
+        )
+    return ""
+
+
 def classify(status: int, code: str | None, *, provider: Provider, denied_is_absent: bool = False) -> Answer:
     """What an error status and code say.
 
@@ -89,8 +126,11 @@ def classify(status: int, code: str | None, *, provider: Provider, denied_is_abs
     known = _CODES.get(code) if code is not None else None
     if known is not None:
         return known
-    if status in (404, 410) and not provider.signed:
-        return Answer.ABSENT
+    if not provider.signed:  # no credentials of ours are in play
+        if status in (404, 410):
+            return Answer.ABSENT
+        if status in (401, 403):
+            return Answer.FORBIDDEN
     if status == 400 and provider.throttles_with_400:
         return Answer.THROTTLED
     if status >= 500:
@@ -109,8 +149,3 @@ def passes(status: int) -> bool:
     Not what says that it is absent or unwell, nor a verdict on conditions that were ours.
     """
     return 300 <= status < 500 and status not in (304, 404, 408, 410, 412, 416, 429)
-
-
-def skewed(code: str | None) -> bool:
-    """Whether the origin says that its clock and ours differ too much."""
-    return code in ("RequestTimeTooSkewed", "RequestExpired")

@@ -12,13 +12,25 @@ may as well wait for each answer before it asks for the next step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.errors import Fault
+from shield.rules.budget import RetryBudget
 
 MIN_ATTEMPT_SECONDS = 0.05
 """Less time than this before the deadline isn't worth an attempt: no origin answers so fast from afar."""
+
+TRANSIENT_SECONDS = 0.05
+"""An origin that stumbled is asked again within this time, at random, so that many who failed together don't return
+together. As AWS's own clients do; a restart or a lost node behind it takes no longer."""
+
+THROTTLED_SECONDS = 1.0
+"""The same for an origin that is asked too much: another request a moment later would be part of the trouble."""
+
+_TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
+_LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request will never do
 
 
 @dataclass(slots=True)
@@ -45,17 +57,42 @@ Step = Start | Wait | Done
 
 
 class Schedule:
-    """Each origin of `order` once, in order.
+    """Each origin of `order` in order; then once more, after a short wait, those whose failure may have passed.
 
     Time is shared out evenly: an origin may use what remains divided by the origins that remain, so that the last
-    one has its share even when all before it stall.
+    one has its share even when all before it stall. `budgets` pay for what is asked again; origins without one are
+    asked once. `chance` gives numbers from 0 to 1 by which waits are spread. Nobody is kept waiting longer than
+    `patience` for an origin to be asked again.
     """
 
-    __slots__ = ("_deadline", "_left", "_over", "_under_way")
+    __slots__ = (
+        "_again",
+        "_budgets",
+        "_chance",
+        "_deadline",
+        "_left",
+        "_over",
+        "_patience",
+        "_repeated",
+        "_under_way",
+    )
 
-    def __init__(self, order: Sequence[str], *, deadline: float) -> None:
+    def __init__(
+        self,
+        order: Sequence[str],
+        *,
+        deadline: float,
+        budgets: Mapping[str, RetryBudget],
+        chance: Callable[[], float],
+        patience: float = math.inf,
+    ) -> None:
         self._deadline = deadline
+        self._budgets = budgets
+        self._chance = chance
+        self._patience = patience
         self._left = list(order)
+        self._again: list[tuple[float, str]] = []  # not before when, and which
+        self._repeated: set[str] = set()
         self._under_way: Start | None = None
         self._over = False
 
@@ -70,14 +107,13 @@ class Schedule:
             return Done()
         if self._under_way is not None:
             return Wait(self._under_way.deadline)
-        remaining = self._deadline - now
-        if not self._left or remaining < MIN_ATTEMPT_SECONDS:
-            self._over = True
-            return Done()
-        start = Start(self._left[0], min(now + remaining / len(self._left), self._deadline))
-        del self._left[0]
-        self._under_way = start
-        return start
+        if self._deadline - now >= MIN_ATTEMPT_SECONDS:
+            if self._left:
+                return self._start_next(now)
+            if self._again:
+                return self._repeat_next(now)
+        self._over = True
+        return Done()
 
     def fetched(self, origin: str) -> None:
         """It gave the object."""
@@ -88,6 +124,48 @@ class Schedule:
         """It doesn't have the object."""
         self._under_way = None
 
-    def failed(self, origin: str, fault: Fault, now: float) -> None:
-        """It couldn't say, or not in time."""
+    def failed(
+        self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """It couldn't say, or not in time; `retry_after` is the time in seconds that it asks for."""
         self._under_way = None
+        if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
+            return
+        wait = self._chance() * (THROTTLED_SECONDS if fault is Fault.THROTTLED else TRANSIENT_SECONDS)
+        if retry_after is not None:
+            wait += retry_after
+        if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
+            self._again.append((now + wait, origin))
+
+    def _start_next(self, now: float) -> Start:
+        count, origin = len(self._left), self._left.pop(0)
+        if origin in self._budgets:
+            self._budgets[origin].earn()
+        return self._start(origin, now, count)
+
+    def _repeat_next(self, now: float) -> Step:
+        while self._again:
+            first = min(self._again)
+            ready, origin = first
+            if ready > now:
+                return Wait(ready)
+            count = len(self._again)
+            self._again.remove(first)
+            if self._budgets[origin].take():
+                self._repeated.add(origin)
+                return self._start(origin, now, count)
+        self._over = True
+        return Done()
+
+    def _start(self, origin: str, now: float, count: int) -> Start:
+        """Begin an attempt at the first of so many that share the time."""
+        self._under_way = Start(origin, min(now + (self._deadline - now) / count, self._deadline))
+        return self._under_way
+
+
+def is_transient(fault: Fault, status: int | None) -> bool:
+    """Whether the same request may well succeed a moment later.
+
+    Not after a timeout: an origin that hangs would be asked twice by all who wait, and take all of their time.
+    """
+    return fault in _TRANSIENT and status not in _LASTING

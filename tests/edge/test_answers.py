@@ -53,7 +53,7 @@ def test_answers_to_a_burst_of_hits_misses_and_refusals_come_in_order(shield: Sh
 
 def test_a_refusal_waits_for_the_miss_before_it(shield: Shield, origin: FaultyOrigin) -> None:
     gate = origin.gate()
-    origin.script("/slow", Wait(gate), Close())
+    origin.script("/slow", Wait(gate), Close(), times=None)
 
     with shield.client() as client:
         client.send(request("/slow") + b"nonsense\r\n\r\n")

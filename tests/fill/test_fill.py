@@ -174,7 +174,7 @@ def test_a_slow_client_slows_nobody(shield: Shield, origin: FaultyOrigin) -> Non
 
 def test_an_error_is_shared_with_those_present(shield: Shield, origin: FaultyOrigin) -> None:
     gate = origin.gate()
-    origin.script("/a", Wait(gate), Reset())
+    origin.script("/a", Wait(gate), Reset(), times=None)
 
     clients = [shield.client() for _ in range(21)]
     for client in clients:
@@ -188,7 +188,7 @@ def test_an_error_is_shared_with_those_present(shield: Shield, origin: FaultyOri
     assert {answer.status for answer in answers} == {503}
     assert {answer.get("cache-control") for answer in answers} == {"no-store"}
     assert {answer.get("retry-after") for answer in answers} == {"5"}
-    assert origin.fetches("/a") == 1
+    assert origin.fetches("/a") == 2  # once more, since it might have passed
 
 
 def test_an_answer_that_cannot_be_shared_releases_the_followers_in_parallel(

@@ -104,6 +104,15 @@ def test_a_part_of_what_is_gone_is_absent_and_of_another_version_refused() -> No
     assert raised.value.fault is Fault.VALIDATOR
 
 
+def test_an_origin_s_own_error_is_its_answer_and_in_the_place_of_a_part_its_failure() -> None:
+    whole = words.read("worker-1", Want(b"GET", b"/a"), answer(500), b"from fra")
+    part = words.read("worker-1", Want(b"GET", b"/a", span=Span(0, 10)), answer(500), b"from fra")
+
+    assert isinstance(whole, Fetched)
+    assert isinstance(part, Failed)
+    assert [(error.origin, error.fault) for error in part.failures] == [("fra", Fault.SERVER)]
+
+
 @pytest.mark.parametrize("word", [b"", b"refused"])
 def test_an_answer_that_says_nothing_or_no_is_of_no_use(word: bytes) -> None:
     with pytest.raises(OriginError) as raised:

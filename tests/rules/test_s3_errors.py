@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules import s3_errors
-from shield.rules.providers import PROVIDERS
+from shield.rules.providers import PROVIDERS, Provider
 from shield.rules.s3_errors import Answer, classify, error_code
 
 CEPH, WASABI, PLAIN = PROVIDERS["ceph"], PROVIDERS["wasabi"], PROVIDERS["http"]
@@ -35,6 +35,66 @@ CEPH, WASABI, PLAIN = PROVIDERS["ceph"], PROVIDERS["wasabi"], PROVIDERS["http"]
 )
 def test_an_answer_of_an_s3_origin(status: int, code: str | None, expected: Answer) -> None:
     assert classify(status, code, provider=CEPH) is expected
+
+
+@pytest.mark.parametrize("provider", [CEPH, PLAIN])
+def test_what_the_law_withholds_is_refused_for_its_own_sake(provider: Provider) -> None:
+    assert classify(451, None, provider=provider) is Answer.FORBIDDEN
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_plain_origin_knows_no_credentials_of_ours_to_refuse(status: int) -> None:
+    assert classify(status, None, provider=PLAIN) is Answer.FORBIDDEN
+    assert classify(status, None, provider=CEPH) is Answer.AUTH
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (403, "AccessDenied", True),
+        (400, "AccessDenied", True),
+        (403, None, True),
+        (403, "SomethingNew", True),
+        (403, "InvalidAccessKeyId", False),
+        (403, "SignatureDoesNotMatch", False),
+        (400, "ExpiredToken", False),
+        (400, "InvalidToken", False),
+        (403, "RequestTimeTooSkewed", False),
+        (403, "InvalidObjectState", False),
+        (401, None, False),
+        (404, "NoSuchKey", False),
+    ],
+)
+def test_which_refusals_may_be_of_one_object(status: int, code: str | None, expected: bool) -> None:
+    assert s3_errors.denies(status, code) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "region", "words"),
+    [
+        (301, "PermanentRedirect", "eu-west-1", "is in region eu-west-1: set the origin's region"),
+        (301, None, None, "is in another region"),
+        (400, "AuthorizationHeaderMalformed", "eu-west-1", "is in region eu-west-1"),
+        (307, "TemporaryRedirect", "eu-west-1", "endpoint to that of region eu-west-1"),
+        (307, "TemporaryRedirect", None, "endpoint to that of the bucket's region"),
+    ],
+)
+def test_a_bucket_elsewhere_is_said_with_what_to_do(
+    status: int, code: str | None, region: str | None, words: str
+) -> None:
+    assert words in s3_errors.elsewhere(status, code, region)
+
+
+def test_other_errors_have_no_such_advice() -> None:
+    assert s3_errors.elsewhere(403, "AccessDenied", "eu-west-1") == ""
+
+
+def test_a_region_is_read_from_the_field_or_else_from_the_document() -> None:
+    document = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>"
+
+    assert s3_errors.region(b"us-east-2", document) == "us-east-2"
+    assert s3_errors.region(None, document) == "eu-west-1"
+    assert s3_errors.region(b"no region\n", b"<Region>../../etc</Region>") is None
 
 
 def test_denied_means_absent_only_where_that_is_configured_and_said() -> None:

@@ -1,0 +1,83 @@
+"""An answer of an origin that isn't the object: its document read, bounded, and what it says of time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from shield.errors import OriginError
+from shield.messages import ResponseHead
+from shield.origin.decoding import decoded
+from shield.origin.response import Response
+from shield.rules import dates, s3_errors
+
+BODY_LIMIT = 64 * 1024
+"""Bytes read of an error document, compressed or not."""
+
+_LONGEST_RETRY = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Status, head and what of the document matters; `kept`: it came on a connection that had served before."""
+
+    head: ResponseHead
+    kept: bool
+    code: str | None = None
+    message: str = ""
+    region: str | None = None
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def detail(self) -> str:
+        """For people."""
+        said = f"{self.status} {self.code or ''} {self.message}".strip()
+        advice = s3_errors.elsewhere(self.status, self.code, self.region)
+        return f"{said}; {advice}" if advice else said
+
+    @property
+    def is_of_time(self) -> bool:
+        """Whether the origin waited in vain for a request: it had given the connection up before one came."""
+        return self.status == 408 or self.code == "RequestTimeout"
+
+    @property
+    def date(self) -> float | None:
+        """What its sender's clock shows now: a cache on the way keeps a Date and counts its Age (RFC 9111 §5.1)."""
+        stated = dates.parse(self.head.get(b"date") or b"")
+        if stated is None:
+            return None
+        ages = self.head.all(b"age")
+        if not ages:
+            return float(stated)
+        age = ages[0].strip()
+        return float(stated + int(age)) if age.isdigit() and len(age) < 10 else None  # of unknown age
+
+    def retry_after(self, now: float) -> float | None:
+        """Seconds for which it asks to be left alone (RFC 9110 §10.2.3), at most an hour, if it does."""
+        said = (self.head.get(b"retry-after") or b"").strip()
+        if self.status not in (429, 503) or not said:
+            return None
+        if said.isdigit():
+            return min(float(said[:10]), _LONGEST_RETRY)
+        until = dates.parse(said)
+        if until is None:
+            return None
+        its_now = self.date  # by which it reckons
+        return min(max(0.0, until - (now if its_now is None else its_now)), _LONGEST_RETRY)
+
+
+async def read_refusal(response: Response, deadline: float) -> Refusal:
+    """Read an error's document, as far as it comes before the deadline; else the status alone must do."""
+    head = response.head
+    try:
+        async with asyncio.timeout_at(deadline):
+            body = await response.read(BODY_LIMIT)
+    except (OriginError, TimeoutError):
+        response.close()
+        return Refusal(head, response.kept)
+    body = decoded(body, head.get(b"content-encoding"), limit=BODY_LIMIT)
+    code, message = s3_errors.error_code(body)
+    return Refusal(head, response.kept, code, message, s3_errors.region(head.get(b"x-amz-bucket-region"), body))
