@@ -126,7 +126,9 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     if part is not None and not in_slices:
         return Settlement(Step.ASK_WHOLE)  # it can be neither kept nor shared in parts
 
-    settled = Settlement(_step_of(disposition.share), disposition, length=head.length, drops=outdates)
+    share = disposition.share
+    step = Step.STORE if share is Share.STORE else Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
+    settled = Settlement(step, disposition, length=head.length, drops=outdates)
     settled.tags = labels(head, route.freshness.tags)
     settled.head = told_head(head, fetched, disposition, route, via=terms.via)
     if route.particular and route.forwarding.any:
@@ -140,12 +142,6 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     elif settled.step is Step.STORE:
         settled.step = Step.SHARE
     return settled
-
-
-def _step_of(share: Share) -> Step:
-    if share is Share.STORE:
-        return Step.STORE
-    return Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
 
 
 def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
