@@ -107,8 +107,8 @@ class Transfer:
 
     def start(self) -> None:
         """Look up and go on from there. The client may be called back before this returns."""
-        store, self._mode = self._store, Mode.LOOKING_UP
-        if self._resource.route.forwarding.any:
+        store, self._mode, route = self._store, Mode.LOOKING_UP, self._resource.route
+        if route.particular and route.forwarding.any:
             self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
         if isinstance(found, Cold):

@@ -318,3 +318,21 @@ async def _is_hit(ground: Ground) -> bool:
         client.leaves()
         return False
     return client.told.startswith("hit")
+
+
+def test_what_must_not_be_stored_takes_what_was_stored_with_it() -> None:
+    async def scenario(ground: Ground) -> None:
+        await ground.asked()
+        ground.source.last.answers(LASTING, TAG, body=b"old")
+        await turns()
+        ground.clock.advance(100.0)
+        await ground.asked()
+        ground.source.last.answers(NO_STORE, body=b"new")
+        await turns()
+        down = await ground.asked()
+        ground.source.last.fails()
+        await turns()
+
+        assert down.status == 503
+
+    on_ground(scenario, route=GRACE)

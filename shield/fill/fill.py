@@ -250,8 +250,9 @@ class Fill:
                 return False
             self._fail(result)
             return True
-        known = self._means.store.variants.names(question.resource.named)
-        settled = settle(question, result, self._means.terms, known=known)
+        resource, means = question.resource, self._means
+        known = means.store.variants.names(resource.named) if resource.route.particular else ()
+        settled = settle(question, result, means.terms, known=known)
         if settled.sorts:
             self._sort(settled, to_disk=not result.by_peer)
         step = settled.step
@@ -288,10 +289,11 @@ class Fill:
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
         if settled.of_equals:
             self._let_go_of_others()
+        key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
-            self._registry.mark_hit_for_miss(self.resource.key.text)
+            self._registry.mark_hit_for_miss(key.text)
         elif settled.hit_for_miss is HitForMiss.FORGET:
-            self._registry.forget_hit_for_miss(self.resource.key.text)
+            self._registry.forget_hit_for_miss(key.text)
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
@@ -299,7 +301,7 @@ class Fill:
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
-            self._means.store.drop(self.resource.key)
+            self._means.store.drop(key)
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
@@ -370,10 +372,11 @@ class Fill:
 
     def _is_current(self) -> bool:
         """Whether its key wasn't purged since it began, nor found to vary: else what it brings isn't stored."""
-        resource, variants = self.resource, self._means.store.variants
-        if resource.route.forwarding.any and resource.base is None and variants.names(resource.key):
+        resource, store = self.question.resource, self._means.store
+        route = resource.route
+        if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
             return False  # in its place is the marker that says by which fields answers vary
-        return self._is_unpurged()
+        return not store.was_removed(resource.named.text, self.generation)
 
     def _is_unpurged(self) -> bool:
         return not self._means.store.was_removed(self.resource.named.text, self.generation)

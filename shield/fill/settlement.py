@@ -132,7 +132,9 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     if part is not None and part[1] < min(part[0] + terms.slice_bytes, head.length or 0):
         return Settlement(Step.ASK_WHOLE, is_too_small=True)
 
-    settled = Settlement(_step_of(disposition.share), disposition, length=head.length, drops=outdates)
+    share = disposition.share
+    step = Step.STORE if share is Share.STORE else Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
+    settled = Settlement(step, disposition, length=head.length, drops=outdates)
     settled.tags = labels(head, route.freshness.tags)
     settled.head = told_head(head, fetched, disposition, route, via=terms.via)
     if route.particular and route.forwarding.any:
@@ -146,12 +148,6 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     elif settled.step is Step.STORE:
         settled.step = Step.SHARE
     return settled
-
-
-def _step_of(share: Share) -> Step:
-    if share is Share.STORE:
-        return Step.STORE
-    return Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
 
 
 def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
