@@ -375,7 +375,7 @@ def test_a_refusal_of_head_has_no_body(shield: Shield) -> None:
 
 def test_a_refusal_waits_for_what_was_asked_before_it(shield: Shield, origin: FaultyOrigin) -> None:
     gate = origin.gate()
-    origin.script("/slow", Wait(gate), Close())
+    origin.script("/slow", Wait(gate), Close(), times=None)
 
     with shield.client() as client:
         client.send(request("/slow", [secret()]) + request("/a"))

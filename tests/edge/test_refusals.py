@@ -160,7 +160,7 @@ def test_what_follows_the_last_request_is_not_looked_at_while_that_waits(
     shield: Shield, origin: FaultyOrigin, raw: bytes
 ) -> None:
     gate = origin.gate()
-    origin.script("/slow", Wait(gate), Close())
+    origin.script("/slow", Wait(gate), Close(), times=None)
 
     with shield.client() as client:
         client.send(request("/slow") + raw + SMUGGLED * 10)
