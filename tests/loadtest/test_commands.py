@@ -73,9 +73,7 @@ def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -
     if module == "loadtest.disk":
         words += ["--directory", str(tmp_path)]
 
-    ended = subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
-    )
+    ended = _run(module, *words)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
@@ -89,12 +87,22 @@ def test_documents_name_commands_of_all_kinds() -> None:
 
 def test_a_server_that_is_unknown_is_named(tmp_path: Path) -> None:
     _needs("taskset")
-    words = ["loadtest.disk", "fill", "--servers", "apache", "--directory", str(tmp_path)]
-
-    ended = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    ended = _run("loadtest.disk", "fill", "--servers", "apache", "--directory", str(tmp_path))
 
     assert ended.returncode == 1
     assert "unknown: apache; there are shield, nginx" in ended.stderr
+
+
+def _run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that takes too long is asked to end, so that it stops what it has started."""
+    command = [sys.executable, "-m", module, *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _needs(program: str) -> None:
