@@ -25,7 +25,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared"],
+    ["outcome", "config", "shared", "heap"],
     ["rules"],
     ["errors", "messages"],
 ]
