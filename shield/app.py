@@ -266,7 +266,7 @@ def _store(settings: Settings, place: Seat, clock: Clock) -> Store:
     if not cache.tiers:
         return Store(memory, place.shared)
     disk = Disk(place.shared, clock=clock)
-    holder = Claimant(settings.node, boot_id(), place.worker)
+    holder = Claimant(settings.node, boot_id(), place.worker, place.shared)
     files = Files()
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in cache.tiers)
     tiers = []
