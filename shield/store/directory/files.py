@@ -28,6 +28,7 @@ _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
 _MAX_WRITE = 1 << 20  # in one call: copying 8 MiB at once costs the kernel two to three times as much
 _MAX_PARTS = 512  # of one call; the system's bound is 1024
 _UNLIMITED = 1 << 62
+_EXT = frozenset({"ext2", "ext3", "ext4"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -178,8 +179,8 @@ class Files:
             device = path.stat().st_dev
             place = f"{os.major(device)}:{os.minor(device)}"
             for mount in mounts(MOUNTS):
-                if mount.device == place and mount.kind.startswith("ext"):  # whose numbers come from its UUID
-                    return f"{mount.kind} {os.statvfs(path).f_fsid:016x}"
+                if mount.device == place and mount.kind in _EXT:  # whose numbers come from its UUID
+                    return f"ext {os.statvfs(path).f_fsid:016x}"
             for link in UUIDS.iterdir():
                 if link.stat().st_rdev == device:
                     return f"uuid {link.name}"
