@@ -1,5 +1,5 @@
 """Memory that all workers of a node share: which keys were removed, how often keys were hit, which workers serve and
-are alive.
+are alive, and where cache directories were at home.
 
 Made before the workers are forked; a node of one worker has it too. What a removal takes away is gone for all workers
 once `publish` has returned, because each of them looks at `generation` before it answers from its RAM tier:
@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import xxhash
 
@@ -35,7 +36,9 @@ _WORDS = 16  # bytes: the log's position, and how far bytes may have been overwr
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes name the worker that owns it
 _MOST_HITS = 3
-_REMOVALS, _STREAM = 0, 1  # what is locked
+_REMOVALS, _STREAM, _HOMES = 0, 1, 2  # what is locked
+_RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and what a `Residence` has
+_RESIDENCES = 256  # directories remembered; more of them are none the worse, but for this
 
 
 class Standing(IntEnum):
@@ -46,6 +49,17 @@ class Standing(IntEnum):
     DRAINING = 2  # finishes what it has, takes nothing new
 
 
+class Residence(NamedTuple):
+    """Under which name a cache directory was last used, and on which device, in this run of the machine.
+
+    `doubted`: its disk has failed since, and may have lost what was written.
+    """
+
+    name: int
+    device: int
+    doubted: bool = False
+
+
 class Shared:
     """`slots` is a power of two. Forked processes use the parent's object; it lives as long as any of them."""
 
@@ -53,7 +67,8 @@ class Shared:
         if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
             raise ValueError("slots must be a power of two, and workers from 1 to 256")
         beats = _WORDS + _MOST_WORKERS
-        start = beats + 8 * _MOST_WORKERS
+        homes = beats + 8 * _MOST_WORKERS
+        start = homes + _RESIDENCES * _RESIDENCE.size
         self._memory = mmap.mmap(-1, start + log_bytes + slots)
         view = memoryview(self._memory)
         words = view[:_WORDS].cast("Q")
@@ -63,6 +78,7 @@ class Shared:
         """Each worker's `Standing`; written by itself, and DOWN by whoever finds it dead."""
         self._beats = view[beats : beats + 8 * workers].cast("d")
         self._overwritten = words[1:]
+        self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes
         self._counts = view[start + log_bytes :]
@@ -153,6 +169,33 @@ class Shared:
         beat: float = self._beats[worker]
         return beat > 0.0 and now - beat > seconds
 
+    # cache directories
+
+    def residence(self, path: bytes) -> Residence | None:
+        """What any worker last said of a directory's path; None when none did."""
+        with self._alone(_HOMES):
+            at = self._residence_at(path)
+            if at is None:
+                return None
+            which, *residence = _RESIDENCE.unpack_from(self._homes, at)
+        return Residence(*residence) if which else None
+
+    def reside(self, path: bytes, residence: Residence) -> None:
+        """Remember it for all workers, also those that come after this one's end."""
+        with self._alone(_HOMES):
+            at = self._residence_at(path)
+            if at is not None:
+                _RESIDENCE.pack_into(self._homes, at, _path_hash(path), *residence)
+
+    def _residence_at(self, path: bytes) -> int | None:
+        """Where a path's is, or may be put; None when there are too many."""
+        which = _path_hash(path)
+        for at in range(0, len(self._homes), _RESIDENCE.size):
+            taken = int.from_bytes(self._homes[at : at + 8], "little")
+            if taken in (which, 0):
+                return at
+        return None
+
     # one at a time
 
     def writing_out(self) -> AbstractContextManager[None]:
@@ -188,6 +231,10 @@ class Seat:
     workers: int = 1
     shared: Shared = field(default_factory=Shared)
     peers: tuple[str, ...] = ()
+
+
+def _path_hash(path: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(path) or 1
 
 
 def _texts(data: bytes) -> list[bytes] | None:

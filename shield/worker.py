@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,6 +28,7 @@ from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
+from shield.heap import Heap
 from shield.node import Node
 from shield.shared import SLOTS, Seat, Shared, Standing
 
@@ -184,6 +186,7 @@ class _Worker:
         self._draining = False
         self._signals = 0
         self._next_sweep = 0.0
+        self._heap = Heap()
         self._sweeper: asyncio.TimerHandle
         self._beater: asyncio.TimerHandle
 
@@ -299,6 +302,7 @@ class _Worker:
             connection.abort()
         self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
+        self._heap.tick(time.process_time())
 
     def _connections(self, *servers: _Server) -> list[ClientConnection]:
         """uvicorn's sets hold what `protocol` made, and nothing else."""

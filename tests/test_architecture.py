@@ -28,7 +28,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime", "complaints"],
+    ["outcome", "config", "shared", "regime", "complaints", "heap"],
     ["rules"],
     ["errors", "messages"],
 ]

@@ -62,7 +62,7 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> S
 
 
 def _tiers(settings: Settings, place: Seat, disk: Disk) -> list[Tier]:
-    holder, files, tiers = Claimant(settings.node, boot_id(), place.worker), Files(), []
+    holder, files, tiers = Claimant(settings.node, boot_id(), place.worker, place.shared), Files(), []
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
     for level, tier in enumerate(settings.cache.tiers):
         volumes = [

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
+from shield.shared import Shared
 from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
@@ -44,17 +45,22 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next."""
+    """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next.
+
+    `shared` is the node's memory of where its directories are at home.
+    """
 
     node: str
     boot_id: str
     worker: int = 0
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeStatistics:
     path: str
     health: str
+    reason: str  # why it isn't well; empty if it is
     backlog_bytes: int
     skipped: int  # records not written since the writer was behind
     directory: DirectoryStatistics | None  # None while it is out
@@ -80,13 +86,14 @@ class Volume:
         # the loop's
         self._ticks = 0
         self._up_ticks = 0
-        self._reported = Health.WELL
+        self._reported = (Health.WELL, "")
         self._busy = False  # with opening or probing
         self._joining: CacheDirectory | None = None  # opened, and not told of removals yet
         self._missed: dict[bytes, CacheKey] | None = {}  # removed while it was out; None: too many
 
         # the writer's
         self._rebuilding = False
+        self._failure = ""  # why the directory couldn't be opened the last time
 
     # the loop's thread
 
@@ -97,7 +104,8 @@ class Volume:
         except InUseError:
             raise
         except StoreError as error:
-            self._report(Health.OUT, str(error))
+            self._failure = str(error)
+            self._report()
         self._thread = threading.Thread(target=self._run, name=f"shield-writer-{self.path.name}", daemon=True)
         self._thread.start()
 
@@ -166,7 +174,7 @@ class Volume:
         self._ticks += 1
         directory = self.directory
         health = Health.OUT if directory is None else directory.health
-        self._report(health, "")
+        self._report()
         if health is Health.WELL:
             self._up_ticks += 1
             if self._ticks % _TEND_TICKS == 0:
@@ -184,12 +192,12 @@ class Volume:
 
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
-        health = Health.OUT if directory is None else directory.health
+        health, reason = self._state()
         known = None
         if directory is not None and health is not Health.OUT:
             with suppress(StoreError, OSError):
                 known = directory.statistics()
-        return VolumeStatistics(str(self.path), health.value, self._backlog.bytes, self.skipped, known)
+        return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, known)
 
     async def close(self) -> None:
         """Write what waits, and leave the directory."""
@@ -214,7 +222,7 @@ class Volume:
             self._backlog.wake()
             if directory.reason:
                 log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
-            self._report(directory.health, "")
+            self._report()
             return
 
         def told(well: bool) -> None:
@@ -238,18 +246,23 @@ class Volume:
 
     def _tried(self, well: bool) -> None:
         self._busy = False
-        health = Health.OUT if self.directory is None else self.directory.health
-        self._report(health, "")
+        self._report()
 
-    def _report(self, health: Health, why: str) -> None:
+    def _state(self) -> tuple[Health, str]:
+        """With the reason, if it isn't well."""
+        directory = self.directory
+        return (Health.OUT, self._failure) if directory is None else (directory.health, directory.why)
+
+    def _report(self) -> None:
         """Say once what has changed."""
-        if health is self._reported:
+        before, self._reported = self._reported, self._state()
+        if self._reported == before:
             return
-        self._reported = health
+        health, why = self._reported
         if health is Health.WELL:
             log.warning("cache directory %s is well again", self.path)
         elif health is Health.FAILING:
-            log.error("cache directory %s can't be written: what it has is served, nothing comes in", self.path)
+            log.error("cache directory %s can't be written: what it has is served. %s", self.path, why)
         else:
             log.error("cache directory %s is out of use; it is tried again. %s", self.path, why)
 
@@ -299,6 +312,8 @@ class Volume:
             else:
                 work.change(directory)
         except (StoreError, OSError) as error:
+            if work.change is None:
+                self._failure = str(error)
             log.debug("cache directory %s: %s", self.path, error)
             return False
         return True
@@ -331,6 +346,7 @@ class Volume:
         """Open the directory anew. The old one is closed once the loop has let go of it."""
         old = self.directory
         if old is not None:
+            self._failure = old.why
             gone = threading.Event()
             self._loop.call_soon_threadsafe(self._detach, gone)
             gone.wait()
@@ -339,7 +355,7 @@ class Volume:
 
     def _opened(self) -> CacheDirectory:
         holder = self._holder
-        claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files)
+        claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files, shared=holder.shared)
         try:
             return CacheDirectory(claim, self._limits, worker=holder.worker, files=self._files, judge=self._judge)
         except BaseException:

@@ -132,6 +132,21 @@ def _import(
     _end(lambda: run(file, config))
 
 
+@app.command("adopt")
+def _adopt(
+    directories: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Directories of the settings.")],
+    config: ConfigFile,
+) -> None:
+    """Have directories used where they are now, though they were claimed, or last used, on another file system.
+
+    A node refuses such a directory: mostly its disk isn't mounted, and what is there is the bare mount point. Where
+    the disk was replaced, or the directory moved, this is your word that it may be used.
+    """
+    from shield.cli.store.adopt import adopt as run
+
+    _end(lambda: run(directories, config))
+
+
 def _end(command: Callable[[], int]) -> NoReturn:
     """End with a command's code; an error is one line."""
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
@@ -20,7 +21,9 @@ from struct import Struct
 import xxhash
 
 from shield.errors import StoreError
+from shield.shared import Residence, Shared
 from shield.store.directory.files import Files, failed
+from shield.store.directory.home import FILE, Home, Site, StrayError, stray, unpacked
 from shield.store.directory.record import FORMAT, DamagedError
 from shield.store.directory.segments import Segments
 
@@ -46,16 +49,21 @@ class CondemnedError(StoreError):
 class Claim:
     """One process's part in the lock. `first`: it is alone in here until `share`, and may put things right."""
 
-    def __init__(self, path: Path, *, node: str, boot_id: str, files: Files) -> None:
-        """Raises InUseError when another node has it, StoreError when the directory can't be used."""
+    def __init__(self, path: Path, *, node: str, boot_id: str, files: Files, shared: Shared | None = None) -> None:
+        """Raises InUseError when another node has it, StoreError when the directory can't be used.
+
+        `shared` remembers where it was at home; StrayError when something else is there now.
+        """
         self._path = path
         self._node = node
         self._boot_id = boot_id
         self._files = files
+        self._shared = shared
         self.index_path = path / "index"
         self.segments_path = path / "segments"
         self.reason = ""  # why the index was thrown away, for people
         self._opening: Path | None = None
+        self._check_home()  # before anything is made there
         try:
             files.make_directory(self.segments_path)
             self._fd = files.open_or_create(path / "lock")
@@ -64,6 +72,7 @@ class Claim:
         try:
             self.first = self._take()
             self.epoch = self._recover() if self.first else self._joined()
+            self._settle_home()
         except OSError as error:
             files.close(self._fd)
             raise failed("claiming", path, error) from error
@@ -123,12 +132,23 @@ class Claim:
             self._check_holder()
 
     def still_here(self) -> bool:
-        """Whether the directory is the one that was claimed: not removed, not mounted over."""
+        """Whether the directory is the one that was claimed: not removed, not unmounted, not mounted over."""
+        return not self.absence()
+
+    def absence(self) -> str:
+        """Why it isn't that one, for people; empty if it is."""
         try:
             device, inode, names = self._files.identity(self._fd)
-            return names > 0 and self._files.inode(self._path / "lock") == (device, inode)
+            if names > 0 and self._files.inode(self._path / "lock") == (device, inode):
+                return ""
         except OSError as error:
-            return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)  # else who knows
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                return ""  # who knows
+        try:
+            is_elsewhere = self._files.device(self._path) != self._files.identity(self._fd)[0]
+        except OSError:
+            is_elsewhere = False
+        return "its disk was unmounted, or another one mounted over it" if is_elsewhere else "it was removed"
 
     def renew_reserve(self, size: int) -> None:
         """Have so much of the disk at hand for when it is full: to give something up, the index needs room."""
@@ -226,11 +246,49 @@ class Claim:
                 self.discard_index("no record of how the last run ended")
         elif state.get("boot") != self._boot_id and not state.get("clean"):
             self.discard_index("the machine stopped while the directory was in use")
+        elif (known := self._residence()) is not None and known.doubted:
+            self.discard_index("its disk failed while it was in use")
         self._forget_openings()
         last = _last_epoch(segments) if state is None else int(str(state.get("epoch", 0)))
         self.epoch = last + 1
         self._write_state(clean=False)
         return self.epoch
+
+    def _check_home(self) -> None:
+        path, files = self._path, self._files
+        try:
+            home = unpacked(self._read(FILE))
+            begun = files.exists(path / "state")
+            unmounted = "" if begun else files.unmounted(path)
+            site = Site(files.device(path), files.filesystem(path), begun, unmounted)
+        except OSError as error:
+            raise failed("looking at", path, error) from error
+        reason = stray(home, site, self._residence())
+        if reason:
+            raise StrayError(f"{path}: {reason}; mount it, or say that this is meant: shield store adopt {path}")
+
+    def _settle_home(self) -> None:
+        """Remember this directory as the one of its path, from now on."""
+        found = unpacked(self._read(FILE))
+        name = secrets.randbits(63) + 1 if found is None else found.name
+        if self._shared is not None:
+            doubted = not self.first and (known := self._residence()) is not None and known.doubted
+            self._shared.reside(bytes(self._path), Residence(name, self._files.identity(self._fd)[0], doubted))
+        settled = Home(name, self._files.filesystem(self._path))
+        if self.first and settled != found:
+            self._replace(FILE, settled.packed())
+
+    def doubt(self, *, doubted: bool = True) -> None:
+        """Have the index made again when the directory is opened anew, since its disk may have lost some of it.
+
+        It can't be written down there; the node remembers it, until the disk turns out to be well without that.
+        """
+        known = self._residence()
+        if self._shared is not None and known is not None and known.doubted != doubted:
+            self._shared.reside(bytes(self._path), known._replace(doubted=doubted))
+
+    def _residence(self) -> Residence | None:
+        return None if self._shared is None else self._shared.residence(bytes(self._path))
 
     def _forget_openings(self) -> None:
         """Throw the index away if it is condemned, or ought to be."""

@@ -16,6 +16,7 @@ from shield.store.directory.index import Found, IndexDamagedError, IndexHaltedEr
 from shield.store.directory.reading import GoneError
 from shield.store.directory.record import DamagedError
 
+_LOSSES = frozenset({errno.EROFS, errno.EIO})  # of writes: what was written before may be lost, too
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 _READ_ERRORS = 8  # in a row, that take a directory out
 
@@ -33,6 +34,7 @@ class Condition:
         self._claim = claim
         self._read_errors = 0
         self.health = Health.WELL
+        self.why = ""  # it isn't well, for people
         self.errors = 0
         self.damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)  # to be forgotten
         self.damaged_count = 0
@@ -48,9 +50,9 @@ class Condition:
             self.leave(error)
             raise
         except OSError as error:
-            self.errors += 1
+            self._refused(error)
             if error.errno not in _PASSING and self.health is Health.WELL:
-                self.health = Health.FAILING
+                self.health, self.why = Health.FAILING, f"{doing} it: {error.strerror or error}"
             raise failed(doing, self._claim.segments_path, error) from error
 
     @contextmanager
@@ -61,11 +63,16 @@ class Condition:
         try:
             yield
         except (OSError, StoreError) as error:
-            self.health = Health.OUT
-            self.errors += 1
+            self.out(f"removing from it: {error}")
+            self._refused(error)
             if isinstance(error, IndexDamagedError):
                 self.leave(error)
             raise StoreError(f"removing from {self._claim.segments_path}: {error}") from error
+
+    def _refused(self, error: OSError | StoreError) -> None:
+        self.errors += 1
+        if isinstance(error, OSError) and error.errno in _LOSSES:
+            self._claim.doubt()
 
     def unreadable(self, error: IndexDamagedError | OSError) -> None:
         """Note what a failed look into the index says of it."""
@@ -76,12 +83,16 @@ class Condition:
 
     def leave(self, error: IndexDamagedError) -> None:
         """Out, and with an index that is damaged so that it is made again when all have left it."""
-        self.health = Health.OUT
+        self.out(str(error))
         if not isinstance(error, IndexHaltedError):
             self._claim.condemn(str(error))
 
+    def out(self, why: str) -> None:
+        self.health, self.why = Health.OUT, why
+
     def well(self) -> None:
-        self.health, self._read_errors = Health.WELL, 0
+        self.health, self.why, self._read_errors = Health.WELL, "", 0
+        self._claim.doubt(doubted=False)
 
     def has_read(self) -> None:
         self._read_errors = 0
@@ -98,7 +109,7 @@ class Condition:
             self.errors += 1
             self._read_errors += 1
             if self._read_errors >= _READ_ERRORS:
-                self.health = Health.OUT
+                self.out(f"{self._read_errors} reads in a row failed: {error.strerror or error}")
         else:
             self.damaged_count += 1
         return GoneError(f"{self._claim.segments_path}: {error}")

@@ -285,6 +285,11 @@ class CacheDirectory:
     def health(self) -> Health:
         return self._condition.health
 
+    @property
+    def why(self) -> str:
+        """Why it isn't well, for people; empty if it is."""
+        return self._condition.why
+
     def statistics(self) -> DirectoryStatistics:
         """Costs the same however much there is. Raises OSError, StoreError."""
         counters, ends = self.index.counters(), self.index.ends()
@@ -367,10 +372,12 @@ class CacheDirectory:
 
     def _is_here(self) -> bool:
         """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""
-        if self._claim.still_here() and self.index.still_here() and not self._claim.condemned:
-            return True
-        self._condition.health = Health.OUT
-        return False
+        why = self._claim.absence() or self._claim.condemned
+        if not (why or self.index.still_here()):
+            why = "its index was removed"
+        if why:
+            self._condition.out(why)
+        return not why
 
     def _written_at(self, number: int) -> float | None:
         try:

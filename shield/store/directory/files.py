@@ -8,31 +8,39 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from shield.errors import StoreError
 
 Part = bytes | bytearray | memoryview
 
 GROUPS = Path("/sys/fs/cgroup")
+MOUNTS = Path("/proc/self/mountinfo")
+FSTAB = Path("/etc/fstab")
+UUIDS = Path("/dev/disk/by-uuid")
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux only
 _MAX_WRITE = 1 << 20  # in one call: copying 8 MiB at once costs the kernel two to three times as much
 _MAX_PARTS = 512  # of one call; the system's bound is 1024
 _UNLIMITED = 1 << 62
+_EXT = frozenset({"ext2", "ext3", "ext4"})
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Files:
     """The real system. Stateless but for one flag, so one instance serves any number of directories and threads.
 
-    `groups` is where the system shows its control groups.
+    `groups` is where the system shows its control groups, `fstab` what it is to mount.
     """
 
-    def __init__(self, *, groups: Path = GROUPS) -> None:
+    def __init__(self, *, groups: Path = GROUPS, fstab: Path = FSTAB) -> None:
         self._groups = groups
+        self._fstab = fstab
         self._can_peek = _NOWAIT is not None
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
@@ -117,6 +125,9 @@ class Files:
         stat = os.fstat(fd)
         return stat.st_dev, stat.st_ino, stat.st_nlink
 
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
     def unlink(self, path: Path) -> None:
         path.unlink()
 
@@ -152,6 +163,43 @@ class Files:
                     available = min(available, _left_in(group))
         return available
 
+    def device(self, path: Path) -> int:
+        """Of the directory at this path, or of the nearest one above it that is there."""
+        while True:
+            try:
+                return path.stat().st_dev
+            except FileNotFoundError:
+                if path == path.parent:
+                    raise
+                path = path.parent
+
+    def filesystem(self, path: Path) -> str:
+        """What names the file system of a directory also after the machine has started again; "" for none."""
+        with suppress(OSError):
+            device = path.stat().st_dev
+            place = f"{os.major(device)}:{os.minor(device)}"
+            for mount in mounts(MOUNTS):
+                if mount.device == place and mount.kind in _EXT:  # whose numbers come from its UUID
+                    return f"ext {os.statvfs(path).f_fsid:016x}"
+            for link in UUIDS.iterdir():
+                if link.stat().st_rdev == device:
+                    return f"uuid {link.name}"
+        return ""
+
+    def unmounted(self, path: Path) -> str:
+        """Where at or above a path the system should mount something at its start, and nothing is mounted; or ""."""
+        with suppress(OSError):
+            there = path.resolve()
+            points = {mount.point for mount in mounts(MOUNTS)}
+            for line in self._fstab.read_text(errors="surrogateescape").splitlines():
+                fields = line.split()
+                if len(fields) < 4 or fields[0].startswith("#") or "noauto" in fields[3].split(","):
+                    continue
+                point = plain_path(fields[1])
+                if point.startswith("/") and point not in points and there.is_relative_to(point):
+                    return point
+        return ""
+
     def max_open(self) -> int:
         """How many descriptors this process may have open."""
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -168,6 +216,34 @@ class Files:
 
     def step(self, name: str) -> None:
         """A point between two changes of what is stored: here a test may end the process."""
+
+
+class MountPoint(NamedTuple):
+    """Something mounted. `device` as in `8:1`."""
+
+    point: str
+    device: str
+    kind: str
+    read_only: bool
+
+
+def mounts(mountinfo: Path) -> Iterator[MountPoint]:
+    """All mounts, by a file as /proc/self/mountinfo; a later one lies on top of an earlier one. Raises OSError."""
+    return mounts_in(mountinfo.read_text(errors="surrogateescape"))
+
+
+def mounts_in(mountinfo: str) -> Iterator[MountPoint]:
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, more = before.split(" "), after.split(" ")
+        if len(fields) >= 6 and len(more) >= 3:
+            read_only = "ro" in fields[5].split(",") or "ro" in more[2].split(",")
+            yield MountPoint(plain_path(fields[4]), fields[2], more[0], read_only)
+
+
+def plain_path(escaped: str) -> str:
+    """A path as the system's tables have it: blanks in it are octal there."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), escaped)
 
 
 def failed(doing: str, path: Path, error: OSError) -> StoreError:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-MOUNTS = Path("/proc/self/mountinfo")
+from shield.store.directory.files import MOUNTS, mounts_in
 
 _NETWORK = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|afs|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse(\..+)?)"
 ).fullmatch
 _TEMPORARY = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "overlayfs", "aufs"})
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
@@ -75,15 +74,9 @@ def survey(path: Path, mounts: Path = MOUNTS) -> Ground:
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
     """What is mounted at a resolved path, by a text as in /proc/self/mountinfo; of several the last one, on top."""
     best = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, more = before.split(" "), after.split(" ")
-        if len(fields) < 6 or len(more) < 3:
-            continue
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        if path.is_relative_to(point) and (best is None or len(point) >= len(best.point)):
-            read_only = "ro" in fields[5].split(",") or "ro" in more[2].split(",")
-            best = Mount(point, more[0], read_only)
+    for mount in mounts_in(mountinfo):
+        if path.is_relative_to(mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = Mount(mount.point, mount.kind, mount.read_only)
     return best
 
 

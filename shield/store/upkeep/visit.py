@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
-from shield.store.directory.files import Files
+from shield.store.directory.files import Files, failed
+from shield.store.directory.home import FILE, Home, unpacked
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Fate, Judge, NoRoomError, ReclaimCandidate, drop_all
 from shield.store.directory.record import FORMAT
@@ -76,6 +78,30 @@ def visited(
             yield Visit(path, directory, alone)
         finally:
             directory.close()
+
+
+def adopt(path: Path) -> None:
+    """Have a directory used as it is and where it is, though it isn't the one that a node remembers.
+
+    It may be empty. A running node takes it at its next try, another one at its start. Raises StoreError.
+    """
+    _refuse_what_isnt_ours(path, may_begin=True)
+    files = Files()
+    draft = path / f"{FILE}.new"
+    try:
+        home = unpacked((path / FILE).read_bytes()) if (path / FILE).exists() else None
+        name = secrets.randbits(63) + 1 if home is None else home.name
+        fd = files.open_or_create(draft)
+        try:
+            files.truncate(fd, 0)
+            files.write(fd, [Home(name, files.filesystem(path), adopted=True).packed()], 0)
+            files.sync(fd)
+        finally:
+            files.close(fd)
+        files.replace(draft, path / FILE)
+        files.sync_directory(path)
+    except OSError as error:
+        raise failed("adopting", path, error) from error
 
 
 def push_nothing_out(candidate: ReclaimCandidate) -> Fate:
