@@ -15,7 +15,7 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["supervisor"],
-    ["worker"],
+    ["worker", "private"],
     ["app"],
     ["figures"],
     ["peers.front"],
