@@ -87,7 +87,7 @@ class Pool:
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
-        answer comes but what is left of the last one, is replaced by a new one, once.
+        answer comes but the rest of the last one, is replaced by a new one, once.
         `inform` is told of interim responses before the head, of each attempt.
         A request that an ill address resets, or leaves without any word, goes to another while there is time.
         Raises OriginError; cancelled, it leaves nothing behind.

@@ -32,7 +32,7 @@ from tests.client import Answer, request
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.doubles.steps import Reset, Wait
+from tests.doubles.steps import Head, Reset, Wait
 from tests.node import FakeClock, Shield, settings_of
 from tests.origin.leg import LoopFactory, body, no_descriptor_left, on_both_loops, run, until
 
@@ -640,3 +640,18 @@ def test_an_owner_judges_with_the_credentials_of_who_asked() -> None:
     told = Request(b"GET", b"/a", [], {b"authorization": b"Bearer x"})
 
     assert judged_by(told) == ((b"authorization", b"Bearer x"),)
+
+
+def test_what_an_origin_says_before_its_answer_comes_through_the_owner(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with two(origin, clock) as node:
+        origin.serves(node.path, b"hello", lifetime=60)
+        origin.spoils(node.path, preceded_by(Head(103, [("link", "</a.css>; rel=preload")])))
+        with node.asker.client() as client:
+            client.send(request(node.path))
+            hint, answer = client.read_head(), client.read()
+
+    assert (hint.status, hint.fields) == (103, [("link", "</a.css>; rel=preload")])
+    assert (answer.status, answer.body, answer.get("link")) == (200, b"hello", None)
+    assert origin.fetches(node.path) == 1
