@@ -211,7 +211,7 @@ class Pool:
     def dropped_field(self, line: bytes) -> None:
         if not self._fields_dropped_total:
             log.warning(
-                "origin %s: a field line of its answer isn't well-formed and is left out, as all such: %r",
+                "origin %s: a field line of its answer isn't well-formed and is omitted, as all such are: %r",
                 self._name,
                 line[:60],
             )
