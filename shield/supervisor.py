@@ -15,11 +15,9 @@ import gc
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any, NoReturn
 
 from shield.errors import ConfigError
 from shield.observe.logs import mark_worker
+from shield.private import leave, private_directory, socket_path
 from shield.shared import Seat, Shared, Standing
 from shield.worker import (
     DRAIN,
@@ -67,8 +66,8 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
         stack.callback(shared.close)
         clients = [_closed_at_end(stack, bind(address, workers)) for address in plan.listen]
         admin = _closed_at_end(stack, bind(plan.admin)) if plan.admin is not None else []
-        directory = stack.enter_context(_private_directory())
-        paths = [str(directory / f"worker-{number}") for number in range(workers)]
+        directory = stack.enter_context(private_directory())
+        paths = [str(socket_path(directory, number)) for number in range(workers)]
         peers = _closed_at_end(stack, [_listen(path) for path in paths])
         posts = []
         for number in range(workers):
@@ -200,7 +199,7 @@ class _Supervisor:
             log.exception("worker %d failed", post.number)
         finally:
             if os.getppid() != parent:
-                _remove_orphaned(Path(post.place.peers[post.number]))
+                leave(Path(post.place.peers[post.number]))  # the parent can't remove it any more
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -356,20 +355,6 @@ def _closed_at_end(stack: contextlib.ExitStack, listeners: list[socket.socket]) 
     return listeners
 
 
-@contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """For the workers' sockets: what they answer is for each other only."""
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    try:
-        made = Path(tempfile.mkdtemp(prefix="shield-", dir=runtime or None))
-    except OSError as error:
-        raise ConfigError([f"{runtime or tempfile.gettempdir()}: no place for sockets: {error.strerror}"]) from None
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 def _listen(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -380,13 +365,6 @@ def _listen(path: str) -> socket.socket:
         made.close()
         raise ConfigError([f"{path}: no socket can be made here: {error.strerror or error}"]) from None
     return made
-
-
-def _remove_orphaned(path: Path) -> None:
-    """What the parent can't remove any more; the last worker takes the directory away."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-        path.parent.rmdir()
 
 
 def _fate(code: int) -> str:

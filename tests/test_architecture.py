@@ -17,7 +17,7 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["supervisor"],
-    ["worker"],
+    ["worker", "private"],
     ["app"],
     ["build", "node"],
     ["figures"],

@@ -204,9 +204,7 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        route = self.resource.route
-        if route.early_hints:
-            self.question.want.inform = self._readers.informant(route.forwarding, self.resource.forwarded)
+        self.question.want.inform = self._readers.informant(self.resource)
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:

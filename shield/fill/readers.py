@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Protocol
 
-from shield.messages import Fields, Request, ResponseHead
+from shield.messages import Request, ResponseHead
 from shield.rules.interim import Interims
-from shield.rules.vary import Forwarding
+from shield.rules.routes import Resource
 
 
 class Phase(Enum):
@@ -80,9 +80,11 @@ class Readers:
         for reader in list(self._all):
             reader.advance()
 
-    def informant(self, forwarding: Forwarding, forwarded: Fields) -> Callable[[ResponseHead], None]:
-        """Passes interim responses on to those of then whose request the origin saw: fields `forwarded` and all."""
-        interims = Interims()
+    def informant(self, resource: Resource) -> Callable[[ResponseHead], None] | None:
+        """Passes interim responses on to those of then whose request the origin saw; None for a route without."""
+        if not resource.route.early_hints:
+            return None
+        interims, forwarding, forwarded = Interims(), resource.route.forwarding, resource.forwarded
 
         def inform(head: ResponseHead) -> None:
             block = interims.taken(head)

@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
             raise MessageError(Fault.MALFORMED, "a line that ends without CR in its head")
 
     def _refuse_garbage(self, response: Response, error: NoMessageError) -> None:
-        """On a kept connection it isn't the answer but what is left of the last one: the request goes out anew."""
+        """On a kept connection it is the rest of the last answer: the request goes out anew."""
         if not self.served or self._interims:
             self.fail(error.fault, error.detail)
             return

@@ -59,7 +59,7 @@ def parse_head(
     """Read `data`, one whole head that ends with its first empty line, in answer to GET or HEAD.
 
     Gives the head, its framing, and whether the connection may carry another exchange. Interim heads (1xx)
-    come out with Framing.NONE. `dropped` is called with each field line that is left out since it isn't well-formed.
+    come out with Framing.NONE. `dropped` is called with each field line that is omitted as not well-formed.
     Raises MessageError.
     """
     line = _STATUS_LINE.match(data)

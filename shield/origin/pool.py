@@ -89,7 +89,7 @@ class Pool:
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
-        answer comes but what is left of the last one, is replaced by a new one, once; with `fresh` any kept one is.
+        answer comes but the rest of the last one, is replaced by a new one, once; with `fresh` any kept one is.
         `inform` is told of interim responses before the head, of each attempt.
         A request that an ill address resets, or leaves without any word, goes to another while there is time.
         Raises OriginError; cancelled, it leaves nothing behind.
@@ -217,7 +217,7 @@ class Pool:
     def dropped_field(self, line: bytes) -> None:
         if not self._fields_dropped_total:
             log.warning(
-                "origin %s: a field line of its answer isn't well-formed and is left out, as all such: %r",
+                "origin %s: a field line of its answer isn't well-formed and is omitted, as all such are: %r",
                 self._name,
                 line[:60],
             )

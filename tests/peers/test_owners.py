@@ -597,3 +597,18 @@ def test_the_way_of_a_request_is_told_by_the_owner_too(origin: FaultyOrigin, clo
         workers.asker.get(workers.path, [("CDN-Loop", "other")])
 
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["other, test-1"]
+
+
+def test_what_an_origin_says_before_its_answer_comes_through_the_owner(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with two(origin, clock) as node:
+        origin.serves(node.path, b"hello", lifetime=60)
+        origin.spoils(node.path, preceded_by(Head(103, [("link", "</a.css>; rel=preload")])))
+        with node.asker.client() as client:
+            client.send(request(node.path))
+            hint, answer = client.read_head(), client.read()
+
+    assert (hint.status, hint.fields) == (103, [("link", "</a.css>; rel=preload")])
+    assert (answer.status, answer.body, answer.get("link")) == (200, b"hello", None)
+    assert origin.fetches(node.path) == 1
