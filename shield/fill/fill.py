@@ -396,12 +396,12 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._table.clock()
-        lifetime, status = min(bound, absent.lifetime), absent.status
-        self.status = status
-        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._table.via)
-        self.freshness = self.entry.freshness
-        if lifetime > 0:
+        route, now, via = self.resource.route, self._table.clock(), self._table.via
+        self.entry, for_all = negative_entry(self.resource.key, absent, self._request, route, now=now, via=via)
+        self.status, self.freshness = absent.status, self.entry.freshness
+        if not for_all:
+            self._let_go_of_others()
+        elif self.freshness.lifetime > 0:
             self.committed = self._table.store.commit(self.entry, still=self._is_current)
         else:
             self._table.store.drop(self.resource.key)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shield.errors import RequestError
 from shield.messages import Request
-from shield.rules.vary import Forwarding, choosing, names_in, variant
+from shield.rules.vary import Forwarding, choosing, names_in, reflects, unkeyed, variant
 
 PLATFORM = (b"image/avif", b"image/webp", b"image/jpeg")
 CHROME = b"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
@@ -183,3 +184,48 @@ def test_what_a_storage_answers_by_chooses_though_its_vary_is_silent() -> None:
     assert choosing((b"origin",), bucket) == choosing((), bucket)
     assert choosing((), Forwarding(frozenset({b"accept"}), storage=True)) == ()
     assert choosing((), Forwarding(frozenset({b"origin"}))) == ()
+
+
+def test_no_more_is_forwarded_than_origins_take() -> None:
+    bounded = Forwarding(None, max_bytes=100, max_fields=3)
+
+    assert bounded.fields(asked((b"a", b"x" * 95))) == ((b"a", b"x" * 95),)
+    for fields, reason in (
+        ([(b"a", b"x" * 96)], "fields-too-long"),
+        ([(b"a", b"x" * 46), (b"b", b"x" * 45)], "fields-too-long"),
+        ([(b"a", b"")] * 21, "fields-too-long"),
+        ([(name, b"") for name in (b"a", b"b", b"c", b"d")], "too-many-fields"),
+    ):
+        with pytest.raises(RequestError, match=reason) as refused:
+            bounded.fields(asked(*fields))
+        assert refused.value.status == 431
+    assert Forwarding(frozenset({b"b"}), max_bytes=100).fields(asked((b"a", b"x" * 200), (b"b", b""))) == (
+        (b"b", b""),
+    )
+
+
+def test_what_a_client_says_and_nothing_tells_apart_is_unkeyed() -> None:
+    forwarded = ((b"accept", b"image/webp"), (b"cookie", b"a=b"), (b"origin", b"https://a.example"))
+
+    assert unkeyed((), forwarded, Forwarding(None)) == forwarded
+    assert unkeyed((b"cookie", b"x"), forwarded, Forwarding(None)) == (forwarded[0], forwarded[2])
+    assert unkeyed((), forwarded, Forwarding(None, types=PLATFORM)) == forwarded[1:]
+    names = frozenset({b"accept", b"cookie", b"origin"})
+    assert unkeyed((), forwarded, Forwarding(names, storage=True)) == forwarded[:2]
+
+
+@pytest.mark.parametrize(
+    ("answered", "found"),
+    [
+        ((b"access-control-allow-origin", b"https://a.example"), True),
+        ((b"location", b"/login?from=https://a.example&x"), True),
+        ((b"origin", b"https://a.example"), False),
+        ((b"location", b"https://b.example"), False),
+        ((b"content-type", b"image/webp"), False),
+        ((b"x", b"de"), False),
+    ],
+)
+def test_an_answer_that_repeats_a_field_is_known(answered: tuple[bytes, bytes], found: bool) -> None:
+    said = ((b"accept", b"image/webp"), (b"lang", b"de"), (b"origin", b"https://a.example"))
+
+    assert reflects(((b"etag", b"x"), answered), said) is found
