@@ -27,7 +27,8 @@ _NEVER = frozenset(
 )
 _FORWARDED = b"x-forwarded-"  # of which only For says nothing of what is asked for
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
-_LONGEST_LIST = 4096  # of one that is taken apart
+_LONGEST_LIST = 4096  # bytes of a list that is taken apart
+_MOST_MEMBERS = 64  # of one that is; no honest list has more
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _TELLING = 8  # bytes of a value that is nowhere by chance
 _OF_CORS = frozenset({b"access-control-request-headers", b"access-control-request-method", b"origin"})
@@ -68,13 +69,16 @@ class Forwarding:
         """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
-        for name, value in request.fields:
+        for name, value in () if nominated is None else request.fields:
             if (self.names is None or name in self.names) and name not in nominated and may_forward(name):
                 found.setdefault(name, []).append(value)
         if self.types and (self.names is None or b"accept" in self.names):
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
+        for name in _PREFERENCES.intersection(found):
+            if sum([value.count(b",") + 1 for value in found[name]]) > _MOST_MEMBERS:
+                del found[name]  # whoever takes so much takes anything (RFC 9110 §12.5)
         sizes = [(len(name) + 4) * len(values) + sum(map(len, values)) for name, values in found.items()]
         if sum(sizes) > self.max_bytes:
             raise RequestError(431, "fields-too-long")
@@ -160,7 +164,8 @@ def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
 
     What is no list stays as it is; cookies come in crumbs (RFC 9113 §8.2.3).
     """
-    if name in _OPAQUE or any(b'"' in value for value in values):
+    is_long = sum([value.count(b",") for value in values]) >= _MOST_MEMBERS
+    if name in _OPAQUE or is_long or any(b'"' in value for value in values):
         return (b"; " if name == b"cookie" else b", ").join([value.strip(b" \t") for value in values])
     return b", ".join([part.strip(b" \t") for part in b",".join(values).split(b",")])
 
@@ -197,10 +202,13 @@ def _weight(parameters: bytes) -> float:
     return 1.0 if weight is None else float(weight[1])
 
 
-def _nominated(request: Request) -> frozenset[bytes]:
+def _nominated(request: Request) -> frozenset[bytes] | None:
+    """What Connection names for this hop; None, which is everything, if it names more than any honest one."""
     # Not among the notable ones where the front has dealt with it.
-    values = [value for name, value in request.fields if name == b"connection"]
-    return frozenset([name.strip(b" \t").lower() for value in values for name in value.split(b",")])
+    values = b",".join([value for name, value in request.fields if name == b"connection"])
+    if values.count(b",") >= _MOST_MEMBERS:
+        return None
+    return frozenset([name.strip(b" \t").lower() for name in values.split(b",")])
 
 
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
@@ -219,10 +227,15 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
     return b", ".join(taken) or b"identity"
 
 
+def _is_read(preferences: bytes) -> bool:
+    """Whether a list is short enough to be taken apart."""
+    return len(preferences) <= _LONGEST_LIST and preferences.count(b",") < _MOST_MEMBERS
+
+
 def _accepted(value: bytes) -> dict[bytes, float]:
     """What a list with weights names, with its weights (RFC 9110 §12.4.2)."""
     found: dict[bytes, float] = {}
-    for part in value.split(b",") if len(value) <= _LONGEST_LIST else ():
+    for part in value.split(b",") if _is_read(value) else ():
         name, _, rest = part.partition(b";")
         found[name.strip(b" \t").lower()] = _weight(rest)
     return found

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
+from shield.rules import conditional
 from shield.rules.conditional import (
     HeadEffect,
     evaluate,
@@ -238,3 +239,33 @@ def test_what_a_head_freshens_a_304_with_its_fields_does_too(
 
     if head_effect(etag, last_modified, 5, update) is FRESHENS:
         assert freshens(etag, last_modified, update)
+
+
+TAGS = st.lists(st.sampled_from([b'"a"', b'W/"a"', b'"b"', b'W/"b"', b'"a,b"', b'""', b"", b"a"]), max_size=8)
+
+
+@given(TAGS, st.sampled_from([b'"a"', b'W/"a"', b'"a,b"', b'""']), st.booleans())
+def test_a_list_is_searched_for_the_tag_before_it_is_read(tags: list[bytes], etag: bytes, weakly: bool) -> None:
+    listed = b", ".join(tags)
+    is_list = any(tags) and b"a" not in tags
+    named = [tag.removeprefix(b"W/") if weakly else tag for tag in tags]
+    wanted = etag.removeprefix(b"W/") if weakly else etag
+
+    expected = is_list and wanted in named and (weakly or not etag.startswith(b"W/"))
+    assert conditional.matches(listed, etag, weakly=weakly) is expected
+
+
+@given(st.integers(0, 11_000), st.booleans())
+def test_no_list_makes_more_work_than_an_honest_one(count: int, named: bool) -> None:
+    listed = b",".join([b'"%d"' % n for n in range(count)] + ([b'"x"'] if named else []))
+    read: list[int] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        is_list, find_tags = conditional._is_list, conditional._find_tags
+        patch.setattr(conditional, "_is_list", lambda text: (read.append(text.count(b",")), is_list(text))[1])
+        patch.setattr(conditional, "_find_tags", lambda text: (read.append(text.count(b",")), find_tags(text))[1])
+        found = conditional.matches(listed, b'"x"', weakly=True)
+
+    assert found is (named and count <= conditional.MAX_TAGS)
+    assert sum(read) <= 2 * conditional.MAX_TAGS
+    assert not read or named

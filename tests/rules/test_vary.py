@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shield.errors import RequestError
 from shield.messages import Request
+from shield.rules import vary
 from shield.rules.vary import Forwarding, choosing, names_in, reflects, unkeyed, variant
 
 PLATFORM = (b"image/avif", b"image/webp", b"image/jpeg")
@@ -229,3 +230,31 @@ def test_an_answer_that_repeats_a_field_is_known(answered: tuple[bytes, bytes], 
     said = ((b"accept", b"image/webp"), (b"lang", b"de"), (b"origin", b"https://a.example"))
 
     assert reflects(((b"etag", b"x"), answered), said) is found
+
+
+@given(
+    st.sampled_from([b"accept", b"accept-language", b"accept-encoding", b"accept-charset"]),
+    st.integers(1, 4000),
+    st.sampled_from([b"a;q=0.1", b"de", b""]),
+)
+def test_of_preferences_no_more_is_read_than_honest_clients_have(name: bytes, count: int, member: bytes) -> None:
+    request = asked((name, b",".join([member] * count)))
+    weighed: list[bytes] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        weight = vary._weight
+        patch.setattr(vary, "_weight", lambda text: (weighed.append(text), weight(text))[1])
+        there = Forwarding(None, max_bytes=1 << 20).fields(request)
+        chosen = Forwarding(None, types=(b"a", b"b"), codings=(b"a", b"b"), max_bytes=1 << 20).fields(request)
+
+    assert len(weighed) <= 2 * 64
+    assert bool(there) is (count <= 64)
+    assert (b"accept", b"b" if count > 64 or member != b"a;q=0.1" or name != b"accept" else b"a") in chosen
+
+
+@given(st.integers(0, 2000))
+def test_a_connection_that_names_more_than_any_honest_one_names_everything(count: int) -> None:
+    request = asked((b"connection", b",".join([b"x-%d" % n for n in range(count)])), (b"x-0", b"a"), (b"y", b"b"))
+
+    expected = [] if count > 64 else [name for name in (b"x-0", b"y") if name != b"x-0" or not count]
+    assert [name for name, _ in Forwarding(None).fields(request)] == expected
