@@ -69,7 +69,9 @@ class Forwarding:
         """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
-        for name, value in () if nominated is None else request.fields:
+        for name, value in request.fields:
+            if nominated is None:
+                break
             if (self.names is None or name in self.names) and name not in nominated and may_forward(name):
                 found.setdefault(name, []).append(value)
         if self.types and (self.names is None or b"accept" in self.names):

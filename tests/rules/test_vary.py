@@ -241,9 +241,14 @@ def test_of_preferences_no_more_is_read_than_honest_clients_have(name: bytes, co
     request = asked((name, b",".join([member] * count)))
     weighed: list[bytes] = []
 
+    weight = vary._weight
+
+    def weigh(text: bytes) -> float:
+        weighed.append(text)
+        return weight(text)
+
     with pytest.MonkeyPatch.context() as patch:
-        weight = vary._weight
-        patch.setattr(vary, "_weight", lambda text: (weighed.append(text), weight(text))[1])
+        patch.setattr(vary, "_weight", weigh)
         there = Forwarding(None, max_bytes=1 << 20).fields(request)
         chosen = Forwarding(None, types=(b"a", b"b"), codings=(b"a", b"b"), max_bytes=1 << 20).fields(request)
 
