@@ -35,6 +35,7 @@ HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 PURE = {
     "__future__",
     "base64",
+    "binascii",
     "collections",
     "dataclasses",
     "datetime",
