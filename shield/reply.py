@@ -10,9 +10,11 @@ from shield.errors import RequestError
 from shield.messages import Fields, Request
 from shield.outcome import Outcome, key_name, node_name
 from shield.rules import dates
+from shield.rules.freshness import Freshness
 from shield.rules.headers import block
 from shield.rules.hidden import shown
 from shield.rules.key import CacheKey
+from shield.rules.link_lifetime import REST, capped
 from shield.rules.selection import Selection, StoredHead, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
@@ -114,14 +116,25 @@ class Replies:
         entry.rendered_age = age
 
     def selection(
-        self, request: Request, head: StoredHead, length: int | None, *, in_parts: bool = True
+        self,
+        request: Request,
+        head: StoredHead,
+        length: int | None,
+        *,
+        now: float,
+        freshness: Freshness | None,
+        in_parts: bool = True,
     ) -> Selection:
         """What `request` gets of a body under this head; several ranges as parts, unless they can't be had."""
-        return select(request, head, length, boundary_key=self._boundary_key if in_parts else None)
+        chosen = select(request, head, length, boundary_key=self._boundary_key if in_parts else None)
+        if REST in request.notable:
+            age, lifetime = (0.0, 0.0) if freshness is None else (freshness.age(now), freshness.lifetime)
+            chosen.block = capped(chosen.block, rest=int(request.notable[REST]), age=age, lifetime=lifetime)
+        return chosen
 
     def of_entry(self, request: Request, entry: Entry, now: float, outcome: Outcome) -> Reply:
         """What `request` gets of a stored entry: all, ranges, the head, or the result of its preconditions."""
-        chosen = self.selection(request, entry.head, entry.length)
+        chosen = self.selection(request, entry.head, entry.length, now=now, freshness=entry.freshness)
         head = chosen.block + self.trailer(entry.freshness.age(now), outcome)
         parts = entry.blocks if chosen.whole and chosen.pieces else _parts(entry, chosen)
         return Reply(chosen.status, head, parts, chosen.length or 0, outcome)

@@ -227,7 +227,14 @@ class Transfer:
         if chosen is None:
             assert fill.head is not None
             # A window can't go back, nor do parts of one answer come from several fetches.
-            chosen = self._replies.selection(self.request, fill.head, fill.length, in_parts=fill.stores)
+            chosen = self._replies.selection(
+                self.request,
+                fill.head,
+                fill.length,
+                now=self._clock(),
+                freshness=fill.freshness,
+                in_parts=fill.stores,
+            )
             self._settle(chosen, fill.head.etag)
             if chosen.status == 206 and not fill.stores and self._may_fetch_part(fill.head):
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
@@ -315,7 +322,7 @@ class Transfer:
     def _answer_with(self, entry: Entry) -> None:
         """All of the answer, unless its body is in slices: then their fill is joined."""
         now = self._clock()
-        chosen = self._replies.selection(self.request, entry.head, entry.length)
+        chosen = self._replies.selection(self.request, entry.head, entry.length, now=now, freshness=entry.freshness)
         if not entry.is_large or chosen.empty:
             self._entry = entry
             self._reply(self._replies.of_entry(self.request, entry, now, self._outcome(now)))

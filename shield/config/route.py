@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
 from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
-from shield.config.units import Duration, ExpectedError, duration
+from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
-from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie
+from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
 from shield.rules.providers import Provider
 from shield.rules.routes import Route
@@ -140,6 +140,12 @@ class FreshnessSettings(Section):
         description="An Age that isn't one number. ignore: what is no number says nothing, and of several the "
         "first counts (RFC 9111, 5.1). stale: it says that the response is too old.",
     )
+    unkeyed: Unkeyed = Field(
+        default="refuse",
+        description="Errors in answer to requests of which fields were forwarded that Vary doesn't name, and answers "
+        "whose fields repeat such a field: refuse to store them, since any client could have them made for all "
+        "others; or store. What accept and accept_encoding make of a field is no client's word.",
+    )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
         description="Fields that win over Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
@@ -244,6 +250,15 @@ class RouteSettings(Section):
         description="Content codings that the platform serves: Accept-Encoding, if it is forwarded, becomes what a "
         "client takes of these. Empty: as it is.",
     )
+    max_forwarded_bytes: Size = size(
+        "8KiB",
+        "Of all fields of a request that are forwarded, names included: 431 beyond. Origins refuse longer heads, "
+        "many from 8KiB on.",
+        least=1,
+    )
+    max_forwarded_fields: int = Field(
+        default=64, ge=1, description="Fields of a request that are forwarded at most: 431 beyond."
+    )
     max_variants: int = Field(
         default=32, ge=1, description="Variants stored under a key; what goes beyond is fetched and not stored."
     )
@@ -295,6 +310,8 @@ class RouteSettings(Section):
                 else frozenset(name.encode() for name in self.forward_request_headers),
                 types=tuple(kind.encode() for kind in self.accept),
                 codings=tuple(coding.encode() for coding in self.accept_encoding),
+                max_bytes=self.max_forwarded_bytes,
+                max_fields=self.max_forwarded_fields,
                 storage=any(providers[origin].signed for origin in chosen if origin in providers),
             ),
             max_variants=self.max_variants,

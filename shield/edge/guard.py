@@ -21,6 +21,7 @@ from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
 from shield.rules.addresses import UNIX
 from shield.rules.headers import block
 from shield.rules.limits import ClientLimits
+from shield.rules.link_lifetime import REST
 from shield.rules.signed_urls import signable
 
 if TYPE_CHECKING:
@@ -48,12 +49,15 @@ class Guard:
 
     def judge(
         self, visitor: Visitor, target: bytes, *, host: bytes | None, told: Mapping[bytes, bytes], now: float
-    ) -> tuple[bytes, DeniedError | None]:
-        """The target as it goes on, and None for who is let in. `told` are the request's fields in `rules.fields`."""
+    ) -> tuple[bytes, int | None, DeniedError | None]:
+        """The target as it goes on, the seconds that its link still holds if it is one, and None for who is let in.
+
+        `told` are the request's fields in `rules.fields`.
+        """
         regime = self._in_force.regime
         rules = regime.access
         if rules is None:
-            return target, None
+            return target, None, None
         requirement, link, text = rules.require, None, None
         if rules.links is not None:
             target, link = rules.links.taken_off(target)
@@ -65,7 +69,8 @@ class Guard:
                 text = None if link is None else signable(path, resource)
             except RequestError:
                 pass  # it names nothing; who may ask that is told so
-        return target, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
+        rest = None if link is None else link.rest(now)
+        return target, rest, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
 
     def hold(
         self, request: Request, peer: str, certificate: Mapping[str, Any] | None, now: float
@@ -80,9 +85,11 @@ class Guard:
                 told[name] = told[name] + b", " + value if name in told else value
         if rules.header in told:
             fields[:] = [field for field in fields if field[0] != rules.header]
-        request.target, denied = self.judge(
+        request.target, rest, denied = self.judge(
             rules.visitor(peer, certificate), request.target, host=host_of(request.target, fields), told=told, now=now
         )
+        if rest is not None:
+            request.notable[REST] = b"%d" % rest
         return denied
 
     def denial(self, denied: DeniedError, method: bytes, now: float) -> Reply:
@@ -177,8 +184,10 @@ class GuardedConnection(ClientConnection):
         if rules.header in told:
             fields[:] = [each for each in fields if each[0] != rules.header]
         host = None if rules.hosts is None else host_of(self._target, fields)
-        self._target, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
+        self._target, rest, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
         if denied is None:
+            if rest is not None:
+                notable[REST] = b"%d" % rest
             return True
         request = Request(self._parser.get_method(), self._target, [], {})
         self._take(Turn(request, False, False, self._now, denied))

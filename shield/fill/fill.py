@@ -381,15 +381,17 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._means.clock()
-        lifetime, status = min(bound, absent.lifetime), absent.status
-        self.status = status
-        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._means.via)
-        self.freshness = self.entry.freshness
-        if lifetime > 0:
-            self.committed = self._means.store.commit(self.entry, still=self._is_current)
+        resource, means = self.resource, self._means
+        self.entry, for_all = negative_entry(
+            resource.key, absent, self.question.request, resource.route, now=means.clock(), via=means.via
+        )
+        self.status, self.freshness = absent.status, self.entry.freshness
+        if not for_all:
+            self._let_go_of_others()
+        elif self.freshness.lifetime > 0:
+            self.committed = means.store.commit(self.entry, still=self._is_current)
         else:
-            self._means.store.drop(self.resource.key)
+            means.store.drop(resource.key)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection

@@ -6,11 +6,12 @@ case can be looked at without an origin. Below it: which head an answer gives an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from shield.messages import Field, Request, ResponseHead
-from shield.origin.want import Fetched, Want
+from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, headers, hidden, ranges
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
 from shield.rules.digests import OF_CONTENT
@@ -19,7 +20,7 @@ from shield.rules.key import CacheKey
 from shield.rules.routes import Resource, Route
 from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
-from shield.rules.vary import choosing, names_in
+from shield.rules.vary import choosing, names_in, unkeyed
 from shield.rules.verdict import Disposition, Share, judge_response
 from shield.store.entry import OVERHEAD, Entry
 
@@ -231,8 +232,18 @@ def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route)
         notable = {name: value for name, value in request.notable.items() if name != b"authorization"}
         request = Request(request.method, request.target, request.fields, notable)
     return judge_response(
-        request, head, request_time=fetched.request_time, response_time=fetched.response_time, rules=route.freshness
+        request,
+        head,
+        request_time=fetched.request_time,
+        response_time=fetched.response_time,
+        rules=route.freshness,
+        unkeyed=unkeyed_of(request, route, names_in(head.all(b"vary")) or ()) if route.forwarding.any else (),
     )
+
+
+def unkeyed_of(request: Request, route: Route, names: Sequence[bytes] = ()) -> Sequence[Field]:
+    """The fields of a request that origins saw and by which variants aren't told apart, by these names in Vary."""
+    return unkeyed(names, route.forwarding.fields(request), route.forwarding)
 
 
 def _part_of(head: ResponseHead) -> tuple[int, int] | None:
@@ -306,8 +317,15 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     return entry, disposition
 
 
-def negative_entry(key: CacheKey, status: int, *, lifetime: float, now: float, via: bytes) -> Entry:
-    """That there is no such object, for as long as that is believed."""
+def negative_entry(
+    key: CacheKey, absent: Absent, request: Request, route: Route, *, now: float, via: bytes
+) -> tuple[Entry, bool]:
+    """That there is no such object, for as long as that is believed; and whether it holds for others, too: no field
+    of the request may have brought it about.
+    """
+    forwarding, rules = route.forwarding, route.freshness
+    for_all = not forwarding.any or forwarding.storage or rules.unkeyed == "store" or not unkeyed_of(request, route)
+    lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime) if for_all else 0.0
     body = b"not found\n"
     fields = (
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -317,4 +335,4 @@ def negative_entry(key: CacheKey, status: int, *, lifetime: float, now: float, v
         (b"via", via),
     )
     freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
-    return Entry(key, of_fields(status, fields), freshness, (body,))
+    return Entry(key, of_fields(absent.status, fields), freshness, (body,)), for_all

@@ -9,6 +9,9 @@ from shield.messages import Field, ResponseHead
 from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
+MAX_TAGS = 100
+"""A list with more commas than this is no honest one, and names nothing: a whole answer at worst."""
+
 _is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
 # One or more tags between commas; empty elements are let pass (RFC 9110 §5.6.1.2).
@@ -65,7 +68,8 @@ def is_strong(etag: bytes | None) -> bool:
 def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
     """Whether If-Match's or If-None-Match's value names `etag`; "*" names whatever exists (RFC 9110 §13.1.1, 13.1.2).
 
-    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2).
+    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2). What is no list, or one
+    that is too long, names nothing.
     """
     if listed.strip(b"\t ") == b"*":
         return True
@@ -75,11 +79,12 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
         return False
     if listed == etag:
         return True
-    if not _is_list(listed):
+    opaque = etag.removeprefix(b"W/")
+    # Most lists don't even have its text in them, which takes no reading to see.
+    if opaque not in listed or listed.count(b",") > MAX_TAGS or not _is_list(listed):
         return False
     tags = _find_tags(listed)
     if weakly:
-        opaque = etag.removeprefix(b"W/")
         return any(tag.removeprefix(b"W/") == opaque for tag in tags)
     return etag in tags
 

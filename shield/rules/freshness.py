@@ -27,6 +27,7 @@ _AGE = (b"age",)
 
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
+Unkeyed = Literal["refuse", "store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class FreshnessRules:
     honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
     invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: it says nothing, or that it is too old
+    unkeyed: Unkeyed = "refuse"  # what forwarded fields may have brought about by which no variants are told apart
     targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # leave out those of them that are ours alone

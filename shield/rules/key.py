@@ -6,6 +6,7 @@ objects of one path apart is the key space, which names the set of origins they 
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _HIDDEN_DOTS = re.compile(
 )
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW_REFUSED = re.compile(rb"[\x00-\x20\x7f]")
+_NOT_GRAPHIC = re.compile(rb"[^!-~]")
+_LONGEST_ESCAPE = 3
 _SLASHES = re.compile(rb"/{2,}")
 
 # Parameters that an S3 API or one of its kin honours, lower case. On a request that carries our signature each of
@@ -108,6 +111,8 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
     ".." can't be named. Raises RequestError 400 for what isn't a path or hides such a segment in one of the ways that
     some servers read it in (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
     """
+    if len(raw) > _LONGEST_ESCAPE * (rules.max_key_bytes + 1):
+        raise RequestError(414, "key-too-long")  # whatever it says, so that nobody has it read
     in_uris = rules.spelling == "uri"
     if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
         return raw
@@ -207,7 +212,7 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
         raise RequestError(400, "bad-escape")  # RFC 3986 §2.1
     if rules.encoded_slash == "reject" and (b"%2F" in raw or b"%2f" in raw):
         raise RequestError(400, "encoded-slash")
-    decoded = unquote_to_bytes(raw)
+    decoded = _unquoted(raw)
     if _CONTROL.search(decoded):
         raise RequestError(400, "control-byte")
     try:
@@ -222,7 +227,7 @@ def _decoded_but_reserved(raw: bytes, rules: KeyRules) -> bytes:
     §6.2.2.1, §6.2.2.2).
     """
     meant = _MEANT if rules.encoded_slash == "keep" else _MEANT_BUT_SLASHES
-    decoded = unquote_to_bytes(meant.sub(b"%25", raw))
+    decoded = _unquoted(meant.sub(b"%25", raw))
     for lower, upper in _LOWER_CASE:
         decoded = decoded.replace(lower, upper)
     return decoded
@@ -244,4 +249,11 @@ def _without_dot_segments(path: bytes) -> bytes:
 
 
 def _unescaped(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text
+    return _unquoted(text.replace(b"+", b"%20")) if b"%" in text or b"+" in text else text
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Text with its escapes undone, in one step where urllib takes one for each."""
+    if _NOT_GRAPHIC.search(text) or _BROKEN_ESCAPE.search(text):
+        return unquote_to_bytes(text)
+    return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))

@@ -36,6 +36,10 @@ class Link(NamedTuple):
     key: bytes
     signature: bytes
 
+    def rest(self, now: float) -> int:
+        """Whole seconds for which it holds; none for what says no time."""
+        return max(0, int(int(self.expires) - now)) if _is_expiry(self.expires) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Links:

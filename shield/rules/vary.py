@@ -27,9 +27,10 @@ _NEVER = frozenset(
 )
 _FORWARDED = b"x-forwarded-"  # of which only For says nothing of what is asked for
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
-_LONGEST = 8192  # bytes of a field that is forwarded: origins refuse longer ones, and that answer is nobody else's
-_LONGEST_LIST = 4096  # of one that is taken apart
+_LONGEST_LIST = 4096  # bytes of a list that is taken apart
+_MOST_MEMBERS = 64  # of one that is; no honest list has more
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_TELLING = 8  # bytes of a value that is nowhere by chance
 _OF_CORS = frozenset({b"access-control-request-headers", b"access-control-request-method", b"origin"})
 _OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
@@ -41,13 +42,16 @@ class Forwarding:
 
     `types` are the media types that the platform serves, best first; `codings` its content codings. Where they are
     given, Accept and Accept-Encoding are forwarded as what of them the client takes. `storage`: one of the origins is
-    S3, which answers by the fields of CORS, and says so in Vary only where they were sent.
+    S3, which answers by the fields of CORS, and says so in Vary only where they were sent. A request of which more
+    than `max_fields` and `max_bytes`, names and lines' ends included, would be forwarded is refused.
     """
 
     names: frozenset[bytes] | None = frozenset()
     types: tuple[bytes, ...] = ()
     codings: tuple[bytes, ...] = ()
     storage: bool = False
+    max_bytes: int = 8192  # of all that is forwarded: origins refuse longer heads, and that answer is nobody else's
+    max_fields: int = 64
 
     @property
     def any(self) -> bool:
@@ -61,19 +65,27 @@ class Forwarding:
     def fields(self, request: Request) -> tuple[Field, ...]:
         """What goes to an origin: each field once, sorted by name, in its one spelling.
 
-        Raises RequestError 431 for one that is too long to be.
+        Raises RequestError 431 for what is too much to be.
         """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
         for name, value in request.fields:
+            if nominated is None:
+                break
             if (self.names is None or name in self.names) and name not in nominated and may_forward(name):
                 found.setdefault(name, []).append(value)
         if self.types and (self.names is None or b"accept" in self.names):
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
-        if any(sum(map(len, values)) > _LONGEST for values in found.values()):
-            raise RequestError(431, "field-too-long")
+        for name in _PREFERENCES.intersection(found):
+            if sum([value.count(b",") + 1 for value in found[name]]) > _MOST_MEMBERS:
+                del found[name]  # whoever takes so much takes anything (RFC 9110 §12.5)
+        sizes = [(len(name) + 4) * len(values) + sum(map(len, values)) for name, values in found.items()]
+        if sum(sizes) > self.max_bytes:
+            raise RequestError(431, "fields-too-long")
+        if len(found) > self.max_fields:
+            raise RequestError(431, "too-many-fields")
         return tuple(
             [
                 (name, _preferences(name, found[name]) if name in _PREFERENCES else _joined(name, found[name]))
@@ -105,6 +117,32 @@ def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...
     return tuple([name for name in names if name in forwarding.names])
 
 
+def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forwarding) -> tuple[Field, ...]:
+    """Those of the forwarded fields by which an answer with these names in its Vary isn't told apart from others,
+    though they say what a client wants them to say.
+    """
+    confined = {*choosing(names, forwarding)}
+    if forwarding.types:
+        confined.add(b"accept")  # one of few values
+    if forwarding.codings:
+        confined.add(b"accept-encoding")
+    return tuple([line for line in forwarded if line[0] not in confined])
+
+
+def reflects(answered: Sequence[Field], asked: Sequence[Field]) -> bool:
+    """Whether an answer's fields repeat what a request's say. Preferences and short values are everywhere; and what
+    comes back under its own name is a mark of the request, as tracing has them.
+    """
+    values = b"\n".join([value for _, value in answered])
+    return any(
+        len(said) >= _TELLING
+        and name not in _PREFERENCES
+        and said in values
+        and any(said in value and line != name for line, value in answered)
+        for name, said in asked
+    )
+
+
 def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
     """What tells variants apart: the named fields with their values; equal for requests that match (RFC 9111 §4.1).
 
@@ -128,7 +166,8 @@ def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
 
     What is no list stays as it is; cookies come in crumbs (RFC 9113 §8.2.3).
     """
-    if name in _OPAQUE or any(b'"' in value for value in values):
+    is_long = sum([value.count(b",") for value in values]) >= _MOST_MEMBERS
+    if name in _OPAQUE or is_long or any(b'"' in value for value in values):
         return (b"; " if name == b"cookie" else b", ").join([value.strip(b" \t") for value in values])
     return b", ".join([part.strip(b" \t") for part in b",".join(values).split(b",")])
 
@@ -165,10 +204,13 @@ def _weight(parameters: bytes) -> float:
     return 1.0 if weight is None else float(weight[1])
 
 
-def _nominated(request: Request) -> frozenset[bytes]:
+def _nominated(request: Request) -> frozenset[bytes] | None:
+    """What Connection names for this hop; None, which is everything, if it names more than any honest one."""
     # Not among the notable ones where the front has dealt with it.
-    values = [value for name, value in request.fields if name == b"connection"]
-    return frozenset([name.strip(b" \t").lower() for value in values for name in value.split(b",")])
+    values = b",".join([value for name, value in request.fields if name == b"connection"])
+    if values.count(b",") >= _MOST_MEMBERS:
+        return None
+    return frozenset([name.strip(b" \t").lower() for name in values.split(b",")])
 
 
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
@@ -187,10 +229,15 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
     return b", ".join(taken) or b"identity"
 
 
+def _is_read(preferences: bytes) -> bool:
+    """Whether a list is short enough to be taken apart."""
+    return len(preferences) <= _LONGEST_LIST and preferences.count(b",") < _MOST_MEMBERS
+
+
 def _accepted(value: bytes) -> dict[bytes, float]:
     """What a list with weights names, with its weights (RFC 9110 §12.4.2)."""
     found: dict[bytes, float] = {}
-    for part in value.split(b",") if len(value) <= _LONGEST_LIST else ():
+    for part in value.split(b",") if _is_read(value) else ():
         name, _, rest = part.partition(b";")
         found[name.strip(b" \t").lower()] = _weight(rest)
     return found

@@ -24,7 +24,7 @@ from shield.rules.freshness import (
     may_be_left_out,
     policy_of,
 )
-from shield.rules.vary import names_in
+from shield.rules.vary import names_in, reflects
 
 _METHODS = frozenset({b"GET", b"HEAD"})
 
@@ -170,6 +170,7 @@ class Reason(Enum):
     # for those who asked while it was fetched
     STATUS = "status"  # a status that isn't stored without a word of the origin or the operator
     NO_LIFETIME = "no-lifetime"  # it came stale, and would be of no use later
+    UNKEYED = "unkeyed"  # forwarded fields of the request that Vary doesn't name may have brought it about
     TOO_MANY_VARIANTS = "too-many-variants"  # its key has as many variants as its route allows
 
 
@@ -191,12 +192,19 @@ class Disposition:
 
 
 def judge_response(
-    request: Request, head: ResponseHead, *, request_time: float, response_time: float, rules: FreshnessRules
+    request: Request,
+    head: ResponseHead,
+    *,
+    request_time: float,
+    response_time: float,
+    rules: FreshnessRules,
+    unkeyed: Sequence[Field] = (),
 ) -> Disposition:
     """May a GET's response be stored, and who else may have it? RFC 9111 §3 for a shared cache.
 
     What is one person's goes to the leader alone; what merely can't be stored (an error, no lifetime) is still the
-    answer for all who asked before it came, since for each of them it is as new as one of their own.
+    answer for all who asked before it came, since for each of them it is as new as one of their own. What it may owe
+    to `unkeyed` fields of the request, by which no variants are told apart, isn't kept for those who don't send them.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
@@ -218,6 +226,10 @@ def judge_response(
         by_request = reason is not None
     if reason is None:
         share, reason = _judge_storing(head, policy, freshness, response_time, rules)
+    if unkeyed and rules.unkeyed == "refuse" and (head.status >= 400 or reflects(head.fields, unkeyed)):
+        by_request = True  # an error, or what repeats them
+        if share is Share.STORE:
+            share, reason = Share.SHARE, Reason.UNKEYED
     return Disposition(share, freshness, reason, dropped, unstored, by_request)
 
 

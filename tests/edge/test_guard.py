@@ -17,7 +17,7 @@ from shield.edge.guard import GuardedConnection, GuardedFront, peer_name
 from shield.messages import Request
 from shield.regime import Regime
 from shield.reply import Reply
-from shield.rules.signed_urls import Links
+from shield.rules.signed_urls import Links, signature
 from tests.client import Answer, Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
@@ -493,3 +493,35 @@ def test_other_rules_come_into_force_at_the_asgi_front(origin: FaultyOrigin, clo
         assert client.get(link("/a")).status == 200
         replace_rules(shield, origin, {"signed_urls": {"keys": {"k2": KEY[::-1]}}})
         assert client.get(link("/a")).status == 403
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_no_answer_to_a_link_is_told_to_hold_longer_than_the_link(
+    origin: FaultyOrigin, clock: FakeClock, large: bool
+) -> None:
+    body = b"x" * (2 << 20 if large else 1)
+    origin.serves("/a", body, fields={"cache-control": "max-age=3600, stale-if-error=600", "etag": '"x"'})
+    key = b"0123456789abcdef0123456789abcdef"
+
+    def link(seconds: int) -> str:
+        until = b"%d" % (clock() + seconds)
+        return f"/a?expires={until.decode()}&key=k1&signature={signature(key, b'/a', until).decode()}"
+
+    access = {"signed_urls": {"keys": {"k1": key.decode()}}, "require": ["signed_urls or addresses"]}
+    with Shield(settings_of({"fra": origin}, access={**access, "addresses": ["127.0.0.0/8"]}), clock=clock) as shield:
+        miss = shield.get(link(5))
+        clock.advance(10)
+        answers = [
+            shield.get(link(5)),
+            shield.get(link(5), method="HEAD"),
+            shield.get(link(5), [("range", "bytes=0-0")]),
+        ]
+        answers.append(shield.get(link(5), [("if-none-match", '"x"')]))
+        plain, long = shield.get("/a"), shield.get(link(9000))
+
+    assert miss.get("cache-control") == "max-age=5"
+    assert [answer.status for answer in answers] == [200, 200, 206, 304]
+    assert [(answer.get("age"), answer.get("cache-control")) for answer in answers] == [("10", "max-age=15")] * 4
+    assert plain.get("cache-control") == "max-age=3600, stale-if-error=600"
+    assert long.get("cache-control") == "max-age=3600"
+    assert origin.fetches("/a") == 1

@@ -411,3 +411,28 @@ def test_another_restrictive_directive_makes_nothing_more_storable(
 
 
 ORDER = {STORE: 0, SHARE: 1, LEADER_ONLY: 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "rules", "share", "by_request"),
+    [
+        (200, [(b"cache-control", b"max-age=9")], FreshnessRules(), Share.STORE, False),
+        (404, [(b"cache-control", b"max-age=9")], FreshnessRules(), Share.SHARE, True),
+        (404, [(b"cache-control", b"max-age=9")], FreshnessRules(unkeyed="store"), Share.STORE, False),
+        (400, [], FreshnessRules(), Share.SHARE, True),
+        (400, [(b"cache-control", b"no-store")], FreshnessRules(), Share.LEADER_ONLY, True),
+        (301, [(b"location", b"https://evil.example/")], FreshnessRules(), Share.SHARE, True),
+        (301, [(b"location", b"https://good.example/")], FreshnessRules(), Share.STORE, False),
+    ],
+)
+def test_what_unkeyed_fields_may_have_brought_about_is_kept_for_nobody(
+    status: int, fields: list[Field], rules: FreshnessRules, share: Share, by_request: bool
+) -> None:
+    request, head = Request.of(b"GET", b"/a"), ResponseHead(status, tuple(fields), 10)
+    said = ((b"x-host", b"evil.example"),)
+
+    found = judge_response(request, head, request_time=T, response_time=T, rules=rules, unkeyed=said)
+    keyed = judge_response(request, head, request_time=T, response_time=T, rules=rules)
+
+    assert (found.share, found.by_request) == (share, by_request)
+    assert not keyed.by_request
