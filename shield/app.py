@@ -19,8 +19,9 @@ from shield.admin.api import admin_api
 from shield.config.origin import OriginSettings
 from shield.config.settings import LimitSettings, Settings, TierSettings
 from shield.edge.asgi import Application
-from shield.edge.connection import Limits
+from shield.edge.front import Listener
 from shield.edge.guard import Guard, GuardedFront
+from shield.edge.limits import ClientLimits
 from shield.edge.tls import server_context
 from shield.errors import ConfigError, StoreError
 from shield.figures import disk_families, labelled, number
@@ -113,11 +114,13 @@ class Node:
             clock=clock,
         )
         self._peer_counters = peers.counters
-        self._access = _access_log(settings, place, access_stream, clock)
-        self.guard = Guard(access_rules(settings), resolve=self.proxy.resolve, counters=self._counters)
-        self.front = GuardedFront(self.proxy, limits, guard=self.guard, access=self._access, clock=clock)
+        self._access = _access_log(settings, place, access_stream)
+        self.guard = Guard(access_rules(settings), resolve=self.proxy.resolve)
+        self.front = GuardedFront(
+            self.proxy, limits, listener=Listener.TCP, guard=self.guard, access=self._access, clock=clock
+        )
         self.peers = PeerFront(peers, limits, clock=clock)
-        self.asgi = Application(self.proxy, limits, guard=self.guard, access=self._access)
+        self.asgi = Application(self.proxy, limits, listener=Listener.TCP, guard=self.guard, access=self._access)
         self.admin: Starlette = admin_api(
             is_ready=self._is_ready,
             report=self._report_of_all,
@@ -402,8 +405,8 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
     )
 
 
-def _limits(limits: LimitSettings, workers: int, *, memory: int) -> Limits:
-    return Limits(
+def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits:
+    return ClientLimits(
         keep_alive_seconds=round(limits.keep_alive),
         head_seconds=round(limits.head),
         send_seconds=round(limits.send),
@@ -419,8 +422,8 @@ def _limits(limits: LimitSettings, workers: int, *, memory: int) -> Limits:
     )
 
 
-def _access_log(settings: Settings, place: Place, stream: IO[str], clock: Clock) -> AccessLog | None:
+def _access_log(settings: Settings, place: Place, stream: IO[str]) -> AccessLog | None:
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, clock=clock, alone=alone)
+    return AccessLog(stream, misses_only=only, alone=alone)

@@ -13,8 +13,8 @@ from shield.errors import RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.outcome import OPTIONS, Outcome
-from shield.reply import PLAIN_HIT, Client, Replies, Reply
+from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
+from shield.reply import Client, Replies, Reply
 from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route, Routes
 from shield.rules.verdict import Verdict, judge_lookup
@@ -81,7 +81,6 @@ class Proxy:
         if entry is None:
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
-                self.counters.hits += 1
                 return self.replies.of_plain(plain, key, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
@@ -96,7 +95,6 @@ class Proxy:
             self.replies.render_hit(entry, max(age, 0))
             if in_memory:
                 self._store.note_hit(entry)  # once a second is enough for disks to know what is hot
-        self.counters.hits += 1
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
@@ -117,9 +115,7 @@ class Proxy:
         return None if looked_up else self._tell_options(route, now)
 
     def _tell_options(self, route: Route, now: float) -> Reply:
-        outcome = Outcome(detail=OPTIONS)
-        self.counters.count(outcome.word)
-        return self.replies.options(route.allow, route.fields.of_options, now, outcome)
+        return self.replies.options(route.allow, route.fields.of_options, now, Outcome(detail=OPTIONS))
 
     def _judged(self, request: Request, resource: Resource, entry: Entry, now: float) -> Reply | None:
         if entry.is_marker:
@@ -133,12 +129,10 @@ class Proxy:
         elif verdict is not Verdict.HIT:
             return None
         outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text)
-        self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
         """Our answer to a request that is not even looked up."""
-        self.counters.count("refused")
         return self.replies.refusal(error, request, now)
 
     def resolve(self, target: bytes) -> Resource:
@@ -153,6 +147,13 @@ class Proxy:
             self._young[target] = resource
         return resource
 
+    def route_of(self, target: bytes) -> str | None:
+        """The name of the route that a target leads to; None if to none."""
+        try:
+            return self.resolve(target).route.name
+        except RequestError:
+            return None
+
     def open(self, request: Request, client: Client) -> Transfer:
         """Begin what `try_hit` had no answer for. The client may be called back before this returns."""
         transfer = Transfer(
@@ -161,7 +162,6 @@ class Proxy:
             client,
             fills=self._fills,
             replies=self.replies,
-            counters=self.counters,
             clock=self.clock,
         )
         transfer.start(self._store)

@@ -9,7 +9,6 @@ from shield.fill.fill import Fill, Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
-from shield.observe.counters import Counters
 from shield.origin.want import Failed, Want, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
@@ -37,7 +36,6 @@ class Transfer:
         "_client",
         "_clock",
         "_collapsed",
-        "_counters",
         "_detail",
         "_entry",
         "_etag",
@@ -65,7 +63,6 @@ class Transfer:
         *,
         fills: FillTable,
         replies: Replies,
-        counters: Counters,
         clock: Callable[[], float],
     ) -> None:
         self.position = 0
@@ -75,7 +72,6 @@ class Transfer:
         self._client = client
         self._fills = fills
         self._replies = replies
-        self._counters = counters
         self._clock = clock
 
         self._stored: Entry | None = None  # what was found, though it could not be served as it is
@@ -185,7 +181,6 @@ class Transfer:
     def abandon(self) -> None:
         """The client is gone."""
         if not self._over:
-            self._counters.count("abandoned")
             self._end()
 
     # the head
@@ -238,7 +233,6 @@ class Transfer:
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
         """Begin the answer, with the first bytes of its body if they are at hand."""
         self._begun = True
-        self._counters.count(outcome.word)
         before, client = chosen.pieces[0].before, self._client
         # One write for both: a system call costs as much as a good part of all else that is done here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
@@ -425,13 +419,10 @@ class Transfer:
 
     def _reply(self, reply: Reply) -> None:
         self._end()
-        self._counters.count(reply.outcome.word)
         self._client.reply(reply)
 
     def _finish(self, *, clean: bool) -> None:
         self._end()
-        if not clean:
-            self._counters.count("broken")
         self._client.finish(clean=clean)
 
     def _end(self) -> None:

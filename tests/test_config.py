@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from shield.config.loading import load
 from shield.config.section import Address, parse_address
 from shield.config.units import ExpectedError, format_duration, format_size, parse_duration, parse_size
-from shield.edge.connection import Limits
+from shield.edge.limits import ClientLimits
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import KeyRules
 from tests.ground import DOCUMENTED, PLAIN, SECRET, SIGNED, Ground
@@ -56,7 +56,7 @@ def test_defaults_are_those_of_the_rooms_they_are_for(ground: Ground) -> None:
     limits = settings.limits
     assert route.freshness == FreshnessRules(surrogate=settings.node.encode())
     assert route.key == KeyRules()
-    assert Limits() == Limits(
+    assert ClientLimits() == ClientLimits(
         keep_alive_seconds=int(limits.keep_alive),
         head_seconds=int(limits.head),
         send_seconds=int(limits.send),

@@ -1,7 +1,7 @@
-"""Who may connect: so many clients at once, so many from one address, and none at the expense of descriptors.
+"""How many clients may be connected: in all, from one address, and within the descriptors set aside for them.
 
-Whoever may not is closed at once: a CDN then asks another node, or again, while one that isn't accepted would hang
-for as long as its patience lasts.
+A connection beyond that is closed at once: a CDN then turns to another node, or tries again, while one that isn't
+accepted would hang for as long as the CDN's patience lasts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import socket
 from collections.abc import Callable
 
-from shield.edge.turn import Limits
+from shield.edge.limits import ClientLimits
 
 log = logging.getLogger("shield.edge")
 
@@ -23,7 +23,7 @@ _MOST_RESERVED = 1024
 class Door:
     """Counts a listener's connections by address, if that is limited."""
 
-    def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
         self.greeted = 0  # connections that shake hands
         self._limits = limits

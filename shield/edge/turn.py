@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httptools
 
+from shield.edge.limits import ClientLimits
 from shield.errors import RequestError
 from shield.messages import Request
 
@@ -30,29 +31,6 @@ _authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5})
 _PORTS = {b"http": b"80", b"https": b"443"}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
-
-    keep_alive_seconds: int = 650
-    head_seconds: int = 10
-    send_seconds: int = 60
-    send_bytes: int = 16 * 1024
-    unsent_bytes: int = 256 * 1024 * 1024
-    max_connections: int = 10_000
-    max_connections_per_address: int = 0
-    max_requests: int = 0
-    max_pipelined: int = 64
-    max_head_bytes: int = 32 * 1024
-    max_target_bytes: int = 8 * 1024
-    max_fields: int = 100
-
-    @property
-    def send_step(self) -> int:
-        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
-        return max(1, self.send_seconds // 8)
-
-
 @dataclass(slots=True)
 class Turn:
     """A request whose head is complete, and how its connection goes on. With `error` it is refused for that."""
@@ -64,7 +42,9 @@ class Turn:
     error: RequestError | None = None
 
 
-def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: Limits, now: float) -> Turn:
+def examined(
+    request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: ClientLimits, now: float
+) -> Turn:
     """The turn of a request that isn't plain: of another version, about its connection, long, or wrong.
 
     `head` is all of it as it came. Called while the parser stands at its end.
@@ -81,7 +61,7 @@ def examined(request: Request, head: bytes, parser: httptools.HttpRequestParser,
     return turn
 
 
-def objection(request: Request, limits: Limits, *, host_needed: bool) -> RequestError | None:
+def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> RequestError | None:
     """Why a request isn't answered, whatever it names; None: it may be, and its target is in origin-form now.
 
     Methods and bodies are `Proxy.try_hit`'s, which says 405.

@@ -1,26 +1,27 @@
 """The front for the other workers of this node, on a unix socket: they ask for what this one owns.
 
-The same protocol, store and fills as for clients. What differs: each answer says for the asking worker what became of
-its request, what isn't owned here is refused, no limit on connections holds, nothing is counted or logged as a
-client's, and the target `REPORT` gives this worker's figures.
+The same protocol, store and fills as for clients. The differences: each answer tells the asking worker what became of
+its request; requests for keys of other owners are refused; connections and requests aren't limited in number; nothing
+is counted or logged as a client's; and the target `REPORT` gives this worker's figures.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shield.edge.connection import ClientConnection, Front
-from shield.edge.turn import Limits
+from shield.edge.connection import ClientConnection
+from shield.edge.front import Front, Listener
+from shield.edge.limits import ClientLimits
+from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.outcome import Outcome
+from shield.outcome import PLAIN_HIT, Outcome
 from shield.peers.owners import told
 from shield.proxy import Proxy
-from shield.reply import PLAIN_HIT, Part, Replies, Reply
+from shield.reply import Part, Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 
@@ -74,12 +75,12 @@ class PeerProxy(Proxy):
 class PeerFront(Front):
     """What all connections of a peer socket share."""
 
-    def __init__(self, proxy: PeerProxy, limits: Limits, *, clock: Callable[[], float]) -> None:
-        unlimited = replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)
-        super().__init__(proxy, unlimited, access=None, clock=clock)
+    def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
+        patient = replace(limits, send_seconds=_SEND_SECONDS)
+        super().__init__(proxy, patient, listener=Listener.WORKERS, access=None, clock=clock)
 
-    def _connection(self, server_state: ServerState) -> ClientConnection:
-        return PeerConnection(self, server_state)
+    def _connection(self, server_state: ServerState, life: Life) -> ClientConnection:
+        return PeerConnection(self, server_state, life)
 
 
 class PeerConnection(ClientConnection):

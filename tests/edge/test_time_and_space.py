@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from shield.edge.door import Door
+from shield.edge.limits import ClientLimits
 from shield.edge.pace import unsent
-from shield.edge.turn import Limits
+from shield.edge.states import Reading
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -252,7 +253,7 @@ def test_a_head_that_takes_too_long_is_refused(shield: Shield) -> None:
         client.ask("/a")
         shield.sweep(times=100)
         client.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(c._in_head for c in shield._state.connections))
+        shield.wait_for(lambda: any(c._reading is Reading.HEAD for c in shield._state.connections))
         for _ in range(10):
             shield.sweep()
             client.send(b"x: y\r\n")
@@ -349,7 +350,7 @@ def test_connections_of_one_address_beyond_its_limit_are_closed_at_once(shield: 
     ],
 )
 def test_an_address_is_what_one_client_has(clock: FakeClock, peers: Sequence[str], places: int) -> None:
-    door = Door(Limits(max_connections_per_address=1), clock=clock)
+    door = Door(ClientLimits(max_connections_per_address=1), clock=clock)
 
     assert sum(door.enter(peer, None, 0) for peer in peers) == places
     for peer in peers[:places]:
@@ -360,7 +361,7 @@ def test_an_address_is_what_one_client_has(clock: FakeClock, peers: Sequence[str
 def test_clients_that_are_turned_away_make_one_log_line_in_a_while(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Door(Limits(max_connections=0), clock=clock)
+    door = Door(ClientLimits(max_connections=0), clock=clock)
 
     for _ in range(3):
         assert not door.enter("192.0.2.1", None, 0)
@@ -372,10 +373,11 @@ def test_clients_that_are_turned_away_make_one_log_line_in_a_while(
     assert "4 so far" in caplog.records[1].message
 
 
-def test_peers_on_a_unix_socket_are_not_limited(shield: Shield, tmp_path: Path) -> None:
-    limit(shield, max_connections_per_address=1, max_requests=1, max_connections=1)
+def test_workers_of_the_node_are_not_limited(shield: Shield, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    front = shield.node.front
+    front = shield.node.peers
+    front.limits = replace(front.limits, max_connections_per_address=1, max_requests=1, max_connections=1)
+    front.door = Door(front.limits, clock=shield.clock)
 
     async def listen() -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -437,7 +439,7 @@ def test_a_node_that_stops_closes_idle_connections_and_finishes_the_others(
         idle.ask("/a")
         busy.send(request("/large") + request("/a"))
         late.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(c._in_head for c in shield._state.connections))
+        shield.wait_for(lambda: any(c._reading is Reading.HEAD for c in shield._state.connections))
         gate.reached()
 
         shield.shut_down()
@@ -472,11 +474,13 @@ def test_what_still_runs_when_the_time_to_drain_is_over_ends_short(shield: Shiel
 def test_a_head_is_refused_in_its_time_though_each_second_brings_a_line(shield: Shield) -> None:
     with shield.client() as client:
         client.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(each._in_head for each in shield._state.connections))
+        shield.wait_for(lambda: any(each._reading is Reading.HEAD for each in shield._state.connections))
         for _ in range(13):
             shield.sweep()
             with contextlib.suppress(ConnectionError):
                 client.send(b"x: y\r\n")
-            shield.wait_for(lambda: all(each._heard or each._deaf for each in shield._state.connections))
+            shield.wait_for(
+                lambda: all(each._heard or each._reading is Reading.DEAF for each in shield._state.connections)
+            )
 
         assert client.read().status == 408

@@ -7,8 +7,10 @@ from collections import deque
 from typing import NamedTuple
 
 from shield.edge.connection import ClientConnection
+from shield.edge.limits import ClientLimits
 from shield.edge.reading import RequestReader
-from shield.edge.turn import Limits, Turn
+from shield.edge.states import Life
+from shield.edge.turn import Turn
 from shield.errors import Fault, RequestError
 from shield.messages import Field
 from shield.origin.chunks import ChunkReader
@@ -32,7 +34,7 @@ _is_printable = re.compile(r"[ -~]*").fullmatch
 
 ROUTES = Routes([Route("all")])
 PLAIN = b"GET /a HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
-LIMITS = Limits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
+LIMITS = ClientLimits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
 MAX_FIELDS = 20
 TOO_LONG = {414, 431}
 
@@ -56,8 +58,8 @@ class Listener(ClientConnection):
     def __init__(self, *, careful: bool) -> None:
         RequestReader.__init__(self, LIMITS, lambda: 0.0, node=b"fra-1")
         self.taken: list[Taken] = []
-        self._careful = careful
-        self._guarded = False
+        self._life = Life.NUMBERED if careful else Life.OPEN
+        self._visitor = None
         self._transfer = None
         self._turns = deque()
         self.ready = False  # so that each request waits for its turn
@@ -78,7 +80,7 @@ class Listener(ClientConnection):
             )
 
     def _end_after_last(self) -> None:
-        self._deaf = True
+        self._take_no_more()
 
 
 def check_requests(data: bytes) -> None:

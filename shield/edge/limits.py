@@ -1,0 +1,30 @@
+"""What clients may use of a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """What one connection may use, and all of a listener's together. Seconds are counted in whole sweeps of one
+    second; 0 requests, or 0 connections per address: any number.
+    """
+
+    keep_alive_seconds: int = 650
+    head_seconds: int = 10
+    send_seconds: int = 60
+    send_bytes: int = 16 * 1024
+    unsent_bytes: int = 256 * 1024 * 1024
+    max_connections: int = 10_000
+    max_connections_per_address: int = 0
+    max_requests: int = 0
+    max_pipelined: int = 64
+    max_head_bytes: int = 32 * 1024
+    max_target_bytes: int = 8 * 1024
+    max_fields: int = 100
+
+    @property
+    def send_step(self) -> int:
+        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
+        return max(1, self.send_seconds // 8)
