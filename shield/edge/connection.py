@@ -1,10 +1,10 @@
 """The HTTP/1.1 front: one client connection. uvicorn, or `tls.Greeter`, listens; the protocol is ours.
 
 A hit is answered inside the parser's callback: no task, no await, no timer. Everything else is a `Transfer` that
-calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Timeouts are counted by
-`sweep`, which the worker calls on every connection once a second, so that a request arms no timer of its own.
+calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Each answer ends with an
+`Exchange` for the records, but for plain hits that nothing has a line for.
 
-How requests are read is `reading`'s.
+`reading` takes heads apart, `life` begins and ends the connection, `states` has its states.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End, Exchange, Outcome
 from shield.reply import Part, Reply
+from shield.rules.access import Visitor
 from shield.transfer import Transfer
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
-
-    from shield.rules.access import Visitor
 
 _END = b"\r\n"
 _CR, _SLASH, _ONE, _G, _H = b"\r/1GH"

@@ -94,3 +94,7 @@ class PeerConnection(ClientConnection):
     def _send(self, reply: Reply, keep_alive: bool) -> None:
         reply.head += told(reply.status, reply.outcome)
         super()._send(reply, keep_alive)
+
+    def _account(self, request: Request, reply: Reply, began: float) -> None:
+        if request.target != REPORT:  # figures don't count themselves
+            super()._account(request, reply, began)

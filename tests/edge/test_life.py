@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -137,3 +138,15 @@ def test_requests_that_wait_are_not_answered_once_the_connection_is_cut(stored: 
             return waiting - len(connection._turns)
 
     assert stored.call(play) == 1
+
+
+def test_no_request_is_taken_after_the_last_though_it_came_in_the_same_piece(stored: Shield) -> None:
+    front = stored.node.front
+    front.limits = replace(front.limits, max_requests=2)
+
+    def play() -> tuple[int, Reading, Life]:
+        with connected(stored) as (connection, wire):
+            connection.data_received(PLAIN * 4)
+            return wire.written.count(b"HTTP/1.1 200 "), connection._reading, connection._life
+
+    assert stored.call(play) == (2, Reading.DEAF, Life.CLOSING)
