@@ -119,8 +119,10 @@ class ClientConnection(ConnectionLife):
                 self._open(Turn(request, True, False, self._now))
             else:
                 self._send(reply, True)
-                if reply.outcome is PLAIN_HIT and self._plain is not None:
-                    self._plain.plain_hit(reply.length)
+                counters = self._plain
+                if counters is not None and reply.outcome is PLAIN_HIT:
+                    counters.hits += 1
+                    counters.sent_bytes += reply.length
                 else:
                     self._account(request, reply, self._now)
         else:
@@ -269,9 +271,10 @@ class ClientConnection(ConnectionLife):
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
         """Record an answer that was given at once."""
-        outcome = reply.outcome
-        if outcome is PLAIN_HIT and self._plain is not None:
-            self._plain.plain_hit(reply.length)
+        outcome, counters = reply.outcome, self._plain
+        if counters is not None and outcome is PLAIN_HIT:
+            counters.hits += 1
+            counters.sent_bytes += reply.length
             return
         route = None if outcome.refused else self._proxy.route_of(request.target)
         exchange = Exchange(request.method, request.target, self._peer, began, route=route)

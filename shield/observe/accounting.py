@@ -10,8 +10,8 @@ from shield.outcome import Exchange
 class Accounting:
     """Records what a front has answered.
 
-    `plain` are the counters for plain hits where nothing else wants to know of one, so that a front needs no
-    `Exchange` for it: `plain.plain_hit(sent)` says all. None: each is an exchange like any other.
+    `plain` are the counters to which a front adds plain hits itself, without an `Exchange`, where nothing else wants
+    to know of them; None: each is an exchange like any other.
     """
 
     __slots__ = ("_access", "_counters", "plain")

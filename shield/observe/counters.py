@@ -18,10 +18,6 @@ class Counters:
     sent_bytes: int = 0
     requests: dict[str, int] = field(default_factory=dict)
 
-    def plain_hit(self, sent: int) -> None:
-        self.hits += 1
-        self.sent_bytes += sent
-
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
         outcome = exchange.outcome
