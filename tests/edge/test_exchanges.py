@@ -10,7 +10,7 @@ import pytest
 from shield.observe.counters import Counters
 from shield.outcome import End, Exchange
 from tests.client import request
-from tests.doubles.faults import at_body
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Reset, Stall, Wait
@@ -71,7 +71,7 @@ def test_times_run_from_the_head_of_the_request_to_that_of_the_answer_and_to_its
     shield: Shield, notes: Notes, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
     first, later = origin.gate(), origin.gate()
-    origin.spoils("/large", at_body(0, Wait(first)), at_body(1_000_000, Wait(later)))
+    origin.spoils("/large", at_body(1_000_000, Wait(later)), preceded_by(Wait(first)))
 
     with shield.client() as client:
         client.send(request("/large"))
