@@ -13,6 +13,7 @@ from shield.build.regime import regime_of
 from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
+from shield.edge.front import Listener
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
@@ -53,7 +54,7 @@ def build(
     means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
     access = _access_log(settings, place, access_stream or sys.stdout, clock)
-    replies, guard = _replies(settings), Guard(in_force, counters=counters)
+    replies, guard = _replies(settings), Guard(in_force)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -80,7 +81,7 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = GuardedFront(proxy, regime.limits, guard=guard, access=access, clock=clock)
+    front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
@@ -104,7 +105,7 @@ def build(
         figures=figures,
         front=front,
         peers=peers,
-        asgi=Application(proxy, guard=guard, access=access),
+        asgi=Application(proxy, listener=Listener.TCP, guard=guard, access=access),
         admin=admin_api(
             is_ready=figures.is_ready,
             report=figures.report_of_all,
@@ -141,4 +142,4 @@ def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) 
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, clock=clock, alone=alone)
+    return AccessLog(stream, misses_only=only, alone=alone)

@@ -1,6 +1,7 @@
 """What became of one request: the one value from which Cache-Status, log fields and metric labels are rendered.
 
-Nothing else writes the words hit, miss or stale, so they can't drift apart.
+Nothing else writes the words hit, miss or stale, so they can't drift apart. With the request, the answer and their
+times it makes an `Exchange`, which is all that is known of a request at its end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from functools import lru_cache
 
 OPTIONS = "options"
 """The detail, and the word, of an answer to OPTIONS: our own, and no error."""
+
+CLIENT_LEFT = 499
+"""In place of a status where the client left before it had one."""
 
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
 
@@ -35,6 +39,8 @@ class Outcome:
     """One request's fate. `forward` None and `hit` False means that Shield answered by itself: OPTIONS, or an error
     of the request.
 
+    `refused` is such an error, found before anything was looked up.
+
     `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered. `key` is
     the text of the cache key.
     """
@@ -48,6 +54,7 @@ class Outcome:
     detail: str | None = None
     origin: str | None = None
     key: bytes | None = None
+    refused: bool = False
 
     def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
@@ -81,6 +88,11 @@ class Outcome:
             return "revalidated"
         return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
 
+    @property
+    def counted_as(self) -> str:
+        """The word under which it is counted: refusals are told apart from other errors."""
+        return "refused" if self.refused else self.word
+
     def log_fields(self) -> dict[str, str | int | bool]:
         """What an access log line says of it, leaving out what isn't so."""
         fields: dict[str, str | int | bool] = {"cache": self.word}
@@ -93,6 +105,82 @@ class Outcome:
         if self.stored:
             fields["stored"] = True
         return fields
+
+
+PLAIN_HIT = Outcome(hit=True)
+"""Stands for every plain hit: nothing more is said of one than that."""
+
+
+class End(Enum):
+    """How an exchange ended."""
+
+    WHOLE = "whole"  # all of the answer was written
+    BROKEN = "broken"  # it was broken off, since the rest of its body can't be had
+    ABANDONED = "abandoned"  # the client left before its end, or took it too slowly
+
+
+class Exchange:
+    """A request and its answer, from the head of the one to the end of the other. Each front keeps one per request
+    and hands it on at the end; counters, access log and all else that records requests read nothing but this.
+
+    `client` is an address, or "unix". `route` is None where no route was looked for. `status` is the answer's, or 499
+    where there was none. `sent` are bytes of the body. Times are epoch seconds: `began` when the request's head was
+    complete, `answered` when the answer's head was written.
+    """
+
+    __slots__ = (
+        "answered",
+        "began",
+        "client",
+        "end",
+        "ended",
+        "method",
+        "outcome",
+        "route",
+        "sent",
+        "status",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, client: str, began: float, *, route: str | None = None) -> None:
+        self.method = method
+        self.target = target
+        self.client = client
+        self.route = route
+        self.began = began
+        self.answered: float | None = None
+        self.ended = began
+        self.status = CLIENT_LEFT
+        self.outcome: Outcome | None = None  # None: there was no answer
+        self.sent = 0
+        self.end = End.WHOLE
+
+    def answer(self, status: int, outcome: Outcome, now: float) -> None:
+        """The head of the answer is written."""
+        self.status, self.outcome, self.answered = status, outcome, now
+
+    def answer_whole(self, status: int, outcome: Outcome, sent: int, now: float) -> None:
+        """The whole answer is written."""
+        self.status, self.outcome, self.sent = status, outcome, sent
+        self.answered = self.ended = now
+
+    def finish(self, end: End, now: float) -> None:
+        """Nothing more will be written."""
+        self.end, self.ended = end, now
+
+    @property
+    def origin(self) -> str | None:
+        """The origin that the answer came from, if it came from one just now."""
+        return None if self.outcome is None else self.outcome.origin
+
+    @property
+    def first_byte_seconds(self) -> float | None:
+        """Until the answer's head was written; None if it never was."""
+        return None if self.answered is None else self.answered - self.began
+
+    @property
+    def total_seconds(self) -> float:
+        return self.ended - self.began
 
 
 @lru_cache(maxsize=1024)

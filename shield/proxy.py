@@ -13,9 +13,9 @@ from shield.errors import RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.outcome import OPTIONS, Outcome
+from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime, Targets
-from shield.reply import PLAIN_HIT, Client, Replies, Reply
+from shield.reply import Client, Replies, Reply
 from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
@@ -80,7 +80,6 @@ class Proxy:
         if entry is None:
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
-                self.counters.hits += 1
                 return self.replies.of_plain(plain, key, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
@@ -95,7 +94,6 @@ class Proxy:
             self.replies.render_hit(entry, max(age, 0))
             if in_memory:
                 self._store.note_hit(entry)  # once a second is enough for disks to know what is hot
-        self.counters.hits += 1
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
@@ -116,9 +114,7 @@ class Proxy:
         return None if looked_up else self._tell_options(route, now)
 
     def _tell_options(self, route: Route, now: float) -> Reply:
-        outcome = Outcome(detail=OPTIONS)
-        self.counters.count(outcome.word)
-        return self.replies.options(route.allow, route.fields.of_options, now, outcome)
+        return self.replies.options(route.allow, route.fields.of_options, now, Outcome(detail=OPTIONS))
 
     def _judged(
         self, request: Request, resource: Resource, entry: Entry, now: float, regime: Regime | None
@@ -134,17 +130,22 @@ class Proxy:
         elif verdict is not Verdict.HIT:
             return None
         outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text)
-        self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
         """Our answer to a request that is not even looked up."""
-        self.counters.count("refused")
         return self.replies.refusal(error, request, now)
 
     def resolve(self, target: bytes) -> Resource:
         """What a target names under the regime in force; RequestError if nothing."""
         return self.in_force.regime.targets.resolve(target)
+
+    def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
+        """The name of the route that a target leads to, under the regime of its request; None if to none."""
+        try:
+            return (regime or self.in_force.regime).targets.resolve(target).route.name
+        except RequestError:
+            return None
 
     def open(self, request: Request, client: Client, regime: Regime | None = None) -> Transfer:
         """Begin what `try_hit` had no answer for, under the same regime. Call it at once after that.
@@ -158,7 +159,6 @@ class Proxy:
             store=self._store,
             fills=self._fills,
             replies=self.replies,
-            counters=self.counters,
             clock=self.clock,
         )
         transfer.start()

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Request
-from shield.outcome import Outcome, key_name, node_name
+from shield.outcome import PLAIN_HIT, Outcome, key_name, node_name
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.headers import block
@@ -21,9 +21,6 @@ from shield.store.tiers import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 Part = bytes | bytearray | memoryview
-
-PLAIN_HIT = Outcome(hit=True)
-"""Stands for every plain hit where no log line needs to know more."""
 
 _RETRIABLE_BY_CONNECTION = (404, 405)
 
@@ -142,7 +139,8 @@ class Replies:
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """To a request that goes nowhere. The connection ends unless the request was understood without doubt."""
         allow = ((b"allow", error.allow),) if error.status == 405 else ()
-        reply = self.own(error.status, error.reason, request, now, outcome=Outcome(detail=error.reason), fields=allow)
+        outcome = Outcome(detail=error.reason, refused=True)
+        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=allow)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply

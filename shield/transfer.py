@@ -11,7 +11,6 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
-from shield.observe.counters import Counters
 from shield.origin.want import Failed, Want, ends_stale, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
@@ -48,7 +47,6 @@ class Transfer:
         "_client",
         "_clock",
         "_collapsed",
-        "_counters",
         "_detail",
         "_entry",
         "_etag",
@@ -78,7 +76,6 @@ class Transfer:
         store: Store,
         fills: FillTable,
         replies: Replies,
-        counters: Counters,
         clock: Callable[[], float],
     ) -> None:
         self.position = 0
@@ -89,7 +86,6 @@ class Transfer:
         self._store = store
         self._fills = fills
         self._replies = replies
-        self._counters = counters
         self._clock = clock
 
         self._mode = Mode.LOOKING_UP
@@ -201,7 +197,6 @@ class Transfer:
     def abandon(self) -> None:
         """The client is gone."""
         if not self.over:
-            self._counters.count("abandoned")
             self._end()
 
     # the head
@@ -262,7 +257,6 @@ class Transfer:
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
         """Begin the answer, with the first bytes of its body if they are at hand, and go on."""
         self._mode = Mode.STREAMING
-        self._counters.count(outcome.word)
         before, client = chosen.pieces[0].before, self._client
         # One write for both: a system call costs as much as a good part of all else that is done here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
@@ -454,13 +448,10 @@ class Transfer:
 
     def _reply(self, reply: Reply) -> None:
         self._end()
-        self._counters.count(reply.outcome.word)
         self._client.reply(reply)
 
     def _finish(self, *, clean: bool) -> None:
         self._end()
-        if not clean:
-            self._counters.count("broken")
         self._client.finish(clean=clean)
 
     def _end(self) -> None:

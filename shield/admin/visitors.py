@@ -1,4 +1,4 @@
-"""Whom the admin API listens to: no page of a browser whose name was made to point here (DNS rebinding)."""
+"""The names by which the admin API answers, so that no page can reach it by a name of its own (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Visitors:
-    """ASGI middleware. Lets in who asks for an address, for localhost, for a name without dots, as containers have
-    them, or for one of `names`, `*` being any; and of pages only those that this very listener has sent.
+    """ASGI middleware. Lets in requests for an address, for localhost, for a name without dots, as containers have
+    them, or for one of `names`, `*` being any; and those of pages only if this very listener has sent the page.
+
+    A dot at the end of localhost or of one of `names` says that it is whole, and changes nothing.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
-        self._names = frozenset(name.lower() for name in names)
+        self._names = frozenset(name.lower().removesuffix(".") for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -41,7 +43,8 @@ class Visitors:
             host = urlsplit(f"//{authority}").hostname or "."
         except ValueError:
             return False
-        known = host in self._names or "." not in host or host.endswith(".localhost")
+        name = host.removesuffix(".")
+        known = name in self._names or "." not in host or name == "localhost" or name.endswith(".localhost")
         return known or _is_address(host)
 
 

@@ -1,7 +1,7 @@
-"""Who may connect: so many clients at once, so many from one address, and none at the expense of descriptors.
+"""How many clients may be connected: in all, from one address, and within the descriptors set aside for them.
 
-Whoever may not is closed at once: a CDN then asks another node, or again, while one that isn't accepted would hang
-for as long as its patience lasts.
+A connection beyond that is closed at once: a CDN then turns to another node, or tries again, while one that isn't
+accepted would hang for as long as the CDN's patience lasts.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import httptools
 
 from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
+from shield.edge.states import Reading
 from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
@@ -23,6 +24,8 @@ from shield.rules.limits import ClientLimits
 from shield.rules.loops import has_passed, is_way
 
 log = logging.getLogger("shield.edge")
+
+_IDLE, _HEAD, _DEAF = Reading.IDLE, Reading.HEAD, Reading.DEAF  # names that cost the hot path one look-up
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may stand before it
@@ -37,14 +40,12 @@ class RequestReader(asyncio.Protocol):
     __slots__ = (
         "_bulky_above",
         "_clock",
-        "_deaf",
         "_error",
         "_fields",
         "_heads",
         "_heard",
         "_host",
         "_hosts",
-        "_in_head",
         "_left",
         "_limits",
         "_max_fields",
@@ -52,6 +53,7 @@ class RequestReader(asyncio.Protocol):
         "_notable",
         "_now",
         "_parser",
+        "_reading",
         "_target",
         "_watched",
         "_way",
@@ -68,7 +70,7 @@ class RequestReader(asyncio.Protocol):
         self._host: bytes | None = None  # what Host said, and may say
         self._way: bytes | None = None  # what CDN-Loop said, and may say
         self._left = 0  # requests that may still come; 0: any number
-        self._deaf = False  # nothing that comes is looked at any more
+        self._reading = _IDLE
         self._heard = False  # since the last sweep
         self._now = 0.0
 
@@ -78,7 +80,6 @@ class RequestReader(asyncio.Protocol):
         self._notable: dict[bytes, bytes] = {}
         self._ways = 0  # lines of CDN-Loop
         self._hosts = 0  # lines of Host; one that isn't known counts twice
-        self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 
     def _abide_by(self, limits: ClientLimits) -> None:
@@ -87,7 +88,7 @@ class RequestReader(asyncio.Protocol):
         self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        if self._reading is _DEAF:
             return
         self._heard = True
         self._now = self._clock()
@@ -100,13 +101,13 @@ class RequestReader(asyncio.Protocol):
                 self._parser.feed_data(data)
             except _PARSER_ERRORS as error:
                 self._fail(error)
-            if self._in_head or heads.at != BEHIND_FIRST:
+            if self._reading is not _IDLE or heads.at != BEHIND_FIRST:
                 self._look_at_rest()
 
     def _parse_in_parts(self, data: bytes) -> None:
         """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
         heads, limit = self._heads, self._limits.max_head_bytes
-        while data and not self._deaf:
+        while data and self._reading is not _DEAF:
             heads.piece, data = heads.parts(data, limit)
             heads.at = AT_START
             if self._error is None:
@@ -131,7 +132,7 @@ class RequestReader(asyncio.Protocol):
 
     def _look_at_rest(self) -> None:
         """Keep what has no end yet, unless it can't become a head."""
-        if self._deaf:
+        if self._reading is _DEAF:
             return
         rest = self._heads.keep()
         if self._error is not None:
@@ -150,7 +151,8 @@ class RequestReader(asyncio.Protocol):
         self._fields = []
         self._notable = {}
         self._hosts = self._ways = 0
-        self._in_head = True
+        if self._reading is _IDLE:
+            self._reading = _HEAD
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -190,7 +192,12 @@ class RequestReader(asyncio.Protocol):
         if goes_on:
             self._host = next((value for name, value in request.fields if name == b"host"), None)
         else:
-            self._deaf = True
+            self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        """Drop what the client sends from now on."""
+        if self._reading is not Reading.ENDED:
+            self._reading = _DEAF
 
     def _let_in(self) -> bool:
         """Whether the request whose head has come may be answered; if not, it has been refused."""

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO
 
-from shield.messages import Request
-from shield.outcome import Outcome
+from shield.outcome import End, Exchange, Outcome
 
 _MAX_LINES = 50_000  # lines that wait; beyond, they are counted and dropped rather than eat the memory
 
@@ -25,45 +24,34 @@ class AccessLog:
         stream: IO[str],
         *,
         misses_only: bool,
-        clock: Callable[[], float],
         alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._stream = stream
         self._alone = alone
-        self._misses_only = misses_only
-        self._clock = clock
+        self.misses_only = misses_only
         self._lines: list[str] = []
         self._flushing: asyncio.Future[None] | None = None
         self.dropped = 0
 
-    def write(
-        self,
-        request: Request,
-        outcome: Outcome,
-        *,
-        peer: str,
-        status: int,
-        sent: int,
-        seconds: float,
-        clean: bool = True,
-    ) -> None:
-        """Note one finished request. `sent` counts body bytes; not `clean` means that the answer was cut off."""
-        if self._misses_only and outcome.word == "hit":
+    def write(self, exchange: Exchange) -> None:
+        """Note an exchange that has ended. Bytes are of the body; `broken` means that not all of it was sent."""
+        outcome = exchange.outcome or Outcome()
+        if self.misses_only and outcome.word == "hit":
             return
         if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
             return
         line: dict[str, object] = {
-            "time": round(self._clock(), 3),
-            "client": peer,
-            "method": request.method.decode("ascii", "replace"),
-            "target": request.target.decode("ascii", "replace"),
-            "status": status,
-            "bytes": sent,
-            "seconds": round(seconds, 6),
+            "time": round(exchange.ended, 3),
+            "client": exchange.client,
+            "method": exchange.method.decode("ascii", "replace"),
+            "target": exchange.target.decode("ascii", "replace"),
+            "status": exchange.status,
+            "bytes": exchange.sent,
+            "seconds": round(exchange.total_seconds, 6),
             **outcome.log_fields(),
         }
-        if not clean:
+        if exchange.end is not End.WHOLE:
             line["broken"] = True
         self._lines.append(json.dumps(line, separators=(",", ":")))
 

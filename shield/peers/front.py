@@ -1,24 +1,25 @@
 """The front for the other workers of this node, on a unix socket: they ask for what this one owns.
 
-The same protocol, store and fills as for clients. What differs: each answer says for the asking worker what became of
-its request, what isn't owned here is refused, no limit on connections holds, nothing is counted or logged as a
-client's, and the target `REPORT` gives this worker's figures.
+The same protocol, store and fills as for clients. The differences: each answer tells the asking worker what became of
+its request; requests for keys of other owners are refused; connections and requests aren't limited in number; nothing
+is counted or logged as a client's; and the target `REPORT` gives this worker's figures.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shield.edge.connection import ClientConnection, Front
+from shield.edge.connection import ClientConnection
+from shield.edge.front import Front, Listener
+from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
-from shield.outcome import Outcome
+from shield.outcome import PLAIN_HIT, Outcome
 from shield.peers.words import told
 from shield.proxy import Proxy
-from shield.reply import PLAIN_HIT, Part, Replies, Reply
+from shield.reply import Part, Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 from shield.rules.limits import ClientLimits
@@ -76,13 +77,13 @@ class PeerFront(Front):
     """What all connections of a peer socket share."""
 
     def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
-        super().__init__(proxy, _among_workers(limits), access=None, clock=clock)
+        super().__init__(proxy, limits, listener=Listener.WORKERS, access=None, clock=clock)
 
-    def _limits_under(self, regime: Regime) -> ClientLimits:
-        return _among_workers(regime.limits)
+    def _own(self, limits: ClientLimits) -> ClientLimits:
+        return replace(super()._own(limits), send_seconds=_SEND_SECONDS)
 
-    def _connection(self, server_state: ServerState) -> ClientConnection:
-        return PeerConnection(self, server_state)
+    def _connection(self, server_state: ServerState, life: Life) -> ClientConnection:
+        return PeerConnection(self, server_state, life)
 
 
 class PeerConnection(ClientConnection):
@@ -97,6 +98,6 @@ class PeerConnection(ClientConnection):
         reply.head += told(reply.status, reply.outcome)
         super()._send(reply, keep_alive)
 
-
-def _among_workers(limits: ClientLimits) -> ClientLimits:
-    return replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)
+    def _account(self, request: Request, reply: Reply, began: float) -> None:
+        if request.target != REPORT:  # figures don't count themselves
+            super()._account(request, reply, began)

@@ -15,6 +15,8 @@ MAX_TAGS = 100
 _is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
 # One or more tags between commas; empty elements are let pass (RFC 9110 §5.6.1.2).
+_is_unquoted = re.compile(rb"(?:W/)?[\x21\x23-\x2b\x2d-\x7e\x80-\xff]+").fullmatch
+_find_members = re.compile(rb'(?:W/)?"[^"]*"|[^\t ,"]+').findall
 _is_list = re.compile(rb"[\t ,]*" + _TAG + rb"(?:[\t ]*,[\t ,]*" + _TAG + rb")*[\t ,]*").fullmatch
 
 
@@ -45,7 +47,7 @@ def evaluate(
 
     known = notable.get(b"if-none-match")
     if known is not None:
-        if matches(known, etag, weakly=True):
+        if is_known(known, etag):
             return 304 if readonly else 412  # §13.1.2
     elif readonly and b"if-modified-since" in notable:
         since = dates.parse(notable[b"if-modified-since"])
@@ -87,6 +89,25 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
     if weakly:
         return any(tag.removeprefix(b"W/") == opaque for tag in tags)
     return etag in tags
+
+
+def is_known(listed: bytes, etag: bytes | None) -> bool:
+    """Whether If-None-Match's value names `etag`, by weak comparison.
+
+    An ETag that its origin doesn't quote is passed on as it is, and caches send it back as it is or in quotes: what
+    would be between the quotes decides then. Nothing else is to be had by such a tag, parts least of all.
+    """
+    if matches(listed, etag, weakly=True):
+        return True
+    if etag is None or not _is_unquoted(etag):
+        return False
+    text = etag.removeprefix(b"W/")
+    return any(_text(member) == text for member in _find_members(listed))
+
+
+def _text(member: bytes) -> bytes:
+    member = member.removeprefix(b"W/")
+    return member[1:-1] if member[:1] == b'"' else member
 
 
 def if_range_matches(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from shield.build.regime import access_rules
-from shield.edge.guard import GuardedConnection, GuardedFront, peer_name
+from shield.edge.guard import GuardedConnection, GuardedFront
 from shield.messages import Request
 from shield.regime import Regime
 from shield.reply import Reply
@@ -431,23 +429,7 @@ def test_what_a_connection_settles_is_not_looked_at_again(origin: FaultyOrigin, 
         client.ask("/a")
         connections: set[GuardedConnection] = shield.call(lambda: set(shield._state.connections))
 
-        assert [connection._guarded for connection in connections] == [False]
-
-
-def test_who_has_gone_before_it_is_looked_at_is_nobody(origin: FaultyOrigin, clock: FakeClock) -> None:
-    with socket.socket(socket.AF_UNIX) as unix, socket.socket() as inet:
-        assert peer_name(_Transport(None, inet)) == ""
-        assert peer_name(_Transport("", unix)) == "unix"
-        assert peer_name(_Transport(("::1", 80, 0, 0), inet)) == "::1"
-        assert peer_name(_Transport(None, None)) == ""
-
-
-class _Transport(asyncio.BaseTransport):
-    def __init__(self, peername: object, connected: object) -> None:
-        self._known = {"peername": peername, "socket": connected}
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._known.get(name, default)
+        assert [connection._visitor for connection in connections] == [None]
 
 
 def test_workers_among_themselves_are_not_guarded(shield: Shield) -> None:

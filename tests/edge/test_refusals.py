@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shield.edge.states import Reading
 from tests.client import request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
@@ -165,7 +166,9 @@ def test_what_follows_the_last_request_is_not_looked_at_while_that_waits(
     with shield.client() as client:
         client.send(request("/slow") + raw + SMUGGLED * 10)
         gate.reached()
-        shield.wait_for(lambda: all(c._deaf and not c._heads.kept for c in shield._state.connections))
+        shield.wait_for(
+            lambda: all(c._reading is Reading.DEAF and not c._heads.kept for c in shield._state.connections)
+        )
         gate.open()
         first, second = client.read(), client.read()
         assert client.at_end()

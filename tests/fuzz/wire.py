@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from shield.edge.connection import ClientConnection
 from shield.edge.reading import RequestReader
+from shield.edge.states import Life
 from shield.edge.turn import Turn
 from shield.errors import Fault, RequestError
 from shield.messages import Field
@@ -57,8 +58,8 @@ class Listener(ClientConnection):
     def __init__(self, *, careful: bool) -> None:
         RequestReader.__init__(self, LIMITS, lambda: 0.0, node=b"fra-1")
         self.taken: list[Taken] = []
-        self._careful = careful
-        self._guarded = False
+        self._life = Life.NUMBERED if careful else Life.OPEN
+        self._visitor = None
         self._transfer = None
         self._turns = deque()
         self.ready = False  # so that each request waits for its turn
@@ -79,7 +80,7 @@ class Listener(ClientConnection):
             )
 
     def _end_after_last(self) -> None:
-        self._deaf = True
+        self._take_no_more()
 
 
 def check_requests(data: bytes) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shield.messages import Request
-from shield.observe.access import AccessLog
-from shield.outcome import Forward, Outcome
+import pytest
 
-REQUEST = Request.of(b"GET", b"/a.jpg")
+from shield.observe.access import AccessLog
+from shield.outcome import End, Exchange, Forward, Outcome
+
 MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60, origin="fra")
 
 
@@ -24,13 +24,17 @@ def written(log: AccessLog, stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def write(log: AccessLog, outcome: Outcome, *, clean: bool = True) -> None:
-    log.write(REQUEST, outcome, peer="192.0.2.1", status=200, sent=5, seconds=0.25, clean=clean)
+def write(log: AccessLog, outcome: Outcome, *, end: End = End.WHOLE) -> None:
+    exchange = Exchange(b"GET", b"/a.jpg", "192.0.2.1", 1000.25, route="all")
+    exchange.answer(200, outcome, 1000.25)
+    exchange.sent = 5
+    exchange.finish(end, 1000.5)
+    log.write(exchange)
 
 
 def test_a_line_says_who_what_and_what_became_of_it() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False, clock=lambda: 1000.5)
+    log = AccessLog(stream, misses_only=False)
 
     write(log, MISS)
 
@@ -53,18 +57,19 @@ def test_a_line_says_who_what_and_what_became_of_it() -> None:
     ]
 
 
-def test_an_answer_that_was_cut_off_is_marked() -> None:
+@pytest.mark.parametrize("end", [End.BROKEN, End.ABANDONED])
+def test_an_answer_that_was_cut_off_is_marked(end: End) -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+    log = AccessLog(stream, misses_only=False)
 
-    write(log, MISS, clean=False)
+    write(log, MISS, end=end)
 
     assert written(log, stream)[0]["broken"] is True
 
 
 def test_plain_hits_can_be_left_out() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=True, clock=lambda: 0.0)
+    log = AccessLog(stream, misses_only=True)
 
     write(log, Outcome(hit=True))
     write(log, Outcome(hit=True, ttl=-5))
@@ -79,7 +84,7 @@ def test_what_cannot_be_written_is_counted_and_stops_nobody() -> None:
             raise OSError(28, "No space left on device")
 
     stream = Full()
-    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+    log = AccessLog(stream, misses_only=False)
 
     write(log, MISS)
     write(log, MISS)
@@ -90,9 +95,9 @@ def test_what_cannot_be_written_is_counted_and_stops_nobody() -> None:
 
 def test_a_target_cannot_break_out_of_its_line() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0)
+    log = AccessLog(stream, misses_only=False)
 
-    log.write(Request.of(b"GET", b'/"\xff\x1b'), MISS, peer="x", status=400, sent=0, seconds=0.0)
+    log.write(Exchange(b"GET", b'/"\xff\x1b', "x", 0.0))
 
     assert len(written(log, stream)) == 1
 
@@ -112,7 +117,7 @@ def test_what_several_processes_write_to_one_stream_is_written_alone() -> None:
         held.clear()
 
     stream = Watched()
-    log = AccessLog(stream, misses_only=False, clock=lambda: 0.0, alone=alone)
+    log = AccessLog(stream, misses_only=False, alone=alone)
     write(log, MISS)
 
     assert len(written(log, stream)) == 1

@@ -17,6 +17,7 @@ from shield.rules.conditional import (
     freshens,
     head_effect,
     if_range_matches,
+    is_known,
     is_tag,
     matches,
     validators,
@@ -113,6 +114,38 @@ def test_what_is_no_entity_tag_never_matches(etag: bytes) -> None:
     assert not is_tag(etag)
     assert not matches(etag, etag, weakly=True)
     assert not if_range_matches(etag, etag, None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "etag", "known"),
+    [
+        (b"abc", b"abc", True),
+        (b'"abc"', b"abc", True),
+        (b'W/"abc"', b"abc", True),
+        (b'"x", "abc"', b"abc", True),
+        (b"x,abc ,\ty", b"abc", True),
+        (b"*", b"abc", True),
+        (b"W/abc", b"abc", True),
+        (b"abc", b"W/abc", True),
+        (b"abcd", b"abc", False),
+        (b'"abcd"', b"abc", False),
+        (b'""', b"abc", False),
+        (b"ABC", b"abc", False),
+        (b'"x,abc,y"', b"abc", False),  # one tag
+        (b'"x, abc, y"', b"abc", False),
+        (b'"abc', b"abc", True),  # broken off, and still the same text
+        (b'"a', b'"a', False),
+        (b"a,b", b"a,b", False),  # two, or one?
+        (b"", b"", False),
+        (b"abc", b'"abc"', False),  # a proper tag is compared as one
+        (b"abc", None, False),
+    ],
+)
+def test_an_unquoted_etag_is_known_by_its_text(listed: bytes, etag: bytes | None, known: bool) -> None:
+    assert is_known(listed, etag) is known
+    assert evaluate({b"if-none-match": listed}, etag, None, b"GET") == (304 if known else None)
+    if etag == b"abc":
+        assert evaluate({b"if-match": listed}, etag, None, b"GET") == (None if listed == b"*" else 412)
 
 
 @pytest.mark.parametrize(
