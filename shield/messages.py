@@ -59,6 +59,11 @@ class Request:
                 notable[name] = notable[name] + b", " + value if name in notable else value
         return cls(method, target, kept, notable)
 
+    def whole(self) -> Request:
+        """The same request without Range."""
+        notable = {name: value for name, value in self.notable.items() if name != b"range"}
+        return Request(self.method, self.target, self.fields, notable)
+
     def __repr__(self) -> str:
         return f"Request({self.method.decode()} {self.target.decode('ascii', 'backslashreplace')})"
 

@@ -16,6 +16,8 @@ from shield.observe.counters import Counters
 from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime, Targets
 from shield.reply import Client, Replies, Reply
+from shield.rules.addresses import UNIX
+from shield.rules.amplification import Accounts
 from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
@@ -43,6 +45,7 @@ class Proxy:
         self.in_force = in_force
         self._store = store
         self._fills = fills
+        self._accounts = Accounts()
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         """The whole answer if it can be given now, or a refusal; None when it takes a `Transfer`.
@@ -147,19 +150,21 @@ class Proxy:
         except RequestError:
             return None
 
-    def open(self, request: Request, client: Client, regime: Regime | None = None) -> Transfer:
+    def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> Transfer:
         """Begin what `try_hit` had no answer for, under the same regime. Call it at once after that.
 
-        The client may be called back before this returns.
+        `peer` is the address that the client comes from. The client may be called back before this returns.
         """
+        regime = regime or self.in_force.regime
         transfer = Transfer(
             request,
-            (regime or self.in_force.regime).targets.resolve(request.target),
+            regime.targets.resolve(request.target),
             client,
             store=self._store,
             fills=self._fills,
             replies=self.replies,
             clock=self.clock,
+            account=self._accounts.of(peer, regime.amplification, self.clock()),
         )
         transfer.start()
         return transfer

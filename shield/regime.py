@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from shield.errors import ConfigError
 from shield.rules.access import AccessRules
+from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
 from shield.rules.routes import Resource, Routes
 
@@ -49,11 +50,13 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """`access` None: every client is let in. `generation` rises from one regime of a node to the next."""
+    """`access` None: every client is let in. `amplification` None: no address has a budget. `generation` rises from
+    one regime of a node to the next."""
 
     routes: Routes
     access: AccessRules | None = None
     limits: ClientLimits = field(default_factory=ClientLimits)
+    amplification: AmplificationLimits | None = None
     generation: int = 0
     targets: Targets = field(init=False, repr=False, compare=False)
 

@@ -11,9 +11,11 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
-from shield.origin.want import Failed, Want, ends_stale, reasons
+from shield.origin.want import Failed, Want, ends_stale, is_no_part, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
+from shield.rules import exact
+from shield.rules.amplification import Account
 from shield.rules.conditional import is_strong
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span, has_parts
@@ -62,9 +64,12 @@ class Transfer:
         "_sliced",
         "_store",
         "_stored",
+        "account",
         "position",
         "request",
+        "slack",
         "stop",
+        "touched",
     )
 
     def __init__(
@@ -77,7 +82,11 @@ class Transfer:
         fills: FillTable,
         replies: Replies,
         clock: Callable[[], float],
+        account: Account | None = None,
     ) -> None:
+        self.account = account  # of the client's address; None: nothing is kept for it
+        self.slack = exact.FREE
+        self.touched: dict[int, bool] = {}
         self.position = 0
         self.stop: int | None = None  # where it needs no more bytes; None: at the end of the body
         self.request = request
@@ -144,6 +153,8 @@ class Transfer:
         elif self._resource.base is not None:
             self._forward = Forward.VARY_MISS
         self._mode = Mode.JOINED
+        if self.account is not None:
+            self.account.begin()
         if verdict is Verdict.BYPASS:
             self._forward = Forward.REQUEST
             self._fill = self._fills.alone(self._resource, self.request, self)
@@ -182,10 +193,10 @@ class Transfer:
     def detach(self) -> None:
         if self.over:
             return
-        self._collapsed = False
         if self._mode is Mode.STREAMING:
             self._fetch_rest()
         else:
+            self._collapsed = False
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
@@ -208,7 +219,7 @@ class Transfer:
         if fill.phase is Phase.OPENING:
             return
         if fill.phase is Phase.FAILED:
-            if self._selection is None or not _is_no_part(fill.failure):
+            if self._selection is None or not is_no_part(fill.failure):
                 self._give_up(fill.failure)
             else:  # another version, or no part after all: read it from the whole
                 fill.leave(self)
@@ -230,11 +241,20 @@ class Transfer:
                 freshness=fill.freshness,
                 in_parts=fill.stores,
             )
+            if chosen.status == 206 and not chosen.is_cheap and self._is_wasteful(fill):
+                if not fill.stores and self._may_fetch_part(fill.head):
+                    self._settle(chosen, fill.head.etag)
+                    self._fetch_rest()  # the body isn't kept: fetch just that part of it
+                    return
+                # A server may ignore Range (RFC 9110 §14.2): the client takes as much as the origin sends.
+                request, now = self.request.whole(), self._clock()
+                chosen = self._replies.selection(request, fill.head, fill.length, now=now, freshness=fill.freshness)
             self._settle(chosen, fill.head.etag)
-            if chosen.status == 206 and not fill.stores and self._may_fetch_part(fill.head):
-                fill.leave(self)  # the body isn't kept: fetch just that part of it
-                self._collapsed = False
-                self._fetch_rest()
+            if fill.part is not None and not chosen.lies_in(fill.part):
+                if chosen.status == 206 and not self._later and is_strong(self._etag) and self._in_parts:
+                    self._fetch_rest()
+                else:
+                    self._fetch_whole(fill)
                 return
         outcome, trailer = self._told(fill)
         head = chosen.block + trailer
@@ -243,8 +263,21 @@ class Transfer:
             return
         self._send_head(chosen, head, self._next(fill), outcome)
 
-    def _may_fetch_part(self, head: StoredHead) -> bool:
-        """Whether a part of this very version can be had by itself."""
+    def _is_wasteful(self, fill: Fill) -> bool:
+        """Whether what a fill brings of the whole besides a part is of no use, or can't be afforded."""
+        if fill.part is not None:
+            return False
+        return not fill.stores or (fill.phase is Phase.STREAMING and self._fills.is_thrifty(self))
+
+    def _fetch_whole(self, fill: Fill) -> None:
+        """All of the object: what came is a part of it in which the client's doesn't lie."""
+        fill.leave(self)
+        self._selection, self.stop, self.position, self._later = None, None, 0, ()
+        self._fill, self._collapsed = self._fills.join(self._resource, self.request, self, self._stored, whole=True)
+        if self._fill.phase is not Phase.OPENING:
+            self.advance()
+
+    def _may_fetch_part(self, head: StoredHead) -> bool:  # of this very version
         return self._in_parts and is_strong(self._etag) and has_parts(head.status, head.fields)
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
@@ -253,6 +286,7 @@ class Transfer:
         if chosen.pieces:
             _, self.position, self.stop = chosen.pieces[0]
             self._later = chosen.pieces[1:]
+            self.slack = exact.FREE // len(chosen.pieces)
 
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
         """Begin the answer, with the first bytes of its body if they are at hand, and go on."""
@@ -393,7 +427,7 @@ class Transfer:
 
     def _peek(self, fill: Fill | SlicedFill) -> Part | None:
         if isinstance(fill, SlicedFill):
-            return fill.read(self.position, self.stop or fill.length)
+            return fill.read(self.position, self.stop or fill.length, self)
         return fill.read(self.position)
 
     def _next(self, fill: Fill | SlicedFill) -> Part | None:
@@ -404,6 +438,8 @@ class Transfer:
         if stop is not None and len(data) > stop - self.position:
             data = memoryview(data)[: stop - self.position]
         self.position += len(data)
+        if self.account is not None:
+            self.account.took(len(data))
         return data
 
     def _fetch_rest(self) -> None:
@@ -411,9 +447,10 @@ class Transfer:
         if self.stop is None or self._later or not is_strong(self._etag):
             self._break_off()  # bytes of two versions could mix
             return
-        span = Span(self.position, self.stop)
-        resource = self._resource
-        forwarded = resource.forwarded
+        if self._fill is not None:
+            self._fill.leave(self)
+        self._collapsed, resource = False, self._resource
+        span, forwarded = Span(self.position, self.stop), resource.forwarded
         want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
         want.version_of = None if self._fill is None else self._fill.origin
         self._fill = self._fills.alone(resource, self.request, self, want)
@@ -460,10 +497,3 @@ class Transfer:
             self._fill.leave(self)
         if self._sliced is not None:
             self._sliced.leave(self)
-
-
-def _is_no_part(failure: Failed | OriginError | None) -> bool:
-    """Whether an origin gave something else than the part that it was asked for."""
-    if isinstance(failure, Failed):
-        return any(failure.names(fault) for fault in (Fault.VALIDATOR, Fault.DIFFERS, Fault.MALFORMED))
-    return failure is not None and failure.fault in (Fault.VALIDATOR, Fault.MALFORMED)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.rules.exact import FREE, GRID
 from shield.store.directory.record import Kind
 from shield.store.entry import Entry
 from shield.store.upkeep.listing import live_records, newest_first
@@ -119,18 +120,18 @@ def test_a_range_fetches_only_the_slices_it_touches(origin: FaultyOrigin, clock:
     settings = with_disk(origin, tmp_path / "nvme")
 
     with Shield(settings, clock=clock) as shield:
-        first = shield.get("/big", [("range", f"bytes={3 * SLICE + 10}-{4 * SLICE + 9}")])
+        first = shield.get("/big", [("range", f"bytes={3 * SLICE + 10}-{5 * SLICE - 11}")])
         settled(shield)
-        again = shield.get("/big", [("range", f"bytes={3 * SLICE + 10}-{4 * SLICE + 9}")])
-        near = shield.get("/big", [("range", f"bytes={4 * SLICE}-{5 * SLICE}")])
+        again = shield.get("/big", [("range", f"bytes={3 * SLICE + 10}-{5 * SLICE - 11}")])
+        near = shield.get("/big", [("range", f"bytes={4 * SLICE}-{6 * SLICE - 2}")])
         settled(shield)
     with Shield(settings, clock=clock) as shield:
         kept = shield.get("/big", [("range", f"bytes={3 * SLICE}-{5 * SLICE}")])
 
-    assert (first.status, first.body == body[3 * SLICE + 10 : 4 * SLICE + 10]) == (206, True)
-    assert first.get("content-range") == f"bytes {3 * SLICE + 10}-{4 * SLICE + 9}/{10 * MIB}"
+    assert (first.status, first.body == body[3 * SLICE + 10 : 5 * SLICE - 10]) == (206, True)
+    assert first.get("content-range") == f"bytes {3 * SLICE + 10}-{5 * SLICE - 11}/{10 * MIB}"
     assert (again.hit, again.body) == (True, first.body)
-    assert near.body == body[4 * SLICE : 5 * SLICE + 1]
+    assert near.body == body[4 * SLICE : 6 * SLICE - 1]
     assert "fwd=partial" in (near.get("cache-status") or "")
     assert (kept.hit, kept.body == body[3 * SLICE : 5 * SLICE + 1]) == (True, True)
     assert ranges_asked(origin) == [
@@ -147,7 +148,7 @@ def test_a_whole_get_after_a_range_fetches_what_is_missing(
     settings = with_disk(origin, tmp_path / "nvme")
 
     with Shield(settings, clock=clock) as shield:
-        shield.get("/big", [("range", f"bytes={2 * SLICE}-{2 * SLICE + 1}")])
+        shield.get("/big", [("range", f"bytes={2 * SLICE}-{3 * SLICE - 2}")])
         settled(shield)
         whole = shield.get("/big")
         settled(shield)
@@ -177,7 +178,7 @@ def test_a_range_of_a_small_object_brings_all_of_it(origin: FaultyOrigin, clock:
     assert (whole.status, whole.hit, whole.body == body[:]) == (200, True, True)
     assert whole.get("content-length") == "10000"
     assert whole.get("content-range") is None
-    assert ranges_asked(origin) == [f"bytes=0-{SLICE - 1}"]
+    assert ranges_asked(origin) == [f"bytes=0-{FREE - 1}"]
 
 
 def test_a_range_beyond_the_end_of_what_nobody_knows_is_416(
@@ -189,7 +190,7 @@ def test_a_range_beyond_the_end_of_what_nobody_knows_is_416(
         answer = shield.get("/small", [("range", f"bytes={9 * SLICE}-{9 * SLICE + 1}")])
 
     assert (answer.status, answer.get("content-range")) == (416, "bytes */100")
-    assert ranges_asked(origin) == [f"bytes={9 * SLICE}-{10 * SLICE - 1}", None]
+    assert ranges_asked(origin) == [f"bytes={9 * SLICE}-{9 * SLICE + GRID - 1}", f"bytes=0-{GRID - 1}"]
 
 
 def test_many_clients_at_different_places_share_the_slices(
@@ -218,8 +219,7 @@ def test_many_clients_at_different_places_share_the_slices(
     assert answer.body == body[3 * MIB : 3 * MIB + 100]
     assert ranges_asked(origin) == [
         None,
-        f"bytes={3 * MIB}-{3 * MIB + SLICE - 1}",
-        f"bytes={13 * SLICE}-{4 * MIB - 1}",
+        f"bytes={3 * MIB}-{3 * MIB + GRID - 1}",
     ]
 
 

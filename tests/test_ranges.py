@@ -279,15 +279,18 @@ def test_ranges_of_a_large_object_fetch_the_slices_they_touch(
     origin.serves("/big", body, lifetime=600)
 
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
-        shield.get("/big", asking((5 * MIB, 5 * MIB + 1)))  # so that its head is known
+        shield.get("/big", asking((5 * MIB, 5 * MIB + SLICE)))  # so that its head is known
         settled(shield)
         first = shield.get("/big", asking(*LARGE))
+        settled(shield)
+        second = shield.get("/big", asking(*LARGE))
         settled(shield)
         before = len(origin.requests)
         again = shield.get("/big", asking(*LARGE))
 
     assert has(first, body, *LARGE)
     assert "fwd=partial" in (first.get("cache-status") or "")
+    assert has(second, body, *LARGE)
     assert has(again, body, *LARGE)
     assert again.hit
     assert len(origin.requests) == before
@@ -301,7 +304,7 @@ def test_parts_of_which_the_first_alone_is_here_are_no_hit(
     origin.serves("/big", body, lifetime=600)
 
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
-        shield.get("/big", asking((5 * MIB, 5 * MIB + 1)))
+        shield.get("/big", asking((5 * MIB, 5 * MIB + SLICE)))
         settled(shield)
         answer = shield.get("/big", asking((5 * MIB, 5 * MIB + 10), (0, 10)))
 

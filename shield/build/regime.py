@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from shield.config.settings import LimitSettings, Settings
+from shield.config.settings import AmplificationSettings, LimitSettings, Settings
 from shield.regime import Regime
 from shield.rules.access import AccessRules
+from shield.rules.addresses import Networks
+from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
 
 
@@ -14,6 +16,7 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
         settings.route_table(),
         access_rules(settings),
         _limits(settings.limits, workers, memory=settings.cache.memory.capacity),
+        _amplification(settings.limits.amplification, workers),
         generation,
     )
 
@@ -39,4 +42,15 @@ def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits
         max_head_bytes=limits.head_bytes,
         max_target_bytes=limits.target_bytes,
         max_fields=limits.fields,
+    )
+
+
+def _amplification(said: AmplificationSettings | None, workers: int) -> AmplificationLimits | None:
+    if said is None:
+        return None
+    return AmplificationLimits(
+        ratio=said.ratio,
+        burst=-(-said.burst // workers),
+        recovery_seconds=said.recovery,
+        exempt=Networks(said.exempt),
     )

@@ -85,7 +85,7 @@ _Alternatives = Annotated[
 _FieldName = Annotated[
     str, matching("[A-Za-z0-9-]{1,64}", "a field's name, as X-Shield-Secret"), AfterValidator(_unreserved)
 ]
-_Network = Annotated[str, AfterValidator(_network)]
+Network = Annotated[str, AfterValidator(_network)]
 _Host = Annotated[str, matching(_HOST, "a host without a port, as images.example.net or *.cdn.example")]
 _CertificateName = Annotated[str, matching("[!-~]{1,253}", "a name, as edge.cdn.example")]
 _Parameter = Annotated[str, matching("[A-Za-z0-9_-]{1,32}", "a parameter's name: letters, digits, hyphens")]
@@ -182,10 +182,10 @@ class AccessSettings(Section):
     client_certificate: ClientCertificateSettings | None = Field(
         default=None, description="Clients show a certificate; needs `tls`."
     )
-    addresses: tuple[_Network, ...] = Field(
+    addresses: tuple[Network, ...] = Field(
         default=(), description="Networks and addresses that clients come from; `unix`: a unix socket."
     )
-    trusted_proxies: tuple[_Network, ...] = Field(
+    trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         description="Proxies between the CDN and here. The client is whom they name: the rightmost address in "
         "Forwarded (RFC 7239) or X-Forwarded-For that is none of these. Nobody else's word counts.",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from shield.config.access import Access
+from shield.config.access import Access, Network
 from shield.config.fields import ResponseFieldSettings, Server
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
@@ -150,6 +150,27 @@ class CacheSettings(Section):
     fills: FillSettings = Field(default_factory=FillSettings, description="Objects on their way from origins.")
 
 
+class AmplificationSettings(Section):
+    """What origins may send for an address (of IPv6: one network of 64 bits) beyond what its clients take."""
+
+    ratio: Annotated[float, Field(ge=1)] = Field(
+        default=2.0,
+        description="Bytes of origins that are free for each byte that clients take, besides 64 KiB for each "
+        "request. Two: what is fetched for the next requests costs no more than that, on the whole.",
+    )
+    burst: Size = size(
+        "64MiB",
+        "Bytes of origins beyond. With none left, the address's requests are answered all the same, but thriftily: "
+        "ranges exactly or with the whole, bodies no faster than they are taken. Some slices; what a CDN takes fills "
+        "it faster than it can be spent.",
+        least=MIB,
+    )
+    recovery: Duration = duration("10m", "After which an empty budget is full again in any case.", least="1s")
+    exempt: tuple[Network, ...] = Field(
+        default=(), description="Addresses and networks without a budget, as a CDN's or a monitoring host's."
+    )
+
+
 class LimitSettings(Section):
     """What client connections may use. Durations are counted in steps of one second."""
 
@@ -195,6 +216,10 @@ class LimitSettings(Section):
     )
     pipelined: int = Field(
         default=64, ge=1, description="Requests that wait on one connection before reading it pauses."
+    )
+    amplification: Annotated[AmplificationSettings | None, OrOff()] = Field(
+        default_factory=AmplificationSettings,
+        description="What small requests may cost at origins; off: there is no budget.",
     )
     head_bytes: Size = size(
         "32KiB", "Size of a request's head: 431 beyond. CDNs add a few KiB of fields of their own.", least=KIB

@@ -101,7 +101,7 @@ class Application:
         transfer: Transfer | None = None
         try:
             if reply is None:
-                transfer = proxy.open(request, client, regime)
+                transfer = proxy.open(request, client, regime, peer=peer)
                 while await client.deliver():
                     transfer.advance()
                 reply = client.whole

@@ -166,7 +166,7 @@ class ClientConnection(ConnectionLife):
         self._turn = turn
         route = self._proxy.route_of(request.target, regime)
         self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
-        transfer = self._proxy.open(request, self, regime)
+        transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
             self._transfer = transfer
 

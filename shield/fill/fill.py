@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
+from shield.fill.purse import Brake, Purse
 from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.registry import Registry
+from shield.fill.runs import Run
 from shield.fill.settlement import (
     HitForMiss,
     Question,
@@ -27,7 +29,6 @@ from shield.fill.settlement import (
     negative_entry,
     settle,
 )
-from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
@@ -35,6 +36,7 @@ from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
+from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
@@ -43,30 +45,14 @@ from shield.store.entry import OVERHEAD, Entry
 log = logging.getLogger("shield.fill")
 
 
-class Registry(SlicedRegistry, Protocol):
-    """All fills of a worker, as one of them sees it."""
-
-    def rename(self, fill: Fill, resource: Resource) -> None:
-        """It turned out to bring this variant: those who want that one find it from now on."""
-
-    def forget(self, fill: Fill) -> None:
-        """No later request joins it."""
-
-    def mark_hit_for_miss(self, text: bytes) -> None:
-        """Answers under this key can't be shared: the next ones needn't wait to find out."""
-
-    def forget_hit_for_miss(self, text: bytes) -> None: ...
-
-    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
-        """The fill of this version's slices."""
-
-
 class Fill:
     """One fetch and those who read from it. Made by `FillTable` only."""
 
     __slots__ = (
+        "_brake",
         "_buffer",
         "_means",
+        "_purse",
         "_readers",
         "_registry",
         "_response",
@@ -85,6 +71,7 @@ class Fill:
         "head",
         "length",
         "origin",
+        "part",
         "phase",
         "question",
         "start",
@@ -93,7 +80,7 @@ class Fill:
         "was_hit",
     )
 
-    def __init__(self, question: Question, means: Means, registry: Registry) -> None:
+    def __init__(self, question: Question, means: Means, registry: Registry[Fill]) -> None:
         self.question = question
         self.background = False  # goes on though nobody reads
         # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
@@ -105,7 +92,8 @@ class Fill:
         self.phase = Phase.OPENING
         self.head: StoredHead | None = None
         self.status = 0
-        self.length: int | None = None  # of the body that this fill brings
+        self.length: int | None = None  # of the body that it brings, or brings a part of
+        self.part: Span | None = None  # what it brings of the object, if just that
         self.freshness: Freshness | None = None
         self.disposition: Disposition | None = None
         self.origin: str | None = None
@@ -128,6 +116,8 @@ class Fill:
         self._readers = Readers(question.request)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
+        self._purse = Purse(means.clock)
+        self._brake = Brake()
         self._window: Window | None = None  # of a body that isn't retained
         self.generation = means.store.generation
 
@@ -162,8 +152,10 @@ class Fill:
         return verdict is Verdict.HIT or verdict is Verdict.STALE
 
     def join(self, reader: Reader) -> None:
+        self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
         self._stop_timer()
+        self._go_on_if_worth()
 
     def leave(self, reader: Reader) -> None:
         """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
@@ -173,20 +165,23 @@ class Fill:
         if self.phase in OVER:
             return
         if self._readers:
+            self._purse.left_to(self._readers)
             self.progressed()
-        elif not self._worth_finishing():
+        elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
             self._stop_timer()
-            linger = self._means.policy.linger_seconds if self.joinable else 0.0
+            linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
+            if linger:
+                self._brake.hold(self._response)  # whoever comes back finds it, at no further cost
             self._timer = self._means.loop.call_later(linger, self.cancel)
 
-    def _worth_finishing(self) -> bool:
-        """Nobody reads: go on all the same if it will be stored and most of the cost is paid already."""
+    def _worth_finishing(self, *, has_all: bool) -> bool:
+        """Nobody reads: go on all the same if it will be stored, and was of use or most of its cost is paid."""
         if self.background:
             return True
-        if not self._buffer.retained or self.length is None:
+        if not self._buffer.retained or self.length is None or self._purse.is_empty:
             return False
         left = self.length - self._buffer.received
-        return left <= self._means.policy.small_bytes or left <= self._buffer.received
+        return has_all or left <= self._means.policy.small_bytes or left <= self._buffer.received
 
     def cancel(self) -> None:
         """Give the fetch up; whoever reads gets an error or an unclean end."""
@@ -214,7 +209,7 @@ class Fill:
             while not self._take(result):
                 result = await self._ask()
         except Exception as error:  # a bug of ours must release the followers too
-            log.exception("fill of %s failed", _name(self.resource))
+            log.exception("fill of %s failed", self.resource.label)
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
                 result.response.close()  # not ours yet: nobody else would
             self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
@@ -285,6 +280,8 @@ class Fill:
         assert disposition is not None
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        if settled.is_too_large:
+            self._registry.mark_large(self.resource)
         if settled.of_equals:
             self._let_go_of_others()
         key = self.question.resource.key
@@ -295,6 +292,9 @@ class Fill:
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
+        if settled.step is Step.PART:
+            assert settled.span is not None
+            self.part, self.start = settled.span, settled.span.start
         response = self._response = fetched.response
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
@@ -302,7 +302,7 @@ class Fill:
             self._means.store.drop(key)
         if not self.joinable:
             self._registry.forget(self)
-        if settled.step is Step.LEADER_ONLY:
+        if disposition.share is Share.LEADER_ONLY:
             self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
         if not self._readers and not self.joinable:
             self.cancel()
@@ -346,11 +346,13 @@ class Fill:
             self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
         )
         self.entry.origin, self.entry.tags = self.origin, self._tags
-        self.committed = True
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
-        run = sliced.adopt(fetched, *settled.span)
+        adopted = sliced.adopt(fetched, settled.span)
+        self.committed = isinstance(adopted, Run)
+        if not self.committed:
+            self.disposition = replace(self.disposition, reason=Reason.EXACT)
         self._finish(Phase.COMPLETE)
-        sliced.begin(run)
+        sliced.begin(adopted)
 
     def _freshen(self, settled: Settlement) -> None:
         """What is stored holds on, under a later head."""
@@ -397,19 +399,27 @@ class Fill:
     # streaming: called by the origin's connection
 
     def on_data(self, data: bytes) -> None:
-        buffer = self._buffer
-        if self.length is None:
+        buffer, due = self._buffer, self._due
+        if due is None:
             buffer.append(data)
             if buffer.retained:
                 self._grow()
-        elif buffer.received + len(data) <= self.length:
+        elif buffer.received + len(data) <= due:
             buffer.append(data)
         else:
-            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than the {self.length} bytes stated"))
+            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than the {due} bytes stated"))
             return
+        self._purse.cost(len(data))
         self._readers.tell()
+        if buffer.retained and self._purse.is_outrun(buffer.received, self._readers, self.start):
+            self._brake.hold(self._response)
         if not buffer.retained:
             self.progressed()
+
+    @property
+    def _due(self) -> int | None:
+        """Bytes that it brings in all, if that is known."""
+        return self.length if self.part is None else self.part.stop - self.part.start
 
     def _grow(self) -> None:
         """The length wasn't stated: take memory as bytes come, and give up storing when there is none."""
@@ -420,11 +430,11 @@ class Fill:
 
     def on_end(self, error: OriginError | None) -> None:
         self._response = None
-        received = self._buffer.received
-        if error is None and self.length not in (None, received) and self.question.want.method != b"HEAD":
-            error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {self.length} bytes")
+        received, due = self._buffer.received, self._due
+        if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
+            error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            log.warning("%s; body of %s cut off after %d bytes", error, _name(self.resource), received)
+            log.warning("%s; body of %s cut off after %d bytes", error, self.resource.label, received)
             self._fail(error)
             return
         if self._buffer.retained:
@@ -437,10 +447,15 @@ class Fill:
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
+    def _go_on_if_worth(self) -> None:
+        if self._brake.is_on and not self._purse.is_outrun(self._buffer.received, self._readers, self.start):
+            self._brake.release(self._response)
+
     # a body that isn't retained
 
     def progressed(self) -> None:
         """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
+        self._go_on_if_worth()
         if self._buffer.retained or self._response is None:
             return
         if self._window is None:
@@ -480,7 +495,3 @@ class Fill:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _name(resource: Resource) -> str:
-    return resource.key.text.decode("ascii", "replace")

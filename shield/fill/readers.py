@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from shield.messages import Request, ResponseHead
+from shield.rules.amplification import Account
 from shield.rules.interim import Interims
 from shield.rules.routes import Resource
 
@@ -28,6 +29,9 @@ class Reader(Protocol):
 
     request: Request
     position: int  # absolute offset of the next byte it needs
+    slack: int  # bytes that may be fetched for it beyond twice what it wants, at each of its places
+    account: Account | None  # of the address that it reads for; None: nothing is kept for it
+    touched: dict[int, bool]  # slices that it wants little of, and whether another reader did before
 
     @property
     def stop(self) -> int | None:

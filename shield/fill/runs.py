@@ -17,6 +17,7 @@ from shield.fill.readers import Reader
 from shield.fill.shelf import Shelf
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules import exact
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -25,7 +26,7 @@ log = logging.getLogger("shield.fill")
 
 RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
-ahead of its readers: what nobody comes to read was paid for in vain."""
+ahead of its readers once they have taken half as much: what nobody comes to read was paid for in vain."""
 
 STRIKES = 3
 """Fetches in a row that bring not one slice, and end it."""
@@ -41,6 +42,12 @@ class Audience(Protocol):
 
     def be_patient(self) -> None:
         """A run waits for its readers."""
+
+    def spend(self, size: int) -> None:
+        """So many bytes came from an origin."""
+
+    def is_thrifty(self) -> bool:
+        """Whether no more may come than is taken."""
 
     def tend_soon(self) -> None:
         """Memory has come free, or a slice is held: see what can go on."""
@@ -107,11 +114,16 @@ class Runs:
             else:
                 self._end(run)
 
+    def brings(self, number: int) -> bool:
+        """Whether a run is about to bring a slice."""
+        first = number * self.slice_bytes
+        return any(run.at <= first < run.stop and first - run.at < self.slice_bytes for run in self._all)
+
     def bring(self, number: int, stop: int, audience: Audience) -> None:
         """Have a slice fetched, and those after it that its readers want, unless that is under way."""
         size = self.slice_bytes
         first = number * size
-        if any(run.at <= first < run.stop and first - run.at < size for run in self._all):
+        if self.brings(number):
             return
         end = number + 1
         last = min(-(-stop // size), number + RUN_SLICES)
@@ -179,19 +191,38 @@ class Runs:
         """Have those go on that wait, as far as they can by now."""
         waiting, self._waiting = self._waiting, set()
         for run in waiting:
-            run.resume()  # it may come to wait again
+            if run.audience.is_thrifty() and self.outruns(run):
+                self._waiting.add(run)
+            else:
+                run.resume()  # it may come to wait again
+
+    def hold(self) -> None:
+        """Let nothing more come until there are readers again."""
+        for run in self._all:
+            self.wait_for_readers(run)
+
+    def wait_for_readers(self, run: Run) -> None:
+        """Have one resumed when its readers have come nearer."""
+        self._waiting.add(run)
+        run.pause()
+
+    def outruns(self, run: Run) -> bool:
+        """Whether one has brought more than may be spent for what its readers have taken of it."""
+        return not exact.is_worth(run.at - run.start_at, max(0, self._nearest(run) - run.start_at))
 
     def stop_far_ahead(self) -> None:
         """End those that have waited for their readers for long enough: what is needed later is fetched again."""
-        for run in [run for run in self._waiting if self._is_far_ahead(run)]:
+        size = self.slice_bytes
+        for run in [run for run in self._waiting if run.at % size == 0 and self._is_far_ahead(run)]:
             self._waiting.discard(run)
             run.stop_at(run.at)
 
-    def prune(self) -> None:
-        """End runs that bring what no reader wants; a slice that is half here is finished all the same."""
+    def prune(self, *, finish: bool = False) -> None:
+        """End runs that bring what no reader wants. A slice that is half here is finished all the same, and with
+        `finish` any: it is worth its price."""
         for run in list(self._all):
             if not self._is_needed(run):
-                self._end(run)
+                self._end(run, finish=finish)
 
     def close(self) -> None:
         """Fetch no more."""
@@ -202,18 +233,26 @@ class Runs:
 
     def _is_far_ahead(self, run: Run) -> bool:
         """Whether no reader is near to what it brings next."""
-        nearest = max((r.position for r in self._readers if r.position < run.stop), default=run.at)
-        return run.at - nearest > RUN_SLICES * self.slice_bytes
+        nearest = self._nearest(run)
+        ahead = max(exact.FREE, 2 * (nearest - run.start_at))  # an abandoned beginning costs little
+        return run.at - nearest > min(ahead, RUN_SLICES * self.slice_bytes)
+
+    def _nearest(self, run: Run) -> int:
+        """Where the reader is who is nearest to what a run brings next."""
+        return max((r.position for r in self._readers if r.position < run.stop), default=run.at)
 
     def _is_needed(self, run: Run) -> bool:
         return any(r.position < run.stop and (r.stop is None or r.stop > run.at) for r in self._readers)
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: Run, *, finish: bool = False) -> None:
         if run.at >= run.stop:
             return  # its end is about to be told
-        if run.slice_share >= 0.5:
-            number = run.at // self.slice_bytes
+        number, inside = divmod(run.at, self.slice_bytes)
+        if inside and (finish or (run.slice_share >= 0.5 and not run.audience.is_thrifty())):
             run.stop_at(min((number + 1) * self.slice_bytes, run.stop))
+            if run in self._waiting:
+                self._waiting.discard(run)
+                run.resume()
         else:
             self._forget(run)
             run.close()
@@ -242,10 +281,12 @@ class Run:
         "audience",
         "by_peer",
         "origin",
+        "start_at",
         "stop",
     )
 
     def __init__(self, runs: Runs, start: int, stop: int, audience: Audience) -> None:
+        self.start_at = start
         self.at = start
         self.stop = stop
         self.audience = audience
@@ -275,7 +316,7 @@ class Run:
                 failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result
                 runs.ended(self, failure)
         except Exception as error:  # a bug of ours must release the readers too
-            log.exception("fill of %s failed", resource.key.text.decode("ascii", "replace"))
+            log.exception("fill of %s failed", resource.label)
             self.close()
             runs.ended(
                 self, OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}")
@@ -347,11 +388,14 @@ class Run:
     # called by the origin's connection
 
     def on_data(self, data: bytes) -> None:
+        self.audience.spend(len(data))
         if self._early:
             self._early.append(data)
-        else:
-            self._put(data)
-            self.audience.tell()
+            return
+        self._put(data)
+        self.audience.tell()
+        if self._response is not None and self.audience.is_thrifty() and self._runs.outruns(self):
+            self._runs.wait_for_readers(self)
 
     def on_end(self, error: OriginError | None) -> None:
         self._response = None

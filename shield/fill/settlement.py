@@ -7,21 +7,22 @@ case can be looked at without an origin. Below it: which head an answer gives an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.want import Absent, Fetched, Want
-from shield.rules import dates, headers, hidden, ranges
+from shield.rules import dates, exact, headers, hidden, ranges
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
 from shield.rules.digests import OF_CONTENT
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
+from shield.rules.ranges import Span
 from shield.rules.routes import Resource, Route
 from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in, unkeyed
-from shield.rules.verdict import Disposition, Share, judge_response
+from shield.rules.verdict import Disposition, Reason, Share, judge_response
 from shield.store.entry import OVERHEAD, Entry
 
 _STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
@@ -36,6 +37,7 @@ class Step(Enum):
     KEEP = "keep"  # what was good a while ago is better (RFC 5861 §4): close the answer and fail
     SLICE = "slice"  # stream into slices, whose fill the readers go on to
     STORE = "store"  # stream, and keep every byte to become an entry
+    PART = "part"  # it is no more than was asked for: stream it to those present who want just that of the object
     SHARE = "share"  # stream to the readers present, through a window
     LEADER_ONLY = "leader-only"  # stream to the leader, through a window; all others fetch for themselves
 
@@ -82,8 +84,9 @@ class Settlement:
     """What is to be done, `step` first of all, and what readers are told.
 
     `drops`: what is stored under the key goes, unless this answer takes its place. `keeps_bytes` are the memory that
-    STORE needs. `span` is where in the object the body lies that SLICE begins with. `is_too_small`: it was a part of
-    less than a slice, and the next ones would be, too.
+    STORE needs; `is_too_large`: there would never be enough. `span` is where in the object the body lies of SLICE and
+    PART, whose `length` is the object's. `is_too_small`: it was a smaller part than asked for, and the next ones
+    would be, too.
 
     Of variants: `learns` names the fields by which the key's answers vary from now on, if that is news; `sorts`: it
     must be found out of which variant the answer is; `kept_until`: it needs a place among the variants until then;
@@ -98,9 +101,10 @@ class Settlement:
     entry: Entry | None = None
     drops: bool = False
     keeps_bytes: int = 0
-    span: tuple[int, int] | None = None
+    span: Span | None = None
     is_part: bool = False
     is_too_small: bool = False
+    is_too_large: bool = False
     hit_for_miss: HitForMiss = HitForMiss.LEAVE
     sorts: bool = False
     learns: tuple[bytes, ...] = ()
@@ -128,10 +132,10 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
         head = _whole(head)
     disposition = judged(question.request, fetched, head, route)
     in_slices = _may_slice(question, fetched, head, terms) and disposition.share is Share.STORE
-    if part is not None and not in_slices:
-        return Settlement(Step.ASK_WHOLE)  # it can be neither kept nor shared in parts
-    if part is not None and part[1] < min(part[0] + terms.slice_bytes, head.length or 0):
+    if part is not None and _is_too_small(part, want, head.length or 0, terms.slice_bytes):
         return Settlement(Step.ASK_WHOLE, is_too_small=True)
+    if part is not None and not in_slices and not _is_enough(part, question, head):
+        return Settlement(Step.ASK_WHOLE)
 
     share = disposition.share
     step = Step.STORE if share is Share.STORE else Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
@@ -142,8 +146,17 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
         _settle_variant(settled, head, resource, want, known)
     if in_slices:
         settled.step, settled.is_part = Step.SLICE, part is not None
-        settled.span = (0, head.length or 0) if part is None else part
+        settled.span = Span(0, head.length or 0) if part is None else part
         settled.hit_for_miss, settled.drops = HitForMiss.FORGET, True
+    elif part is not None:
+        settled.step, settled.is_part, settled.span = Step.PART, True, part
+        settled.sorts = False  # nothing of it is kept
+        if share is Share.STORE:
+            settled.disposition = replace(disposition, reason=Reason.EXACT)
+        else:
+            settled.of_equals = True
+        if share is Share.LEADER_ONLY and not disposition.by_request:
+            settled.hit_for_miss = HitForMiss.MARK
     elif want.method == b"GET" and (want.span is None or want.tentative):  # it brings all of the object
         _settle_keeping(settled, disposition, terms)
     elif settled.step is Step.STORE:
@@ -165,6 +178,24 @@ def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: 
     if not question.in_slices or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
         return False
     return ranges.has_parts(fetched.response.head.status, head.fields)
+
+
+def _is_too_small(part: Span, want: Want, length: int, slice_bytes: int) -> bool:
+    """Whether it is less than was asked for, and less than a slice."""
+    assert want.span is not None
+    wanted = min(want.span.stop, length)
+    return part.stop < (min(wanted, part.start + slice_bytes) if slice_bytes else wanted)
+
+
+def _is_enough(part: Span, question: Question, head: ResponseHead) -> bool:
+    """Whether a part is what the leader wants, or the rest can be fetched by itself at less cost than the whole."""
+    length, request = head.length or 0, question.request
+    spans = exact.spans_of(request.notable.get(b"range"), length)
+    if len(spans) > 1:
+        return False
+    if not spans or (part.start <= spans[0].start and spans[0].stop <= part.stop):
+        return True
+    return is_strong(head.get(b"etag")) and not exact.is_worth(length, spans[0].stop - spans[0].start)
 
 
 def _settle_variant(
@@ -197,7 +228,7 @@ def _settle_keeping(settled: Settlement, disposition: Disposition, terms: Terms)
     if settled.step is Step.STORE:
         settled.keeps_bytes = (settled.length or 0) + OVERHEAD
         if settled.keeps_bytes > terms.largest:
-            settled.step = Step.SHARE
+            settled.step, settled.is_too_large = Step.SHARE, True
 
 
 def _freshened(question: Question, stored: Entry, fetched: Fetched, known: tuple[bytes, ...]) -> Settlement:
@@ -246,10 +277,10 @@ def unkeyed_of(request: Request, route: Route, names: Sequence[bytes] = ()) -> S
     return unkeyed(names, route.forwarding.fields(request), route.forwarding)
 
 
-def _part_of(head: ResponseHead) -> tuple[int, int] | None:
+def _part_of(head: ResponseHead) -> Span | None:
     """Which bytes a 206 gives, half-open; None when they are all of the object."""
     first, last, length = ranges.parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
-    return None if (first, last + 1) == (0, length) else (first, last + 1)
+    return None if (first, last + 1) == (0, length) else Span(first, last + 1)
 
 
 def _whole(head: ResponseHead) -> ResponseHead:

@@ -13,11 +13,15 @@ import logging
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
+from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
+from shield.fill.purse import Purse
 from shield.fill.readers import Phase, Reader
 from shield.fill.runs import Failure, Run, Runs
 from shield.fill.shelf import Shelf
 from shield.origin.want import Failed, Fetched
+from shield.rules import exact
+from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
 from shield.store.slices import Where
@@ -38,12 +42,16 @@ class SlicedRegistry(Protocol):
     def drop_sliced(self, fill: SlicedFill) -> None:
         """Origins have another version: what is stored of this one isn't to be found any more."""
 
+    def touches_again(self, resource: Resource, number: int, reader: Reader) -> bool:
+        """Whether a slice of which a reader wants little is to be fetched: another one wanted some of it before."""
+
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
 
 
 class SlicedFill:
-    """One version of a large object and those who read it: what is there lies on its `Shelf`, the rest `Runs` fetch.
+    """One version of a large object and those who read it: what is there lies on its `Shelf`, the rest `Runs` fetch,
+    or `Excerpts` where little is wanted of a slice for the first time.
 
     What readers call (`read`, `progressed`, `leave`) never calls a reader back; what follows from it is done by
     `_tend`, on the loop's next turn.
@@ -66,6 +74,8 @@ class SlicedFill:
         self._readers: dict[Reader, None] = {}
         self._shelf = Shelf(means.store.slices(entry), means.memory)
         self._runs = Runs(means, self._shelf, self._readers, resource=resource, target=target, entry=entry)
+        self._excerpts = Excerpts(means, resource=resource, target=target, entry=entry)
+        self._purse = Purse(means.clock)
         self._tending = False  # is about to
         self._telling = False
         self._timer: asyncio.TimerHandle | None = None
@@ -79,6 +89,7 @@ class SlicedFill:
     # readers
 
     def join(self, reader: Reader) -> None:
+        self._purse.joined(reader, among=bool(self._readers))
         self._readers[reader] = None
         self._stop_timer()
         if self._runs.are_waiting:
@@ -87,16 +98,22 @@ class SlicedFill:
     def leave(self, reader: Reader) -> None:
         if self._readers.pop(reader, self) is self:
             return
+        self._excerpts.let_go(self._readers)
+        has_all = reader.stop is not None and reader.position >= reader.stop
+        linger = self._means.policy.linger_seconds
         if self._readers:
-            self._runs.prune()
+            self._purse.left_to(self._readers)
+            self._runs.prune(finish=has_all)
             self.tend_soon()
-        elif self._runs:
+        elif linger and self._runs and self._purse.is_shared and not has_all:
             self._stop_timer()
-            self._timer = self._means.loop.call_later(self._means.policy.linger_seconds, self._wind_down)
+            self._runs.hold()  # whoever comes back finds it, at no further cost
+            self._timer = self._means.loop.call_later(linger, self._wind_down)
         else:
+            self._runs.prune(finish=has_all)
             self.settle()
 
-    def read(self, position: int, stop: int) -> bytes | memoryview | None:
+    def read(self, position: int, stop: int, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as are at hand in one piece; None when there are none yet.
 
         What is nowhere is fetched; the reader is told to advance.
@@ -104,13 +121,38 @@ class SlicedFill:
         size = self.slice_bytes
         number, inside = divmod(position, size)
         if inside > size // 2 and (number + 1) * size < stop and not self._shelf.is_here(number + 1):
-            self._runs.bring(number + 1, stop, self)  # so that nobody has to wait for it
+            self._bring((number + 1) * size, stop, reader)  # so that nobody has to wait for it
         data = self._shelf.read(number, inside, self._read_from_disk)
+        if data is Where.MISSING:
+            data = self._excerpts.read(position)
         if data is not Where.MISSING:
             return data
-        if self.phase is Phase.STREAMING:
-            self._runs.bring(number, stop, self)
+        self._bring(position, stop, reader)
         return None
+
+    def _bring(self, position: int, stop: int, reader: Reader) -> None:
+        """Have fetched what a reader wants from there on: slices that are worth it, else just that."""
+        if self.phase is not Phase.STREAMING or self._excerpts.covers(position):
+            return
+        size = self.slice_bytes
+        number = position // size
+        begin = number * size
+        end = begin + self._shelf.length(number)
+        until = min(stop, end)
+        if self._is_worth(number, until - position, reader):
+            last = (stop - 1) // size
+            if last > number and not exact.is_worth(self._shelf.length(last), stop - last * size, slack=reader.slack):
+                stop = last * size
+            self._runs.bring(number, stop, self)
+            return
+        span = exact.rounded(position, until, slack=reader.slack)
+        self._excerpts.bring(Span(max(span.start, begin), min(span.stop, end)), self)
+
+    def _is_worth(self, number: int, wanted: int, reader: Reader) -> bool:
+        """Whether a slice is to be fetched for a reader who wants so much of it."""
+        if exact.is_worth(self._shelf.length(number), wanted, slack=reader.slack):
+            return True
+        return self._runs.brings(number) or self._registry.touches_again(self.resource, number, reader)
 
     def progressed(self) -> None:
         """Readers have read on."""
@@ -121,13 +163,20 @@ class SlicedFill:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
         return self._shelf.holds(start, stop)
 
-    def adopt(self, fetched: Fetched, start: int, stop: int) -> Run:
-        """A run over an answer that is there already; its body begins at `start`. To be begun by the caller."""
-        return self._runs.adopt(fetched, start, stop, self)
+    def adopt(self, fetched: Fetched, span: Span) -> Run | Excerpt | None:
+        """An answer that is there already, with this part of the body. To be begun by the caller."""
+        size = self.slice_bytes
+        if span.start % size == 0 and (span.stop - span.start >= size or span.stop == self.length):
+            return self._runs.adopt(fetched, span.start, span.stop, self)
+        return self._excerpts.adopt(fetched, span, self)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, adopted: Run | Excerpt | None) -> None:
         """Let an adopted answer come in, if a reader needs it."""
-        self._runs.begin(run)
+        if isinstance(adopted, Run):
+            self._runs.begin(adopted)
+        elif adopted is not None:
+            self._excerpts.let_go(self._readers)
+            adopted.start_reading()  # which does nothing if nobody needs it
         self.settle()
 
     def cancel(self) -> None:
@@ -138,11 +187,23 @@ class SlicedFill:
         self.tell()
         self.settle()
 
-    # as the audience of its runs
+    # as the audience of its runs and excerpts
 
     def tell(self) -> None:
         for reader in list(self._readers):
             reader.advance()
+
+    def tell_soon(self) -> None:
+        self._telling = True
+        self.tend_soon()
+
+    def spend(self, size: int) -> None:
+        """An origin has sent so much for its readers."""
+        self._purse.cost(size)
+
+    def is_thrifty(self) -> bool:
+        """Whether no more may come than is taken."""
+        return self._purse.is_empty
 
     def be_patient(self) -> None:
         if self._timer is None:
@@ -163,13 +224,13 @@ class SlicedFill:
             if is_final or self.changed:
                 self._fail(failure)
                 return
-        self._telling = True
-        self.tend_soon()
+        self.tell_soon()
 
     def settle(self) -> None:
         """It is over if nothing is under way and nobody reads."""
         if self._readers or self._runs or self._tending or self._shelf.is_busy:
             return
+        self._excerpts.let_go(self._readers)
         if self.phase is Phase.STREAMING:
             self.phase = Phase.COMPLETE
             self._finish()
@@ -177,7 +238,7 @@ class SlicedFill:
     def _note(self, failure: Failure) -> None:
         fault = Fault.VALIDATOR
         named = failure.names(fault) if isinstance(failure, Failed) else failure.fault is fault
-        name = self.resource.key.text.decode("ascii", "replace")
+        name = self.resource.label
         log.warning("%s: slices of %s can't be fetched: %s", self.resource.route.name, name, failure)
         if named and not self.changed:
             self.changed = True
@@ -191,6 +252,7 @@ class SlicedFill:
             return
         runs, readers = self._runs, self._readers
         self._shelf.let_go(readers)
+        self._excerpts.let_go(readers)
         if runs.are_waiting and readers and not self._shelf.is_full:
             self._stop_timer()
             runs.resume()
@@ -228,6 +290,7 @@ class SlicedFill:
         self._stop_timer()
         self._registry.forget_sliced(self)
         self._runs.close()
+        self._excerpts.close()
         self._shelf.close()
 
     def _stop_timer(self) -> None:

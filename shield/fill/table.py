@@ -10,10 +10,10 @@ from shield.fill.readers import OVER, Reader
 from shield.fill.runs import RUN_SLICES
 from shield.fill.settlement import Question
 from shield.fill.sliced import SlicedFill
+from shield.fill.touches import Touches
 from shield.messages import Request
 from shield.origin.want import Want
-from shield.rules import conditional, ranges
-from shield.rules.ranges import Span
+from shield.rules import conditional, exact
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
 
@@ -45,24 +45,35 @@ class FillTable:
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
         self._all_sliced: set[SlicedFill] = set()
         self._hit_for_miss: dict[bytes, float] = {}
+        self._touches = Touches()
         self._started = 0
         self._collapsed = 0
 
     def join(
-        self, resource: Resource, request: Request, reader: Reader, stored: Entry | None = None
+        self,
+        resource: Resource,
+        request: Request,
+        reader: Reader,
+        stored: Entry | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[Fill, bool]:
         """The fill that brings `resource`, joined by `reader`, and whether it was under way already.
 
-        `stored` is what is there but may not be served as it is: it is validated rather than fetched.
+        `stored` is what is there but may not be served as it is: it is validated rather than fetched. `whole`: a part
+        is of no use.
         """
         fill = self._find(resource, request)
         under_way = fill is not None
         if fill is not None:
             self._collapsed += 1
         elif resource.key.text in self._hit_for_miss and self._known_uncacheable(resource.key.text):
-            return self.alone(resource, request, reader), False
+            want = None if whole else self._wanted(resource, request, None, reader)
+            return self.alone(resource, request, reader, want), False
         else:
-            want = self._wanted(resource, request, stored)
+            want = _validation(resource, request.method, stored)
+            if not whole:
+                want = self._wanted(resource, request, stored, reader)
             fill = self._start(Question(resource, request, want, stored, shared=True))
         fill.join(reader)
         return fill, under_way
@@ -82,17 +93,38 @@ class FillTable:
         fill.join(reader)
         return fill
 
-    def _wanted(self, resource: Resource, request: Request, stored: Entry | None) -> Want:
-        """What to ask for: a range of what nobody knows yet needn't be fetched whole."""
-        size = self._store.slice_bytes
-        if stored is None and size and request.method == b"GET" and b"range" in request.notable:
-            first = ranges.first_bytes(request.notable[b"range"])
-            if first is not None:
-                start = first.start // size * size
-                stop = min(-(-first.stop // size) * size, start + RUN_SLICES * size)
-                span, forwarded = Span(start, stop), resource.forwarded
-                return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
+    def _wanted(self, resource: Resource, request: Request, stored: Entry | None, reader: Reader) -> Want:
+        """What to ask for: a range of what nobody knows yet needn't be fetched whole.
+
+        Without slices there is nothing but the whole to be kept, and that is asked for until it is known to be too
+        large, or can't be afforded.
+        """
+        asked = request.notable.get(b"range")
+        if stored is None and asked is not None and request.method == b"GET":
+            size = self._store.slice_bytes
+            if size or self._is_never_kept(resource) or self.is_thrifty(reader):
+                start = exact.first_of(asked)
+                touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
+                span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
+                if span is not None:
+                    forwarded = resource.forwarded
+                    return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
         return _validation(resource, request.method, stored)
+
+    def _is_never_kept(self, resource: Resource) -> bool:
+        return self._touches.is_large(resource.key.digest) or resource.key.text in self._hit_for_miss
+
+    def is_thrifty(self, reader: Reader) -> bool:
+        """Whether nothing may be fetched for a reader but what it wants."""
+        return reader.account is not None and reader.account.is_over(self._clock())
+
+    def touches_again(self, resource: Resource, number: int, reader: Reader) -> bool:
+        """Whether a slice of which a reader wants little is to be fetched: another one wanted some of it before."""
+        return self._touches.again(resource.key.digest, number, reader) and not self.is_thrifty(reader)
+
+    def mark_large(self, resource: Resource) -> None:
+        """It is too large to be kept: of later ranges nothing else is asked for."""
+        self._touches.mark_large(resource.key.digest)
 
     def reading(self, resource: Resource, request: Request, reader: Reader, entry: Entry) -> SlicedFill:
         """The slices of a large entry, joined by `reader`."""

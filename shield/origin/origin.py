@@ -37,6 +37,7 @@ SKEW_NOTICED = 60.0
 class Mend(Enum):
     """What a second request in the same attempt sets right."""
 
+    BEGINNING = "beginning"  # a tentative span lies beyond the object: ask for its beginning, which tells its length
     SPAN = "span"  # of an empty object nothing satisfies a tentative span: ask for the whole
     PARTS = "parts"  # a tentative span was answered by what is no part of the object: ask for the whole
     CONNECTION = "connection"  # the origin had given up on the kept one: ask on a new one
@@ -109,7 +110,9 @@ class Origin:
             if mend is None or mend in mended:
                 return self._conclude(want, refusal, response_time)
             mended.add(mend)
-            if mend is Mend.SPAN:
+            if mend is Mend.BEGINNING:
+                want = want.beginning()
+            elif mend is Mend.SPAN:
                 want = want.whole()
 
     async def _ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
@@ -158,7 +161,7 @@ class Origin:
     def _mend(self, want: Want, refusal: Refusal, now: float) -> Mend | None:
         """What of a refusal can be mended, and is, so that the request is worth sending again."""
         if refusal.status == 416 and want.tentative:
-            return Mend.SPAN
+            return Mend.BEGINNING if want.span is not None and want.span.start else Mend.SPAN
         if refusal.is_of_time and refusal.kept:
             return Mend.CONNECTION
         answer = s3_errors.classify(refusal.status, refusal.code, provider=self.provider)

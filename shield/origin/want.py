@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Fields, ResponseHead
 from shield.origin.response import Inform, Response
 from shield.rules import conditional, ranges
+from shield.rules.exact import GRID
 from shield.rules.ranges import Span
 
 _TIMEOUTS = frozenset(
@@ -52,6 +53,10 @@ class Want:
         return Want(
             self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked, inform=self.inform
         )
+
+    def beginning(self) -> Want:
+        """Just the beginning of the same object, whatever its length is."""
+        return replace(self, span=Span(0, GRID), tentative=True)
 
     def fields(self) -> tuple[Field, ...]:
         if self.span is None:
@@ -135,6 +140,13 @@ def ends_stale(failure: Failed | OriginError | None) -> bool:
     """
     errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
     return any(error.fault is Fault.FORBIDDEN for error in errors)
+
+
+def is_no_part(failure: Failed | OriginError | None) -> bool:
+    """Whether an origin gave something else than the part that it was asked for."""
+    if isinstance(failure, Failed):
+        return any(failure.names(fault) for fault in (Fault.VALIDATOR, Fault.DIFFERS, Fault.MALFORMED))
+    return failure is not None and failure.fault in (Fault.VALIDATOR, Fault.MALFORMED)
 
 
 def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:

@@ -146,7 +146,7 @@ class Owners:
             said = words.take_off(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()
-                want = want.whole()
+                want = want.beginning() if want.span is not None and want.span.start else want.whole()
                 continue
             result = words.read(name, want, response, said)
             if isinstance(result, Fetched):

@@ -114,6 +114,11 @@ class Resource(NamedTuple):  # one per request, as CacheKey
         """The key that the target alone names."""
         return self.base or self.key
 
+    @property
+    def label(self) -> str:
+        """Its key, for people."""
+        return self.key.text.decode("ascii", "replace")
+
 
 class Routes:
     """All routes, the longest prefix first. Raises ConfigError for routes that can't be used or tell apart."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shield.messages import Field, Request, ResponseHead
-from shield.rules import conditional, dates, digests, hidden, multipart, ranges
+from shield.rules import conditional, dates, digests, exact, hidden, multipart, ranges
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness
 from shield.rules.headers import block, split_block
@@ -107,6 +107,16 @@ class Selection:
     @property
     def empty(self) -> bool:
         return not self.pieces
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether it may be read from a body that is fetched from its beginning on, and given up behind it."""
+        wanted = sum((stop or 0) - start for _, start, stop in self.pieces)
+        return exact.is_worth(max((stop or 0 for _, _, stop in self.pieces), default=0), wanted)
+
+    def lies_in(self, part: Span) -> bool:
+        """Whether all of its body is in a part of the stored one."""
+        return all(part.start <= start and stop is not None and stop <= part.stop for _, start, stop in self.pieces)
 
 
 _DATE = (b"date",)

@@ -171,6 +171,7 @@ class Reason(Enum):
     STATUS = "status"  # a status that isn't stored without a word of the origin or the operator
     NO_LIFETIME = "no-lifetime"  # it came stale, and would be of no use later
     UNKEYED = "unkeyed"  # forwarded fields of the request that Vary doesn't name may have brought it about
+    EXACT = "exact"  # nothing was fetched but the part that was asked for
     TOO_MANY_VARIANTS = "too-many-variants"  # its key has as many variants as its route allows
 
 

@@ -410,9 +410,9 @@ def test_a_range_of_what_is_not_kept_and_has_no_strong_etag(
 
     answer = shield.get("/a", [("range", "bytes=2000000-2000999")])
 
-    assert (answer.status, answer.clean) == (206, True)
-    assert answer.body == body[2_000_000:2_001_000]
-    assert all(seen.get("range") is None for seen in origin.requests)
+    assert (answer.status, answer.clean) == (200, True)  # the client takes as much as the origin sends
+    assert answer.body == body[:]
+    assert [seen.get("range") for seen in origin.requests] == [None]
 
 
 def test_without_a_strong_etag_a_reader_that_holds_the_window_up_is_cut_off(

@@ -178,7 +178,7 @@ def test_a_head_says_whether_what_is_stored_is_still_it(fields: tuple[Field, ...
 def test_what_is_large_and_named_by_a_strong_tag_goes_into_slices() -> None:
     found = settled(TAG, RANGES, cc(b"max-age=60"), length=LARGE, terms=IN_SLICES)
 
-    assert (found.step, found.span, found.is_part) == (Step.SLICE, (0, LARGE), False)
+    assert (found.step, found.span, found.is_part) == (Step.SLICE, Span(0, LARGE), False)
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ def test_all_else_does_not(fields: tuple[Field, ...], length: int | None, more: 
 @pytest.mark.parametrize(
     ("fields", "stated", "step", "span"),
     [
-        ((TAG, cc(b"max-age=60")), b"bytes 1000-1999/3000", Step.SLICE, (1000, 2000)),
+        ((TAG, cc(b"max-age=60")), b"bytes 1000-1999/3000", Step.SLICE, Span(1000, 2000)),
         ((TAG, cc(b"max-age=60")), b"bytes 0-499/500", Step.STORE, None),  # all of it
         ((TAG, cc(b"no-store")), b"bytes 1000-1999/3000", Step.ASK_WHOLE, None),
         ((cc(b"max-age=60"),), b"bytes 1000-1999/3000", Step.ASK_WHOLE, None),
     ],
 )
 def test_a_part_of_what_nobody_knew_begins_slices_or_is_of_no_use(
-    fields: tuple[Field, ...], stated: bytes, step: Step, span: tuple[int, int] | None
+    fields: tuple[Field, ...], stated: bytes, step: Step, span: Span | None
 ) -> None:
     want = {"span": Span(1000, 2000), "tentative": True}
 

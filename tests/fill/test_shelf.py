@@ -9,6 +9,7 @@ from pathlib import Path
 from shield.fill.buffer import FillMemory
 from shield.fill.shelf import HELD, Shelf
 from shield.messages import Request
+from shield.rules.amplification import Account
 from shield.rules.freshness import Freshness
 from shield.rules.key import cache_key
 from shield.rules.selection import of_fields
@@ -23,10 +24,13 @@ class At:
     """A reader that stands somewhere."""
 
     stop = None
+    slack = 0
+    account: Account | None = None
 
     def __init__(self, position: int) -> None:
         self.request = Request.of(b"GET", b"/a")
         self.position = position
+        self.touched: dict[int, bool] = {}
 
     def advance(self) -> None: ...
 

@@ -52,7 +52,7 @@ def test_a_fetch_ends_when_its_client_has_left(origin: FaultyOrigin, clock: Fake
     assert not origin.requests[0].complete
 
 
-def test_who_comes_back_within_the_linger_finds_the_fetch_under_way(
+def test_who_comes_back_to_what_several_read_finds_the_fetch_under_way_within_the_linger(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
 ) -> None:
     body = Pattern(4 * MIB)
@@ -61,10 +61,12 @@ def test_who_comes_back_within_the_linger_finds_the_fetch_under_way(
     origin.spoils("/big", at_body(SLICE + 10, Wait(gate)), times=1)
 
     with Shield(with_disk(origin, tmp_path / "nvme", fills={"linger": "1h"}), clock=clock) as shield:
-        client = shield.client()
-        client.send(request("/big"))
-        client.read_some(SLICE)
-        client.reset()
+        clients = [shield.client() for _ in range(2)]
+        for client in clients:
+            client.send(request("/big"))
+            client.read_some(SLICE)
+        for client in clients:
+            client.reset()
         shield.wait_for(lambda: shield.connections == 0)
         with shield.client() as again:
             again.send(request("/big"))

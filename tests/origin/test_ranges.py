@@ -71,7 +71,7 @@ def test_a_true_part_that_is_shorter_than_what_was_asked_is_gone_on_from(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int, span: tuple[int, int]
 ) -> None:
     origin.makes("/a", capped(size))
-    with Shield(with_disk(origin, tmp_path), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path, memory="64MiB"), clock=clock) as shield:
         answer = shield.get("/a", [("range", f"bytes={span[0]}-{span[1] - 1}")])
 
         assert (answer.status, answer.clean) == (206, True)

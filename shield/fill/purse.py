@@ -1,0 +1,72 @@
+"""Who pays for what a fill brings: the address of one of its readers, the first one while that one reads. And what
+holds an answer up that would cost more than that can afford."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from shield.fill.readers import Reader
+from shield.origin.response import Response
+from shield.rules import exact
+from shield.rules.amplification import Account
+
+
+class Purse:
+    """The account of one fill. It keeps no reference to readers."""
+
+    __slots__ = ("_account", "_clock", "is_shared")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._account: Account | None = None
+        self._clock = clock
+        self.is_shared = False  # several have read at a time
+
+    def joined(self, reader: Reader, *, among: bool) -> None:
+        """A reader has come, perhaps to others."""
+        self.is_shared = self.is_shared or among
+        if self._account is None:
+            self._account = reader.account
+
+    def left_to(self, readers: Iterable[Reader]) -> None:
+        """One has left: these are there."""
+        for reader in readers:
+            self._account = reader.account
+            return
+
+    def cost(self, size: int) -> None:
+        """An origin has sent so much."""
+        if self._account is not None:
+            self._account.cost(size)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no more may come than readers take."""
+        return self._account is not None and self._account.is_over(self._clock())
+
+    def is_outrun(self, received: int, readers: Iterable[Reader], start: int) -> bool:
+        """Whether that is so, and more has come from `start` on than may for what readers have taken."""
+        if not self.is_empty:
+            return False
+        taken = max([reader.position for reader in readers], default=start) - start
+        return not exact.is_worth(received, max(0, taken))
+
+
+class Brake:
+    """Holds an origin's answer up, though there is room for it."""
+
+    __slots__ = ("is_on",)
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    def hold(self, response: Response | None) -> None:
+        """Let no more of it come."""
+        if response is not None and not self.is_on:
+            self.is_on = True
+            response.pause()
+
+    def release(self, response: Response | None) -> None:
+        """Let it come again."""
+        if response is not None and self.is_on:
+            self.is_on = False
+            response.resume()
