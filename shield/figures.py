@@ -122,6 +122,12 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
         number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
         number("fills", "Fills started", fills.started),
         number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+        labelled(
+            "fills_thrifty",
+            "Times that an address over its budget of origin bytes was served thriftily",
+            "how",
+            fills.thrifty,
+        ),
         number("fills_broken", "Fills that failed after their head was sent", fills.broken),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
     ]

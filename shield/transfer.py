@@ -278,7 +278,7 @@ class Transfer:
             self.advance()
 
     def _may_fetch_part(self, head: StoredHead) -> bool:  # of this very version
-        return self._in_parts and is_strong(self._etag) and has_parts(head.status, head.fields)
+        return self._in_parts and is_strong(head.etag) and has_parts(head.status, head.fields)
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
         """This is what the client gets."""

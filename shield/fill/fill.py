@@ -178,9 +178,9 @@ class Fill:
         """Nobody reads: go on all the same if it will be stored, and was of use or most of its cost is paid."""
         if self.background:
             return True
-        if not self._buffer.retained or self.length is None or self._purse.is_empty:
+        left = (self.length or 0) - self._buffer.received
+        if not self._buffer.retained or self.length is None or not self._purse.affords(left):
             return False
-        left = self.length - self._buffer.received
         return has_all or left <= self._means.policy.small_bytes or left <= self._buffer.received
 
     def cancel(self) -> None:
@@ -413,6 +413,7 @@ class Fill:
         self._readers.tell()
         if buffer.retained and self._purse.is_outrun(buffer.received, self._readers, self.start):
             self._brake.hold(self._response)
+            self._registry.count_thrifty("paced")
         if not buffer.retained:
             self.progressed()
 

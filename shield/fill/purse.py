@@ -43,6 +43,10 @@ class Purse:
         """Whether no more may come than readers take."""
         return self._account is not None and self._account.is_over(self._clock())
 
+    def affords(self, size: int) -> bool:
+        """Whether so much more may come that no reader takes."""
+        return self._account is None or self._account.affords(size, self._clock())
+
     def is_outrun(self, received: int, readers: Iterable[Reader], start: int) -> bool:
         """Whether that is so, and more has come from `start` on than may for what readers have taken."""
         if not self.is_empty:

@@ -26,7 +26,7 @@ log = logging.getLogger("shield.fill")
 
 RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
-ahead of its readers once they have taken half as much: what nobody comes to read was paid for in vain."""
+ahead of its readers once they have taken as much: what nobody comes to read was paid for in vain."""
 
 STRIKES = 3
 """Fetches in a row that bring not one slice, and end it."""
@@ -48,6 +48,9 @@ class Audience(Protocol):
 
     def is_thrifty(self) -> bool:
         """Whether no more may come than is taken."""
+
+    def paced(self) -> None:
+        """One was held up for that reason."""
 
     def tend_soon(self) -> None:
         """Memory has come free, or a slice is held: see what can go on."""
@@ -234,7 +237,7 @@ class Runs:
     def _is_far_ahead(self, run: Run) -> bool:
         """Whether no reader is near to what it brings next."""
         nearest = self._nearest(run)
-        ahead = max(exact.FREE, 2 * (nearest - run.start_at))  # an abandoned beginning costs little
+        ahead = max(exact.FREE, nearest - run.start_at)  # an abandoned beginning costs little
         return run.at - nearest > min(ahead, RUN_SLICES * self.slice_bytes)
 
     def _nearest(self, run: Run) -> int:
@@ -396,6 +399,7 @@ class Run:
         self.audience.tell()
         if self._response is not None and self.audience.is_thrifty() and self._runs.outruns(self):
             self._runs.wait_for_readers(self)
+            self.audience.paced()
 
     def on_end(self, error: OriginError | None) -> None:
         self._response = None

@@ -183,6 +183,8 @@ def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: 
 def _is_too_small(part: Span, want: Want, length: int, slice_bytes: int) -> bool:
     """Whether it is less than was asked for, and less than a slice."""
     assert want.span is not None
+    if part.start != want.span.start:
+        return False  # what was asked for lies beyond the object, and it is the beginning
     wanted = min(want.span.stop, length)
     return part.stop < (min(wanted, part.start + slice_bytes) if slice_bytes else wanted)
 

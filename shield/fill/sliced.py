@@ -45,6 +45,9 @@ class SlicedRegistry(Protocol):
     def touches_again(self, resource: Resource, number: int, reader: Reader) -> bool:
         """Whether a slice of which a reader wants little is to be fetched: another one wanted some of it before."""
 
+    def count_thrifty(self, how: str) -> None:
+        """An address over its budget of origin bytes was served thriftily."""
+
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
 
@@ -200,6 +203,9 @@ class SlicedFill:
     def spend(self, size: int) -> None:
         """An origin has sent so much for its readers."""
         self._purse.cost(size)
+
+    def paced(self) -> None:
+        self._registry.count_thrifty("paced")
 
     def is_thrifty(self) -> bool:
         """Whether no more may come than is taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shield.fill.fill import Fill
@@ -27,6 +28,7 @@ class FillStatistics:
     memory_used_bytes: int
     memory_capacity_bytes: int
     hit_for_miss: int
+    thrifty: Mapping[str, int]  # how addresses over their budget of origin bytes were served, and how often
 
 
 class FillTable:
@@ -48,6 +50,7 @@ class FillTable:
         self._touches = Touches()
         self._started = 0
         self._collapsed = 0
+        self._thrifty: dict[str, int] = {}  # by how
 
     def join(
         self,
@@ -101,8 +104,9 @@ class FillTable:
         """
         asked = request.notable.get(b"range")
         if stored is None and asked is not None and request.method == b"GET":
-            size = self._store.slice_bytes
-            if size or self._is_never_kept(resource) or self.is_thrifty(reader):
+            is_never_kept = self._is_never_kept(resource)
+            size = 0 if is_never_kept else self._store.slice_bytes
+            if size or is_never_kept or self.is_thrifty(reader):
                 start = exact.first_of(asked)
                 touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
                 span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
@@ -120,7 +124,13 @@ class FillTable:
 
     def touches_again(self, resource: Resource, number: int, reader: Reader) -> bool:
         """Whether a slice of which a reader wants little is to be fetched: another one wanted some of it before."""
-        return self._touches.again(resource.key.digest, number, reader) and not self.is_thrifty(reader)
+        if not self._touches.again(resource.key.digest, number, reader):
+            return False
+        account = reader.account
+        if account is None or account.affords(self._store.slice_bytes, self._clock()):
+            return True
+        self.count_thrifty("exact")
+        return False
 
     def mark_large(self, resource: Resource) -> None:
         """It is too large to be kept: of later ranges nothing else is asked for."""
@@ -225,6 +235,10 @@ class FillTable:
         del self._hit_for_miss[text]
         return False
 
+    def count_thrifty(self, how: str) -> None:
+        """An address over its budget of origin bytes was served thriftily."""
+        self._thrifty[how] = self._thrifty.get(how, 0) + 1
+
     def count_broken(self) -> None:
         """A fill failed after its head was known to readers."""
         self._broken += 1
@@ -244,6 +258,7 @@ class FillTable:
             memory_used_bytes=self._means.memory.used,
             memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),
+            thrifty=dict(self._thrifty),
         )
 
 

@@ -64,9 +64,13 @@ class Account:
 
     def is_over(self, now: float) -> bool:
         """Whether nothing is left of it."""
+        return not self.affords(1, now)
+
+    def affords(self, size: int, now: float) -> bool:
+        """Whether so much is left of it."""
         passed, self._at = max(0.0, now - self._at), now
         self._earn(passed * self._burst / self._limits.recovery_seconds)
-        return self._left <= 0.0
+        return self._left >= size
 
     def _earn(self, size: float) -> None:
         self._left = min(self._left + size, self._burst)

@@ -22,6 +22,7 @@ from tests.doubles.plan import Answer, Plan
 
 CORK = 64 * 1024  # bytes of small writes that go out together
 INBOX = 256 * 1024  # unread request bytes before the socket isn't read any more
+ACKED = 120  # where tcp_info has tcpi_bytes_acked (Linux)
 LINGER = 1.0  # seconds to let the client's kernel take everything before RST
 SERVER_NAMES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
@@ -85,10 +86,20 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._over = True
         if not self._lost:
+            self._ledger.acknowledged_by_closed += self.acknowledged()
             self._lost = True
             self._task.cancel()
             self._gone(self)
             self._ledger.closed()
+
+    def acknowledged(self) -> int:
+        """Bytes that the client's kernel has taken so far, heads and TLS included."""
+        below = self._socket_transport.get_extra_info("socket")
+        try:
+            told = b"" if below is None else below.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED + 8)
+        except OSError:
+            return 0  # it is closed
+        return int(struct.unpack_from("<Q", told, ACKED)[0]) if len(told) >= ACKED + 8 else 0
 
     # -- as steps see it
 

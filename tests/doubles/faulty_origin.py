@@ -290,6 +290,15 @@ class FaultyOrigin:
     def requests_peak(self) -> int:
         return self._ledger.requests_peak
 
+    def acknowledged(self) -> int:
+        """Bytes that clients' kernels have taken of all answers so far, heads included: what really left it."""
+
+        async def count() -> int:
+            is_open = [connection.acknowledged() for connection in self._connections if connection.made]
+            return self._ledger.acknowledged_by_closed + sum(is_open)
+
+        return self._call(count())
+
     @property
     def handshakes_failed(self) -> int:
         return self._ledger.handshakes_failed

@@ -41,6 +41,7 @@ class Ledger:
     requests_active: int = 0
     requests_peak: int = 0
     handshakes_failed: int = 0
+    acknowledged_by_closed: int = 0  # bytes, by the clients of connections that are closed
     malformed: list[bytes] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
 

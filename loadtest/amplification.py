@@ -1,0 +1,216 @@
+"""How much more does an origin send than a client takes?
+
+    python -m loadtest.amplification [--megabytes 64] [--times 12]
+
+A node in this process, with slices on disk and then with RAM alone, and clients that ask for little: one byte of
+much, many single bytes, suffixes, what they then don't read. What they took is held against what the origin's kernel
+got acknowledged. By the rule no request costs more than 64 KiB and twice what the client took. What may cost more is
+stated in `PLACES`, with the reason: it is spent of the budget of the client's address (`limits.amplification`). The
+last rows are those of an address that has spent it. It ends with an error if a row costs more.
+
+A client's kernel takes bytes, too, that it never reads. It can't be told how many, so that they count as not taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shield.rules.exact import FREE
+from tests.client import Client, request
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
+from tests.node import FakeClock, Shield, settings_of
+
+KIB, MIB = 1 << 10, 1 << 20
+SLICE = 8 * MIB
+HEAD = 1024  # bytes of an answer's head at most, which don't count
+CUT = 512 * KIB  # a body that is given up at once: one reading, and what the kernel had taken meanwhile
+FLIGHT = 12 * MIB  # one that is given up later: our window (1 MiB), and kernels' buffers (tcp_rmem 6, tcp_wmem 4)
+UNREAD = 8 * MIB  # twice what a kernel takes of us for a client that reads nothing (tcp_wmem)
+SOCKET_BUFFER = 64 * KIB
+
+Ask = Callable[[Shield, str, int], int]
+"""Has a client ask for an object of so many bytes; gives the bytes of the body that it took."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way to ask, and of what."""
+
+    name: str
+    ask: Ask
+    fields: tuple[tuple[str, str], ...] = ()  # of the origin's answer
+    knows_ranges: bool = True
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where it is asked for. The budgets are bytes beyond the rule, of each request and of all together."""
+
+    name: str
+    shapes: Sequence[Shape]
+    disk: bool = True
+    same: bool = False
+    burst: int = 64 * MIB
+    budget: int = 0
+    budget_of_all: int = 0
+
+
+def ranged(value: Callable[[int], str]) -> Ask:
+    def ask(shield: Shield, path: str, length: int) -> int:
+        answer = shield.get(path, [("range", f"bytes={value(length)}")])
+        return len(answer.body)
+
+    return ask
+
+
+def leaving(seconds: float, value: Callable[[int], str] | None = None, *, take: int = 0) -> Ask:
+    """Asks, takes so many bytes of the body, waits, and is gone."""
+
+    def ask(shield: Shield, path: str, length: int) -> int:
+        with shield.client(receive_buffer=16 * KIB) as client:
+            _send(client, path, None if value is None else value(length))
+            taken = 0
+            if take:
+                client.read_head()
+                taken = len(client.read_some(take))
+            time.sleep(seconds)
+            client.reset()
+        return taken
+
+    return ask
+
+
+def _send(client: Client, path: str, value: str | None) -> None:
+    client.send(request(path, [] if value is None else [("range", f"bytes={value}")]))
+
+
+def whole(shield: Shield, path: str, length: int) -> int:
+    return len(shield.get(path).body)
+
+
+def singles(length: int) -> str:
+    return ",".join(f"{place * (length // 16)}-{place * (length // 16)}" for place in range(16))
+
+
+NO_STORE = (("cache-control", "no-store"),)
+
+ONCE = (
+    Shape("the whole", whole),
+    Shape("bytes=0-0", ranged(lambda length: "0-0")),
+    Shape("one byte in the middle", ranged(lambda length: f"{length // 2}-{length // 2}")),
+    Shape("two bytes about a boundary of slices", ranged(lambda length: f"{SLICE - 1}-{SLICE}")),
+    Shape("bytes=-1", ranged(lambda length: "-1")),
+    Shape("bytes=-100000", ranged(lambda length: "-100000")),
+    Shape("the last byte, open", ranged(lambda length: f"{length - 1}-")),
+    Shape("16 single bytes", ranged(singles)),
+    Shape("a byte beyond the end", ranged(lambda length: f"{2 * length}-{2 * length}")),
+    Shape("3 MiB in two slices", ranged(lambda length: f"{SLICE - MIB}-{SLICE + 2 * MIB - 1}")),
+)
+"""Ways that cost no more than the rule says where there are slices."""
+
+GONE = (
+    Shape("bytes=0-0, gone after 20 ms", leaving(0.02, lambda length: "0-0")),
+    Shape("16 single bytes, gone after 20 ms", leaving(0.02, singles)),
+)
+
+LEFT = (
+    Shape("the whole, gone after 20 ms", leaving(0.02)),
+    Shape("the whole, gone after 1 s", leaving(1.0)),
+    Shape("the whole, gone after 100 KiB", leaving(0.0, take=100 * KIB)),
+)
+"""Bodies that a client leaves: more of them is on its way, or becomes a slice."""
+
+UNKEPT = (
+    Shape("bytes=0-0 of what isn't stored", ranged(lambda length: "0-0"), NO_STORE),
+    Shape("one byte in the middle of it", ranged(lambda length: f"{length // 2}-{length // 2}"), NO_STORE),
+    Shape("16 single bytes of it", ranged(singles), NO_STORE),
+    Shape("bytes=0-0 where there are no ranges", ranged(lambda length: "0-0"), NO_STORE, knows_ranges=False),
+    Shape("its middle", ranged(lambda length: f"{length // 2}-{length // 2}"), NO_STORE, knows_ranges=False),
+)
+
+PLACES = (
+    Place("slices, each object once", (*ONCE, *GONE)),
+    # At the second touch each slice is fetched whole, once: of the 16 single bytes, all eight.
+    Place("slices, the same object each time", ONCE[1:9], same=True, budget_of_all=8 * SLICE),
+    Place("slices, clients that leave", LEFT, budget=SLICE + FLIGHT),
+    Place("slices, nothing kept", UNKEPT, same=True, budget=CUT),
+    # That an object is too large is learnt from the first answer, which is given up.
+    Place("RAM alone, the same object each time", (*ONCE, *UNKEPT), disk=False, same=True, budget=CUT),
+    Place("RAM alone, clients that leave", (*GONE, *LEFT), disk=False, budget=FLIGHT),
+    Place("the budget is spent", (*ONCE, *GONE), burst=MIB, budget_of_all=MIB),
+    Place("the budget is spent, the same object", ONCE[1:], same=True, burst=MIB, budget_of_all=MIB),
+    Place("the budget is spent, nothing kept", UNKEPT, same=True, burst=MIB, budget=CUT, budget_of_all=MIB),
+    Place("the budget is spent, clients that leave", LEFT, burst=MIB, budget=UNREAD + FLIGHT, budget_of_all=MIB),
+)
+
+
+def row(shape: Shape, place: Place, length: int, times: int) -> bool:
+    """Measure and show one; whether it keeps to the rule and the stated budgets."""
+    body = Pattern(length)
+    with contextlib.ExitStack() as stack:
+        origin = stack.enter_context(FaultyOrigin(socket_buffer=SOCKET_BUFFER))
+        if not shape.knows_ranges:
+            origin.ignores("range")
+        node = stack.enter_context(_node(origin, place))
+        taken = 0
+        for number in range(times):
+            path = "/same" if place.same else f"/{number}"
+            fields = dict(shape.fields) or {"cache-control": "max-age=600"}
+            if not shape.knows_ranges:
+                fields["accept-ranges"] = "none"
+            origin.serves(path, body, fields=fields)
+            taken += shape.ask(node, path, length)
+            _settle(node, origin)
+        paid = origin.acknowledged() - HEAD * len(origin.requests)
+    rule = times * FREE + 2 * taken
+    budget = times * place.budget + place.budget_of_all
+    verdict = "ok" if paid <= rule else "ok, of the budget" if paid <= rule + budget else "TOO MUCH"
+    figures = "".join([f"{size / KIB:>12,.0f}" for size in (taken, paid, rule, budget)])
+    print(f"{shape.name:<40}{figures}{paid / max(taken, 1):>14,.1f}  {verdict}", flush=True)
+    return paid <= rule + budget
+
+
+@contextlib.contextmanager
+def _node(origin: FaultyOrigin, place: Place) -> Iterator[Shield]:
+    with tempfile.TemporaryDirectory(prefix="shield-amplification-") as path:
+        tier = {"name": "disk", "directories": [{"path": path, "capacity": "2GiB", "free_floor": 0}]}
+        settings = settings_of(
+            {"fra": origin},
+            cache={"memory": {"capacity": "16MiB"}, "tiers": [tier] if place.disk else [], "slice_bytes": SLICE},
+            limits={"amplification": {"burst": place.burst}},
+        )
+        with Shield(settings, clock=FakeClock()) as node:
+            yield node
+
+
+def _settle(node: Shield, origin: FaultyOrigin) -> None:
+    """Wait until nothing is under way."""
+    node.wait_for(lambda: not node.node.fills.statistics().in_flight)
+    origin.wait_for(lambda: not origin.requests_active)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.amplification")
+    parser.add_argument("--megabytes", type=int, default=64, help="of an object")
+    parser.add_argument("--times", type=int, default=12, help="requests of each shape")
+    options = parser.parse_args(words)
+    length, times = options.megabytes * MIB, options.times
+    print(f"objects of {options.megabytes} MiB, {times} requests of each shape; KiB, of all of them together")
+    broken = 0
+    for place in PLACES:
+        print(f"\n{place.name:<40}{'client':>12}{'origin':>12}{'rule':>12}{'budget':>12}{'ratio':>14}")
+        broken += sum([not row(shape, place, length, times) for shape in place.shapes])
+    if broken:
+        print(f"{broken} cost more than the rule and the budgets allow", file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
