@@ -100,7 +100,9 @@ class FillSettings(Section):
         least=64 * KIB,
     )
     linger: Duration = duration(
-        "5s", "How long a fill that nobody reads any more goes on: clients retry, and find it under way."
+        "5s",
+        "How long a fill that several clients have read waits for the next one, its origin held up: clients retry, "
+        "and find it under way. One that a single client read is given up at once, for what it leaves isn't free.",
     )
     small: Size = size("1MiB", "What is left of a body at most for a fill without readers to go on to its end.")
     hit_for_miss: Duration = duration(

@@ -104,8 +104,7 @@ class Fill:
         # what followers share of their answers; theirs to fill in
         self.told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = {}
 
-        # known at the end
-        self.entry: Entry | None = None
+        self.entry: Entry | None = None  # known at the end
         self.committed = False
         self.failure: Failed | OriginError | None = None
 
@@ -155,7 +154,7 @@ class Fill:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
         self._stop_timer()
-        self._go_on_if_worth()
+        self.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
@@ -307,6 +306,8 @@ class Fill:
         if not self._readers and not self.joinable:
             self.cancel()
             return
+        if not self._readers and not self._worth_finishing(has_all=False):
+            self._brake.hold(response)  # it lingers
         response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._readers.tell()  # else the first bytes told them, and went out with the head
@@ -411,7 +412,7 @@ class Fill:
             return
         self._purse.cost(len(data))
         self._readers.tell()
-        if buffer.retained and self._purse.is_outrun(buffer.received, self._readers, self.start):
+        if buffer.retained and self._is_outrun:
             self._brake.hold(self._response)
             self._registry.count_thrifty("paced")
         if not buffer.retained:
@@ -448,15 +449,14 @@ class Fill:
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
-    def _go_on_if_worth(self) -> None:
-        if self._brake.is_on and not self._purse.is_outrun(self._buffer.received, self._readers, self.start):
-            self._brake.release(self._response)
-
-    # a body that isn't retained
+    @property
+    def _is_outrun(self) -> bool:
+        return self._purse.is_outrun(self._buffer.received, self._readers, self.start)
 
     def progressed(self) -> None:
         """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
-        self._go_on_if_worth()
+        if self._brake.is_on and not self._is_outrun:
+            self._brake.release(self._response)
         if self._buffer.retained or self._response is None:
             return
         if self._window is None:
