@@ -29,7 +29,7 @@ def rules(ground: Ground, text: str, route: str = "default") -> dict[str, FieldR
 def test_storages_internals_are_stripped_and_their_types_not_guessed_at(ground: Ground) -> None:
     assert rules(ground, "") == {
         "fra": FieldRules(prefixes=(), digests="asked"),
-        "s3": FieldRules(prefixes=INTERNAL, set=(NOSNIFF,), digests="asked", md5_etags=True),
+        "s3": FieldRules(prefixes=INTERNAL, set=(NOSNIFF,), digests="asked", md5_etags=True, storage=True),
     }
 
 
@@ -46,12 +46,14 @@ def test_a_route_takes_over_what_it_doesnt_say(ground: Ground) -> None:
         set=((b"timing-allow-origin", b"*"),),
         add=((b"link", b"</a>; rel=preload"),),
         md5_etags=True,
+        storage=True,
     )
     assert rules(ground, text, "own")["s3"] == FieldRules(
         prefixes=(),
         keep=(b"x-amz-meta-*",),
         set=((b"timing-allow-origin", b"*"), NOSNIFF),
         md5_etags=True,
+        storage=True,
     )
 
 

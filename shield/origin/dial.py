@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -46,13 +46,10 @@ class Dialer:
         self._resolver = resolver
         self._stagger = stagger
         self._health = Health()
+        self.ill: Collection[Address] = self._health.ill
+        """The addresses that are ill; while there are none, `note_well` isn't worth a call."""
         self._tasks: set[asyncio.Task[Connection]] = set()
         self._closed = False
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether any address is ill, so that `note_well` is worth a call."""
-        return self._health.is_troubled
 
     def note_well(self, address: Address) -> None:
         """It answered."""

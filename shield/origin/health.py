@@ -30,28 +30,24 @@ class _Illness:
 class Health:
     """Of one origin's addresses; the latest `_MOST` that failed are known."""
 
-    __slots__ = ("_ill",)
+    __slots__ = ("ill",)
 
     def __init__(self) -> None:
-        self._ill: dict[Address, _Illness] = {}
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether anything is known, so that a success is worth a word."""
-        return bool(self._ill)
+        self.ill: dict[Address, _Illness] = {}
+        """To be looked at only; while it is empty, a success isn't worth a word."""
 
     def order(self, addresses: Sequence[Address], now: float) -> list[Address]:
         """Those that are well in their order, then the ill ones; before all one whose time is over, on trial.
 
         It is on trial for this call alone: later ones find it among the ill until its fate is told.
         """
-        if not self._ill:
+        if not self.ill:
             return list(addresses)
         tried: list[Address] = []
         well: list[Address] = []
         ill: list[Address] = []
         for address in addresses:
-            illness = self._ill.get(address)
+            illness = self.ill.get(address)
             if illness is None:
                 well.append(address)
             elif illness.until > now or tried:
@@ -63,15 +59,15 @@ class Health:
 
     def note_ill(self, address: Address, now: float) -> None:
         """It refused, was reset, failed in its handshake or said nothing."""
-        before = self._ill.pop(address, None)
+        before = self.ill.pop(address, None)
         if before is not None and before.until > now + TRIAL_SECONDS:
-            self._ill[address] = before  # the same trouble, met by another
+            self.ill[address] = before  # the same trouble, met by another
             return
         seconds = ILL_SECONDS if before is None else min(2 * before.seconds, LONGEST_SECONDS)
-        self._ill[address] = _Illness(now + seconds, seconds)
-        if len(self._ill) > _MOST:
-            del self._ill[next(iter(self._ill))]
+        self.ill[address] = _Illness(now + seconds, seconds)
+        if len(self.ill) > _MOST:
+            del self.ill[next(iter(self.ill))]
 
     def note_well(self, address: Address) -> None:
         """It answered."""
-        self._ill.pop(address, None)
+        self.ill.pop(address, None)

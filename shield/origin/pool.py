@@ -67,6 +67,7 @@ class Pool:
         self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
         self._resolver.watch(self._drain)
         self._dialer = Dialer(endpoint, self._resolver)
+        self._ill = self._dialer.ill
         self._connections: set[Connection] = set()  # every open socket
         self._idle: list[Connection] = []  # the last used at the end
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -111,7 +112,7 @@ class Pool:
             if response.stale:
                 connection, response = await self._ask_anew(head, method, deadline, inform)
             if response.answered:
-                if self._dialer.is_troubled:
+                if self._ill:
                     self._dialer.note_well(connection.address)
                 return response
             if not self._may_ask_elsewhere(connection, response, deadline) or not left:
