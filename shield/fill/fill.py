@@ -125,7 +125,7 @@ class Fill:
         self._registry = registry
         self._buffer = FillBuffer(means.memory)
         self._response: Response | None = None
-        self._readers = Readers(question.request)
+        self._readers = Readers(question.request, question.resource)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
@@ -204,7 +204,8 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        self.question.want.inform = self._readers.informant(self.resource)
+        if self.resource.route.early_hints:
+            self.question.want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:

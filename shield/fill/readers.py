@@ -49,11 +49,13 @@ class Reader(Protocol):
 class Readers:
     """Those of one fill, in the order in which they came. Its leader is the one whose request it carries out."""
 
-    __slots__ = ("_all", "_leader", "_request")
+    __slots__ = ("_all", "_interims", "_leader", "_request", "_resource")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
+        self._resource = resource  # that is asked for
         self._all: dict[Reader, None] = {}
+        self._interims: Interims | None = None
         self._leader: Reader | None = None  # whose request it is; others who come first aren't
 
     def __iter__(self) -> Iterator[Reader]:
@@ -80,20 +82,16 @@ class Readers:
         for reader in list(self._all):
             reader.advance()
 
-    def informant(self, resource: Resource) -> Callable[[ResponseHead], None] | None:
-        """Passes interim responses on to those of then whose request the origin saw; None for a route without."""
-        if not resource.route.early_hints:
-            return None
-        interims, forwarding, forwarded = Interims(), resource.route.forwarding, resource.forwarded
-
-        def inform(head: ResponseHead) -> None:
-            block = interims.taken(head)
-            if block is not None:
-                for reader in list(self._all):
-                    if not forwarding.any or forwarding.fields(reader.request) == forwarded:
-                        reader.inform(block)
-
-        return inform
+    def inform(self, head: ResponseHead) -> None:
+        """Pass an interim response on to those of them whose request the origin saw."""
+        if self._interims is None:
+            self._interims = Interims()
+        block, resource = self._interims.taken(head), self._resource
+        forwarding = resource.route.forwarding
+        if block is not None:
+            for reader in list(self._all):
+                if not forwarding.any or forwarding.fields(reader.request) == resource.forwarded:
+                    reader.inform(block)
 
     def detach(self, reader: Reader) -> None:
         """Have one fetch for itself what it lacks."""

@@ -99,9 +99,9 @@ class Origin:
                 want, mend = want.whole(), Mend.PARTS
                 mended.add(mend)
                 continue
-            if self._is_answer(want, response):
+            if (want.span is None and response.head.status == 200) or self._is_answer(want, response):
                 self._denials.given(response_time)
-                if Mend.PARTS in mended or belies_parts(want, response.head):
+                if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             refusal = await read_refusal(response, deadline)
@@ -124,8 +124,6 @@ class Origin:
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't answer what was asked."""
         status = response.head.status
-        if status == 200 and want.span is None:
-            return True
         if 200 <= status < 300 or status == 304:
             self._check(want, response)
             return True

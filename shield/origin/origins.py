@@ -63,8 +63,7 @@ class Origins:
             patience=_STORED_PATIENCE if want.validators else math.inf,
         )
         failures: dict[str, OriginError] = {}
-        absent: set[str] = set()
-        gone = Absent()
+        absent: dict[str, Absent] = {}
         while True:
             step = schedule.next(now())
             if isinstance(step, Wait):
@@ -82,16 +81,15 @@ class Origins:
                 self._note(origin, error, want)
                 schedule.failed(origin.name, error.fault, now(), status=error.status, retry_after=error.retry_after)
                 continue
-            failures.pop(origin.name, None)
             if isinstance(result, Fetched):
-                schedule.fetched(origin.name)
                 return result
+            failures.pop(origin.name, None)
             schedule.absent(origin.name)
-            absent.add(origin.name)
-            gone = Absent(result.status, min(result.lifetime, gone.lifetime))
+            absent[origin.name] = result
         if failures or not schedule.asked_all:
             return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
-        return gone
+        answers = list(absent.values())
+        return Absent(answers[-1].status, min(each.lifetime for each in answers)) if answers else Absent()
 
     def get(self, name: str) -> Origin:
         return self._origins[name]

@@ -109,7 +109,11 @@ class Schedule:
             return Wait(self._under_way.deadline)
         if self._deadline - now >= MIN_ATTEMPT_SECONDS:
             if self._left:
-                return self._start_next(now)
+                count, origin = len(self._left), self._left.pop(0)
+                budget = self._budgets.get(origin)
+                if budget is not None:
+                    budget.earn()
+                return self._start(origin, now, count)
             if self._again:
                 return self._repeat_next(now)
         self._over = True
@@ -136,12 +140,6 @@ class Schedule:
             wait += retry_after
         if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
             self._again.append((now + wait, origin))
-
-    def _start_next(self, now: float) -> Start:
-        count, origin = len(self._left), self._left.pop(0)
-        if origin in self._budgets:
-            self._budgets[origin].earn()
-        return self._start(origin, now, count)
 
     def _repeat_next(self, now: float) -> Step:
         while self._again:
