@@ -1,4 +1,4 @@
-"""The composition root: settings in, a node out. Here all parts meet; each is made in `build`, or of a few values."""
+"""The composition root: settings in, a node out. All parts meet here; each is made in `build`, or of a few values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build(
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
 ) -> Node:
-    """A node of these settings, or one worker of it, to be opened. Call it on the event loop.
+    """A node with these settings, or one worker of it, to be opened. Call it on the event loop.
 
     Raises ConfigError for settings that can't be used.
     """

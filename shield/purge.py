@@ -1,4 +1,4 @@
-"""Removing entries on demand: gone for all workers, and for good, when it is done."""
+"""Removing entries on demand: from all workers, and durably, once it is done."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _BATCH = 1000
 
 
 class Purge:
-    """Of one worker, for the whole node."""
+    """The purges of one worker, for the whole node."""
 
     def __init__(self, in_force: InForce, store: Store) -> None:
         self._in_force = in_force
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
-        """Remove what these targets name, as clients ask for it; how many of them were stored.
+        """Remove the entries of these targets, as clients send them; returns how many were stored.
 
-        When this returns, no worker answers with any of it; a fill that was under way isn't stored. Raises
+        When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
         routes = self._in_force.regime.routes
         return await self._remove([routes.resolve(target).key for target in targets])
 
     async def prefix(self, prefix: bytes) -> int:
-        """Remove all keys whose text begins so; how many there were.
+        """Remove all keys with this prefix; returns how many there were.
 
-        A path is meant in all key spaces. Takes as long as it takes to read the headers of all that is on disk. RAM
-        tiers are emptied: other workers' can't be asked what they have.
+        A path is matched in all key spaces. Takes as long as reading the headers of all records on disk. RAM
+        tiers are emptied, since other workers' can't be listed.
         """
         loop = asyncio.get_running_loop()
         keys = {key.text: key for key in self._store.keys_in_memory() if is_under(key.text, prefix)}

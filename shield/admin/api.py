@@ -1,4 +1,4 @@
-"""The admin listener's application: is the process alive, does it want traffic, what does it count."""
+"""The admin listener's application: liveness, readiness, metrics, state, removal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def admin_api(
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
     `/store/remove` if the node can `remove`.
 
-    `report` is of the whole node, whichever worker answers here. `hosts` are names as `Visitors` takes them.
+    `report` covers the whole node, whichever worker answers. `hosts` are names as `Visitors` takes them.
     """
 
     async def live(request: Request) -> Response:

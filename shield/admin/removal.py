@@ -1,4 +1,4 @@
-"""The admin API's `POST /store/remove`: entries removed from the whole node, RAM included."""
+"""The admin API's `POST /store/remove`: removes entries from the whole node, RAM included."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from starlette.routing import Route
 from shield.errors import RequestError, StoreError
 
 MAX_BYTES = 16 << 20
-"""Of a wish's JSON."""
+"""Limit of a request's JSON."""
 
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
 RemovePrefix = Callable[[bytes], Awaitable[int]]
 
 
 class _WishError(ValueError):
-    """What was asked for can't be read."""
+    """The request can't be parsed."""
 
 
 def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Route:
     """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
 
-    `remove` is given targets as clients send them, `remove_prefix` the beginning of key texts: a path, for keys of
+    `remove` gets targets as clients send them, `remove_prefix` the beginning of key texts: a path, for keys of
     all spaces, or a space, a colon and a path.
     """
 
     async def handle(request: Request) -> Response:
-        # Of another type a browser would send it here for any page, without asking us first.
+        # A browser would send other types here on behalf of any page, without a preflight.
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _refused(415, "expected application/json")
         try:
@@ -44,7 +44,7 @@ def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Route:
         except _WishError as error:
             return _refused(400, str(error))
         except RequestError as error:
-            return _refused(400, f"a path is refused as a request is: {error}")
+            return _refused(400, f"a path would be rejected in a request: {error}")
         except StoreError as error:
             return _refused(500, str(error))
         return JSONResponse({"removed": removed})

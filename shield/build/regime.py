@@ -1,4 +1,4 @@
-"""The regime that settings describe. Pure: nothing is opened, so that settings can be tried before they hold."""
+"""The regime that settings describe. Pure: nothing is opened, so that settings can be tried before they apply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shield.rules.limits import ClientLimits
 
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:
-    """What these settings say of routes, access and limits, for one of so many workers. Raises ConfigError."""
+    """The regime for one of `workers` workers. Raises ConfigError."""
     return Regime(
         settings.route_table(),
         access_rules(settings),
@@ -19,7 +19,7 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
 
 
 def access_rules(settings: Settings) -> AccessRules | None:
-    """The rules by which clients are let in; None where nothing is said of it."""
+    """The rules by which clients are admitted; None without an access section."""
     if settings.access is None:
         return None
     return settings.access.rules({name: route.access for name, route in settings.routes.items()})

@@ -32,7 +32,7 @@ class Storage:
         return "the store"
 
     async def open(self) -> None:
-        """Take the directories. Raises ConfigError when another node has one of them."""
+        """Claim the directories. Raises ConfigError when another node has one of them."""
         if self.disk is None:
             return
         try:
@@ -85,6 +85,6 @@ def hit_slots(settings: Settings) -> int:
 
 
 def _entries(tiers: Sequence[TierSettings]) -> int:
-    """About how many entries fit into tiers, of an image platform's."""
+    """A rough number of entries that fit into tiers, for an image platform."""
     capacity = sum(directory.capacity for tier in tiers for directory in tier.directories)
     return max(1, capacity // _MEAN_ENTRY)

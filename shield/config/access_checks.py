@@ -1,4 +1,4 @@
-"""Whether what is said about access goes together, and what of it had better be known."""
+"""Checks whether the access settings fit together, and notes on settings with unwelcome effects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _HERE: KeyPath = ("access",)
 
 
 def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What can't be meant."""
+    """Settings that contradict each other."""
     access = settings.access
     if access is None:
         for address in settings.listen:
             if not address.loopback:
-                said = f"{address} can be reached from elsewhere; expected access, too: who may ask, or off"
+                said = f"{address} can be reached from elsewhere; expected access, too: the rules for clients, or off"
                 yield tree.problem(("listen",), said)
         for name, route in settings.routes.items():
             if route.access:
@@ -51,7 +51,7 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
 
 
 def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
-    """What can be meant. That nobody is kept out is said with the listeners."""
+    """Valid settings with unwelcome effects. Listeners that admit everyone are noted with the listeners."""
     access = settings.access
     if access is None:
         return
@@ -64,25 +64,25 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
         yield str(tree.problem((*_HERE, "trusted_proxies"), "has no effect without access.addresses"))
     for at, network in enumerate(access.trusted_proxies):
         if network != UNIX and ipaddress.ip_network(network).prefixlen == 0:
-            said = f"{network} is everyone: whoever asks can say who they are"
+            said = f"{network} is everyone: any client can claim any address"
             yield str(tree.problem((*_HERE, "trusted_proxies", at), said))
     if access.header is not None and settings.tls is None and not all(each.loopback for each in settings.listen):
-        yield str(tree.problem((*_HERE, "header"), "secrets come in plain HTTP: who is on the way can read them"))
+        yield str(tree.problem((*_HERE, "header"), "secrets arrive in plain HTTP, readable on the way"))
 
 
 def keeps_nobody_out(settings: Settings) -> bool:
-    """Whether everyone who reaches a listener is let in, at least where a route doesn't say otherwise."""
+    """Whether every client that reaches a listener is admitted, at least where a route doesn't say otherwise."""
     access = settings.access
     return access is None or all(_any_client(text) for text in access.required())
 
 
 def _any_client(text: str) -> bool:
-    """Whether it holds for whoever wants it to: clients name what host they like."""
+    """Whether any client can meet it: clients name whatever host they like."""
     return Rule.HOSTS.value in text.split(" or ")
 
 
 def _nothing(path: KeyPath) -> str:
-    """As it is said of origins' credentials."""
+    """As worded for origins' credentials."""
     key, name = path[-1], "__".join(map(str, path))
     return (
         f"there are none; expected {key} or {key}_file here, the variable SHIELD_{name.upper()}, or a secret file "
@@ -91,7 +91,7 @@ def _nothing(path: KeyPath) -> str:
 
 
 def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
-    """Where something is required, and what."""
+    """Each key that lists requirements, with its list."""
     if settings.access is not None:
         yield (*_HERE, "require"), settings.access.require
     for name, route in settings.routes.items():
@@ -99,7 +99,7 @@ def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]
 
 
 def _parameters(access: AccessSettings, settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """Parts of links must not be taken for each other, nor for what routes keep."""
+    """Parameters of links must differ from each other and from those that routes keep."""
     if access.signed_urls is None:
         return
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What can be meant, but had better be known."""
+"""Notes on valid settings with unwelcome effects."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shield.config.settings import Settings
 
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
-    """One readable line each, with place and key."""
+    """One readable line each, with position and key."""
     yield from _listeners(settings, tree)
     admin = settings.admin.listen
     if admin is not None and not admin.loopback:
         yield str(
             tree.problem(
-                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API asks nobody who they are"
+                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API has no authentication"
             )
         )
     yield from access_notes(settings, tree)
@@ -32,10 +32,10 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
-    """What whoever can reach a listener can do."""
+    """The risks of listeners that others can reach."""
     said = ", in plain HTTP" if settings.tls is None else ""
     if keeps_nobody_out(settings):
-        said += "; NOBODY IS KEPT OUT: whoever reaches it can read all objects"
+        said += "; NO CLIENT IS REJECTED: everyone who reaches it can read all objects"
     for address in settings.listen:
         if said and not address.loopback:
             yield str(tree.problem(("listen",), f"{address} can be reached from elsewhere{said}"))
@@ -44,7 +44,7 @@ def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
 def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
     where = origin.location()
     if not where.tls and not is_loopback(where.host):
-        said = f"{where.host} is asked in plain HTTP: secret keys aren't sent, but bodies can be read and changed"
+        said = f"{where.host} is reached over plain HTTP: secret keys aren't sent, but bodies can be read and changed"
         yield str(tree.problem(("origins", name, "endpoint"), said))
     if not origin.profile.signed and origin.secret_key is not None:
         said = f"has no effect: requests to provider {origin.provider} aren't signed"
@@ -62,7 +62,7 @@ def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def _readable_by_all(tree: Tree) -> Iterator[str]:
-    """Files with secrets in them that every user of the machine may read."""
+    """Files with secrets that every user of the machine may read."""
     holding: dict[str, Place] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
     for path in (*keys, *access.SECRETS):

@@ -1,4 +1,4 @@
-"""The access log: one line a request, gathered in memory and written by a thread, so that no request waits for it."""
+"""The access log: one line a request, kept in memory and written by a thread, so that no request waits for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import IO
 
 from shield.outcome import End, Exchange, Outcome
 
-_MAX_LINES = 50_000  # lines that wait; beyond, they are counted and dropped rather than eat the memory
+_MAX_LINES = 50_000  # lines that wait; more are counted and dropped, to bound memory
 
 
 class AccessLog:
-    """Writes JSON lines to `stream`. `misses_only` leaves out plain hits. Call `flush` now and then.
+    """Writes JSON lines to `stream`. `misses_only` omits plain hits. Call `flush` now and then.
 
-    What `alone` gives is held during each write, where several processes write to one stream.
+    The context from `alone` is held during each write, for streams shared by several processes.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class AccessLog:
         self.dropped = 0
 
     def write(self, exchange: Exchange) -> None:
-        """Note an exchange that has ended. Bytes are of the body; `broken` means that not all of it was sent."""
+        """Log an exchange that has ended. Bytes are of the body; `broken` means that not all of it was sent."""
         outcome = exchange.outcome or Outcome()
         if self.misses_only and outcome.word == "hit":
             return
@@ -56,14 +56,14 @@ class AccessLog:
         self._lines.append(json.dumps(line, separators=(",", ":")))
 
     def flush(self) -> None:
-        """Hand what has gathered to a thread, unless one is still writing."""
+        """Hand the collected lines to a thread, unless one is still writing."""
         if not self._lines or (self._flushing is not None and not self._flushing.done()):
             return
         lines, self._lines = self._lines, []
         self._flushing = asyncio.get_running_loop().run_in_executor(None, self._write_out, lines)
 
     async def close(self) -> None:
-        """Write all that is left."""
+        """Write all remaining lines."""
         if self._flushing is not None:
             await self._flushing
         if self._lines:

@@ -1,4 +1,4 @@
-"""What clients may use of a worker: their connections, heads and time."""
+"""Limits on a client's use of a worker: connections, heads and time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
+    """Limits of one connection. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
 
     keep_alive_seconds: int = 650
     head_seconds: int = 10
@@ -24,5 +24,5 @@ class ClientLimits:
 
     @property
     def send_step(self) -> int:
-        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
+        """Sweeps between two checks of a client's progress: several in each `send_seconds`."""
         return max(1, self.send_seconds // 8)

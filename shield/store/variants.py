@@ -1,6 +1,6 @@
-"""Keys whose answers vary: by which fields of requests, so that the right variant is found in one step.
+"""Keys whose responses vary, and by which request fields, so that the right variant is found in one step.
 
-What is learned is kept under the key itself, as an entry without a body that no client ever gets (a marker), so that
+This knowledge is kept under the key itself, as an entry without a body that no client ever gets (a marker), so that
 it survives restarts and other workers find it.
 """
 
@@ -18,7 +18,7 @@ from shield.rules.selection import StoredHead
 from shield.rules.vary import variant_key
 from shield.store.entry import Entry
 
-_KNOWN = 100_000  # keys remembered; the others are looked up
+_KNOWN = 100_000  # keys remembered; others are looked up in the store
 _LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
 
 
@@ -34,13 +34,13 @@ class Varying:
 
 
 class Variants:
-    """What one worker knows."""
+    """The knowledge of one worker."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Varying] = OrderedDict()
 
     def of(self, resource: Resource, request: Request) -> Resource:
-        """What one request names, as far as it is known what its answers vary by."""
+        """The resource that a request names, as far as the fields its responses vary by are known."""
         forwarded = resource.route.forwarding.fields(request)
         named = resource.named
         varying = self._known.get(named.digest)
@@ -50,12 +50,12 @@ class Variants:
         return resource._replace(key=key, base=named, forwarded=forwarded)
 
     def names(self, key: CacheKey) -> tuple[bytes, ...]:
-        """By which fields a key's answers are known to vary."""
+        """The fields by which a key's responses are known to vary."""
         varying = self._known.get(key.digest)
         return () if varying is None else varying.names
 
     def has_room(self, resource: Resource, now: float, until: float) -> bool:
-        """Whether one more variant may be stored, to be kept `until` then; it counts from now on."""
+        """Whether one more variant may be stored, to be kept until `until`; if so it counts from now on."""
         varying, key = self._known.get(resource.named.digest), resource.key.digest
         if varying is None:
             return True
@@ -69,14 +69,14 @@ class Variants:
         return True
 
     def learn(self, key: CacheKey, names: tuple[bytes, ...], now: float) -> Entry:
-        """A key's answers vary by these fields from now on; the marker to store for that."""
+        """From now on a key's responses vary by these fields; returns the marker to store."""
         varying = Varying(names)
         self._remember(key.digest, varying)
         head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
         return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:
-        """As a marker says that was found."""
+        """Learn from a marker found in the store."""
         salt, *names = marker.head.block.split(b" ")
         self._remember(marker.key.digest, Varying(tuple(names), salt))
 

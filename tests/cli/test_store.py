@@ -207,7 +207,7 @@ def test_ls_says_when_an_index_isnt_whole(ground: Ground) -> None:
 
     result = ground.run("ls", "--tier", "fast")
 
-    assert f"{ground.path}/one: its index is being made again; 1 segments aren't in it yet" in result.stderr
+    assert f"{ground.path}/one: its index is being rebuilt; 1 segments aren't in it yet" in result.stderr
     assert len(lines(result)) == 1
 
 
@@ -255,12 +255,12 @@ def test_settings_that_cant_be_used_are_said_so(ground: Ground, command: list[st
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["stat", "--tier", "hdd"], "no tier is called hdd; there are fast, slow"),
+        (["stat", "--tier", "hdd"], "no tier is named hdd; expected one of fast, slow"),
         (["ls", "--directory", "/x"], "/x is no directory of these settings; there are "),
         (["ls", "images"], "images: a prefix begins with a slash"),
         (["verify", "--rate", "fast"], "--rate: expected a size"),
         (["export", "f", "--limit-bytes", "x"], "--limit-bytes: expected a size"),
-        (["export", "f", "--hot", "--tier", "slow"], "--hot is of the first tier"),
+        (["export", "f", "--hot", "--tier", "slow"], "--hot exports the first tier"),
     ],
 )
 def test_arguments_that_dont_fit_are_one_line(ground: Ground, arguments: list[str], said: str) -> None:
@@ -288,7 +288,7 @@ def test_all_of_them_work_beside_a_running_node(tmp_path: Path) -> None:
             assert ground.run("export", tmp_path / "hot").exit_code == 0
             removed = ground.run("rm", "/b")
             assert removed.exit_code == 0
-            assert "what its workers have in RAM" in removed.stderr
+            assert "entries in its workers' RAM" in removed.stderr
             assert [line.split()[-1] for line in lines(ground.run("ls"))] == [":/images/a"]
             assert node.get("/images/a") == 200
             node.signal()

@@ -85,7 +85,7 @@ def test_a_file_cut_short_is_taken_in_as_far_as_it_goes(
     cut, damaged = other.run("import", ground.path / "cut"), other.run("import", ground.path / "damaged")
 
     assert (cut.exit_code, damaged.exit_code) == (1, 1)
-    assert lines(cut)[1] == "the file is cut short: what was whole is here"
+    assert lines(cut)[1] == "the file is cut short: its whole records were imported"
     assert "1 were damaged" in lines(damaged)[0]
     assert "cut short" not in damaged.stdout
 

@@ -319,7 +319,7 @@ def test_an_owner_that_cannot_be_reached_is_done_without_and_named_once(
         answers += [workers.asker.get(path) for path in _more_of(workers)]
 
     assert {answer.status for answer in answers} == {404}
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no answer"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no response"]
 
 
 def _more_of(workers: Two) -> list[str]:

@@ -1,4 +1,4 @@
-"""shield store export and import: a hot set on its way to another node."""
+"""shield store export and import: a hot set for another node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shield.store.upkeep.intake import Intake
 from shield.store.upkeep.moving import Export, Import, movable
 from shield.store.upkeep.visit import push_nothing_out
 
-_MOST_BYTES = 1 << 30  # of a record that is read at all: no segment is larger
+_MOST_BYTES = 1 << 30  # of a record that is read: no segment is larger
 
 
 def export(
@@ -33,7 +33,7 @@ def export(
     limit_bytes = None if limit is None else size_of(limit, "--limit-bytes")
     places = [p for p in places_of(settings, tiers, directories) if not (hot and p.level)]
     if not places:
-        raise UsageError("--hot is of the first tier, and no directory of that is chosen")
+        raise UsageError("--hot exports the first tier, but none of its directories is chosen")
     files = Files()
     with ExitStack() as stack:
         found = stack.enter_context(opened(places, settings.node))
@@ -54,7 +54,7 @@ def export(
 
 
 def import_(file: str, path: Path) -> int:
-    """Take a file in; 0, 1 when it was damaged or cut short, 2 when it can't be done."""
+    """Import a file; 0, 1 when it was damaged or cut short, 2 when it can't be done."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -64,7 +64,7 @@ def import_(file: str, path: Path) -> int:
         stream = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
         source = Import(stream)
         found = stack.enter_context(opened(places, settings.node, judge=push_nothing_out, may_begin=True))
-        if found.problems:  # a part of the tiers would take what a node doesn't look for there
+        if found.problems:  # with only some directories, records would go where no node looks for them
             return found.say_problems()
         first = [place for place in places if place.level == 0]
         ring = Rendezvous([str(p.path).encode() for p in first], [float(p.limits.capacity) for p in first])
@@ -79,19 +79,19 @@ def import_(file: str, path: Path) -> int:
     placed = intake.placed
     refused = placed.refused + source.too_large
     said = [f"imported {placed.taken:,} records, {shown_size(placed.taken_bytes)}"]
-    said += [f"{placed.known:,} are here already"] if placed.known else []
+    said += [f"{placed.known:,} are stored already"] if placed.known else []
     said += [f"no room for {placed.no_room:,}"] if placed.no_room else []
-    said += [f"{refused:,} are larger than what is kept here"] if refused else []
+    said += [f"{refused:,} are too large for this store"] if refused else []
     said += [f"{source.damaged:,} were damaged"] if source.damaged else []
     print("; ".join(said))
     if not source.complete:
-        print("the file is cut short: what was whole is here")
+        print("the file is cut short: its whole records were imported")
     return 0 if source.complete and not source.damaged else 1
 
 
 @contextmanager
 def _target(file: str) -> Iterator[IO[bytes]]:
-    """Where to write: a file is there once it is whole."""
+    """The stream to write to: a file appears under its name once it is complete."""
     if file == "-":
         if sys.stdout.isatty():
             raise UsageError("an export isn't for a terminal: give a file, or pipe it into `shield store import -`")

@@ -1,4 +1,4 @@
-"""Imported records put where a node with these directories looks for them. Nothing that is there goes for them."""
+"""Puts imported records where a node with these directories looks for them, without displacing any entry."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from shield.store.directory.record import Record
 
 @dataclass(slots=True)
 class Placed:
-    """What became of records."""
+    """Counts of imported records by result."""
 
     taken: int = 0
     taken_bytes: int = 0
-    known: int = 0  # the same, or a later one, is here already
+    known: int = 0  # the same, or a later one, is stored already
     no_room: int = 0
-    refused: int = 0  # larger than what is written here
+    refused: int = 0  # too large for this store
 
 
 class Intake:
-    """`first`: directories of the first tier in the order of `ring`, opened by one who pushes nothing out; `lower`:
-    those of the others.
+    """`first`: directories of the first tier in the order of `ring`, opened with a judge that refuses to displace
+    entries; `lower`: those of the other tiers.
     """
 
     def __init__(self, first: Sequence[CacheDirectory], ring: Rendezvous, lower: Sequence[CacheDirectory]) -> None:
@@ -37,7 +37,7 @@ class Intake:
         self.placed = Placed()
 
     def take(self, draft: Draft) -> None:
-        """Write a record if it is news and there is room. Raises StoreError when a directory fails."""
+        """Write a record if it is new here and there is room. Raises StoreError when a directory fails."""
         record, placed = draft.record, self.placed
         member = self._ring.owner(record.key.digest)
         directory = self._first[member]
@@ -81,7 +81,7 @@ class Intake:
         return False
 
     def _outdate(self, record: Record) -> None:
-        """Another version further down must not come back when this one goes."""
+        """Another version in a lower tier must not come back when this one goes."""
         for directory in self._lower:
             found = directory.lookup(record.key.digest)
             if found is not None and found.identity != record.identity:

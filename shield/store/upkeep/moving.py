@@ -1,10 +1,10 @@
-"""A hot set in one file, for warming another node: written out, newest first, and read in again.
+"""A hot set in one file, for warming another node: written newest first, and read in again.
 
     header | record | record | ... | end
 
-Records are encoded as in segments, at multiples of ALIGN, with a seed of the file's own and their place in it. So
-each of them is whole or known not to be, and after a damaged one the next is found. Only the end says that all is
-there: whatever a file is cut short to, what is whole can be taken.
+Records are encoded as in segments, at multiples of ALIGN, with a seed of the file's own and their position in it. So
+a damaged record is always detected, and the one after it is found. Only the end marks the file as complete: if it is
+cut short, its whole records can still be taken.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from shield.store.directory.segments import Segment
 from shield.store.upkeep.listing import live_records, newest_first
 
 VERSION = 1
-"""Of the file. Another one's is refused; so is one whose records are of another format."""
+"""Of the file. A file of another version is refused; so is one whose records are of another format."""
 
 _MAGIC = b"ShExport"
 _HEADER = Struct("<8sHHIQ")  # magic, version, format of records, nothing, salt
 _END_MAGIC = b"ShExpEnd"
-_END = Struct("<8sQQ")  # magic, records, bytes before this
+_END = Struct("<8sQQ")  # magic, records, bytes before it
 _CHECKSUM = 8
 _MASK = (1 << 64) - 1
 _READ = 1 << 20
@@ -57,7 +57,7 @@ class NoExportError(ShieldError):
 
 @dataclass(frozen=True, slots=True)
 class Movable:
-    """A record that is worth taking along. Holds its segment, so it can be read whatever happens to it."""
+    """A record worth exporting. Holds its segment, so it stays readable whatever happens to it."""
 
     found: Found
     segment: Segment
@@ -66,8 +66,8 @@ class Movable:
 def movable(directories: Sequence[CacheDirectory], now: float) -> Iterator[Movable]:
     """Records of all directories, the newest written first; of several copies the first directory's. Raises OSError.
 
-    The head of a large entry comes before its slices. What is too old even to be revalidated is left out, and so are
-    slices of no entry.
+    The head of a large entry comes before its slices. Left out are entries too old even to be revalidated, and
+    slices without an entry.
     """
     segments = [
         (_written_at(directory, number), number, directory)
@@ -94,7 +94,7 @@ def movable(directories: Sequence[CacheDirectory], now: float) -> Iterator[Movab
 
 
 class Export:
-    """Writes records to a stream, no more bytes than `limit_bytes`. Raises OSError."""
+    """Writes records to a stream, at most `limit_bytes` bytes. Raises OSError."""
 
     def __init__(self, stream: IO[bytes], *, limit_bytes: int | None = None) -> None:
         self._stream = stream
@@ -140,10 +140,10 @@ class Export:
 
 
 class Import:
-    """Reads records from a stream. `complete` once the end was found; `damaged` pieces were passed over."""
+    """Reads records from a stream. `complete` once the end was found; `damaged` counts skipped pieces."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        """Raises NoExportError for what is none, or of another version."""
+        """Raises NoExportError for a file that is no export, or one of another version."""
         self._source = _ExportStream(stream)
         self.damaged = 0
         self.too_large = 0
@@ -196,7 +196,7 @@ class Import:
                 else:
                     yield Draft(header.record, (body,) if body else ())
             source.skip(length + padding(length))
-        self.damaged -= in_damage  # it was no damage but the cut
+        self.damaged -= in_damage  # it was the cut, not damage
 
     def _header(self) -> Header:
         header_length, _ = lengths(self._source.peek(4 * ALIGN))
@@ -215,7 +215,7 @@ class Import:
 
 
 class _ExportStream:
-    """A stream with a look ahead."""
+    """A stream with look-ahead."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -233,13 +233,13 @@ class _ExportStream:
         return bytes(memoryview(self._ahead)[self._at : self._at + length])
 
     def skip(self, length: int) -> None:
-        """Go on, to the end at most."""
+        """Move on by at most this much, up to the end."""
         while length > 0 and (have := len(self._ahead) - self._at or len(self.peek(_READ))):
             step = min(length, have)
             self._at, self.offset, length = self._at + step, self.offset + step, length - step
 
     def skip_to_magic(self) -> None:
-        """To where the next record, or the end, may begin."""
+        """Move to the next position where a record, or the end, may begin."""
         while data := self.peek(_READ):
             for at in range(0, len(data), ALIGN):
                 if data[at + 8 : at + 12] == MAGIC or data[at : at + 8] == _END_MAGIC:
@@ -251,7 +251,7 @@ class _ExportStream:
 def _first(
     directories: Sequence[CacheDirectory], digest: bytes, slice_number: int | None
 ) -> tuple[CacheDirectory, Found] | None:
-    """Where a node would find it."""
+    """The directory in which a node would look for it first."""
     for directory in directories:
         found = directory.index.peek(digest, slice_number)
         if found is not None:
