@@ -19,7 +19,9 @@ from shield.rules.vary import variant_key
 from shield.store.entry import Entry
 
 _KNOWN = 100_000  # keys remembered; the others are looked up
-_LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
+
+LIFETIME = 366 * 86400.0
+"""Of a marker, in seconds: as long as any of its variants."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Variants:
         varying = Varying(names)
         self._remember(key.digest, varying)
         head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
-        return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
+        return Entry(key, head, Freshness(now, LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:
         """As a marker says that was found."""

@@ -124,8 +124,9 @@ def _import(
 ) -> None:
     """Take in what another node exported, as far as there is free room: nothing goes for it. Also while a node runs.
 
-    Damaged records are passed over, and those of which the same or a later one is here. What was purged after the
-    export comes back. Ends with 1 if the file was damaged or cut short; what was whole is taken in.
+    Damaged records are passed over, those of which the same or a later one is here, and those that no route of these
+    settings would have stored; times are no longer than the settings give. What was purged after the export comes
+    back. Ends with 1 if the file was damaged, cut short, or had records that aren't allowed; the rest is taken in.
     """
     from shield.cli.store.move import import_ as run
 
