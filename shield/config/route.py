@@ -16,7 +16,8 @@ from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
-from shield.rules.providers import Provider
+from shield.rules.locations import Home
+from shield.rules.providers import Location, Provider
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
 from shield.rules.vary import Forwarding
@@ -236,7 +237,8 @@ class RouteSettings(Section):
         Field(
             default=(),
             description="Fields of clients' requests that origins see, and by which answers may vary; or all, for "
-            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all. "
+            "origins of provider http. Not what proxies tell of a client or of its URL, as X-Forwarded-For: anybody "
+            "could have written that. None: whoever asks, an origin sees the same request: one entry does for all. "
             "With an S3 origin, origin and access-control-request-* select an answer though its Vary is silent.",
         )
     )
@@ -286,9 +288,10 @@ class RouteSettings(Section):
         *,
         all_origins: Collection[str],
         providers: Mapping[str, Provider] = MappingProxyType({}),
+        places: Mapping[str, Location] = MappingProxyType({}),
         node: str = "",
     ) -> Route:
-        """This route as it is followed by a node. `providers` are the origins' by name."""
+        """This route as it is followed by a node. `providers` and `places` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names a set of origins only where it isn't all: adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -316,7 +319,11 @@ class RouteSettings(Section):
             ),
             max_variants=self.max_variants,
             fields=RouteFields(
-                {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
+                {
+                    origin: self.response_fields.rules(providers[origin], self._home(places.get(origin)))
+                    for origin in chosen
+                    if origin in providers
+                },
                 self.response_fields.digests,
                 self.response_fields.of_options(),
                 self.response_fields.tells_ranges(),
@@ -325,6 +332,11 @@ class RouteSettings(Section):
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
+
+    def _home(self, place: Location | None) -> Home | None:
+        if place is None:
+            return None
+        return Home(place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode())
 
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
         """How paths are read and spelled: as S3 does where one of the origins is S3, since all see the same path."""

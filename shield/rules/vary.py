@@ -17,16 +17,31 @@ from shield.rules.key import CacheKey, key_of_text
 
 # Never forwarded: of this hop, of the request's framing, conditions and ranges that are ours to set, and what makes
 # frameworks believe that they were asked for something else than the key says.
-_NEVER = frozenset(
+_OF_OTHERS = frozenset(
     b"cdn-loop connection content-length expect forwarded host http2-settings if-match if-modified-since"
     b" if-none-match if-range if-unmodified-since keep-alive proxy-authenticate proxy-authorization"
     b" proxy-connection range te trailer transfer-encoding upgrade x-envoy-original-path x-host"
     b" x-http-host-override x-http-method x-http-method-override x-http-path-override x-method-override"
     b" x-middleware-subrequest x-original-host"
-    b" x-original-uri x-original-url x-rewrite-url".split()
+    b" x-original-uri x-original-url x-rewrite-url front-end-https x-scheme x-url-scheme".split()
 )
-_FORWARDED = b"x-forwarded-"  # of which only For says nothing of what is asked for
+# Never forwarded either: what proxies tell of their client, whose address, user and certificate origins believe to be
+# the client's. Any client could have written it, and the true one isn't told: one answer is for all, so that an
+# origin must have nothing to choose it by that no two clients have in common.
+_OF_CLIENT = frozenset(
+    b"ali-cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-visitor cdn-src-ip"
+    b" client-cert client-cert-chain client-ip cloudfront-viewer-address do-connecting-ip fastly-client-ip"
+    b" fastly-client fastly-ssl fly-client-ip forwarded-for http-client-ip incap-client-ip proxy-client-ip"
+    b" real-ip remote-addr remote-user true-client-ip wl-proxy-client-ip x-appengine-user-ip x-azure-clientip"
+    b" x-azure-socketip x-client-ip x-cluster-client-ip x-envoy-external-address x-forwarded"
+    b" x-nf-client-connection-ip x-original-forwarded-for x-originating-ip x-proxyuser-ip x-real-ip x-remote-addr"
+    b" x-remote-ip x-remote-user x-ssl-client-cert x-sucuri-clientip x-true-client-ip x-user-ip"
+    b" x-vercel-forwarded-for".split()
+)
+_NEVER = _OF_OTHERS | _OF_CLIENT
+_TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
+_NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
 _LONGEST_LIST = 4096  # bytes of a list that is taken apart
 _MOST_MEMBERS = 64  # of one that is; no honest list has more
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
@@ -97,9 +112,7 @@ class Forwarding:
 def may_forward(name: bytes) -> bool:
     """Whether a field, lower case, may go to an origin at all. What reads fields from variables takes _ for -."""
     plain = name.replace(b"_", b"-")
-    if plain.startswith(_FORWARDED):
-        return plain == b"x-forwarded-for"
-    return plain not in _NEVER and not plain.startswith(_S3_MEANS)
+    return plain not in _NEVER and not plain.startswith(_NEVER_BEGINNINGS)
 
 
 def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
