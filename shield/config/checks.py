@@ -129,7 +129,8 @@ def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
             continue
         for at, field in enumerate(listed):
             if not may_forward(field.encode()) or field == "authorization":
-                yield tree.problem((*path, at), f'got "{field}"; expected a field that may be forwarded')
+                said = "expected a field that may be forwarded; what proxies tell of a client or of its URL never is"
+                yield tree.problem((*path, at), f'got "{field}"; {said}')
 
 
 def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:

@@ -12,6 +12,7 @@ from shield.config.section import OrOff, Section, off_is_off
 from shield.config.units import ExpectedError
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules
 from shield.rules.headers import INTERNAL, NameSet
+from shield.rules.locations import Home
 from shield.rules.providers import Provider
 
 _is_name = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,100}").fullmatch
@@ -86,13 +87,19 @@ class ResponseFieldSettings(Section):
         "requests with Want-Repr-Digest, or to all. Off: origins' fields are passed on unchanged.",
     )
 
+    rewrite_location: bool = Field(
+        default=True,
+        description="Location and Content-Location that name the origin's own host, of provider http: as the path by "
+        "which clients get there. Off: they are told the origin's host, which they mostly can't reach.",
+    )
+
     def of_options(self) -> tuple[tuple[bytes, bytes], ...]:
         """The changes that apply to responses to OPTIONS: their CORS fields."""
         said = [*self.set.items(), *self.add.items()]
         return tuple((name.encode(), text.encode()) for name, text in said if name.startswith(_FOR_OTHER_SITES))
 
-    def rules(self, provider: Provider) -> FieldRules:
-        """The rules for responses of a provider."""
+    def rules(self, provider: Provider, home: Home | None = None) -> FieldRules:
+        """The rules for responses of a provider, of an origin at this place."""
         strips = provider.signed if self.internals is None else self.internals == "strip"
         removed = tuple(name.encode() for name in self.remove)
         changes = {name.encode(): value.encode() for name, value in self.set.items()}
@@ -107,6 +114,7 @@ class ResponseFieldSettings(Section):
             digests=self.digests,
             md5_etags=provider.md5_etags,
             storage=provider.signed,
+            home=home if self.rewrite_location and not provider.signed else None,
         )
 
     def tells_ranges(self) -> bool:

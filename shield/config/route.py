@@ -16,7 +16,8 @@ from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
-from shield.rules.providers import Provider
+from shield.rules.locations import Home
+from shield.rules.providers import Location, Provider
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
 from shield.rules.vary import Forwarding
@@ -235,8 +236,10 @@ class RouteSettings(Section):
         Field(
             default=(),
             description="Request fields that are forwarded, and by which responses may vary; or all, for "
-            "origins of provider http. Empty: the origin sees the same request for all, and one entry serves all. "
-            "With an S3 origin, origin and access-control-request-* select a response even if Vary omits them.",
+            "origins of provider http. Fields by which proxies report a client or its URL, as X-Forwarded-For, never "
+            "are: any client could have written them. Empty: the origin sees the same request for all, and one entry "
+            "serves all. With an S3 origin, origin and access-control-request-* select a response even if Vary omits "
+            "them.",
         )
     )
     accept: tuple[MediaType, ...] = Field(
@@ -285,9 +288,10 @@ class RouteSettings(Section):
         *,
         all_origins: Collection[str],
         providers: Mapping[str, Provider] = MappingProxyType({}),
+        places: Mapping[str, Location] = MappingProxyType({}),
         node: str = "",
     ) -> Route:
-        """This route as a rule of a node. `providers` are the origins' by name."""
+        """This route as a rule of a node. `providers` and `places` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -315,7 +319,11 @@ class RouteSettings(Section):
             ),
             max_variants=self.max_variants,
             fields=RouteFields(
-                {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
+                {
+                    origin: self.response_fields.rules(providers[origin], self._home(places.get(origin)))
+                    for origin in chosen
+                    if origin in providers
+                },
                 self.response_fields.digests,
                 self.response_fields.of_options(),
                 self.response_fields.tells_ranges(),
@@ -324,6 +332,11 @@ class RouteSettings(Section):
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
+
+    def _home(self, place: Location | None) -> Home | None:
+        if place is None:
+            return None
+        return Home(place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode())
 
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
         """The reading and spelling of paths: S3's if one of the origins is S3, since all see the same path."""

@@ -316,7 +316,8 @@ class Settings(Section):
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
+        places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(name, all_origins=names, providers=providers, node=self.node)
+            route.rule(name, all_origins=names, providers=providers, places=places, node=self.node)
             for name, route in self.routes.items()
         )

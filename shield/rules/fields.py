@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import get_args
 
 from shield.messages import Field, Fields, ResponseHead
-from shield.rules import digests, hidden
+from shield.rules import digests, hidden, locations
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
+from shield.rules.locations import Home
 from shield.rules.ranges import with_parts
 
 NOT_CHANGEABLE = frozenset(
@@ -36,7 +37,7 @@ class FieldRules:
 
     Names in `drop` or with a prefix in `prefixes` are removed, except for names in `keep` and those that are set
     or added. Names in `keep` and `remove` may end with a star, for any ending. `storage`: responses are those
-    of an S3 API.
+    of an S3 API. `home`: references to this place become those of the route.
     """
 
     drop: frozenset[bytes] = _OF_OTHER_HOSTS
@@ -48,6 +49,7 @@ class FieldRules:
     digests: Sending = "off"
     md5_etags: bool = False
     storage: bool = False
+    home: Home | None = None
 
     def changed(self, head: ResponseHead) -> ResponseHead:
         """The head as its object has it: without the removed fields, with set ones in place of the origin's, and with
@@ -58,6 +60,8 @@ class FieldRules:
         """
         if self.storage:
             head = _of_object(head)
+        if self.home is not None and head.has_any(locations.NAMES):
+            head = ResponseHead(head.status, self.home.fields(head.fields), head.length)
         if not (self.remove or self.set or self.add):
             return head
         gone = self._gone

@@ -178,7 +178,7 @@ def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
 
 
 def may_be_left_out(names: tuple[bytes, ...], rules: FreshnessRules) -> bool:
-    """Whether a directive that names fields may apply to them alone: as configured, with the rest still a response."""
+    """Whether a directive that names fields may apply to them alone: as configured, the rest still a response."""
     return rules.honour_field_names and _INDISPENSABLE.isdisjoint(names)
 
 

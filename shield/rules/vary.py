@@ -17,16 +17,31 @@ from shield.rules.key import CacheKey, key_of_text
 
 # Never forwarded: fields of this hop, of the request's framing, conditions and ranges, which are ours to set, and
 # fields that make frameworks serve something other than the key names.
-_NEVER = frozenset(
+_OF_OTHERS = frozenset(
     b"cdn-loop connection content-length expect forwarded host http2-settings if-match if-modified-since"
     b" if-none-match if-range if-unmodified-since keep-alive proxy-authenticate proxy-authorization"
     b" proxy-connection range te trailer transfer-encoding upgrade x-envoy-original-path x-host"
     b" x-http-host-override x-http-method x-http-method-override x-http-path-override x-method-override"
     b" x-middleware-subrequest x-original-host"
-    b" x-original-uri x-original-url x-rewrite-url".split()
+    b" x-original-uri x-original-url x-rewrite-url front-end-https x-scheme x-url-scheme".split()
 )
-_FORWARDED = b"x-forwarded-"  # of these only For doesn't describe the requested resource
+# Never forwarded either: fields by which proxies report their client, whose address, user and certificate origins
+# believe to be the client's. Any client could have written them. Nor is the true client reported: one response is
+# for all, so that an origin must have nothing to choose it by that no two clients have in common.
+_OF_CLIENT = frozenset(
+    b"ali-cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-visitor cdn-src-ip"
+    b" client-cert client-cert-chain client-ip cloudfront-viewer-address do-connecting-ip fastly-client-ip"
+    b" fastly-client fastly-ssl fly-client-ip forwarded-for http-client-ip incap-client-ip proxy-client-ip"
+    b" real-ip remote-addr remote-user true-client-ip wl-proxy-client-ip x-appengine-user-ip x-azure-clientip"
+    b" x-azure-socketip x-client-ip x-cluster-client-ip x-envoy-external-address x-forwarded"
+    b" x-nf-client-connection-ip x-original-forwarded-for x-originating-ip x-proxyuser-ip x-real-ip x-remote-addr"
+    b" x-remote-ip x-remote-user x-ssl-client-cert x-sucuri-clientip x-true-client-ip x-user-ip"
+    b" x-vercel-forwarded-for".split()
+)
+_NEVER = _OF_OTHERS | _OF_CLIENT
+_TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
+_NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
 _LONGEST_LIST = 4096  # bytes; longer lists aren't parsed
 _MOST_MEMBERS = 64  # of a parsed list; genuine lists have fewer
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
@@ -97,9 +112,7 @@ class Forwarding:
 def may_forward(name: bytes) -> bool:
     """Whether a field, lower case, may ever be forwarded. Servers that read fields from variables equate _ and -."""
     plain = name.replace(b"_", b"-")
-    if plain.startswith(_FORWARDED):
-        return plain == b"x-forwarded-for"
-    return plain not in _NEVER and not plain.startswith(_S3_MEANS)
+    return plain not in _NEVER and not plain.startswith(_NEVER_BEGINNINGS)
 
 
 def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
@@ -120,8 +133,8 @@ def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...
 
 
 def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forwarding) -> tuple[Field, ...]:
-    """The forwarded fields that a client controls, but that don't distinguish variants of a response with these names in
-    its Vary.
+    """The forwarded fields that a client controls, but that don't distinguish variants of a response with these names
+    in its Vary.
     """
     confined = {*choosing(names, forwarding)}
     if forwarding.types:
@@ -175,8 +188,8 @@ def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
 
 
 def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
-    """A client's preferences in one spelling: white space and case don't matter, nor, for types, codings and charsets,
-    the order. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
+    """A client's preferences in one spelling: white space and case don't matter, nor, for types, codings and
+    charsets, the order. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
     """
     joined = b",".join(values)
     if b'"' in joined or len(joined) > _LONGEST_LIST:

@@ -18,8 +18,10 @@ from shield.rules.selection import StoredHead
 from shield.rules.vary import variant_key
 from shield.store.entry import Entry
 
-_KNOWN = 100_000  # keys remembered; others are looked up in the store
-_LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
+_KNOWN = 100_000  # keys remembered; the others are looked up
+
+LIFETIME = 366 * 86400.0
+"""Of a marker, in seconds: as long as any of its variants."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Variants:
         varying = Varying(names)
         self._remember(key.digest, varying)
         head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
-        return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
+        return Entry(key, head, Freshness(now, LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:
         """Learn from a marker found in the store."""

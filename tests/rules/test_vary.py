@@ -123,6 +123,9 @@ def test_only_what_is_listed_is_forwarded_each_once_and_sorted() -> None:
             b"x-amz-date",
             b"expect",
         ),
+        *(b"forwarded", b"x-forwarded-for", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-client-ip"),
+        *(b"fastly-client-ip", b"x-cluster-client-ip", b"x-forwarded-proto", b"x-forwarded-port", b"remote-user"),
+        *(b"x-forwarded-client-cert", b"client-cert", b"ssl-client-verify", b"x_real_ip", b"true_client-ip"),
         *(b"x_original_url", b"x-forwarded_host", b"x_amz_date"),  # many servers take these for the same
     ],
 )

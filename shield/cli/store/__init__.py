@@ -125,8 +125,9 @@ def _import(
     """Import the entries that another node exported, as far as there is free room, displacing none. Also while a
     node runs.
 
-    Skips damaged records, and those of which the same or a later version is stored. Entries purged after the
-    export come back. Exits with 1 if the file was damaged or cut short; its whole records are imported.
+    Skips damaged records, those of which the same or a later version is stored, and those that no route of these
+    settings would have stored; lifetimes are capped at what the settings give. Entries purged after the export come
+    back. Exits with 1 if the file was damaged, cut short, or had records that aren't allowed; the rest is imported.
     """
     from shield.cli.store.move import import_ as run
 

@@ -205,6 +205,14 @@ class CacheDirectory:
         with self._condition.changing("writing to"):
             return self._log.commit(drafts)
 
+    def take_in(self, draft: Draft) -> Found | None:
+        """Commit a draft whose body comes piece by piece; None if it was overtaken.
+
+        Raises what the pieces raise, and StoreError as `commit` does: then nothing of it is visible.
+        """
+        with self._condition.changing("writing to"):
+            return self._log.take_in(draft)
+
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
         """Give a whole entry a later head (a 304's) without writing its body again; None if it is no longer there."""
         with self._condition.changing("writing to"):

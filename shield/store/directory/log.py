@@ -5,7 +5,7 @@ The order makes it safe: bytes are appended, then indexed; an entry is forgotten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -40,8 +40,20 @@ RUN = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """A body that is too long to be held: its length, the checksums that it must have, and its pieces, in order.
+
+    Who gives the pieces has checked each of them, and raises rather than give one that is wrong, or too few.
+    """
+
+    length: int
+    table: bytes
+    pieces: Iterator[Part]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """A record to commit, and its body in parts.
+    """What to commit: a record, and its body in parts, or `coming`, which can be tried once.
 
     `replaces`: commit only in place of exactly this record. `since`: don't commit if the key was removed after this
     generation of the directory; None: if it is removed during the commit.
@@ -51,6 +63,12 @@ class Draft:
     body: Sequence[Part] = ()
     replaces: Found | None = None
     since: int | None = None
+    coming: Coming | None = None
+
+    @property
+    def length(self) -> int:
+        """Of the body."""
+        return joined_length(self.body) if self.coming is None else self.coming.length
 
 
 class Log:
@@ -77,6 +95,38 @@ class Log:
         for at in range(0, len(drafts), RUN):
             results += self._commit_wanted(drafts[at : at + RUN])
         return results
+
+    def take_in(self, draft: Draft) -> Found | None:
+        """Append a draft whose body is coming, piece by piece, then index it. Whatever its pieces raise, it is as if
+        it had never been tried.
+        """
+        coming, generation = draft.coming, self._index.counters().generation
+        assert coming is not None
+        size = _padded(draft.record, coming.length)
+        writer = self._writer_for(size)
+        record = replace(draft.record, sequence=self._index.counters().sequence + 1)
+        before = writer.end
+        header = _encoded(record, coming.length, coming.table, writer.segment.seed(before))
+        found = indexed_as(record, writer.segment.number, before, len(header), coming.length)
+        try:
+            writer.append([header], len(header))
+            for piece in coming.pieces:
+                writer.append([piece], len(piece))
+            end = padding(len(header) + coming.length)
+            writer.append([bytes(end)], end)
+            if writer.end - before != size:
+                raise DamagedError("its body isn't as long as it should be")
+            taken = self._indexed([draft], [found], writer, generation)[0]
+        except _TakenError:
+            self._writer = None  # what it wrote went with its segment, and its pieces come once
+            raise StoreError("another process took the segment: try again") from None
+        except BaseException:
+            writer.end = before
+            with suppress(OSError):
+                writer.cut()
+            raise
+        self.written += size
+        return found if taken else None
 
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
         times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
@@ -167,21 +217,27 @@ class Log:
         writer.append(parts, offset - before)
         self._files.step("appended")
         try:
-            with self._index.write() as change:
-                self._check_ours(change.row(writer.segment.number))
-                change.advance(sequence=sequence + len(drafts) - 1)
-                removed = change.removed(generation)
-                taken = [
-                    removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
-                    for draft, found in zip(drafts, founds, strict=True)
-                ]
+            taken = self._indexed(drafts, founds, writer, generation)
         except BaseException:
             writer.end = before
             raise
         self.written += offset - before
         return [found if done else None for found, done in zip(founds, taken, strict=True)]
 
-    # removing
+    def _indexed(
+        self, drafts: Sequence[Draft], founds: Sequence[Found], writer: SegmentWriter, generation: int
+    ) -> list[bool]:
+        """Make visible what was appended; which of it hasn't been overtaken."""
+        with self._index.write() as change:
+            self._check_ours(change.row(writer.segment.number))
+            change.advance(sequence=founds[-1].sequence)
+            removed = change.removed(generation)
+            return [
+                removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
+                for draft, found in zip(drafts, founds, strict=True)
+            ]
+
+    # what goes out
 
     def forget(self, keys: Sequence[CacheKey]) -> tuple[int, int]:
         """Drop entries and all their slices from the index, for all processes; returns the number of records and the

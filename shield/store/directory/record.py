@@ -159,6 +159,11 @@ class Header:
         return _tags(self._data, self._fixed)
 
     @property
+    def table(self) -> bytes:
+        """The checksums of the body's blocks, as `checksums` gives them."""
+        return self._data[self.header_length - _TABLE_ITEM * -(-self.body_length // BLOCK) :]
+
+    @property
     def record(self) -> Record:
         if self._record is None:
             self._record = _record(self._data, self._fixed)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from shield.errors import StoreError
 from shield.rules.rendezvous import Rendezvous
 from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.index import Found
 from shield.store.directory.log import Draft, slice_of
 from shield.store.directory.reclaim import NoRoomError
-from shield.store.directory.record import Record
+from shield.store.directory.record import DamagedError, Record
 
 
 @dataclass(slots=True)
@@ -48,7 +49,9 @@ class Intake:
             placed.no_room += 1
             return
         try:
-            found = directory.commit([draft])[0]
+            found = _written(directory, draft)
+        except DamagedError:
+            return  # its file counts it
         except NoRoomError:
             self._full.add(member)
             placed.no_room += 1
@@ -86,3 +89,7 @@ class Intake:
             found = directory.lookup(record.key.digest)
             if found is not None and found.identity != record.identity:
                 directory.remove([record.key])
+
+
+def _written(directory: CacheDirectory, draft: Draft) -> Found | None:
+    return directory.commit([draft])[0] if draft.coming is None else directory.take_in(draft)

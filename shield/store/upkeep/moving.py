@@ -9,8 +9,10 @@ cut short, its whole records can still be taken.
 
 from __future__ import annotations
 
+import errno
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import IO
@@ -19,18 +21,18 @@ import xxhash
 
 from shield.errors import ShieldError
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.files import Files
+from shield.store.directory.files import Files, Part
 from shield.store.directory.index import Found
-from shield.store.directory.log import Draft
+from shield.store.directory.log import Coming, Draft
 from shield.store.directory.reading import latest
 from shield.store.directory.record import (
     ALIGN,
+    BLOCK,
     FORMAT,
     MAGIC,
     DamagedError,
     Header,
     Kind,
-    checksums,
     decode,
     encode,
     lengths,
@@ -49,6 +51,7 @@ _END = Struct("<8sQQ")  # magic, records, bytes before it
 _CHECKSUM = 8
 _MASK = (1 << 64) - 1
 _READ = 1 << 20
+_PIECE = 16 * BLOCK  # of a body; a longer one is never held whole
 
 
 class NoExportError(ShieldError):
@@ -112,17 +115,24 @@ class Export:
         most = found.length + len(found.head) + 2 * ALIGN
         if self._limit is not None and self.written_bytes + most > self._limit:
             return False
-        data = bytearray(found.header_length), bytearray(found.body_length)
+        data = bytearray(found.header_length)
         try:
-            if files.read(record.segment.fd, data, found.offset) < found.length:
+            if files.read(record.segment.fd, [data], found.offset) < found.header_length:
                 raise DamagedError("cut short")
-            header = decode(data[0], seed=record.segment.seed(found.offset))
-            header.check(data[1])
+            header = decode(data, seed=record.segment.seed(found.offset))
+            # All pieces are checked before one is written; a long body is read a second time for that.
+            body: Iterable[bytearray] = deque(_pieces(record, header, files), maxlen=1)
         except DamagedError:
             self.damaged += 1
             return True
         seed = (self._salt + self.written_bytes) & _MASK
-        self._put(encode(latest(header.record, found), len(data[1]), checksums([data[1]]), seed=seed), data[1])
+        start = encode(latest(header.record, found), header.body_length, header.table, seed=seed)
+        if header.body_length > _PIECE:
+            body = _pieces(record, header, files)
+        try:
+            self._put(start, body)
+        except DamagedError as error:
+            raise OSError(errno.EIO, f"a body changed while it was read: {error}") from error
         self.records += 1
         return True
 
@@ -132,10 +142,13 @@ class Export:
         self._put(end + xxhash.xxh3_64_digest(end, seed=self._salt))
         self._stream.flush()
 
-    def _put(self, *parts: bytes | bytearray) -> None:
-        length = sum(len(part) for part in parts)
-        for part in (*parts, bytes(padding(length))):
-            self._stream.write(part)
+    def _put(self, start: bytes, body: Iterable[bytearray] = ()) -> None:
+        length = len(start)
+        self._stream.write(start)
+        for piece in body:
+            self._stream.write(piece)
+            length += len(piece)
+        self._stream.write(bytes(padding(length)))
         self.written_bytes += length + padding(length)
 
 
@@ -166,7 +179,11 @@ class Import:
         return self._source.offset
 
     def drafts(self, most_bytes: int) -> Iterator[Draft]:
-        """Whole records, checked to the last bit. Raises OSError."""
+        """Whole records, checked to the last bit. Raises OSError.
+
+        A long body is `coming`: it has to be taken before the next draft is asked for, and its pieces raise
+        DamagedError, which is counted here, for what isn't whole.
+        """
         source = self._source
         in_damage = False  # a run of damaged bytes counts once
         while data := source.peek(ALIGN):
@@ -183,8 +200,12 @@ class Import:
                 continue
             in_damage = False
             length = header.header_length + header.body_length
+            end = source.offset + length + padding(length)
             if length > most_bytes:
                 self.too_large += 1
+            elif header.body_length > _PIECE:
+                source.skip(header.header_length)
+                yield Draft(header.record, coming=Coming(header.body_length, header.table, self._coming(header)))
             else:
                 body = memoryview(source.peek(length))[header.header_length :]
                 if len(body) < header.body_length:
@@ -195,8 +216,23 @@ class Import:
                     self.damaged += 1
                 else:
                     yield Draft(header.record, (body,) if body else ())
-            source.skip(length + padding(length))
-        self.damaged -= in_damage  # it was the cut, not damage
+            source.skip(end - source.offset)
+        self.damaged -= in_damage  # it was no damage but the cut
+
+    def _coming(self, header: Header) -> Iterator[Part]:
+        """The pieces of the body that is next in the stream."""
+        for at in range(0, header.body_length, _PIECE):
+            wanted = min(_PIECE, header.body_length - at)
+            piece = self._source.peek(wanted)
+            if len(piece) < wanted:
+                raise DamagedError("cut short")  # which the missing end tells already
+            try:
+                header.check(piece, at)
+            except DamagedError:
+                self.damaged += 1
+                raise
+            self._source.skip(wanted)
+            yield piece
 
     def _header(self) -> Header:
         header_length, _ = lengths(self._source.peek(4 * ALIGN))
@@ -246,6 +282,17 @@ class _ExportStream:
                     self.skip(at)
                     return
             self.skip(len(data))
+
+
+def _pieces(record: Movable, header: Header, files: Files) -> Iterator[bytearray]:
+    """A record's body as it lies on a disk, checked. Raises DamagedError and OSError."""
+    start = record.found.offset + header.header_length
+    for at in range(0, header.body_length, _PIECE):
+        piece = bytearray(min(_PIECE, header.body_length - at))
+        if files.read(record.segment.fd, [piece], start + at) < len(piece):
+            raise DamagedError("cut short")
+        header.check(piece, at)
+        yield piece
 
 
 def _first(
