@@ -14,7 +14,7 @@ from shield.config.fields import ResponseFieldSettings
 from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
 from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
-from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie, Unkeyed
+from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
 from shield.rules.providers import Provider
 from shield.rules.routes import Route
@@ -146,6 +146,13 @@ class FreshnessSettings(Section):
         "whose fields repeat such a field: refuse to store them, since any client could have them made for all "
         "others; or store. What accept and accept_encoding make of a field is no client's word.",
     )
+    credentials: HeaderNames = Field(
+        default=tuple(sorted(name.decode() for name in CREDENTIALS)),
+        description="Fields of requests that say who the client is. Where one is forwarded, the answer is for that "
+        "request alone, unless it says public, s-maxage or must-revalidate (RFC 9111, 3.5), or its Vary names the "
+        "field, Authorization excepted. none: only Authorization, for which RFC 9111 wants it.",
+        json_schema_extra={"default": [name.decode() for name in sorted(CREDENTIALS)]},
+    )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
         description="Fields that win over Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
@@ -180,6 +187,7 @@ class FreshnessSettings(Section):
         given = self.model_dump()
         given["surrogate"] = node.encode()
         given["honour_request_directives"] = frozenset(self.honour_request_directives)
+        given["credentials"] = frozenset(name.replace("_", "-").encode() for name in self.credentials)
         for key in ("targeted", "tags"):
             given[key] = tuple(name.encode() for name in given[key])
         return FreshnessRules(**given)

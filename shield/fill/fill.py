@@ -285,7 +285,7 @@ class Fill:
         assert disposition is not None
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        if settled.of_equals:
+        if settled.of_equals and settled.step is not Step.LEADER_ONLY:  # which lets go of all, and at once
             self._let_go_of_others()
         key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
@@ -303,7 +303,7 @@ class Fill:
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -357,7 +357,7 @@ class Fill:
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
-        if settled.of_equals:
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
             self._let_go_of_others()
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
@@ -365,7 +365,7 @@ class Fill:
             store.drop(self.resource.key)
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:

@@ -25,6 +25,12 @@ _INDISPENSABLE = frozenset(
 
 _AGE = (b"age",)
 
+CREDENTIALS = frozenset(
+    b"api-key authorization client-cert cookie proxy-authorization x-access-token x-api-key x-auth-token"
+    b" x-session-token".split()
+)
+"""Fields of requests that say who the client is; a guess, which operators know better."""
+
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
 Unkeyed = Literal["refuse", "store"]
@@ -53,6 +59,7 @@ class FreshnessRules:
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
     invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: it says nothing, or that it is too old
     unkeyed: Unkeyed = "refuse"  # what forwarded fields may have brought about by which no variants are told apart
+    credentials: frozenset[bytes] = CREDENTIALS  # what is answered to one of these fields is for that client alone
     targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # leave out those of them that are ours alone

@@ -166,6 +166,7 @@ class Reason(Enum):
     SET_COOKIE = "set-cookie"  # it sets a cookie, which nobody else must get
     METHOD = "method"  # the answer to this method can't be reused
     AUTHORIZATION = "authorization"  # the request had credentials, and the origin doesn't let others have the answer
+    CREDENTIALS = "credentials"  # the same for those in other fields, by which Vary tells no variants apart
 
     # for those who asked while it was fetched
     STATUS = "status"  # a status that isn't stored without a word of the origin or the operator
@@ -204,7 +205,9 @@ def judge_response(
 
     What is one person's goes to the leader alone; what merely can't be stored (an error, no lifetime) is still the
     answer for all who asked before it came, since for each of them it is as new as one of their own. What it may owe
-    to `unkeyed` fields of the request, by which no variants are told apart, isn't kept for those who don't send them.
+    to credentials among the `unkeyed` fields is for the leader, too, unless the origin says otherwise; what it may
+    owe to other `unkeyed` fields of the request, by which no variants are told apart, isn't kept for those who don't
+    send them.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
@@ -224,6 +227,8 @@ def judge_response(
     if reason is None and (request.notable or request.method not in _METHODS):
         reason = _asked_for_itself(request, control, rules)
         by_request = reason is not None
+    if reason is None and unkeyed and has_credentials(unkeyed, rules) and not _lets_others(control):
+        reason, by_request = Reason.CREDENTIALS, True  # §3.5, whichever field they are in
     if reason is None:
         share, reason = _judge_storing(head, policy, freshness, response_time, rules)
     if unkeyed and rules.unkeyed == "refuse" and (head.status >= 400 or reflects(head.fields, unkeyed)):
@@ -253,10 +258,19 @@ def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessR
         return Reason.METHOD  # §3: the method must be understood
     if _directives(request, rules).no_store:
         return Reason.NO_STORE  # §5.2.1.5
-    shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
-    if b"authorization" in request.notable and not shared_anyway:
-        return Reason.AUTHORIZATION  # §3.5
+    if b"authorization" in request.notable and not _lets_others(control):
+        return Reason.AUTHORIZATION  # §3.5, whatever Vary says
     return None
+
+
+def has_credentials(forwarded: Sequence[Field], rules: FreshnessRules) -> bool:
+    """Whether one of these fields says who the client is. What reads fields from variables takes _ for -."""
+    return any(name.replace(b"_", b"-") in rules.credentials for name, _ in forwarded)
+
+
+def _lets_others(control: CacheControl) -> bool:
+    """Whether an origin lets others have what it answers to one client's credentials (§3.5)."""
+    return control.public or control.must_revalidate or control.s_maxage is not None
 
 
 def _judge_storing(
