@@ -26,6 +26,7 @@ from shield.fill.settlement import (
     kept_head,
     negative_entry,
     settle,
+    settle_absence,
 )
 from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.fill.window import Window
@@ -381,17 +382,22 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        resource, means = self.resource, self._means
-        self.entry, for_all = negative_entry(
-            resource.key, absent, self.question.request, resource.route, now=means.clock(), via=means.via
-        )
-        self.status, self.freshness = absent.status, self.entry.freshness
-        if not for_all:
+        means, known = self._means, self._means.store.variants.names(self.resource.named)
+        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=True)
+        assert settled.disposition is not None
+        self.status, self.freshness = absent.status, settled.disposition.freshness
+        self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
+        if settled.step is Step.LEADER_ONLY:
+            self._registry.forget(self)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.of_equals:
             self._let_go_of_others()
-        elif self.freshness.lifetime > 0:
+        if settled.step is Step.STORE:
             self.committed = means.store.commit(self.entry, still=self._is_current)
-        else:
-            means.store.drop(resource.key)
+        elif settled.drops:
+            means.store.drop(self.resource.key)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection

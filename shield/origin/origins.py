@@ -88,7 +88,7 @@ class Origins:
                 return result
             schedule.absent(origin.name)
             absent.add(origin.name)
-            gone = Absent(result.status, min(result.lifetime, gone.lifetime))
+            gone = result.after(gone)
         if failures or not schedule.asked_all:
             return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
         return gone

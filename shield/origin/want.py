@@ -79,10 +79,20 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Every origin answered, and none has the object. `lifetime` is how long they let that be believed at most."""
+    """Every origin answered, and none has the object. `lifetime` is how long they let that be believed at most.
+
+    `vary` are the fields of the request by which they say so, sorted; None: it holds for that request alone (RFC 9111
+    §4.1).
+    """
 
     status: int = 404
     lifetime: float = math.inf
+    vary: tuple[bytes, ...] | None = ()
+
+    def after(self, before: Absent) -> Absent:
+        """What this origin says and those before it said, together."""
+        named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
+        return Absent(self.status, min(self.lifetime, before.lifetime), named)
 
 
 @dataclass(frozen=True, slots=True)

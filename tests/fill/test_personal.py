@@ -228,3 +228,36 @@ def test_all_of_a_request_is_still_readable(origin: FaultyOrigin, clock: FakeClo
         told = client.read().get("cache-status")
 
     assert told is not None and told.endswith("detail=credentials")
+
+
+@pytest.mark.parametrize("unkeyed", ["refuse", "store"])
+@pytest.mark.parametrize("vary", [(), ("Vary: Accept",), ("Vary: *",)])
+def test_what_is_not_there_for_one_may_be_for_another(
+    origin: FaultyOrigin, clock: FakeClock, unkeyed: str, vary: tuple[str, ...]
+) -> None:
+    """With its document dropped, as it is unless errors are passed."""
+    gate = origin.gate()
+
+    def make(received: Received) -> Steps:
+        if received.get("cookie") == "alice":
+            return [Wait(gate), Bytes(answer(*vary, status="404 Not Found"))]
+        return [Bytes(answer(*vary, body=f"for {received.get('cookie')}"))]
+
+    origin.makes("/a", make)
+    with node(origin, clock, freshness={"unkeyed": unkeyed}) as shield:
+        clients = [ask(shield, ("cookie", user)) for user in ("alice", "bob", "alice")]
+        gate.open()
+        answers = [client.read() for client in clients]
+        for client in clients:
+            client.close()
+        later = shield.get("/a", [("cookie", "carol")])
+
+    assert [(one.status, one.body) for one in (*answers, later)] == [
+        (404, b"not found\n"),
+        (200, b"for bob"),
+        (404, b"not found\n"),
+        (200, b"for carol"),
+    ]
+    assert [(one.get("vary") or "").lower() or None for one in answers] == [
+        vary[0].removeprefix("Vary: ").lower() if vary else None
+    ] * 3
