@@ -12,6 +12,7 @@ from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Place, Tree
 from shield.config.section import is_loopback
 from shield.config.settings import Settings
+from shield.rules.freshness import CREDENTIALS
 
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
@@ -28,6 +29,7 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     for name, origin in settings.origins.items():
         yield from _origin(name, origin, tree)
     yield from _idle_fractions(settings, tree)
+    yield from _credentials(settings, tree)
     yield from _readable_by_all(tree)
 
 
@@ -59,6 +61,33 @@ def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
             paths[own if own in tree.places else ("freshness", "heuristic_fraction")] = None
     for path in paths:
         yield str(tree.problem(path, "has no effect while default_lifetime isn't off"))
+
+
+def _credentials(settings: Settings, tree: Tree) -> Iterator[str]:
+    """Routes whose origins see who the client is: what comes of that."""
+    usual = {name.decode() for name in CREDENTIALS}
+    for name, route in settings.routes.items():
+        path: KeyPath = ("routes", name, "forward_request_headers")
+        listed = route.forward_request_headers
+        held = {field.replace("_", "-") for field in route.freshness.credentials} | {"authorization"}
+        seen = sorted(usual | held) if listed == "all" else [each for each in listed if _plain(each) in usual | held]
+        alone = " ".join([each for each in seen if _plain(each) in held])
+        shared = " ".join([each for each in seen if _plain(each) not in held])
+        if alone:
+            said = (
+                f"the answer to a request with {alone} is for that request alone, unless it says public, s-maxage or "
+            )
+            said += "must-revalidate, or names the field in Vary"
+            yield str(tree.problem(path, said))
+        if shared:
+            said = f"{shared} may say who the client is, and isn't in freshness.credentials: "
+            said += "EVERYONE MAY GET THE ANSWER, unless it says private or no-store, or names the field in Vary"
+            yield str(tree.problem(path, said))
+
+
+def _plain(name: str) -> str:
+    """What reads fields from variables takes _ for -."""
+    return name.replace("_", "-")
 
 
 def _readable_by_all(tree: Tree) -> Iterator[str]:

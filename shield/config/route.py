@@ -14,7 +14,7 @@ from shield.config.fields import ResponseFieldSettings
 from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
 from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
-from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie, Unkeyed
+from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
 from shield.rules.locations import Home
 from shield.rules.providers import Location, Provider
@@ -147,6 +147,13 @@ class FreshnessSettings(Section):
         "that repeat such a field: refuse to store them, since a client could provoke them for all "
         "others; or store. Fields normalized by accept and accept_encoding don't count.",
     )
+    credentials: HeaderNames = Field(
+        default=tuple(sorted(name.decode() for name in CREDENTIALS)),
+        description="Fields of requests that say who the client is. Where one is forwarded, the answer is for that "
+        "request alone, unless it says public, s-maxage or must-revalidate (RFC 9111, 3.5), or its Vary names the "
+        "field, Authorization excepted. none: only Authorization, for which RFC 9111 wants it.",
+        json_schema_extra={"default": [name.decode() for name in sorted(CREDENTIALS)]},
+    )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
         description="Fields that override Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
@@ -181,6 +188,7 @@ class FreshnessSettings(Section):
         given = self.model_dump()
         given["surrogate"] = node.encode()
         given["honour_request_directives"] = frozenset(self.honour_request_directives)
+        given["credentials"] = frozenset(name.replace("_", "-").encode() for name in self.credentials)
         for key in ("targeted", "tags"):
             given[key] = tuple(name.encode() for name in given[key])
         return FreshnessRules(**given)

@@ -26,6 +26,7 @@ from shield.fill.settlement import (
     kept_head,
     negative_entry,
     settle,
+    settle_absence,
 )
 from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.fill.window import Window
@@ -286,7 +287,7 @@ class Fill:
         assert disposition is not None
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        if settled.of_equals:
+        if settled.of_equals and settled.step is not Step.LEADER_ONLY:  # which lets go of all, and at once
             self._let_go_of_others()
         key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
@@ -304,7 +305,7 @@ class Fill:
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -358,7 +359,7 @@ class Fill:
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
-        if settled.of_equals:
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
             self._let_go_of_others()
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
@@ -366,7 +367,7 @@ class Fill:
             store.drop(self.resource.key)
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
@@ -382,17 +383,22 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        resource, means = self.resource, self._means
-        self.entry, for_all = negative_entry(
-            resource.key, absent, self.question.request, resource.route, now=means.clock(), via=means.via
-        )
-        self.status, self.freshness = absent.status, self.entry.freshness
-        if not for_all:
+        means, known = self._means, self._means.store.variants.names(self.resource.named)
+        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=True)
+        assert settled.disposition is not None
+        self.status, self.freshness = absent.status, settled.disposition.freshness
+        self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
+        if settled.step is Step.LEADER_ONLY:
+            self._registry.forget(self)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.of_equals:
             self._let_go_of_others()
-        elif self.freshness.lifetime > 0:
+        if settled.step is Step.STORE:
             self.committed = means.store.commit(self.entry, still=self._is_current)
-        else:
-            means.store.drop(resource.key)
+        elif settled.drops:
+            means.store.drop(self.resource.key)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection

@@ -21,7 +21,7 @@ from shield.rules.routes import Resource, Route
 from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in, unkeyed
-from shield.rules.verdict import Disposition, Share, judge_response
+from shield.rules.verdict import Disposition, Reason, Share, has_credentials, judge_response
 from shield.store.entry import OVERHEAD, Entry
 
 _STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
@@ -317,22 +317,49 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     return entry, disposition
 
 
-def negative_entry(
-    key: CacheKey, absent: Absent, request: Request, route: Route, *, now: float, via: bytes
-) -> tuple[Entry, bool]:
-    """That there is no such object, for as long as that is believed; and whether it holds for others, too: no field
-    of the request may have brought it about.
+def settle_absence(question: Question, absent: Absent, now: float, *, known: tuple[bytes, ...]) -> Settlement:
+    """What becomes of the word that there is no such object, and for whom it holds: no field of the request may have
+    brought it about by which it isn't told apart. `known` as in `settle`.
     """
+    route = question.resource.route
     forwarding, rules = route.forwarding, route.freshness
-    for_all = not forwarding.any or forwarding.storage or rules.unkeyed == "store" or not unkeyed_of(request, route)
-    lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime) if for_all else 0.0
+    names = tuple([name for name in absent.vary or () if forwarding.has(name)])
+    is_of_known = {*known}.issuperset(names)
+    share = Share.STORE
+    if absent.vary is None:
+        share = Share.LEADER_ONLY  # §4.1
+    elif forwarding.any:
+        unnamed = unkeyed_of(question.request, route, names)
+        if has_credentials(unnamed, rules):
+            share = Share.LEADER_ONLY
+        elif unnamed and rules.unkeyed == "refuse" and not forwarding.storage:
+            share = Share.SHARE
+        elif known and not is_of_known:
+            share = Share.SHARE  # what isn't there doesn't set aside the variants of what is
+
+    holds_for_all = not forwarding.any or (share is Share.STORE and is_of_known)
+    lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime)
+    if share is Share.STORE and lifetime <= 0.0:
+        share = Share.SHARE
+    freshness = Freshness(born=now, lifetime=lifetime if share is Share.STORE else 0.0, grace=0.0, keep=0.0)
+    settled = Settlement(Step(share.value), Disposition(share, freshness, Reason.NEGATIVE))
+    if share is not Share.STORE:
+        settled.drops, settled.of_equals = holds_for_all, forwarding.any
+    elif forwarding.any:
+        settled.sorts, settled.learns, settled.kept_until = True, () if known else names, now + lifetime
+    return settled
+
+
+def negative_entry(key: CacheKey, absent: Absent, freshness: Freshness, *, via: bytes) -> Entry:
+    """That there is no such object, for as long as that is believed."""
     body = b"not found\n"
+    names = [b"*"] if absent.vary is None else absent.vary
     fields = (
         (b"content-type", b"text/plain; charset=utf-8"),
-        (b"cache-control", b"max-age=%d" % lifetime),
-        (b"date", dates.imf_fixdate(now)),
+        (b"cache-control", b"max-age=%d" % freshness.lifetime),
+        *([(b"vary", b", ".join(names))] if names else []),
+        (b"date", dates.imf_fixdate(freshness.born)),
         (b"content-length", b"%d" % len(body)),
         (b"via", via),
     )
-    freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
-    return Entry(key, of_fields(absent.status, fields), freshness, (body,)), for_all
+    return Entry(key, of_fields(absent.status, fields), freshness, (body,))

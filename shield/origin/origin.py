@@ -27,6 +27,7 @@ from shield.rules.providers import Provider
 from shield.rules.ranges import Span
 from shield.rules.routing import Candidate
 from shield.rules.s3_errors import Answer
+from shield.rules.vary import names_in
 
 log = logging.getLogger("shield.origin")
 
@@ -184,7 +185,9 @@ class Origin:
             self.absent += 1
             if not denies:
                 self._denials.given(now)
-            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head))
+            # Of a storage's keys none is there for one client and not for another.
+            vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
         if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
             answer = Answer.FORBIDDEN
         raise OriginError(

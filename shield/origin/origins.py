@@ -63,7 +63,8 @@ class Origins:
             patience=_STORED_PATIENCE if want.validators else math.inf,
         )
         failures: dict[str, OriginError] = {}
-        absent: dict[str, Absent] = {}
+        absent: set[str] = set()
+        gone: Absent | None = None
         while True:
             step = schedule.next(now())
             if isinstance(step, Wait):
@@ -85,11 +86,11 @@ class Origins:
                 return result
             failures.pop(origin.name, None)
             schedule.absent(origin.name)
-            absent[origin.name] = result
+            absent.add(origin.name)
+            gone = result if gone is None else result.after(gone)
         if failures or not schedule.asked_all:
             return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
-        answers = list(absent.values())
-        return Absent(answers[-1].status, min(each.lifetime for each in answers)) if answers else Absent()
+        return gone or Absent()
 
     def get(self, name: str) -> Origin:
         return self._origins[name]

@@ -79,10 +79,20 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Every origin answered, and none has the object. `lifetime`: how long they allow this to be cached at most."""
+    """Every origin answered, and none has the object. `lifetime`: how long they allow this to be cached at most.
+
+    `vary` are the request's fields by which they say so, sorted; None: it holds for that request alone (RFC 9111
+    §4.1).
+    """
 
     status: int = 404
     lifetime: float = math.inf
+    vary: tuple[bytes, ...] | None = ()
+
+    def after(self, before: Absent) -> Absent:
+        """What this origin says and those before it said, together."""
+        named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
+        return Absent(self.status, min(self.lifetime, before.lifetime), named)
 
 
 @dataclass(frozen=True, slots=True)

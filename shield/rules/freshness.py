@@ -25,6 +25,12 @@ _INDISPENSABLE = frozenset(
 
 _AGE = (b"age",)
 
+CREDENTIALS = frozenset(
+    b"api-key authorization client-cert cookie proxy-authorization x-access-token x-api-key x-auth-token"
+    b" x-session-token".split()
+)
+"""Fields of requests that say who the client is; a guess, which operators know better."""
+
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
 Unkeyed = Literal["refuse", "store"]
@@ -53,6 +59,7 @@ class FreshnessRules:
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
     invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: ignored, or too old
     unkeyed: Unkeyed = "refuse"  # responses that may depend on forwarded fields that Vary doesn't name
+    credentials: frozenset[bytes] = CREDENTIALS  # a response to one of these fields is for that client alone
     targeted: tuple[bytes, ...] = (CDN,)  # fields that override Cache-Control, in order of precedence (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
     strip_targeted: bool = True  # remove those meant for us alone

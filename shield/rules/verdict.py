@@ -166,6 +166,7 @@ class Reason(Enum):
     SET_COOKIE = "set-cookie"  # it sets a cookie, which no other client must get
     METHOD = "method"  # responses to this method can't be reused
     AUTHORIZATION = "authorization"  # the request had credentials, and the origin doesn't allow sharing
+    CREDENTIALS = "credentials"  # the same for credentials in other fields, if Vary doesn't name them
 
     # for the requests that came while it was fetched
     STATUS = "status"  # a status stored only if the origin or the operator says so
@@ -203,8 +204,9 @@ def judge_response(
     """May a GET's response be stored, and which other requests may get it? RFC 9111 §3 for a shared cache.
 
     A personal response goes to the leader alone; one that merely can't be stored (an error, no lifetime) answers
-    all requests that came before it, since it is as new as a fetch of their own. A response that may depend
-    on `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without them.
+    all requests that came before it, since it is as new as a fetch of their own. A response that may depend on
+    credentials among the `unkeyed` fields is for the leader, too, unless the origin allows more; one that may depend
+    on other `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without them.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
@@ -224,6 +226,8 @@ def judge_response(
     if reason is None and (request.notable or request.method not in _METHODS):
         reason = _asked_for_itself(request, control, rules)
         by_request = reason is not None
+    if reason is None and unkeyed and has_credentials(unkeyed, rules) and not _lets_others(control):
+        reason, by_request = Reason.CREDENTIALS, True  # §3.5, whichever field they are in
     if reason is None:
         share, reason = _judge_storing(head, policy, freshness, response_time, rules)
     if unkeyed and rules.unkeyed == "refuse" and (head.status >= 400 or reflects(head.fields, unkeyed)):
@@ -253,10 +257,19 @@ def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessR
         return Reason.METHOD  # §3: the method must be understood
     if _directives(request, rules).no_store:
         return Reason.NO_STORE  # §5.2.1.5
-    shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
-    if b"authorization" in request.notable and not shared_anyway:
-        return Reason.AUTHORIZATION  # §3.5
+    if b"authorization" in request.notable and not _lets_others(control):
+        return Reason.AUTHORIZATION  # §3.5, whatever Vary says
     return None
+
+
+def has_credentials(forwarded: Sequence[Field], rules: FreshnessRules) -> bool:
+    """Whether one of these fields says who the client is. What reads fields from variables takes _ for -."""
+    return any(name.replace(b"_", b"-") in rules.credentials for name, _ in forwarded)
+
+
+def _lets_others(control: CacheControl) -> bool:
+    """Whether an origin lets others have what it answers to one client's credentials (§3.5)."""
+    return control.public or control.must_revalidate or control.s_maxage is not None
 
 
 def _judge_storing(

@@ -108,8 +108,8 @@ class Fetch:
         """No origin gives an answer."""
         self.result.set_result(Failed((OriginError("fra", fault, detail),)))
 
-    def is_absent(self, status: int = 404) -> None:
-        self.result.set_result(Absent(status))
+    def is_absent(self, status: int = 404, *, vary: tuple[bytes, ...] | None = ()) -> None:
+        self.result.set_result(Absent(status, vary=vary))
 
 
 class FakeSource:
