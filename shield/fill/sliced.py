@@ -59,6 +59,7 @@ class SlicedFill:
         self.phase = Phase.STREAMING
         self.failure: Failure | None = None
         self.changed = False  # origins have another version
+        self.has_given = False  # bytes to readers
         self.generation = means.store.generation
 
         self._means = means
@@ -107,6 +108,7 @@ class SlicedFill:
             self._runs.bring(number + 1, stop, self)  # so that nobody has to wait for it
         data = self._shelf.read(number, inside, self._read_from_disk)
         if data is not Where.MISSING:
+            self.has_given = self.has_given or data is not None
             return data
         if self.phase is Phase.STREAMING:
             self._runs.bring(number, stop, self)
