@@ -189,9 +189,9 @@ class Transfer:
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
-        """The fill turned out to bring another variant than this request's."""
+        """The fill turned out to bring another variant than this request's, or what may not be reused for it."""
         if not self.over:
-            self._fill, self._collapsed = None, False
+            self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
             self.start()
 
     def abandon(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from shield.fill.settlement import (
     settle,
 )
 from shield.fill.sliced import SlicedFill, SlicedRegistry
+from shield.fill.whose import late, may_reuse, unlike
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
@@ -37,7 +39,7 @@ from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
+from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
@@ -154,12 +156,9 @@ class Fill:
         """Whether what it brings may answer a request that comes now: as if it were stored (RFC 9111 §4)."""
         if self.phase is not Phase.STREAMING:
             return True
-        assert self.head is not None and self.freshness is not None and self.disposition is not None
-        if self.disposition.unstored:
-            return False  # §5.2.2.4: its head has what only those may get who asked before it came
-        stored = Streaming(self.head, self.freshness)
-        verdict = judge_lookup(request, stored, now, self.resource.route.freshness)
-        return verdict is Verdict.HIT or verdict is Verdict.STALE
+        assert self.head is not None and self.freshness is not None
+        answer = Streaming(self.head, self.freshness)
+        return may_reuse(answer, request, now, self.disposition, self.resource.route.freshness)
 
     def join(self, reader: Reader) -> None:
         self._readers.add(reader)
@@ -204,7 +203,8 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        self.question.want.inform = self._readers.informant(self.resource)
+        want = self.question.want
+        want.inform, want.sent = self._readers.informant(self.resource), self._readers.question_sent
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -225,6 +225,7 @@ class Fill:
         question = self.question
         resource, request = question.resource, question.request
         judged = judged_by(request, resource.forwarded) if question.shared else None
+        self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
         result = await self._means.source.fetch(
             resource.named, request.target, resource.route.origins, question.want, judged
@@ -286,7 +287,7 @@ class Fill:
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
         if settled.of_equals:
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
             self._registry.mark_hit_for_miss(key.text)
@@ -304,6 +305,8 @@ class Fill:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
             self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+        elif settled.head is not None:
+            self._send_on(self._late_for(Streaming(settled.head, disposition.freshness)))
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -321,20 +324,22 @@ class Fill:
         mine = variants.of(resource, self.question.request)
         if mine.key != resource.key:
             self._registry.rename(self, mine)
-            self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
+            others = [r for r in self._readers if variants.of(mine, r.request).key != mine.key]
+            self._readers.send_on(others)
         until = settled.kept_until
         if until is not None and not variants.has_room(mine, means.clock(), until):
             assert settled.disposition is not None
             settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
             settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
-    def _let_go_of_others(self) -> None:
-        """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
-        since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
-        mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
-        if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
+    def _send_on(self, readers: Collection[Reader]) -> None:
+        """Let these begin anew, all together: the answer isn't theirs."""
+        if readers:
             self._registry.forget(self)
-            self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
+            self._readers.send_on(readers)
+
+    def _late_for(self, answer: Stored) -> Collection[Reader]:
+        return late(self._readers, answer, self._means.clock(), self.disposition, self.resource.route.freshness)
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
@@ -349,6 +354,7 @@ class Fill:
         self.committed = True
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         run = sliced.adopt(fetched, *settled.span)
+        self._send_on(self._late_for(self.entry))
         self._finish(Phase.COMPLETE)
         sliced.begin(run)
 
@@ -358,7 +364,7 @@ class Fill:
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
         if settled.of_equals:
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
         elif settled.drops:
@@ -366,6 +372,8 @@ class Fill:
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
             self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+        else:
+            self._send_on(self._late_for(entry))
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
@@ -387,11 +395,12 @@ class Fill:
         )
         self.status, self.freshness = absent.status, self.entry.freshness
         if not for_all:
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         elif self.freshness.lifetime > 0:
             self.committed = means.store.commit(self.entry, still=self._is_current)
         else:
             means.store.drop(resource.key)
+        self._send_on(self._late_for(self.entry))
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -32,6 +32,8 @@ class Want:
     as good an answer. So is the beginning of a span that is tentative, or of a body of known `length`: the fills that
     ask so go on from where an answer ends.
     `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
+    `sent` is called whenever the question goes out, before any answer can be on its way: what comes is the answer to
+    the last.
     """
 
     method: bytes
@@ -46,11 +48,18 @@ class Want:
     forwarded: tuple[Field, ...] = ()  # of the client's request
     asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
     inform: Inform | None = None  # of what an origin says before it answers (RFC 9110 §15.2)
+    sent: Callable[[], None] | None = None
 
     def whole(self) -> Want:
         """The same object without a span."""
         return Want(
-            self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked, inform=self.inform
+            self.method,
+            self.path,
+            self.query,
+            forwarded=self.forwarded,
+            asked=self.asked,
+            inform=self.inform,
+            sent=self.sent,
         )
 
     def fields(self) -> tuple[Field, ...]:

@@ -75,6 +75,11 @@ class Fetch:
         """What it asks with."""
         return dict(self.want.fields())
 
+    def goes_out(self) -> None:
+        """It had to wait, and is sent now; or it is sent once more."""
+        assert self.want.sent is not None
+        self.want.sent()
+
     def answers(
         self,
         *fields: Field,
