@@ -37,6 +37,7 @@ from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Stored
@@ -53,6 +54,9 @@ class Registry(SlicedRegistry, Protocol):
 
     def forget(self, fill: Fill) -> None:
         """No later request joins it."""
+
+    def drop(self, key: CacheKey) -> None:
+        """What is stored under the key isn't to be found any more."""
 
     def mark_hit_for_miss(self, text: bytes) -> None:
         """Answers under this key can't be shared: the next ones needn't wait to find out."""
@@ -300,7 +304,7 @@ class Fill:
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
-            self._means.store.drop(key)
+            self._registry.drop(key)
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:

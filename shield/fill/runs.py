@@ -81,6 +81,7 @@ class Runs:
         self._readers = readers
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
+        self.are_last = False  # no other is begun: what they don't bring isn't to be had
         policy = means.policy
         self._setbacks = Setbacks(means.loop, seconds=policy.persist_seconds, chance=means.chance)
 
@@ -111,7 +112,7 @@ class Runs:
 
     def bring(self, number: int, stop: int, audience: Audience) -> None:
         """Have a slice fetched, and those after it that its readers want, unless that is under way or due later."""
-        if self._setbacks.is_resting(number):
+        if self.are_last or self._setbacks.is_resting(number):
             return
         size = self.slice_bytes
         first = number * size
@@ -122,9 +123,7 @@ class Runs:
         while end < last and not self.shelf.is_here(end):
             end += 1
         for run in self._all:
-            if run.at < first < run.stop:
-                run.stop_at(first)  # it is far behind: what is needed now comes first
-            elif first < run.at:
+            if first < run.at:
                 end = min(end, run.at // size)
         run = Run(self, first, min(end * size, self._entry.length), audience)
         self._all.append(run)
@@ -143,7 +142,18 @@ class Runs:
             forwarded=resource.forwarded,
         )
 
+    def will_bring(self, number: int) -> bool:
+        """Whether a slice is on its way, or will be."""
+        first = number * self.slice_bytes
+        return any(run.at <= first < run.stop for run in self._all)
+
     # called by runs
+
+    def answered(self, run: Run) -> None:
+        """What it asked for is to be had: those that are far behind needn't bring it."""
+        for other in self._all:
+            if other.at < run.at < other.stop:
+                other.stop_at(run.at)
 
     def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
         """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
@@ -177,6 +187,8 @@ class Runs:
     def _may_ask_again(self, run: Run, failure: Failure) -> bool:
         """Whether what a run didn't bring may still come; then it is asked for again after a while."""
         audience = run.audience
+        if self.are_last:
+            return False
         if isinstance(failure, Failed):  # no origin of several gave it
             errors, began = failure.failures, run.began
             if not may_pass(errors) or not audience.has_given:
@@ -197,7 +209,7 @@ class Runs:
 
     def stop_far_ahead(self) -> None:
         """End those that have waited for their readers for long enough: what is needed later is fetched again."""
-        for run in [run for run in self._waiting if self._is_far_ahead(run)]:
+        for run in [run for run in self._waiting if self._is_far_ahead(run) and not self.are_last]:
             self._waiting.discard(run)
             run.stop_at(run.at)
 
@@ -287,6 +299,7 @@ class Run:
             result = await runs.means.source.fetch(resource.named, runs.target, resource.route.origins, want)
             if isinstance(result, Fetched):
                 self.take(result)
+                runs.answered(self)
                 self.start()
             else:
                 failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result

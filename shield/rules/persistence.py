@@ -41,6 +41,13 @@ def may_pass(errors: Sequence[OriginError]) -> bool:
     return not errors or any(_is_passing(error) for error in errors)
 
 
+def ignores_parts(errors: Sequence[OriginError]) -> bool:
+    """Whether these failures of all origins show that the object isn't to be had in parts: one gives all of it,
+    whatever part is asked for (RFC 9110 §14.2), and no other may do better a moment later.
+    """
+    return any(error.fault is Fault.MALFORMED and error.status == 200 for error in errors) and not may_pass(errors)
+
+
 def next_wait(errors: Sequence[OriginError], strikes: int, *, left: float, chance: float) -> float | None:
     """Seconds to wait after so many failures in a row, the last of them by `errors`; None when it is no use.
 
