@@ -125,7 +125,12 @@ def build(
 
 def _policy(settings: Settings) -> FillPolicy:
     fills = settings.cache.fills
-    return FillPolicy(linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss)
+    return FillPolicy(
+        linger_seconds=fills.linger,
+        small_bytes=fills.small,
+        hit_for_miss_seconds=fills.hit_for_miss,
+        persist_seconds=settings.failover.deadline,
+    )
 
 
 def _replies(settings: Settings) -> Replies:

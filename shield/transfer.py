@@ -122,6 +122,8 @@ class Transfer:
                 self.start()
                 return
             entry = None  # of a route with the same keys that forwards, or of earlier settings
+        if entry is not None and entry.is_large and self._fills.is_whole_only(self._resource.key.text):
+            entry = None
         under_way = None if entry is not None else self._fills.under_way(self._resource)
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True
@@ -182,6 +184,9 @@ class Transfer:
     def detach(self) -> None:
         if self.over:
             return
+        if self._sliced is not None:
+            self._leave_slices(self._sliced)
+            return
         self._collapsed = False
         if self._mode is Mode.STREAMING:
             self._fetch_rest()
@@ -189,9 +194,9 @@ class Transfer:
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
-        """The fill turned out to bring another variant than this request's."""
+        """The fill turned out to bring another variant than this request's, or what may not be reused for it."""
         if not self.over:
-            self._fill, self._collapsed = None, False
+            self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
             self.start()
 
     def abandon(self) -> None:
@@ -349,16 +354,24 @@ class Transfer:
         self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
-        """Nothing was sent yet: another version is fetched anew; else as after any failure."""
+        """Nothing was sent yet: another version, or what is to be had as a whole only, is fetched anew; else as after
+        any failure."""
         sliced.leave(self)
         self._sliced, self._selection = None, None
-        if not sliced.changed or self._forward is Forward.URI_MISS:
+        if sliced.in_parts and (not sliced.changed or self._forward is Forward.URI_MISS):
             self._stored = None  # what could be served of it was tried
             self._give_up(sliced.failure)
             return
         self._mode, self._entry, self._forward = Mode.JOINED, None, Forward.URI_MISS
         self._fill, self._collapsed = self._fills.join(self._resource, self.request, self)
         self.advance()
+
+    def _leave_slices(self, sliced: SlicedFill) -> None:
+        """Its slices won't come."""
+        if self._mode is Mode.SLICED:
+            self._restart_or_give_up(sliced)
+        else:
+            self._finish(clean=False)
 
     # the body
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.registry import Registry
 from shield.fill.settlement import (
     HitForMiss,
     Question,
@@ -28,7 +29,7 @@ from shield.fill.settlement import (
     settle,
     settle_absence,
 )
-from shield.fill.sliced import SlicedFill, SlicedRegistry
+from shield.fill.whose import late, may_reuse, unlike
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
@@ -38,28 +39,10 @@ from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
+from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
-
-
-class Registry(SlicedRegistry, Protocol):
-    """All fills of a worker, as one of them sees it."""
-
-    def rename(self, fill: Fill, resource: Resource) -> None:
-        """It turned out to bring this variant: those who want that one find it from now on."""
-
-    def forget(self, fill: Fill) -> None:
-        """No later request joins it."""
-
-    def mark_hit_for_miss(self, text: bytes) -> None:
-        """Answers under this key can't be shared: the next ones needn't wait to find out."""
-
-    def forget_hit_for_miss(self, text: bytes) -> None: ...
-
-    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
-        """The fill of this version's slices."""
 
 
 class Fill:
@@ -94,7 +77,7 @@ class Fill:
         "was_hit",
     )
 
-    def __init__(self, question: Question, means: Means, registry: Registry) -> None:
+    def __init__(self, question: Question, means: Means, registry: Registry[Fill]) -> None:
         self.question = question
         self.background = False  # goes on though nobody reads
         # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
@@ -155,12 +138,9 @@ class Fill:
         """Whether what it brings may answer a request that comes now: as if it were stored (RFC 9111 §4)."""
         if self.phase is not Phase.STREAMING:
             return True
-        assert self.head is not None and self.freshness is not None and self.disposition is not None
-        if self.disposition.unstored:
-            return False  # §5.2.2.4: its head has what only those may get who asked before it came
-        stored = Streaming(self.head, self.freshness)
-        verdict = judge_lookup(request, stored, now, self.resource.route.freshness)
-        return verdict is Verdict.HIT or verdict is Verdict.STALE
+        assert self.head is not None and self.freshness is not None
+        answer = Streaming(self.head, self.freshness)
+        return may_reuse(answer, request, now, self.disposition, self.resource.route.freshness)
 
     def join(self, reader: Reader) -> None:
         self._readers.add(reader)
@@ -205,8 +185,10 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
+        want = self.question.want
+        want.sent = self._readers.question_sent
         if self.resource.route.early_hints:
-            self.question.want.inform = self._readers.inform
+            want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -227,6 +209,7 @@ class Fill:
         question = self.question
         resource, request = question.resource, question.request
         judged = judged_by(request, resource.forwarded) if question.shared else None
+        self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
         result = await self._means.source.fetch(
             resource.named, request.target, resource.route.origins, question.want, judged
@@ -288,7 +271,7 @@ class Fill:
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
         if settled.of_equals and settled.step is not Step.LEADER_ONLY:  # which lets go of all, and at once
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
             self._registry.mark_hit_for_miss(key.text)
@@ -301,11 +284,13 @@ class Fill:
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
-            self._means.store.drop(key)
+            self._registry.drop(key)
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
             self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.head is not None and self._readers.latecomers:
+            self._send_late_on(Streaming(settled.head, disposition.freshness))
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -323,20 +308,25 @@ class Fill:
         mine = variants.of(resource, self.question.request)
         if mine.key != resource.key:
             self._registry.rename(self, mine)
-            self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
+            others = [r for r in self._readers if variants.of(mine, r.request).key != mine.key]
+            self._readers.send_on(others)
         until = settled.kept_until
         if until is not None and not variants.has_room(mine, means.clock(), until):
             assert settled.disposition is not None
             settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
             settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
-    def _let_go_of_others(self) -> None:
-        """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
-        since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
-        mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
-        if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
+    def _send_on(self, readers: Collection[Reader]) -> None:
+        """Let these begin anew, all together: the answer isn't theirs."""
+        if readers:
             self._registry.forget(self)
-            self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
+            self._readers.send_on(readers)
+
+    def _send_late_on(self, answer: Stored) -> None:
+        """Let those begin anew who came after the question, unless the answer may be reused."""
+        if self._readers.latecomers:
+            rules = self.resource.route.freshness
+            self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
@@ -351,6 +341,7 @@ class Fill:
         self.committed = True
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         run = sliced.adopt(fetched, *settled.span)
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
         sliced.begin(run)
 
@@ -360,7 +351,7 @@ class Fill:
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
         if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
         elif settled.drops:
@@ -368,6 +359,8 @@ class Fill:
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
             self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        else:
+            self._send_late_on(entry)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
@@ -394,11 +387,12 @@ class Fill:
             self._registry.forget(self)
             self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
         elif settled.of_equals:
-            self._let_go_of_others()
+            self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.STORE:
             self.committed = means.store.commit(self.entry, still=self._is_current)
         elif settled.drops:
             means.store.drop(self.resource.key)
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,11 +30,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FillPolicy:
-    """When a fill outlives its readers, and how long what can't be shared is remembered as such."""
+    """When a fill outlives its readers, how long what can't be shared is known as such, and for how long the next
+    bytes of a large object are asked for again when their fetches fail.
+    """
 
     linger_seconds: float = 5.0
     small_bytes: int = 1 << 20
     hit_for_miss_seconds: float = 10.0
+    persist_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
+    chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
     # asked for once: it costs a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: Terms = field(init=False)

@@ -120,7 +120,9 @@ class Origin:
             fields = self._gateway.introduced(fields, want.asked)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(head, method=want.method, deadline=deadline, fresh=fresh, inform=inform)
+        return await self.pool.fetch(
+            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=want.sent
+        )
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -139,6 +141,7 @@ class Origin:
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe.sent = want.sent
         response = await self._ask(probe, now, deadline)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -84,14 +85,22 @@ class Pool:
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
     async def fetch(
-        self, head: bytes, *, method: bytes, deadline: float, fresh: bool = False, inform: Inform | None = None
+        self,
+        head: bytes,
+        *,
+        method: bytes,
+        deadline: float,
+        fresh: bool = False,
+        inform: Inform | None = None,
+        sent: Callable[[], None] | None = None,
     ) -> Response:
         """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the response.
 
         `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is
         bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or that delivers
         only the rest of the last response, is replaced by a new one, once; with `fresh` any kept one is.
-        `inform` is called with interim responses before the head, of each attempt.
+        `inform` is called with interim responses before the head, of each attempt; `sent` is called at each attempt,
+        just before its request is written.
         A request that is reset, or gets no response at all, at a bad address goes to another while there is time.
         Raises OriginError; leaves nothing behind when cancelled.
         """
@@ -102,6 +111,8 @@ class Pool:
                 connection = await self._open(deadline)
             if connection.served:
                 self._reused_total += 1
+            if sent is not None:
+                sent()
             response = connection.ask(head, method=method, deadline=deadline, inform=inform)
             response.kept = connection.served > 0
             try:
@@ -110,7 +121,7 @@ class Pool:
                 response.close()
                 raise
             if response.stale:
-                connection, response = await self._ask_anew(head, method, deadline, inform)
+                connection, response = await self._ask_anew(head, method, deadline, inform, sent)
             if response.answered:
                 if self._ill:
                     self._dialer.note_well(connection.address)
@@ -141,11 +152,13 @@ class Pool:
         )
 
     async def _ask_anew(
-        self, head: bytes, method: bytes, deadline: float, inform: Inform | None
+        self, head: bytes, method: bytes, deadline: float, inform: Inform | None, sent: Callable[[], None] | None
     ) -> tuple[Connection, Response]:
         """On a new connection, in place of a closed one."""
         self._stale_retries_total += 1
         connection = await self._open(deadline)
+        if sent is not None:
+            sent()
         response = connection.ask(head, method=method, deadline=deadline, inform=inform)
         try:
             await response.arrived

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -32,6 +32,7 @@ class Want:
     as good a response. So is the beginning of a span that is tentative, or of a body of known `length`: such fills
     go on from where a response ends.
     `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
+    `sent` is called whenever the request is about to be written: the response is that to the last of them.
     """
 
     method: bytes
@@ -46,11 +47,18 @@ class Want:
     forwarded: tuple[Field, ...] = ()  # fields of the client's request
     asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
+    sent: Callable[[], None] | None = None
 
     def whole(self) -> Want:
         """The same object without a span."""
         return Want(
-            self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked, inform=self.inform
+            self.method,
+            self.path,
+            self.query,
+            forwarded=self.forwarded,
+            asked=self.asked,
+            inform=self.inform,
+            sent=self.sent,
         )
 
     def fields(self) -> tuple[Field, ...]:

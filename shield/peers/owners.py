@@ -141,7 +141,7 @@ class Owners:
             way = ((loops.NAME, passed),) if passed else ()
             request = words.request_head(want.method, target, (*want.fields(), *judged, *way))
             response = await self._pools[owner].fetch(
-                request, method=want.method, deadline=deadline, inform=want.inform
+                request, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
             )
             said = words.strip_outcome(response, self._node)
             if want.tentative and response.head.status == 416:

@@ -206,7 +206,8 @@ def judge_response(
     A personal response goes to the leader alone; one that merely can't be stored (an error, no lifetime) answers
     all requests that came before it, since it is as new as a fetch of their own. A response that may depend on
     credentials among the `unkeyed` fields is for the leader, too, unless the origin allows more; one that may depend
-    on other `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without them.
+    on other `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without
+    them.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
