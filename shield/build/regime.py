@@ -35,7 +35,7 @@ def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits
         max_connections=-(-limits.connections // workers),
         max_connections_per_address=-(-limits.connections_per_address // workers),
         max_requests=limits.requests,
-        max_pipelined=limits.pipelined,
+        pipelined_bytes=limits.pipelined_bytes,
         max_head_bytes=limits.head_bytes,
         max_target_bytes=limits.target_bytes,
         max_fields=limits.fields,

@@ -193,8 +193,11 @@ class LimitSettings(Section):
         description="Requests on one connection, which is closed after the last; 0: any number. To spread clients "
         "over nodes anew from time to time.",
     )
-    pipelined: int = Field(
-        default=64, ge=1, description="Requests that wait on one connection before reading it pauses."
+    pipelined_bytes: Size = size(
+        "32KiB",
+        "Requests that a client has sent ahead of answers on one connection. Of more, the rest is dropped, and the "
+        "connection ends after those before. CDNs send none ahead.",
+        least=KIB,
     )
     head_bytes: Size = size(
         "32KiB", "Size of a request's head: 431 beyond. CDNs add a few KiB of fields of their own.", least=KIB

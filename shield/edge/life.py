@@ -30,14 +30,14 @@ class ConnectionLife(RequestReader):
         "_door",
         "_framing",
         "_in_front",
+        "_later",
+        "_later_is_all",
         "_life",
         "_listener",
         "_patience",
         "_peer",
         "_transport",
-        "_turn",
         "_turns",
-        "ready",
     )
 
     _transport: asyncio.Transport  # set by connection_made
@@ -51,9 +51,9 @@ class ConnectionLife(RequestReader):
         self._peer = ""
         self._life = life
         self._patience = Patience(front.limits)
-        self.ready = True  # False: the transport has more to send than it should
-        self._turns: deque[Turn] = deque()  # that wait
-        self._turn: Turn | None = None  # under way
+        self._turns: deque[Turn] = deque()  # that wait though their heads were read: one, and perhaps a refusal
+        self._later = b""  # what came behind them, as it came
+        self._later_is_all = False  # nothing that comes behind it is taken
         self._framing = AnswerFraming.LENGTH  # of the last answer that was streamed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,8 +88,26 @@ class ConnectionLife(RequestReader):
         self._take_no_more()
         self._turns.clear()
 
+    def _put_off(self, data: bytes) -> None:
+        """Keep what a client has sent ahead until it is its turn. No head is taken apart before, since that takes
+        twenty times the memory. Of more than may wait the rest is dropped, and the connection ends before it:
+        requests without an answer may be sent again on another (RFC 9112 §9.3.2).
+        """
+        room = self._limits.pipelined_bytes - len(self._later)
+        self._later += data[:room]
+        if len(data) > room:
+            self._later_is_all = True
+        self._transport.pause_reading()
+
+    def _take_no_more(self) -> None:
+        super()._take_no_more()
+        self._later, self._awaited = b"", None
+
     def eof_received(self) -> bool:
         """The client has said all it will. What it asked for is still answered; an incomplete head is dropped."""
+        if self._reading is Reading.LATER and self._transport.can_write_eof():
+            self._later_is_all = True
+            return True
         self._reading = Reading.ENDED
         last = self._last_turn()
         if last is None or not self._transport.can_write_eof():  # TLS has no half-closed connections
@@ -149,7 +167,7 @@ class ConnectionLife(RequestReader):
         if self._life is Life.CLOSING:
             return
         self._life = Life.STOPPING
-        if self._last_turn() is None and self._reading is not Reading.HEAD:
+        if self._last_turn() is None and self._reading not in (Reading.HEAD, Reading.BODY, Reading.LATER):
             self._close_idle()
 
     def abort(self) -> None:
@@ -167,7 +185,7 @@ class ConnectionLife(RequestReader):
                 self._cut()
         elif self._last_turn() is not None:
             patience.sweeps = 0  # the origins' timeouts hold
-        elif self._reading is Reading.HEAD:
+        elif self._reading in (Reading.HEAD, Reading.BODY):
             if not patience.has_time_for_head(self._fields):
                 self._refuse(RequestError(408, "head-too-slow"))
         elif heard:

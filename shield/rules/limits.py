@@ -17,7 +17,7 @@ class ClientLimits:
     max_connections: int = 10_000
     max_connections_per_address: int = 0
     max_requests: int = 0
-    max_pipelined: int = 64
+    pipelined_bytes: int = 32 * 1024
     max_head_bytes: int = 32 * 1024
     max_target_bytes: int = 8 * 1024
     max_fields: int = 100
