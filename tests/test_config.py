@@ -63,6 +63,7 @@ def test_defaults_are_those_of_the_rooms_they_are_for(ground: Ground) -> None:
         head_seconds=int(limits.head),
         send_seconds=int(limits.send),
         max_connections=limits.connections,
+        max_connections_per_address=limits.connections // 4,
         pipelined_bytes=limits.pipelined_bytes,
         max_head_bytes=limits.head_bytes,
         max_target_bytes=limits.target_bytes,

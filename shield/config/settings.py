@@ -178,14 +178,15 @@ class LimitSettings(Section):
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB.",
+        description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB. Beyond, "
+        "the one that has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
     )
-    connections_per_address: int = Field(
-        default=0,
-        ge=0,
-        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from "
-        "few addresses, so this is for nodes that others reach, too. Workers share it out evenly, as the number of "
-        "all connections.",
+    connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. Left out: a quarter "
+        "of all, so that nobody alone can use them up, and any number for `access.addresses` and "
+        "`access.trusted_proxies`, since a CDN comes from few addresses. Beyond, the connection of that address that "
+        "has been idle for longest is closed, or the new one if none is idle. Workers share it out evenly.",
     )
     requests: int = Field(
         default=0,

@@ -33,6 +33,7 @@ class ConnectionLife(RequestReader):
         "_later",
         "_later_is_all",
         "_life",
+        "_listed",
         "_listener",
         "_patience",
         "_peer",
@@ -50,6 +51,7 @@ class ConnectionLife(RequestReader):
         self._listener = front.listener
         self._peer = ""
         self._life = life
+        self._listed = False  # as idle, at the door
         self._patience = Patience(front.limits)
         self._turns: deque[Turn] = deque()  # that wait though their heads were read: one, and perhaps a refusal
         self._later = b""  # what came behind them, as it came
@@ -70,6 +72,7 @@ class ConnectionLife(RequestReader):
             self._life, self._left = Life.NUMBERED, self._limits.max_requests
         self._connections.add(self)
         self._in_front.add(self)
+        self._list(idle=True)
 
     def reconsider(self, limits: ClientLimits) -> None:
         """Another regime is in force. Requests that it limits are counted anew."""
@@ -81,12 +84,45 @@ class ConnectionLife(RequestReader):
             self._life = Life.NUMBERED if self._left else Life.OPEN
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self._in_front.discard(self)
-        if self._listener.numbers and self._life is not Life.OUTSIDE:
-            self._door.leave(self._peer)
+        if self._life is not Life.OUTSIDE:
+            self._depart()
         self._take_no_more()
         self._turns.clear()
+
+    def _depart(self) -> None:
+        """Count no more, if it still does."""
+        if self in self._in_front:
+            self._connections.discard(self)
+            self._in_front.discard(self)
+            self._list(idle=False)
+            if self._listener.numbers:
+                self._door.leave(self._peer)
+
+    def _list(self, *, idle: bool) -> None:
+        """Say at the door whether this connection could give way to another."""
+        if idle is not self._listed and self._listener.numbers:
+            self._listed = idle
+            if idle:
+                self._door.idles(self, self._peer)
+            else:
+                self._door.wakes(self)
+
+    def gives_way(self) -> bool:
+        """Close at once if nothing was said for a sweep at least, and nothing is under way; whether it does."""
+        self._listed = False
+        if (
+            self._heard
+            or not self.ready
+            or self._reading is not Reading.IDLE
+            or self._last_turn() is not None
+            or self._life not in (Life.OPEN, Life.NUMBERED)
+        ):
+            return False
+        self._take_no_more()
+        self._life = Life.CLOSING
+        self._transport.abort()  # a close of TLS would wait for the client's
+        self._depart()
+        return True
 
     def _put_off(self, data: bytes) -> None:
         """Keep what a client has sent ahead until it is its turn. No head is taken apart before, since that takes
@@ -179,7 +215,7 @@ class ConnectionLife(RequestReader):
         limits, patience = self._limits, self._patience
         heard, self._heard = self._heard, False
         patience.sweeps += 1
-        closing = self._life is Life.CLOSING
+        closing, idle = self._life is Life.CLOSING, False
         if closing or not self.ready:
             if not patience.takes_on(self._transport, closing=closing):
                 self._cut()
@@ -192,3 +228,7 @@ class ConnectionLife(RequestReader):
             patience.sweeps = 0
         elif patience.sweeps > (limits.keep_alive_seconds if self._target else limits.head_seconds):
             self._close_idle()
+        else:
+            idle = True
+        if idle is not self._listed:
+            self._list(idle=idle)
