@@ -142,4 +142,4 @@ def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) 
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, alone=alone)
+    return AccessLog(stream, misses_only=only, max_bytes=settings.log.access_memory // place.workers, alone=alone)

@@ -178,8 +178,8 @@ class LimitSettings(Section):
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB. Beyond, "
-        "the one that has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
+        description="Connections of clients at once. CDNs come with hundreds; an idle one costs few KiB. Beyond, "
+        "the one that was idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
     )
     connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
@@ -232,6 +232,12 @@ class LogSettings(Section):
     access: Annotated[Literal["off", "misses", "all"], BeforeValidator(off_is_off)] = Field(
         default="misses",
         description="Requests, as JSON lines. `misses` leaves out plain hits, which the CDN has logged already.",
+    )
+    access_memory: Size = size(
+        "8MiB",
+        "Lines of requests that wait in memory while what reads them is slow, of all workers together; beyond, they "
+        "are lost and counted. Some seconds of a busy node.",
+        least=64 * KIB,
     )
 
 
