@@ -45,6 +45,17 @@ class AdminSettings(Section):
         description='Names by which it is asked for, besides addresses, localhost and names without dots; ["*"]: '
         "any. Else a web page could have a browser on this machine ask, by a name of its own that points here.",
     )
+    connections: int = Field(
+        default=100,
+        ge=1,
+        description="Connections to it at once; beyond, the one that has been idle for longest is closed, or the new "
+        "one if all are being answered. Monitoring needs few.",
+    )
+    timeout: Duration = duration(
+        "30s",
+        "For a request's head to arrive, for its body, and for a client that has stopped taking its answer to go on.",
+        least="1s",
+    )
 
 
 class TlsSettings(Section):
