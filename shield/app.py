@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import IO
 
 from shield.admin.api import admin_api
+from shield.admin.listener import AdminListener
 from shield.build.origins import origins_of, owners_of
 from shield.build.regime import regime_of
 from shield.build.storage import storage_of
@@ -112,6 +114,10 @@ def build(
             remove=purge.targets,
             remove_prefix=purge.prefix,
             hosts=settings.admin.hosts,
+            body_seconds=settings.admin.timeout,
+        ),
+        admin_listener=AdminListener(
+            connections=settings.admin.connections, seconds=math.ceil(settings.admin.timeout)
         ),
         proxy=proxy,
         guard=guard,
@@ -147,4 +153,4 @@ def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) 
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, alone=alone)
+    return AccessLog(stream, misses_only=only, max_bytes=settings.log.access_memory // place.workers, alone=alone)

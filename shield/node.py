@@ -12,6 +12,7 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 
+from shield.admin.listener import AdminListener
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
@@ -121,6 +122,7 @@ class Node:
     peers: PeerFront
     asgi: Application
     admin: Starlette
+    admin_listener: AdminListener
 
     # its parts
     proxy: Proxy

@@ -11,7 +11,7 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.tiers import Store
 from shield.store.upkeep.listing import is_under, keys_under
 
-_BATCH = 1000
+_BATCH = 500  # keys at a time: some milliseconds of the event loop
 
 
 class Purge:
@@ -27,8 +27,14 @@ class Purge:
         When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
-        routes = self._in_force.regime.routes
-        return await self._remove([routes.resolve(target).key for target in targets])
+        routes, removed = self._in_force.regime.routes, 0
+        for at in range(0, len(targets), _BATCH):
+            for target in targets[at : at + _BATCH]:
+                routes.resolve(target)  # all of them before any is removed; a million keys are too much to hold
+            await asyncio.sleep(0)
+        for at in range(0, len(targets), _BATCH):
+            removed += await self._remove([routes.resolve(target).key for target in targets[at : at + _BATCH]])
+        return removed
 
     async def prefix(self, prefix: bytes) -> int:
         """Remove all keys with this prefix; returns how many there were.
@@ -36,17 +42,25 @@ class Purge:
         A path is matched in all key spaces. Takes as long as reading the headers of all records on disk. RAM
         tiers are emptied, since other workers' can't be listed.
         """
-        loop = asyncio.get_running_loop()
-        keys = {key.text: key for key in self._store.keys_in_memory() if is_under(key.text, prefix)}
+        loop, count = asyncio.get_running_loop(), 0
+        in_memory = self._store.keys_in_memory()
+        for at in range(0, len(in_memory), _BATCH):
+            count += await self._remove_all(
+                [key for key in in_memory[at : at + _BATCH] if is_under(key.text, prefix)]
+            )
         self._store.forget_memory()
         for directory in self._store.directories():
             found = await loop.run_in_executor(None, _keys_under, directory, prefix)
-            keys.update((key.text, key) for key in found)
-        every = list(keys.values())
-        for at in range(0, len(every), _BATCH):
-            await self._remove(every[at : at + _BATCH])
+            count += await self._remove_all(found)
         self._store.forget_memory()
-        return len(every)
+        return count
+
+    async def _remove_all(self, keys: Sequence[CacheKey]) -> int:
+        """Remove keys, however many; how many there are."""
+        for at in range(0, len(keys), _BATCH):
+            await self._remove(keys[at : at + _BATCH])
+        await asyncio.sleep(0)
+        return len(keys)
 
     async def _remove(self, keys: Sequence[CacheKey]) -> int:
         stored = sum([self._store.find(key) is not None for key in keys])

@@ -24,6 +24,7 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
+from shield.admin.listener import AdminConnection
 from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
@@ -182,7 +183,9 @@ class _Worker:
         )
         self._front.config.load()
         self._peers = _Server(_config(node.asgi, http=node.peers.protocol, timeout=timeout), ends=lambda open: None)
-        self._admin = _Server(_config(node.admin, http="h11", timeout=None), ends=lambda open: None)
+        self._admin = _Server(
+            _config(node.admin, http=node.admin_listener.protocol, timeout=None, date=True), ends=lambda open: None
+        )
         self._draining = False
         self._signals = 0
         self._next_sweep = 0.0
@@ -298,6 +301,8 @@ class _Worker:
         clients = self._connections(self._front)
         for connection in (*clients, *self._connections(self._peers)):
             connection.sweep()
+        for visitor in list(self._admin.server_state.connections):
+            cast(AdminConnection, visitor).sweep()
         for connection in too_much(clients, self._node.front.limits.unsent_bytes):
             connection.abort()
         self._node.vitals.connections = len(self._front.server_state.connections)
@@ -309,7 +314,7 @@ class _Worker:
         return [cast(ClientConnection, each) for server in servers for each in server.server_state.connections]
 
 
-def _config(application: Any, *, http: object, timeout: float | None) -> uvicorn.Config:
+def _config(application: Any, *, http: object, timeout: float | None, date: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http=cast(type[asyncio.Protocol], http),  # a factory works as well as a class
@@ -319,7 +324,7 @@ def _config(application: Any, *, http: object, timeout: float | None) -> uvicorn
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=http == "h11",
+        date_header=date,
         backlog=_BACKLOG,
         timeout_keep_alive=_ADMIN_IDLE_SECONDS,
         timeout_graceful_shutdown=cast(int, timeout),  # for asyncio.wait_for: a float works

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from shield.admin.removal import Remove, RemovePrefix, removal
+from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
 from shield.observe.report import Report
@@ -24,11 +24,13 @@ def admin_api(
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     hosts: Collection[str] = (),
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
     `/store/remove` if the node can `remove`.
 
     `report` covers the whole node, whichever worker answers. `hosts` are names as `Visitors` takes them.
+    `body_seconds`: the time in which a request's body must arrive.
     """
 
     async def live(request: Request) -> Response:
@@ -53,6 +55,6 @@ def admin_api(
             Route("/ready", ready),
             Route("/metrics", scrape),
             Route("/state", show),
-            *([] if remove is None else [removal(remove, remove_prefix)]),
+            *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
         ],
     )

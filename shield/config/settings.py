@@ -45,6 +45,17 @@ class AdminSettings(Section):
         description='Accepted Host names besides addresses, localhost and names without dots; ["*"]: '
         "any. Without this, a web page could reach it through a local browser, by a domain that resolves here.",
     )
+    connections: int = Field(
+        default=100,
+        ge=1,
+        description="Connections to it at once; beyond, the one that has been idle for longest is closed, or the new "
+        "one if all are being answered. Monitoring needs few.",
+    )
+    timeout: Duration = duration(
+        "30s",
+        "For a request's head to arrive, for its body, and for a client that has stopped taking its answer to go on.",
+        least="1s",
+    )
 
 
 class TlsSettings(Section):
@@ -174,14 +185,15 @@ class LimitSettings(Section):
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB.",
+        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB. Beyond, the one that "
+        "has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
     )
-    connections_per_address: int = Field(
-        default=0,
-        ge=0,
-        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from "
-        "few addresses, so this is for nodes that others reach, too. It is divided among workers, as the number of "
-        "all connections.",
+    connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. Left out: a quarter "
+        "of all, so that no client can use them up, and any number for `access.addresses` and "
+        "`access.trusted_proxies`, since a CDN comes from few addresses. Beyond, the connection of that address that "
+        "has been idle for longest is closed, or the new one if none is idle. Workers share it evenly.",
     )
     requests: int = Field(
         default=0,
@@ -189,8 +201,11 @@ class LimitSettings(Section):
         description="Requests on one connection, which is closed after the last; 0: any number. Spreads clients "
         "over nodes again from time to time.",
     )
-    pipelined: int = Field(
-        default=64, ge=1, description="Requests that wait on one connection before reading it pauses."
+    pipelined_bytes: Size = size(
+        "32KiB",
+        "Requests that a client has sent ahead of answers on one connection. Of more, the rest is dropped, and the "
+        "connection ends after those before. CDNs send none ahead.",
+        least=KIB,
     )
     head_bytes: Size = size(
         "32KiB", "Size of a request's head: 431 beyond it. CDNs add a few KiB of fields of their own.", least=KIB
@@ -224,6 +239,12 @@ class LogSettings(Section):
     access: Annotated[Literal["off", "misses", "all"], BeforeValidator(off_is_off)] = Field(
         default="misses",
         description="Requests, as JSON lines. `misses` omits plain hits, which the CDN has logged already.",
+    )
+    access_memory: Size = size(
+        "8MiB",
+        "Lines of requests that wait in memory while what reads them is slow, of all workers together; beyond, they "
+        "are lost and counted. Some seconds of a busy node.",
+        least=64 * KIB,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.hypercorn import Stream
-from shield.edge.turn import may_have_body, objection
+from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
@@ -71,6 +71,8 @@ class Application:
         peer = self._listener.name_of(scope.get("client"))
         denied = self._guard.hold(request, peer, _certificate(send), began)
         error = denied or self._objection(scope, request, limits)
+        if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
+            del request.notable[b"transfer-encoding"]
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
             try:
                 async with asyncio.timeout(limits.head_seconds):

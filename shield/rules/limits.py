@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shield.rules.addresses import Networks
+
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
@@ -15,9 +17,10 @@ class ClientLimits:
     send_bytes: int = 16 * 1024
     unsent_bytes: int = 256 * 1024 * 1024
     max_connections: int = 10_000
-    max_connections_per_address: int = 0
+    max_connections_per_address: int = 2_500
+    exempt: Networks | None = None  # addresses of any number of connections
     max_requests: int = 0
-    max_pipelined: int = 64
+    pipelined_bytes: int = 32 * 1024
     max_head_bytes: int = 32 * 1024
     max_target_bytes: int = 8 * 1024
     max_fields: int = 100
