@@ -185,8 +185,8 @@ class LimitSettings(Section):
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB. Beyond, the one that "
-        "has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
+        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB. Beyond, the one "
+        "that has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
     )
     connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
