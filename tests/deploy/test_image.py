@@ -90,12 +90,11 @@ def test_what_it_runs_makes_a_command_that_works_with_nothing_but_what_a_node_ne
     source = checkout(tmp_path)
     places = {"/src": source, "/wheels": tmp_path / "wheels", "/opt/shield": tmp_path / "opt/shield"}
     places["/empty"] = tmp_path / "empty"
-    for word, rest in stages()[0]:
-        if word == "RUN":
-            for place, ours in places.items():
-                rest = re.sub(rf"(?<=\s){place}(?=[/\s]|$)", str(ours), rest)
-            rest = re.sub(r"(^|&& )python ", rf"\1{base_python()} ", rest)
-            run("sh", "-ec", rest, cwd=source, env=wheels)
+    for line in [rest for word, rest in stages()[0] if word == "RUN"]:
+        script = re.sub(r"(^|&& )python ", rf"\1{base_python()} ", line)
+        for place, ours in places.items():
+            script = re.sub(rf"(?<=\s){place}(?=[/\s]|$)", str(ours), script)
+        run("sh", "-ec", script, cwd=source, env=wheels)
 
     shield = places["/opt/shield"] / "bin" / "shield"
     config = tmp_path / "shield.yaml"
