@@ -49,6 +49,7 @@ done
 if [ -n "$prefix" ]; then
     [[ $prefix == /* ]] || prefix=$PWD/$prefix
     prefix=${prefix%/}
+    [ -n "$prefix" ] || fail "--prefix: expected a directory other than /; without the option it is installed there" 2
     [[ $prefix =~ ^[A-Za-z0-9_./+-]*$ ]] || fail "--prefix: expected a path of letters, digits and _ . / + -" 2
 elif [ "$(id -u)" != 0 ]; then
     fail "run it as root, or with --prefix DIR to try it"

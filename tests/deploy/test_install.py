@@ -33,6 +33,7 @@ def test_the_linter_finds_nothing_in_scripts(path: str) -> None:
         (["--perfix", "x"], "unknown: --perfix"),
         (["--purge", "--prefix", "x"], "--purge goes with --uninstall"),
         (["--keep", "0", "--prefix", "x"], "--keep: expected a number from 1 up, got 0"),
+        (["--prefix", "/"], "--prefix: expected a directory other than /"),
         (["--prefix", "a b"], "--prefix: expected a path of letters"),
     ],
 )
