@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts: finds a Python and creates a virtual environment.
 
 # make_environment DIRECTORY REQUIREMENT... installs into DIRECTORY, which is created if it doesn't exist. An editable

@@ -57,6 +57,17 @@ def check(config: ConfigFile) -> None:
 
 
 @_app.command()
+def health(
+    config: ConfigFile,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+) -> None:
+    """Say whether the node of these settings is ready: 0 or 1, for probes."""
+    from shield.cli.health import health as run
+
+    raise typer.Exit(run(config, timeout=timeout))
+
+
+@_app.command()
 def schema() -> None:
     """Print the JSON Schema of the settings, for editors."""
     from shield.cli.schema import schema as run
