@@ -14,7 +14,7 @@ from typing import Any
 
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
-from shield.edge.hypercorn import Stream
+from shield.edge.hypercorn import Stream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
@@ -57,6 +57,7 @@ class Application:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            mend()
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)

@@ -685,6 +685,12 @@ STREAMS = [
     stream("method empty", 405, change={b":method": b""}),
     stream("method with a target", 405, change={b":method": b"GET /b"}),
     stream("OPTIONS of everything", 405, change={b":method": b"OPTIONS", b":path": b"*"}),
+    stream("CONNECT", 405, change={b":method": b"CONNECT", b":scheme": None, b":path": None}),
+    stream(
+        "CONNECT with a body", 405, change={b":method": b"CONNECT", b":scheme": None, b":path": None}, body=b"abc"
+    ),
+    stream("method not ASCII", 400, change={b":method": b"G\xcbT"}),
+    path("path not ASCII", 400, b"/\xc3\xbc"),
     stream("CONNECT with a path", None, change={b":method": b"CONNECT"}),
     stream("host empty", 400, change={b":authority": b""}),
     stream("host with user", 400, change={b":authority": b"user@cdn.example"}),
