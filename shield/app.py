@@ -31,6 +31,7 @@ from shield.regime import InForce
 from shield.reply import Replies
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.directory.files import Files
 
 Clock = Callable[[], float]
 
@@ -41,14 +42,16 @@ def build(
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
+    files: Files | None = None,
 ) -> Node:
     """A node with these settings, or one worker of it, to be opened. Call it on the event loop.
 
+    `files` stands for the system under the cache directories; None: the real one.
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
-    storage, origins = storage_of(settings, place, clock), origins_of(settings, place.workers, clock)
+    storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place.workers, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})

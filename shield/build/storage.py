@@ -48,8 +48,8 @@ class Storage:
         await self.store.close()
 
 
-def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> Storage:
-    """The tiers of one worker."""
+def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], files: Files | None = None) -> Storage:
+    """The tiers of one worker. `files` is the system that disks are on; None: the real one."""
     cache = settings.cache
     capacity = cache.memory.capacity // place.workers
     memory = MemoryTier(capacity=capacity, max_entry=min(cache.memory.max_entry or capacity // 8, capacity))
@@ -58,11 +58,11 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> S
     disk = Disk(place.shared, clock=clock)
     admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
     store = Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
-    return Storage(store, disk, _tiers(settings, place, disk))
+    return Storage(store, disk, _tiers(settings, place, disk, files or Files()))
 
 
-def _tiers(settings: Settings, place: Seat, disk: Disk) -> list[Tier]:
-    holder, files, tiers = Claimant(settings.node, boot_id(), place.worker, place.shared), Files(), []
+def _tiers(settings: Settings, place: Seat, disk: Disk, files: Files) -> list[Tier]:
+    holder, tiers = Claimant(settings.node, boot_id(), place.worker, place.shared), []
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
     for level, tier in enumerate(settings.cache.tiers):
         volumes = [

@@ -20,9 +20,8 @@ from tests.node import FakeClock, Shield
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+def files() -> Iterator[Failing]:
     failing = Failing()
-    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     yield failing
     failing.broken.clear()
 
@@ -119,7 +118,7 @@ def test_what_no_disk_takes_streams_through_little_memory(
     origin.serves("/big", body, lifetime=60)
     settings = with_disk(origin, tmp_path / "nvme", fills={"memory": 4 * SLICE})
 
-    with Shield(settings, clock=clock) as shield:
+    with Shield(settings, clock=clock, files=files) as shield:
         files.broken[call] = errno.EIO
         with shield.client(receive_buffer=65536) as slow:
             slow.send(request("/big"))
