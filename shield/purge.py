@@ -22,13 +22,13 @@ class Purge:
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
-        """Remove what these targets name, as clients ask for it; how many of them were stored.
+        """Remove what these targets name, as clients ask for it, under all policies; how many entries were stored.
 
         When this returns, no worker answers with any of it; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
         routes = self._in_force.regime.routes
-        return await self._remove([routes.resolve(target).key for target in targets])
+        return await self._remove([key for target in targets for key in routes.keys(target)])
 
     async def prefix(self, prefix: bytes) -> int:
         """Remove all keys whose text begins so; how many there were.

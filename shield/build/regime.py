@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from shield.config.access_checks import unshared
 from shield.config.settings import LimitSettings, Settings
+from shield.errors import ConfigError
 from shield.regime import Regime
 from shield.rules.access import AccessRules
 from shield.rules.limits import ClientLimits
@@ -10,6 +12,9 @@ from shield.rules.limits import ClientLimits
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:
     """What these settings say of routes, access and limits, for one of so many workers. Raises ConfigError."""
+    problems = unshared(settings)
+    if problems:
+        raise ConfigError(problems)
     return Regime(
         settings.route_table(),
         access_rules(settings),

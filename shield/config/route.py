@@ -16,6 +16,7 @@ from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
+from shield.rules.policy import policy_name
 from shield.rules.providers import Provider
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
@@ -240,6 +241,12 @@ class RouteSettings(Section):
         description="What is required instead of access.require; off: nothing, as for a health check. Left out: the "
         "same.",
     )
+    shares: bool = Field(
+        default=False,
+        description="Clients of this route may reach objects that another route keeps from them: its origins and "
+        "paths, behind strip and add, overlap with those of a route whose access requires more. Off: then the "
+        "settings can't be used.",
+    )
     forward_request_headers: Annotated[tuple[FieldName, ...], BeforeValidator(_none_is_empty)] | Literal["all"] = (
         Field(
             default=(),
@@ -300,6 +307,10 @@ class RouteSettings(Section):
         chosen = self.origins or tuple(all_origins)
         # The key names a set of origins only where it isn't all: adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
+        freshness, forwarding = self.freshness.rules(node=node), self._forwarding(chosen, providers)
+        known = [providers[origin] for origin in chosen if origin in providers]
+        of_fields = [(self.response_fields.rules(each), ResponseFieldSettings().rules(each)) for each in known]
+        policy = policy_name([(freshness, FreshnessRules()), (forwarding, Forwarding()), *of_fields])
         return Route(
             name,
             prefix=self.match.encode(),
@@ -307,21 +318,13 @@ class RouteSettings(Section):
             add=self.add.encode(),
             origins=chosen,
             space=space.encode(),
+            policy=policy,
             query=None
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
             key=self._key_rules([providers[origin] for origin in chosen if origin in providers]),
-            freshness=self.freshness.rules(node=node),
-            forwarding=Forwarding(
-                None
-                if self.forward_request_headers == "all"
-                else frozenset(name.encode() for name in self.forward_request_headers),
-                types=tuple(kind.encode() for kind in self.accept),
-                codings=tuple(coding.encode() for coding in self.accept_encoding),
-                max_bytes=self.max_forwarded_bytes,
-                max_fields=self.max_forwarded_fields,
-                storage=any(providers[origin].signed for origin in chosen if origin in providers),
-            ),
+            freshness=freshness,
+            forwarding=forwarding,
             max_variants=self.max_variants,
             fields=RouteFields(
                 {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
@@ -332,6 +335,20 @@ class RouteSettings(Section):
             methods=tuple(method.encode() for method in self.methods),
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
+        )
+
+    def _forwarding(self, chosen: Collection[str], providers: Mapping[str, Provider]) -> Forwarding:
+        if not self.forward_request_headers:
+            return Forwarding()
+        return Forwarding(
+            None
+            if self.forward_request_headers == "all"
+            else frozenset(name.encode() for name in self.forward_request_headers),
+            types=tuple(kind.encode() for kind in self.accept),
+            codings=tuple(coding.encode() for coding in self.accept_encoding),
+            max_bytes=self.max_forwarded_bytes,
+            max_fields=self.max_forwarded_fields,
+            storage=any(providers[origin].signed for origin in chosen if origin in providers),
         )
 
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:

@@ -21,14 +21,14 @@ def prefix_of(text: str) -> bytes:
     return encoded.encode() if space is None else f"{space}:{encoded}".encode()
 
 
-def key_of(text: str, settings: Settings) -> CacheKey:
-    """What a client's URL or path names here, or a key as it is listed. Raises UsageError."""
+def keys_of(text: str, settings: Settings) -> list[CacheKey]:
+    """What a client's URL or path names here, under each policy, or a key as it is listed. Raises UsageError."""
     space, path = _split(text)
     if space is not None and path is not None:
         plain, _, query = path.partition("?")
-        return cache_key(space.encode(), plain.encode(), query.encode())
+        return [cache_key(space.encode(), plain.encode(), query.encode())]
     try:
-        return settings.route_table().resolve(target_of(text)).key
+        return settings.route_table().keys(target_of(text))
     except RequestError as error:
         raise UsageError(f"{text}: refused as a request is: {error.status} {error.reason}") from None
 
