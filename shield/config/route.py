@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
-from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
+from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, matching, off_is_none
 from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
@@ -62,6 +62,11 @@ def _statuses(value: Any) -> Any:
     return value
 
 
+Language = Annotated[
+    str,
+    matching("[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*", "a language tag, as en or pt-BR"),
+    AfterValidator(str.lower),
+]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
     BeforeValidator(_none_is_empty),
@@ -265,6 +270,12 @@ class RouteSettings(Section):
         description="Content codings that the platform serves: Accept-Encoding, if it is forwarded, becomes what a "
         "client takes of these. Empty: as it is.",
     )
+    accept_language: tuple[Language, ...] = Field(
+        default=(),
+        description="Languages that the platform serves, the usual one first: Accept-Language, if it is forwarded, "
+        "becomes the one of these that a client prefers, else the first. Empty: as it is, and each spelling is a "
+        "variant.",
+    )
     max_forwarded_bytes: Size = size(
         "8KiB",
         "Of all fields of a request that are forwarded, names included: 431 beyond. Origins refuse longer heads, "
@@ -275,7 +286,10 @@ class RouteSettings(Section):
         default=64, ge=1, description="Fields of a request that are forwarded at most: 431 beyond."
     )
     max_variants: int = Field(
-        default=32, ge=1, description="Variants stored under a key; what goes beyond is fetched and not stored."
+        default=32,
+        ge=1,
+        description="Variants stored under a key. Beyond, one that is asked for more often takes the place of the "
+        "one that is used least; until then it is fetched and not stored.",
     )
     early_hints: bool = Field(
         default=True,
@@ -346,6 +360,7 @@ class RouteSettings(Section):
             else frozenset(name.encode() for name in self.forward_request_headers),
             types=tuple(kind.encode() for kind in self.accept),
             codings=tuple(coding.encode() for coding in self.accept_encoding),
+            languages=tuple(tag.encode() for tag in self.accept_language),
             max_bytes=self.max_forwarded_bytes,
             max_fields=self.max_forwarded_fields,
             storage=any(providers[origin].signed for origin in chosen if origin in providers),

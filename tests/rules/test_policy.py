@@ -67,6 +67,7 @@ OTHERS: list[Any] = [
     Forwarding(frozenset({b"accept"}), types=(b"image/webp", b"image/jpeg")),
     Forwarding(frozenset({b"accept"}), types=(b"image/jpeg", b"image/webp")),
     Forwarding(frozenset({b"accept"}), codings=(b"image/webp", b"image/jpeg")),
+    Forwarding(frozenset({b"accept-language"}), languages=(b"de",)),
     FieldRules(prefixes=()),
     FieldRules(keep=(b"x-a",)),
     FieldRules(remove=(b"x-a",)),
