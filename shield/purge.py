@@ -22,7 +22,7 @@ class Purge:
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
-        """Remove the entries of these targets, as clients send them; returns how many were stored.
+        """Remove the entries of these targets, under all policies; returns how many were stored.
 
         When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
@@ -33,7 +33,8 @@ class Purge:
                 routes.resolve(target)  # all of them before any is removed; a million keys are too much to hold
             await asyncio.sleep(0)
         for at in range(0, len(targets), _BATCH):
-            removed += await self._remove([routes.resolve(target).key for target in targets[at : at + _BATCH]])
+            batch = targets[at : at + _BATCH]
+            removed += await self._remove([key for target in batch for key in routes.keys(target)])
         return removed
 
     async def prefix(self, prefix: bytes) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from shield.config.access_checks import unshared
 from shield.config.settings import Settings
+from shield.errors import ConfigError
 from shield.regime import Regime
 from shield.rules.access import AccessRules
 from shield.rules.addresses import Networks
@@ -13,6 +15,9 @@ _LEAST_ADDRESSES = 4  # that it takes to use up all connections
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:
     """The regime for one of `workers` workers. Raises ConfigError."""
+    problems = unshared(settings)
+    if problems:
+        raise ConfigError(problems)
     return Regime(
         settings.route_table(),
         access_rules(settings),

@@ -75,7 +75,8 @@ def _summary(loaded: Loaded) -> Iterator[str]:
     for route in settings.route_table():
         own = settings.routes[route.name].access
         differs = "" if own is None else f"; access {', '.join(own) or 'off'}"
-        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}"
+        keys = f"; keys {route.key_space.decode()}:" if route.key_space else ""
+        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}{keys}"
     for note in (*loaded.notes, *directory_notes(settings)):
         yield f"note     {note}"
     yield "settings can be used"

@@ -6,10 +6,12 @@ import ipaddress
 from collections.abc import Iterator
 
 from shield.config.access import AccessSettings
-from shield.config.places import KeyPath, Problem, Tree
+from shield.config.places import KeyPath, Problem, Tree, nameable
 from shield.config.settings import Settings
-from shield.rules.access import Rule
+from shield.errors import ConfigError
+from shield.rules.access import Rule, requirement_of
 from shield.rules.addresses import UNIX
+from shield.rules.reach import Trespass, trespasses
 
 _HERE: KeyPath = ("access",)
 
@@ -48,6 +50,47 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
         if not given:
             yield tree.problem(path, _nothing(path))
     yield from _parameters(access, settings, tree)
+    for found in trespasses_of(settings):
+        if not settings.routes[found.by].shares:
+            yield tree.problem(("routes", found.by, "access"), _trespass(found, settings))
+
+
+def trespasses_of(settings: Settings) -> list[Trespass]:
+    """Routes whose clients reach what another route keeps from them, whether that is said to be meant or not."""
+    if settings.access is None:
+        return []
+    try:
+        routes = list(settings.route_table())
+        homes = {name: origin.location().object_url(b"/") for name, origin in settings.origins.items()}
+    except ConfigError:
+        return []  # one of the other problems
+    required = settings.access.required()
+    given = {name: route.access for name, route in settings.routes.items()}
+    requirements = {name: requirement_of(required if own is None else own) for name, own in given.items()}
+    objects = {route.name: frozenset([homes[name] for name in route.origins if name in homes]) for route in routes}
+    return list(trespasses(routes, requirements, objects))
+
+
+def unshared(settings: Settings) -> list[str]:
+    """The problems of such routes without a word on it, a line each."""
+    return [
+        f"routes.{found.by}.access: {_trespass(found, settings)}"
+        for found in trespasses_of(settings)
+        if not settings.routes[found.by].shares
+    ]
+
+
+def _trespass(found: Trespass, settings: Settings) -> str:
+    """What is wrong with it, and what may be done."""
+    assert settings.access is not None
+    own, other = (settings.routes[name].access for name in (found.by, found.of))
+    required = settings.access.required()
+    wants, lets = ", ".join(required if other is None else other), ", ".join(required if own is None else own)
+    path = found.path.decode("ascii", "replace")
+    return (
+        f"it requires {lets or 'nothing'}, and its clients reach objects below {path} for which route "
+        f"{nameable(found.of)} requires {wants}; expected as much here, other paths or origins, or shares: true"
+    )
 
 
 def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
@@ -60,6 +103,15 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
     for rule in access.configured():
         if rule.value not in used:
             yield str(tree.problem((*_HERE, rule.value), "has no effect: nothing requires it"))
+    meant = {found.by: found for found in trespasses_of(settings)}
+    for name, route in settings.routes.items():
+        if route.shares and name not in meant:
+            yield str(tree.problem(("routes", name, "shares"), "has no effect: no other route keeps these objects"))
+        elif route.shares:
+            said = (
+                f"its clients reach objects below {meant[name].path.decode('ascii', 'replace')} without what route "
+            )
+            yield str(tree.problem(("routes", name, "shares"), f"{said}{nameable(meant[name].of)} requires"))
     if access.trusted_proxies and not access.addresses:
         yield str(tree.problem((*_HERE, "trusted_proxies"), "has no effect without access.addresses"))
     for at, network in enumerate(access.trusted_proxies):

@@ -11,12 +11,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
-from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
+from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, matching, off_is_none
 from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
-from shield.rules.locations import Home
+from shield.rules.locations import Home, Rewriting
+from shield.rules.policy import policy_name
 from shield.rules.providers import Location, Provider
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
@@ -62,6 +63,11 @@ def _statuses(value: Any) -> Any:
     return value
 
 
+Language = Annotated[
+    str,
+    matching("[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*", "a language tag, as en or pt-BR"),
+    AfterValidator(str.lower),
+]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
     BeforeValidator(_none_is_empty),
@@ -240,6 +246,12 @@ class RouteSettings(Section):
         default=None,
         description="Requirements instead of access.require; off: none, as for a health check. If omitted: the same.",
     )
+    shares: bool = Field(
+        default=False,
+        description="Clients of this route may reach objects that another route keeps from them: its origins and "
+        "paths, behind strip and add, overlap with those of a route whose access requires more. Off: then the "
+        "settings can't be used.",
+    )
     forward_request_headers: Annotated[tuple[FieldName, ...], BeforeValidator(_none_is_empty)] | Literal["all"] = (
         Field(
             default=(),
@@ -260,6 +272,12 @@ class RouteSettings(Section):
         description="Content codings that the platform serves: Accept-Encoding, if forwarded, becomes those a "
         "client accepts. Empty: unchanged.",
     )
+    accept_language: tuple[Language, ...] = Field(
+        default=(),
+        description="Languages that the platform serves, the usual one first: Accept-Language, if it is forwarded, "
+        "becomes the one of these that a client prefers, else the first. Empty: as it is, and each spelling is a "
+        "variant.",
+    )
     max_forwarded_bytes: Size = size(
         "8KiB",
         "Total of a request's forwarded fields, names included: 431 beyond it. Origins refuse longer heads, "
@@ -270,7 +288,10 @@ class RouteSettings(Section):
         default=64, ge=1, description="Most forwarded fields of a request: more get 431."
     )
     max_variants: int = Field(
-        default=32, ge=1, description="Most variants stored under a key; further ones are fetched but not stored."
+        default=32,
+        ge=1,
+        description="Most variants stored under a key. Beyond, one that is requested more often takes the place of "
+        "the least used; until then it is fetched and not stored.",
     )
     early_hints: bool = Field(
         default=True,
@@ -303,6 +324,13 @@ class RouteSettings(Section):
         chosen = self.origins or tuple(all_origins)
         # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
+        freshness, forwarding = self.freshness.rules(node=node), self._forwarding(chosen, providers)
+        known = [providers[origin] for origin in chosen if origin in providers]
+        of_fields = [(self.response_fields.rules(each), ResponseFieldSettings().rules(each)) for each in known]
+        rewriting = self._rewriting(known)
+        policy = policy_name(
+            [(freshness, FreshnessRules()), (forwarding, Forwarding()), (rewriting, Rewriting()), *of_fields]
+        )
         return Route(
             name,
             prefix=self.match.encode(),
@@ -310,21 +338,13 @@ class RouteSettings(Section):
             add=self.add.encode(),
             origins=chosen,
             space=space.encode(),
+            policy=policy,
             query=None
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
             key=self._key_rules([providers[origin] for origin in chosen if origin in providers]),
-            freshness=self.freshness.rules(node=node),
-            forwarding=Forwarding(
-                None
-                if self.forward_request_headers == "all"
-                else frozenset(name.encode() for name in self.forward_request_headers),
-                types=tuple(kind.encode() for kind in self.accept),
-                codings=tuple(coding.encode() for coding in self.accept_encoding),
-                max_bytes=self.max_forwarded_bytes,
-                max_fields=self.max_forwarded_fields,
-                storage=any(providers[origin].signed for origin in chosen if origin in providers),
-            ),
+            freshness=freshness,
+            forwarding=forwarding,
             max_variants=self.max_variants,
             fields=RouteFields(
                 {
@@ -341,10 +361,30 @@ class RouteSettings(Section):
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
 
+    def _rewriting(self, providers: Collection[Provider]) -> Rewriting:
+        if all(provider.signed for provider in providers):
+            return Rewriting()  # storages redirect nobody
+        return Rewriting(self.response_fields.rewrite_location, self.strip.encode(), self.add.encode())
+
     def _home(self, place: Location | None) -> Home | None:
         if place is None:
             return None
         return Home(place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode())
+
+    def _forwarding(self, chosen: Collection[str], providers: Mapping[str, Provider]) -> Forwarding:
+        if not self.forward_request_headers:
+            return Forwarding()
+        return Forwarding(
+            None
+            if self.forward_request_headers == "all"
+            else frozenset(name.encode() for name in self.forward_request_headers),
+            types=tuple(kind.encode() for kind in self.accept),
+            codings=tuple(coding.encode() for coding in self.accept_encoding),
+            languages=tuple(tag.encode() for tag in self.accept_language),
+            max_bytes=self.max_forwarded_bytes,
+            max_fields=self.max_forwarded_fields,
+            storage=any(providers[origin].signed for origin in chosen if origin in providers),
+        )
 
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
         """The reading and spelling of paths: S3's if one of the origins is S3, since all see the same path."""

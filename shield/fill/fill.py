@@ -37,6 +37,7 @@ from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Stored
@@ -311,7 +312,10 @@ class Fill:
             others = [r for r in self._readers if variants.of(mine, r.request).key != mine.key]
             self._readers.send_on(others)
         until = settled.kept_until
-        if until is not None and not variants.has_room(mine, means.clock(), until):
+        room = until is None or variants.make_room(mine, means.clock(), until)
+        if isinstance(room, CacheKey):
+            means.store.drop(room, from_disk=to_disk)  # variants on disk are their owner's
+        elif not room:
             assert settled.disposition is not None
             settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
             settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)

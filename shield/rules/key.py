@@ -1,7 +1,8 @@
 """One canonical path for cache key, signature and log, and the cache key made from it.
 
 Host and origin are never part of a key: the same path is the same entry whichever origin has it. Two objects
-of one path differ in the key space, which names the set of origins they come from.
+of one path differ in the key space, which names the set of origins they come from, and the policy by which their
+entries are made (`policy`).
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
 
 
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
-    """The key of a canonical path and query. `space` names the set of origins, b"" if there is only one."""
+    """The key of a canonical path and query. `space` is b"" for the only set of origins and the usual policy."""
     return key_of_text(space + b":" + path + b"?" + query if query else space + b":" + path)
 
 

@@ -22,6 +22,15 @@ _dots = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:[/?#\\;]|%2[fF]|%5[cC]|\Z)").search
 
 
 @dataclass(frozen=True, slots=True)
+class Rewriting:
+    """The part of it that differs between routes to the same origins: whether, and between which paths."""
+
+    on: bool = True
+    strip: bytes = b""
+    add: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """An origin's own place, and how a route's paths map to its paths: without `strip` and below `below`.
 

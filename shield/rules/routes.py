@@ -28,8 +28,9 @@ class Route:
 
     `prefix` matches whole segments; `strip` is removed from the front of the path and `add` put there, both b"" or
     paths without a slash at the end. All three are canonical by the route's own `key` rules. `origins` are names in
-    configured order, `space` names their set in the cache key, `query` holds the parameters that are kept, or None
-    for all, as they were sent. `methods` has GET, and HEAD or OPTIONS if they are answered, too.
+    configured order, `space` names their set in the cache key, and `policy` what the route makes of their answers
+    (`policy`). `query` holds the parameters that are kept, or None for all, as they were sent. `methods` has GET, and
+    HEAD or OPTIONS if they are answered, too.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Route:
     add: bytes = b""
     origins: tuple[str, ...] = ()
     space: bytes = b""
+    policy: bytes = b""
     query: frozenset[bytes] | None = frozenset()
     key: KeyRules = field(default_factory=KeyRules)
     freshness: FreshnessRules = field(default_factory=FreshnessRules)
@@ -48,8 +50,11 @@ class Route:
     early_hints: bool = False  # interim responses (102, 103) are passed on to clients
     # derived: whether more than the target counts; checked for all hits
     particular: bool = field(init=False, repr=False, compare=False)
+    # the beginning of its keys: entries of another policy are other entries
+    key_space: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
 
     @property
@@ -63,8 +68,8 @@ class Route:
         return bool(self.freshness.hidden) or self.fields.digests != "off"
 
     def matches(self, path: bytes) -> bool:
-        """Whether a path is below the prefix: `/images` matches `/images` and `/images/x`, not `/imagesx`."""
-        return _below(path, self.prefix)
+        """Whether a canonical path is below the prefix: `/images` matches itself and `/images/x`, not `/imagesx`."""
+        return below(path, self.prefix)
 
     def problems(self) -> list[str]:
         """The reasons why this route is unusable, one readable line each."""
@@ -82,13 +87,13 @@ class Route:
         for what, value in (("strip", self.strip), ("add", self.add)):
             if value.endswith(b"/"):
                 found.append(f"route {self.name}: {what} {_text(value)}: expected no slash at the end")
-        if self.strip and not _below(self.prefix, self.strip):
+        if self.strip and not below(self.prefix, self.strip):
             found.append(
                 f"route {self.name}: strip {_text(self.strip)}: expected prefix {_text(self.prefix)} to lie below it"
             )
-        if b":" in self.space:
+        if b":" in self.key_space:
             found.append(
-                f"route {self.name}: space {_text(self.space)}: expected no colon, it ends the space in a key"
+                f"route {self.name}: space {_text(self.key_space)}: expected no colon, it ends the space in a key"
             )
         for name in forbidden_queries(self.query or ()):
             found.append(f"route {self.name}: query {_text(name)}: storage APIs honour it, it can't be passed on")
@@ -164,16 +169,27 @@ class Routes:
         if len(path) <= len(route.add) + 1:
             raise RequestError(404, "no-object-key")  # the bucket itself, or the directory that `add` names
         query = canonical_query(raw_query, route.query) if mark and route.query != frozenset() else b""
-        return Resource(cache_key(route.space, path, query), path, query, route)
+        return Resource(cache_key(route.key_space, path, query), path, query, route)
+
+    def keys(self, target: bytes) -> list[CacheKey]:
+        """The keys of the object that a target names, its own first: one for each policy of routes to these origins.
+
+        Raises RequestError as `resolve`.
+        """
+        resource = self.resolve(target)
+        own = resource.route
+        spaces = [own.key_space, *(route.key_space for route in self._routes if route.space == own.space)]
+        return [cache_key(space, resource.path, resource.query) for space in dict.fromkeys(spaces)]
 
     def _route(self, path: bytes) -> Route:
         for prefix, route in self._prefixes:
-            if prefix == b"/" or _below(path, prefix):
+            if prefix == b"/" or below(path, prefix):
                 return route
         raise RequestError(404, "no-route")
 
 
-def _below(path: bytes, prefix: bytes) -> bool:
+def below(path: bytes, prefix: bytes) -> bool:
+    """Whether a path is a prefix or lies below it, by whole segments."""
     if not path.startswith(prefix):
         return False
     return len(path) == len(prefix) or prefix.endswith(b"/") or path[len(prefix)] == 0x2F

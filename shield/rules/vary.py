@@ -42,6 +42,10 @@ _NEVER = _OF_OTHERS | _OF_CLIENT
 _TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
 _NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
+
+MARK = b" vary="
+"""Stands in the text of a variant's key behind that of the key itself: no canonical path or query has a space."""
+
 _LONGEST_LIST = 4096  # bytes; longer lists aren't parsed
 _MOST_MEMBERS = 64  # of a parsed list; genuine lists have fewer
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
@@ -55,15 +59,17 @@ _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|
 class Forwarding:
     """The request fields that are forwarded: `names`, lower case, or None for all that may be.
 
-    `types` are the media types that the platform serves, best first; `codings` its content codings. If they are
-    given, Accept and Accept-Encoding are forwarded as the client accepts them. `storage`: one of the origins
-    is S3, which selects by the fields of CORS, and says so in Vary only if they were sent. A request that would
-    forward more than `max_fields` and `max_bytes`, names and line ends included, is refused.
+    `types` are the media types that the platform serves, best first; `codings` its content codings, `languages` its
+    languages, lower case, the usual one first. If they are given, Accept and Accept-Encoding are forwarded as the
+    client accepts them, Accept-Language as the one of them that it prefers. `storage`: one of the origins is S3,
+    which selects by the fields of CORS, and says so in Vary only if they were sent. A request that would forward more
+    than `max_fields` and `max_bytes`, names and line ends included, is refused.
     """
 
     names: frozenset[bytes] | None = frozenset()
     types: tuple[bytes, ...] = ()
     codings: tuple[bytes, ...] = ()
+    languages: tuple[bytes, ...] = ()
     storage: bool = False
     max_bytes: int = 8192  # of all forwarded fields: origins refuse longer heads, for this request alone
     max_fields: int = 64
@@ -93,6 +99,8 @@ class Forwarding:
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
+        if self.languages and (self.names is None or b"accept-language" in self.names):
+            found[b"accept-language"] = [_language(b",".join(found.get(b"accept-language", ())), self.languages)]
         for name in _PREFERENCES.intersection(found):
             if sum([value.count(b",") + 1 for value in found[name]]) > _MOST_MEMBERS:
                 del found[name]  # too long to parse: any will do (RFC 9110 §12.5)
@@ -141,6 +149,8 @@ def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forw
         confined.add(b"accept")  # one of few values
     if forwarding.codings:
         confined.add(b"accept-encoding")
+    if forwarding.languages:
+        confined.add(b"accept-language")
     return tuple([line for line in forwarded if line[0] not in confined])
 
 
@@ -173,7 +183,7 @@ def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: 
     Clients' values can be long and chosen at will, so they are included as a collision-resistant hash.
     """
     told = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
-    return key_of_text(b"%b vary=%b/%b" % (base.text, salt, told))  # no canonical path or query has a space
+    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, told))
 
 
 def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
@@ -242,6 +252,28 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
     rest = named.get(b"*", 0.0)
     taken = [coding for coding in codings if named.get(coding, rest) > 0.0]
     return b", ".join(taken) or b"identity"
+
+
+def _language(accept: bytes, languages: Sequence[bytes]) -> bytes:
+    """The one of the languages that a client prefers (RFC 4647 §3.4, and §3.3.1 for what is listed in more detail
+    than it is asked for); the first one if it names none.
+    """
+    named = _accepted(accept)
+    for wanted in sorted(filter(named.__getitem__, named), key=lambda name: -named[name]):
+        if wanted == b"*":
+            rest = next((each for each in languages if named.get(each, 1.0) > 0.0), None)
+            if rest is not None:
+                return rest
+            continue
+        shorter = wanted
+        while shorter:
+            if shorter in languages and named.get(shorter, 1.0) > 0.0:
+                return shorter
+            shorter = shorter.rpartition(b"-")[0]
+        longer = next((each for each in languages if each.startswith(wanted + b"-") and named.get(each, 1.0)), None)
+        if longer is not None:
+            return longer
+    return languages[0]
 
 
 def _is_read(preferences: bytes) -> bool:

@@ -18,6 +18,7 @@ from cachetools import Cache
 
 from shield.rules.key import CacheKey
 from shield.store.entry import Entry
+from shield.store.shares import VariantShares
 
 if TYPE_CHECKING:
     _EntryCache = Cache[bytes, Entry]
@@ -26,6 +27,9 @@ else:
 
 MAX_FREQUENCY = 3
 _SMALL_SHARE = 10  # the small queue's share of the capacity is one in this many
+VARIANTS_SHARE = 8
+"""The variants of one key use one in this many bytes of the capacity at most, or one entry of the largest size."""
+
 _MIN_GHOSTS = 16  # ghosts remembered beside one for each entry stored
 
 
@@ -42,6 +46,7 @@ class S3Fifo(_EntryCache):
         self._main: OrderedDict[bytes, None] = OrderedDict()
         self._ghosts: OrderedDict[int, None] = OrderedDict()  # hashes of texts, which may be long
         self._small_size = 0
+        self.shares = VariantShares(maxsize)
         self.evictions = 0
         self.on_evict: Callable[[Entry], None] | None = None
         # A lookup without cachetools' own two Python calls, since it is made for each hit. The dict behind it has no
@@ -58,6 +63,7 @@ class S3Fifo(_EntryCache):
             del self[key]
         self._ghosts.pop(hash(key), None)
         super().__setitem__(key, entry)
+        self.shares.add(key, entry.size)
         if to_main:
             self._main[key] = None
         else:
@@ -66,6 +72,7 @@ class S3Fifo(_EntryCache):
 
     def __delitem__(self, key: bytes) -> None:
         super().__delitem__(key)
+        self.shares.remove(key)
         size = self._small.pop(key, None)
         if size is None:
             del self._main[key]
@@ -74,6 +81,7 @@ class S3Fifo(_EntryCache):
 
     def clear(self) -> None:
         super().clear()
+        self.shares.clear()
         self._small.clear()
         self._main.clear()
         self._ghosts.clear()
@@ -143,6 +151,7 @@ class MemoryTier:
         self._cache = S3Fifo(capacity)
         self._find = self._cache.find
         self._max_entry = min(max_entry, capacity)
+        self._cache.shares.limit = max(capacity // VARIANTS_SHARE, self._max_entry)
         self._refused = 0
 
     def tell_evicted(self, listener: Callable[[Entry], None]) -> None:
@@ -171,7 +180,10 @@ class MemoryTier:
             self._refused += 1
             self.remove(entry.key.text)
             return False
-        self._cache[entry.key.text] = entry
+        cache, text = self._cache, entry.key.text
+        for gone in cache.shares.victims(text, entry.size, lambda each: cache[each].frequency):
+            del cache[gone]
+        cache[text] = entry
         return True
 
     def remove(self, text: bytes) -> bool:

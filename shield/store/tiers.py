@@ -235,10 +235,11 @@ class Store:
             self._disk.freshen(record_for(entry))
         return True
 
-    def drop(self, key: CacheKey) -> None:
+    def drop(self, key: CacheKey, *, from_disk: bool = True) -> None:
         """Forget the entry under a key, if any. Its readers keep their bytes."""
         self._memory.remove(key.text)
-        self._removals.drop_from_disks(key)
+        if from_disk:
+            self._removals.drop_from_disks(key)
 
     def purge(self, keys: Sequence[CacheKey], then: Callable[[], None]) -> None:
         """Forget keys in all workers and on all disks, durably, then call back."""

@@ -21,14 +21,14 @@ def prefix_of(text: str) -> bytes:
     return encoded.encode() if space is None else f"{space}:{encoded}".encode()
 
 
-def key_of(text: str, settings: Settings) -> CacheKey:
-    """The key of a client's URL or path, or of a key as `ls` shows it. Raises UsageError."""
+def keys_of(text: str, settings: Settings) -> list[CacheKey]:
+    """The keys of a client's URL or path, one for each policy, or of a key as `ls` shows it. Raises UsageError."""
     space, path = _split(text)
     if space is not None and path is not None:
         plain, _, query = path.partition("?")
-        return cache_key(space.encode(), plain.encode(), query.encode())
+        return [cache_key(space.encode(), plain.encode(), query.encode())]
     try:
-        return settings.route_table().resolve(target_of(text)).key
+        return settings.route_table().keys(target_of(text))
     except RequestError as error:
         raise UsageError(f"{text}: would be rejected in a request: {error.status} {error.reason}") from None
 

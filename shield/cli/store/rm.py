@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shield.cli.check import read
 from shield.cli.explain import target_of
-from shield.cli.store.keys import is_key, key_of, prefix_of
+from shield.cli.store.keys import is_key, keys_of, prefix_of
 from shield.cli.store.node import RunningNode
 from shield.cli.store.places import Opened, UsageError, opened, places_of
 from shield.config.settings import Settings
@@ -29,7 +29,7 @@ def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
     settings = loaded.settings
     if bool(keys) == (prefix is not None):
         raise UsageError("expected keys or --prefix, one of them")
-    wanted = [key_of(text, settings) for text in keys]
+    wanted = [key for text in keys for key in keys_of(text, settings)]
     under = None if prefix is None else prefix_of(prefix)
     node = RunningNode(settings)
     if node.state() is not None:
