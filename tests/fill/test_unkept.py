@@ -5,6 +5,7 @@ and queue for what isn't.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -22,6 +23,7 @@ MIB = 1 << 20
 LENGTH = 12 * MIB  # above what the RAM tier takes
 BODY = Pattern(LENGTH)[:]
 LASTING, TAG, RANGES = (b"cache-control", b"max-age=60"), (b"etag", b'"1"'), (b"accept-ranges", b"bytes")
+READERS = 60
 NO_LINGER = FillPolicy(linger_seconds=0.0)
 
 
@@ -163,10 +165,11 @@ def test_a_stumbling_origin_cuts_off_none_of_them() -> None:
 
 @pytest.mark.slow
 def test_a_crowd_of_slow_readers_without_a_disk_is_served_by_few_connections(
-    origin: FaultyOrigin, clock: FakeClock
+    origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """200 readers of 5 MB that come one after the other and take it slowly, through four connections."""
-    body = Pattern(5_000_000)
+    """They come one after the other, so that they read at many places at a time."""
+    monkeypatch.setattr("shield.origin.pool.PATIENCE_SECONDS", 0.2)
+    body = Pattern(8_000_000)
     whole = body[:]
     origin.serves("/big", body, lifetime=600)
     made = {"provider": "http", "endpoint": origin.url, "role": "primary", "connections": 4}
@@ -175,20 +178,23 @@ def test_a_crowd_of_slow_readers_without_a_disk_is_served_by_few_connections(
     most = 0
 
     async def read_slowly(port: int, number: int) -> bool:
-        await asyncio.sleep(number * 0.02)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=65536)
+        await asyncio.sleep(number * 0.05)
+        taker = socket.socket()
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        taker.connect(("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=taker, limit=65536)
         writer.write(b"GET /big HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         taken = bytearray()
         while data := await reader.read(65536):
             taken += data
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)
         writer.close()
         return head.startswith(b"HTTP/1.1 200 ") and bytes(taken) == whole
 
     async def all_of_them(port: int, shield: Shield) -> list[bool]:
         nonlocal most
-        crowd = asyncio.gather(*[read_slowly(port, number) for number in range(200)])
+        crowd = asyncio.gather(*[read_slowly(port, number) for number in range(READERS)])
         while not crowd.done():
             most = max(most, shield.node.fills.statistics().memory_used_bytes)
             await asyncio.sleep(0.05)
@@ -200,4 +206,4 @@ def test_a_crowd_of_slow_readers_without_a_disk_is_served_by_few_connections(
     assert well.count(False) == 0
     assert origin.connections_peak <= 4
     assert most <= 8 << 20
-    assert origin.fetches("/big") < 200
+    assert origin.fetches("/big") < READERS
