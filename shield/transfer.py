@@ -295,7 +295,8 @@ class Transfer:
                 hit=is_hit,
                 forward=self._forward,
                 ttl=ttl,
-                stored=not is_hit and self._detail is None,  # else it is served stale, since no origin answered
+                # with a detail it is served stale, since no origin answered
+                stored=not is_hit and self._detail is None and (self._sliced is None or self._sliced.is_kept),
                 collapsed=self._collapsed,
                 detail=self._detail,
                 key=entry.key.text,

@@ -24,10 +24,11 @@ from shield.fill.settlement import (
     Settlement,
     Step,
     Streaming,
-    kept_head,
+    large_entry,
     negative_entry,
     settle,
     settle_absence,
+    whole_entry,
 )
 from shield.fill.whose import late, may_reuse, unlike
 from shield.fill.window import Window
@@ -334,16 +335,15 @@ class Fill:
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
-        assert self.head is not None and self.freshness is not None and self.length is not None
+        assert self.head is not None and self.length is not None
         assert self.disposition is not None and settled.span is not None
         means = self._means
-        head = kept_head(self.head, self.disposition, None, self.resource.route)
-        self.entry = Entry.large(
-            self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
-        )
+        self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
         self.entry.origin, self.entry.tags = self.origin, self._tags
-        self.committed = True
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
+        self.committed = sliced.is_kept
+        if not sliced.is_kept and settled.drops:
+            means.store.drop(self.resource.key)  # else its first slice on disk would take the place
         run = sliced.adopt(fetched, *settled.span)
         self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
@@ -433,12 +433,11 @@ class Fill:
             self._fail(error)
             return
         if self._buffer.retained:
-            assert self.head is not None and self.freshness is not None and self.disposition is not None
+            assert self.head is not None and self.disposition is not None
             length = None if self.length is not None else received
-            head = kept_head(self.head, self.disposition, length, self.resource.route)
             body = self._buffer.body()
-            self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
-            self.entry.tags = self._tags
+            self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
+            self.entry.origin, self.entry.tags = self.origin, self._tags
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 

@@ -13,7 +13,11 @@ from shield.fill.settlement import Terms
 from shield.messages import Field
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.key import CacheKey
+from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
+
+UNKEPT_SLICE = 1 << 20
+"""Bytes of a slice where there is no disk. Small: those who read it hold it in memory, each at its own speed."""
 
 
 class Source(Protocol):
@@ -56,5 +60,9 @@ class Means:
     terms: Terms = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = Terms(self.via, slice_bytes=self.store.slice_bytes, largest=self.store.largest)
+        size, largest = self.store.slice_bytes, self.store.largest
+        above = size
+        if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
+            size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
+        terms = Terms(self.via, slice_bytes=size, largest=largest, sliced_above=max(above, size))
         object.__setattr__(self, "terms", terms)

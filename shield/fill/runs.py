@@ -29,6 +29,9 @@ RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
 ahead of its readers: what nobody comes to read was paid for in vain."""
 
+UNKEPT_RUNS = 4
+"""Fetches of one object at a time where there is no disk: other readers of it queue, and leave connections to all."""
+
 Failure = Failed | OriginError
 
 
@@ -81,6 +84,7 @@ class Runs:
         self._readers = readers
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
+        self._queue: dict[int, int] = {}  # slices that no run could be begun for yet, and where their readers stop
         self.are_last = False  # no other is begun: what they don't bring isn't to be had
         policy = means.policy
         self._setbacks = Setbacks(means.loop, seconds=policy.persist_seconds, chance=means.chance)
@@ -93,7 +97,7 @@ class Runs:
 
     @property
     def are_waiting(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._queue)
 
     def adopt(self, fetched: Fetched, start: int, stop: int, audience: Audience) -> Run:
         """A run over an answer that is there already; its body begins at `start`. To be begun by the caller."""
@@ -105,7 +109,7 @@ class Runs:
     def begin(self, run: Run) -> None:
         """Let an adopted answer come in, if a reader needs it."""
         if run in self._all:
-            if self._is_needed(run):
+            if self._is_needed(run) and (self.shelf.is_kept or self._is_near(run)):
                 run.start()
             else:
                 self._end(run)
@@ -118,7 +122,15 @@ class Runs:
         first = number * size
         if any(run.at <= first < run.stop and first - run.at < size for run in self._all):
             return
-        end = number + 1
+        if not self.shelf.is_kept and (self._queue or not self._has_room()):
+            self._queue.setdefault(number, stop)
+            audience.tend_soon()
+            return
+        self._begin_run(number, stop, audience)
+
+    def _begin_run(self, number: int, stop: int, audience: Audience) -> None:
+        size = self.slice_bytes
+        first, end = number * size, number + 1
         last = min(-(-stop // size), number + RUN_SLICES)
         while end < last and not self.shelf.is_here(end):
             end += 1
@@ -128,6 +140,24 @@ class Runs:
         run = Run(self, first, min(end * size, self._entry.length), audience)
         self._all.append(run)
         run.fetch(self._want(Span(run.at, run.stop)))
+
+    def _has_room(self) -> bool:
+        """Whether a run may begin where only memory takes what it brings: else it would hold a connection in vain."""
+        return len(self._all) < UNKEPT_RUNS and not self.shelf.is_short
+
+    def admit(self, audience: Audience) -> None:
+        """Begin runs for slices that had to wait, as far as there is room, in the order in which they were wanted."""
+        if not self._queue:
+            return
+        places = {reader.position // self.slice_bytes for reader in self._readers}
+        for number, stop in list(self._queue.items()):
+            is_wanted = number in places or number - 1 in places
+            if is_wanted and not self.shelf.is_here(number) and not self._setbacks.is_resting(number):
+                if not self._has_room():
+                    return
+                if not self.will_bring(number):
+                    self._begin_run(number, stop, audience)
+            self._queue.pop(number, None)
 
     def _want(self, span: Span) -> Want:
         resource, entry = self.resource, self._entry
@@ -208,8 +238,10 @@ class Runs:
             run.resume()  # it may come to wait again
 
     def stop_far_ahead(self) -> None:
-        """End those that have waited for their readers for long enough: what is needed later is fetched again."""
-        for run in [run for run in self._waiting if self._is_far_ahead(run) and not self.are_last]:
+        """End those that have waited for their readers for long enough: what is needed later is fetched again. Where
+        only memory takes what they bring, those that wait for it, too: others need their connections."""
+        is_kept = self.shelf.is_kept
+        for run in [r for r in self._waiting if not (is_kept and not self._is_far_ahead(r)) and not self.are_last]:
             self._waiting.discard(run)
             run.stop_at(run.at)
 
@@ -223,6 +255,7 @@ class Runs:
         """Fetch no more."""
         runs, self._all = self._all, []
         self._waiting.clear()
+        self._queue.clear()
         self._setbacks.close()
         for run in runs:
             run.close()
@@ -231,6 +264,11 @@ class Runs:
         """Whether no reader is near to what it brings next."""
         nearest = max((r.position for r in self._readers if r.position < run.stop), default=run.at)
         return run.at - nearest > RUN_SLICES * self.slice_bytes
+
+    def _is_near(self, run: Run) -> bool:
+        """Whether a reader needs what it brings soon."""
+        limit = run.at + RUN_SLICES * self.slice_bytes
+        return any(run.at <= r.position < limit for r in self._readers)
 
     def _is_needed(self, run: Run) -> bool:
         return any(r.position < run.stop and (r.stop is None or r.stop > run.at) for r in self._readers)

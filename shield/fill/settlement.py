@@ -22,7 +22,7 @@ from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in, unkeyed
 from shield.rules.verdict import Disposition, Reason, Share, has_credentials, judge_response
-from shield.store.entry import OVERHEAD, Entry
+from shield.store.entry import OVERHEAD, Body, Entry
 
 _STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
 
@@ -68,13 +68,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for all answers. `slice_bytes` is 0 where nothing is kept in slices; nothing above `largest` bytes
-    is kept otherwise.
+    """What holds for all answers: bodies above `sliced_above` bytes are read in slices, and nothing above `largest`
+    bytes is kept otherwise.
     """
 
     via: bytes
     slice_bytes: int
     largest: int
+    sliced_above: int
 
 
 @dataclass(slots=True)
@@ -160,7 +161,7 @@ def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
 
 def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: Terms) -> bool:
     """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
-    if not terms.slice_bytes or head.length is None or head.length <= terms.slice_bytes:
+    if head.length is None or head.length <= terms.sliced_above:
         return False
     if not question.in_slices or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
         return False
@@ -295,6 +296,20 @@ def kept_head(told: StoredHead, disposition: Disposition, length: int | None, ro
     kept = told if length is None else with_length(told, length)
     assert disposition.freshness is not None
     return as_judged(kept, disposition.freshness)
+
+
+def whole_entry(
+    resource: Resource, told: StoredHead, disposition: Disposition, body: Body, *, length: int | None
+) -> Entry:
+    """What all bytes of an answer make; `length` as in `kept_head`."""
+    head = kept_head(told, disposition, length, resource.route)
+    return Entry(resource.key, head, disposition.freshness, body)
+
+
+def large_entry(resource: Resource, told: StoredHead, disposition: Disposition, length: int, terms: Terms) -> Entry:
+    """What an answer makes whose body goes on in slices."""
+    head = kept_head(told, disposition, None, resource.route)
+    return Entry.large(resource.key, head, disposition.freshness, length=length, slice_bytes=terms.slice_bytes)
 
 
 def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Route) -> tuple[Entry, Disposition]:

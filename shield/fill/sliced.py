@@ -124,8 +124,13 @@ class SlicedFill:
 
     def progressed(self) -> None:
         """Readers have read on."""
-        if self._runs.are_waiting:
+        if self._runs.are_waiting or self._shelf.is_holding:
             self.tend_soon()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a disk takes what comes, for later requests."""
+        return self._shelf.is_kept
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
@@ -223,6 +228,7 @@ class SlicedFill:
         if runs.are_waiting and readers and not self._shelf.is_full:
             self._stop_timer()
             runs.resume()
+        runs.admit(self)
         if runs.are_waiting and readers:
             self.be_patient()
         if self._telling:

@@ -118,6 +118,8 @@ class FillTable:
         if fill is None or not fill.is_of(entry):
             fill = self._sliced[text] = SlicedFill(self._means, self, resource, request.target, entry)
             self._all_sliced.add(fill)
+        elif entry.freshness.born > fill.entry.freshness.born:
+            fill.entry = entry  # it was validated meanwhile
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:

@@ -22,6 +22,29 @@ class Where(Enum):
     COLD = "cold"  # on disk and not in memory: `Slices.read` waits for them
 
 
+class Unkept:
+    """The slices of an entry where there is no disk: none is ever here, and none is taken."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def length(self, number: int) -> int:
+        """Bytes of a slice; all but the last are of one size."""
+        return min(self.entry.slice_bytes, self.entry.length - number * self.entry.slice_bytes)
+
+    def has(self, number: int) -> bool:
+        return False
+
+    def read_nowait(self, number: int, start: int, stop: int) -> bytearray | Where:
+        return Where.MISSING
+
+    def read(self, number: int, start: int, stop: int, then: Callable[[bytearray | None], None]) -> None:
+        """Never called: `read_nowait` says that there is nothing to wait for."""
+
+    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
+        return False
+
+
 class Slices:
     """One version of an object. Slices of another version are never found here. Event loop only."""
 

@@ -24,7 +24,7 @@ from shield.store.entry import OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
 from shield.store.removals import Removals
-from shield.store.slices import Slices
+from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
 
 _LAST_SECONDS = 10.0  # time that a stop may take to write
@@ -186,10 +186,9 @@ class Store:
 
         self._disk.wait_for(work, done)
 
-    def slices(self, entry: Entry) -> Slices:
+    def slices(self, entry: Entry) -> Slices | Unkept:
         """The body of a large entry, as far as it is stored here."""
-        assert self._disk is not None
-        return Slices(self._disk, entry)
+        return Unkept(entry) if self._disk is None else Slices(self._disk, entry)
 
     # writing
 
@@ -224,7 +223,9 @@ class Store:
             return False
         in_memory = not entry.is_large and self._memory.commit(entry)
         text = entry.key.text
-        if self._disk is None or self._pending is None or not to_disk:
+        if self._disk is None or self._pending is None:
+            return in_memory
+        if not to_disk:
             return in_memory or entry.is_large
         if text in self._pending:
             return self._pending.write(entry, still) or in_memory
