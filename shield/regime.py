@@ -1,7 +1,8 @@
 """The rules that a worker goes by, as one immutable value: all that a reload may change.
 
 A request reads the regime in force once, at its start, and keeps it: what it resolved to, it goes on with, though
-another regime is put in force meanwhile. Freshness, response fields, and the origins in their order are each route's.
+another regime is put in force meanwhile. One that was sent ahead of an answer starts when its turn has come.
+Freshness, response fields, and the origins in their order are each route's.
 
     regime = in_force.regime                        # at the start of a request
     resource = regime.targets.resolve(target)
