@@ -112,7 +112,7 @@ def build(
         peers=peers,
         asgi=Application(proxy, listener=Listener.TCP, guard=guard, access=access),
         admin=admin_api(
-            is_ready=figures.is_ready,
+            readiness=figures.readiness,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,

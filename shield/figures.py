@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,6 +12,7 @@ from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
+from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.origin import OriginStatistics
 from shield.origin.origins import Origins
@@ -20,6 +22,8 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+
+_HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
 @dataclass(slots=True)
@@ -49,10 +53,20 @@ class Figures:
     access: AccessLog | None
     place: Seat
 
-    def is_ready(self) -> bool:
-        """Whether the whole node serves and isn't stopping."""
-        place = self.place
-        return self.vitals.ready and (place.workers == 1 or set(place.shared.standing) == {Standing.SERVING})
+    def readiness(self) -> Readiness:
+        """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
+
+        A worker that hangs doesn't make the node unready: others do its work until it is replaced.
+        """
+        troubles, hanging = [] if self.vitals.ready else ["it is about to stop"], []
+        shared, now = self.place.shared, asyncio.get_running_loop().time()
+        for worker in range(self.place.workers) if self.place.workers > 1 else ():
+            standing = Standing(shared.standing[worker])
+            if standing is not Standing.SERVING:
+                troubles.append(f"worker {worker} is {standing.name.lower()}")
+            elif worker != self.place.worker and shared.is_silent(worker, now, _HANGS_SECONDS):
+                hanging.append(f"worker {worker} hangs, for {now - shared.last_beat(worker):.0f} s")
+        return Readiness(not troubles, [*troubles, *hanging])
 
     def report(self) -> Report:
         return Report(self.state(), self.families())

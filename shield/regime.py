@@ -1,7 +1,8 @@
 """The rules in force in a worker, as one immutable value: everything that a reload may change.
 
 A request reads the regime in force once, at its start, and keeps it, even if another regime is put in force
-meanwhile. Freshness, response fields, and the origins in their order belong to each route.
+meanwhile. A pipelined request starts when its turn has come. Freshness, response fields, and the origins in their
+order belong to each route.
 
     regime = in_force.regime                        # at the start of a request
     resource = regime.targets.resolve(target)

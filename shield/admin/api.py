@@ -14,12 +14,13 @@ from starlette.routing import Route
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
+from shield.observe.readiness import Readiness
 from shield.observe.report import Report
 
 
 def admin_api(
     *,
-    is_ready: Callable[[], bool],
+    readiness: Callable[[], Readiness],
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
@@ -29,17 +30,16 @@ def admin_api(
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
     `/store/remove` if the node can `remove`.
 
-    `report` covers the whole node, whichever worker answers. `hosts` are names as `Visitors` takes them.
-    `body_seconds`: the time in which a request's body must arrive.
+    `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
+    names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
     """
 
     async def live(request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def ready(request: Request) -> Response:
-        if is_ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("not ready\n", status_code=503)
+        found = readiness()
+        return PlainTextResponse(str(found), status_code=200 if found.ready else 503)
 
     async def scrape(request: Request) -> Response:
         families = (await report()).families

@@ -465,11 +465,12 @@ def test_figures_are_for_peers_only(workers: Two) -> None:
 
 
 def test_a_node_is_ready_when_all_its_workers_serve(workers: Two) -> None:
-    assert workers.asker.node.figures.is_ready()
+    asker = workers.asker
+    assert asker.call(asker.node.figures.readiness).ready
 
     workers.shared.standing[1] = Standing.DRAINING
 
-    assert not workers.asker.node.figures.is_ready()
+    assert not asker.call(asker.node.figures.readiness).ready
 
 
 # an owner that is stuck
