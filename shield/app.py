@@ -1,13 +1,15 @@
-"""The composition root: settings in, a node out. Here all parts meet; each is made in `build`, or of a few values."""
+"""The composition root: settings in, a node out. All parts meet here; each is made in `build`, or of a few values."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import IO
 
 from shield.admin.api import admin_api
+from shield.admin.listener import AdminListener
 from shield.build.origins import origins_of, owners_of
 from shield.build.regime import regime_of
 from shield.build.storage import storage_of
@@ -29,6 +31,7 @@ from shield.regime import InForce
 from shield.reply import Replies
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.directory.files import Files
 
 Clock = Callable[[], float]
 
@@ -39,14 +42,16 @@ def build(
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
+    files: Files | None = None,
 ) -> Node:
-    """A node of these settings, or one worker of it, to be opened. Call it on the event loop.
+    """A node with these settings, or one worker of it, to be opened. Call it on the event loop.
 
+    `files` stands for the system under the cache directories; None: the real one.
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
-    storage, origins = storage_of(settings, place, clock), origins_of(settings, place.workers, clock)
+    storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place.workers, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
@@ -107,11 +112,15 @@ def build(
         peers=peers,
         asgi=Application(proxy, listener=Listener.TCP, guard=guard, access=access),
         admin=admin_api(
-            is_ready=figures.is_ready,
+            readiness=figures.readiness,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
             hosts=settings.admin.hosts,
+            body_seconds=settings.admin.timeout,
+        ),
+        admin_listener=AdminListener(
+            connections=settings.admin.connections, seconds=math.ceil(settings.admin.timeout)
         ),
         proxy=proxy,
         guard=guard,
@@ -125,7 +134,12 @@ def build(
 
 def _policy(settings: Settings) -> FillPolicy:
     fills = settings.cache.fills
-    return FillPolicy(linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss)
+    return FillPolicy(
+        linger_seconds=fills.linger,
+        small_bytes=fills.small,
+        hit_for_miss_seconds=fills.hit_for_miss,
+        persist_seconds=settings.failover.deadline,
+    )
 
 
 def _replies(settings: Settings) -> Replies:
@@ -142,4 +156,4 @@ def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) 
     if settings.log.access == "off":
         return None
     only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, alone=alone)
+    return AccessLog(stream, misses_only=only, max_bytes=settings.log.access_memory // place.workers, alone=alone)

@@ -1,9 +1,9 @@
-"""Memory that this process has freed and still holds, given back to the system when there is much of it.
+"""Returns memory that this process has freed but still holds to the system, when there is much of it.
 
 A thousand slow readers of large objects leave hundreds of megabytes behind: pieces of a few hundred kilobytes each,
 between small objects that live on, so that the allocator can't shrink its heap from the end. Taking every piece from
-the system and returning it at once costs each read several times what it costs now. So the free pages in between are
-returned together, once all is quiet: meanwhile nobody can allocate, for about a second in a gigabyte.
+the system and returning it at once would make each read cost several times as much. So the free pages in between are
+returned together, once the process is idle: no thread can allocate meanwhile, for about a second per gigabyte.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 
 SLACK = 32 << 20
-"""Bytes above the least that was needed so far that are left alone."""
+"""Bytes above the lowest need so far that are kept."""
 
-_QUIET_CPU_SECONDS = 0.05  # used in a second at most
-_QUIET_TICKS = 10  # in a row
+_QUIET_CPU_SECONDS = 0.05  # most CPU time used in an idle second
+_QUIET_TICKS = 10  # idle seconds in a row
 _STATM = Path("/proc/self/statm")
 
 
 def own_bytes() -> int:
-    """Memory of this process that is in no file; 0 where the system doesn't tell."""
+    """Memory of this process that is in no file; 0 where the system doesn't report it."""
     with suppress(OSError, ValueError, IndexError):
         fields = _STATM.read_text().split()
         return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
@@ -32,13 +32,13 @@ def own_bytes() -> int:
 
 
 def trim() -> None:
-    """Return all free pages to the system, where the C library knows how (glibc)."""
+    """Return all free pages to the system, if the C library supports it (glibc)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class Heap:
-    """Of one process. `own_bytes` and `trim` are the system's."""
+    """The heap of one process. `own_bytes` and `trim` are the system's functions."""
 
     def __init__(self, *, own_bytes: Callable[[], int] = own_bytes, trim: Callable[[], None] = trim) -> None:
         self._own_bytes = own_bytes
@@ -49,7 +49,7 @@ class Heap:
         self._thread: threading.Thread | None = None
 
     def tick(self, cpu_seconds: float) -> None:
-        """Once a second, with what this process has used of the CPU since its start."""
+        """Call once a second, with the CPU time that this process has used since its start."""
         is_quiet = cpu_seconds - self._cpu_seconds < _QUIET_CPU_SECONDS
         self._cpu_seconds = cpu_seconds
         self._quiet_ticks = self._quiet_ticks + 1 if is_quiet else 0
@@ -65,9 +65,9 @@ class Heap:
 
     def _give_back(self) -> None:
         self._trim()
-        self._least = self._own_bytes()  # what is still there is in use
+        self._least = self._own_bytes()  # the remaining memory is in use
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for a trim under way."""
         if self._thread is not None:
             self._thread.join()

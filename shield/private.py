@@ -1,7 +1,7 @@
-"""The private directory of a running node, for its workers' sockets: only the node's user gets in.
+"""The private directory of a running node, for its workers' sockets: only the node's user has access.
 
-It goes with the node. A node that was killed leaves it behind; then the next start removes it: its lock file isn't
-held any more, since that is held by the parent and all workers for as long as one of them lives.
+It is removed with the node. A killed node leaves it behind, and the next start removes it, since its lock file is no
+longer locked: the parent and all workers hold the lock as long as one of them lives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SOCKET = "worker-"
 
 @contextlib.contextmanager
 def private_directory() -> Iterator[Path]:
-    """Made below $RUNTIME_DIRECTORY, or where temporary files are. Raises ConfigError."""
+    """Made in $RUNTIME_DIRECTORY, or with temporary files. Raises ConfigError."""
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     parent = Path(runtime or tempfile.gettempdir())
     _remove_stale(parent)
@@ -40,12 +40,12 @@ def private_directory() -> Iterator[Path]:
 
 
 def socket_path(directory: Path, number: int) -> Path:
-    """Where a worker listens for the others."""
+    """The path of a worker's socket for the others."""
     return directory / f"{_SOCKET}{number}"
 
 
 def leave(path: Path) -> None:
-    """Remove a worker's socket where no parent will; the last worker takes the directory away."""
+    """Remove a worker's socket if no parent will; the last worker removes the directory."""
     with contextlib.suppress(OSError):
         path.unlink()
         if os.listdir(path.parent) == [_LOCK]:  # noqa: PTH208
@@ -53,7 +53,7 @@ def leave(path: Path) -> None:
 
 
 def _lock_new(directory: Path) -> int:
-    """A held lock, under its name from the first moment on: else another start could take it for stale."""
+    """A held lock, locked before its name appears: else another start could take it for stale."""
     unnamed = directory / f"{_LOCK}.new"
     lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,7 +62,7 @@ def _lock_new(directory: Path) -> int:
 
 
 def _remove_stale(parent: Path) -> None:
-    """Directories of nodes that are no more, if they are ours."""
+    """Remove directories of nodes that no longer run, if they are ours."""
     with contextlib.suppress(OSError):
         for found in parent.glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
@@ -72,7 +72,7 @@ def _remove_stale(parent: Path) -> None:
 
 
 def _remove_if_stale(directory: Path) -> None:
-    """Raises OSError where it is in use, or isn't a node's."""
+    """Raises OSError if it is in use, or isn't a node's."""
     lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,7 +82,7 @@ def _remove_if_stale(directory: Path) -> None:
 
 
 def _empty(directory: Path) -> None:
-    """Remove it with what a node keeps there, and nothing else."""
+    """Remove it with the files that a node keeps there, and nothing else."""
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
             if path.name == _LOCK or path.name.startswith(_SOCKET):

@@ -10,6 +10,7 @@ from shield.fill.fill import Fill
 from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
+from shield.fill.telling import outcome_of
 from shield.messages import Request
 from shield.origin.want import Failed, Want, ends_stale, is_no_part, reasons
 from shield.outcome import Forward, Outcome
@@ -131,6 +132,8 @@ class Transfer:
                 self.start()
                 return
             entry = None  # of a route with the same keys that forwards, or of earlier settings
+        if entry is not None and entry.is_large and self._fills.is_whole_only(self._resource.key.text):
+            entry = None
         under_way = None if entry is not None else self._fills.under_way(self._resource)
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True
@@ -193,6 +196,10 @@ class Transfer:
     def detach(self) -> None:
         if self.over:
             return
+        if self._sliced is not None:
+            self._leave_slices(self._sliced)
+            return
+        self._collapsed = False
         if self._mode is Mode.STREAMING:
             self._fetch_rest()
         else:
@@ -200,9 +207,9 @@ class Transfer:
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
-        """The fill turned out to bring another variant than this request's."""
+        """The fill turned out to bring another variant than this request's, or what may not be reused for it."""
         if not self.over:
-            self._fill, self._collapsed = None, False
+            self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
             self.start()
 
     def abandon(self) -> None:
@@ -324,26 +331,13 @@ class Transfer:
                 hit=is_hit,
                 forward=self._forward,
                 ttl=ttl,
-                stored=not is_hit and self._detail is None,  # else it is served stale, since no origin answered
+                # with a detail it is served stale, since no origin answered
+                stored=not is_hit and self._detail is None and (self._sliced is None or self._sliced.is_kept),
                 collapsed=self._collapsed,
                 detail=self._detail,
                 key=entry.key.text,
             )
-        known = fill.entry or entry
-        fresh = fill.freshness if known is None else known.freshness
-        stores = fill.stores or fill.committed
-        if fill.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=fill.resource.key.text)
-        return Outcome(
-            forward=self._forward,
-            forward_status=fill.status,
-            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
-            stored=stores,
-            collapsed=self._collapsed,
-            detail=None if stores or fill.disposition is None else fill.disposition.reason.value,
-            origin=fill.origin,
-            key=fill.resource.key.text,
-        )
+        return outcome_of(fill, entry, self._forward, now, collapsed=self._collapsed)
 
     # an entry, whole or in slices
 
@@ -383,16 +377,24 @@ class Transfer:
         self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
-        """Nothing was sent yet: another version is fetched anew; else as after any failure."""
+        """Nothing was sent yet: another version, or what is to be had as a whole only, is fetched anew; else as after
+        any failure."""
         sliced.leave(self)
         self._sliced, self._selection = None, None
-        if not sliced.changed or self._forward is Forward.URI_MISS:
+        if sliced.in_parts and (not sliced.changed or self._forward is Forward.URI_MISS):
             self._stored = None  # what could be served of it was tried
             self._give_up(sliced.failure)
             return
         self._mode, self._entry, self._forward = Mode.JOINED, None, Forward.URI_MISS
         self._fill, self._collapsed = self._fills.join(self._resource, self.request, self)
         self.advance()
+
+    def _leave_slices(self, sliced: SlicedFill) -> None:
+        """Its slices won't come."""
+        if self._mode is Mode.SLICED:
+            self._restart_or_give_up(sliced)
+        else:
+            self._finish(clean=False)
 
     # the body
 
@@ -452,7 +454,7 @@ class Transfer:
         self._collapsed, resource = False, self._resource
         span, forwarded = Span(self.position, self.stop), resource.forwarded
         want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
-        want.version_of = None if self._fill is None else self._fill.origin
+        want.version_of = self._fill and self._fill.origin
         self._fill = self._fills.alone(resource, self.request, self, want)
 
     def _break_off(self) -> None:

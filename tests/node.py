@@ -19,6 +19,7 @@ import uvloop
 from shield.app import build
 from shield.config.settings import Settings
 from shield.node import Node
+from shield.store.directory.files import Files
 from tests.client import Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
 
@@ -65,7 +66,9 @@ class Shield:
         *,
         clock: FakeClock | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+        files: Files | None = None,
     ) -> None:
+        self._files = files
         self.clock = clock or FakeClock()
         self.access = io.StringIO()
         self.node: Node
@@ -174,7 +177,7 @@ class Shield:
         return len(self._state.connections)
 
     async def _open(self) -> None:
-        self.node = build(self._settings, clock=self.clock, access_stream=self.access)
+        self.node = build(self._settings, clock=self.clock, access_stream=self.access, files=self._files)
         await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(

@@ -65,7 +65,7 @@ def test_a_disk_that_is_unmounted_goes_out_and_what_is_below_it_is_never_used(
         settled(shield)
         disk.unmount_lazily()
         until_out(shield, "its disk was unmounted")
-        until_out(shield, f"mount it, or say that this is meant: shield store adopt {path}")
+        until_out(shield, f"mount it, or confirm that it is meant: shield store adopt {path}")
         get_all(shield)
         tick(shield, 30)
         while_out = list(disk.point.iterdir())
@@ -158,8 +158,8 @@ def test_a_disk_made_read_only_by_an_error_serves_what_it_has_and_is_used_again_
     assert still == ["failing"]
     assert "Read-only file system" in why
     assert after == [True] * 5
-    assert "can't be written: what it has is served" in caplog.text
-    assert "its disk failed while it was in use; its index is being made again" in caplog.text
+    assert "can't be written; its entries are still served" in caplog.text
+    assert "its disk failed while it was in use; its index is being rebuilt" in caplog.text
     assert "is well again" in caplog.text
 
 

@@ -51,7 +51,7 @@ def digest(number: int) -> bytes:
     return hashlib.md5(b"%d" % number).digest()
 
 
-# signs of life
+# heartbeats
 
 
 def test_a_worker_is_silent_once_it_has_begun_and_given_no_sign_for_a_while() -> None:

@@ -1,4 +1,4 @@
-"""The names by which the admin API answers, so that no page can reach it by a name of its own (DNS rebinding)."""
+"""The names under which the admin API answers, so that no web page can reach it by its own name (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Visitors:
-    """ASGI middleware. Lets in requests for an address, for localhost, for a name without dots, as containers have
-    them, or for one of `names`, `*` being any; and those of pages only if this very listener has sent the page.
+    """ASGI middleware. Admits requests for an address, for localhost, for a name without dots, as containers have
+    them, or for one of `names`, `*` being any; and requests of pages only if this very listener sent the page.
 
-    A dot at the end of localhost or of one of `names` says that it is whole, and changes nothing.
+    A trailing dot of localhost or of one of `names` is ignored.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
@@ -28,9 +28,9 @@ class Visitors:
             host, origin = headers.get("host", ""), headers.get("origin")
             refusal = None
             if not self._is_ours(host):
-                refusal = PlainTextResponse("asked for by another name; admin.hosts has those that are known\n", 421)
+                refusal = PlainTextResponse("unknown host; admin.hosts lists the accepted names\n", 421)
             elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                refusal = PlainTextResponse("not for pages of other sites\n", 403)
+                refusal = PlainTextResponse("not available to pages of other sites\n", 403)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return

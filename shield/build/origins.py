@@ -22,7 +22,7 @@ from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
 from shield.shared import Seat, Standing
 
-_SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others fetch what a worker owns themselves
+_SILENT_SECONDS = 1.0  # four heartbeats of a worker; after a longer silence, others fetch its keys themselves
 
 
 def signer(settings: Settings, name: str) -> Signer:
@@ -46,7 +46,7 @@ def signer(settings: Settings, name: str) -> Signer:
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
-    """All origins, for one of so many workers. Raises ConfigError."""
+    """All origins, for one of `workers` workers. Raises ConfigError."""
     made = [
         _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
         for name, origin in settings.origins.items()
@@ -56,7 +56,7 @@ def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> 
 
 
 def _gateway(settings: Settings, name: str) -> Gateway:
-    """How this node introduces itself to an origin of that name."""
+    """This node's identification to an origin of that name."""
     node = settings.node.encode()
     heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
     return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
@@ -65,7 +65,7 @@ def _gateway(settings: Settings, name: str) -> Gateway:
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
     shared, times = place.shared, [origin.timeouts for origin in settings.origins.values()]
-    standing, now = shared.standing, asyncio.get_running_loop().time  # which is the clock of signs of life
+    standing, now = shared.standing, asyncio.get_running_loop().time  # the clock of heartbeats
 
     def is_silent(worker: int) -> bool:
         return shared.is_silent(worker, now(), _SILENT_SECONDS)

@@ -1,7 +1,7 @@
-"""Settings from YAML, then the environment, then secret files; all problems at once, each with its place.
+"""Settings from YAML, then the environment, then secret files; all problems at once, each with its position.
 
-No value of a secret ever becomes part of a problem, nor hangs on an exception: errors of libraries are turned into
-text first and raised as ours afterwards, outside of their handlers.
+No secret ever becomes part of a problem, or of an exception: errors of libraries are turned into text first and
+raised as ours afterwards, outside of their handlers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from shield.config.wording import problems_of
 from shield.errors import ConfigError
 
 SECRET_DIRECTORIES = (Path("/run/secrets"),)
-"""Where containers get their secrets. Others may have theirs there, too."""
+"""The directory of containers' secrets. Other programs may have theirs there, too."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and what had
-    better be known.
+    """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and notes on
+    settings with unwelcome effects.
     """
 
     settings: Settings
@@ -41,12 +41,12 @@ def load(
 ) -> Loaded:
     """Settings from a file, variables, `secret_directories` and systemd's `$CREDENTIALS_DIRECTORY`.
 
-    Raises ConfigError with every problem there is.
+    Raises ConfigError with all problems.
     """
     root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
     tree = Tree(root)
     problems = read_file(path, tree) if path is not None else []
-    unread = bool(problems) and not tree.values  # and says nothing about what is missing
+    unread = bool(problems) and not tree.values  # so don't report missing keys
     problems += read_environment(environ, tree)
     notes: list[str] = []
     for directory in secret_directories:
@@ -76,13 +76,13 @@ def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
 
 
 def _lines(problems: list[Problem]) -> list[str]:
-    """In the order of places, each once."""
+    """In the order of positions, each once."""
     ordered = sorted(problems, key=lambda problem: (problem.place, [str(key) for key in problem.path]))
     return list(dict.fromkeys(str(problem) for problem in ordered))
 
 
 def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
-    """Origins' in their order, then those of access: of signed URLs each key by itself."""
+    """Those of origins in their order, then those of access: each key of signed URLs separately."""
     paths: list[KeyPath] = [
         ("origins", name, key)
         for name, origin in settings.origins.items()

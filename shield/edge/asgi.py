@@ -14,8 +14,8 @@ from typing import Any
 
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
-from shield.edge.hypercorn import Stream
-from shield.edge.turn import may_have_body, objection
+from shield.edge.hypercorn import Stream, mend
+from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
@@ -57,6 +57,7 @@ class Application:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            mend()
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
@@ -71,6 +72,8 @@ class Application:
         peer = self._listener.name_of(scope.get("client"))
         denied = self._guard.hold(request, peer, _certificate(send), began)
         error = denied or self._objection(scope, request, limits)
+        if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
+            del request.notable[b"transfer-encoding"]
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
             try:
                 async with asyncio.timeout(limits.head_seconds):

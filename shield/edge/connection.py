@@ -1,7 +1,7 @@
 """The HTTP/1.1 front: one client connection. uvicorn, or `tls.Greeter`, listens; the protocol is ours.
 
 A hit is answered inside the parser's callback: no task, no await, no timer. Everything else is a `Transfer` that
-calls back; requests that come meanwhile (pipelining) wait their turn, and reading pauses. Each answer ends with an
+calls back; what comes meanwhile (pipelining) waits unread for its turn, and reading pauses. Each answer ends with an
 `Exchange` for the records, but for plain hits that nothing has a line for.
 
 `reading` takes heads apart, `life` begins and ends the connection, `states` has its states.
@@ -31,7 +31,12 @@ _CR, _SLASH, _ONE, _G, _H = b"\r/1GH"
 _CLOSE = b"connection: close\r\n\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _JOIN_BELOW = 16 * 1024  # small bodies are copied behind their head: one buffer is cheaper to send than three
-_IDLE, _HEAD, _OPEN = Reading.IDLE, Reading.HEAD, Life.OPEN  # names that cost the hot path one look-up
+_IDLE, _HEAD, _LATER, _OPEN = (
+    Reading.IDLE,
+    Reading.HEAD,
+    Reading.LATER,
+    Life.OPEN,
+)  # names that cost the hot path one look-up
 
 
 class ClientConnection(ConnectionLife):
@@ -82,7 +87,7 @@ class ClientConnection(ConnectionLife):
         self._held = None
         if self._transfer is not None:
             self._transfer.advance()
-        elif self._turns:
+        elif self._turns or self._later:
             self._go_on()
 
     # parser
@@ -110,6 +115,8 @@ class ClientConnection(ConnectionLife):
             and (not notable or LOOKED_AT.isdisjoint(notable))
         ):
             self._examine(Request(self._parser.get_method(), target, fields, notable))
+            if self._awaited is not None:
+                self._awaited.regime = self._proxy.in_force.regime
             return
         heads.at = BEHIND_FIRST
         request = Request(b"GET", target, fields, notable)
@@ -134,13 +141,10 @@ class ClientConnection(ConnectionLife):
         """Answer a request now, or when its turn comes."""
         if self._transfer is None and self.ready and not self._turns:
             self._answer(turn)
-        elif len(self._turns) < self._limits.max_pipelined:
-            turn.regime = self._proxy.in_force.regime
+        else:
+            turn.regime = turn.regime or self._proxy.in_force.regime
             self._turns.append(turn)
             self._transport.pause_reading()
-        else:
-            # Unanswered requests may be sent again on another connection (RFC 9112 §9.3.2).
-            self._end_after_last()
 
     def _answer(self, turn: Turn) -> None:
         if turn.error is None:
@@ -158,7 +162,13 @@ class ClientConnection(ConnectionLife):
         self._now = self._clock()
         while self._turns and self._transfer is None and self.ready:
             self._answer(self._turns.popleft())
-        if not self._turns:
+        if self._reading is _LATER and self._turn is None and self.ready:
+            later, self._later = self._later, b""
+            self._reading = _IDLE
+            self.data_received(later)
+            if self._later_is_all and self._reading is not _LATER:
+                self._end_after_last()
+        if not self._turns and self._reading is not _LATER:
             self._listen()
 
     def _open(self, turn: Turn) -> None:
@@ -187,7 +197,11 @@ class ClientConnection(ConnectionLife):
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what can't be understood, after what came before it; then close."""
-        if self._reading in (Reading.IDLE, Reading.HEAD):
+        if self._awaited is not None:
+            turn, self._awaited = self._awaited, None
+            turn.error, turn.keep_alive = error, False
+            self._go_through(turn)
+        elif self._reading in (Reading.IDLE, Reading.HEAD):
             method = b"HEAD" if self._heads.kept.lstrip().startswith(b"HEAD ") else b"GET"
             self._take(Turn(Request(method, self._target, [], {}), False, False, self._now, error))
             self._take_no_more()
@@ -256,7 +270,7 @@ class ClientConnection(ConnectionLife):
         turn = self._turn
         assert turn is not None
         self._turn = self._transfer = None
-        if self._turns:
+        if self._turns or self._later:
             # Not here: the fill that calls has others to tell.
             self._loop.call_soon(self._go_on)
         return turn

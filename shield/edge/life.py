@@ -30,14 +30,15 @@ class ConnectionLife(RequestReader):
         "_door",
         "_framing",
         "_in_front",
+        "_later",
+        "_later_is_all",
         "_life",
+        "_listed",
         "_listener",
         "_patience",
         "_peer",
         "_transport",
-        "_turn",
         "_turns",
-        "ready",
     )
 
     _transport: asyncio.Transport  # set by connection_made
@@ -50,10 +51,11 @@ class ConnectionLife(RequestReader):
         self._listener = front.listener
         self._peer = ""
         self._life = life
+        self._listed = False  # as idle, at the door
         self._patience = Patience(front.limits)
-        self.ready = True  # False: the transport has more to send than it should
-        self._turns: deque[Turn] = deque()  # that wait
-        self._turn: Turn | None = None  # under way
+        self._turns: deque[Turn] = deque()  # that wait though their heads were read: one, and perhaps a refusal
+        self._later = b""  # what came behind them, as it came
+        self._later_is_all = False  # nothing that comes behind it is taken
         self._framing = AnswerFraming.LENGTH  # of the last answer that was streamed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -70,6 +72,7 @@ class ConnectionLife(RequestReader):
             self._life, self._left = Life.NUMBERED, self._limits.max_requests
         self._connections.add(self)
         self._in_front.add(self)
+        self._list(idle=True)
 
     def reconsider(self, limits: ClientLimits) -> None:
         """Another regime is in force. Requests that it limits are counted anew."""
@@ -81,15 +84,66 @@ class ConnectionLife(RequestReader):
             self._life = Life.NUMBERED if self._left else Life.OPEN
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        self._in_front.discard(self)
-        if self._listener.numbers and self._life is not Life.OUTSIDE:
-            self._door.leave(self._peer)
+        if self._life is not Life.OUTSIDE:
+            self._depart()
         self._take_no_more()
         self._turns.clear()
 
+    def _depart(self) -> None:
+        """Count no more, if it still does."""
+        if self in self._in_front:
+            self._connections.discard(self)
+            self._in_front.discard(self)
+            self._list(idle=False)
+            if self._listener.numbers:
+                self._door.leave(self._peer)
+
+    def _list(self, *, idle: bool) -> None:
+        """Say at the door whether this connection could give way to another."""
+        if idle is not self._listed and self._listener.numbers:
+            self._listed = idle
+            if idle:
+                self._door.idles(self, self._peer)
+            else:
+                self._door.wakes(self)
+
+    def gives_way(self) -> bool:
+        """Close at once if nothing was said for a sweep at least, and nothing is under way; whether it does."""
+        self._listed = False
+        if (
+            self._heard
+            or not self.ready
+            or self._reading is not Reading.IDLE
+            or self._last_turn() is not None
+            or self._life not in (Life.OPEN, Life.NUMBERED)
+        ):
+            return False
+        self._take_no_more()
+        self._life = Life.CLOSING
+        self._transport.abort()  # a close of TLS would wait for the client's
+        self._depart()
+        return True
+
+    def _put_off(self, data: bytes) -> None:
+        """Keep what a client has sent ahead until it is its turn. No head is taken apart before, since that takes
+        twenty times the memory. Of more than may wait the rest is dropped, and the connection ends before it:
+        requests without an answer may be sent again on another (RFC 9112 §9.3.2).
+        """
+        room = self._limits.pipelined_bytes - len(self._later)
+        self._later += data[:room]
+        if len(data) > room:
+            self._later_is_all = True
+        self._transport.pause_reading()
+
+    def _take_no_more(self) -> None:
+        super()._take_no_more()
+        self._later, self._awaited = b"", None
+
     def eof_received(self) -> bool:
         """The client has said all it will. What it asked for is still answered; an incomplete head is dropped."""
+        if self._reading is Reading.LATER and self._transport.can_write_eof():
+            self._later_is_all = True
+            return True
         self._reading = Reading.ENDED
         last = self._last_turn()
         if last is None or not self._transport.can_write_eof():  # TLS has no half-closed connections
@@ -149,7 +203,7 @@ class ConnectionLife(RequestReader):
         if self._life is Life.CLOSING:
             return
         self._life = Life.STOPPING
-        if self._last_turn() is None and self._reading is not Reading.HEAD:
+        if self._last_turn() is None and self._reading not in (Reading.HEAD, Reading.BODY, Reading.LATER):
             self._close_idle()
 
     def abort(self) -> None:
@@ -161,16 +215,20 @@ class ConnectionLife(RequestReader):
         limits, patience = self._limits, self._patience
         heard, self._heard = self._heard, False
         patience.sweeps += 1
-        closing = self._life is Life.CLOSING
+        closing, idle = self._life is Life.CLOSING, False
         if closing or not self.ready:
             if not patience.takes_on(self._transport, closing=closing):
                 self._cut()
         elif self._last_turn() is not None:
             patience.sweeps = 0  # the origins' timeouts hold
-        elif self._reading is Reading.HEAD:
+        elif self._reading in (Reading.HEAD, Reading.BODY):
             if not patience.has_time_for_head(self._fields):
                 self._refuse(RequestError(408, "head-too-slow"))
         elif heard:
             patience.sweeps = 0
         elif patience.sweeps > (limits.keep_alive_seconds if self._target else limits.head_seconds):
             self._close_idle()
+        else:
+            idle = True
+        if idle is not self._listed:
+            self._list(idle=idle)

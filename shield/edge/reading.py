@@ -26,6 +26,8 @@ from shield.rules.loops import has_passed, is_way
 log = logging.getLogger("shield.edge")
 
 _IDLE, _HEAD, _DEAF = Reading.IDLE, Reading.HEAD, Reading.DEAF  # names that cost the hot path one look-up
+_BODY, _LATER = Reading.BODY, Reading.LATER
+_NO_CHUNKS = b"0\r\n\r\n"  # the one body that is taken: no extension, no trailer (RFC 9112 §7.1)
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may stand before it
@@ -34,10 +36,15 @@ WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
 """Names of the fields that are looked at while a head is parsed."""
 
 
+class _LaterError(Exception):
+    """Stops the parser at the begin of a head: it can't be paused, and is made anew when the head's turn comes."""
+
+
 class RequestReader(asyncio.Protocol):
     """The half of a connection that listens. The half that answers has `on_headers_complete`: the hot path."""
 
     __slots__ = (
+        "_awaited",
         "_bulky_above",
         "_clock",
         "_error",
@@ -55,9 +62,11 @@ class RequestReader(asyncio.Protocol):
         "_parser",
         "_reading",
         "_target",
+        "_turn",
         "_watched",
         "_way",
         "_ways",
+        "ready",
     )
 
     def __init__(self, limits: ClientLimits, clock: Callable[[], float], *, node: bytes) -> None:
@@ -73,8 +82,11 @@ class RequestReader(asyncio.Protocol):
         self._reading = _IDLE
         self._heard = False  # since the last sweep
         self._now = 0.0
+        self._turn: Turn | None = None  # under way
+        self.ready = True  # False: the transport has more to send than it should
 
         # per request being parsed
+        self._awaited: Turn | None = None  # its head has come, and its body hasn't
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
@@ -88,7 +100,10 @@ class RequestReader(asyncio.Protocol):
         self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
 
     def data_received(self, data: bytes) -> None:
-        if self._reading is _DEAF:
+        reading = self._reading
+        if reading is not _IDLE and reading is not _HEAD and reading is not _BODY:
+            if reading is _LATER:
+                self._put_off(data)
             return
         self._heard = True
         self._now = self._clock()
@@ -116,6 +131,9 @@ class RequestReader(asyncio.Protocol):
                 except _PARSER_ERRORS as error:
                     self._fail(error)
             self._look_at_rest()
+            if self._reading is _LATER:
+                self._put_off(data)
+                return
             if len(heads.kept) >= limit:
                 too_long = len(self._target) > self._limits.max_target_bytes
                 self._refuse(
@@ -123,6 +141,9 @@ class RequestReader(asyncio.Protocol):
                 )
 
     def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
+        if self._reading is _LATER:
+            self._parser = httptools.HttpRequestParser(self)
+            return
         if isinstance(error, httptools.HttpParserUpgrade):
             self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
             return
@@ -134,8 +155,14 @@ class RequestReader(asyncio.Protocol):
         """Keep what has no end yet, unless it can't become a head."""
         if self._reading is _DEAF:
             return
+        if self._reading is _LATER:
+            self._put_off(self._heads.give_up())
+            return
         rest = self._heads.keep()
-        if self._error is not None:
+        if self._reading is _BODY:
+            if not _NO_CHUNKS.startswith(rest):
+                self._refuse(RequestError(400, "body-not-allowed"))
+        elif self._error is not None:
             refusal = refusal_of(self._error, rest)
             if refusal is not None:
                 self._refuse(refusal)
@@ -147,12 +174,15 @@ class RequestReader(asyncio.Protocol):
     # parser
 
     def on_message_begin(self) -> None:
+        if self._reading is _IDLE:
+            if self._turn is not None or not self.ready:
+                self._reading = _LATER
+                raise _LaterError
+            self._reading = _HEAD
         self._target = b""
         self._fields = []
         self._notable = {}
         self._hosts = self._ways = 0
-        if self._reading is _IDLE:
-            self._reading = _HEAD
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -187,10 +217,24 @@ class RequestReader(asyncio.Protocol):
         if self._left:
             self._left -= 1
             turn.keep_alive = turn.keep_alive and self._left > 0
+        if turn.awaits_body:
+            self._reading, self._awaited = _BODY, turn
+        else:
+            self._go_through(turn)
+
+    def on_chunk_complete(self) -> None:
+        """Of the last chunk this is called at the end of the body."""
+        turn = self._awaited
+        if turn is not None and self._reading is _BODY and self._heads.takes(_NO_CHUNKS):
+            self._reading, self._awaited = _IDLE, None
+            self._go_through(turn)
+
+    def _go_through(self, turn: Turn) -> None:
+        """Take a request of which all has come; where it was the last, hear no more."""
         goes_on = turn.error is None and turn.keep_alive
         self._take(turn)
         if goes_on:
-            self._host = next((value for name, value in request.fields if name == b"host"), None)
+            self._host = next((value for name, value in turn.request.fields if name == b"host"), None)
         else:
             self._take_no_more()
 
@@ -207,6 +251,9 @@ class RequestReader(asyncio.Protocol):
 
     @abstractmethod
     def _take(self, turn: Turn) -> None: ...
+
+    @abstractmethod
+    def _put_off(self, data: bytes) -> None: ...
 
     @abstractmethod
     def _refuse(self, error: RequestError) -> None: ...

@@ -1,7 +1,9 @@
 """In which state a client's connection is: how it listens, how long it lives, and how the answer it sends is framed.
 
     Reading   IDLE <-> HEAD     a head begins, and is complete
-              IDLE, HEAD > DEAF     a refusal, a last request, a close, a cut
+              HEAD > BODY > IDLE    it says that its body is chunked, and that is empty
+              IDLE <-> LATER        a head begins while an answer is under way, and that is written
+              any but ENDED > DEAF  a refusal, a last request, a close, a cut
               any > ENDED           the client has sent its last byte
 
     Life      OUTSIDE > OPEN or NUMBERED     the door lets it in, or nothing counts it
@@ -22,6 +24,8 @@ class Reading(Enum):
 
     IDLE = "idle"  # between two heads: the next byte begins one
     HEAD = "head"  # a head has begun: the rest of it must come within its time
+    BODY = "body"  # an empty body is awaited, within the time of its head
+    LATER = "later"  # they wait as they came: the requests before them aren't answered yet, and reading pauses
     DEAF = "deaf"  # they are dropped: no further request is taken
     ENDED = "ended"  # as DEAF, and none will come: nothing needs to be read before the close
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import Literal, Protocol
+from typing import Literal
 
 from shield.errors import Fault, OriginError
+from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader
+from shield.fill.setbacks import Setbacks
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -24,37 +26,18 @@ from shield.store.slices import Where
 
 log = logging.getLogger("shield.fill")
 
-STRIKES = 3
-"""Fetches in a row that bring nothing, and end it."""
-
-
-class Audience(Protocol):
-    """Those for whom excerpts are fetched. Nothing here calls an excerpt back at once."""
-
-    def tell(self) -> None:
-        """More bytes are there."""
-
-    def tell_soon(self) -> None:
-        """Something else may go on by now."""
-
-    def spend(self, size: int) -> None:
-        """So many bytes came from an origin."""
-
-    def run_over(self, failure: Failed | OriginError | None, *, is_final: bool) -> None:
-        """One has ended; `is_final`: asking again is of no use."""
-
 
 class Excerpts:
     """Those of one version. It refers to its audience by its excerpts only: what is over must go without the garbage
     collector."""
 
-    def __init__(self, means: Means, *, resource: Resource, target: bytes, entry: Entry) -> None:
+    def __init__(self, means: Means, *, resource: Resource, target: bytes, entry: Entry, setbacks: Setbacks) -> None:
         self.means = means
         self._resource = resource
         self._target = target
         self._entry = entry
         self._all: list[Excerpt] = []
-        self._strikes = 0
+        self._setbacks = setbacks
 
     def __len__(self) -> int:
         return len(self._all)
@@ -69,9 +52,16 @@ class Excerpts:
     def covers(self, position: int) -> bool:
         return any(excerpt.start <= position < excerpt.stop for excerpt in self._all)
 
+    @property
+    def under_way(self) -> int:
+        """Those that have not ended."""
+        return sum(not excerpt.is_over for excerpt in self._all)
+
     def bring(self, span: Span, audience: Audience) -> None:
         """Have a part fetched, as far as another one doesn't bring it."""
         entry = self._entry
+        if self._setbacks.is_resting(span.start // entry.slice_bytes):
+            return
         stop = min([span.stop, entry.length, *[e.start for e in self._all if span.start < e.start < span.stop]])
         excerpt = self._begin(Span(span.start, stop), audience)
         if excerpt is not None:
@@ -116,14 +106,19 @@ class Excerpts:
                 self._all.remove(excerpt)
                 excerpt.close()
 
-    def ended(self, excerpt: Excerpt, failure: Failed | OriginError | None) -> None:
+    def ended(self, excerpt: Excerpt, failure: Failure | None) -> None:
         """What has come of it stays for its readers; the rest may be asked for again."""
-        self._strikes = 0 if excerpt.buffer.received else self._strikes + 1
+        number, is_final = excerpt.start // self._entry.slice_bytes, False
+        excerpt.is_over = True
         excerpt.stop = excerpt.start + excerpt.buffer.received
+        if excerpt.buffer.received:
+            self._setbacks.overcome(number)
+        if failure is not None:
+            is_final = not self._setbacks.note(number, failure, excerpt.began, excerpt.audience)
         if not excerpt.buffer.received and excerpt in self._all:
             self._all.remove(excerpt)
             excerpt.close()
-        excerpt.audience.run_over(failure, is_final=self._strikes >= STRIKES or isinstance(failure, Failed))
+        excerpt.audience.run_over(failure, is_final=is_final)
 
     def close(self) -> None:
         """Give all up."""
@@ -135,7 +130,7 @@ class Excerpts:
 class Excerpt:
     """One fetch: bytes from `start` to `stop`, all of them kept."""
 
-    __slots__ = ("_excerpts", "_task", "audience", "buffer", "response", "start", "stop")
+    __slots__ = ("_excerpts", "_task", "audience", "began", "buffer", "is_over", "response", "start", "stop")
 
     def __init__(self, excerpts: Excerpts, span: Span, buffer: FillBuffer, audience: Audience) -> None:
         self.start = span.start
@@ -143,6 +138,8 @@ class Excerpt:
         self.buffer = buffer
         self.audience = audience
         self.response: Response | None = None
+        self.began = excerpts.means.loop.time()
+        self.is_over = False
         self._excerpts = excerpts
         self._task: asyncio.Task[None] | None = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 
 from shield.errors import Fault, OriginError
@@ -25,10 +26,14 @@ from shield.fill.settlement import (
     Settlement,
     Step,
     Streaming,
-    kept_head,
+    large_entry,
     negative_entry,
     settle,
+    settle_absence,
+    whole_entry,
 )
+from shield.fill.sorting import is_current, sorted_in
+from shield.fill.whose import late, may_reuse, others, unlike
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
@@ -39,7 +44,7 @@ from shield.rules.freshness import Freshness
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
+from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
@@ -112,7 +117,7 @@ class Fill:
         self._registry = registry
         self._buffer = FillBuffer(means.memory)
         self._response: Response | None = None
-        self._readers = Readers(question.request)
+        self._readers = Readers(question.request, question.resource)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._purse = Purse(means.clock)
@@ -143,12 +148,9 @@ class Fill:
         """Whether what it brings may answer a request that comes now: as if it were stored (RFC 9111 §4)."""
         if self.phase is not Phase.STREAMING:
             return True
-        assert self.head is not None and self.freshness is not None and self.disposition is not None
-        if self.disposition.unstored:
-            return False  # §5.2.2.4: its head has what only those may get who asked before it came
-        stored = Streaming(self.head, self.freshness)
-        verdict = judge_lookup(request, stored, now, self.resource.route.freshness)
-        return verdict is Verdict.HIT or verdict is Verdict.STALE
+        assert self.head is not None and self.freshness is not None
+        answer = Streaming(self.head, self.freshness)
+        return may_reuse(answer, request, now, self.disposition, self.resource.route.freshness)
 
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))
@@ -177,10 +179,8 @@ class Fill:
         """Nobody reads: go on all the same if it will be stored, and was of use or most of its cost is paid."""
         if self.background:
             return True
-        left = (self.length or 0) - self._buffer.received
-        if not self._buffer.retained or self.length is None or not self._purse.affords(left):
-            return False
-        return has_all or left <= self._means.policy.small_bytes or left <= self._buffer.received
+        small = self._means.policy.small_bytes
+        return self._purse.affords_end(self._buffer, self.length, small_bytes=small, has_all=has_all)
 
     def cancel(self) -> None:
         """Give the fetch up; whoever reads gets an error or an unclean end."""
@@ -198,7 +198,10 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        self.question.want.inform = self._readers.informant(self.resource)
+        want = self.question.want
+        want.sent = self._readers.question_sent
+        if self.resource.route.early_hints:
+            want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -219,6 +222,7 @@ class Fill:
         question = self.question
         resource, request = question.resource, question.request
         judged = judged_by(request, resource.forwarded) if question.shared else None
+        self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
         result = await self._means.source.fetch(
             resource.named, request.target, resource.route.origins, question.want, judged
@@ -281,8 +285,8 @@ class Fill:
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
         if settled.is_too_large:
             self._registry.mark_large(self.resource)
-        if settled.of_equals:
-            self._let_go_of_others()
+        if settled.of_equals and disposition.share is not Share.LEADER_ONLY:  # which lets go of all, and at once
+            self._send_on(unlike(self._readers, self.resource))
         key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
             self._registry.mark_hit_for_miss(key.text)
@@ -298,11 +302,13 @@ class Fill:
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
-            self._means.store.drop(key)
+            self._registry.drop(key)
         if not self.joinable:
             self._registry.forget(self)
         if disposition.share is Share.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.head is not None and self._readers.latecomers:
+            self._send_late_on(Streaming(settled.head, disposition.freshness))
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -314,44 +320,38 @@ class Fill:
 
     def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
-        means, resource = self._means, self.resource
-        variants = means.store.variants
-        if settled.learns:
-            marker = variants.learn(resource.named, settled.learns, means.clock())
-            means.store.commit(marker, still=self._is_unpurged, to_disk=to_disk)
-        mine = variants.of(resource, self.question.request)
-        if mine.key != resource.key:
+        mine = sorted_in(settled, self.question, self._means, self.generation, to_disk=to_disk)
+        if mine.key != self.resource.key:
             self._registry.rename(self, mine)
-            self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
-        until = settled.kept_until
-        if until is not None and not variants.has_room(mine, means.clock(), until):
-            assert settled.disposition is not None
-            settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
-            settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
+            self._readers.send_on(others(self._readers, mine, self._means.store.variants))
 
-    def _let_go_of_others(self) -> None:
-        """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
-        since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
-        mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
-        if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
+    def _send_on(self, readers: Collection[Reader]) -> None:
+        """Let these begin anew, all together: the answer isn't theirs."""
+        if readers:
             self._registry.forget(self)
-            self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
+            self._readers.send_on(readers)
+
+    def _send_late_on(self, answer: Stored) -> None:
+        """Let those begin anew who came after the question, unless the answer may be reused."""
+        if self._readers.latecomers:
+            rules = self.resource.route.freshness
+            self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
-        assert self.head is not None and self.freshness is not None and self.length is not None
+        assert self.head is not None and self.length is not None
         assert self.disposition is not None and settled.span is not None
         means = self._means
-        head = kept_head(self.head, self.disposition, None, self.resource.route)
-        self.entry = Entry.large(
-            self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
-        )
+        self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
         self.entry.origin, self.entry.tags = self.origin, self._tags
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         adopted = sliced.adopt(fetched, settled.span)
-        self.committed = isinstance(adopted, Run)
-        if not self.committed:
+        self.committed = sliced.is_kept and isinstance(adopted, Run)
+        if not isinstance(adopted, Run):
             self.disposition = replace(self.disposition, reason=Reason.EXACT)
+        if not sliced.is_kept and settled.drops:
+            means.store.drop(self.resource.key)  # else its first slice on disk would take the place
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
         sliced.begin(adopted)
 
@@ -360,41 +360,42 @@ class Fill:
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
-        if settled.of_equals:
-            self._let_go_of_others()
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
+            self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
         elif settled.drops:
             store.drop(self.resource.key)
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        else:
+            self._send_late_on(entry)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
-        """Whether its key wasn't purged since it began, nor found to vary: else what it brings isn't stored."""
-        resource, store = self.question.resource, self._means.store
-        route = resource.route
-        if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
-            return False  # in its place is the marker that says by which fields answers vary
-        return not store.was_removed(resource.named.text, self.generation)
-
-    def _is_unpurged(self) -> bool:
-        return not self._means.store.was_removed(self.resource.named.text, self.generation)
+        """Whether what it brings may be stored by now."""
+        return is_current(self.question, self._means, self.generation)
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        resource, means = self.resource, self._means
-        self.entry, for_all = negative_entry(
-            resource.key, absent, self.question.request, resource.route, now=means.clock(), via=means.via
-        )
-        self.status, self.freshness = absent.status, self.entry.freshness
-        if not for_all:
-            self._let_go_of_others()
-        elif self.freshness.lifetime > 0:
+        means, known = self._means, self._means.store.variants.names(self.resource.named)
+        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=True)
+        assert settled.disposition is not None
+        self.status, self.freshness = absent.status, settled.disposition.freshness
+        self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
+        if settled.step is Step.LEADER_ONLY:
+            self._registry.forget(self)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.of_equals:
+            self._send_on(unlike(self._readers, self.resource))
+        if settled.step is Step.STORE:
             self.committed = means.store.commit(self.entry, still=self._is_current)
-        else:
-            means.store.drop(resource.key)
+        elif settled.drops:
+            means.store.drop(self.resource.key)
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -440,12 +441,11 @@ class Fill:
             self._fail(error)
             return
         if self._buffer.retained:
-            assert self.head is not None and self.freshness is not None and self.disposition is not None
+            assert self.head is not None and self.disposition is not None
             length = None if self.length is not None else received
-            head = kept_head(self.head, self.disposition, length, self.resource.route)
             body = self._buffer.body()
-            self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
-            self.entry.tags = self._tags
+            self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
+            self.entry.origin, self.entry.tags = self.origin, self._tags
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
@@ -460,8 +460,7 @@ class Fill:
         if self._buffer.retained or self._response is None:
             return
         if self._window is None:
-            loop = self._means.loop
-            self._window = Window(loop, self._buffer, self._readers, start=self.start, lose=self._lose)
+            self._window = Window(self._means.loop, self._buffer, self._readers, start=self.start, lose=self._lose)
         self._window.progressed(self._response)
 
     def _lose(self, reader: Reader, response: Response) -> None:

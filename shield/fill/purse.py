@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from shield.fill.buffer import FillBuffer
 from shield.fill.readers import Reader
 from shield.origin.response import Response
 from shield.rules import exact
@@ -46,6 +47,13 @@ class Purse:
     def affords(self, size: int) -> bool:
         """Whether so much more may come that no reader takes."""
         return self._account is None or self._account.affords(size, self._clock())
+
+    def affords_end(self, buffer: FillBuffer, length: int | None, *, small_bytes: int, has_all: bool) -> bool:
+        """Whether what is left of a body may come though nobody reads: it is kept, and was of use or is cheap."""
+        if not buffer.retained or length is None or not self.affords(length - buffer.received):
+            return False
+        left = length - buffer.received
+        return has_all or left <= small_bytes or left <= buffer.received
 
     def is_outrun(self, received: int, readers: Iterable[Reader], start: int) -> bool:
         """Whether that is so, and more has come from `start` on than may for what readers have taken."""

@@ -6,26 +6,27 @@ from typing import Protocol, TypeVar
 
 from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.messages import Request
+from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
 
-Fill = TypeVar("Fill", contravariant=True)
+F = TypeVar("F", contravariant=True)
 
 
-class Registry(SlicedRegistry, Protocol[Fill]):
-    """All fills of a worker, as one of them sees it."""
+class Registry(SlicedRegistry, Protocol[F]):
+    """All fills of a worker, as one of them, an F, sees it."""
 
-    def rename(self, fill: Fill, resource: Resource) -> None:
-        """It turned out to bring this variant: those who want that one find it from now on."""
+    def rename(self, fill: F, resource: Resource) -> None:
+        """It turned out to bring this variant: requests for that one find it from now on."""
 
-    def forget(self, fill: Fill) -> None:
+    def forget(self, fill: F) -> None:
         """No later request joins it."""
 
-    def mark_large(self, resource: Resource) -> None:
-        """It is too large to be kept: of later ranges nothing else is asked for."""
+    def drop(self, key: CacheKey) -> None:
+        """The entry under the key isn't to be found any more."""
 
     def mark_hit_for_miss(self, text: bytes) -> None:
-        """Answers under this key can't be shared: the next ones needn't wait to find out."""
+        """Responses under this key can't be shared: the next requests needn't wait to find out."""
 
     def forget_hit_for_miss(self, text: bytes) -> None: ...
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import Protocol
 
 from shield.errors import Fault, OriginError
+from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader
+from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Fetched, Want
 from shield.rules import exact
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
@@ -28,41 +29,8 @@ RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
 ahead of its readers once they have taken as much: what nobody comes to read was paid for in vain."""
 
-STRIKES = 3
-"""Fetches in a row that bring not one slice, and end it."""
-
-Failure = Failed | OriginError
-
-
-class Audience(Protocol):
-    """Those for whom runs fetch. Nothing here calls a run back at once."""
-
-    def tell(self) -> None:
-        """More bytes are there."""
-
-    def be_patient(self) -> None:
-        """A run waits for its readers."""
-
-    def spend(self, size: int) -> None:
-        """So many bytes came from an origin."""
-
-    def is_thrifty(self) -> bool:
-        """Whether no more may come than is taken."""
-
-    def paced(self) -> None:
-        """One was held up for that reason."""
-
-    def tend_soon(self) -> None:
-        """Memory has come free, or a slice is held: see what can go on."""
-
-    def settle(self) -> None:
-        """A slice is on disk."""
-
-    def is_current(self) -> bool:
-        """Whether the entry's key wasn't purged since it began."""
-
-    def run_over(self, failure: Failure | None, *, is_final: bool) -> None:
-        """A run has ended; `is_final`: asking again is of no use."""
+UNKEPT_RUNS = 4
+"""Fetches of one object at a time where there is no disk: other readers of it queue, and leave connections to all."""
 
 
 class Runs:
@@ -80,6 +48,7 @@ class Runs:
         resource: Resource,
         target: bytes,
         entry: Entry,
+        setbacks: Setbacks,
     ) -> None:
         self.means = means
         self.resource = resource
@@ -90,7 +59,9 @@ class Runs:
         self._readers = readers
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
-        self._strikes = 0
+        self._queue: dict[int, int] = {}  # slices that no run could be begun for yet, and where their readers stop
+        self.are_last = False  # no other is begun: what they don't bring isn't to be had
+        self._setbacks = setbacks
 
     def __len__(self) -> int:
         return len(self._all)
@@ -100,7 +71,7 @@ class Runs:
 
     @property
     def are_waiting(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._queue)
 
     def adopt(self, fetched: Fetched, start: int, stop: int, audience: Audience) -> Run:
         """A run over an answer that is there already; its body begins at `start`. To be begun by the caller."""
@@ -112,7 +83,7 @@ class Runs:
     def begin(self, run: Run) -> None:
         """Let an adopted answer come in, if a reader needs it."""
         if run in self._all:
-            if self._is_needed(run):
+            if self._is_needed(run) and (self.shelf.is_kept or self._is_near(run)):
                 run.start()
             else:
                 self._end(run)
@@ -123,23 +94,47 @@ class Runs:
         return any(run.at <= first < run.stop and first - run.at < self.slice_bytes for run in self._all)
 
     def bring(self, number: int, stop: int, audience: Audience) -> None:
-        """Have a slice fetched, and those after it that its readers want, unless that is under way."""
-        size = self.slice_bytes
-        first = number * size
+        """Have a slice fetched, and those after it that its readers want, unless that is under way or due later."""
+        if self.are_last or self._setbacks.is_resting(number):
+            return
         if self.brings(number):
             return
-        end = number + 1
+        if not self.shelf.is_kept and (self._queue or not self._has_room()):
+            self._queue.setdefault(number, stop)
+            audience.tend_soon()
+            return
+        self._begin_run(number, stop, audience)
+
+    def _begin_run(self, number: int, stop: int, audience: Audience) -> None:
+        size = self.slice_bytes
+        first, end = number * size, number + 1
         last = min(-(-stop // size), number + RUN_SLICES)
         while end < last and not self.shelf.is_here(end):
             end += 1
         for run in self._all:
-            if run.at < first < run.stop:
-                run.stop_at(first)  # it is far behind: what is needed now comes first
-            elif first < run.at:
+            if first < run.at:
                 end = min(end, run.at // size)
         run = Run(self, first, min(end * size, self._entry.length), audience)
         self._all.append(run)
         run.fetch(self._want(Span(run.at, run.stop)))
+
+    def _has_room(self) -> bool:
+        """Whether a run may begin where only memory takes what it brings: else it would hold a connection in vain."""
+        return len(self._all) < UNKEPT_RUNS and not self.shelf.is_short
+
+    def admit(self, audience: Audience) -> None:
+        """Begin runs for slices that had to wait, as far as there is room, in the order in which they were wanted."""
+        if not self._queue:
+            return
+        places = {reader.position // self.slice_bytes for reader in self._readers}
+        for number, stop in list(self._queue.items()):
+            is_wanted = number in places or number - 1 in places
+            if is_wanted and not self.shelf.is_here(number) and not self._setbacks.is_resting(number):
+                if not self._has_room():
+                    return
+                if not self.will_bring(number):
+                    self._begin_run(number, stop, audience)
+            self._queue.pop(number, None)
 
     def _want(self, span: Span) -> Want:
         resource, entry = self.resource, self._entry
@@ -154,7 +149,18 @@ class Runs:
             forwarded=resource.forwarded,
         )
 
+    def will_bring(self, number: int) -> bool:
+        """Whether a slice is on its way, or will be."""
+        first = number * self.slice_bytes
+        return any(run.at <= first < run.stop for run in self._all)
+
     # called by runs
+
+    def answered(self, run: Run) -> None:
+        """What it asked for is to be had: those that are far behind needn't bring it."""
+        for other in self._all:
+            if other.at < run.at < other.stop:
+                other.stop_at(run.at)
 
     def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
         """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
@@ -172,7 +178,7 @@ class Runs:
         return buffer
 
     def slice_complete(self, run: Run, number: int) -> None:
-        self._strikes = 0
+        self._setbacks.overcome(number)
         audience = run.audience
         if run.by_peer or not self.shelf.write(number, audience.settle, still=audience.is_current):
             self.shelf.hold(number)
@@ -182,11 +188,12 @@ class Runs:
 
     def ended(self, run: Run, failure: Failure | None) -> None:
         self._forget(run)
-        is_final = False
-        if failure is not None:
-            self._strikes += 1
-            is_final = self._strikes >= STRIKES or isinstance(failure, Failed)  # then no origin of several gave it
+        is_final = failure is not None and (self.are_last or not self._may_ask_again(run, failure))
         run.audience.run_over(failure, is_final=is_final)
+
+    def _may_ask_again(self, run: Run, failure: Failure) -> bool:
+        """Whether what a run didn't bring may still come; then it is asked for again after a while."""
+        return self._setbacks.note(run.at // self.slice_bytes, failure, run.began, run.audience)
 
     # called by their audience
 
@@ -214,9 +221,12 @@ class Runs:
         return not exact.is_worth(run.at - run.start_at, max(0, self._nearest(run) - run.start_at))
 
     def stop_far_ahead(self) -> None:
-        """End those that have waited for their readers for long enough: what is needed later is fetched again."""
-        size = self.slice_bytes
-        for run in [run for run in self._waiting if run.at % size == 0 and self._is_far_ahead(run)]:
+        """End those that have waited for their readers for long enough: what is needed later is fetched again. Where
+        only memory takes what they bring, those that wait for it, too: others need their connections."""
+        size, is_kept = self.slice_bytes, self.shelf.is_kept
+        if self.are_last:
+            return
+        for run in [r for r in self._waiting if r.at % size == 0 and (not is_kept or self._is_far_ahead(r))]:
             self._waiting.discard(run)
             run.stop_at(run.at)
 
@@ -231,6 +241,7 @@ class Runs:
         """Fetch no more."""
         runs, self._all = self._all, []
         self._waiting.clear()
+        self._queue.clear()
         for run in runs:
             run.close()
 
@@ -244,6 +255,11 @@ class Runs:
         """Where the reader is who is nearest to what a run brings next."""
         return max((r.position for r in self._readers if r.position < run.stop), default=run.at)
 
+    def _is_near(self, run: Run) -> bool:
+        """Whether a reader needs what it brings soon."""
+        limit = run.at + RUN_SLICES * self.slice_bytes
+        return any(run.at <= r.position < limit for r in self._readers)
+
     def _is_needed(self, run: Run) -> bool:
         return any(r.position < run.stop and (r.stop is None or r.stop > run.at) for r in self._readers)
 
@@ -251,7 +267,8 @@ class Runs:
         if run.at >= run.stop:
             return  # its end is about to be told
         number, inside = divmod(run.at, self.slice_bytes)
-        if inside and (finish or (run.slice_share >= 0.5 and not run.audience.is_thrifty())):
+        is_cheap = finish or (run.slice_share >= 0.5 and not run.audience.is_thrifty())
+        if inside and is_cheap and self.shelf.is_kept:
             run.stop_at(min((number + 1) * self.slice_bytes, run.stop))
             if run in self._waiting:
                 self._waiting.discard(run)
@@ -282,6 +299,7 @@ class Run:
         "_task",
         "at",
         "audience",
+        "began",
         "by_peer",
         "origin",
         "start_at",
@@ -293,6 +311,7 @@ class Run:
         self.at = start
         self.stop = stop
         self.audience = audience
+        self.began = runs.means.loop.time()
         self.by_peer = False
         self.origin: str | None = None
         self._runs = runs
@@ -314,6 +333,7 @@ class Run:
             result = await runs.means.source.fetch(resource.named, runs.target, resource.route.origins, want)
             if isinstance(result, Fetched):
                 self.take(result)
+                runs.answered(self)
                 self.start()
             else:
                 failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result

@@ -13,14 +13,17 @@ import logging
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
+from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
 from shield.fill.purse import Purse
 from shield.fill.readers import Phase, Reader
-from shield.fill.runs import Failure, Run, Runs
+from shield.fill.runs import UNKEPT_RUNS, Run, Runs
+from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
+from shield.rules.persistence import ignores_parts
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -48,6 +51,14 @@ class SlicedRegistry(Protocol):
     def count_thrifty(self, how: str) -> None:
         """An address over its budget of origin bytes was served thriftily."""
 
+    def mark_large(self, resource: Resource, *, slice_bytes: int = 0) -> None:
+        """It is too large to be kept, and read in slices of this size if in any: of later ranges nothing else is
+        fetched.
+        """
+
+    def lacks_parts(self, fill: SlicedFill) -> None:
+        """Its origin gives the object as a whole only: nobody need try again for a while."""
+
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
 
@@ -70,14 +81,20 @@ class SlicedFill:
         self.phase = Phase.STREAMING
         self.failure: Failure | None = None
         self.changed = False  # origins have another version
+        self.has_given = False  # bytes to readers
+        self.in_parts = True  # False: its origin gives it as a whole only
+        self.outdated = False  # what is stored of it is to be dropped once nobody reads it
         self.generation = means.store.generation
 
         self._means = means
         self._registry = registry
         self._readers: dict[Reader, None] = {}
         self._shelf = Shelf(means.store.slices(entry), means.memory)
-        self._runs = Runs(means, self._shelf, self._readers, resource=resource, target=target, entry=entry)
-        self._excerpts = Excerpts(means, resource=resource, target=target, entry=entry)
+        self._setbacks = setbacks = Setbacks(means.loop, seconds=means.policy.persist_seconds, chance=means.chance)
+        self._runs = Runs(
+            means, self._shelf, self._readers, resource=resource, target=target, entry=entry, setbacks=setbacks
+        )
+        self._excerpts = Excerpts(means, resource=resource, target=target, entry=entry, setbacks=setbacks)
         self._purse = Purse(means.clock)
         self._tending = False  # is about to
         self._telling = False
@@ -87,7 +104,7 @@ class SlicedFill:
         """Whether it brings this very version, in slices of the same size."""
         mine = self.entry
         same = (mine.etag, mine.length, mine.slice_bytes) == (entry.etag, entry.length, entry.slice_bytes)
-        return same and self.phase is Phase.STREAMING and not self.changed
+        return same and self.phase is Phase.STREAMING and not self.changed and self.failure is None
 
     # readers
 
@@ -129,6 +146,7 @@ class SlicedFill:
         if data is Where.MISSING:
             data = self._excerpts.read(position)
         if data is not Where.MISSING:
+            self.has_given = self.has_given or data is not None
             return data
         self._bring(position, stop, reader)
         return None
@@ -136,6 +154,9 @@ class SlicedFill:
     def _bring(self, position: int, stop: int, reader: Reader) -> None:
         """Have fetched what a reader wants from there on: slices that are worth it, else just that."""
         if self.phase is not Phase.STREAMING or self._excerpts.covers(position):
+            return
+        if self._runs.are_last:
+            self.tend_soon()
             return
         size = self.slice_bytes
         number = position // size
@@ -148,6 +169,8 @@ class SlicedFill:
                 stop = last * size
             self._runs.bring(number, stop, self)
             return
+        if not self.is_kept and self._excerpts.under_way >= UNKEPT_RUNS:
+            return  # each that ends has its reader told
         span = exact.rounded(position, until, slack=reader.slack)
         self._excerpts.bring(Span(max(span.start, begin), min(span.stop, end)), self)
 
@@ -155,22 +178,36 @@ class SlicedFill:
         """Whether a slice is to be fetched for a reader who wants so much of it."""
         if exact.is_worth(self._shelf.length(number), wanted, slack=reader.slack):
             return True
-        return self._runs.brings(number) or self._registry.touches_again(self.resource, number, reader)
+        if self._runs.brings(number):
+            return True
+        return self.is_kept and self._registry.touches_again(self.resource, number, reader)
 
     def progressed(self) -> None:
         """Readers have read on."""
-        if self._runs.are_waiting:
+        if self._runs.are_waiting or self._shelf.is_holding or self._excerpts:
             self.tend_soon()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a disk takes what comes, for later requests."""
+        return self._shelf.is_kept
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
         return self._shelf.holds(start, stop)
 
     def adopt(self, fetched: Fetched, span: Span) -> Run | Excerpt | None:
-        """An answer that is there already, with this part of the body. To be begun by the caller."""
+        """An answer that is there already, with this part of the body. To be begun by the caller; None: it is closed,
+        since memory is short or the part longer than a slice and not made of slices.
+        """
         size = self.slice_bytes
+        if not self.is_kept:
+            self._registry.mark_large(self.resource, slice_bytes=size)
         if span.start % size == 0 and (span.stop - span.start >= size or span.stop == self.length):
             return self._runs.adopt(fetched, span.start, span.stop, self)
+        if span.stop - span.start > size:
+            fetched.response.close()
+            return None
         return self._excerpts.adopt(fetched, span, self)
 
     def begin(self, adopted: Run | Excerpt | None) -> None:
@@ -228,8 +265,7 @@ class SlicedFill:
         if failure is not None:
             self._note(failure)
             if is_final or self.changed:
-                self._fail(failure)
-                return
+                self._conclude(failure)
         self.tell_soon()
 
     def settle(self) -> None:
@@ -240,6 +276,27 @@ class SlicedFill:
         if self.phase is Phase.STREAMING:
             self.phase = Phase.COMPLETE
             self._finish()
+
+    def _conclude(self, failure: Failure) -> None:
+        """Asking again is of no use. Those go on for whom a fetch that is under way will do."""
+        if isinstance(failure, Failed) and ignores_parts(failure.failures) and self.in_parts:
+            self.in_parts = False
+            self._registry.lacks_parts(self)
+        if self.changed or not (self._runs or self._excerpts.under_way):
+            self._fail(failure)
+        elif self.failure is None:
+            self.failure = failure
+            self._runs.are_last = True
+            self._registry.count_broken()
+
+    def _detach_unserved(self) -> None:
+        """Let go of those for whom nothing more will come."""
+        for reader in list(self._readers):
+            number = reader.position // self.slice_bytes
+            is_coming = self._runs.will_bring(number) or self._excerpts.covers(reader.position)
+            if not self._shelf.is_here(number) and not is_coming:
+                self._readers.pop(reader, None)
+                reader.detach()
 
     def _note(self, failure: Failure) -> None:
         fault = Fault.VALIDATOR
@@ -262,11 +319,14 @@ class SlicedFill:
         if runs.are_waiting and readers and not self._shelf.is_full:
             self._stop_timer()
             runs.resume()
+        runs.admit(self)
         if runs.are_waiting and readers:
             self.be_patient()
         if self._telling:
             self._telling = False
             self.tell()
+        if runs.are_last:
+            self._detach_unserved()
         self.settle()
 
     def _lose_patience(self) -> None:
@@ -297,6 +357,7 @@ class SlicedFill:
         self._registry.forget_sliced(self)
         self._runs.close()
         self._excerpts.close()
+        self._setbacks.close()
         self._shelf.close()
 
     def _stop_timer(self) -> None:

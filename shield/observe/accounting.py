@@ -1,4 +1,4 @@
-"""The end of every request: the one place from which counters and access log learn of it."""
+"""The end of every request: the one place that feeds counters and access log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from shield.outcome import Exchange
 
 
 class Accounting:
-    """Records what a front has answered.
+    """Records the exchanges of a front.
 
-    `plain` are the counters to which a front adds plain hits itself, without an `Exchange`, where nothing else wants
-    to know of them; None: each is an exchange like any other.
+    `plain` are the counters to which a front adds plain hits itself, without an `Exchange`, if nothing else needs
+    them; None: each plain hit is an exchange like any other.
     """
 
     __slots__ = ("_access", "_counters", "plain")
@@ -22,7 +22,7 @@ class Accounting:
         self.plain = counters if access is None or access.misses_only else None
 
     def finished(self, exchange: Exchange) -> None:
-        """An exchange has ended. To be called once for each."""
+        """Record an exchange that has ended. Call once for each."""
         self._counters.add(exchange)
         if self._access is not None:
             self._access.write(exchange)

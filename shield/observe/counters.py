@@ -1,4 +1,4 @@
-"""Requests by what became of them, and bytes to clients. Plain numbers: read by the metrics, one loop writes them."""
+"""Counts of requests by result, and of bytes to clients. Plain numbers: written by one loop, read by the metrics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from shield.outcome import PLAIN_HIT, End, Exchange
 
 @dataclass(slots=True)
 class Counters:
-    """`hits` are plain ones, counted apart from `requests` (by word) because they are the hot path.
+    """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
 
-    An exchange that was broken off or abandoned is counted as such besides; one without an answer only so.
+    A broken or abandoned exchange is counted as such in addition; one without a response only as such.
     """
 
     hits: int = 0

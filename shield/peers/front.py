@@ -1,8 +1,8 @@
-"""The front for the other workers of this node, on a unix socket: they ask for what this one owns.
+"""The front for the other workers of this node, on a unix socket: they request keys that this one owns.
 
-The same protocol, store and fills as for clients. The differences: each answer tells the asking worker what became of
-its request; requests for keys of other owners are refused; connections and requests aren't limited in number; nothing
-is counted or logged as a client's; and the target `REPORT` gives this worker's figures.
+The same protocol, store and fills as for clients. The differences: each response states its outcome to the
+requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
+nothing is counted or logged as a client's; and the target `REPORT` returns this worker's figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import PLAIN_HIT, Outcome
-from shield.peers.words import told
+from shield.peers.words import outcome_line
 from shield.proxy import Proxy
 from shield.reply import Part, Replies, Reply
 from shield.rules import hidden
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from shield.store.tiers import Store
 
 REPORT = b"*report"
-"""No object's target, and none that a client's request could have another worker asked for."""
+"""No object has this target, and no client's request can make another worker send it."""
 
-_SEND_SECONDS = 24 * 3600  # the asking worker holds its clients to their limit
+_SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
 
 class PeerProxy(Proxy):
-    """Decides what other workers get, from the store and the fills of this one's own proxy."""
+    """Answers other workers, from the store and the fills of this worker's own proxy."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class PeerProxy(Proxy):
         if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if request.notable or resource.route.hides:
-            request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
+            request.notable[hidden.LINE] = b""  # never on a client's request: not one of the fields in NOTABLE
         return super().try_hit(request, now, regime)
 
 
 class PeerFront(Front):
-    """What all connections of a peer socket share."""
+    """The values shared by all connections of a peer socket."""
 
     def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, limits, listener=Listener.WORKERS, access=None, clock=clock)
@@ -87,17 +87,17 @@ class PeerFront(Front):
 
 
 class PeerConnection(ClientConnection):
-    """Says with each answer what became of the request."""
+    """States the outcome of the request in each response."""
 
     __slots__ = ()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        super().begin(head + told(status, outcome), data, status=status, length=length, outcome=outcome)
+        super().begin(head + outcome_line(status, outcome), data, status=status, length=length, outcome=outcome)
 
     def _send(self, reply: Reply, keep_alive: bool) -> None:
-        reply.head += told(reply.status, reply.outcome)
+        reply.head += outcome_line(reply.status, reply.outcome)
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target != REPORT:  # figures don't count themselves
+        if request.target != REPORT:  # reports don't count themselves
             super()._account(request, reply, began)

@@ -1,7 +1,7 @@
-"""How long an answer to a signed link may be kept by caches on its way: no longer than the link holds.
+"""Limits how long caches may keep a response to a signed link: no longer than the link is valid.
 
-A link is its bearer's: whoever has the URL may have the object until then, from any cache. So nothing is made private
-by it; it is only made to end.
+A link is a bearer token: anyone with the URL may have the object until it expires, from any cache. So the response
+isn't made private; its lifetime is only bounded.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from shield.messages import Field
 from shield.rules.headers import block, split_block
 
 REST = b"shield-link"
-"""Among a request's notable fields: the seconds that its link still holds. No client's: it isn't one of NOTABLE."""
+"""Among a request's notable fields: the remaining seconds of its link. Never from a client: not one of NOTABLE."""
 
 _CONTROL = b"cache-control"
-_OF_CACHES = (_CONTROL, b"surrogate-control")  # and all that end like the first (RFC 9213)
+_OF_CACHES = (_CONTROL, b"surrogate-control")  # and all with the first's ending (RFC 9213)
 _SECONDS = re.compile(rb'(?i)\b(s-maxage|max-age)\s*=\s*"?([0-9]+)"?(?:\+[0-9]+)?')
-# What lets a cache go on beyond the lifetime.
+# Directives that let a cache go on beyond the lifetime.
 _BEYOND = re.compile(
     rb'(?i)\s*\b(?:stale-while-revalidate|stale-if-error)\s*=\s*"?[0-9]*"?\s*,?|\s*\bimmutable\b\s*,?'
 )
@@ -25,9 +25,9 @@ _STATES = re.compile(rb"(?i)\b(?:s-maxage|max-age|no-store|no-cache|private)\b")
 
 
 def capped(head: bytes, *, rest: int, age: float, lifetime: float) -> bytes:
-    """A head as in `StoredHead.block`, in which no lifetime goes beyond `rest` seconds from now.
+    """A head as in `StoredHead.block`, with all lifetimes bounded by `rest` seconds from now.
 
-    `age` is the Age that goes with it; `lifetime` is what the answer has here, told where it states none.
+    `age` is the Age sent with it; `lifetime` is its lifetime here, written into it if it states none.
     """
     bound = max(0, int(age) + rest)
     status, lines = split_block(head)
@@ -35,7 +35,7 @@ def capped(head: bytes, *, rest: int, age: float, lifetime: float) -> bytes:
     states = False
     for name, value in lines:
         if name == b"expires":
-            continue  # Cache-Control says it
+            continue  # Cache-Control states it
         if name not in _OF_CACHES and not name.endswith(b"-" + _CONTROL):
             fields.append((name, value))
             continue

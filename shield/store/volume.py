@@ -1,7 +1,7 @@
-"""One cache directory through its life: opened, written by a thread of its own, left when it fails, tried again.
+"""One cache directory through its life: opened, written by its own thread, taken out of use when it fails, retried.
 
-Threads: the event loop looks up and submits, the volume's writer does all that changes the directory. Between the two
-lies one queue, bounded in bytes: when a disk can't keep up, what would be written isn't, and nobody waits.
+Threads: the event loop looks up and submits, the volume's writer makes all changes. Between the two is one queue,
+bounded in bytes: when a disk can't keep up, writes are skipped, and nobody waits.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ log = logging.getLogger("shield.store")
 _TEND_TICKS = 5
 _RETRY_TICKS = 10
 _SETTLED_TICKS = 60
-_MISSED = 100_000  # keys remembered while a directory is out
+_MISSED = 100_000  # removed keys remembered while a directory is out
 
 
 def boot_id() -> str:
-    """Of this run of the machine."""
+    """Identifies this run of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return secrets.token_hex(16)  # then no index is trusted after an unclean end
+        return secrets.token_hex(16)  # not known: no index is trusted after an unclean end
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next.
+    """The identity under which a directory is claimed. `boot_id` tells one run of the machine from the next.
 
-    `shared` is the node's memory of where its directories are at home.
+    `shared` is the node's memory of where its directories belong.
     """
 
     node: str
@@ -62,12 +62,12 @@ class VolumeStatistics:
     health: str
     reason: str  # why it isn't well; empty if it is
     backlog_bytes: int
-    skipped: int  # records not written since the writer was behind
+    skipped: int  # records not written because the writer was behind
     directory: DirectoryStatistics | None  # None while it is out
 
 
 class Volume:
-    """`directory` is None while it is out of use. Made on the event loop; `open` it, `tick` it, `close` it."""
+    """`directory` is None while it is out of use. Made on the event loop; call `open`, `tick` and `close`."""
 
     def __init__(self, path: Path, limits: DirectoryLimits, *, holder: Claimant, files: Files, judge: Judge) -> None:
         self.path = path
@@ -83,22 +83,22 @@ class Volume:
         self._thread: threading.Thread | None = None
         self._warmer: threading.Thread | None = None
 
-        # the loop's
+        # used by the loop
         self._ticks = 0
         self._up_ticks = 0
         self._reported = (Health.WELL, "")
-        self._busy = False  # with opening or probing
-        self._joining: CacheDirectory | None = None  # opened, and not told of removals yet
-        self._missed: dict[bytes, CacheKey] | None = {}  # removed while it was out; None: too many
+        self._busy = False  # opening or probing
+        self._joining: CacheDirectory | None = None  # opened, but missed removals aren't applied yet
+        self._missed: dict[bytes, CacheKey] | None = {}  # keys removed while it was out; None: too many
 
-        # the writer's
+        # used by the writer
         self._rebuilding = False
-        self._failure = ""  # why the directory couldn't be opened the last time
+        self._failure = ""  # why the directory couldn't be opened last time
 
-    # the loop's thread
+    # methods for the loop's thread
 
     def open(self) -> None:
-        """Open the directory and start the writer. Raises InUseError; whatever else is wrong takes it out for now."""
+        """Open the directory and start the writer. Raises InUseError; any other fault takes it out of use for now."""
         try:
             self._attach(self._opened())
         except InUseError:
@@ -114,22 +114,22 @@ class Volume:
         return self.directory is not None and self.directory.health is Health.WELL
 
     def generation(self) -> int | None:
-        """Of the directory: to be remembered before what is to be written is looked at."""
+        """The directory's. Take it before reading the entry that is to be written."""
         directory = self.directory
         with suppress(StoreError, OSError):
             return None if directory is None else directory.generation()
         return None
 
     def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
-        """Have a record of about `size` bytes written; False, and `done` is never called, when it can't be taken now.
+        """Queue a record of about `size` bytes; False, and `done` is never called, when it can't be taken now.
 
-        `done` says on the loop whether it is there. A size of 0 is always taken while the directory can be written:
-        of what somebody else bounds. Any thread.
+        `done` is called on the loop with whether it is stored. A size of 0 is always taken while the directory is
+        writable: its bytes are bounded by the caller. Any thread.
         """
         return self._submit_write(Write(draft, size, False, done))
 
     def move_here(self, draft: Draft, size: int, *, wait: Callable[[], bool]) -> bool:
-        """As `write`, of a record that leaves another tier. Waits for room as long as `wait` says so. Any thread."""
+        """As `write`, for a record that leaves another tier. Waits for room while `wait` allows. Any thread."""
         move = Write(draft, size, True, None)
         while not self._submit_write(move):
             if not self.writable or self._backlog.stopped or not wait():
@@ -138,11 +138,11 @@ class Volume:
         return True
 
     def change(self, change: Change, done: Done | None = None) -> None:
-        """Have something else done by the writer, in its turn; `done` says whether it could."""
+        """Queue another change for the writer; `done` is called with whether it succeeded."""
         self._backlog.work(Work(change, done))
 
     def remove(self, keys: Sequence[CacheKey], done: Done | None = None) -> None:
-        """Forget keys with all slices, durably; a directory that is out is told when it is back."""
+        """Forget keys with all slices, durably; a directory that is out forgets them when it is back."""
         directory = self.directory
         if directory is None or directory.health is Health.OUT:
             self.miss(keys)
@@ -159,7 +159,7 @@ class Volume:
         self.change(lambda directory: directory.remove(keys), finished)
 
     def miss(self, keys: Iterable[CacheKey]) -> None:
-        """Keys whose entries here, if any, aren't to be found when the directory is back."""
+        """Note keys whose entries here, if any, mustn't be found when the directory is back."""
         if self._missed is not None:
             self._missed.update((key.text, key) for key in keys)
             if len(self._missed) > _MISSED:
@@ -170,7 +170,7 @@ class Volume:
         return self._backlog.bytes > BACKLOG // 2
 
     def tick(self) -> None:
-        """Once a second: look after the directory, and after one that is out of use."""
+        """Call once a second: looks after the directory, and retries one that is out of use."""
         self._ticks += 1
         directory = self.directory
         health = Health.OUT if directory is None else directory.health
@@ -200,7 +200,7 @@ class Volume:
         return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, known)
 
     async def close(self) -> None:
-        """Write what waits, and leave the directory."""
+        """Write the records that wait, and leave the directory."""
         self._backlog.stop()
         for thread in (self._warmer, self._thread):
             if thread is not None:
@@ -211,7 +211,7 @@ class Volume:
         self.directory = self._joining = None
 
     def _attach(self, directory: CacheDirectory) -> None:
-        """Use a directory, once it has been told what was removed while it was out."""
+        """Use a directory, once the removals that it missed are applied."""
         missed, self._missed = self._missed, {}
         self._joining = directory if missed != {} else None
         if self._joining is None:
@@ -221,7 +221,7 @@ class Volume:
             self._rebuilding = True
             self._backlog.wake()
             if directory.reason:
-                log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
+                log.warning("cache directory %s: %s; its index is being rebuilt", self.path, directory.reason)
             self._report()
             return
 
@@ -254,7 +254,7 @@ class Volume:
         return (Health.OUT, self._failure) if directory is None else (directory.health, directory.why)
 
     def _report(self) -> None:
-        """Say once what has changed."""
+        """Log a change of state, once."""
         before, self._reported = self._reported, self._state()
         if self._reported == before:
             return
@@ -262,14 +262,14 @@ class Volume:
         if health is Health.WELL:
             log.warning("cache directory %s is well again", self.path)
         elif health is Health.FAILING:
-            log.error("cache directory %s can't be written: what it has is served. %s", self.path, why)
+            log.error("cache directory %s can't be written; its entries are still served. %s", self.path, why)
         else:
-            log.error("cache directory %s is out of use; it is tried again. %s", self.path, why)
+            log.error("cache directory %s is out of use, retrying. %s", self.path, why)
 
-    # any thread
+    # methods for any thread
 
     def _warm(self, directory: CacheDirectory) -> None:
-        """So that lookups find the index in memory."""
+        """Bring the index into memory for lookups."""
         directory.warm(lambda: self._backlog.stopped or self.directory is not directory)
 
     def _submit_write(self, write: Write) -> bool:
@@ -278,7 +278,7 @@ class Volume:
             self.skipped += 1
         return is_taken
 
-    # the writer's thread
+    # methods for the writer's thread
 
     def _run(self) -> None:
         backlog = self._backlog

@@ -39,7 +39,7 @@ def test_a_directory_that_was_moved_is_refused_until_it_is_adopted(ground: Groun
     assert f"shield store adopt {path}" in refused.output
     assert (adopted.exit_code, lines(adopted)) == (
         0,
-        [f"{path} is adopted: a running node opens it within ten seconds, another one at its start"],
+        [f"{path} is adopted: the node opens it within ten seconds, or at its next start"],
     )
     assert (listed.exit_code, len(lines(listed))) == (0, 2)
     assert not (path / f"{FILE}.new").exists()

@@ -27,7 +27,7 @@ class From(Wire):
         return self._peer if name == "peername" else None
 
 
-def front_of(shield: Shield, listener: Listener, **limits: int) -> Front:
+def front_of(shield: Shield, listener: Listener, **limits: Any) -> Front:
     node = shield.node
     return GuardedFront(
         node.proxy,

@@ -85,9 +85,38 @@ def test_a_field_that_an_origin_may_find_too_long_is_refused_here(
     ],
 )
 def test_what_makes_an_origin_believe_it_was_asked_for_something_else_is_not_forwarded(name: str) -> None:
-    asked = Request.of(b"GET", b"/a", [(name.lower().encode(), b"x"), (b"x-forwarded-for", b"192.0.2.1")])
+    asked = Request.of(b"GET", b"/a", [(name.lower().encode(), b"x"), (b"x-mine", b"1")])
 
-    assert Forwarding(None).fields(asked) == ((b"x-forwarded-for", b"192.0.2.1"),)
+    assert Forwarding(None).fields(asked) == ((b"x-mine", b"1"),)
+
+
+CLAIMS = [
+    *("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "Forwarded", "CF-Connecting-IP", "X-Client-IP", "x_real_ip"),
+    *("Fastly-Client-IP", "X-Cluster-Client-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port"),
+    *("X-Original-Forwarded-For", "X-Forwarded-Client-Cert", "Client-Cert", "Remote-User", "X-Remote-User"),
+]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_nobody_tells_an_origin_whose_request_it_is_nor_has_variants_of_it(
+    origin: FaultyOrigin, clock: FakeClock, name: str
+) -> None:
+    origin.serves("/a", b"a", lifetime=60, fields={"vary": name})
+
+    with forwarding(origin, clock) as shield:
+        answers = [shield.get("/a", [(name, f"203.0.113.{number}, 127.0.0.1")]) for number in range(5)]
+
+    assert len(origin.requests) == 1
+    assert origin.requests[0].get(name) is None
+    assert [answer.hit for answer in answers] == [False, True, True, True, True]
+
+
+def test_a_forged_address_doesnt_keep_an_absence_from_being_stored(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with forwarding(origin, clock) as shield:
+        for number in range(3):
+            assert shield.get("/none", [("x-forwarded-for", f"203.0.113.{number}")]).status == 404
+
+    assert len(origin.requests) == 1
 
 
 def test_fields_that_connection_names_stay_here(origin: FaultyOrigin, clock: FakeClock) -> None:

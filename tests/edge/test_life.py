@@ -17,6 +17,7 @@ from tests.node import Shield
 
 PLAIN = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = PLAIN[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 Step = Callable[[ClientConnection], object]
 
 
@@ -57,6 +58,21 @@ def stored(shield: Shield, origin: FaultyOrigin) -> Shield:
         ([says(PLAIN[:9]), says(PLAIN[9:])], Reading.IDLE, Life.OPEN),
         ([says(PLAIN + PLAIN[:9])], Reading.HEAD, Life.OPEN),
         ([says(SLOW)], Reading.IDLE, Life.OPEN),
+        ([says(SLOW + PLAIN)], Reading.LATER, Life.OPEN),
+        ([says(SLOW), says(PLAIN[:9])], Reading.LATER, Life.OPEN),
+        ([says(SLOW + PLAIN), says(PLAIN), wait(100)], Reading.LATER, Life.OPEN),
+        ([says(SLOW + PLAIN), shut_down], Reading.LATER, Life.STOPPING),
+        ([says(SLOW + PLAIN), end], Reading.LATER, Life.OPEN),
+        # an empty body
+        ([says(CHUNKED)], Reading.BODY, Life.OPEN),
+        ([says(CHUNKED + b"0\r\n\r")], Reading.BODY, Life.OPEN),
+        ([says(CHUNKED + b"0\r\n\r"), says(b"\n")], Reading.IDLE, Life.OPEN),
+        ([says(CHUNKED + b"0\r\n\r\n" + PLAIN[:9])], Reading.HEAD, Life.OPEN),
+        ([says(CHUNKED), says(b"0;a=b")], Reading.DEAF, Life.CLOSING),
+        ([says(CHUNKED), wait(12)], Reading.DEAF, Life.CLOSING),
+        ([says(CHUNKED), end], Reading.ENDED, Life.CLOSING),
+        ([says(CHUNKED), shut_down], Reading.BODY, Life.STOPPING),
+        ([says(CHUNKED), shut_down, says(b"0\r\n\r\n")], Reading.DEAF, Life.CLOSING),
         # refused, and the last ones
         ([says(b"x\r\n\r\n")], Reading.DEAF, Life.CLOSING),
         ([says(PLAIN[:-2] + b"Connection: close\r\n\r\n")], Reading.DEAF, Life.CLOSING),
@@ -133,11 +149,11 @@ def test_requests_that_wait_are_not_answered_once_the_connection_is_cut(stored: 
     def play() -> int:
         with connected(stored) as (connection, _):
             connection.data_received(SLOW + PLAIN)
-            waiting = len(connection._turns)
+            waiting = len(connection._later)
             connection.abort()
-            return waiting - len(connection._turns)
+            return waiting - len(connection._later)
 
-    assert stored.call(play) == 1
+    assert stored.call(play) == len(PLAIN)
 
 
 def test_no_request_is_taken_after_the_last_though_it_came_in_the_same_piece(stored: Shield) -> None:

@@ -299,7 +299,9 @@ def test_what_a_refused_client_goes_on_to_send_is_dropped_for_a_while(shield: Sh
 
 
 def test_connections_beyond_the_limit_are_closed_at_once(origin: FaultyOrigin, clock: FakeClock) -> None:
-    with Shield(settings_of({"fra": origin}, limits={"connections": 2}), clock=clock) as shield:
+    with Shield(
+        settings_of({"fra": origin}, limits={"connections": 2, "connections_per_address": 0}), clock=clock
+    ) as shield:
         with shield.client() as first, shield.client() as second:
             first.ask("/a")
             second.ask("/a")

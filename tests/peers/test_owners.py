@@ -319,7 +319,7 @@ def test_an_owner_that_cannot_be_reached_is_done_without_and_named_once(
         answers += [workers.asker.get(path) for path in _more_of(workers)]
 
     assert {answer.status for answer in answers} == {404}
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no answer"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no response"]
 
 
 def _more_of(workers: Two) -> list[str]:
@@ -465,11 +465,12 @@ def test_figures_are_for_peers_only(workers: Two) -> None:
 
 
 def test_a_node_is_ready_when_all_its_workers_serve(workers: Two) -> None:
-    assert workers.asker.node.figures.is_ready()
+    asker = workers.asker
+    assert asker.call(asker.node.figures.readiness).ready
 
     workers.shared.standing[1] = Standing.DRAINING
 
-    assert not workers.asker.node.figures.is_ready()
+    assert not asker.call(asker.node.figures.readiness).ready
 
 
 # an owner that is stuck

@@ -123,6 +123,9 @@ def test_only_what_is_listed_is_forwarded_each_once_and_sorted() -> None:
             b"x-amz-date",
             b"expect",
         ),
+        *(b"forwarded", b"x-forwarded-for", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-client-ip"),
+        *(b"fastly-client-ip", b"x-cluster-client-ip", b"x-forwarded-proto", b"x-forwarded-port", b"remote-user"),
+        *(b"x-forwarded-client-cert", b"client-cert", b"ssl-client-verify", b"x_real_ip", b"true_client-ip"),
         *(b"x_original_url", b"x-forwarded_host", b"x_amz_date"),  # many servers take these for the same
     ],
 )
@@ -263,3 +266,42 @@ def test_a_connection_that_names_more_than_any_honest_one_names_everything(count
 
     expected = [] if count > 64 else [name for name in (b"x-0", b"y") if name != b"x-0" or not count]
     assert [name for name, _ in Forwarding(None).fields(request)] == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        (b"de", b"de"),
+        (b"DE-at", b"de"),
+        (b"de-AT-x-long, en;q=0.9", b"de"),
+        (b"en;q=0.5, de;q=0.9", b"de"),
+        (b"en, de", b"en"),
+        (b"pt", b"pt-br"),
+        (b"pt-BR", b"pt-br"),
+        (b"pt-PT", b"en"),
+        (b"fr, *;q=0.1", b"en"),
+        (b"en;q=0, *", b"de"),
+        (b"de-AT, de;q=0", b"en"),
+        (b"*", b"en"),
+        (b"x-junk-1", b"en"),
+        (b"", b"en"),
+        (b"en;q=0, de;q=0, pt;q=0", b"en"),
+        (b",;=,;;q=1.5,de;q=nonsense", b"de"),
+    ],
+)
+def test_accept_language_becomes_the_language_that_is_preferred(accept: bytes, language: bytes) -> None:
+    rules = Forwarding(frozenset({b"accept-language"}), languages=(b"en", b"de", b"pt-br"))
+
+    assert rules.fields(Request.of(b"GET", b"/a", [(b"accept-language", accept)])) == (
+        (b"accept-language", language),
+    )
+    assert unkeyed((), ((b"accept-language", language),), rules) == ()
+
+
+@given(st.binary(max_size=60))
+def test_whatever_is_said_of_languages_becomes_one_of_few(accept: bytes) -> None:
+    rules = Forwarding(None, languages=(b"en", b"de", b"pt-br"))
+
+    (line,) = rules.fields(Request.of(b"GET", b"/a", [(b"accept-language", accept)]))
+
+    assert line[1] in rules.languages

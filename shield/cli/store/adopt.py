@@ -1,4 +1,4 @@
-"""shield store adopt: the operator's word that a directory is the one that is meant."""
+"""shield store adopt: the operator's confirmation that a directory is the right one."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def adopt(directories: Sequence[Path], path: Path) -> int:
             print(error, file=sys.stderr)
             code = 2
         else:
-            print(f"{place.path} is adopted: a running node opens it within ten seconds, another one at its start")
+            print(f"{place.path} is adopted: the node opens it within ten seconds, or at its next start")
     return code

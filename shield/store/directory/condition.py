@@ -1,4 +1,4 @@
-"""What state a directory is in, as its calls find it: each error of the system is judged here, and counted."""
+"""The health of a directory as its calls find it: each error of the system is judged here, and counted."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from shield.store.directory.index import Found, IndexDamagedError, IndexHaltedEr
 from shield.store.directory.reading import GoneError
 from shield.store.directory.record import DamagedError
 
-_LOSSES = frozenset({errno.EROFS, errno.EIO})  # of writes: what was written before may be lost, too
+_LOSSES = frozenset({errno.EROFS, errno.EIO})  # of writes: earlier writes may be lost, too
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_READ_ERRORS = 8  # in a row, that take a directory out
+_READ_ERRORS = 8  # in a row that take a directory out of use
 
 
 class Health(Enum):
     WELL = "well"
-    FAILING = "failing"  # refuses to be written: what it has is served, nothing comes in
-    OUT = "out"  # nothing is asked of it until `probe` or a new opening finds it well
+    FAILING = "failing"  # can't be written: its entries are served, none are added
+    OUT = "out"  # not used until `probe` or a new opening finds it well
 
 
 class Condition:
-    """Of one open directory. Any thread."""
+    """The condition of one open directory. Any thread."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._read_errors = 0
         self.health = Health.WELL
-        self.why = ""  # it isn't well, for people
+        self.why = ""  # the reason it isn't well, for operators
         self.errors = 0
         self.damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)  # to be forgotten
         self.damaged_count = 0
 
     @contextmanager
     def changing(self, doing: str) -> Iterator[None]:
-        """The border of the store: errors of the system become ours, and count."""
+        """The border of the store: the system's errors become ours, and are counted."""
         if self.health is not Health.WELL:
             raise StoreError(f"{doing} {self._claim.segments_path}: it is {self.health.value}")
         try:
@@ -57,9 +57,9 @@ class Condition:
 
     @contextmanager
     def hiding(self) -> Iterator[None]:
-        """Forgetting, also while nothing can be written: better out of use than serving what was removed."""
+        """Removing, also while nothing can be written: better out of use than serving removed entries."""
         if self.health is Health.OUT:
-            raise StoreError(f"removing from {self._claim.segments_path}: it is out")
+            raise StoreError(f"removing from {self._claim.segments_path}: it is out of use")
         try:
             yield
         except (OSError, StoreError) as error:
@@ -75,14 +75,14 @@ class Condition:
             self._claim.doubt()
 
     def unreadable(self, error: IndexDamagedError | OSError) -> None:
-        """Note what a failed look into the index says of it."""
+        """Note what a failed index lookup says about the directory."""
         if isinstance(error, IndexDamagedError):
             self.leave(error)
         else:
             self.errors += 1
 
     def leave(self, error: IndexDamagedError) -> None:
-        """Out, and with an index that is damaged so that it is made again when all have left it."""
+        """Take it out of use; a damaged index is also rebuilt once all processes have left it."""
         self.out(str(error))
         if not isinstance(error, IndexHaltedError):
             self._claim.condemn(str(error))
@@ -98,10 +98,10 @@ class Condition:
         self._read_errors = 0
 
     def gone(self, error: DamagedError | OSError, found: Found, key: CacheKey, slice_number: int | None) -> GoneError:
-        """Note what a failed read says of the record and of the disk."""
+        """Note what a failed read says about the record and the disk."""
         if isinstance(error, OSError) and error.errno in _PASSING:
             self.errors += 1
-            return GoneError(f"not to be read now: {error}")
+            return GoneError(f"can't be read now: {error}")
         self.damaged.append((key, slice_number, found))
         if isinstance(error, FileNotFoundError):
             return GoneError("its segment was reclaimed")

@@ -1,9 +1,9 @@
-"""Whether the directory at a path is the one that is meant, or what a disk that isn't mounted leaves bare. Pure.
+"""Tells the directory meant for a path from the bare mount point of a disk that isn't mounted. Pure.
 
-Below a bare mount point there is room for entries as on any disk, and it is the system's own. So a directory carries
-a name, in its file `home`, together with the file system that it was claimed on; and a node remembers under which
-name, and on which device, it last had each path. Device numbers mean something for one run of the machine only, which
-is as long as a node remembers them; what names a file system in `home` holds longer.
+A bare mount point has room for entries like any disk, but it is the system's own. So a directory carries a name, in
+its file `home`, together with the file system on which it was claimed; and a node remembers the name and device that
+each path last had. Device numbers are valid for one run of the machine only, which is as long as a node remembers
+them; the identity of a file system in `home` lasts longer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FILE = "home"
 
 
 class StrayError(StoreError):
-    """Another directory, or none, is where one was: it isn't used without the operator's word."""
+    """A different directory, or none, is at the path: it isn't used without the operator's confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What a directory says of itself. `filesystem` is empty where nothing names it durably.
+    """What a directory records about itself. `filesystem` is empty where no durable identity is known.
 
-    `adopted`: the operator's word that it is to be used as it is; the next opening takes it back.
+    `adopted`: the operator has confirmed that it is to be used as it is; the next opening clears this.
     """
 
     name: int
@@ -37,7 +37,7 @@ class Home:
 
 
 def unpacked(data: bytes) -> Home | None:
-    """None for what says nothing: then it is as if there was no such file."""
+    """None for unreadable contents: they count as a missing file."""
     try:
         fields = json.loads(data)
         name, filesystem, adopted = fields["name"], fields["filesystem"], fields["adopted"]
@@ -50,7 +50,7 @@ def unpacked(data: bytes) -> Home | None:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What lies at a path, or would: on which device and file system. `begun`: a node has used it before.
+    """The directory at a path, or to be made there: its device and file system. `begun`: a node has used it before.
 
     `unmounted` is where, at or above the path, a file system should be mounted and isn't; empty if all are.
     """
@@ -62,7 +62,7 @@ class Site:
 
 
 def stray(home: Home | None, site: Site, known: Residence | None) -> str:
-    """Why a directory isn't to be used; empty when it is. `known` is what the node remembers of its path."""
+    """Why a directory mustn't be used; empty when it may. `known` is the node's memory of this path."""
     if home is not None and home.adopted:
         return ""
     if known is not None:

@@ -1,0 +1,40 @@
+"""Of which variant an answer is, and whether it may be stored by now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shield.fill.means import Means
+from shield.fill.settlement import Question, Settlement, Step
+from shield.rules.key import CacheKey
+from shield.rules.routes import Resource
+from shield.rules.verdict import Reason, Share
+
+
+def sorted_in(settled: Settlement, question: Question, means: Means, generation: int, *, to_disk: bool) -> Resource:
+    """The variant that an answer is (RFC 9111 §4.1). Without a place among the variants it is settled anew: it isn't
+    kept.
+    """
+    variants, resource = means.store.variants, question.resource
+    if settled.learns:
+        named = resource.named
+        marker = variants.learn(named, settled.learns, means.clock())
+        means.store.commit(marker, still=lambda: not means.store.was_removed(named.text, generation), to_disk=to_disk)
+    mine, until = variants.of(resource, question.request), settled.kept_until
+    room = until is None or variants.make_room(mine, means.clock(), until)
+    if isinstance(room, CacheKey):
+        means.store.drop(room, from_disk=to_disk)  # variants on disk are their owner's
+    elif not room:
+        assert settled.disposition is not None
+        settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
+        settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
+    return mine
+
+
+def is_current(question: Question, means: Means, generation: int) -> bool:
+    """Whether the key wasn't purged since that generation, nor found to vary: else what comes for it isn't stored."""
+    resource, store = question.resource, means.store
+    route = resource.route
+    if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
+        return False  # in its place is the marker that says by which fields answers vary
+    return not store.was_removed(resource.named.text, generation)
