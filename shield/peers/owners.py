@@ -111,7 +111,7 @@ class Owners:
         owner = self._owner(key.digest)
         if owner == self._worker or judged is None:
             return self._origins.fetch(names, want)
-        return self._fetch_from(owner, target, names, want, judged)
+        return self._fetch_from(owner, target, names, want, (*judged, words.key_field(key)))
 
     async def _fetch_from(
         self, owner: int, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field]

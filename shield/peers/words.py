@@ -16,8 +16,13 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
 from shield.outcome import Outcome
 from shield.rules import digests, hidden
+from shield.rules.key import CacheKey
 
 FIELD = b"shield-peer"
+KEY = b"shield-key"
+"""What the asking worker takes the target to name. To one that goes by other rules, as during a reload, it names
+another key, and what that one would answer is made by those."""
+
 
 _HIT = b"hit"
 _FAILED = b"failed"
@@ -53,6 +58,18 @@ def outcome_line(status: int, outcome: Outcome) -> bytes:
 
 def _bytes(text: str | None) -> bytes:
     return (text or "").encode("ascii", "replace")
+
+
+def key_field(key: CacheKey) -> Field:
+    return KEY, key.digest.hex().encode()
+
+
+def take_key_off(fields: list[Field]) -> bytes | None:
+    """What a peer's request says of its key, removed: no origin is to see it. None where it says nothing."""
+    said = [value for name, value in fields if name == KEY]
+    if said:
+        fields[:] = [line for line in fields if line[0] != KEY]
+    return said[0] if said else None
 
 
 def request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
