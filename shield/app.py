@@ -10,7 +10,9 @@ from typing import IO
 from shield.admin.api import admin_api
 from shield.build.origins import origins_of, owners_of
 from shield.build.regime import regime_of
+from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
@@ -38,8 +40,11 @@ def build(
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
+    loaded: Loaded | None = None,
 ) -> Node:
     """A node of these settings, or one worker of it, to be opened. Call it on the event loop.
+
+    With `loaded`, of which `settings` are, it follows files with secrets and certificates.
 
     Raises ConfigError for settings that can't be used.
     """
@@ -52,6 +57,9 @@ def build(
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
+    secrets = SecretFiles(origins, in_force)
+    if loaded is not None:
+        secrets.follow(loaded)
     access = _access_log(settings, place, access_stream or sys.stdout, clock)
     replies, guard = _replies(settings), Guard(in_force, counters=counters)
     figures = Figures(
@@ -92,6 +100,7 @@ def build(
     services = Services(
         *([] if access is None else [Part("the access log", ticking=access.flush, closing=access.close)]),
         storage,
+        secrets,
         Part("the pools of origins", closing=origins.close),
         Part("the pools of workers", closing=owners.close),
         Part("fills", closing=cancel_fills),
@@ -101,6 +110,7 @@ def build(
         vitals=vitals,
         in_force=in_force,
         services=services,
+        secrets=secrets,
         figures=figures,
         front=front,
         peers=peers,

@@ -6,6 +6,7 @@ All parts are handed in, by `app.build`.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -106,6 +107,12 @@ class Services:
         return well
 
 
+class Secrets(Service, Protocol):
+    """Follows files with secrets and certificates; `show` is given each context for handshakes to come."""
+
+    show: Callable[[ssl.SSLContext], None]
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """Made on the event loop that it runs on. `open` it before its fronts take connections, `close` it after."""
@@ -114,6 +121,7 @@ class Node:
     vitals: Vitals
     in_force: InForce
     services: Services
+    secrets: Secrets
     figures: Figures
 
     # how it is talked to

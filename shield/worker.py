@@ -222,12 +222,18 @@ class _Worker:
         if self._plan.tls is not None:
             front, state = self._node.front, self._front.server_state
             self._greeters = [front.greet(listener, self._plan.tls, state) for listener in self._sockets.clients]
+            self._node.secrets.show = self._show
         self._place.shared.standing[self._place.worker] = Standing.SERVING
         if self._line is not None:
             self._tell(self._line, READY)
             return
         clients, admin = names(self._sockets.clients, self._plan.scheme), names(self._sockets.admin)
         log.info("node %s serves on %s, admin on %s", self._node.name, clients, admin)
+
+    def _show(self, context: ssl.SSLContext) -> None:
+        """Certificates to be shown from now on."""
+        for greeter in self._greeters:
+            greeter.use(context)
 
     def _ending(self, connections: int) -> None:
         for greeter in self._greeters:

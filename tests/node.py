@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from shield.app import build
+from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
 from tests.client import Answer, Client, Fields, fetch
@@ -64,6 +65,7 @@ class Shield:
         settings: Settings,
         *,
         clock: FakeClock | None = None,
+        loaded: Loaded | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         self.clock = clock or FakeClock()
@@ -71,6 +73,7 @@ class Shield:
         self.node: Node
         self.port = 0
         self._settings = settings
+        self._loaded = loaded
         self._loop = loop_factory()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shield", daemon=True)
         self._server: asyncio.Server
@@ -174,7 +177,7 @@ class Shield:
         return len(self._state.connections)
 
     async def _open(self) -> None:
-        self.node = build(self._settings, clock=self.clock, access_stream=self.access)
+        self.node = build(self._settings, clock=self.clock, access_stream=self.access, loaded=self._loaded)
         await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(

@@ -30,7 +30,7 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints"],
     ["rules"],
-    ["errors", "messages"],
+    ["errors", "messages", "replaced"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from shield.config.origin import OriginSettings
+from shield.config.origin import SECRETS, OriginSettings
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.origin.dial import Endpoint
@@ -27,22 +27,26 @@ _SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others f
 
 def signer(settings: Settings, name: str) -> Signer:
     """The signer of requests to an origin. Raises ConfigError."""
-    origin, credentials = settings.origins[name], None
-    if origin.access_key_id is not None and origin.secret_key is not None:
-        token = origin.session_token
-        try:
-            credentials = Credentials(
-                origin.access_key_id.get_secret_value(),
-                origin.secret_key.get_secret_value(),
-                token.get_secret_value() if token is not None else None,
-            )
-        except ValueError as error:
-            raise ConfigError([f"origins.{name}.{error}"]) from None
+    origin = settings.origins[name]
+    given = {key: value.get_secret_value() for key in SECRETS if (value := getattr(origin, key)) is not None}
     routes = settings.route_table()
     tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
     return Signer(
-        origin.profile, origin.location(), credentials, asks_checksums=tells_digests and origin.profile.checksums
+        origin.profile,
+        origin.location(),
+        credentials_of(name, given),
+        asks_checksums=tells_digests and origin.profile.checksums,
     )
+
+
+def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
+    """An origin's credentials out of its secrets by their keys; None without an id or a key. Raises ConfigError."""
+    if "access_key_id" not in given or "secret_key" not in given:
+        return None
+    try:
+        return Credentials(given["access_key_id"], given["secret_key"], given.get("session_token"))
+    except ValueError as error:
+        raise ConfigError([f"origins.{name}.{error}"]) from None
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:

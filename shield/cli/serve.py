@@ -11,7 +11,7 @@ from shield import app, supervisor, worker
 from shield.build.listeners import listener_tls
 from shield.build.storage import hit_slots
 from shield.cli.check import directory_notes, read
-from shield.config.settings import Settings
+from shield.config.loading import Loaded
 from shield.errors import ConfigError
 from shield.node import Node
 from shield.observe.logs import configure
@@ -40,13 +40,13 @@ def serve(path: Path) -> int:
             stall_seconds=settings.worker_stall,
         )
         if settings.workers > 1:
-            return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)
-        return worker.run(plan, partial(_build, settings))
+            return supervisor.supervise(plan, partial(_build, loaded), workers=settings.workers)
+        return worker.run(plan, partial(_build, loaded))
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 2
 
 
-def _build(settings: Settings, place: Seat) -> Node:
-    return app.build(settings, place=place)
+def _build(loaded: Loaded, place: Seat) -> Node:
+    return app.build(loaded.settings, place=place, loaded=loaded)

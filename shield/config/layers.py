@@ -20,13 +20,13 @@ _SECRET_FILE = "shield_"
 _MAX_SECRET_BYTES = 64 * 1024
 
 
-def read_file(path: Path, tree: Tree) -> list[Problem]:
-    """Put what a YAML file holds into the tree."""
+def read_file(path: Path, raw: bytes | OSError, tree: Tree) -> list[Problem]:
+    """Put what a YAML file holds, or why it can't be read, into the tree."""
     root = Place(Layer.YAML, str(path))
+    if isinstance(raw, OSError):
+        return [Problem(root, (), f"can't be read: {raw.strerror}")]
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return [Problem(root, (), f"can't be read: {error.strerror}")]
+        text = raw.decode("utf-8-sig")
     except ValueError:
         return [Problem(root, (), "expected text in UTF-8")]
     yaml = YamlText(Layer.YAML, str(path))

@@ -6,9 +6,11 @@ as a fault.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +19,7 @@ from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
-from shield.origin.signer import Signer
+from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
@@ -34,6 +36,9 @@ SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
 
 
+Renew = Callable[[], Awaitable[None]]
+
+
 class Mend(Enum):
     """What a second request in the same attempt sets right."""
 
@@ -41,6 +46,7 @@ class Mend(Enum):
     PARTS = "parts"  # a tentative span was answered by what is no part of the object: ask for the whole
     CONNECTION = "connection"  # the origin had given up on the kept one: ask on a new one
     CLOCK = "clock"  # it was signed by a wrong clock: sign by the origin's
+    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,8 @@ class Origin:
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
+        self.renew: Renew | None = None
+        """Looks for other credentials where these came from, and has the signer use them."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a client, and it leads nowhere
         self.fetches = 0
         self.retries = 0
@@ -89,7 +97,7 @@ class Origin:
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:
-            request_time = clock()
+            request_time, signed = clock(), self.signer.credentials
             response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
             if want.method == b"HEAD" and self._needs_get(response.head.status):
                 response = await self._ask_by_get(want, response, request_time, deadline)
@@ -106,6 +114,8 @@ class Origin:
                 return Fetched(self.name, response, request_time, response_time)
             refusal = await read_refusal(response, deadline)
             mend = self._mend(want, refusal, response_time)
+            if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
+                mend = Mend.CREDENTIALS
             if mend is None or mend in mended:
                 return self._conclude(want, refusal, response_time)
             mended.add(mend)
@@ -166,6 +176,20 @@ class Origin:
             return Mend.CLOCK
         return None
 
+    async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
+        """Whether credentials were refused that aren't, or needn't be, used any more."""
+        if signed is None or self._answer(refusal) is not Answer.AUTH:
+            return False
+        if self.signer.credentials is signed and self.renew is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self.renew()
+        return self.signer.credentials is not signed
+
+    def _answer(self, refusal: Refusal) -> Answer:
+        status, code, absent = refusal.status, refusal.code, self._denied_is_absent
+        return s3_errors.classify(status, code, provider=self.provider, denied_is_absent=absent)
+
     def _follow_clock(self, refusal: Refusal, now: float) -> bool:
         """Correct the signer's clock by the origin's, if it is wrong. Any refusal of credentials may be due to it."""
         shown = refusal.date
@@ -180,7 +204,7 @@ class Origin:
         status, code = refusal.status, refusal.code
         if status == 412 and want.span is not None:
             raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
-        answer = s3_errors.classify(status, code, provider=self.provider, denied_is_absent=self._denied_is_absent)
+        answer = self._answer(refusal)
         denies = s3_errors.denies(status, code)
         if answer is Answer.ABSENT:
             self.absent += 1
