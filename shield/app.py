@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import IO
 
 from shield.admin.api import admin_api
-from shield.build.origins import origins_of, owners_of
+from shield.admin.reload import Reload
+from shield.build.edition import Edition
+from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
+from shield.build.renewal import Parts, Renewal, configuration_of
+from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
-from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
@@ -27,7 +30,6 @@ from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
-from shield.reply import Replies
 from shield.rules.headers import via
 from shield.shared import Seat
 
@@ -40,11 +42,11 @@ def build(
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
-    loaded: Loaded | None = None,
+    edition: Edition | None = None,
 ) -> Node:
     """A node of these settings, or one worker of it, to be opened. Call it on the event loop.
 
-    With `loaded`, of which `settings` are, it follows files with secrets and certificates.
+    With the `edition` that they are of it follows files with secrets and certificates, and can be renewed.
 
     Raises ConfigError for settings that can't be used.
     """
@@ -52,16 +54,15 @@ def build(
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
     storage, origins = storage_of(settings, place, clock), origins_of(settings, place.workers, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
-    regime = regime_of(settings, workers=place.workers)
+    regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
     secrets = SecretFiles(origins, in_force)
-    if loaded is not None:
-        secrets.follow(loaded)
-    access = _access_log(settings, place, access_stream or sys.stdout, clock)
-    replies, guard = _replies(settings), Guard(in_force, counters=counters)
+    log = AccessLog(access_stream or sys.stdout, misses_only=False, clock=clock, alone=place.shared.writing_out)
+    access = noted(settings, log)
+    replies, guard = replies_of(settings), Guard(in_force, counters=counters)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -74,7 +75,7 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
-        access=access,
+        access=log,
         place=place,
     )
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
@@ -97,11 +98,33 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
+    asgi, hosts = Application(proxy, guard=guard, access=access), list(settings.admin.hosts)
+    renewal = None
+    if edition is not None:
+        vitals.configuration = configuration_of(edition)
+        secrets.follow(edition.loaded)
+        parts = Parts(
+            workers=place.workers,
+            vitals=vitals,
+            in_force=in_force,
+            origins=origins,
+            owners=owners,
+            secrets=secrets,
+            store=store,
+            proxies=(proxy, peer_proxy),
+            front=front,
+            asgi=asgi,
+            access=log,
+            admin_hosts=hosts,
+        )
+        renewal = Renewal(parts, edition, blueprints(settings, place.workers))
+    reload = Reload()
+
     services = Services(
-        *([] if access is None else [Part("the access log", ticking=access.flush, closing=access.close)]),
+        Part("the access log", ticking=log.flush, closing=log.close),
         storage,
         secrets,
-        Part("the pools of origins", closing=origins.close),
+        Part("the pools of origins", ticking=origins.tick, closing=origins.close),
         Part("the pools of workers", closing=owners.close),
         Part("fills", closing=cancel_fills),
     )
@@ -111,16 +134,19 @@ def build(
         in_force=in_force,
         services=services,
         secrets=secrets,
+        renewal=renewal,
+        reload=reload,
         figures=figures,
         front=front,
         peers=peers,
-        asgi=Application(proxy, guard=guard, access=access),
+        asgi=asgi,
         admin=admin_api(
             is_ready=figures.is_ready,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
-            hosts=settings.admin.hosts,
+            reload=reload.ask,
+            hosts=hosts,
         ),
         proxy=proxy,
         guard=guard,
@@ -135,20 +161,3 @@ def build(
 def _policy(settings: Settings) -> FillPolicy:
     fills = settings.cache.fills
     return FillPolicy(linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss)
-
-
-def _replies(settings: Settings) -> Replies:
-    return Replies(
-        node=settings.node,
-        via=via(b"1.1", settings.node),
-        retry_after_seconds=settings.failover.retry_after,
-        server=None if settings.server is None else settings.server.encode(),
-        cache_status=settings.cache_status,
-    )
-
-
-def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) -> AccessLog | None:
-    if settings.log.access == "off":
-        return None
-    only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, clock=clock, alone=alone)

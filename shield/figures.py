@@ -22,6 +22,16 @@ from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Which settings hold. `waiting` are keys whose new values wait for a restart."""
+
+    generation: int = 1
+    since: float = 0.0  # epoch seconds
+    is_latest: bool = True  # no reload was refused since
+    waiting: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Vitals:
     """What the worker process knows of itself, and tells the rest."""
@@ -29,6 +39,7 @@ class Vitals:
     ready: bool = True  # it wants traffic, and will go on to
     connections: int = 0  # clients'
     loop_lag_seconds: float = 0.0
+    configuration: Configuration = Configuration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,7 @@ class Figures:
             "version": __version__,
             "ready": vitals.ready,
             "uptime_seconds": round(self.clock() - self.started, 1),
+            "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -94,6 +106,7 @@ class Figures:
                 gauge=True,
                 alike=True,
             ),
+            *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
@@ -106,6 +119,16 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by what became of them, plain hits among the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _configuration_families(held: Configuration) -> list[Family]:
+    figures = (
+        ("config_generation", "Settings by number: each reload makes it one more", held.generation),
+        ("config_last_reload_successful", "0 once a reload was refused, until the next", held.is_latest),
+        ("config_last_reload_success_timestamp_seconds", "When the settings that hold were loaded", held.since),
+        ("config_restart_needed", "1 while some of what is written waits for a restart", bool(held.waiting)),
+    )
+    return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
 
 
 def _memory_families(memory: MemoryStatistics) -> list[Family]:

@@ -9,10 +9,11 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 
+from shield.admin.reload import Reload
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
@@ -112,6 +113,33 @@ class Secrets(Service, Protocol):
 
     show: Callable[[ssl.SSLContext], None]
 
+    async def look(self) -> None:
+        """Look now, and have used what is there."""
+
+
+class Prepared(Protocol):
+    """Settings on their way."""
+
+    def commit(self) -> None:
+        """From now on they hold, for requests that begin."""
+
+    async def discard(self) -> None:
+        """They won't hold."""
+
+
+class Renewal(Protocol):
+    """Puts other settings in force."""
+
+    @property
+    def edition(self) -> Any:
+        """What is in force; `Any` since a node doesn't see settings."""
+
+    async def prepare(self, edition: Any) -> Prepared:
+        """All that an edition takes, made but not used. Raises ConfigError."""
+
+    def note_refusal(self) -> None:
+        """A later edition was refused."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Node:
@@ -122,6 +150,8 @@ class Node:
     in_force: InForce
     services: Services
     secrets: Secrets
+    renewal: Renewal | None  # None: it was made of bare settings
+    reload: Reload
     figures: Figures
 
     # how it is talked to

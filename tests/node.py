@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from shield.app import build
+from shield.build.edition import Edition
 from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
@@ -73,7 +74,7 @@ class Shield:
         self.node: Node
         self.port = 0
         self._settings = settings
-        self._loaded = loaded
+        self._edition = None if loaded is None else Edition(loaded)
         self._loop = loop_factory()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shield", daemon=True)
         self._server: asyncio.Server
@@ -177,7 +178,7 @@ class Shield:
         return len(self._state.connections)
 
     async def _open(self) -> None:
-        self.node = build(self._settings, clock=self.clock, access_stream=self.access, loaded=self._loaded)
+        self.node = build(self._settings, clock=self.clock, access_stream=self.access, edition=self._edition)
         await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(

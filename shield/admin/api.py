@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import Remove, RemovePrefix, removal
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
@@ -23,10 +24,11 @@ def admin_api(
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
+    reload: Reloading | None = None,
     hosts: Collection[str] = (),
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove` if the node can `remove`.
+    `/store/remove` and `/reload` if the node can `remove` and `reload`.
 
     `report` is of the whole node, whichever worker answers here. `hosts` are names as `Visitors` takes them.
     """
@@ -54,5 +56,6 @@ def admin_api(
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix)]),
+            *([] if reload is None else [reloading(reload)]),
         ],
     )

@@ -13,12 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 class Visitors:
     """ASGI middleware. Lets in who asks for an address, for localhost, for a name without dots, as containers have
-    them, or for one of `names`, `*` being any; and of pages only those that this very listener has sent.
+    them, or for one of `names`, `*` being any; and of pages only those that this very listener has sent. `names` may
+    change meanwhile.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
-        self._names = frozenset(name.lower() for name in names)
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -41,7 +42,7 @@ class Visitors:
             host = urlsplit(f"//{authority}").hostname or "."
         except ValueError:
             return False
-        known = host in self._names or "." not in host or host.endswith(".localhost")
+        known = host in map(str.lower, self._names) or "." not in host or host.endswith(".localhost")
         return known or _is_address(host)
 
 

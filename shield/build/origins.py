@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from shield.config.origin import SECRETS, OriginSettings
 from shield.config.settings import Settings
@@ -25,18 +27,59 @@ from shield.shared import Seat, Standing
 _SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others fetch what a worker owns themselves
 
 
-def signer(settings: Settings, name: str) -> Signer:
-    """The signer of requests to an origin. Raises ConfigError."""
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """All that one origin is made of but its credentials. Two that are alike make the same origin."""
+
+    name: str
+    settings: OriginSettings  # without secrets
+    node: str
+    heeds_surrogates: bool
+    asks_checksums: bool
+    workers: int
+    authorities: bytes = b""  # what is in `ca_file`
+
+
+def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:
+    """Of all origins, for one of so many workers. Blocks. Raises ConfigError."""
+    return {name: _blueprint(settings, name, workers) for name in settings.origins}
+
+
+def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
     origin = settings.origins[name]
-    given = {key: value.get_secret_value() for key in SECRETS if (value := getattr(origin, key)) is not None}
     routes = settings.route_table()
     tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
-    return Signer(
-        origin.profile,
-        origin.location(),
-        credentials_of(name, given),
-        asks_checksums=tells_digests and origin.profile.checksums,
+    try:
+        authorities = b"" if origin.ca_file is None else origin.ca_file.read_bytes()
+    except OSError as error:
+        said = f"{origin.ca_file}: certificates of authorities can't be read: {error.strerror}"
+        raise ConfigError([said]) from None
+    return Blueprint(
+        name,
+        origin.model_copy(update=dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS)))),
+        settings.node,
+        any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
+        tells_digests and origin.profile.checksums,
+        workers,
+        authorities,
     )
+
+
+def signer(settings: Settings, name: str) -> Signer:
+    """The signer of requests to an origin. Raises ConfigError."""
+    return _signer(_blueprint(settings, name, 1), credentials(settings, name))
+
+
+def _signer(plan: Blueprint, credentials: Credentials | None) -> Signer:
+    origin = plan.settings
+    return Signer(origin.profile, origin.location(), credentials, asks_checksums=plan.asks_checksums)
+
+
+def credentials(settings: Settings, name: str) -> Credentials | None:
+    """An origin's credentials, if it has any. Raises ConfigError."""
+    origin = settings.origins[name]
+    given = {key: value.get_secret_value() for key in SECRETS if (value := getattr(origin, key)) is not None}
+    return credentials_of(name, given)
 
 
 def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
@@ -52,23 +95,22 @@ def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
     """All origins, for one of so many workers. Raises ConfigError."""
     made = [
-        _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
-        for name, origin in settings.origins.items()
+        origin_of(plan, credentials(settings, name), authorities_of(plan))
+        for name, plan in blueprints(settings, workers).items()
     ]
     failover = settings.failover
     return Origins(made, deadline_seconds=failover.deadline, retry_share=failover.retry_budget, clock=clock)
 
 
-def _gateway(settings: Settings, name: str) -> Gateway:
-    """How this node introduces itself to an origin of that name."""
-    node = settings.node.encode()
-    heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
-    return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
+def _gateway(plan: Blueprint) -> Gateway:
+    """How the node introduces itself to an origin."""
+    node = plan.node.encode()
+    return Gateway(node, via(b"1.1", plan.node), capability=capability(node) if plan.heeds_surrogates else b"")
 
 
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
-    shared, times = place.shared, [origin.timeouts for origin in settings.origins.values()]
+    shared = place.shared
     standing, now = shared.standing, asyncio.get_running_loop().time  # which is the clock of signs of life
 
     def is_silent(worker: int) -> bool:
@@ -80,24 +122,35 @@ def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable
         is_down=lambda worker: standing[worker] != Standing.SERVING or is_silent(worker),
         is_silent=is_silent,
     )
-    timeouts = Timeouts(
+    timeouts = among_workers(settings)
+    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
+
+
+def among_workers(settings: Settings) -> Timeouts:
+    """How long a worker waits for another: a little longer than that one does for origins."""
+    times = [origin.timeouts for origin in settings.origins.values()]
+    return Timeouts(
         connect=1.0,
         first_byte=settings.failover.deadline + 1.0,
         between_bytes=max(each.between_bytes for each in times) + 5.0,
         total=max(each.total for each in times) + 5.0,
     )
-    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, gateway: Gateway) -> Origin:
-    where = origin.location()
-    context = client_context(origin.ca_file) if where.tls else None
+def authorities_of(plan: Blueprint) -> ssl.SSLContext | None:
+    """The TLS context towards an origin, if it speaks TLS. Blocks for some milliseconds. Raises ConfigError."""
+    return client_context(plan.settings.ca_file) if plan.settings.location().tls else None
+
+
+def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSLContext | None) -> Origin:
+    """An origin to be used within the event loop that runs. Raises ConfigError."""
+    name, origin, where = plan.name, plan.settings, plan.settings.location()
     times = origin.timeouts
     return Origin(
         name,
         role=origin.role,
         provider=origin.profile,
-        signer=signer,
+        signer=_signer(plan, credentials),
         pool=Pool(
             Endpoint(name, where.host, where.port, context, where.host if where.tls else None),
             timeouts=Timeouts(
@@ -107,11 +160,12 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
                 total=times.total,
             ),
             limits=PoolLimits(
-                connections=-(-origin.connections // workers), message=MessageLimits(bare_lf=origin.lenient_heads)
+                connections=-(-origin.connections // plan.workers),
+                message=MessageLimits(bare_lf=origin.lenient_heads),
             ),
             resolver=Resolver(where.name, where.port, refresh=origin.dns_refresh),
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
-        gateway=gateway,
+        gateway=_gateway(plan),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shield.config.changes import held_over, waiting
 from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
@@ -97,6 +98,7 @@ class Loaded:
     source: Source
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
+    given: Settings  # what was written: of `settings` what needs a restart may be older
 
 
 def load(
@@ -106,7 +108,21 @@ def load(
 
     Raises ConfigError with every problem there is.
     """
-    source = Source.of(path, environ, secret_directories)
+    return _loaded(Source.of(path, environ, secret_directories), None)
+
+
+def load_again(running: Loaded) -> tuple[Loaded, tuple[str, ...]]:
+    """The same sources as they are now, for a node that runs with others; and the keys that wait for a restart.
+
+    What needs one is as it was in these settings: together with it they are as good as by themselves. Raises
+    ConfigError as `load`.
+    """
+    before = running.source
+    made = _loaded(Source.of(before.path, before.environ, before.directories), running.settings)
+    return made, waiting(running.settings, made.given)
+
+
+def _loaded(source: Source, running: Settings | None) -> Loaded:
     read = source.read()
     tree, problems = read.tree, read.problems
     settings = None
@@ -116,10 +132,16 @@ def load(
         problems += check(tree, settings)
     if problems or settings is None:
         raise ConfigError(lines(problems))
-    notes = (*read.notes, *notes_on(settings, tree))
+    given = settings
+    if running is not None:
+        settings = held_over(running, given)
+        problems = list(check(tree, settings))
+    if problems:
+        raise ConfigError([f"{line} (until the node is restarted)" for line in lines(problems)])
     files = _files(settings, tree)
     certificates = marks_of(files.get(CERTIFICATES, ()))
-    return Loaded(settings, _secrets(settings, tree), notes, source, files, certificates)
+    notes = (*read.notes, *notes_on(settings, tree))
+    return Loaded(settings, _secrets(settings, tree), notes, source, files, certificates, given)
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:

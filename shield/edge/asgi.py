@@ -53,6 +53,10 @@ class Application:
         self._guard = guard
         self._access = access
 
+    def log_to(self, access: AccessLog | None) -> None:
+        """Note requests there from now on."""
+        self._access = access
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)

@@ -65,6 +65,12 @@ class Front:
         for connection in self.connections:
             connection.reconsider(self.limits)
 
+    def log_to(self, access: AccessLog | None) -> None:
+        """Note requests there from now on, those of connections that are open, too."""
+        self.access = access
+        for connection in self.connections:
+            connection._access = access
+
     def _limits_under(self, regime: Regime) -> ClientLimits:
         return regime.limits
 

@@ -30,7 +30,7 @@ class AccessLog:
     ) -> None:
         self._stream = stream
         self._alone = alone
-        self._misses_only = misses_only
+        self.misses_only = misses_only
         self._clock = clock
         self._lines: list[str] = []
         self._flushing: asyncio.Future[None] | None = None
@@ -48,7 +48,7 @@ class AccessLog:
         clean: bool = True,
     ) -> None:
         """Note one finished request. `sent` counts body bytes; not `clean` means that the answer was cut off."""
-        if self._misses_only and outcome.word == "hit":
+        if self.misses_only and outcome.word == "hit":
             return
         if len(self._lines) >= _MAX_LINES:
             self.dropped += 1

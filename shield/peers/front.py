@@ -16,7 +16,7 @@ from shield.edge.connection import ClientConnection, Front
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import Outcome
-from shield.peers.words import told
+from shield.peers.words import named, told
 from shield.proxy import Proxy
 from shield.reply import PLAIN_HIT, Part, Replies, Reply
 from shield.rules import hidden
@@ -67,6 +67,8 @@ class PeerProxy(Proxy):
             return self.refuse(error, request, now)
         if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
+        if (b"host", named(resource.key)) not in request.fields:
+            return self.refuse(RequestError(421, "another-key"), request, now)
         if request.notable or resource.route.hides:
             request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
         return super().try_hit(request, now, regime)

@@ -245,7 +245,7 @@ def test_secrets_of_access_are_followed(tmp_path: Path, origin: FaultyOrigin, cl
 def test_certificates_are_shown_once_they_and_their_keys_are_whole(
     tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authority, shown = Authority(), []
+    authority, shown = Authority(), list[ssl.SSLContext]()
     certificate, key = authority.write_server(tmp_path, "localhost")
     made = loaded(tmp_path, origin, tls={"certificate_file": certificate.name, "key_file": key.name})
 
