@@ -85,10 +85,10 @@ class Follower:
         try:
             following = await self._loop.run_in_executor(None, edition.next, time.time())
             prepared = await self._renewal.prepare(following)
-        except ConfigError as error:
+            prepared.commit()
+        except Exception as error:
             self._renewal.note_refusal()
-            return told(Reloaded(edition.generation, error.problems))
-        prepared.commit()
+            return told(Reloaded(edition.generation, objections(error)))
         self._adopted(following)
         return told(Reloaded(following.generation, (), following.waiting), following)
 
@@ -96,11 +96,8 @@ class Follower:
         problems: list[str] = []
         try:
             self._prepared, self._next = await self._renewal.prepare(edition), edition
-        except ConfigError as error:
-            problems = list(error.problems)
         except Exception as error:
-            log.exception("settings can't be prepared")
-            problems = [f"internal error: {type(error).__name__}"]
+            problems = objections(error)
         assert self._line is not None
         self._line.send(Kind.VOTE, json.dumps(problems).encode())
 
@@ -128,6 +125,14 @@ class Follower:
     def _keep(self, task: asyncio.Task[None] | asyncio.Task[Reloaded]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def objections(error: Exception) -> list[str]:
+    """Why settings can't be used. A fault of ours is one more reason, and ends nothing."""
+    if isinstance(error, ConfigError):
+        return list(error.problems)
+    log.error("settings can't be reloaded", exc_info=error)
+    return [f"internal error: {type(error).__name__}"]
 
 
 def told(done: Reloaded, edition: Edition | None = None) -> Reloaded:

@@ -32,7 +32,7 @@ from shield.admin.reload import Reloaded
 from shield.agreement import Agreement, Verdict
 from shield.build.edition import Edition
 from shield.errors import ConfigError
-from shield.follower import told
+from shield.follower import objections, told
 from shield.line import Kind, Line
 from shield.observe.logs import configure, mark_worker
 from shield.shared import Seat, Shared, Standing
@@ -352,8 +352,8 @@ class _Supervisor:
         try:
             edition = self._edition.next(time.time())
             self._next_plan = Plan.of(edition.loaded.settings)
-        except ConfigError as error:
-            self._refuse(error.problems)
+        except Exception as error:
+            self._refuse(objections(error))
             return
         self._agreement = Agreement(
             edition, [post.number for post in self._posts if post.pid is not None], time.monotonic()

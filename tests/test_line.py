@@ -32,7 +32,7 @@ def test_a_message_larger_than_the_socket_holds_waits_for_the_other_end(ends: tu
     body = bytes(range(256)) * 20_000
     one.send(Kind.PREPARE, body)
     one.send(Kind.DRAIN)
-    was_waiting, messages = one.is_waiting, []
+    was_waiting, messages = one.is_waiting, list[tuple[Kind, bytes]]()
     while not messages or messages[-1][0] is not Kind.DRAIN:
         messages += other.receive()
         one.flush()

@@ -12,6 +12,7 @@ import pytest
 from shield.build.edition import Edition
 from shield.config.loading import Loaded, load
 from shield.errors import ConfigError
+from shield.origin.want import Fetched, Want
 from tests.client import Client, request
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -248,7 +249,7 @@ def test_nobody_is_let_in_by_rules_that_were_meant_for_another_listener(
     rules = {"header": {"secrets": ["0123456789abcdef"]}}
     ground = Ground(tmp_path, clock, of(origin, listen="0.0.0.0:9999", access=rules))
     with ground.shield as shield:
-        with pytest.raises(ConfigError, match="can be reached from elsewhere.*until the node is restarted"):
+        with pytest.raises(ConfigError, match=r"can be reached from elsewhere.*until the node is restarted"):
             ground.reload(of(origin, listen="127.0.0.1:9999"))
 
         assert shield.get("/a").status == 403
@@ -263,3 +264,37 @@ def test_secrets_are_read_anew(tmp_path: Path, origin: FaultyOrigin, clock: Fake
         ground.reload(settings)
 
         assert [shield.get("/a", [("x-shield-secret", x * 16)]).status for x in "ab"] == [403, 200]
+
+
+# who began before
+
+
+def fetched(shield: Shield, name: str, path: bytes) -> str:
+    """What comes of a fetch for a request whose route names an origin."""
+
+    async def fetch() -> str:
+        result = await shield.node.origins.fetch((name,), Want(b"GET", path))
+        if isinstance(result, Fetched):
+            await result.response.read(1 << 20)
+        return type(result).__name__
+
+    return shield.run(fetch())
+
+
+def test_an_origin_that_is_removed_serves_requests_that_began_before(
+    tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    ground = Ground(tmp_path, clock, of(origin))
+    with ground.shield as shield:
+        ground.reload({**of(origin), "origins": {"iad": {"provider": "http", "endpoint": replica.url}}})
+        ground.tick()
+
+        assert fetched(shield, "fra", b"/a") == "Fetched"
+
+
+def test_an_origin_that_nobody_knows_any_more_proves_no_absence(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    ground = Ground(tmp_path, clock, of(origin))
+    with ground.shield as shield:
+        assert fetched(shield, "gone", b"/a") == "Failed"

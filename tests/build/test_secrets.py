@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from shield.config.loading import Loaded, load
+from shield.config.anew import Anew
+from shield.config.loading import Loaded, Source, load
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -119,6 +120,27 @@ def test_a_set_that_is_half_replaced_is_not_used(tmp_path: Path, origin: FaultyO
 
     assert (before, after) == (200, 200)
     assert origin.fetches("/images/0") == 1
+
+
+def test_a_set_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Anew):
+        def __init__(self, source: Source) -> None:
+            super().__init__(source)
+            if "3" not in (tmp_path / "secret_key").read_text():
+                write(tmp_path, "3")
+
+    with node(loaded(tmp_path, origin), clock) as shield:
+        look(shield)
+        monkeypatch.setattr("shield.build.secrets.Anew", Interrupted)
+        write(tmp_path, "2")
+        shield.run(shield.node.secrets.look())
+        before = shield.get("/0").status
+        trust(origin, "3")
+        after = shield.get("/1").status
+
+    assert (before, after, origin.fetches("/images/0")) == (200, 200, 1)
 
 
 def test_a_link_to_a_directory_of_credentials_may_be_swapped(
