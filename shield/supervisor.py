@@ -65,7 +65,7 @@ def supervise(edition: Edition, build: Build, *, watch: bool = False) -> int:
         shared = Shared(workers=workers, slots=plan.hit_slots)
         stack.callback(shared.close)
         clients = [_closed_at_end(stack, bind(address, workers)) for address in plan.listen]
-        admin = _closed_at_end(stack, bind(plan.admin)) if plan.admin is not None else []
+        admin = _closed_at_end(stack, bind(plan.admin, key="admin.listen")) if plan.admin is not None else []
         directory = stack.enter_context(_private_directory())
         paths = [str(directory / f"worker-{number}") for number in range(workers)]
         peers = _closed_at_end(stack, [_listen(path) for path in paths])

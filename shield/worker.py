@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import resource
@@ -119,7 +120,7 @@ def run(edition: Edition, build: Build, *, watch: bool = False) -> int:
     outlive_hangups()
     plan = Plan.of(edition.loaded.settings)
     clients = [bind(address)[0] for address in plan.listen]
-    sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
+    sockets = Sockets(clients, bind(plan.admin, key="admin.listen") if plan.admin is not None else ())
     seat = Seat(shared=Shared(slots=plan.hit_slots))
     watched = ConfigWatch(edition.loaded.source.path) if watch else None
     return serve(plan, edition, build, sockets, place=seat, line=None, watch=watched)
@@ -155,10 +156,10 @@ def outlive_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
+def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> list[socket.socket]:
     """So many listening TCP sockets on one address, over which the kernel spreads what comes.
 
-    ConfigError names the address and why it can't be had.
+    ConfigError names the `key` in the settings, the address and why it can't be had.
     """
     host, port = address
     made: list[socket.socket] = []
@@ -167,7 +168,7 @@ def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )[0]
     except OSError as error:
-        raise ConfigError([f"listen {host}:{port}: {error.strerror or error}"]) from error
+        raise ConfigError([f"{key} {host}:{port}: {error.strerror or error}"]) from error
     try:
         for _ in range(times):
             made.append(socket.socket(family, kind, proto))
@@ -182,7 +183,10 @@ def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
     except OSError as error:
         for listener in made:
             listener.close()
-        raise ConfigError([f"listen {host}:{port}: {error.strerror}; is another process using it?"]) from error
+        said = f"{key} {host}:{port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            said += f"; another process has it: end that one, or set {key} to another address"
+        raise ConfigError([said]) from error
     return made
 
 
@@ -343,6 +347,7 @@ class _Worker:
         self._draining = True
         log.info("%s: draining", why)
         self._node.vitals.ready = False
+        self._node.front.wind_down()
         self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
 
     def _exit(self) -> None:

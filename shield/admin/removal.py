@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import Request
@@ -13,6 +14,8 @@ from shield.errors import RequestError, StoreError
 
 MAX_BYTES = 16 << 20
 """Of a wish's JSON."""
+
+_url = re.compile(r"(?i:https?)://[^/?#]*([^#]*)(?:#.*)?", re.DOTALL).fullmatch
 
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
 RemovePrefix = Callable[[bytes], Awaitable[int]]
@@ -25,8 +28,8 @@ class _WishError(ValueError):
 def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Route:
     """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
 
-    `remove` is given targets as clients send them, `remove_prefix` the beginning of key texts: a path, for keys of
-    all spaces, or a space, a colon and a path.
+    Instead of a path a URL will do, whose host isn't looked at. `remove` is given targets as clients send them,
+    `remove_prefix` the beginning of key texts: a path, for keys of all spaces, or a space, a colon and a path.
     """
 
     async def handle(request: Request) -> Response:
@@ -70,10 +73,18 @@ def _wish(body: bytes) -> tuple[list[bytes], bytes | None]:
     if isinstance(wish, dict) and len(wish) == 1:
         paths, prefix = wish.get("paths"), wish.get("prefix")
         if isinstance(paths, list) and all(isinstance(path, str) for path in paths):
-            return [_bytes(path) for path in paths], None
+            return [_bytes(_without_authority(path)) for path in paths], None
+        if isinstance(prefix, str) and prefix.endswith("*"):
+            raise _WishError("expected a prefix without * at its end: it stands for all that begins so")
         if isinstance(prefix, str) and (prefix.startswith("/") or ":/" in prefix):
             return [], _bytes(prefix)
     raise _WishError('expected {"paths": ["/a", ...]} or {"prefix": "/images/"}')
+
+
+def _without_authority(path: str) -> str:
+    """What a client sends for a URL, or the path as it is."""
+    found = _url(path)
+    return path if found is None else (found[1] if found[1][:1] == "/" else f"/{found[1]}")
 
 
 def _bytes(text: str) -> bytes:

@@ -61,8 +61,8 @@ class Source:
         tree = Tree(root)
         problems = read_file(path, self.text, tree) if path is not None else []
         unread = bool(problems) and not tree.values  # and says nothing about what is missing
-        problems += read_environment(environ, tree)
-        notes: list[str] = []
+        found, notes = read_environment(environ, tree)
+        problems += found
         for directory in self.directories:
             found, noted = read_secret_directory(directory, tree, own=False)
             problems += found

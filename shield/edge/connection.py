@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from shield.edge.door import Door
@@ -62,6 +63,12 @@ class Front:
     def follow(self, regime: Regime) -> None:
         """From now on this regime holds, for connections that are open, too."""
         self.limits = self.door.limits = self._limits_under(regime)
+        for connection in self.connections:
+            connection.reconsider(self.limits)
+
+    def wind_down(self) -> None:
+        """Have each connection end with its next answer, those that are still to come, too."""
+        self.limits = self.door.limits = replace(self.limits, max_requests=1)
         for connection in self.connections:
             connection.reconsider(self.limits)
 
