@@ -27,9 +27,13 @@ class Verdict(Enum):
 
 
 class Agreement:
-    """One reload. `workers` are those that run; `now` is of a clock that only rises."""
+    """One reload. `workers` are those that run; `now` is of a clock that only rises.
 
-    def __init__(self, edition: Edition, workers: Collection[int], now: float) -> None:
+    `number` is this one's among all of the node: what is said of another comes too late, and isn't heard.
+    """
+
+    def __init__(self, number: int, edition: Edition, workers: Collection[int], now: float) -> None:
+        self.number = number
         self.edition = edition
         self.problems: dict[str, None] = {}
         self._missing = set(workers)
@@ -44,10 +48,12 @@ class Agreement:
 
     def hear(self, worker: int, kind: Kind, body: bytes) -> None:
         """What a worker said."""
-        if kind is (Kind.DONE if self._is_agreed else Kind.VOTE):
+        if kind is not (Kind.DONE if self._is_agreed else Kind.VOTE):
+            return
+        number, problems = json.loads(body)
+        if number == self.number:
             self._missing.discard(worker)
-            if kind is Kind.VOTE:
-                self.problems.update(dict.fromkeys(json.loads(body)))
+            self.problems.update(dict.fromkeys(problems))
 
     def lose(self, worker: int) -> None:
         """It has died."""

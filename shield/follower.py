@@ -37,7 +37,7 @@ class Follower:
         self._tasks: set[asyncio.Task[None] | asyncio.Task[Reloaded]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: Prepared | None = None
-        self._next: Edition | None = None
+        self._next: tuple[int, Edition] | None = None
 
     async def reload(self) -> Reloaded:
         """Read the settings again, and have them if they can be used; alone, or through the supervisor."""
@@ -57,7 +57,8 @@ class Follower:
     def take(self, kind: Kind, body: bytes) -> None:
         """What the supervisor says of a reload."""
         if kind is Kind.PREPARE:
-            self._preparing = self._loop.create_task(self._prepare(pickle.loads(body)))  # of our own parent
+            number, edition = pickle.loads(body)  # of our own parent
+            self._preparing = self._loop.create_task(self._prepare(number, edition))
             self._keep(self._preparing)
         elif kind is Kind.COMMIT:
             self._commit()
@@ -92,18 +93,18 @@ class Follower:
         self._adopted(following)
         return told(Reloaded(following.generation, (), following.waiting), following)
 
-    async def _prepare(self, edition: Edition) -> None:
+    async def _prepare(self, number: int, edition: Edition) -> None:
         problems: list[str] = []
         try:
-            self._prepared, self._next = await self._renewal.prepare(edition), edition
+            self._prepared, self._next = await self._renewal.prepare(edition), (number, edition)
         except Exception as error:
             problems = objections(error)
         assert self._line is not None
-        self._line.send(Kind.VOTE, json.dumps(problems).encode())
+        self._line.send(Kind.VOTE, json.dumps([number, problems]).encode())
 
     def _commit(self) -> None:
-        prepared, edition = self._prepared, self._next
-        assert prepared is not None and edition is not None and self._line is not None
+        assert self._prepared is not None and self._next is not None and self._line is not None
+        prepared, (number, edition) = self._prepared, self._next
         self._prepared = self._next = None
         try:
             prepared.commit()
@@ -112,7 +113,7 @@ class Follower:
             # Half of another regime must not serve. A successor gets the whole of it.
             log.exception("settings that were agreed on can't be put in force: leaving")
             os._exit(1)
-        self._line.send(Kind.DONE)
+        self._line.send(Kind.DONE, json.dumps([number, []]).encode())
 
     def _refuse(self) -> None:
         if self._preparing is not None:

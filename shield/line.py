@@ -17,10 +17,10 @@ class Kind(Enum):
     READY = b"r"  # up: it serves
     DRAIN = b"d"  # finish what runs, then end
     STOP = b"s"  # end at once
-    PREPARE = b"p"  # these settings are to hold: make all they take, and vote
-    VOTE = b"v"  # up: the problems with them, in JSON; none: yes
+    PREPARE = b"p"  # a number and settings that are to hold, pickled: make all they take, and vote
+    VOTE = b"v"  # up: in JSON that number, and the problems with them; none: yes
     COMMIT = b"c"  # all said yes: they hold from now on
-    DONE = b"o"  # up: they do here
+    DONE = b"o"  # up: they do here; as a vote
     REFUSED = b"x"  # they won't hold; or settings that were to be prepared couldn't even be read
     ASK = b"q"  # up: somebody wants a reload; in JSON a number to tell one from another
     RESULT = b"t"  # that number, and what has become of the reload, in JSON

@@ -120,6 +120,7 @@ class _Supervisor:
         self._build = build
         self._watch = watch
         self._watched_at = time.monotonic()
+        self._agreements = 0  # so far
         self._agreement: Agreement | None = None  # under way
         self._next_plan = plan  # of what is to be agreed on
         self._is_wanted = False  # a reload, as soon as there is none under way
@@ -334,13 +335,15 @@ class _Supervisor:
         verdict = self._agreement.judge(now)
         if verdict is Verdict.REFUSED:
             self._refuse(tuple(self._agreement.problems))
-        elif verdict is Verdict.AGREED:
+            return
+        if verdict is Verdict.AGREED:
             self._edition, self._plan = self._agreement.edition, self._next_plan
             settings = self._edition.loaded.settings
             configure(settings.log.level, style=settings.log.format)
             for post in self._posts:
                 post.tell(Kind.COMMIT)
-        elif verdict is Verdict.DONE:
+            verdict = self._agreement.judge(now)
+        if verdict is Verdict.DONE:
             self._agreement = None
             edition = self._edition
             self._answer(told(Reloaded(edition.generation, (), edition.waiting), edition))
@@ -355,10 +358,10 @@ class _Supervisor:
         except Exception as error:
             self._refuse(objections(error))
             return
-        self._agreement = Agreement(
-            edition, [post.number for post in self._posts if post.pid is not None], time.monotonic()
-        )
-        order = pickle.dumps(edition)
+        self._agreements += 1
+        voters = [post.number for post in self._posts if post.pid is not None]
+        self._agreement = Agreement(self._agreements, edition, voters, time.monotonic())
+        order = pickle.dumps((self._agreements, edition))
         for post in self._posts:
             post.tell(Kind.PREPARE, order)
 

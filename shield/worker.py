@@ -337,6 +337,8 @@ class _Worker:
         )
         for server in (self._front, self._peers):
             server.config.timeout_graceful_shutdown = cast(int, settings.drain.timeout)
+        if self._draining:
+            self._node.front.wind_down()
         configure(settings.log.level, style=settings.log.format)
         if self._line is not None:
             mark_worker(self._place.worker)
