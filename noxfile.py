@@ -6,6 +6,8 @@ They use the environment that nox is installed in, that of `tests/run.sh` with t
 from __future__ import annotations
 
 import sys
+import tomllib
+from pathlib import Path
 
 import nox
 
@@ -13,6 +15,10 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "fast"]
 
 PYTHON = (sys.executable, "-m")
+LOCKS = {
+    "node": ("--extra", "h2"),
+    "test": ("--extra", "test"),
+}  # deploy/lock/*.txt, build.txt aside, and their extras
 
 
 @nox.session
@@ -59,3 +65,33 @@ def bench(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Every fuzz target for a minute, or those that are named."""
     session.run(*PYTHON, "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin all that a node, and its tests, are made of, with hashes; `-- --upgrade` takes what is newer (network)."""
+    needed = Path(session.create_tmp()) / "build.in"
+    needed.write_text("\n".join(tomllib.loads(Path("pyproject.toml").read_text())["build-system"]["requires"]))
+    # One file for all Pythons and systems; a line's marker says for which it is.
+    compiled = (*PYTHON, "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--generate-hashes")
+    options = ("--quiet", "--no-emit-index-url", "--no-header", "--no-annotate", *session.posargs)
+    session.run(*compiled, str(needed), *options, "--output-file", "deploy/lock/build.txt")
+    for name, extras in LOCKS.items():
+        same = ("--constraint", "deploy/lock/build.txt" if name == "node" else "deploy/lock/node.txt")
+        session.run(*compiled, "pyproject.toml", *extras, *same, *options, "--output-file", f"deploy/lock/{name}.txt")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what is locked (extra `audit`; asks a database over the network)."""
+    for name in LOCKS:
+        options = ("--strict", "--require-hashes", "--disable-pip", "--requirement", f"deploy/lock/{name}.txt")
+        session.run(*PYTHON, "pip_audit", *options, *session.posargs)
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """What a node is made of, as build/sbom.cdx.json (extra `audit`)."""
+    Path("build").mkdir(exist_ok=True)
+    options = ("--pyproject", "pyproject.toml", "--output-file", "build/sbom.cdx.json", "--output-reproducible")
+    session.run(*PYTHON, "cyclonedx_py", "requirements", "deploy/lock/node.txt", *options, *session.posargs)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts: finds a Python and creates a virtual environment.
 
 # make_environment DIRECTORY REQUIREMENT... installs into DIRECTORY, which is created if it doesn't exist. An editable
@@ -5,17 +6,10 @@
 make_environment() {
     local directory=$1
     shift
-    local python
-    python=$(find_python)
-    if [ ! -x "$directory/bin/python" ]; then
-        "$python" -m venv "$directory" || {
-            echo "$python can't make virtual environments; on Debian: apt-get install python3-venv" >&2
-            return 1
-        }
-    fi
+    make_venv "$directory"
     local stamp=
     if [ "$1" = -e ]; then
-        stamp=$(stamp_of "$directory/bin/python" "$@")
+        stamp=$(stamp_of "$directory/bin/python" "$@" </dev/null)
         if [ "$(cat "$directory/.installed" 2>/dev/null)" = "$stamp" ]; then
             return
         fi
@@ -27,14 +21,48 @@ make_environment() {
     fi
 }
 
-# stamp_of PYTHON REQUIREMENT... tells what an editable installation of the working directory depends on.
+# make_locked_environment DIRECTORY LOCK installs what LOCK pins, each file checked by its hash, and the working
+# directory as an editable installation. What has to be built is built by what build.txt beside LOCK pins. Not repeated
+# while these, pyproject.toml, the interpreter and the checkout's path are the same.
+make_locked_environment() {
+    local directory=$1 lock=$2 build stamp
+    build=$(dirname "$lock")/build.txt
+    make_venv "$directory"
+    stamp=$(cat "$build" "$lock" | stamp_of "$directory/bin/python" "$lock")
+    if [ "$(cat "$directory/.installed" 2>/dev/null)" = "$stamp" ]; then
+        return
+    fi
+    rm -f "$directory/.installed"
+    local install=("$directory/bin/python" -m pip install --quiet --disable-pip-version-check)
+    # Isolated builds would take the newest build tools, whatever they are.
+    "${install[@]}" --require-hashes --requirement "$build" &&
+        "${install[@]}" --require-hashes --no-build-isolation --use-pep517 --requirement "$lock" &&
+        "${install[@]}" --no-deps --no-build-isolation --editable . || {
+        echo "$lock can't be installed; after a change of pyproject.toml make it anew: nox -s lock" >&2
+        return 1
+    }
+    echo "$stamp" >"$directory/.installed"
+}
+
+make_venv() {
+    local directory=$1 python
+    python=$(find_python)
+    if [ ! -x "$directory/bin/python" ]; then
+        "$python" -m venv "$directory" || {
+            echo "$python can't make virtual environments; on Debian: apt-get install python3-venv" >&2
+            return 1
+        }
+    fi
+}
+
+# stamp_of PYTHON REQUIREMENT... <LOCK tells what an editable installation of the working directory depends on.
 stamp_of() {
-    "$1" - "$@" <<'END'
+    "$1" -c '
 import hashlib, os, sys
 with open("pyproject.toml", "rb") as file:
-    parts = [file.read(), os.getcwd().encode(), sys.version.encode(), *map(os.fsencode, sys.argv[1:])]
-print(hashlib.sha256(b"\0".join(parts)).hexdigest())
-END
+    parts = [file.read(), sys.stdin.buffer.read(), os.getcwd().encode(), sys.version.encode()]
+parts += map(os.fsencode, sys.argv[1:])
+print(hashlib.sha256(b"\0".join(parts)).hexdigest())' "${@:2}"
 }
 
 find_python() {

@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import itertools
+import os
 import sys
 import token
 import tokenize
@@ -72,9 +74,7 @@ class Tracer:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._seen: dict[Function, None] = {}
-        self._last = ""
-        self._turns = 0
+        self._called: list[CodeType] = []  # looked up afterwards, so that a request takes hardly longer than else
         self._written = False
 
     def start(self) -> None:
@@ -83,16 +83,17 @@ class Tracer:
     def way(self) -> Way:
         if not self._written:
             raise RuntimeError("no answer was written to the client")
-        return Way(list(self._seen), self._turns)
+        functions = [function for code in self._called if (function := function_of(code)) is not None]
+        files = [function.file for function in functions]
+        turns = sum(file != last for last, file in itertools.pairwise(files))
+        return Way(list(dict.fromkeys(functions)), turns)
 
     def _note(self, frame: FrameType, event: str, arg: Any) -> None:
         if event != "call":
             return
         code = frame.f_code
-        if (function := function_of(code)) is not None:
-            self._seen[function] = None
-            self._turns += function.file != self._last and self._last != ""
-            self._last = function.file
+        if code.co_filename.startswith(f"{ROOT}{os.sep}"):
+            self._called.append(code)
         elif code.co_name in ("write", "writelines") and self._to_client(frame.f_locals.get("self")):
             self._written = True
             sys.setprofile(None)

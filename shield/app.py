@@ -1,15 +1,18 @@
-"""The composition root: settings in, a node out. Here all parts meet; each is made in `build`, or of a few values."""
+"""The composition root: settings in, a node out. All parts meet here; each is made in `build`, or of a few values."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import IO
 
 from shield.admin.api import admin_api
+from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.build.edition import Edition
+from shield.build.fills import fill_policy
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, Renewal, configuration_of
@@ -18,10 +21,11 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
+from shield.edge.front import Listener
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
-from shield.fill.means import FillPolicy, Means
+from shield.fill.means import Means
 from shield.fill.table import FillTable
 from shield.node import Node, Part, Services
 from shield.observe.access import AccessLog
@@ -32,6 +36,7 @@ from shield.purge import Purge
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.directory.files import Files
 
 Clock = Callable[[], float]
 
@@ -43,26 +48,28 @@ def build(
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
     edition: Edition | None = None,
+    files: Files | None = None,
 ) -> Node:
-    """A node of these settings, or one worker of it, to be opened. Call it on the event loop.
+    """A node with these settings, or one worker of it, to be opened. Call it on the event loop.
 
-    With the `edition` that they are of it follows files with secrets and certificates, and can be renewed.
+    With the `edition` of these settings it follows files with secrets and certificates, and can be renewed. `files`
+    stands for the system under the cache directories; None: the real one.
 
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
-    storage, origins = storage_of(settings, place, clock), origins_of(settings, place.workers, clock)
+    storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place.workers, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
     secrets = SecretFiles(origins, in_force)
-    log = AccessLog(access_stream or sys.stdout, misses_only=False, clock=clock, alone=place.shared.writing_out)
-    access = noted(settings, log)
-    replies, guard = replies_of(settings), Guard(in_force, counters=counters)
+    log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
+    access = noted(settings, log, workers=place.workers)
+    replies, guard = replies_of(settings), Guard(in_force)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -89,7 +96,7 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = GuardedFront(proxy, regime.limits, guard=guard, access=access, clock=clock)
+    front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
@@ -98,7 +105,7 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
-    asgi, hosts = Application(proxy, guard=guard, access=access), list(settings.admin.hosts)
+    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -114,6 +121,7 @@ def build(
             proxies=(proxy, peer_proxy),
             front=front,
             asgi=asgi,
+            means=means,
             access=log,
             admin_hosts=hosts,
         )
@@ -141,12 +149,16 @@ def build(
         peers=peers,
         asgi=asgi,
         admin=admin_api(
-            is_ready=figures.is_ready,
+            readiness=figures.readiness,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
             reload=reload.ask,
             hosts=hosts,
+            body_seconds=settings.admin.timeout,
+        ),
+        admin_listener=AdminListener(
+            connections=settings.admin.connections, seconds=math.ceil(settings.admin.timeout)
         ),
         proxy=proxy,
         guard=guard,
@@ -156,8 +168,3 @@ def build(
         owners=owners,
         origins=origins,
     )
-
-
-def _policy(settings: Settings) -> FillPolicy:
-    fills = settings.cache.fills
-    return FillPolicy(linger_seconds=fills.linger, small_bytes=fills.small, hit_for_miss_seconds=fills.hit_for_miss)

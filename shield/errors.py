@@ -1,4 +1,4 @@
-"""Every error that crosses a room's border. Each says what a person needs to act; none carries a secret.
+"""Every error that crosses a package's border. Each states what an operator needs to act; none carries a secret.
 
 `OSError`, parser and socket errors are translated into these once, where they arise.
 """
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class ShieldError(Exception):
-    """Base of all errors of ours."""
+    """Base of all our errors."""
 
 
 class ConfigError(ShieldError):
@@ -23,7 +23,7 @@ class ConfigError(ShieldError):
 class RequestError(ShieldError):
     """A client's request that is refused before any lookup: `status` and a short `reason` token.
 
-    `allow` is what a 405 says of the methods that would do (RFC 9110 §10.2.1).
+    `allow` lists the methods that a 405 permits (RFC 9110 §10.2.1).
     """
 
     def __init__(self, status: int, reason: str, *, allow: bytes = b"GET, HEAD") -> None:
@@ -34,7 +34,7 @@ class RequestError(ShieldError):
 
 
 class StoreError(ShieldError):
-    """A tier that could not do what was asked."""
+    """A tier that couldn't do its work."""
 
 
 class Fault(Enum):
@@ -44,7 +44,7 @@ class Fault(Enum):
     RESOLVE = "resolve"  # no address for the name, and none from before
     TLS = "tls"  # certificate, host name or handshake
     CONNECT_TIMEOUT = "connect-timeout"
-    POOL_TIMEOUT = "pool-timeout"  # no connection came free in time
+    POOL_TIMEOUT = "pool-timeout"  # no connection was free in time
     FIRST_BYTE_TIMEOUT = "first-byte-timeout"
     BETWEEN_BYTES_TIMEOUT = "between-bytes-timeout"
     TOTAL_TIMEOUT = "total-timeout"
@@ -55,18 +55,18 @@ class Fault(Enum):
     SERVER = "server"  # 5xx, or an S3 code that means the origin can't serve
     THROTTLED = "throttled"  # 429, 503 SlowDown and their like
     AUTH = "auth"  # credentials, signature or clock refused
-    FORBIDDEN = "forbidden"  # the object itself is refused: denied while others are not, or withdrawn (451)
+    FORBIDDEN = "forbidden"  # this object is refused: denied while others aren't, or withdrawn (451)
     COLD = "cold"  # archived object that must be restored first
     VALIDATOR = "validator"  # 304 or 206 for another version than the one named
-    DIFFERS = "differs"  # a copy under another validator than the one named, which proves no change of the original
-    REFUSED = "refused"  # any other answer that is no object: redirects, unexpected 4xx
-    CANCELLED = "cancelled"  # we gave up: nobody waits any more
+    DIFFERS = "differs"  # a copy with another validator than the one named, which proves no change of the original
+    REFUSED = "refused"  # any other response that is no object: redirects, unexpected 4xx
+    CANCELLED = "cancelled"  # we gave up: no request waits any more
 
 
 class OriginError(ShieldError):
-    """One failed attempt at `origin`. `fault` classifies it; `detail` is for people.
+    """One failed attempt at `origin`. `fault` classifies it; `detail` is for logs.
 
-    `retry_after` is the time in seconds that the origin asks to be left alone.
+    `retry_after` is the Retry-After of the origin in seconds.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""What a worker knows of itself: its state for people, and its metrics, read from the parts' statistics."""
+"""A worker's figures: its state for operators, and its metrics, read from the parts' statistics."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,6 +12,7 @@ from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
+from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.origin import OriginStatistics
 from shield.origin.origins import Origins
@@ -20,6 +22,8 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+
+_HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,9 @@ class Configuration:
 
 @dataclass(slots=True)
 class Vitals:
-    """What the worker process knows of itself, and tells the rest."""
+    """Figures of the worker process itself, which it keeps up to date."""
 
-    ready: bool = True  # it wants traffic, and will go on to
+    ready: bool = True  # it accepts traffic, and isn't stopping
     connections: int = 0  # clients'
     loop_lag_seconds: float = 0.0
     configuration: Configuration = Configuration()
@@ -44,7 +48,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """All figures of one worker, out of its parts. `counters` are of clients, `peer_counters` of other workers."""
+    """All figures of one worker. `counters` are of clients, `peer_counters` of other workers."""
 
     name: str
     started: float
@@ -60,21 +64,31 @@ class Figures:
     access: AccessLog | None
     place: Seat
 
-    def is_ready(self) -> bool:
-        """Whether all of the node serves and goes on to."""
-        place = self.place
-        return self.vitals.ready and (place.workers == 1 or set(place.shared.standing) == {Standing.SERVING})
+    def readiness(self) -> Readiness:
+        """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
+
+        A worker that hangs doesn't make the node unready: others do its work until it is replaced.
+        """
+        troubles, hanging = [] if self.vitals.ready else ["it is about to stop"], []
+        shared, now = self.place.shared, asyncio.get_running_loop().time()
+        for worker in range(self.place.workers) if self.place.workers > 1 else ():
+            standing = Standing(shared.standing[worker])
+            if standing is not Standing.SERVING:
+                troubles.append(f"worker {worker} is {standing.name.lower()}")
+            elif worker != self.place.worker and shared.is_silent(worker, now, _HANGS_SECONDS):
+                hanging.append(f"worker {worker} hangs, for {now - shared.last_beat(worker):.0f} s")
+        return Readiness(not troubles, [*troubles, *hanging])
 
     def report(self) -> Report:
         return Report(self.state(), self.families())
 
     async def report_of_all(self) -> Report:
-        """The node's, as far as its workers answer."""
+        """The node's report, from those workers that answer."""
         reports = [self.report().encoded(), *await self.owners.reports(REPORT)]
         return together([Report.decoded(report) for report in reports])
 
     def state(self) -> dict[str, object]:
-        """What the worker is doing, for people."""
+        """The worker's current state, for operators."""
         vitals, counters = self.vitals, self.counters
         return {
             "node": self.name,
@@ -95,13 +109,13 @@ class Figures:
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
-            labelled("requests", "Requests by what became of them", "cache", _words(counters)),
-            labelled("denied", "Requests not let in, by the rule that didn't hold", "rule", self.guard.denied),
+            labelled("requests", "Requests by result", "cache", _words(counters)),
+            labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
             number(
                 "loop_lag_seconds",
-                "How late the event loop was last",
+                "Latest delay of the event loop",
                 vitals.loop_lag_seconds,
                 gauge=True,
                 alike=True,
@@ -117,7 +131,7 @@ class Figures:
 
 
 def _words(counters: Counters) -> dict[str, int]:
-    """Requests by what became of them, plain hits among the other hits."""
+    """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
 
 
@@ -152,11 +166,11 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
 
 def _peer_families(owners: OwnerStatistics, requests: Mapping[str, int]) -> list[Family]:
     return [
-        labelled("peer_requests", "Requests of other workers by what became of them", "cache", requests),
-        number("peer_fetches", "Fetches that went to another worker", owners.asked),
+        labelled("peer_requests", "Requests of other workers by result", "cache", requests),
+        number("peer_fetches", "Fetches from another worker", owners.asked),
         number(
             "peer_fetches_done_without",
-            "Fetches of another worker's keys that went to origins since it gave no answer",
+            "Fetches of another worker's keys from origins, since it gave no answer",
             owners.done_without,
         ),
     ]
@@ -168,14 +182,14 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
         labelled(
             "origin_retries",
-            "Attempts at an origin after one of the same fetch that failed",
+            "Attempts at an origin after a failed one of the same fetch",
             "origin",
             {name: o.retries for name, o in origins},
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         Family(
             "origin_faults",
-            "Attempts at an origin that failed",
+            "Failed attempts at an origin",
             [
                 Sample(count, {"origin": name, "fault": fault})
                 for name, o in origins
@@ -204,24 +218,24 @@ def labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Fam
 
 
 def disk_families(disk: DiskStatistics) -> list[Family]:
-    """The tiers on disk. What lies there is the same for all workers of a node, what was done is each one's own."""
+    """The tiers on disk. Their contents are the same for all workers of a node; work is counted by worker."""
     hits = {tier.name: tier.hits for tier in disk.tiers}
     read = {tier.name: tier.read_bytes for tier in disk.tiers}
     return [
         labelled("disk_hits", "Records read for clients", "tier", hits),
         labelled("disk_read_bytes", "Body bytes read for clients", "tier", read),
         number("disk_cold_reads", "Reads that waited for a disk", disk.cold_reads),
-        number("disk_promoted", "Records written to the first tier again since they were hit", disk.promoted),
+        number("disk_promoted", "Records promoted to the first tier", disk.promoted),
         number("disk_unwritten", "Entries that no disk took", disk.unwritten),
         number("disk_pending", "Entries on their way to a disk", disk.pending, gauge=True),
         _of_directories(disk, "disk_written_bytes", "Bytes written", lambda d: d.written_bytes),
         _of_directories(disk, "disk_damaged", "Records found damaged", lambda d: d.damaged),
-        _of_directories(disk, "disk_errors", "Calls that the system refused", lambda d: d.errors),
+        _of_directories(disk, "disk_errors", "Failed system calls", lambda d: d.errors),
         _of_directories(disk, "disk_entries", "Entries and slices stored", lambda d: d.entries, alike=True),
         _of_directories(disk, "disk_segments", "Segment files", lambda d: d.segments, alike=True),
         _of_directories(disk, "disk_segment_bytes", "Bytes of segments", lambda d: d.segment_bytes, alike=True),
         _of_directories(disk, "disk_index_bytes", "Bytes of the index", lambda d: d.index_bytes, alike=True),
-        _of_directories(disk, "disk_capacity_bytes", "Bytes it may use", lambda d: d.capacity_bytes, alike=True),
+        _of_directories(disk, "disk_capacity_bytes", "Capacity in bytes", lambda d: d.capacity_bytes, alike=True),
         Family(
             "disk_unwell",
             "1 while a directory can't be written or is out of use",
@@ -239,7 +253,7 @@ def disk_families(disk: DiskStatistics) -> list[Family]:
 def _of_directories(
     disk: DiskStatistics, name: str, text: str, value: Callable[[DirectoryStatistics], int], *, alike: bool = False
 ) -> Family:
-    """One sample for each directory that is open. `alike`: what each worker sees of the same thing."""
+    """One sample for each open directory. `alike`: every worker has the same figure."""
     samples = [
         Sample(value(volume.directory), {"tier": tier.name, "directory": volume.path})
         for tier in disk.tiers

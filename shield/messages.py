@@ -1,6 +1,6 @@
-"""Our words for HTTP messages, free of any framework's types. Nothing here decides anything.
+"""Our types for HTTP messages, free of any framework's types. Nothing here decides anything.
 
-Field names are lower-case bytes everywhere behind the wire.
+Field names are lower-case bytes everywhere past the wire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
 
-# Request fields that can change an answer. A request with none of them is a plain one, and most are.
+# Request fields that can change a response. A request with none of them is a plain one, as most are.
 NOTABLE = frozenset(
     {
         b"authorization",
@@ -36,7 +36,7 @@ NOTABLE = frozenset(
 
 
 class Request:
-    """What a client asks: method and origin-form target as sent, fields in order with lower-case names.
+    """A client's request: method and origin-form target as sent, fields in order with lower-case names.
 
     `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
     """
@@ -68,7 +68,7 @@ class ResponseHead:
     """Status and fields of an origin's final response, as received (names lower case, order kept).
 
     `length` is the body's length in bytes when the message states one that holds for the body to come,
-    None when the body ends by chunks or by close. For an answer to HEAD it is what GET would have stated.
+    None when the body ends by chunks or by close. For a response to HEAD it is the length that GET would state.
     """
 
     status: int
@@ -88,7 +88,7 @@ class ResponseHead:
         return b", ".join(self.all(name))
 
     def has_any(self, names: Iterable[bytes]) -> bool:
-        """Whether it has a field of one of these names, at a fraction of what asking for each costs."""
+        """Whether it has a field of one of these names, at a fraction of the cost of looking up each."""
         return not self._named.keys().isdisjoint(names)
 
     def all(self, name: bytes) -> list[bytes]:

@@ -1,6 +1,6 @@
-"""A node, or one worker of it, as its process sees it: fronts for connections, and services with a life.
+"""A node, or one worker of it, as its process uses it: fronts for connections, and services with a lifecycle.
 
-All parts are handed in, by `app.build`.
+All parts are passed in, by `app.build`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 
+from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
@@ -31,7 +32,7 @@ log = logging.getLogger("shield.node")
 
 
 class Service(Protocol):
-    """A part of a node that lives as long as the node: opened before anything is served, closed after the last."""
+    """A part that lives as long as the node: opened before anything is served, closed after the last request."""
 
     @property
     def name(self) -> str: ...
@@ -40,10 +41,10 @@ class Service(Protocol):
         """Begin. Raises ConfigError for settings that can't be used; then it needs no closing."""
 
     def tick(self) -> None:
-        """What is due once a second."""
+        """Periodic work; call once a second."""
 
     async def close(self) -> None:
-        """End what is under way, and give back what it holds."""
+        """End work under way, and release resources."""
 
 
 def _nothing() -> None:
@@ -56,7 +57,7 @@ async def _nothing_to_close() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A service out of calls of something that knows nothing of services."""
+    """A service made from methods of an object that isn't one."""
 
     name: str
     opening: Callable[[], None] = _nothing
@@ -74,13 +75,13 @@ class Part:
 
 
 class Services:
-    """Services in order: each stands on those before it."""
+    """Services in order: each depends on those before it."""
 
     def __init__(self, *services: Service) -> None:
         self._services = services
 
     async def open(self) -> None:
-        """Open all in order. Raises what one of them does, once those before it are closed again."""
+        """Open all in order. If one raises, those before it are closed again."""
         for place, service in enumerate(self._services):
             try:
                 await service.open()
@@ -89,14 +90,14 @@ class Services:
                 raise
 
     def tick(self) -> None:
-        """What is due once a second."""
+        """Periodic work; call once a second."""
         for service in self._services:
             service.tick()
 
     async def close(self) -> bool:
-        """Close all, the last first; whether all of them closed as they should.
+        """Close all, the last first; returns whether all of them closed without error.
 
-        One that fails doesn't keep the others from being closed.
+        One failure doesn't keep the others from being closed.
         """
         well = True
         for service in reversed(self._services):
@@ -154,13 +155,14 @@ class Node:
     reload: Reload
     figures: Figures
 
-    # how it is talked to
+    # its interfaces
     front: GuardedFront
     peers: PeerFront
     asgi: Application
     admin: Starlette
+    admin_listener: AdminListener
 
-    # what it is made of
+    # its parts
     proxy: Proxy
     guard: Guard
     purge: Purge
@@ -170,15 +172,15 @@ class Node:
     origins: Origins
 
     async def open(self) -> None:
-        """Before anything is served. Raises ConfigError for settings that can't be used."""
+        """Call before anything is served. Raises ConfigError for settings that can't be used."""
         await self.services.open()
 
     def tick(self) -> None:
-        """What is due once a second."""
+        """Periodic work; call once a second."""
         self.services.tick()
 
     async def close(self) -> bool:
-        """End what is under way and every connection to an origin; whether all of it ended as it should."""
+        """End work under way and every connection to an origin; returns whether all ended without error."""
         return await self.services.close()
 
     def report(self) -> Report:
@@ -186,5 +188,5 @@ class Node:
         return self.figures.report()
 
     def state(self) -> dict[str, object]:
-        """What this worker is doing, for people."""
+        """This worker's state, for operators."""
         return self.figures.state()

@@ -1,6 +1,7 @@
-"""What became of one request: the one value from which Cache-Status, log fields and metric labels are rendered.
+"""The outcome of one request: the one value from which Cache-Status, log fields and metric labels are rendered.
 
-Nothing else writes the words hit, miss or stale, so they can't drift apart.
+Nothing else writes the words hit, miss or stale, so they can't drift apart. With the request, the response and their
+times it makes an `Exchange`, the complete record of a request at its end.
 """
 
 from __future__ import annotations
@@ -11,29 +12,34 @@ from enum import Enum
 from functools import lru_cache
 
 OPTIONS = "options"
-"""The detail, and the word, of an answer to OPTIONS: our own, and no error."""
+"""The detail, and the word, of a response to OPTIONS: our own, and no error."""
+
+CLIENT_LEFT = 499
+"""In place of a status if the client left before there was one."""
 
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
 
 
 class Forward(Enum):
-    """Why a request went on towards an origin (RFC 9211 §2.2); the value is the parameter on the wire."""
+    """Why a request was forwarded to an origin (RFC 9211 §2.2); the value is the parameter on the wire."""
 
-    BYPASS = "bypass"  # this cache was configured or asked not to handle it
+    BYPASS = "bypass"  # the cache was configured or told not to handle it
     METHOD = "method"  # the method can't be answered from a cache
     URI_MISS = "uri-miss"  # nothing is stored under the key
-    VARY_MISS = "vary-miss"  # something is, but no variant that fits
-    REQUEST = "request"  # the request's own directives forbid what is stored
-    STALE = "stale"  # what is stored is no longer fresh
-    PARTIAL = "partial"  # not all of the range asked for is stored
+    VARY_MISS = "vary-miss"  # an entry is stored, but no matching variant
+    REQUEST = "request"  # the request's own directives forbid the entry
+    STALE = "stale"  # the entry is no longer fresh
+    PARTIAL = "partial"  # the requested range isn't stored completely
 
     __hash__ = object.__hash__  # Enum's own is Python, and a miss looks one up several times
 
 
 @dataclass(slots=True)
 class Outcome:
-    """One request's fate. `forward` None and `hit` False means that Shield answered by itself: OPTIONS, or an error
+    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, or an error
     of the request.
+
+    `refused` is such an error, raised before any lookup.
 
     `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered. `key` is
     the text of the cache key.
@@ -48,6 +54,7 @@ class Outcome:
     detail: str | None = None
     origin: str | None = None
     key: bytes | None = None
+    refused: bool = False
 
     def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
@@ -62,7 +69,7 @@ class Outcome:
 
     @property
     def served_stale(self) -> bool:
-        """Whether what is stored was served though it was stale: meanwhile it is refreshed, or since that failed."""
+        """Whether a stale entry was served: while it is refreshed, or because that failed."""
         known = self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
         return known and self.ttl is not None and self.ttl < 0
 
@@ -81,8 +88,13 @@ class Outcome:
             return "revalidated"
         return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
 
+    @property
+    def counted_as(self) -> str:
+        """The label under which it is counted: refusals are counted apart from other errors."""
+        return "refused" if self.refused else self.word
+
     def log_fields(self) -> dict[str, str | int | bool]:
-        """What an access log line says of it, leaving out what isn't so."""
+        """Its fields in an access log line, without those that don't apply."""
         fields: dict[str, str | int | bool] = {"cache": self.word}
         if self.forward is not None:
             fields["fwd"] = self.forward.value
@@ -95,9 +107,85 @@ class Outcome:
         return fields
 
 
+PLAIN_HIT = Outcome(hit=True)
+"""Shared by all plain hits, which have no further details."""
+
+
+class End(Enum):
+    """How an exchange ended."""
+
+    WHOLE = "whole"  # the whole response was written
+    BROKEN = "broken"  # it was cut short, since the rest of its body is unavailable
+    ABANDONED = "abandoned"  # the client left before its end, or read too slowly
+
+
+class Exchange:
+    """A request and its response, from the head of the one to the end of the other. Each front keeps one per request
+    and passes it on at the end; counters, access log and all other records read nothing but this.
+
+    `client` is an address, or "unix". `route` is None if no route was looked up. `status` is the response's, or 499
+    if there was none. `sent` are bytes of the body. Times are epoch seconds: `began` when the request's head was
+    complete, `answered` when the response's head was written.
+    """
+
+    __slots__ = (
+        "answered",
+        "began",
+        "client",
+        "end",
+        "ended",
+        "method",
+        "outcome",
+        "route",
+        "sent",
+        "status",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, client: str, began: float, *, route: str | None = None) -> None:
+        self.method = method
+        self.target = target
+        self.client = client
+        self.route = route
+        self.began = began
+        self.answered: float | None = None
+        self.ended = began
+        self.status = CLIENT_LEFT
+        self.outcome: Outcome | None = None  # None: no response
+        self.sent = 0
+        self.end = End.WHOLE
+
+    def answer(self, status: int, outcome: Outcome, now: float) -> None:
+        """The head of the response has been written."""
+        self.status, self.outcome, self.answered = status, outcome, now
+
+    def answer_whole(self, status: int, outcome: Outcome, sent: int, now: float) -> None:
+        """The whole response has been written."""
+        self.status, self.outcome, self.sent = status, outcome, sent
+        self.answered = self.ended = now
+
+    def finish(self, end: End, now: float) -> None:
+        """Nothing more will be written."""
+        self.end, self.ended = end, now
+
+    @property
+    def origin(self) -> str | None:
+        """The origin of the response, if it was just fetched."""
+        return None if self.outcome is None else self.outcome.origin
+
+    @property
+    def first_byte_seconds(self) -> float | None:
+        """Time until the response's head was written; None if it never was."""
+        return None if self.answered is None else self.answered - self.began
+
+    @property
+    def total_seconds(self) -> float:
+        return self.ended - self.began
+
+
 @lru_cache(maxsize=1024)
 def _way(forward: Forward | None, status: int | None, stored: bool, collapsed: bool) -> bytes:
-    """What Cache-Status says of a request that wasn't a hit: one of few things."""
+    """The Cache-Status of a request that wasn't a hit: one of few values."""
     if forward is None:
         return b""
     parts = [b"; fwd=" + forward.value.encode()]
@@ -111,12 +199,12 @@ def _way(forward: Forward | None, status: int | None, stored: bool, collapsed: b
 
 
 def node_name(node: str) -> bytes:
-    """A node's name as Cache-Status member: an sf-token where it is one, else an sf-string."""
+    """A node's name as Cache-Status member: an sf-token if possible, else an sf-string."""
     return _bare(node)
 
 
 def key_name(text: bytes) -> bytes:
-    """A cache key's text as Cache-Status says it (RFC 9211 §2.7), without which of its variants it is."""
+    """A cache key's text for Cache-Status (RFC 9211 §2.7), without its variant."""
     return _string(text.partition(b" ")[0].decode("ascii", "replace"))
 
 

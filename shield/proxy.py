@@ -1,7 +1,7 @@
-"""The life of a request: from what the client asks to what it is sent.
+"""The life of a request, from the client's request to the response.
 
 `try_hit` answers from RAM, or from a disk whose page is in memory, at once, without a task and without an await; it
-is the hot path, and every front calls it first. What needs an origin, or a disk that must be waited for, becomes a
+is the hot path, and every front calls it first. A request that needs an origin, or has to wait for a disk, becomes a
 `Transfer`.
 """
 
@@ -13,9 +13,9 @@ from shield.errors import RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
-from shield.outcome import OPTIONS, Outcome
+from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime, Targets
-from shield.reply import PLAIN_HIT, Client, Replies, Reply
+from shield.reply import Client, Replies, Reply
 from shield.rules.loops import loop_objection, passed
 from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
@@ -25,7 +25,7 @@ from shield.transfer import Transfer
 
 
 class Proxy:
-    """Decides what each request gets, under the regime in force at its start. One per worker."""
+    """Answers each request under the regime in force at its start. One per worker."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Proxy:
         self._fills = fills
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
-        """The whole answer if it can be given now, or a refusal; None when it takes a `Transfer`.
+        """The whole response if it is available now, or a refusal; None when it takes a `Transfer`.
 
-        `regime` is the one that the request began under; None: it begins now.
+        `regime` is the one under which the request began; None: it begins now.
         """
         targets = (regime or self.in_force.regime).targets
         method, notable = request.method, request.notable
@@ -80,7 +80,6 @@ class Proxy:
         if entry is None:
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
-                self.counters.hits += 1
                 return self.replies.of_plain(plain, key, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
@@ -94,14 +93,13 @@ class Proxy:
         if age != entry.rendered_age:
             self.replies.render_hit(entry, max(age, 0))
             if in_memory:
-                self._store.note_hit(entry)  # once a second is enough for disks to know what is hot
-        self.counters.hits += 1
+                self._store.note_hit(entry)  # once a second is enough to keep hot entries on disk
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
 
     def _without_lookup(self, request: Request, targets: Targets, now: float) -> Reply | None:
-        """The answer to a request that no entry can have; None if it is looked up after all."""
+        """The response to a request that no entry can answer; None if it is looked up after all."""
         looked_up = request.method in (b"GET", b"HEAD")
         if not looked_up:
             try:
@@ -116,9 +114,7 @@ class Proxy:
         return None if looked_up else self._tell_options(route, now)
 
     def _tell_options(self, route: Route, now: float) -> Reply:
-        outcome = Outcome(detail=OPTIONS)
-        self.counters.count(outcome.word)
-        return self.replies.options(route.allow, route.fields.of_options, now, outcome)
+        return self.replies.options(route.allow, route.fields.of_options, now, Outcome(detail=OPTIONS))
 
     def _judged(
         self, request: Request, resource: Resource, entry: Entry, now: float, regime: Regime | None
@@ -134,20 +130,25 @@ class Proxy:
         elif verdict is not Verdict.HIT:
             return None
         outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text)
-        self.counters.count(outcome.word)
         return self.replies.of_entry(request, entry, now, outcome)
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
-        """Our answer to a request that is not even looked up."""
-        self.counters.count("refused")
+        """Our response to a request that isn't even looked up."""
         return self.replies.refusal(error, request, now)
 
     def resolve(self, target: bytes) -> Resource:
-        """What a target names under the regime in force; RequestError if nothing."""
+        """The resource of a target under the regime in force; RequestError if there is none."""
         return self.in_force.regime.targets.resolve(target)
 
+    def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
+        """The name of a target's route, under the regime of its request; None if there is none."""
+        try:
+            return (regime or self.in_force.regime).targets.resolve(target).route.name
+        except RequestError:
+            return None
+
     def open(self, request: Request, client: Client, regime: Regime | None = None) -> Transfer:
-        """Begin what `try_hit` had no answer for, under the same regime. Call it at once after that.
+        """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.
 
         The client may be called back before this returns.
         """
@@ -158,7 +159,6 @@ class Proxy:
             store=self._store,
             fills=self._fills,
             replies=self.replies,
-            counters=self.counters,
             clock=self.clock,
         )
         transfer.start()
@@ -166,7 +166,7 @@ class Proxy:
 
 
 def _objection(request: Request, node: bytes) -> RequestError | None:
-    """What is wrong with a request wherever it leads: that it has been here, or has a body."""
+    """The error in a request on any route: that it loops, or has a body."""
     notable = request.notable
     if b"cdn-loop" in notable:
         objection = loop_objection(passed(request.fields), node)

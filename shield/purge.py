@@ -1,4 +1,4 @@
-"""Removing entries on demand: gone for all workers, and for good, when it is done."""
+"""Removing entries on demand: from all workers, and durably, once it is done."""
 
 from __future__ import annotations
 
@@ -11,42 +11,57 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.tiers import Store
 from shield.store.upkeep.listing import is_under, keys_under
 
-_BATCH = 1000
+_BATCH = 500  # keys at a time: some milliseconds of the event loop
 
 
 class Purge:
-    """Of one worker, for the whole node."""
+    """The purges of one worker, for the whole node."""
 
     def __init__(self, in_force: InForce, store: Store) -> None:
         self._in_force = in_force
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
-        """Remove what these targets name, as clients ask for it; how many of them were stored.
+        """Remove the entries of these targets, under all policies; returns how many were stored.
 
-        When this returns, no worker answers with any of it; a fill that was under way isn't stored. Raises
+        When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
-        routes = self._in_force.regime.routes
-        return await self._remove([routes.resolve(target).key for target in targets])
+        routes, removed = self._in_force.regime.routes, 0
+        for at in range(0, len(targets), _BATCH):
+            for target in targets[at : at + _BATCH]:
+                routes.resolve(target)  # all of them before any is removed; a million keys are too much to hold
+            await asyncio.sleep(0)
+        for at in range(0, len(targets), _BATCH):
+            batch = targets[at : at + _BATCH]
+            removed += await self._remove([key for target in batch for key in routes.keys(target)])
+        return removed
 
     async def prefix(self, prefix: bytes) -> int:
-        """Remove all keys whose text begins so; how many there were.
+        """Remove all keys with this prefix; returns how many there were.
 
-        A path is meant in all key spaces. Takes as long as it takes to read the headers of all that is on disk. RAM
-        tiers are emptied: other workers' can't be asked what they have.
+        A path is matched in all key spaces. Takes as long as reading the headers of all records on disk. RAM
+        tiers are emptied, since other workers' can't be listed.
         """
-        loop = asyncio.get_running_loop()
-        keys = {key.text: key for key in self._store.keys_in_memory() if is_under(key.text, prefix)}
+        loop, count = asyncio.get_running_loop(), 0
+        in_memory = self._store.keys_in_memory()
+        for at in range(0, len(in_memory), _BATCH):
+            count += await self._remove_all(
+                [key for key in in_memory[at : at + _BATCH] if is_under(key.text, prefix)]
+            )
         self._store.forget_memory()
         for directory in self._store.directories():
             found = await loop.run_in_executor(None, _keys_under, directory, prefix)
-            keys.update((key.text, key) for key in found)
-        every = list(keys.values())
-        for at in range(0, len(every), _BATCH):
-            await self._remove(every[at : at + _BATCH])
+            count += await self._remove_all(found)
         self._store.forget_memory()
-        return len(every)
+        return count
+
+    async def _remove_all(self, keys: Sequence[CacheKey]) -> int:
+        """Remove keys, however many; how many there are."""
+        for at in range(0, len(keys), _BATCH):
+            await self._remove(keys[at : at + _BATCH])
+        await asyncio.sleep(0)
+        return len(keys)
 
     async def _remove(self, keys: Sequence[CacheKey]) -> int:
         stored = sum([self._store.find(key) is not None for key in keys])

@@ -1,7 +1,8 @@
-"""The rules that a worker goes by, as one immutable value: all that a reload may change.
+"""The rules in force in a worker, as one immutable value: everything that a reload may change.
 
-A request reads the regime in force once, at its start, and keeps it: what it resolved to, it goes on with, though
-another regime is put in force meanwhile. Freshness, response fields, and the origins in their order are each route's.
+A request reads the regime in force once, at its start, and keeps it, even if another regime is put in force
+meanwhile. A pipelined request starts when its turn has come. Freshness, response fields, and the origins in their
+order belong to each route.
 
     regime = in_force.regime                        # at the start of a request
     resource = regime.targets.resolve(target)
@@ -24,7 +25,7 @@ _MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
 
 
 class Targets:
-    """What targets name under one regime. Remembers it, in two generations: targets that were asked for since the
+    """The resources of targets under one regime, memoized in two generations: targets requested since the
     last turn survive the next."""
 
     __slots__ = ("_routes", "old", "young")
@@ -35,7 +36,7 @@ class Targets:
         self.old: dict[bytes, Resource] = {}
 
     def resolve(self, target: bytes) -> Resource:
-        """What a target names; RequestError if nothing."""
+        """The resource of a target; RequestError if there is none."""
         resource = self.young.get(target)
         if resource is not None:
             return resource
@@ -49,7 +50,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """`access` None: every client is let in. `generation` rises from one regime of a node to the next."""
+    """`access` None: every client is admitted. `generation` rises from one regime of a node to the next."""
 
     routes: Routes
     access: AccessRules | None = None
@@ -71,25 +72,25 @@ class Regime:
 
 
 class InForce:
-    """The regime that holds now, shared by all parts of a worker that go by one.
+    """The regime in force now, shared by all parts of a worker that use it.
 
-    `origins` tells the names of those that the worker has. Used within one event loop.
+    `origins` returns the names of the worker's origins. Used within one event loop.
     """
 
     __slots__ = ("_followers", "_origins", "regime")
 
     def __init__(self, regime: Regime, *, origins: Callable[[], Container[str]]) -> None:
-        """Raises ConfigError as `swap`."""
+        """Raises ConfigError as `swap` does."""
         self._origins = origins
         self._followers: list[Callable[[Regime], None]] = []
         self.regime = self._checked(regime)
 
     def followed_by(self, follower: Callable[[Regime], None]) -> None:
-        """Have a part told of each regime to come, which keeps something that it derived from the last one."""
+        """Call `follower` with each new regime, for parts that keep something derived from the last one."""
         self._followers.append(follower)
 
     def swap(self, regime: Regime) -> None:
-        """From now on this one holds for all requests that begin.
+        """Put a regime in force for all requests that begin from now on.
 
         Raises ConfigError, and leaves the old one in force, if it names an origin that the worker doesn't have.
         """

@@ -1,4 +1,4 @@
-"""Answers ready to be written, of a stored entry or Shield's own, and where they are written."""
+"""Responses ready to be written, from a stored entry or Shield's own, and the interface to which they are written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Request
-from shield.outcome import Outcome, key_name, node_name
+from shield.outcome import PLAIN_HIT, Outcome, key_name, node_name
 from shield.rules import dates
+from shield.rules.freshness import Freshness
 from shield.rules.headers import block
 from shield.rules.hidden import shown
 from shield.rules.key import CacheKey
+from shield.rules.link_lifetime import REST, capped
 from shield.rules.selection import Selection, StoredHead, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
@@ -20,14 +22,11 @@ from shield.store.tiers import Plain
 CacheStatus = Literal["plain", "with-key", "off"]
 Part = bytes | bytearray | memoryview
 
-PLAIN_HIT = Outcome(hit=True)
-"""Stands for every plain hit where no log line needs to know more."""
-
 _RETRIABLE_BY_CONNECTION = (404, 405)
 
 
 class Reply:
-    """A whole answer. `head` lacks only a Connection field and the blank line; `length` is of `parts` together."""
+    """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together."""
 
     __slots__ = ("close", "head", "length", "outcome", "parts", "status")
 
@@ -41,18 +40,18 @@ class Reply:
 
 
 class Client(Protocol):
-    """Where a transfer writes; each front has one."""
+    """The destination of a transfer; each front has one."""
 
     ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
 
     def inform(self, block: bytes) -> None:
-        """A whole interim response (RFC 9110 §15.2), before the answer; dropped where it can't be sent."""
+        """A whole interim response (RFC 9110 §15.2), before the final one; dropped where it can't be sent."""
 
     def reply(self, reply: Reply) -> None:
-        """A whole answer, and the end of it."""
+        """A whole response, and its end."""
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        """The head of a streamed answer, as in `Reply`, with the first bytes of its body if they are at hand.
+        """The head of a streamed response, as in `Reply`, with the first bytes of its body if available.
 
         `length` None: only its end shows where the body ends.
         """
@@ -61,14 +60,14 @@ class Client(Protocol):
         """Body bytes, in order."""
 
     def finish(self, *, clean: bool) -> None:
-        """The end of a streamed answer. If not clean, the client must be able to see that it isn't whole."""
+        """The end of a streamed response. If not clean, the client must be able to see that it is incomplete."""
 
 
 class Replies:
     """Makes replies in the name of one node.
 
-    `server` is the Server field of all of them, None for none. `cache_status` is what they say of their making: their
-    outcome, with or without the cache key, or nothing.
+    `server` is the Server field of all of them, None for none. `cache_status`: whether they state their
+    outcome, with or without the cache key.
     """
 
     def __init__(
@@ -87,21 +86,21 @@ class Replies:
         self._server = b"" if server is None else b"server: %b\r\n" % server
         self._via = via
         self._boundary_key = token_bytes(32)
-        # The same as `trailer` of a hit with its ttl; written out, since every hit on a disk comes here.
+        # As `trailer` for a hit with its ttl; inlined, since every hit on a disk comes here.
         node_and_server = [part.replace(b"%", b"%%") for part in (self._server, self._node)]
         told = b"cache-status: %b; hit; ttl=%%d%%b\r\n" if self._tells else b"%%.0a%%.0b%.0b"
         self._hit = (b"%%b%bage: %%d\r\n" + told) % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
     def trailer(self, age: float, outcome: Outcome) -> bytes:
-        """The field lines that differ from one answer to the next (RFC 9111 §5.1, RFC 9211)."""
+        """The field lines that differ between responses (RFC 9111 §5.1, RFC 9211)."""
         if not self._tells:
             return b"%bage: %d\r\n" % (self._server, age)
         told = outcome.cache_status(self._node, with_key=self._tells_key)
         return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, told)
 
     def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
-        """A hit on a disk, for a request that asks for nothing special."""
+        """A hit on a disk, for a request without special fields."""
         status, block, body, length, age, ttl = plain
         told = b"; key=" + key_name(key.text) if self._tells_key else b""
         head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
@@ -114,28 +113,40 @@ class Replies:
         entry.rendered_age = age
 
     def selection(
-        self, request: Request, head: StoredHead, length: int | None, *, in_parts: bool = True
+        self,
+        request: Request,
+        head: StoredHead,
+        length: int | None,
+        *,
+        now: float,
+        freshness: Freshness | None,
+        in_parts: bool = True,
     ) -> Selection:
-        """What `request` gets of a body under this head; several ranges as parts, unless they can't be had."""
-        return select(request, head, length, boundary_key=self._boundary_key if in_parts else None)
+        """The response to `request` from a body under this head; several ranges as parts, if they are available."""
+        chosen = select(request, head, length, boundary_key=self._boundary_key if in_parts else None)
+        if REST in request.notable:
+            age, lifetime = (0.0, 0.0) if freshness is None else (freshness.age(now), freshness.lifetime)
+            chosen.block = capped(chosen.block, rest=int(request.notable[REST]), age=age, lifetime=lifetime)
+        return chosen
 
     def of_entry(self, request: Request, entry: Entry, now: float, outcome: Outcome) -> Reply:
-        """What `request` gets of a stored entry: all, ranges, the head, or the result of its preconditions."""
-        chosen = self.selection(request, entry.head, entry.length)
+        """The response to `request` from a stored entry: all, ranges, the head, or the result of preconditions."""
+        chosen = self.selection(request, entry.head, entry.length, now=now, freshness=entry.freshness)
         head = chosen.block + self.trailer(entry.freshness.age(now), outcome)
         parts = entry.blocks if chosen.whole and chosen.pieces else _parts(entry, chosen)
         return Reply(chosen.status, head, parts, chosen.length or 0, outcome)
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
-        """To a request that goes nowhere. The connection ends unless the request was understood without doubt."""
+        """The response to a rejected request. The connection is closed unless the request was unambiguous."""
         allow = ((b"allow", error.allow),) if error.status == 405 else ()
-        reply = self.own(error.status, error.reason, request, now, outcome=Outcome(detail=error.reason), fields=allow)
+        outcome = Outcome(detail=error.reason, refused=True)
+        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=allow)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply
 
     def options(self, allow: bytes, fields: Fields, now: float, outcome: Outcome) -> Reply:
-        """To OPTIONS (RFC 9110 §9.3.7): the methods that a route answers."""
+        """The response to OPTIONS (RFC 9110 §9.3.7): the methods that a route allows."""
         lines = ((b"allow", allow), *fields, (b"date", dates.imf_fixdate(now)), (b"via", self._via))
         return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
@@ -144,7 +155,7 @@ class Replies:
         return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(self._retry_after,))
 
     def only_if_cached(self, request: Request, now: float) -> Reply:
-        """To a request that wants nothing but what is stored (RFC 9111 §5.2.1.7)."""
+        """The response to a request that accepts only a stored response (RFC 9111 §5.2.1.7)."""
         outcome = Outcome(detail="only-if-cached")
         return self.own(504, "not stored", request, now, outcome=outcome, fields=())
 
@@ -174,7 +185,7 @@ class Replies:
 
 
 def _parts(entry: Entry, chosen: Selection) -> Sequence[Part]:
-    """The body of an answer, of which nothing is copied."""
+    """The body of a response, without copying."""
     parts: list[Part] = []
     for before, start, stop in chosen.pieces:
         if before:

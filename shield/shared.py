@@ -1,8 +1,8 @@
-"""Memory that all workers of a node share: which keys were removed, how often keys were hit, which workers serve and
-are alive.
+"""Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, and the
+homes of cache directories.
 
-Made before the workers are forked; a node of one worker has it too. What a removal takes away is gone for all workers
-once `publish` has returned, because each of them looks at `generation` before it answers from its RAM tier:
+Made before the workers are forked; a node of one worker has it too. A removal holds for all workers once `publish`
+has returned, because each of them looks at `generation` before it answers from its RAM tier:
 
     seen = shared.generation[0]                     # at the start; the RAM tier is empty
     ...
@@ -11,7 +11,7 @@ once `publish` has returned, because each of them looks at `generation` before i
         removed = shared.removed_since(seen, now)   # None: too far behind, clear the whole RAM tier
         seen = now
 
-Nothing here waits for other workers, save that one publishes at a time.
+Nothing here waits for other workers, except that one publishes at a time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import xxhash
 
@@ -31,19 +32,32 @@ LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
 
 _MOST_WORKERS = 256
-_WORDS = 16  # bytes: the log's position, and how far bytes may have been overwritten already
+_WORDS = 16  # bytes: the log's position, and up to where bytes may have been overwritten already
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
-_slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes name the worker that owns it
+_slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
-_REMOVALS, _STREAM = 0, 1  # what is locked
+_REMOVALS, _STREAM, _HOMES = 0, 1, 2  # the locks
+_RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
+_RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
 
 class Standing(IntEnum):
-    """What a worker is doing."""
+    """The state of a worker."""
 
-    DOWN = 0  # not started, or dead: nobody waits for it
+    DOWN = 0  # not started, or dead: no worker waits for it
     SERVING = 1
-    DRAINING = 2  # finishes what it has, takes nothing new
+    DRAINING = 2  # finishes its work, accepts no more
+
+
+class Residence(NamedTuple):
+    """The name under which a cache directory was last used in this run of the machine, and its device.
+
+    `doubted`: its disk has failed since, and writes may be lost.
+    """
+
+    name: int
+    device: int
+    doubted: bool = False
 
 
 class Shared:
@@ -53,55 +67,57 @@ class Shared:
         if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
             raise ValueError("slots must be a power of two, and workers from 1 to 256")
         beats = _WORDS + _MOST_WORKERS
-        start = beats + 8 * _MOST_WORKERS
+        homes = beats + 8 * _MOST_WORKERS
+        start = homes + _RESIDENCES * _RESIDENCE.size
         self._memory = mmap.mmap(-1, start + log_bytes + slots)
         view = memoryview(self._memory)
         words = view[:_WORDS].cast("Q")
         self.generation = words[:1]
-        """The position of the removal log, which only rises: another one means that something was removed."""
+        """The position of the removal log, which only rises: a change means that something was removed."""
         self.standing = view[_WORDS : _WORDS + workers]
-        """Each worker's `Standing`; written by itself, and DOWN by whoever finds it dead."""
+        """Each worker's `Standing`; written by itself, and set to DOWN by any process that finds it dead."""
         self._beats = view[beats : beats + 8 * workers].cast("d")
         self._overwritten = words[1:]
+        self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes
         self._counts = view[start + log_bytes :]
         self._mask = slots - 1
-        # Its locks are their holder's process's: the kernel takes them from one that dies.
+        # Locks belong to the holder's process: the kernel releases them when it dies.
         self._lock = os.memfd_create("shield-lock") if workers > 1 else None
 
     # the removal log
 
     def publish(self, texts: Iterable[bytes]) -> tuple[int, int]:
-        """Tell all workers that these keys were removed: positions before and after.
+        """Publish the removal of these keys to all workers; returns the positions before and after.
 
-        Who had read up to the first has nothing to learn from it, and goes on from the second. From one thread only.
+        A worker that had read up to the first goes on from the second and needn't read this removal. One thread only.
         """
         records = b"".join([_FRAME.pack(len(text), xxhash.xxh32_intdigest(text)) + text for text in texts])
         return self._append(len(records), records)
 
     def publish_all(self) -> tuple[int, int]:
-        """Tell all workers that everything was removed; else as `publish`."""
+        """Publish the removal of everything; else as `publish`."""
         return self._append(self._log_bytes + 1, b"")
 
     def removed_since(self, position: int, until: int | None = None) -> list[bytes] | None:
-        """Key texts published between two positions, the second the newest if it isn't given.
+        """Key texts published between two positions, the second being the newest by default.
 
-        None: so much was published that they can't be told any more.
+        None: too much was published to list it.
         """
         stop = self.generation[0] if until is None else until
         if not 0 <= stop - position <= self._log_bytes:
             return None
         data = self._read(position, stop - position)
         if self._overwritten[0] - position > self._log_bytes:
-            return None  # perhaps while we read
+            return None  # perhaps during this call
         return _texts(data)
 
     def _append(self, size: int, records: bytes) -> tuple[int, int]:
         with self._alone(_REMOVALS):
             before = self.generation[0]
             after = before + size
-            self._overwritten[0] = after  # first, so that whoever reads what goes now finds out
+            self._overwritten[0] = after  # first, so that concurrent readers of these bytes notice
             if len(records) <= self._log_bytes:
                 self._write(before, records)
             self.generation[0] = after  # last: bytes below it are whole, also when a writer is killed
@@ -121,7 +137,7 @@ class Shared:
     # hit counts
 
     def hit(self, digest: bytes) -> int:
-        """Count a hit, up to 3, and give the count. Keys may share a count, and two hits at once be one."""
+        """Count a hit, up to 3, and return the count. Keys may share a count, two hits at once may count as one."""
         counts = self._counts
         slot: int = _slot(digest)[0] & self._mask
         count = counts[slot]
@@ -131,32 +147,59 @@ class Shared:
         return count
 
     def cool(self, digest: bytes) -> int:
-        """The count, which goes down by one: what was hit often stays warm for a while."""
+        """Return the count and decrease it by one: often hit keys stay warm for a while."""
         slot: int = _slot(digest)[0] & self._mask
         count = self._counts[slot]
         if count:
             self._counts[slot] = count - 1
         return count
 
-    # signs of life
+    # heartbeats
 
     def beat(self, worker: int, now: float) -> None:
-        """A worker's event loop turns; `now` is of the monotonic clock, which all processes share. 0.0: not yet."""
+        """Record that a worker's loop runs; `now` is the monotonic clock, shared by all processes. 0.0: not yet."""
         self._beats[worker] = now
 
     def last_beat(self, worker: int) -> float:
-        """When a worker's loop turned last; 0.0 until it has."""
+        """The time of a worker's last heartbeat; 0.0 before the first."""
         return self._beats[worker]
 
     def is_silent(self, worker: int, now: float, seconds: float) -> bool:
-        """Whether a worker that had begun has given no sign of life for so long."""
+        """Whether a worker that had begun has sent no heartbeat for this long."""
         beat: float = self._beats[worker]
         return beat > 0.0 and now - beat > seconds
 
-    # one at a time
+    # cache directories
+
+    def residence(self, path: bytes) -> Residence | None:
+        """The last recorded home of a directory's path, by any worker; None when there is none."""
+        with self._alone(_HOMES):
+            at = self._residence_at(path)
+            if at is None:
+                return None
+            which, *residence = _RESIDENCE.unpack_from(self._homes, at)
+        return Residence(*residence) if which else None
+
+    def reside(self, path: bytes, residence: Residence) -> None:
+        """Remember it for all workers, including later ones."""
+        with self._alone(_HOMES):
+            at = self._residence_at(path)
+            if at is not None:
+                _RESIDENCE.pack_into(self._homes, at, _path_hash(path), *residence)
+
+    def _residence_at(self, path: bytes) -> int | None:
+        """Offset of a path's record, or of a free one for it; None when there are too many."""
+        which = _path_hash(path)
+        for at in range(0, len(self._homes), _RESIDENCE.size):
+            taken = int.from_bytes(self._homes[at : at + 8], "little")
+            if taken in (which, 0):
+                return at
+        return None
+
+    # exclusive use
 
     def writing_out(self) -> AbstractContextManager[None]:
-        """Held while a worker writes to a stream that all of them have: what it writes stays together."""
+        """Held while a worker writes to a stream shared by all of them, so that its output stays together."""
         return self._alone(_STREAM)
 
     @contextmanager
@@ -171,7 +214,7 @@ class Shared:
             fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, what)
 
     def close(self) -> None:
-        """Give the locks' descriptor back; nothing can be published any more."""
+        """Release the locks' descriptor; nothing can be published any more."""
         if self._lock is not None and self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -179,7 +222,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Which of a node's workers one is, and what it shares with them. The default: the only one.
+    """A worker's number in its node, and what it shares with the others. The default: the only worker.
 
     `peers` are the unix sockets on which workers take each other's requests, by worker.
     """
@@ -190,8 +233,12 @@ class Seat:
     peers: tuple[str, ...] = ()
 
 
+def _path_hash(path: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(path) or 1
+
+
 def _texts(data: bytes) -> list[bytes] | None:
-    """The texts in these records; None when they aren't whole."""
+    """The texts in these records; None when they are torn."""
     texts = []
     at = 0
     while at < len(data):

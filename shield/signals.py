@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
 class Signals:
-    """Signals as something to wait for, while this is entered."""
+    """Signals as something to wait for, while entered."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -37,7 +37,7 @@ class Signals:
         return self._reader.fileno()
 
     def taken(self) -> bytes:
-        """Numbers of the signals that have come."""
+        """Numbers of the signals received."""
         try:
             return self._reader.recv(4096)
         except BlockingIOError:
@@ -45,7 +45,7 @@ class Signals:
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """None is delivered meanwhile: in a forked process it would be told to the parent."""
+        """None is delivered meanwhile: a forked process would report it to the parent."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             yield
@@ -53,7 +53,7 @@ class Signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def forget(self) -> None:
-        """In a forked process: as if it had never been entered."""
+        """In a forked process: restore everything as before entering."""
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)

@@ -1,11 +1,11 @@
 """The parent of a node's workers: binds their sockets, forks them, replaces those that die, stops them all.
 
 It serves nothing itself, and has neither threads nor an event loop, so that it can fork at any time. Each worker has
-a post: its number and its sockets, which outlive it. What connects meanwhile waits in their queues for the successor,
-so the port never refuses.
+a post: its number and its sockets, which outlive it. New connections wait in their queues for the successor, so the
+port never refuses.
 
-Among ourselves, stopping takes no signals (see `worker`): an order goes down each worker's line, and a parent that
-dies is noticed by the line's end.
+Inside a node, stopping uses no signals (see `worker`): an order goes down each worker's line, and a parent's death
+shows as the end of the line.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import logging
 import os
 import pickle
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +33,7 @@ from shield.errors import ConfigError
 from shield.follower import objections, told
 from shield.line import Kind, Line
 from shield.observe.logs import configure, mark_worker
+from shield.private import leave, private_directory, socket_path
 from shield.shared import Seat, Shared, Standing
 from shield.signals import Signals
 from shield.worker import Build, ConfigWatch, Plan, Sockets, bind, names, outlive_hangups, serve
@@ -42,22 +41,22 @@ from shield.worker import Build, ConfigWatch, Plan, Sockets, bind, names, outliv
 log = logging.getLogger("shield.supervisor")
 
 UNUSABLE = 2
-"""Exit code of a worker whose settings can't be used: another one would fare no better."""
+"""Exit code of a worker whose settings can't be used: a replacement would fail as well."""
 
-_PROVEN_SECONDS = 10.0  # who served so long is replaced at once
+_PROVEN_SECONDS = 10.0  # a worker that served this long is replaced at once
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _KILL_SECONDS = 5.0  # after the order to stop at once
-_LOOK_SECONDS = 0.5  # from one look at the workers' signs of life to the next
-_WATCH_SECONDS = 1.0  # from one look at the settings' file to the next
+_LOOK_SECONDS = 0.5  # between two checks of the workers' heartbeats
+_WATCH_SECONDS = 1.0  # between two checks of the settings' file
 _PEER_BACKLOG = 4096
 
 
 def supervise(edition: Edition, build: Build, *, watch: bool = False) -> int:
     """Serve with several workers until SIGTERM or SIGINT; 0 after a clean stop, 2 for settings that can't be used.
 
-    `watch`: reload the settings when their file changes. Raises ConfigError for an address that can't be had. Call it
-    in a process without threads.
+    `watch`: reload the settings when their file changes. Raises ConfigError for an address that can't be bound. Call
+    it in a process without threads.
     """
     outlive_hangups()
     plan, workers = Plan.of(edition.loaded.settings), edition.loaded.settings.workers
@@ -66,8 +65,8 @@ def supervise(edition: Edition, build: Build, *, watch: bool = False) -> int:
         stack.callback(shared.close)
         clients = [_closed_at_end(stack, bind(address, workers)) for address in plan.listen]
         admin = _closed_at_end(stack, bind(plan.admin, key="admin.listen")) if plan.admin is not None else []
-        directory = stack.enter_context(_private_directory())
-        paths = [str(directory / f"worker-{number}") for number in range(workers)]
+        directory = stack.enter_context(private_directory())
+        paths = [str(socket_path(directory, number)) for number in range(workers)]
         peers = _closed_at_end(stack, [_listen(path) for path in paths])
         posts = []
         for number in range(workers):
@@ -81,19 +80,19 @@ def supervise(edition: Edition, build: Build, *, watch: bool = False) -> int:
 
 
 class _Post:
-    """A worker's number and sockets, and the process that holds it now."""
+    """A worker's number and sockets, and the process that currently holds them."""
 
     def __init__(self, place: Seat, sockets: Sockets) -> None:
         self.place = place
         self.sockets = sockets
         self.number = place.worker
-        self.was_ready = False  # any holder ever
+        self.was_ready = False  # any holder, ever
         self.pid: int | None = None
         self.line: Line | None = None
-        self.ready_at: float | None = None  # of the holder
-        self.due: float | None = None  # when the next one is to start
+        self.ready_at: float | None = None  # the holder's
+        self.due: float | None = None  # start of the next holder
         self.delay = 0.0
-        self.is_hung = False  # the holder, which has been killed for it
+        self.is_hung = False  # the holder hung and was killed
 
     def tell(self, order: Kind, body: bytes = b"") -> None:
         if self.line is not None:
@@ -128,17 +127,17 @@ class _Supervisor:
         self._told: list[tuple[_Post, int]] = []  # and of the one under way
         self._posts = posts
         self._signals = signals
-        self._orders = 0  # to stop: from the first on nobody is replaced, the second waits for nobody
+        self._orders = 0  # to stop: after the first no worker is replaced, the second doesn't wait
         self._kill_at: float | None = None
         self._looked_at = self._awake_since = time.monotonic()
         self._code = 0
 
     def run(self, where: str) -> int:
-        """Until no worker is left."""
+        """Runs until the last worker has ended."""
         gc.collect()
-        gc.freeze()  # what is here already isn't touched, and so stays shared with the workers
+        gc.freeze()  # objects made so far aren't touched, and stay shared with the workers
         announced = False
-        self._posts[0].due = 0.0  # alone, so that what is wrong with the settings is said once
+        self._posts[0].due = 0.0  # alone, so that errors in the settings are reported once
         while not self._orders or any(post.pid is not None for post in self._posts):
             self._fork_who_is_due()
             self._wait()
@@ -194,7 +193,7 @@ class _Supervisor:
     def _fork(self, post: _Post) -> None:
         ours, theirs = socket.socketpair()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # or it is written twice
+            stream.flush()  # or buffered text is written twice
         with self._signals.held_back():
             pid = os.fork()
             if pid == 0:
@@ -204,7 +203,7 @@ class _Supervisor:
         post.pid, post.line, post.ready_at, post.is_hung = pid, Line(ours), None, False
 
     def _become_worker(self, post: _Post, line: socket.socket) -> NoReturn:
-        """In the forked process, which leaves from here: nothing of the parent's is run on the way out."""
+        """In the forked process, which exits from here: none of the parent's cleanup is run."""
         code, parent = 1, os.getppid()
         try:
             mark_worker(post.number)
@@ -221,7 +220,7 @@ class _Supervisor:
             log.exception("worker %d failed", post.number)
         finally:
             if os.getppid() != parent:
-                _remove_orphaned(Path(post.place.peers[post.number]))
+                leave(Path(post.place.peers[post.number]))  # the parent is gone and can't remove it
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -258,14 +257,14 @@ class _Supervisor:
 
     @property
     def _watches(self) -> bool:
-        """Whether there are workers to look at: not while all of them stop."""
+        """Whether there are workers to watch: not while all of them stop."""
         return not self._orders and any(post.ready_at is not None for post in self._posts)
 
     def _kill_hung(self) -> None:
-        """Kill workers whose loop has stood still for too long, so that they are replaced.
+        """Kill workers whose loop has stalled for too long, so that they are replaced.
 
-        Only what passed while this process ran counts: it stands still with the others when all of them are stopped,
-        or the machine is.
+        Only time during which this process ran counts: it stalls as well when all of them are stopped, or the machine
+        is suspended.
         """
         now = time.monotonic()
         if now - self._looked_at > 2 * _LOOK_SECONDS or not self._watches:
@@ -276,7 +275,7 @@ class _Supervisor:
             if post.pid is None or post.ready_at is None or post.is_hung or self._orders:
                 continue
             if shared.standing[post.number] != Standing.SERVING:
-                continue  # one that leaves its disks may take its time
+                continue  # closing the disks may take its time
             stood = now - max(shared.last_beat(post.number), post.ready_at, self._awake_since)
             if stood > self._plan.stall_seconds:
                 post.is_hung = True
@@ -380,7 +379,7 @@ class _Supervisor:
     # stopping
 
     def _stop(self, why: str) -> None:
-        """The first time workers drain; the second time they stop at once."""
+        """The first call drains the workers; the second stops them at once."""
         self._orders += 1
         if self._orders > 1:
             self._kill_at = time.monotonic() + _KILL_SECONDS
@@ -399,20 +398,6 @@ def _closed_at_end(stack: contextlib.ExitStack, listeners: list[socket.socket]) 
     return listeners
 
 
-@contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """For the workers' sockets: what they answer is for each other only."""
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    try:
-        made = Path(tempfile.mkdtemp(prefix="shield-", dir=runtime or None))
-    except OSError as error:
-        raise ConfigError([f"{runtime or tempfile.gettempdir()}: no place for sockets: {error.strerror}"]) from None
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 def _listen(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -423,13 +408,6 @@ def _listen(path: str) -> socket.socket:
         made.close()
         raise ConfigError([f"{path}: no socket can be made here: {error.strerror or error}"]) from None
     return made
-
-
-def _remove_orphaned(path: Path) -> None:
-    """What the parent can't remove any more; the last worker takes the directory away."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-        path.parent.rmdir()
 
 
 def _fate(code: int) -> str:

@@ -11,7 +11,6 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Request
-from shield.observe.counters import Counters
 from shield.origin.want import Failed, Want, ends_stale, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Part, Replies, Reply
@@ -48,7 +47,6 @@ class Transfer:
         "_client",
         "_clock",
         "_collapsed",
-        "_counters",
         "_detail",
         "_entry",
         "_etag",
@@ -78,7 +76,6 @@ class Transfer:
         store: Store,
         fills: FillTable,
         replies: Replies,
-        counters: Counters,
         clock: Callable[[], float],
     ) -> None:
         self.position = 0
@@ -89,7 +86,6 @@ class Transfer:
         self._store = store
         self._fills = fills
         self._replies = replies
-        self._counters = counters
         self._clock = clock
 
         self._mode = Mode.LOOKING_UP
@@ -107,8 +103,8 @@ class Transfer:
 
     def start(self) -> None:
         """Look up and go on from there. The client may be called back before this returns."""
-        store, self._mode = self._store, Mode.LOOKING_UP
-        if self._resource.route.forwarding.any:
+        store, self._mode, route = self._store, Mode.LOOKING_UP, self._resource.route
+        if route.particular and route.forwarding.any:
             self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
         if isinstance(found, Cold):
@@ -126,6 +122,8 @@ class Transfer:
                 self.start()
                 return
             entry = None  # of a route with the same keys that forwards, or of earlier settings
+        if entry is not None and entry.is_large and self._fills.is_whole_only(self._resource.key.text):
+            entry = None
         under_way = None if entry is not None else self._fills.under_way(self._resource)
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True
@@ -186,6 +184,9 @@ class Transfer:
     def detach(self) -> None:
         if self.over:
             return
+        if self._sliced is not None:
+            self._leave_slices(self._sliced)
+            return
         self._collapsed = False
         if self._mode is Mode.STREAMING:
             self._fetch_rest()
@@ -193,15 +194,14 @@ class Transfer:
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
-        """The fill turned out to bring another variant than this request's."""
+        """The fill turned out to bring another variant than this request's, or what may not be reused for it."""
         if not self.over:
-            self._fill, self._collapsed = None, False
+            self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
             self.start()
 
     def abandon(self) -> None:
         """The client is gone."""
         if not self.over:
-            self._counters.count("abandoned")
             self._end()
 
     # the head
@@ -227,7 +227,14 @@ class Transfer:
         if chosen is None:
             assert fill.head is not None
             # A window can't go back, nor do parts of one answer come from several fetches.
-            chosen = self._replies.selection(self.request, fill.head, fill.length, in_parts=fill.stores)
+            chosen = self._replies.selection(
+                self.request,
+                fill.head,
+                fill.length,
+                now=self._clock(),
+                freshness=fill.freshness,
+                in_parts=fill.stores,
+            )
             self._settle(chosen, fill.head.etag)
             if chosen.status == 206 and not fill.stores and self._may_fetch_part(fill.head):
                 fill.leave(self)  # the body isn't kept: fetch just that part of it
@@ -255,7 +262,6 @@ class Transfer:
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
         """Begin the answer, with the first bytes of its body if they are at hand, and go on."""
         self._mode = Mode.STREAMING
-        self._counters.count(outcome.word)
         before, client = chosen.pieces[0].before, self._client
         # One write for both: a system call costs as much as a good part of all else that is done here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
@@ -289,7 +295,8 @@ class Transfer:
                 hit=is_hit,
                 forward=self._forward,
                 ttl=ttl,
-                stored=not is_hit and self._detail is None,  # else it is served stale, since no origin answered
+                # with a detail it is served stale, since no origin answered
+                stored=not is_hit and self._detail is None and (self._sliced is None or self._sliced.is_kept),
                 collapsed=self._collapsed,
                 detail=self._detail,
                 key=entry.key.text,
@@ -315,7 +322,7 @@ class Transfer:
     def _answer_with(self, entry: Entry) -> None:
         """All of the answer, unless its body is in slices: then their fill is joined."""
         now = self._clock()
-        chosen = self._replies.selection(self.request, entry.head, entry.length)
+        chosen = self._replies.selection(self.request, entry.head, entry.length, now=now, freshness=entry.freshness)
         if not entry.is_large or chosen.empty:
             self._entry = entry
             self._reply(self._replies.of_entry(self.request, entry, now, self._outcome(now)))
@@ -348,16 +355,24 @@ class Transfer:
         self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
-        """Nothing was sent yet: another version is fetched anew; else as after any failure."""
+        """Nothing was sent yet: another version, or what is to be had as a whole only, is fetched anew; else as after
+        any failure."""
         sliced.leave(self)
         self._sliced, self._selection = None, None
-        if not sliced.changed or self._forward is Forward.URI_MISS:
+        if sliced.in_parts and (not sliced.changed or self._forward is Forward.URI_MISS):
             self._stored = None  # what could be served of it was tried
             self._give_up(sliced.failure)
             return
         self._mode, self._entry, self._forward = Mode.JOINED, None, Forward.URI_MISS
         self._fill, self._collapsed = self._fills.join(self._resource, self.request, self)
         self.advance()
+
+    def _leave_slices(self, sliced: SlicedFill) -> None:
+        """Its slices won't come."""
+        if self._mode is Mode.SLICED:
+            self._restart_or_give_up(sliced)
+        else:
+            self._finish(clean=False)
 
     # the body
 
@@ -447,13 +462,10 @@ class Transfer:
 
     def _reply(self, reply: Reply) -> None:
         self._end()
-        self._counters.count(reply.outcome.word)
         self._client.reply(reply)
 
     def _finish(self, *, clean: bool) -> None:
         self._end()
-        if not clean:
-            self._counters.count("broken")
         self._client.finish(clean=clean)
 
     def _end(self) -> None:

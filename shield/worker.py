@@ -1,8 +1,8 @@
 """One worker process: sockets, signals, readiness and drain. uvicorn runs the listeners, we run uvicorn.
 
-A node of one worker is this process alone. One of several is forked by the supervisor, which gives it sockets, its
-place and a line: READY goes up when it serves; orders come down, and an end of the line means that the supervisor is
-gone. Orders are no signals, since those that reach a whole process group (Ctrl-C, systemd) would count twice.
+A node of one worker is this process alone. One of several is forked by the supervisor, which gives it sockets,
+its seat and a line: READY goes up when it serves; orders come down, and the end of the line means that the supervisor
+is gone. Orders aren't signals, since signals to a whole process group (Ctrl-C, systemd) would count twice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
+from shield.admin.listener import AdminConnection
 from shield.build.edition import Edition
 from shield.build.listeners import listener_tls
 from shield.build.storage import hit_slots
@@ -34,6 +36,7 @@ from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
 from shield.follower import Follower
+from shield.heap import Heap
 from shield.line import Kind, Line
 from shield.node import Node
 from shield.observe.logs import configure, mark_worker
@@ -43,18 +46,18 @@ from shield.shared import SLOTS, Seat, Shared, Standing
 log = logging.getLogger("shield.worker")
 
 _BACKLOG = 4096
-_ADMIN_IDLE_SECONDS = 90  # longer than scrapers wait: nobody asks on a connection that is just being closed
+_ADMIN_IDLE_SECONDS = 90  # longer than scrape intervals: no request meets a connection being closed
 _SWEEP_SECONDS = 1.0
 _BEAT_SECONDS = 0.25
-_SWITCH_SECONDS = 0.0005  # how long a thread that writes to a disk may keep the loop from going on; Python's: 5 ms
+_SWITCH_SECONDS = 0.0005  # how long a disk writer's thread may hold up the loop; Python's: 5 ms
 
 Build = Callable[[Edition, Seat], Node]
-"""Makes what a worker serves. Called on its event loop."""
+"""Makes the node that a worker serves. Called on its event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker listens on, as (host, port), and how it stops."""
+    """The addresses of a worker, as (host, port), and how it stops."""
 
     listen: Sequence[tuple[str, int]]
     admin: tuple[str, int] | None
@@ -62,7 +65,7 @@ class Plan:
     drain_delay_seconds: float
     drain_timeout_seconds: float
     hit_slots: int = SLOTS  # counters of hits that workers share
-    stall_seconds: float = 5.0  # a worker of several whose loop stands still for so long is replaced
+    stall_seconds: float = 5.0  # one of several workers whose loop stalls for this long is replaced
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -101,7 +104,7 @@ class ConfigWatch:
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What a worker accepts connections from: bound and listening."""
+    """The sockets from which a worker accepts connections: bound and listening."""
 
     clients: Sequence[socket.socket]
     admin: Sequence[socket.socket] = ()
@@ -152,14 +155,14 @@ def serve(
 
 
 def outlive_hangups() -> None:
-    """SIGHUP has settings reloaded, and never ends a node: not before it is handled, either."""
+    """SIGHUP reloads the settings, and never ends a node, not even before its handler is set."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> list[socket.socket]:
-    """So many listening TCP sockets on one address, over which the kernel spreads what comes.
+    """`times` listening TCP sockets on one address, over which the kernel spreads connections.
 
-    ConfigError names the `key` in the settings, the address and why it can't be had.
+    ConfigError names the `key` in the settings, the address and the reason.
     """
     host, port = address
     made: list[socket.socket] = []
@@ -191,12 +194,12 @@ def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> li
 
 
 def names(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
-    """Where one can reach TCP listeners, for people."""
+    """URLs or addresses of TCP listeners, for logs."""
     return ", ".join(_name(listener, scheme) for listener in listeners) or "off"
 
 
 class _Server(uvicorn.Server):
-    """Signals are the worker's business: uvicorn would end the process by the signal instead of exit code 0."""
+    """Leaves signals to the worker: uvicorn would end the process by the signal instead of exit code 0."""
 
     def __init__(
         self, config: uvicorn.Config, *, began: Callable[[], None] = lambda: None, ends: Callable[[int], None]
@@ -239,10 +242,13 @@ class _Worker:
         )
         self._front.config.load()
         self._peers = _Server(_config(node.asgi, http=node.peers.protocol, timeout=timeout), ends=lambda open: None)
-        self._admin = _Server(_config(node.admin, http="h11", timeout=None), ends=lambda open: None)
+        self._admin = _Server(
+            _config(node.admin, http=node.admin_listener.protocol, timeout=None, date=True), ends=lambda open: None
+        )
         self._draining = False
         self._signals = 0
         self._next_sweep = 0.0
+        self._heap = Heap()
         self._sweeper: asyncio.TimerHandle
         self._beater: asyncio.TimerHandle
 
@@ -300,12 +306,12 @@ class _Worker:
         for greeter in self._greeters:
             greeter.close()
         self._place.shared.standing[self._place.worker] = Standing.DRAINING
-        log.info("nothing new is accepted; %d connections are open", connections)
+        log.info("no longer accepting connections; %d are open", connections)
 
-    # being told to stop
+    # stopping
 
     def _take_signal(self, number: int) -> None:
-        """First signal: say not ready, wait for load balancers to notice, then drain. Second: stop at once."""
+        """First signal: report not ready, wait for load balancers to notice, then drain. Second: stop at once."""
         self._signals += 1
         if self._signals == 1:
             self._drain(signal.Signals(number).name)
@@ -321,9 +327,9 @@ class _Worker:
             return
         for kind, body in messages:
             if kind is Kind.STOP:
-                self._stop("told so by the supervisor")
+                self._stop("ordered by the supervisor")
             elif kind is Kind.DRAIN:
-                self._drain("told so by the supervisor")
+                self._drain("ordered by the supervisor")
             else:
                 self._follower.take(kind, body)
 
@@ -360,10 +366,10 @@ class _Worker:
         self._exit()
         self._front.force_exit = self._peers.force_exit = True
 
-    # from time to time
+    # periodic work
 
     def _beat(self) -> None:
-        """A sign of life: that the loop turns."""
+        """A heartbeat: the loop runs."""
         loop = self._loop
         self._place.shared.beat(self._place.worker, loop.time())
         self._beater = loop.call_later(_BEAT_SECONDS, self._beat)
@@ -377,10 +383,13 @@ class _Worker:
         clients = self._connections(self._front)
         for connection in (*clients, *self._connections(self._peers)):
             connection.sweep()
+        for visitor in list(self._admin.server_state.connections):
+            cast(AdminConnection, visitor).sweep()
         for connection in too_much(clients, self._node.front.limits.unsent_bytes):
             connection.abort()
         self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
+        self._heap.tick(time.process_time())
         if self._line is not None:
             self._line.flush()
         if self._watch is not None:
@@ -392,24 +401,24 @@ class _Worker:
             self._follower.begin()
 
     def _connections(self, *servers: _Server) -> list[ClientConnection]:
-        """uvicorn's sets hold what `protocol` made, and nothing else."""
+        """uvicorn's sets hold only objects that `protocol` made."""
         return [cast(ClientConnection, each) for server in servers for each in server.server_state.connections]
 
 
-def _config(application: Any, *, http: object, timeout: float | None) -> uvicorn.Config:
+def _config(application: Any, *, http: object, timeout: float | None, date: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=cast(type[asyncio.Protocol], http),  # a factory does as well as a class
+        http=cast(type[asyncio.Protocol], http),  # a factory works as well as a class
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=http == "h11",
+        date_header=date,
         backlog=_BACKLOG,
         timeout_keep_alive=_ADMIN_IDLE_SECONDS,
-        timeout_graceful_shutdown=cast(int, timeout),  # for asyncio.wait_for: a float will do
+        timeout_graceful_shutdown=cast(int, timeout),  # for asyncio.wait_for: a float works
     )
 
 
@@ -424,7 +433,7 @@ def _name(bound: socket.socket, scheme: str) -> str:
 
 
 def _calm_garbage_collector() -> None:
-    """Full collections walk every entry in RAM. What is there at the start stays; later ones come rarely."""
+    """Full collections walk every entry in RAM. Objects made at the start stay; later collections are rare."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -13,6 +13,7 @@ PURE = frozenset(
     {
         "__future__",
         "base64",
+        "binascii",
         "collections",
         "dataclasses",
         "datetime",

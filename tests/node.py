@@ -21,6 +21,7 @@ from shield.build.edition import Edition
 from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
+from shield.store.directory.files import Files
 from tests.client import Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
 
@@ -68,7 +69,9 @@ class Shield:
         clock: FakeClock | None = None,
         loaded: Loaded | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+        files: Files | None = None,
     ) -> None:
+        self._files = files
         self.clock = clock or FakeClock()
         self.access = io.StringIO()
         self.node: Node
@@ -178,7 +181,13 @@ class Shield:
         return len(self._state.connections)
 
     async def _open(self) -> None:
-        self.node = build(self._settings, clock=self.clock, access_stream=self.access, edition=self._edition)
+        self.node = build(
+            self._settings,
+            clock=self.clock,
+            access_stream=self.access,
+            edition=self._edition,
+            files=self._files,
+        )
         await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source deploy/environment.sh
-make_environment .venv/test -e '.[test]'
+make_locked_environment .venv/test deploy/lock/test.txt
 bin=.venv/test/bin
 "$bin/ruff" format --check .
 "$bin/ruff" check .

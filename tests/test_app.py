@@ -11,6 +11,7 @@ from shield.app import build
 from shield.config.settings import LimitSettings
 from shield.errors import ConfigError
 from shield.observe.metrics import Metrics
+from shield.rules.addresses import peer_of
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
@@ -58,7 +59,22 @@ def test_every_limit_that_is_set_is_one(origin: FaultyOrigin, clock: FakeClock) 
     with Shield(settings_of({"fra": origin}, limits=said), clock=clock) as shield:
         limits = shield.node.front.limits
 
-    assert sorted(astuple(limits)) == sorted(said.values())
+    assert limits.exempt is None
+    assert sorted(value for value in astuple(limits) if value is not None) == sorted(said.values())
+
+
+def test_one_address_has_a_quarter_of_all_connections_and_those_that_are_let_in_by_address_any_number(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    access = {"addresses": ["192.0.2.0/24"], "trusted_proxies": ["198.51.100.7"]}
+
+    with Shield(settings_of({"fra": origin}, limits={"connections": 100}, access=access), clock=clock) as shield:
+        limits = shield.node.front.limits
+
+    assert limits.max_connections_per_address == 25
+    assert limits.exempt is not None
+    known = ["192.0.2.9", "::ffff:192.0.2.9", "198.51.100.7", "203.0.113.1", "", "unix"]
+    assert [peer_of(peer) in limits.exempt for peer in known] == [True, True, True, False, False, False]
 
 
 def test_workers_share_limits_out(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -254,7 +254,7 @@ CASES = {
     ),
     "everyone from everywhere, without a word": (
         "listen: [127.0.0.1:1, ':2']\naccess:\n",
-        [":5: listen: 0.0.0.0:2 can be reached from elsewhere; expected access, too: who may ask, or off"],
+        [":5: listen: 0.0.0.0:2 can be reached from elsewhere; expected access, too: the rules for clients, or off"],
     ),
     "another word": ("access: nobody\n", [":5: access: expected a mapping of keys to values, or off"]),
     "no rule of ours": (
@@ -352,7 +352,7 @@ def test_a_problem_names_file_line_key_and_what_was_expected(ground: Ground, cas
 # what is warned of
 
 OPEN = "listen: ':8080'\n"
-KEPT_OUT = "NOBODY IS KEPT OUT"
+KEPT_OUT = "NO CLIENT IS REJECTED"
 
 
 def notes(ground: Ground, text: str) -> list[str]:
@@ -419,7 +419,7 @@ def test_a_listener_behind_tls_and_rules_is_no_news(ground: Ground, tmp_path: Pa
         ),
         (
             "access: {addresses: [192.0.2.0/24], trusted_proxies: [0.0.0.0/0]}\n",
-            "shield.yaml:5: access.trusted_proxies[0]: 0.0.0.0/0 is everyone: whoever asks can say who they are",
+            "shield.yaml:5: access.trusted_proxies[0]: 0.0.0.0/0 is everyone: any client can claim any address",
         ),
     ],
 )
@@ -436,7 +436,7 @@ def test_a_rule_that_a_route_requires_has_an_effect(ground: Ground) -> None:
 def test_secrets_in_the_clear_are_noted(ground: Ground) -> None:
     found = notes(ground, OPEN + HEADER)
 
-    assert found[1] == "shield.yaml:6: access.header: secrets come in plain HTTP: who is on the way can read them"
+    assert found[1] == "shield.yaml:6: access.header: secrets arrive in plain HTTP, readable on the way"
 
 
 @pytest.mark.parametrize("text", [HEADER, LINKS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from shield.rules.fields import FieldRules
 from shield.rules.headers import INTERNAL
+from shield.rules.locations import Home
 from tests.ground import PLAIN, Ground
 
 TWO = PLAIN + "  s3: {provider: aws, region: eu-central-1, bucket: b, access_key_id: a, secret_key: s}\n"
@@ -21,15 +23,32 @@ def ground(tmp_path: Path) -> Ground:
 
 
 def rules(ground: Ground, text: str, route: str = "default") -> dict[str, FieldRules]:
-    """Of a route, by origin."""
+    """Of a route, by origin; where these are is looked at by itself."""
+    return {name: replace(found, home=None) for name, found in _placed(ground, text, route).items()}
+
+
+def _placed(ground: Ground, text: str, route: str = "default") -> dict[str, FieldRules]:
     found = next(one for one in ground.settings(TWO + text).route_table() if one.name == route)
     return dict(found.fields.by_origin)
+
+
+def test_an_http_origins_own_place_is_known_to_its_routes_unless_it_is_to_be_left(ground: Ground) -> None:
+    left = ", response_fields: {rewrite_location: no}"
+    routes = f"routes:\n  default: {{}}\n  own: {{match: /own, strip: /own, add: /x{left}}}\n"
+
+    placed = _placed(ground, routes)
+
+    assert placed["fra"].home == Home(b"127.0.0.1:5001", tls=False)
+    assert placed["s3"].home is None
+    assert _placed(ground, routes, "own")["fra"].home is None
+    moved = _placed(ground, routes.replace(left, ""), "own")["fra"].home
+    assert moved == Home(b"127.0.0.1:5001", tls=False, below=b"/x", strip=b"/own")
 
 
 def test_storages_internals_are_stripped_and_their_types_not_guessed_at(ground: Ground) -> None:
     assert rules(ground, "") == {
         "fra": FieldRules(prefixes=(), digests="asked"),
-        "s3": FieldRules(prefixes=INTERNAL, set=(NOSNIFF,), digests="asked", md5_etags=True),
+        "s3": FieldRules(prefixes=INTERNAL, set=(NOSNIFF,), digests="asked", md5_etags=True, storage=True),
     }
 
 
@@ -46,12 +65,14 @@ def test_a_route_takes_over_what_it_doesnt_say(ground: Ground) -> None:
         set=((b"timing-allow-origin", b"*"),),
         add=((b"link", b"</a>; rel=preload"),),
         md5_etags=True,
+        storage=True,
     )
     assert rules(ground, text, "own")["s3"] == FieldRules(
         prefixes=(),
         keep=(b"x-amz-meta-*",),
         set=((b"timing-allow-origin", b"*"), NOSNIFF),
         md5_etags=True,
+        storage=True,
     )
 
 
@@ -77,14 +98,14 @@ def test_internals_may_be_stripped_of_any_provider(ground: Ground) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("remove: [etag]", "expected no field that says where an answer ends*"),
-        ("remove: ['*']", "expected no field that says*"),
-        ("remove: [content-*]", "expected no field that says*"),
-        ("remove: ['x debug']", "expected a field's name, as x-debug, or x-debug-\\* for all that begin so"),
+        ("remove: [etag]", "expected no field about a response's length*"),
+        ("remove: ['*']", "expected no field about a response's*"),
+        ("remove: [content-*]", "expected no field about a response's*"),
+        ("remove: ['x debug']", "expected a field's name, as x-debug, or x-debug-\\* for a prefix"),
         ("remove: ['x-*-y']", "expected a field's name*"),
         ("keep: ['x:']", "expected a field's name*"),
-        ("set: {Content-Length: '1'}", "expected no field that says*"),
-        ("add: {age: '1'}", "expected no field that says*"),
+        ("set: {Content-Length: '1'}", "expected no field about a response's*"),
+        ("add: {age: '1'}", "expected no field about a response's*"),
         ("set: {x-*: '1'}", "expected whole names, without a star"),
         ('set: {x: "a\\r\\nb: c"}', "expected printable ASCII without blanks at its ends"),
         ("set: {x: ' '}", "expected printable ASCII*"),

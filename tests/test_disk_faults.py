@@ -20,10 +20,9 @@ from tests.node import FakeClock, Shield
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+def files() -> Iterator[Failing]:
     """What the node's store calls the system through."""
     failing = Failing()
-    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     yield failing
     failing.broken.clear()
 
@@ -48,7 +47,7 @@ def filled(shield: Shield, origin: FaultyOrigin, count: int) -> list[Pattern]:
 def test_what_a_disk_refuses_streams_all_the_same(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, files: Failing, call: str, number: int
 ) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         files.broken[call] = number
         bodies = filled(shield, origin, 5)
         files.broken.clear()
@@ -68,7 +67,7 @@ def test_what_a_disk_refuses_streams_all_the_same(
 def test_a_hit_that_cannot_be_read_is_fetched_in_the_same_request(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, files: Failing, cold: bool
 ) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         bodies = filled(shield, origin, 1)
         files.cold = cold
         files.broken["read"] = errno.EIO
@@ -81,7 +80,7 @@ def test_a_hit_that_cannot_be_read_is_fetched_in_the_same_request(
 def test_a_disk_whose_reads_fail_goes_out_and_comes_back(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, files: Failing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         bodies = filled(shield, origin, 12)
         files.broken["read"] = errno.EIO
         during = [shield.get(f"/{place}") for place in range(12)]
@@ -150,7 +149,7 @@ def test_keys_of_a_disk_that_is_out_are_kept_on_the_others(
 def test_what_is_removed_while_its_disk_is_out_does_not_come_back_with_it(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, files: Failing
 ) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         filled(shield, origin, 12)
         files.broken["read"] = errno.EIO
         for place in range(10):
@@ -214,7 +213,7 @@ def test_cold_reads_are_shared_and_exact(
 ) -> None:
     body = Pattern(3 * MIB)
 
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         bodies = filled(shield, origin, 1)
         origin.serves("/big", body, lifetime=3600)
         shield.get("/big")

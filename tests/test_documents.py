@@ -22,7 +22,14 @@ from shield.fill.readers import Phase
 from shield.rules.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "loadtest/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/deploy.md",
+    "loadtest/README.md",
+]
 
 
 def _diagram(heading: str) -> str:

@@ -35,6 +35,15 @@ class Environment:
         assert (ended.returncode == 0) == (environ.get("PIP_FAILS", "0") == "0")
         return len(self._log.read_text().splitlines())
 
+    def lock_in(self, **environ: str) -> list[str]:
+        """What pip was told so far, after another call of make_locked_environment."""
+        command = f'set -eu; source "{SCRIPT}"; make_locked_environment made lock.txt'
+        env = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **environ}
+        ended = subprocess.run(["bash", "-c", command], cwd=self.path, env=env, capture_output=True, text=True)
+        failed = environ.get("PIP_FAILS", "0") != "0"
+        assert (ended.returncode != 0) == failed == ("lock.txt can't be installed" in ended.stderr)
+        return self._log.read_text().splitlines()
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
@@ -66,3 +75,41 @@ def test_an_installation_that_failed_is_tried_again(environment: Environment) ->
 def test_what_is_not_editable_is_always_installed_since_the_source_may_have_changed(environment: Environment) -> None:
     assert environment.make(".[demo]") == 1
     assert environment.make(".[demo]") == 2
+
+
+def lock(environment: Environment, text: str = "a==1 --hash=sha256:0\n") -> None:
+    (environment.path / "lock.txt").write_text(text)
+    (environment.path / "build.txt").write_text("b==1 --hash=sha256:0\n")
+
+
+def test_what_is_locked_is_installed_by_hash_and_then_the_project_without_anything_else(
+    environment: Environment,
+) -> None:
+    lock(environment)
+
+    install = "-m pip install --quiet --disable-pip-version-check"
+    assert environment.lock_in() == [
+        f"{install} --require-hashes --requirement ./build.txt",
+        f"{install} --require-hashes --no-build-isolation --use-pep517 --requirement lock.txt",
+        f"{install} --no-deps --no-build-isolation --editable .",
+    ]
+
+
+def test_it_is_not_repeated_until_a_lock_or_the_project_changes(environment: Environment) -> None:
+    lock(environment)
+    assert len(environment.lock_in()) == 3
+    assert len(environment.lock_in()) == 3
+
+    lock(environment, "a==2 --hash=sha256:0\n")
+    assert len(environment.lock_in()) == 6
+    (environment.path / "build.txt").write_text("b==2 --hash=sha256:0\n")
+    assert len(environment.lock_in()) == 9
+    environment.project.write_text("[project]\nname = 'other'\n")
+    assert len(environment.lock_in()) == 12
+
+
+def test_a_lock_that_cant_be_installed_is_told_and_tried_again(environment: Environment) -> None:
+    lock(environment)
+
+    assert len(environment.lock_in(PIP_FAILS="1")) == 1
+    assert len(environment.lock_in()) == 4

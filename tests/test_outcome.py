@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shield.outcome import Forward, Outcome, node_name
+from shield.outcome import End, Exchange, Forward, Outcome, node_name
 
 CASES = [
     (Outcome(hit=True, ttl=42), b"fra-1; hit; ttl=42", "hit"),
@@ -73,3 +73,27 @@ def test_a_log_line_says_only_what_is_so() -> None:
 )
 def test_a_node_name_that_is_no_token_becomes_a_string(name: str, member: bytes) -> None:
     assert node_name(name) == member
+
+
+def test_an_exchange_without_an_answer_has_a_status_of_its_own_and_no_first_byte() -> None:
+    exchange = Exchange(b"GET", b"/a", "192.0.2.1", 10.0, route="all")
+
+    exchange.finish(End.ABANDONED, 12.5)
+
+    assert (exchange.status, exchange.outcome, exchange.origin, exchange.sent) == (499, None, None, 0)
+    assert (exchange.first_byte_seconds, exchange.total_seconds) == (None, 2.5)
+
+
+def test_an_exchange_times_the_first_byte_and_the_whole() -> None:
+    exchange = Exchange(b"GET", b"/a", "192.0.2.1", 10.0)
+
+    exchange.answer(200, Outcome(forward=Forward.URI_MISS, origin="fra"), 11.0)
+    exchange.finish(End.WHOLE, 14.0)
+
+    assert (exchange.first_byte_seconds, exchange.total_seconds, exchange.origin) == (1.0, 4.0, "fra")
+
+
+def test_refusals_are_counted_apart_from_other_errors() -> None:
+    assert Outcome(detail="bad-target", refused=True).counted_as == "refused"
+    assert Outcome(detail="bad-target", refused=True).word == "error"
+    assert Outcome(detail="only-if-cached").counted_as == "error"

@@ -161,6 +161,21 @@ def test_a_client_that_has_it_gets_304(shield: Shield, origin: FaultyOrigin) -> 
     assert origin.fetches("/a") == 1
 
 
+@pytest.mark.parametrize("known", ["5d41402abc", '"5d41402abc"', 'W/"5d41402abc"', '"other", "5d41402abc"'])
+def test_a_client_that_has_it_gets_304_by_an_etag_without_quotes_too(
+    shield: Shield, origin: FaultyOrigin, known: str
+) -> None:
+    origin.serves("/a", b"x", lifetime=60, fields={"etag": "5d41402abc"})
+
+    first = shield.get("/a")
+    same = shield.get("/a", [("if-none-match", known)])
+    other = shield.get("/a", [("if-none-match", "5d41402ab")])
+
+    assert (first.status, first.get("etag")) == (200, "5d41402abc")
+    assert (same.status, same.get("etag")) == (304, "5d41402abc")
+    assert (other.status, other.body) == (200, b"x")
+
+
 def test_a_condition_on_a_miss_is_ours_to_answer(shield: Shield, origin: FaultyOrigin) -> None:
     origin.serves("/a", b"x", lifetime=60)
     etag = f'"{hashlib.md5(b"x").hexdigest()}"'

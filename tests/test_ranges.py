@@ -322,11 +322,9 @@ def test_ranges_of_a_large_object_that_nobody_knows(origin: FaultyOrigin, clock:
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Failing:
-    """The files of every node that is made."""
-    failing = Failing()
-    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
-    return failing
+def files() -> Failing:
+    """What the node's store calls the system through."""
+    return Failing()
 
 
 def test_parts_come_from_slices_that_are_cold(
@@ -336,7 +334,7 @@ def test_parts_come_from_slices_that_are_cold(
     origin.serves("/big", body, lifetime=600)
     spans = [(3 * MIB, 4 * MIB), (0, MIB), (2 * MIB, 2 * MIB + 1)]
 
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         shield.get("/big")
         settled(shield)
         files.cold = True

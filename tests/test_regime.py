@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shield.build.regime import regime_of
+from shield.edge.states import Reading
 from shield.errors import ConfigError, RequestError
 from shield.regime import InForce, Regime
 from shield.rules.access import AccessRules
@@ -122,7 +123,7 @@ def test_a_request_under_way_keeps_its_regime(node: Shield, origin: FaultyOrigin
         assert is_of(client.ask("/a/passing"), "/a/passing", "even")
 
 
-def test_a_request_that_waits_behind_another_keeps_its_regime(node: Shield, origin: FaultyOrigin) -> None:
+def test_a_request_that_waits_behind_another_is_of_the_regime_at_its_turn(node: Shield, origin: FaultyOrigin) -> None:
     gate = origin.gate()
     origin.spoils("/odd/a/passing", at_body(3, Wait(gate)), times=1)
     with Client(node.port) as client:
@@ -130,13 +131,42 @@ def test_a_request_that_waits_behind_another_keeps_its_regime(node: Shield, orig
         first = client.read_head()
         gate.reached()
 
-        swap(node, regime(origin, "even", access=SECRET))
+        swap(node, regime(origin, "even"))
         gate.open()
         client.read_body(first)
         others = [client.read(), client.read()]
 
-        assert is_of(others[0], "/b/kept", "odd") and is_of(others[1], "/b/passing", "odd")
-        assert client.ask("/b/kept").status == 403
+        assert is_of(first, "/a/passing", "odd")
+        assert is_of(others[0], "/b/kept", "even") and is_of(others[1], "/b/passing", "even")
+
+
+def test_a_request_that_waits_behind_another_is_let_in_by_the_rules_at_its_turn(
+    node: Shield, origin: FaultyOrigin
+) -> None:
+    gate = origin.gate()
+    origin.spoils("/odd/a/passing", at_body(3, Wait(gate)), times=1)
+    with Client(node.port) as client:
+        client.send(request("/a/passing") + request("/b/kept"))
+        first = client.read_head()
+        gate.reached()
+
+        swap(node, regime(origin, "odd", access=SECRET))
+        gate.open()
+        client.read_body(first)
+
+        assert client.read().status == 403
+        assert client.at_end()
+
+
+def test_a_request_whose_empty_body_is_awaited_keeps_its_regime(node: Shield, origin: FaultyOrigin) -> None:
+    with Client(node.port) as client:
+        client.send(request("/a/kept", [("Transfer-Encoding", "chunked")]))
+        node.wait_for(lambda: any(c._reading is Reading.BODY for c in node._state.connections))
+
+        swap(node, regime(origin, "even", access=SECRET))
+        client.send(b"0\r\n\r\n")
+
+        assert is_of(client.read(), "/a/kept", "odd")
 
 
 def test_connections_that_are_open_follow(node: Shield, origin: FaultyOrigin) -> None:

@@ -387,3 +387,51 @@ def test_a_large_object_of_a_storage_that_says_nothing_of_ranges_is_stored_in_sl
     assert (again.hit, again.get("accept-ranges")) == (True, "bytes")
     assert (part.status, part.hit) == (206, True)
     assert origin.fetches(keyed("/big")) == 1
+
+
+# where answers lead to
+
+
+def redirect(location: str, lines: str = "") -> bytes:
+    head = f"HTTP/1.1 301 Moved Permanently\r\nlocation: {location}\r\ncontent-location: {location}\r\n{lines}"
+    return f"{head}cache-control: max-age=60\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("rewrites", [True, False])
+def test_a_redirect_to_the_origins_own_host_leads_back_through_here(
+    origin: FaultyOrigin, clock: FakeClock, rewrites: bool
+) -> None:
+    url = f"{origin.url.upper().replace('HTTP', 'http')}/objects/v2/b?w=1"
+    origin.answers("/objects/v2/a", redirect(url))
+    routes = {"default": {"match": "/images", "strip": "/images", "add": "/objects/v2"}}
+    own = {"response_fields": {"rewrite_location": rewrites}}
+
+    with Shield(settings_of({"fra": origin}, routes=routes, **own), clock=clock) as shield:
+        answers = [shield.get("/images/a") for _ in range(2)]
+
+    for answer in answers:
+        assert answer.status == 301
+        for name in ("location", "content-location"):
+            assert answer.get(name) == ("/images/b?w=1" if rewrites else url)
+    assert answers[1].hit
+
+
+def test_a_redirect_to_another_host_stays_and_what_comes_back_can_be_followed(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.answers("/a", redirect("https://elsewhere.example/b"))
+    origin.answers("/c", redirect(f"{origin.url}//evil.example/"))
+    origin.answers("/d", redirect(f"{origin.url}/e"))
+    origin.serves("/e", BODY, lifetime=60)
+
+    with Shield(settings_of({"fra": origin}), clock=clock) as shield:
+        assert shield.get("/a").get("location") == "https://elsewhere.example/b"
+        assert shield.get("/c").get("location") == "/evil.example/"
+        assert shield.get(shield.get("/d").get("location") or "").body == BODY
+
+
+def test_a_storages_location_stays_its_own_business(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves(keyed("/a"), BODY, lifetime=60, fields={"content-location": f"{origin.url}/images/b"})
+
+    with Shield(of_storage(origin), clock=clock) as shield:
+        assert shield.get("/a").get("content-location") == f"{origin.url}/images/b"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.shared import Shared
+from shield.shared import Residence, Shared
 
 TEXTS = st.lists(st.binary(max_size=60), max_size=8)
 
@@ -51,7 +51,7 @@ def digest(number: int) -> bytes:
     return hashlib.md5(b"%d" % number).digest()
 
 
-# signs of life
+# heartbeats
 
 
 def test_a_worker_is_silent_once_it_has_begun_and_given_no_sign_for_a_while() -> None:
@@ -267,3 +267,29 @@ def test_what_each_worker_writes_out_stays_together(tmp_path: Path) -> None:
 
     assert codes == [0] * 4
     assert {written[at : at + 20] for at in range(0, len(written), 20)} == {b"%d" % n * 20 for n in range(4)}
+
+
+# where cache directories were at home
+
+
+def test_where_a_directory_was_at_home_is_known_to_all_workers() -> None:
+    with shared() as memory:
+        assert memory.residence(b"/a") is None
+        assert ended(forked(lambda: memory.reside(b"/a", Residence((1 << 64) - 1, 7, doubted=True)))) == 0
+        memory.reside(b"/b", Residence(1, 2))
+        memory.reside(b"/b", Residence(3, 4))
+
+        assert memory.residence(b"/a") == Residence((1 << 64) - 1, 7, doubted=True)
+        assert memory.residence(b"/b") == Residence(3, 4)
+        assert memory.removed_since(0) == []
+
+
+def test_more_directories_than_there_is_room_for_are_forgotten_and_harm_nobody() -> None:
+    with shared() as memory:
+        for number in range(300):
+            memory.reside(b"/%d" % number, Residence(number + 1, 1))
+
+        known = [memory.residence(b"/%d" % number) for number in range(300)]
+
+    assert known[:256] == [Residence(number + 1, 1) for number in range(256)]
+    assert set(known[256:]) == {None}

@@ -207,3 +207,58 @@ def test_an_image_asked_for_first_is_no_answer_to_a_script(
     assert told == [None, "https://a.example", "https://b.example"] * 2
     assert [answer.hit for answer in answers] == [False] * 3 + [True] * 3
     assert origin.fetches(keyed("/a")) == 3
+
+
+# variants that nobody needs
+
+
+def by_language(received: Received) -> bytes:
+    return f"in {received.get('accept-language')}".encode()
+
+
+@pytest.mark.parametrize("name", ["accept-language", "origin"])
+def test_junk_keeps_no_place_from_what_is_asked_for(origin: FaultyOrigin, clock: FakeClock, name: str) -> None:
+    """However much comes first, and however much comes after."""
+    origin.varies("/a", lambda received: f"for {received.get(name)}".encode(), vary=name)
+    real = ["de", "en", "fr"]
+
+    with Shield(varying(origin, forward_request_headers=[name]), clock=clock) as shield:
+        for number in range(40):
+            shield.get("/a", [(name, f"x-{number}")])
+        for value in real * 3:
+            shield.get("/a", [(name, value)])
+        settled_hits = [shield.get("/a", [(name, value)]).hit for value in real]
+        for number in range(40, 200):
+            shield.get("/a", [(name, f"x-{number}")])
+        answers = [shield.get("/a", [(name, value)]) for value in real]
+        entries: Any = shield.state()["memory"]
+
+    assert settled_hits == [True] * 3
+    assert [(answer.body, answer.hit) for answer in answers] == [(f"for {value}".encode(), True) for value in real]
+    assert entries["entries"] == 32 + 1  # and the marker
+
+
+def test_what_gives_way_is_gone_from_the_disk_as_well(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
+    origin.varies("/a", by_accept, vary="Accept")
+    routes = {"default": {"forward_request_headers": ["accept"], "max_variants": 1}}
+    settings = settings_of({"fra": origin}, routes=routes, cache=with_disk(origin, tmp_path).cache)
+
+    with Shield(settings, clock=clock) as shield:
+        for kind in ("x/junk", "x/real", "x/real"):
+            get(shield, kind)
+        settled(shield)
+        hits = [get(shield, kind).hit for kind in ("x/real", "x/junk")]
+
+    assert hits == [True, False]
+
+
+def test_of_languages_those_of_the_platform_are_variants(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.varies("/a", by_language, vary="Accept-Language")
+    settings = varying(origin, forward_request_headers=["accept-language"], accept_language=["en", "DE"])
+
+    with Shield(settings, clock=clock) as shield:
+        for number in range(40):
+            shield.get("/a", [("accept-language", f"x-{number}, de-{number:02};q=0.{number % 9 + 1}")])
+            shield.get("/a", [("accept-language", f"x-{number}")])
+
+    assert [received.get("accept-language") for received in origin.requests] == ["de", "en"]

@@ -16,6 +16,7 @@ WONDERS = 0.6
 REQUESTS_OF_OBJECT = 4
 DISK_SHARE = 0.2  # of the bytes of all objects that come again
 MEMORY_OF_DISK = 20
+LEAST_CAPACITY = 128 << 20
 COLUMNS = ("hits", "bytes hit", "written/served", "CPU us/request", "in the end, MB")
 
 
@@ -26,6 +27,9 @@ def run(bench: Bench, options: argparse.Namespace) -> None:
     made = trace("wonders", SKEW, requests=count, objects=objects, wonders=WONDERS, size=platform_size)
     paths = [f"/o/{_rounded(made.sizes[number])}/{number}" for number in made.requests]
     capacity = int(made.population * DISK_SHARE)
+    if capacity < LEAST_CAPACITY:
+        note(f"so few fit in {LEAST_CAPACITY >> 20} MiB, the least that a disk tier takes: nothing is reclaimed")
+        capacity = LEAST_CAPACITY
     base = OnDisk(bench.directory, capacity, objects=objects, memory=capacity // MEMORY_OF_DISK)
     cases = {
         "shield, all": ("shield", replace(base, directory=bench.fresh("all"))),

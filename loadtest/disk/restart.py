@@ -64,8 +64,9 @@ def _round(bench: Bench, disk: OnDisk, count: int, seeds: Iterator[int]) -> tupl
         answer = _first_answer(server, began)
         hit = half = whole = 0.0
         while not whole:
-            got = get_all(server.port, some_of(count, SAMPLE, next(seeds)).paths, connections=4)
-            share, now = got.hits / SAMPLE, time.monotonic() - began
+            sample = some_of(count, SAMPLE, next(seeds)).paths
+            got = get_all(server.port, sample, connections=4)
+            share, now = got.hits / len(sample), time.monotonic() - began
             if got.hits and not hit:
                 hit = answer if share > ALL else now
             if share > 0.5:

@@ -1,4 +1,4 @@
-"""The admin listener's application: is the process alive, does it want traffic, what does it count."""
+"""The admin listener's application: liveness, readiness, metrics, state, removal."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.reload import Reloading, reloading
-from shield.admin.removal import Remove, RemovePrefix, removal
+from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
+from shield.observe.readiness import Readiness
 from shield.observe.report import Report
 
 
 def admin_api(
     *,
-    is_ready: Callable[[], bool],
+    readiness: Callable[[], Readiness],
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     reload: Reloading | None = None,
     hosts: Collection[str] = (),
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
     `/store/remove` and `/reload` if the node can `remove` and `reload`.
 
-    `report` is of the whole node, whichever worker answers here. `hosts` are names as `Visitors` takes them.
+    `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
+    names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
     """
 
     async def live(request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def ready(request: Request) -> Response:
-        if is_ready():
-            return PlainTextResponse("ready\n")
-        return PlainTextResponse("not ready\n", status_code=503)
+        found = readiness()
+        return PlainTextResponse(str(found), status_code=200 if found.ready else 503)
 
     async def scrape(request: Request) -> Response:
         families = (await report()).families
@@ -55,7 +57,7 @@ def admin_api(
             Route("/ready", ready),
             Route("/metrics", scrape),
             Route("/state", show),
-            *([] if remove is None else [removal(remove, remove_prefix)]),
+            *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
         ],
     )

@@ -1,4 +1,4 @@
-"""Whom the admin API listens to: no page of a browser whose name was made to point here (DNS rebinding)."""
+"""The names under which the admin API answers, so that no web page can reach it by its own name (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Visitors:
-    """ASGI middleware. Lets in who asks for an address, for localhost, for a name without dots, as containers have
-    them, or for one of `names`, `*` being any; and of pages only those that this very listener has sent. `names` may
-    change meanwhile.
+    """ASGI middleware. Admits requests for an address, for localhost, for a name without dots, as containers have
+    them, or for one of `names`, `*` being any; and requests of pages only if this very listener sent the page.
+
+    A trailing dot of localhost or of one of `names` is ignored. `names` may change while the node runs.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
@@ -27,9 +28,9 @@ class Visitors:
             host, origin = headers.get("host", ""), headers.get("origin")
             refusal = None
             if not self._is_ours(host):
-                refusal = PlainTextResponse("asked for by another name; admin.hosts has those that are known\n", 421)
+                refusal = PlainTextResponse("unknown host; admin.hosts lists the accepted names\n", 421)
             elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                refusal = PlainTextResponse("not for pages of other sites\n", 403)
+                refusal = PlainTextResponse("not available to pages of other sites\n", 403)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
@@ -42,8 +43,12 @@ class Visitors:
             host = urlsplit(f"//{authority}").hostname or "."
         except ValueError:
             return False
-        known = host in map(str.lower, self._names) or "." not in host or host.endswith(".localhost")
+        name = host.removesuffix(".")
+        known = self._is_listed(name) or "." not in host or name == "localhost" or name.endswith(".localhost")
         return known or _is_address(host)
+
+    def _is_listed(self, name: str) -> bool:
+        return any(name == each.lower().removesuffix(".") for each in self._names)
 
 
 def _is_address(host: str) -> bool:

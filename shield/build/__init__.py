@@ -1,1 +1,1 @@
-"""Parts of a node out of its settings; `app.build` puts them together. Each part gets its own few values."""
+"""Makes the parts of a node from its settings; `app.build` puts them together. Each part gets its own few values."""

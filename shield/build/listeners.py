@@ -1,4 +1,4 @@
-"""What listeners for clients need of the settings."""
+"""The TLS of listeners for clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shield.rules.access import Rule
 
 
 def listener_tls(settings: Settings) -> ssl.SSLContext | None:
-    """TLS of the listeners for clients, if they speak it. Raises ConfigError."""
+    """TLS of the listeners for clients, if they use it. Raises ConfigError."""
     tls, rules = settings.tls, access_rules(settings)
     if tls is None:
         return None

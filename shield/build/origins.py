@@ -24,7 +24,7 @@ from shield.rules.loops import Gateway
 from shield.rules.targeted import SURROGATE, capability
 from shield.shared import Seat, Standing
 
-_SILENT_SECONDS = 1.0  # workers give four signs of life in it; beyond, others fetch what a worker owns themselves
+_SILENT_SECONDS = 1.0  # four heartbeats of a worker; after a longer silence, others fetch its keys themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
-    """All origins, for one of so many workers. Raises ConfigError."""
+    """All origins, for one of `workers` workers. Raises ConfigError."""
     made = [
         origin_of(plan, credentials(settings, name), authorities_of(plan))
         for name, plan in blueprints(settings, workers).items()
@@ -103,7 +103,7 @@ def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> 
 
 
 def _gateway(plan: Blueprint) -> Gateway:
-    """How the node introduces itself to an origin."""
+    """This node's identification to an origin."""
     node = plan.node.encode()
     return Gateway(node, via(b"1.1", plan.node), capability=capability(node) if plan.heeds_surrogates else b"")
 
@@ -111,7 +111,7 @@ def _gateway(plan: Blueprint) -> Gateway:
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
     shared = place.shared
-    standing, now = shared.standing, asyncio.get_running_loop().time  # which is the clock of signs of life
+    standing, now = shared.standing, asyncio.get_running_loop().time  # the clock of heartbeats
 
     def is_silent(worker: int) -> bool:
         return shared.is_silent(worker, now(), _SILENT_SECONDS)

@@ -1,31 +1,44 @@
-"""The regime that settings describe. Pure: nothing is opened, so that settings can be tried before they hold."""
+"""The regime that settings describe. Pure: nothing is opened, so that settings can be tried before they apply."""
 
 from __future__ import annotations
 
-from shield.config.settings import LimitSettings, Settings
+from shield.config.access_checks import unshared
+from shield.config.settings import Settings
+from shield.errors import ConfigError
 from shield.regime import Regime
 from shield.rules.access import AccessRules
+from shield.rules.addresses import Networks
 from shield.rules.limits import ClientLimits
+
+_LEAST_ADDRESSES = 4  # that it takes to use up all connections
 
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:
-    """What these settings say of routes, access and limits, for one of so many workers. Raises ConfigError."""
+    """The regime for one of `workers` workers. Raises ConfigError."""
+    problems = unshared(settings)
+    if problems:
+        raise ConfigError(problems)
     return Regime(
         settings.route_table(),
         access_rules(settings),
-        _limits(settings.limits, workers, memory=settings.cache.memory.capacity),
+        _limits(settings, workers),
         generation,
     )
 
 
 def access_rules(settings: Settings) -> AccessRules | None:
-    """The rules by which clients are let in; None where nothing is said of it."""
+    """The rules by which clients are admitted; None without an access section."""
     if settings.access is None:
         return None
     return settings.access.rules({name: route.access for name, route in settings.routes.items()})
 
 
-def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits:
+def _limits(settings: Settings, workers: int) -> ClientLimits:
+    limits, access, memory = settings.limits, settings.access, settings.cache.memory.capacity
+    per_address, exempt = limits.connections_per_address, None
+    if per_address is None:
+        per_address = -(-limits.connections // _LEAST_ADDRESSES)
+        exempt = None if access is None else Networks((*access.addresses, *access.trusted_proxies))
     return ClientLimits(
         keep_alive_seconds=round(limits.keep_alive),
         head_seconds=round(limits.head),
@@ -33,9 +46,10 @@ def _limits(limits: LimitSettings, workers: int, *, memory: int) -> ClientLimits
         send_bytes=limits.send_bytes,
         unsent_bytes=(limits.unsent or memory) // workers,
         max_connections=-(-limits.connections // workers),
-        max_connections_per_address=-(-limits.connections_per_address // workers),
+        max_connections_per_address=-(-per_address // workers),
+        exempt=exempt,
         max_requests=limits.requests,
-        max_pipelined=limits.pipelined,
+        pipelined_bytes=limits.pipelined_bytes,
         max_head_bytes=limits.head_bytes,
         max_target_bytes=limits.target_bytes,
         max_fields=limits.fields,

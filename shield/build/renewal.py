@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.build.edition import Edition
+from shield.build.fills import fill_policy
 from shield.build.listeners import listener_tls
 from shield.build.origins import Blueprint, among_workers, authorities_of, blueprints, credentials, origin_of
 from shield.build.regime import regime_of
@@ -23,6 +24,7 @@ from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.guard import GuardedFront
 from shield.figures import Configuration, Vitals
+from shield.fill.means import Means
 from shield.observe.access import AccessLog
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
@@ -47,6 +49,7 @@ class Parts:
     proxies: Sequence[Proxy]
     front: GuardedFront
     asgi: Application
+    means: Means
     access: AccessLog
     admin_hosts: list[str]
 
@@ -107,12 +110,13 @@ class Prepared:
         failover = settings.failover
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
         parts.owners.use(among_workers(settings))
+        parts.means.policy = fill_policy(settings)
         replies = replies_of(settings)
         for proxy in parts.proxies:
             proxy.replies = replies
         parts.in_force.swap(drawn.regime)
         parts.store.forget_heads()
-        access = noted(settings, parts.access)
+        access = noted(settings, parts.access, workers=parts.workers)
         parts.front.log_to(access)
         parts.asgi.log_to(access)
         parts.admin_hosts[:] = settings.admin.hosts

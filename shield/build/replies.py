@@ -19,7 +19,8 @@ def replies_of(settings: Settings) -> Replies:
     )
 
 
-def noted(settings: Settings, access: AccessLog) -> AccessLog | None:
-    """The access log, set to what is noted in it; None for nothing."""
+def noted(settings: Settings, access: AccessLog, *, workers: int) -> AccessLog | None:
+    """The access log of one of `workers` workers, adjusted to the settings; None if nothing is logged."""
     access.misses_only = settings.log.access == "misses"
+    access.max_bytes = settings.log.access_memory // workers
     return None if settings.log.access == "off" else access

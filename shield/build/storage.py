@@ -32,7 +32,7 @@ class Storage:
         return "the store"
 
     async def open(self) -> None:
-        """Take the directories. Raises ConfigError when another node has one of them."""
+        """Claim the directories. Raises ConfigError when another node has one of them."""
         if self.disk is None:
             return
         try:
@@ -48,8 +48,8 @@ class Storage:
         await self.store.close()
 
 
-def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> Storage:
-    """The tiers of one worker."""
+def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], files: Files | None = None) -> Storage:
+    """The tiers of one worker. `files` is the system that disks are on; None: the real one."""
     cache = settings.cache
     capacity = cache.memory.capacity // place.workers
     memory = MemoryTier(capacity=capacity, max_entry=min(cache.memory.max_entry or capacity // 8, capacity))
@@ -58,11 +58,11 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> S
     disk = Disk(place.shared, clock=clock)
     admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
     store = Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
-    return Storage(store, disk, _tiers(settings, place, disk))
+    return Storage(store, disk, _tiers(settings, place, disk, files or Files()))
 
 
-def _tiers(settings: Settings, place: Seat, disk: Disk) -> list[Tier]:
-    holder, files, tiers = Claimant(settings.node, boot_id(), place.worker), Files(), []
+def _tiers(settings: Settings, place: Seat, disk: Disk, files: Files) -> list[Tier]:
+    holder, tiers = Claimant(settings.node, boot_id(), place.worker, place.shared), []
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
     for level, tier in enumerate(settings.cache.tiers):
         volumes = [
@@ -85,6 +85,6 @@ def hit_slots(settings: Settings) -> int:
 
 
 def _entries(tiers: Sequence[TierSettings]) -> int:
-    """About how many entries fit into tiers, of an image platform's."""
+    """A rough number of entries that fit into tiers, for an image platform."""
     capacity = sum(directory.capacity for tier in tiers for directory in tier.directories)
     return max(1, capacity // _MEAN_ENTRY)

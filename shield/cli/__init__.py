@@ -15,7 +15,7 @@ _app = typer.Typer(
     help="Edge origin proxy: a CDN shield in front of S3 origins.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # they show local variables, and one of these may be a secret
+    pretty_exceptions_enable=False,  # they show local variables, which may hold secrets
 )
 
 _app.add_typer(_store)
@@ -61,10 +61,21 @@ def reload(config: ConfigFile) -> None:
 
 @_app.command()
 def check(config: ConfigFile) -> None:
-    """Say whether settings can be used, and what is wrong with them."""
+    """Check settings, and list all problems."""
     from shield.cli.check import check as run
 
     raise typer.Exit(run(config))
+
+
+@_app.command()
+def health(
+    config: ConfigFile,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+) -> None:
+    """Say whether the node of these settings is ready: 0 or 1, for probes."""
+    from shield.cli.health import health as run
+
+    raise typer.Exit(run(config, timeout=timeout))
 
 
 @_app.command()
@@ -77,7 +88,7 @@ def schema() -> None:
 
 @_app.command()
 def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config: ConfigFile) -> None:
-    """Show what a URL means here: key, route, origins, object URLs, and what is signed."""
+    """Show how a URL is mapped: key, route, origins, object URLs, and signed requests."""
     from shield.cli.explain import explain as run
 
     raise typer.Exit(run(url, config))
@@ -87,8 +98,8 @@ def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config
 def sign_url(
     url: Annotated[str, typer.Argument(help="A URL or a path.")],
     config: ConfigFile,
-    lifetime: Annotated[str, typer.Option(help="How long it holds, as 15min, 1h, 7d.")] = "1h",
-    key: Annotated[str | None, typer.Option(help="Id of the key. Left out: the first.", show_default=False)] = None,
+    lifetime: Annotated[str, typer.Option(help="Validity, as 15min, 1h, 7d.")] = "1h",
+    key: Annotated[str | None, typer.Option(help="Id of the key. Default: the first.", show_default=False)] = None,
 ) -> None:
     """Make a link that expires, for `access.signed_urls`."""
     from shield.cli.sign import sign_url as run
@@ -98,10 +109,10 @@ def sign_url(
 
 @_app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Run through once and end.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the node; 0 takes a free one.")] = 8080,
+    once: Annotated[bool, typer.Option("--once", help="Run through once and exit.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the node; 0: a free one.")] = 8080,
 ) -> None:
-    """Two S3 servers, a node before them, and what it does with requests, faults included."""
+    """Run two S3 servers with a node in front, and show how it handles requests and faults."""
     from shield.cli.demo import demo as run
 
     raise typer.Exit(run(once=once, port=port))

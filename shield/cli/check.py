@@ -1,4 +1,4 @@
-"""shield check: can these settings be used, what do they mean, and where do secrets come from?"""
+"""shield check: whether settings can be used, what they mean, and the origin of each secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shield.store.upkeep.ground import Wish, notes
 
 
 def check(path: Path) -> int:
-    """Print problems, or what the settings mean; 0 or 2."""
+    """Print problems, or a summary of the settings; 0 or 2."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -59,7 +59,7 @@ def _say(problems: Sequence[str]) -> None:
 
 
 def directory_notes(settings: Settings) -> list[str]:
-    """What had better be known of the places where the disk tiers are, one line each."""
+    """Notes on the directories of the disk tiers, one line each."""
     wishes = [
         Wish(tier.name, directory.path, directory.capacity, directory.free_floor)
         for tier in settings.cache.tiers
@@ -69,7 +69,7 @@ def directory_notes(settings: Settings) -> list[str]:
 
 
 def _sources(loaded: Loaded, *above: str) -> Iterator[str]:
-    """Where the secrets below a key came from."""
+    """The origin of each secret below a key."""
     for path, source in loaded.secrets.items():
         if path[: len(above)] == above:
             yield f"           {dotted(path[len(above) :])} from {source}"
@@ -97,7 +97,8 @@ def _summary(loaded: Loaded) -> Iterator[str]:
     for route in settings.route_table():
         own = settings.routes[route.name].access
         differs = "" if own is None else f"; access {', '.join(own) or 'off'}"
-        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}"
+        keys = f"; keys {route.key_space.decode()}:" if route.key_space else ""
+        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}{keys}"
     for note in (*loaded.notes, *directory_notes(settings)):
         yield f"note     {note}"
     yield "settings can be used"

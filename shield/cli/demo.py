@@ -1,4 +1,4 @@
-"""shield demo: what a node does with requests, told as it happens, every answer compared with the true bytes."""
+"""shield demo: a node's handling of requests, shown live, every response compared with the true bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOGETHER = 100
 
 @dataclass
 class Told:
-    """How a scene went."""
+    """The result of a scene."""
 
     ok: bool
     text: str
@@ -33,7 +33,7 @@ Scene = Callable[[Stage], Awaitable[Told]]
 
 
 def demo(*, once: bool, port: int) -> int:
-    """Run it; 0 if everything went as it should, 1 if not. Without `once` it stays up until Ctrl-C."""
+    """Run it; 0 if every scene succeeded, 1 if not. Without `once` it stays up until Ctrl-C."""
     console = Console()
     try:
         return asyncio.run(_run(console, once=once, port=0 if once else port))
@@ -59,9 +59,9 @@ async def _run(console: Console, *, once: bool, port: int) -> int:
             if not once:
                 await _stay_up(board, made)
         if failed:
-            console.print(f"[red]{failed} scenes went wrong; the node's log:[/]\n{made.node_log.read_text()}")
+            console.print(f"[red]{failed} scenes failed; the node's log:[/]\n{made.node_log.read_text()}")
         elif once:
-            console.print("[green]All as it should be.")
+            console.print("[green]All scenes succeeded.")
         return 1 if failed else 0
 
 
@@ -114,7 +114,7 @@ async def _failover(made: Stage) -> Told:
 
 
 async def _lag(made: Stage) -> Told:
-    """iad doesn't have these yet. Nobody may conclude that they don't exist."""
+    """iad doesn't have these yet. Shield must not conclude that they don't exist."""
     while_down = await _get(made, _FRA_ONLY)
     await made.fra.tell("start")
     after = await _get(made, _FRA_ONLY)
@@ -150,7 +150,7 @@ async def _get(made: Stage, keys: Iterable[str]) -> list[tuple[str, httpx.Respon
 
 
 def _right(made: Stage, answers: Iterable[tuple[str, httpx.Response]]) -> bool:
-    """Whether every answer has the very bytes that were put in."""
+    """Whether every response has exactly the bytes that were uploaded."""
     return all(answer.status_code == 200 and answer.content == made.images[key] for key, answer in answers)
 
 
@@ -159,7 +159,7 @@ def _words(answers: Iterable[tuple[str, httpx.Response]]) -> Counter[str]:
 
 
 def _word(answer: httpx.Response) -> str:
-    """What Cache-Status says, in short."""
+    """Cache-Status in one word."""
     parts = [part.strip() for part in answer.headers.get("cache-status", "").split(";")]
     if answer.status_code != 200:
         return str(answer.status_code)
@@ -234,7 +234,7 @@ class _Board:
         return Group(scenes, Text(), self._counters(), Text(self._hint))
 
     def _counters(self) -> RenderableType:
-        table = Table(title="The node's own account", title_justify="left", box=None, pad_edge=False)
+        table = Table(title="The node's counters", title_justify="left", box=None, pad_edge=False)
         requests = self._state.get("requests", {})
         for name in requests:
             table.add_column(name.replace("_", " "), justify="right")
@@ -258,7 +258,7 @@ async def _stay_up(board: _Board, made: Stage) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    hint = "It stays up: try the URLs above. Ctrl-C ends it."
+    hint = "The node stays up: try the URLs above. Ctrl-C ends it."
     board.say(hint)
     turn = 0
     while not stop.is_set():

@@ -1,9 +1,9 @@
 """One S3 server of the demo, in a process of its own: moto, checking signatures.
 
 Run as `python -m shield.cli.demo_origin REGION BUCKET`. The first line on standard output is JSON with its URL and
-credentials; then it obeys lines on standard input: `put KEY LENGTH` followed by so many bytes, `secure`, `stop`,
-`start`, and ends with its input. It answers each with `ok`. moto keeps its objects in the process, so a server that
-was stopped still has them when it starts again.
+credentials; then it obeys lines on standard input: `put KEY LENGTH` followed by that many bytes, `secure`, `stop`,
+`start`, and ends with its input. It answers each with `ok`. moto keeps its objects in the process, so a stopped one
+still has them when it starts again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stage of the demo: two S3 servers with generated images, and a node before them. Real processes all."""
+"""The stage of the demo: two S3 servers with generated images, and a node in front of them. All real processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def photo(number: int) -> str:
 
 @dataclass
 class Server:
-    """One S3 server, steered by lines on its standard input."""
+    """One S3 server, controlled by lines on its standard input."""
 
     name: str
     process: Process
@@ -54,7 +54,7 @@ class Server:
     secret_key: str
 
     async def tell(self, command: str, body: bytes = b"") -> None:
-        """Have it do something and wait until it has."""
+        """Send a command and wait until it is done."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -66,7 +66,7 @@ class Server:
 
 @dataclass
 class Stage:
-    """Everything that runs. `images` holds the true bytes by key."""
+    """All running processes. `images` holds the true bytes by key."""
 
     url: str
     admin_url: str
@@ -78,7 +78,7 @@ class Stage:
     client: httpx.AsyncClient
 
     async def state(self) -> dict[str, Any]:
-        """The node's own account."""
+        """The node's state."""
         answer = await self.client.get(f"{self.admin_url}/state")
         found: dict[str, Any] = answer.json()
         return found
@@ -86,7 +86,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(port: int) -> AsyncIterator[Stage]:
-    """Build it up, hand it out, take it down. `port` 0 takes a free one."""
+    """Start everything, yield it, stop it. `port` 0 takes a free one."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shield-demo-")))
         images = await asyncio.to_thread(_images)
@@ -117,7 +117,7 @@ async def stage(port: int) -> AsyncIterator[Stage]:
 async def _server(name: str, region: str) -> AsyncIterator[Server]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "shield.cli.demo_origin", region, BUCKET, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us: we end it in our own order
+        start_new_session=True,  # Ctrl-C is handled here, in the right order
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -186,7 +186,7 @@ async def _free_port() -> int:
 
 
 def _images() -> dict[str, bytes]:
-    """Photos of 20 to 160 KB and one panorama of some MB: noise, which no compression makes smaller."""
+    """Photos of 20 to 160 KB and one panorama of some MB: noise, which doesn't compress."""
     noise = random.Random(1)
     made = {photo(number): _png(noise, 90 + 6 * number) for number in range(PHOTOS)}
     made[PANORAMA] = _png(noise, 1600)

@@ -1,4 +1,4 @@
-"""shield explain: what a URL means here, without asking any origin."""
+"""shield explain: how a URL is mapped, without a request to any origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shield.rules.routing import Candidate, rank
 
 
 def explain(url: str, path: Path) -> int:
-    """Print it; 0, 1 for a URL that is refused, 2 for settings that can't be used."""
+    """Print it; 0, 1 for a rejected URL, 2 for settings that can't be used."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -32,9 +32,9 @@ def explain(url: str, path: Path) -> int:
 
 
 def target_of(url: str) -> bytes:
-    """The target that a client sends for a URL, in origin-form; what isn't ASCII is sent as UTF-8.
+    """The target that a client sends for a URL, in origin-form; non-ASCII characters are sent as UTF-8.
 
-    Raises RequestError for what is no URL.
+    Raises RequestError for an invalid URL.
     """
     if "://" in url:
         try:

@@ -1,4 +1,4 @@
-"""Options that many commands have. Imports nothing that is slow: `--help` stays quick."""
+"""Options shared by several commands. Imports nothing slow: `--help` stays quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""shield sign-url: a link that expires."""
+"""shield sign-url: makes a link that expires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shield.rules.signed_urls import Links, signable
 
 
 def sign_url(url: str, path: Path, *, lifetime: str, key: str | None) -> int:
-    """Print it; 0, 1 for a URL that names nothing, 2 for what can't be used."""
+    """Print it; 0, 1 for a URL that names nothing, 2 for settings or options that can't be used."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -40,7 +40,7 @@ def sign_url(url: str, path: Path, *, lifetime: str, key: str | None) -> int:
 
 
 def _links(settings: Settings, key: str | None) -> tuple[Links, bytes]:
-    """What makes links, and the id of the key to use. Raises ConfigError."""
+    """The maker of links, and the id of the key to use. Raises ConfigError."""
     rules = access_rules(settings)
     if rules is None or rules.links is None:
         raise ConfigError(["access.signed_urls: there is none; expected keys to sign with"])
@@ -53,6 +53,6 @@ def _links(settings: Settings, key: str | None) -> tuple[Links, bytes]:
 
 
 def _origin(url: str) -> str:
-    """Scheme and authority of a URL, nothing of a path."""
+    """Scheme and authority of a URL, without its path."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" if "://" in url else ""

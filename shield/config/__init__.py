@@ -1,1 +1,1 @@
-"""Settings: every default and limit with its unit and reason, where they are given, and what is wrong with them."""
+"""Settings: every default and limit with its unit and reason, the origin of each value, and all problems at once."""

@@ -1,6 +1,6 @@
-"""Settings of who may ask: Shield stands behind a CDN, and nobody else should get at what it guards.
+"""Settings of access: Shield is behind a CDN, and no other client should reach the objects it guards.
 
-Without this section listeners are on loopback only. That everyone is let in has to be written, and is said loudly.
+Without this section listeners are on loopback only. Admitting everyone must be stated, and is reported loudly.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shield.rules.addresses import UNIX, Networks, network_of
 from shield.rules.signed_urls import Links, Parameters
 
 SECRETS = (("access", "header", "secrets"), ("access", "signed_urls", "keys"))
-"""Keys that are never shown. Each may also be given as `<key>_file`."""
+"""Keys whose values are never shown. Each may also be given as `<key>_file`."""
 
 CA_FILE = ("access", "client_certificate", "ca_file")
 FILES = (CA_FILE, *((*above, f"{key}_file") for *above, key in SECRETS))
-"""Keys that hold a path; in YAML, relative to the directory of the file they stand in."""
+"""Keys that hold a path; in YAML, relative to the directory of that file."""
 
 _RESERVED = NOTABLE | {b"host", b"proxy-connection", FORWARDED, X_FORWARDED_FOR}
 _RULE = "|".join(rule.value for rule in Rule)
@@ -55,12 +55,12 @@ def _network(value: str) -> str:
 
 
 def _one_a_line(value: Any) -> Any:
-    """As they stand in a file of secrets."""
+    """Split as in a file of secrets, one a line."""
     return [line for line in value.splitlines() if line] if isinstance(value, str) else value
 
 
 def _named(value: Any) -> Any:
-    """Said without a name: of a secret with a comma between braces, its second half becomes one."""
+    """The error doesn't name the key: the second half of a secret with a comma between braces becomes one."""
     if isinstance(value, Mapping) and not all(is_name(str(name)) and secret for name, secret in value.items()):
         raise ExpectedError(
             "expected an id (lower case letters, digits, hyphens) and a secret each; one with a comma or colon needs "
@@ -104,61 +104,61 @@ RouteAccess = Annotated[
         }
     ),
 ]
-"""What a route requires; empty: nothing."""
+"""The requirements of a route; empty: none."""
 
 
 class HeaderSettings(Section):
-    """A secret that the CDN sends along with each request. It goes no further than here."""
+    """A secret that the CDN sends with each request. It isn't forwarded."""
 
     name: _FieldName = Field(default="X-Shield-Secret", description="Field that holds it.")
     secrets: _Secrets = Field(
         default=(),
-        description="Any of these will do: add the new one, change the CDN, remove the old one. 16 characters at "
-        "least, so that none can be found by trying. In a secret file, one a line.",
+        description="Each is accepted; to rotate, add the new one, change the CDN, remove the old one. At least 16 "
+        "characters, so that they can't be guessed. In a secret file, one a line.",
     )
     secrets_file: File | None = Field(default=None, description="File that holds them, one a line.")
 
 
 class ClientCertificateSettings(Section):
-    """Clients show a certificate (mutual TLS). Those that show none, or another, don't get past the handshake, unless
-    somebody is let in without.
+    """Clients present a certificate (mutual TLS). Without one, or with another, the handshake fails, unless clients
+    are admitted without.
     """
 
     ca_file: File = Field(
-        description="PEM file of the authorities whose certificates count, and no others: the CDN's own, not a "
-        "public one, which vouches for anybody."
+        description="PEM file of the only trusted authorities: the CDN's own, not a "
+        "public one, which vouches for everyone."
     )
     names: tuple[_CertificateName, ...] = Field(
         default=(),
-        description="DNS names (or common names) of which the certificate must have one. Empty: any name will do.",
+        description="DNS names (or common names) of which the certificate must have one. Empty: any name.",
     )
 
 
 class ParameterSettings(Section):
-    """What the parts of a signed URL are called. They are taken off before anything else looks at a URL."""
+    """The names of a signed URL's parameters. They are removed before any other use of a URL."""
 
-    expires: _Parameter = Field(default="expires", description="When it expires, in epoch seconds.")
-    key: _Parameter = Field(default="key", description="Id of the key that it is signed with.")
+    expires: _Parameter = Field(default="expires", description="Expiry, in epoch seconds.")
+    key: _Parameter = Field(default="key", description="Id of the signing key.")
     signature: _Parameter = Field(default="signature", description="HMAC-SHA256 in lower-case hex.")
 
 
 class SignedUrlSettings(Section):
-    """Links that expire, made by whoever has a key: `shield sign-url` shows how."""
+    """Links that expire, made by anyone with a key: `shield sign-url` shows how."""
 
     keys: _Keys = Field(
         default_factory=dict,
-        description="Secrets by the ids that links name; several are valid at once, for rotation. 32 characters at "
-        "least: who has a link can try keys on it at home.",
+        description="Secrets by the ids that links name; several are valid at once, for rotation. At least 32 "
+        "characters: a link allows offline guessing.",
         json_schema_extra={"additionalProperties": False},
     )
     keys_file: File | None = Field(default=None, description="File that holds them, in YAML.")
     parameters: ParameterSettings = Field(
-        default_factory=ParameterSettings, description="What the parts of a signed URL are called."
+        default_factory=ParameterSettings, description="The names of a signed URL's parameters."
     )
 
 
 def _off_is_all(value: Any) -> Any:
-    """What is left empty isn't `off`: that nobody is kept out has to be written."""
+    """An empty value isn't `off`: admitting everyone must be stated."""
     if value is not None and off_is_none(value) is None:
         return {"allow": "all"}
     if isinstance(value, str):
@@ -167,53 +167,53 @@ def _off_is_all(value: Any) -> Any:
 
 
 class AccessSettings(Section):
-    """Who may ask. What is refused gets a bare 403 or 421 and costs no origin anything."""
+    """Admission of clients. Rejected clients get a bare 403 or 421 and cost no origin anything."""
 
     allow: Literal["required", "all"] = Field(
         default="required",
-        description="Whom to let in: those for whom what is required holds, or `all`: for networks that only the CDN "
-        "can reach. A route may still require something.",
+        description="Clients to admit: those that meet the requirements, or `all`: for networks that only the CDN "
+        "can reach. A route may still have requirements.",
     )
     require: tuple[_Alternatives, ...] = Field(
         default=(),
-        description="Rules that must all hold; `header or addresses` means one of these. Empty: all that are here.",
+        description="Rules that must all hold; `header or addresses` means one of these. Empty: all configured.",
     )
-    header: HeaderSettings | None = Field(default=None, description="A secret that the CDN sends along.")
+    header: HeaderSettings | None = Field(default=None, description="A secret that the CDN sends with each request.")
     client_certificate: ClientCertificateSettings | None = Field(
-        default=None, description="Clients show a certificate; needs `tls`."
+        default=None, description="Clients present a certificate; needs `tls`."
     )
     addresses: tuple[_Network, ...] = Field(
         default=(), description="Networks and addresses that clients come from; `unix`: a unix socket."
     )
     trusted_proxies: tuple[_Network, ...] = Field(
         default=(),
-        description="Proxies between the CDN and here. The client is whom they name: the rightmost address in "
-        "Forwarded (RFC 7239) or X-Forwarded-For that is none of these. Nobody else's word counts.",
+        description="Proxies between the CDN and this node. They name the client: the rightmost address in "
+        "Forwarded (RFC 7239) or X-Forwarded-For that isn't one of these. No other client is believed.",
     )
     trusted_field: Literal["either", "forwarded", "x-forwarded-for"] = Field(
         default="either",
-        description="Field that these proxies write. With either, if both are there, both must name somebody who is "
-        "let in: a proxy that writes one may hand on a forgery of the other.",
+        description="Field that these proxies write. With either, if both are present, both must name admitted "
+        "clients: a proxy that writes one may pass on a forgery of the other.",
     )
     hosts: tuple[_Host, ...] = Field(
         default=(),
-        description="Hosts that are asked for, `*.cdn.example` being all names below that one; others get 421. Keeps "
-        "nobody out who knows one.",
+        description="Accepted Host names, `*.cdn.example` being all names below it; others get 421. No protection "
+        "against clients that know one.",
     )
     signed_urls: SignedUrlSettings | None = Field(default=None, description="Links that expire.")
 
     def configured(self) -> tuple[Rule, ...]:
-        """The rules that there are."""
+        """The configured rules."""
         return tuple(rule for rule in Rule if getattr(self, rule.value))
 
     def required(self) -> tuple[str, ...]:
-        """What must hold where a route doesn't say otherwise."""
+        """The requirements where a route has none of its own."""
         if self.allow == "all":
             return ()
         return self.require or tuple(rule.value for rule in self.configured())
 
     def rules(self, routes: Mapping[str, RouteAccess | None]) -> AccessRules:
-        """The rules as they are kept; `routes` by their names, None where they don't differ."""
+        """The rules in force; `routes` by name, None where one doesn't differ."""
         header, certificate, signed = self.header, self.client_certificate, self.signed_urls
         told_by = (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
         return AccessRules(

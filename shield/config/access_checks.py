@@ -1,4 +1,4 @@
-"""Whether what is said about access goes together, and what of it had better be known."""
+"""Checks whether the access settings fit together, and notes on settings with unwelcome effects."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import ipaddress
 from collections.abc import Iterator
 
 from shield.config.access import AccessSettings
-from shield.config.places import KeyPath, Problem, Tree
+from shield.config.places import KeyPath, Problem, Tree, nameable
 from shield.config.settings import Settings
-from shield.rules.access import Rule
+from shield.errors import ConfigError
+from shield.rules.access import Rule, requirement_of
 from shield.rules.addresses import UNIX
+from shield.rules.reach import Trespass, trespasses
 
 _HERE: KeyPath = ("access",)
 
 
 def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What can't be meant."""
+    """Settings that contradict each other."""
     access = settings.access
     if access is None:
         for address in settings.listen:
             if not address.loopback:
-                said = f"{address} can be reached from elsewhere; expected access, too: who may ask, or off"
+                said = f"{address} can be reached from elsewhere; expected access, too: the rules for clients, or off"
                 yield tree.problem(("listen",), said)
         for name, route in settings.routes.items():
             if route.access:
@@ -48,10 +50,51 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
         if not given:
             yield tree.problem(path, _nothing(path))
     yield from _parameters(access, settings, tree)
+    for found in trespasses_of(settings):
+        if not settings.routes[found.by].shares:
+            yield tree.problem(("routes", found.by, "access"), _trespass(found, settings))
+
+
+def trespasses_of(settings: Settings) -> list[Trespass]:
+    """Routes whose clients reach what another route keeps from them, whether that is said to be meant or not."""
+    if settings.access is None:
+        return []
+    try:
+        routes = list(settings.route_table())
+        homes = {name: origin.location().object_url(b"/") for name, origin in settings.origins.items()}
+    except ConfigError:
+        return []  # one of the other problems
+    required = settings.access.required()
+    given = {name: route.access for name, route in settings.routes.items()}
+    requirements = {name: requirement_of(required if own is None else own) for name, own in given.items()}
+    objects = {route.name: frozenset([homes[name] for name in route.origins if name in homes]) for route in routes}
+    return list(trespasses(routes, requirements, objects))
+
+
+def unshared(settings: Settings) -> list[str]:
+    """The problems of such routes without a word on it, a line each."""
+    return [
+        f"routes.{found.by}.access: {_trespass(found, settings)}"
+        for found in trespasses_of(settings)
+        if not settings.routes[found.by].shares
+    ]
+
+
+def _trespass(found: Trespass, settings: Settings) -> str:
+    """What is wrong with it, and what may be done."""
+    assert settings.access is not None
+    own, other = (settings.routes[name].access for name in (found.by, found.of))
+    required = settings.access.required()
+    wants, lets = ", ".join(required if other is None else other), ", ".join(required if own is None else own)
+    path = found.path.decode("ascii", "replace")
+    return (
+        f"it requires {lets or 'nothing'}, and its clients reach objects below {path} for which route "
+        f"{nameable(found.of)} requires {wants}; expected as much here, other paths or origins, or shares: true"
+    )
 
 
 def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
-    """What can be meant. That nobody is kept out is said with the listeners."""
+    """Valid settings with unwelcome effects. Listeners that admit everyone are noted with the listeners."""
     access = settings.access
     if access is None:
         return
@@ -60,29 +103,38 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
     for rule in access.configured():
         if rule.value not in used:
             yield str(tree.problem((*_HERE, rule.value), "has no effect: nothing requires it"))
+    meant = {found.by: found for found in trespasses_of(settings)}
+    for name, route in settings.routes.items():
+        if route.shares and name not in meant:
+            yield str(tree.problem(("routes", name, "shares"), "has no effect: no other route keeps these objects"))
+        elif route.shares:
+            said = (
+                f"its clients reach objects below {meant[name].path.decode('ascii', 'replace')} without what route "
+            )
+            yield str(tree.problem(("routes", name, "shares"), f"{said}{nameable(meant[name].of)} requires"))
     if access.trusted_proxies and not access.addresses:
         yield str(tree.problem((*_HERE, "trusted_proxies"), "has no effect without access.addresses"))
     for at, network in enumerate(access.trusted_proxies):
         if network != UNIX and ipaddress.ip_network(network).prefixlen == 0:
-            said = f"{network} is everyone: whoever asks can say who they are"
+            said = f"{network} is everyone: any client can claim any address"
             yield str(tree.problem((*_HERE, "trusted_proxies", at), said))
     if access.header is not None and settings.tls is None and not all(each.loopback for each in settings.listen):
-        yield str(tree.problem((*_HERE, "header"), "secrets come in plain HTTP: who is on the way can read them"))
+        yield str(tree.problem((*_HERE, "header"), "secrets arrive in plain HTTP, readable on the way"))
 
 
 def keeps_nobody_out(settings: Settings) -> bool:
-    """Whether everyone who reaches a listener is let in, at least where a route doesn't say otherwise."""
+    """Whether every client that reaches a listener is admitted, at least where a route doesn't say otherwise."""
     access = settings.access
     return access is None or all(_any_client(text) for text in access.required())
 
 
 def _any_client(text: str) -> bool:
-    """Whether it holds for whoever wants it to: clients name what host they like."""
+    """Whether any client can meet it: clients name whatever host they like."""
     return Rule.HOSTS.value in text.split(" or ")
 
 
 def _nothing(path: KeyPath) -> str:
-    """As it is said of origins' credentials."""
+    """As worded for origins' credentials."""
     key, name = path[-1], "__".join(map(str, path))
     return (
         f"there are none; expected {key} or {key}_file here, the variable SHIELD_{name.upper()}, or a secret file "
@@ -91,7 +143,7 @@ def _nothing(path: KeyPath) -> str:
 
 
 def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
-    """Where something is required, and what."""
+    """Each key that lists requirements, with its list."""
     if settings.access is not None:
         yield (*_HERE, "require"), settings.access.require
     for name, route in settings.routes.items():
@@ -99,7 +151,7 @@ def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]
 
 
 def _parameters(access: AccessSettings, settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """Parts of links must not be taken for each other, nor for what routes keep."""
+    """Parameters of links must differ from each other and from those that routes keep."""
     if access.signed_urls is None:
         return
     names: dict[str, str] = {}

@@ -1,6 +1,4 @@
-"""What single values can't tell: whether they go together. Reads what was given, so that all of it is checked even
-where some of it is bad.
-"""
+"""Checks across several values. They read the values as given, so that all are checked even where some are bad."""
 
 from __future__ import annotations
 
@@ -27,14 +25,14 @@ from shield.rules.vary import may_forward
 _OF_ROUTE = re.compile(r"routes? (?P<name>[a-z0-9-]+)(?: and [a-z0-9-]+)?: (?P<what>[a-z]+) ?(?P<text>.*)", re.DOTALL)
 _ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "query": ("query", "allow")}
 SLICES_PER_DIRECTORY = 16
-"""A directory smaller than so many slices would be one segment or two, and reclaimed all at once."""
+"""A smaller directory would have only a segment or two, reclaimed all at once."""
 
 _PLACE = ("provider", "endpoint", "region", "bucket", "addressing")
 _VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]").fullmatch
 
 
 def check(tree: Tree, settings: Settings | None) -> Iterator[Problem]:
-    """All such problems; `settings` where each value for itself is good."""
+    """All such problems; `settings` if each value by itself is good."""
     for name, value in tree.items("origins"):
         yield from _origin(name, value, tree)
     yield from _tls(tree)
@@ -62,12 +60,10 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     if isinstance(ca_file, str) and not os.access(ca_file, os.R_OK):
         yield tree.problem((*here, "ca_file"), f'got "{shortened(ca_file)}"; expected a file that can be read')
     if value.get("pass_errors") is True and value.get("provider") not in (None, "http"):
-        yield tree.problem((*here, "pass_errors"), "expected provider http: errors of S3 are for nobody else")
+        yield tree.problem((*here, "pass_errors"), "expected provider http: S3 errors aren't meant for clients")
     if value.get("lenient_heads") is True and value.get("provider") not in (None, "http"):
-        yield tree.problem(
-            (*here, "lenient_heads"), "expected provider http: storages end their lines as they should"
-        )
-    # Only what says where it is, so that this is checked whatever else is bad.
+        yield tree.problem((*here, "lenient_heads"), "expected provider http: storages send correct line ends")
+    # Only the keys that locate it, so that this is checked even if others are bad.
     origin = _made(OriginSettings, {key: value[key] for key in _PLACE if key in value})
     if not isinstance(origin, OriginSettings):
         return
@@ -91,13 +87,13 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
 
 
 def _of_web_servers(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What only origins of provider http may have."""
+    """Settings that only origins of provider http may have."""
     for name, origin in settings.origins.items():
         if origin.profile.signed and origin.pass_errors:
-            said = "expected provider http: errors of S3 are for nobody else"
+            said = "expected provider http: S3 errors aren't meant for clients"
             yield tree.problem(("origins", name, "pass_errors"), said)
         if origin.profile.signed and origin.lenient_heads:
-            said = "expected provider http: storages end their lines as they should"
+            said = "expected provider http: storages send correct line ends"
             yield tree.problem(("origins", name, "lenient_heads"), said)
 
 
@@ -116,7 +112,7 @@ def _roles(tree: Tree) -> Iterator[Problem]:
 
 
 def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """Fields that may go to origins."""
+    """Fields that may be forwarded to origins."""
     for name, route in settings.routes.items():
         path: KeyPath = ("routes", name, "forward_request_headers")
         listed = route.forward_request_headers
@@ -133,7 +129,8 @@ def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
             continue
         for at, field in enumerate(listed):
             if not may_forward(field.encode()) or field == "authorization":
-                yield tree.problem((*path, at), f'got "{field}"; expected a field that may be forwarded')
+                said = "expected a field that may be forwarded; what proxies tell of a client or of its URL never is"
+                yield tree.problem((*path, at), f'got "{field}"; {said}')
 
 
 def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:
@@ -143,7 +140,7 @@ def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:
 
 
 def _references(tree: Tree) -> Iterator[Problem]:
-    """Origins that routes name."""
+    """Origins named by routes."""
     known = [name for name, _ in tree.items("origins")]
     for route, _ in tree.items("routes"):
         path: KeyPath = ("routes", route, "origins")
@@ -160,7 +157,7 @@ def _references(tree: Tree) -> Iterator[Problem]:
 
 
 def _routes(tree: Tree) -> Iterator[Problem]:
-    """Prefixes and queries, by the rules that routes are followed by."""
+    """Prefixes and queries, checked by the rules that routes follow."""
     made: list[Route] = []
     providers = {
         name: PROVIDERS[provider]
@@ -204,7 +201,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
 
 
 def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:
-    """Directories: each one once, and large enough for what lies in it."""
+    """Directories: each listed once, and large enough for its segments."""
     names: set[str] = set()
     paths: dict[Path, Path] = {}
     least = SLICES_PER_DIRECTORY * cache.slice_bytes
@@ -220,7 +217,7 @@ def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:
             path = directory.path.resolve()
             for other in paths:
                 if path == other or path in other.parents or other in path.parents:
-                    said = f'"{directory.path}" and "{paths[other]}" lie in each other; expected one for each disk'
+                    said = f'"{directory.path}" and "{paths[other]}" are nested; expected one for each disk'
                     yield tree.problem((*of_directory, "path"), said)
             paths[path] = directory.path
             if directory.capacity < least:

@@ -1,4 +1,4 @@
-"""Settings of the fields of answers: what of an origin's goes on, and what Shield says itself."""
+"""Settings of the fields of responses: which of an origin's are passed on, and which Shield adds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from shield.config.section import OrOff, Section, off_is_off
 from shield.config.units import ExpectedError
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules
 from shield.rules.headers import INTERNAL, NameSet
+from shield.rules.locations import Home
 from shield.rules.providers import Provider
 
 _is_name = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,100}").fullmatch
@@ -23,7 +24,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 def _lower(value: str) -> str:
     """A field's name, or the beginning of names and a star, in lower case."""
     if not _is_name(value.removesuffix("*") or "x"):
-        raise ExpectedError("expected a field's name, as x-debug, or x-debug-* for all that begin so")
+        raise ExpectedError("expected a field's name, as x-debug, or x-debug-* for a prefix")
     return value.lower()
 
 
@@ -31,7 +32,7 @@ def _changeable(value: str) -> str:
     name = _lower(value)
     meant = NameSet((name.encode(),))
     if any(known in meant for known in NOT_CHANGEABLE):
-        raise ExpectedError("expected no field that says where an answer ends, which version it is or how it came")
+        raise ExpectedError("expected no field about a response's length, version or framing")
     return name
 
 
@@ -54,45 +55,51 @@ Server = Annotated[Annotated[str, AfterValidator(_text)] | None, OrOff()]
 
 
 class ResponseFieldSettings(Section):
-    """What is made of the fields of origins' answers, when they come: entries that are stored stay as they are."""
+    """Changes to the fields of origins' responses, made on arrival: stored entries keep theirs."""
 
     internals: Literal["strip", "pass"] | None = Field(
         default=None,
-        description="Fields that are a storage's own business (x-amz-*, x-goog-*, x-ms-*, x-minio-*, x-rgw-*, "
-        "request ids and the like): strip them or pass them. Left out: passed from provider http, else stripped.",
+        description="Fields internal to a storage (x-amz-*, x-goog-*, x-ms-*, x-minio-*, x-rgw-*, "
+        "request ids and the like): strip them or pass them. If omitted: passed from provider http, else stripped.",
     )
     keep: Names = Field(
         default=(),
-        description="Fields that are passed all the same, as [x-amz-meta-*, strict-transport-security]; a star at "
-        "the end stands for any end.",
+        description="Fields that are passed nevertheless, as [x-amz-meta-*, strict-transport-security]; a star at "
+        "the end matches any ending.",
     )
     remove: ChangeableNames = Field(
-        default=(), description="Fields that are removed, as if origins hadn't sent them; a star as in keep."
+        default=(), description="Fields removed as if origins hadn't sent them; a star as in keep."
     )
     set: Changes = Field(
         default_factory=dict,
         description="Fields that replace those of the same name, as if origins had sent them: a lifetime set so "
-        "holds here, too.",
+        "applies here, too.",
     )
-    add: Changes = Field(default_factory=dict, description="Fields that are added to those of the same name.")
+    add: Changes = Field(default_factory=dict, description="Fields added to those of the same name.")
     nosniff: bool = Field(
         default=True,
-        description="Set x-content-type-options: nosniff on what comes from object storages, where users may have "
-        "put it. Not on answers of provider http.",
+        description="Set x-content-type-options: nosniff on responses from object storages, where users may have "
+        "uploaded them. Not on those of provider http.",
     )
     digests: Annotated[Literal["off", "asked", "always"], BeforeValidator(off_is_off)] = Field(
         default="asked",
-        description="Repr-Digest (RFC 9530), from what storages say of an object's SHA-512, SHA-256 or MD5: to "
-        "requests with Want-Repr-Digest, or to all. Off: fields of origins go on as they are.",
+        description="Repr-Digest (RFC 9530), from an object's SHA-512, SHA-256 or MD5 as storages report it: to "
+        "requests with Want-Repr-Digest, or to all. Off: origins' fields are passed on unchanged.",
+    )
+
+    rewrite_location: bool = Field(
+        default=True,
+        description="Location and Content-Location that name the origin's own host, of provider http: as the path by "
+        "which clients get there. Off: they are told the origin's host, which they mostly can't reach.",
     )
 
     def of_options(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What of the changes is for answers to OPTIONS: what they say to other sites' pages."""
+        """The changes that apply to responses to OPTIONS: their CORS fields."""
         said = [*self.set.items(), *self.add.items()]
         return tuple((name.encode(), text.encode()) for name, text in said if name.startswith(_FOR_OTHER_SITES))
 
-    def rules(self, provider: Provider) -> FieldRules:
-        """As they are followed with answers of a provider."""
+    def rules(self, provider: Provider, home: Home | None = None) -> FieldRules:
+        """The rules for responses of a provider, of an origin at this place."""
         strips = provider.signed if self.internals is None else self.internals == "strip"
         removed = tuple(name.encode() for name in self.remove)
         changes = {name.encode(): value.encode() for name, value in self.set.items()}
@@ -107,9 +114,10 @@ class ResponseFieldSettings(Section):
             digests=self.digests,
             md5_etags=provider.md5_etags,
             storage=provider.signed,
+            home=home if self.rewrite_location and not provider.signed else None,
         )
 
     def tells_ranges(self) -> bool:
-        """Whether clients may be told that ranges are served: nobody decided otherwise."""
+        """Whether clients may be told that ranges are supported: no setting decided otherwise."""
         name = b"accept-ranges"
         return name.decode() not in self.set and name not in NameSet(text.encode() for text in self.remove)

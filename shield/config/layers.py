@@ -1,4 +1,4 @@
-"""Values from the environment and from secret files, laid over those of the YAML file.
+"""Values from the environment and from secret files, which override those of the YAML file.
 
 `SHIELD_ORIGINS__FRA__ENDPOINT` is `origins.fra.endpoint`; as a secret file it is `shield_origins__fra__endpoint`.
 """
@@ -24,7 +24,7 @@ _of_a_service = re.compile(r"SHIELD_(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT|PORT)(?
 
 
 def read_file(path: Path, raw: bytes | OSError, tree: Tree) -> list[Problem]:
-    """Put what a YAML file holds, or why it can't be read, into the tree."""
+    """Put the values of a YAML file, or the reason why it can't be read, into the tree."""
     root = Place(Layer.YAML, str(path))
     if isinstance(raw, OSError):
         return [Problem(root, (), f"can't be read: {raw.strerror}")]
@@ -39,10 +39,10 @@ def read_file(path: Path, raw: bytes | OSError, tree: Tree) -> list[Problem]:
 
 
 def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Problem], list[str]]:
-    """Put what `SHIELD_` variables hold into the tree; problems and notes.
+    """Put the values of `SHIELD_` variables into the tree; problems and notes.
 
-    Others may have variables whose names begin so: what is neither a whole section nor has the two underscores of a
-    key within one isn't ours, and is noted if it looks as if it was meant to be.
+    Other programs may have variables with this prefix: one that is neither a whole section nor has the two
+    underscores of a key within one isn't ours, and is noted if it seems meant to be.
     """
     problems: list[Problem] = []
     notes: list[str] = []
@@ -65,10 +65,10 @@ def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Probl
 
 
 def read_secret_directory(directory: Path, tree: Tree, *, own: bool) -> tuple[list[Problem], list[str]]:
-    """Put what `shield_` files hold into the tree; problems and notes.
+    """Put the values of `shield_` files into the tree; returns problems and notes.
 
-    In a directory of our `own`, as systemd makes it, every file must be one that is read; others may have theirs
-    in a shared one.
+    In a directory of our `own`, as systemd makes it, every file must be a known setting; a shared one may hold
+    files of other programs.
     """
     try:
         entries = sorted(directory.iterdir())
@@ -98,8 +98,8 @@ def read_secret_directory(directory: Path, tree: Tree, *, own: bool) -> tuple[li
 
 
 def read_named_files(tree: Tree) -> list[Problem]:
-    """Put what the files named by `*_file` keys hold where it belongs. Their names are never quoted: people paste
-    secrets there.
+    """Put the contents of files named by `*_file` keys in their place. The names are never quoted: secrets get pasted
+    there by mistake.
     """
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
@@ -127,7 +127,7 @@ def read_named_files(tree: Tree) -> list[Problem]:
 
 
 def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Problem]:
-    """Lists and mappings are written in YAML or JSON, all else is text as it stands."""
+    """Lists and mappings are written in YAML or JSON, everything else is plain text."""
     if is_mapping(path) or (is_list(path) and text.lstrip().startswith("[")):
         yaml = YamlText(place.layer, place.name, lines=False)
         found = list(yaml.read(text, path))
@@ -141,7 +141,7 @@ def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Proble
 
 
 def _absolute(given: Given, base: Path) -> Given:
-    """Files are named relative to where they are named."""
+    """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
     if names_file and isinstance(value, str) and value:
@@ -150,7 +150,7 @@ def _absolute(given: Given, base: Path) -> Given:
 
 
 def _content(path: Path) -> tuple[str | None, str]:
-    """A secret file's text without the line end that editors leave; or None and why not."""
+    """A secret file's text without the line end that editors add; or None and the reason."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_SECRET_BYTES + 1)
@@ -160,19 +160,19 @@ def _content(path: Path) -> tuple[str | None, str]:
     except ValueError:
         return None, "can't be read: expected text in UTF-8"
     if len(raw) > _MAX_SECRET_BYTES:
-        return None, "is larger than a secret: expected 64KiB at most"
+        return None, "is too large for a secret: expected at most 64KiB"
     return (text, "") if text else (None, "is empty")
 
 
 def _named_files(tree: Tree) -> set[str]:
-    """The files that keys name."""
+    """The files named by keys."""
     paths = [*access.FILES, *(("origins", name, key) for name, _ in tree.items("origins") for key in FILES)]
     named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
 
 
 def _discreet(problems: list[Problem]) -> list[Problem]:
-    """Without the keys below a secret: a mapping in its place may spell it."""
+    """Without the keys below a secret: a mapping in its place may contain it."""
     return [
         Problem(problem.place, next((at for at in paths if is_secret(at)), problem.path), problem.text)
         for problem in problems

@@ -1,7 +1,7 @@
-"""Settings from YAML, then the environment, then secret files; all problems at once, each with its place.
+"""Settings from YAML, then the environment, then secret files; all problems at once, each with its position.
 
-No value of a secret ever becomes part of a problem, nor hangs on an exception: errors of libraries are turned into
-text first and raised as ours afterwards, outside of their handlers.
+No secret ever becomes part of a problem, or of an exception: errors of libraries are turned into text first and
+raised as ours afterwards, outside of their handlers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shield.errors import ConfigError
 from shield.replaced import Marks, marks_of
 
 SECRET_DIRECTORIES = (Path("/run/secrets"),)
-"""Where containers get their secrets. Others may have theirs there, too."""
+"""The directory of containers' secrets. Other programs may have theirs there, too."""
 
 CERTIFICATES: KeyPath = ("tls",)
 """What `Loaded.files` has those of listeners under."""
@@ -60,7 +60,7 @@ class Source:
         root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
         tree = Tree(root)
         problems = read_file(path, self.text, tree) if path is not None else []
-        unread = bool(problems) and not tree.values  # and says nothing about what is missing
+        unread = bool(problems) and not tree.values  # so don't report missing keys
         found, notes = read_environment(environ, tree)
         problems += found
         for directory in self.directories:
@@ -85,10 +85,10 @@ class Read:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and what had
-    better be known.
+    """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and notes on
+    settings with unwelcome effects.
 
-    `files` are those with secrets and certificates that may be replaced while the node runs, by what they belong to:
+    `files` are those with secrets and certificates that may be replaced while the node runs, by their owners:
     `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, taken before they are read.
     """
 
@@ -106,7 +106,7 @@ def load(
 ) -> Loaded:
     """Settings from a file, variables, `secret_directories` and systemd's `$CREDENTIALS_DIRECTORY`.
 
-    Raises ConfigError with every problem there is.
+    Raises ConfigError with all problems.
     """
     return _loaded(Source.of(path, environ, secret_directories), None)
 
@@ -153,18 +153,18 @@ def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
 
 
 def lines(problems: list[Problem]) -> list[str]:
-    """In the order of places, each once."""
+    """In the order of positions, each once."""
     ordered = sorted(problems, key=lambda problem: (problem.place, [str(key) for key in problem.path]))
     return list(dict.fromkeys(str(problem) for problem in ordered))
 
 
 def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
-    """Where each secret is from."""
+    """The place of each secret."""
     return {path: str(tree.place(path)) for path in _secret_keys(settings)}
 
 
 def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
-    """By what they belong to: what of one is replaced, is replaced together."""
+    """By their owners: the files of one owner are replaced together."""
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
@@ -178,7 +178,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """Origins' in their order, then those of access: of signed URLs each key by itself."""
+    """Those of origins in their order, then those of access: each key of signed URLs separately."""
     paths: list[KeyPath] = [
         ("origins", name, key)
         for name, origin in settings.origins.items()

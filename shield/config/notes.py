@@ -1,4 +1,4 @@
-"""What can be meant, but had better be known."""
+"""Notes on valid settings with unwelcome effects."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Place, Tree
 from shield.config.section import is_loopback
 from shield.config.settings import Settings
+from shield.rules.freshness import CREDENTIALS
 
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
-    """One readable line each, with place and key."""
+    """One readable line each, with position and key."""
     yield from _listeners(settings, tree)
     admin = settings.admin.listen
     if admin is not None and not admin.loopback:
         yield str(
             tree.problem(
-                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API asks nobody who they are"
+                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API has no authentication"
             )
         )
     yield from access_notes(settings, tree)
     for name, origin in settings.origins.items():
         yield from _origin(name, origin, tree)
     yield from _idle_fractions(settings, tree)
+    yield from _credentials(settings, tree)
     yield from _readable_by_all(tree)
 
 
 def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
-    """What whoever can reach a listener can do."""
+    """The risks of listeners that others can reach."""
     said = ", in plain HTTP" if settings.tls is None else ""
     if keeps_nobody_out(settings):
-        said += "; NOBODY IS KEPT OUT: whoever reaches it can read all objects"
+        said += "; NO CLIENT IS REJECTED: everyone who reaches it can read all objects"
     for address in settings.listen:
         if said and not address.loopback:
             yield str(tree.problem(("listen",), f"{address} can be reached from elsewhere{said}"))
@@ -44,7 +46,7 @@ def _listeners(settings: Settings, tree: Tree) -> Iterator[str]:
 def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
     where = origin.location()
     if not where.tls and not is_loopback(where.host):
-        said = f"{where.host} is asked in plain HTTP: secret keys aren't sent, but bodies can be read and changed"
+        said = f"{where.host} is reached over plain HTTP: secret keys aren't sent, but bodies can be read and changed"
         yield str(tree.problem(("origins", name, "endpoint"), said))
     if not origin.profile.signed and origin.secret_key is not None:
         said = f"has no effect: requests to provider {origin.provider} aren't signed"
@@ -61,8 +63,35 @@ def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
         yield str(tree.problem(path, "has no effect while default_lifetime isn't off"))
 
 
+def _credentials(settings: Settings, tree: Tree) -> Iterator[str]:
+    """Routes whose origins see who the client is: what comes of that."""
+    usual = {name.decode() for name in CREDENTIALS}
+    for name, route in settings.routes.items():
+        path: KeyPath = ("routes", name, "forward_request_headers")
+        listed = route.forward_request_headers
+        held = {field.replace("_", "-") for field in route.freshness.credentials} | {"authorization"}
+        seen = sorted(usual | held) if listed == "all" else [each for each in listed if _plain(each) in usual | held]
+        alone = " ".join([each for each in seen if _plain(each) in held])
+        shared = " ".join([each for each in seen if _plain(each) not in held])
+        if alone:
+            said = (
+                f"the answer to a request with {alone} is for that request alone, unless it says public, s-maxage or "
+            )
+            said += "must-revalidate, or names the field in Vary"
+            yield str(tree.problem(path, said))
+        if shared:
+            said = f"{shared} may say who the client is, and isn't in freshness.credentials: "
+            said += "EVERYONE MAY GET THE ANSWER, unless it says private or no-store, or names the field in Vary"
+            yield str(tree.problem(path, said))
+
+
+def _plain(name: str) -> str:
+    """What reads fields from variables takes _ for -."""
+    return name.replace("_", "-")
+
+
 def _readable_by_all(tree: Tree) -> Iterator[str]:
-    """Files with secrets in them that every user of the machine may read."""
+    """Files with secrets that every user of the machine may read."""
     holding: dict[str, Place] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
     for path in (*keys, *access.SECRETS):

@@ -11,18 +11,18 @@ from shield.config.units import Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
 
 SECRETS = ("access_key_id", "secret_key", "session_token")
-"""Keys of an origin that are never shown. Each may also be given as `<key>_file`."""
+"""Keys of an origin whose values are never shown. Each may also be given as `<key>_file`."""
 
 FILES = (*(f"{key}_file" for key in SECRETS), "ca_file")
-"""Keys that hold a path; in YAML, relative to the directory of the file they stand in."""
+"""Keys that hold a path; in YAML, relative to the directory of that file."""
 
 
 TLS_FILES = (("tls", "certificate_file"), ("tls", "key_file"))
-"""Other keys that do."""
+"""Other keys that hold a path."""
 
 
 class OriginTimeouts(Section):
-    """How long an origin may take, each from the step before it."""
+    """How long an origin may take for each step, counted from the step before."""
 
     connect: Duration = duration(
         "2s",
@@ -32,8 +32,8 @@ class OriginTimeouts(Section):
     )
     first_byte: Duration = duration(
         "5s",
-        "From the request sent until the answer's head has arrived. Object stores answer in well under a second; "
-        "after five something is wrong and half of the failover deadline is left.",
+        "From the request sent to the head of the response. Object stores answer in well under a second; "
+        "after five something is wrong, and half of the failover deadline remains.",
         least="10ms",
     )
     between_bytes: Duration = duration(
@@ -45,7 +45,7 @@ class OriginTimeouts(Section):
     total: Duration = duration(
         "10min",
         "From the request sent until the body's last byte, without the time reading was paused for slow clients. "
-        "A bound on drips: a large object over a slow line still fits.",
+        "Bounds trickling bodies; a large object over a slow line still fits.",
         least="100ms",
     )
 
@@ -54,48 +54,48 @@ class OriginSettings(Section):
     """One bucket at one endpoint in one region."""
 
     provider: Literal["aws", "gcs", "r2", "b2", "wasabi", "minio", "ceph", "swift", "http"] = Field(
-        description="Whose API it speaks: decides addressing, default endpoint and region, and how throttling looks. "
+        description="The API it speaks: decides addressing, default endpoint and region, and signs of throttling. "
         "`http` is a plain web server, nothing is signed."
     )
     endpoint: Endpoint | None = Field(
         default=None,
-        description="URL without the bucket, as https://s3.eu-central-1.amazonaws.com. Left out, it is the "
-        "provider's for the region (aws, gcs, b2, wasabi); the others have none. A path is for provider http only.",
+        description="URL without the bucket, such as https://s3.eu-central-1.amazonaws.com. If omitted, the "
+        "provider's for the region (aws, gcs, b2, wasabi); others have none. A path is for provider http only.",
     )
     region: Region | None = Field(
         default=None,
-        description="Region that requests are signed for. Left out, it is read from the endpoint's host or is the "
+        description="Region that requests are signed for. If omitted, it is read from the endpoint's host, or is the "
         "provider's usual one; aws and b2 have none.",
     )
     bucket: Bucket | None = Field(default=None, description="Name of the bucket; provider http needs none.")
     addressing: Literal["auto", "path", "virtual"] = Field(
         default="auto",
-        description="Where the bucket goes: `path` (endpoint/bucket/key), `virtual` (bucket.endpoint/key), or "
+        description="Where the bucket is written: `path` (endpoint/bucket/key), `virtual` (bucket.endpoint/key), or "
         "`auto`: virtual where the provider wants it and the name can be one label of a host, else path.",
     )
-    access_key_id: Secret | None = Field(default=None, description="Access key; better not here but in a file.")
-    secret_key: Secret | None = Field(default=None, description="Secret key; better not here but in a file.")
+    access_key_id: Secret | None = Field(default=None, description="Access key; better kept in a file.")
+    secret_key: Secret | None = Field(default=None, description="Secret key; better kept in a file.")
     session_token: Secret | None = Field(default=None, description="Token of temporary credentials.")
     access_key_id_file: File | None = Field(default=None, description="File that holds the access key.")
     secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
     session_token_file: File | None = Field(default=None, description="File that holds the session token.")
     role: Literal["primary", "replica"] = Field(
-        default="replica", description="`primary` is where objects are written first; at most one origin is."
+        default="replica", description="`primary` is where objects are written first; at most one origin may be."
     )
     access_denied_is_absent: bool = Field(
         default=False,
-        description="Read 403 AccessDenied as an absent object: S3 answers so for absent keys to credentials that "
-        "may not list the bucket. Off, since it hides credentials that were withdrawn.",
+        description="Read 403 AccessDenied as an absent object: S3 sends it for absent keys to credentials that "
+        "may not list the bucket. Off, since it hides revoked credentials.",
     )
     pass_errors: bool = Field(
         default=False,
-        description="Pass answers of any status on as they are, bodies too: for a server of provider http that "
-        "speaks for itself. Off: its errors move on to the next origin, and nobody sees them.",
+        description="Pass responses of any status on unchanged, bodies too: for a server of provider http whose "
+        "errors are meant for clients. Off: on an error the next origin is tried, and clients don't see it.",
     )
     lenient_heads: bool = Field(
         default=False,
-        description="Take heads whose lines end without CR, of a server of provider http that is known to send such. "
-        "Off: it counts as a fault, since others may see other lines there.",
+        description="Accept heads whose lines end without CR, from a server of provider http known to send them. "
+        "Off: it is a fault, since other parsers may split the lines differently.",
     )
     ca_file: File | None = Field(
         default=None, description="PEM file of authorities to trust besides the system's. Verification stays on."
@@ -104,7 +104,7 @@ class OriginSettings(Section):
         default=64,
         ge=1,
         le=65535,
-        description="Connections to this origin at most. With 20 ms an answer, 64 are 3,200 misses a second.",
+        description="Most connections to this origin. At 20 ms a response, 64 carry 3,200 misses a second.",
     )
     timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="How long each step may take.")
     dns_refresh: Duration = duration(
@@ -116,11 +116,11 @@ class OriginSettings(Section):
 
     @property
     def profile(self) -> Provider:
-        """What Shield knows of the provider."""
+        """The profile of the provider."""
         return PROVIDERS[self.provider]
 
     def location(self) -> Location:
-        """Where the bucket is. Raises ConfigError whose problems begin with the key."""
+        """The location of the bucket. Raises ConfigError whose problems begin with the key."""
         return locate(
             self.profile,
             endpoint=self.endpoint,

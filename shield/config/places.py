@@ -1,4 +1,4 @@
-"""Where each value was given, and problems that name the place."""
+"""The position where each value was given, and problems that name it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from enum import IntEnum
 _NAMEABLE = re.compile(r"[a-z0-9_-]{1,63}|[A-Za-z0-9_-]{1,20}").fullmatch
 
 Value = str | None | list["Value"] | dict[str, "Value"]
-"""What was given: text, however it was spelled; null; lists and mappings of these. What it means, models decide."""
+"""A value as given: text, however it was spelled; null; lists and mappings of these. Models interpret it."""
 
 KeyPath = tuple[str | int, ...]
 
 
 class Layer(IntEnum):
-    """Who wins: the later one."""
+    """Layers in order of precedence: later ones win."""
 
     YAML = 0
     ENVIRONMENT = 1
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at a place; `path` is the key's, empty when the place says it all. Holds no secret."""
+    """An error at a position; `path` is the key's, empty when the position alone identifies it. Holds no secret."""
 
     place: Place
     path: KeyPath
@@ -51,8 +51,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One value at one place. Mappings come as an empty one, followed by what is in them; lists as a whole, with the
-    places of their `items`.
+    """One value at one position. Mappings come as an empty one, followed by their values; lists as a whole, with the
+    positions of their `items`.
     """
 
     path: KeyPath
@@ -62,7 +62,7 @@ class Given:
 
 
 class Tree:
-    """What was given by all layers together. Values are laid over each other in the order of layers."""
+    """The values of all layers together. Later layers override earlier ones."""
 
     def __init__(self, root: Place) -> None:
         self.values: dict[str, Value] = {}
@@ -70,7 +70,7 @@ class Tree:
         self._root = root
 
     def put(self, given: Given) -> None:
-        """Lay a value over what is there. Below something that is no mapping nothing fits: that is said elsewhere."""
+        """Set a value, overriding an earlier one. Values below a non-mapping are dropped, as reported elsewhere."""
         *above, last = given.path
         inside = self.values
         for depth, key in enumerate(above, start=1):
@@ -92,7 +92,7 @@ class Tree:
             self.places[(*given.path, at)] = place
 
     def drop(self, path: KeyPath) -> None:
-        """Forget a value and all below it."""
+        """Forget a value and everything below it."""
         inside = self.get(path[:-1])
         if isinstance(inside, dict) and path[-1] in inside:
             del inside[str(path[-1])]
@@ -100,7 +100,7 @@ class Tree:
                 del self.places[known]
 
     def get(self, path: KeyPath) -> Value:
-        """The value there; None when there is none."""
+        """The value at a path; None when there is none."""
         value: Value = self.values
         for key in path:
             if isinstance(value, dict) and isinstance(key, str):
@@ -117,7 +117,7 @@ class Tree:
         return iter(list(value.items()) if isinstance(value, dict) else ())
 
     def place(self, path: KeyPath) -> Place:
-        """Where it was given, or where what it is missing from was."""
+        """The position where it was given, or, for a missing value, that of the section it is missing from."""
         while path:
             if path in self.places:
                 return self.places[path]
@@ -134,23 +134,23 @@ def dotted(path: KeyPath) -> str:
 
 
 def nameable(key: str) -> str:
-    """A key or name, or `?` for what looks like none: a line break in the wrong place makes a key of a secret."""
+    """A key or name, or `?` for an implausible one: a misplaced line break turns a secret into a key."""
     return key if _NAMEABLE(key) else "?"
 
 
 def shortened(text: str, length: int = 100) -> str:
-    """Printable, and not longer than this."""
+    """Printable text of at most this length."""
     return printable(text if len(text) <= length else text[:length] + "...")
 
 
 def printable(text: str) -> str:
-    """On one line and in any encoding of UTF-8."""
+    """On one line and valid in UTF-8."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str], *, spelled: Callable[[str], str] = str) -> str:
-    """`; did you mean ...?` or nothing; what is meant is `spelled` as it belongs there."""
+    """`; did you mean ...?` or nothing; `spelled` writes the suggestion as it belongs there."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{spelled(close[0])}"?' if close else ""

@@ -11,12 +11,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
-from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, off_is_none
-from shield.config.units import Duration, ExpectedError, duration
+from shield.config.section import FieldName, MediaType, Name, OrOff, Section, Text, matching, off_is_none
+from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
-from shield.rules.freshness import FreshnessRules, InvalidAge, SetCookie
+from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
-from shield.rules.providers import Provider
+from shield.rules.locations import Home, Rewriting
+from shield.rules.policy import policy_name
+from shield.rules.providers import Location, Provider
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
 from shield.rules.vary import Forwarding
@@ -61,6 +63,11 @@ def _statuses(value: Any) -> Any:
     return value
 
 
+Language = Annotated[
+    str,
+    matching("[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*", "a language tag, as en or pt-BR"),
+    AfterValidator(str.lower),
+]
 HeaderNames = Annotated[
     tuple[Annotated[str, AfterValidator(_header_name)], ...],
     BeforeValidator(_none_is_empty),
@@ -69,7 +76,7 @@ HeaderNames = Annotated[
 
 
 class FreshnessSettings(Section):
-    """How long entries hold where origins don't say, and the limits on what they say."""
+    """Lifetimes of entries where origins state none, and bounds on those they state."""
 
     default_lifetime: Annotated[Duration | None, OrOff()] = duration(
         "1h",
@@ -82,7 +89,7 @@ class FreshnessSettings(Section):
         "(RFC 9111, 4.2.2). Off: such objects have no lifetime.",
     )
     max_lifetime: Duration = duration(
-        "366d", "Upper bound on lifetimes, whatever origins say: a slip of the pen doesn't stay for ever."
+        "366d", "Upper bound on lifetimes, whatever origins state: a typo doesn't last for ever."
     )
     forced_lifetime: Annotated[Duration | None, OrOff()] = Field(
         default=None,
@@ -90,24 +97,24 @@ class FreshnessSettings(Section):
     )
     ignore_cache_control: bool = Field(
         default=False,
-        description="Heed nothing that origins say on caching, not even no-store and private: for origins where all "
-        "is public. Off: what they say counts.",
+        description="Ignore all caching directives of origins, even no-store and private: for origins where all "
+        "is public. Off: they are honoured.",
     )
     negative_lifetime: Duration = duration(
         "10s",
-        "Upper bound for 404, 405, 410, 414 and 501, which need not state a lifetime, and for what else blames "
-        "the client and does, whatever origins say. Short: replicas lag, and objects appear.",
+        "Upper bound for 404, 405, 410, 414 and 501, which need not state a lifetime, and for others that blame "
+        "the client and state one, whatever origins say. Short: replicas lag, and objects appear.",
     )
     negative: Annotated[Mapping[int, Duration], BeforeValidator(_statuses)] = Field(
         default_factory=dict,
-        description="Bounds by status instead of that one, as {404: 10s, 410: 1m}. 401, 403, 407, 408, 421, 425, "
-        "429 and what blames the server, but for 501, are stored only if they are here; then they need not state a "
+        description="Bounds by status instead of `errors`, as {404: 10s, 410: 1m}. 401, 403, 407, 408, 421, 425, "
+        "429 and server errors other than 501 are stored only if listed here; then they need not state a "
         "lifetime, unless default_lifetime is off.",
         json_schema_extra={"propertyNames": {"pattern": "^[45][0-9]{2}$"}, "default": {}},
     )
     grace: Duration = duration(
         "30s",
-        "Served stale meanwhile it is revalidated, unless stale-while-revalidate says otherwise. Longer than any "
+        "Served stale while it is revalidated, unless stale-while-revalidate says otherwise. Longer than any "
         "revalidation takes.",
     )
     error_grace: Duration = duration(
@@ -120,36 +127,49 @@ class FreshnessSettings(Section):
     honour_request_directives: Annotated[tuple[Directive, ...], BeforeValidator(_directives), _DIRECTIVES_SCHEMA] = (
         Field(
             default=(),
-            description="Which directives of clients' Cache-Control, or Pragma, are heeded: all, none or a list. "
-            "None: they let anyone force work on origins.",
+            description="Honoured directives of clients' Cache-Control, or Pragma: all, none or a list. "
+            "None, since they let any client force work on origins.",
             json_schema_extra={"default": "none"},
         )
     )
     honour_field_names: bool = Field(
         default=False,
-        description="A no-cache or private that names fields holds for these alone: they aren't stored, and private "
-        "ones reach nobody. Off: it holds for the whole response, as is allowed (RFC 9111, 5.2.2.4).",
+        description="A no-cache or private that names fields applies to these alone: they aren't stored, and private "
+        "ones are removed. Off: it applies to the whole response, as is allowed (RFC 9111, 5.2.2.4).",
     )
     set_cookie: SetCookie = Field(
         default="refuse",
-        description="Responses that set cookies: refuse to store them, strip the cookies for everyone, or store them "
-        "with the cookies, which all get. Refused: a cookie is mostly one person's.",
+        description="Responses that set cookies: refuse to store them, strip the cookies, or store them "
+        "with cookies that all clients get. Refused, since most cookies belong to one person.",
     )
     invalid_age: InvalidAge = Field(
         default="ignore",
-        description="An Age that isn't one number. ignore: what is no number says nothing, and of several the "
-        "first counts (RFC 9111, 5.1). stale: it says that the response is too old.",
+        description="An Age that isn't one number. ignore: other text is ignored, and of several numbers the "
+        "first counts (RFC 9111, 5.1). stale: the response is too old.",
+    )
+    unkeyed: Unkeyed = Field(
+        default="refuse",
+        description="Errors for requests with forwarded fields that Vary doesn't name, and responses "
+        "that repeat such a field: refuse to store them, since a client could provoke them for all "
+        "others; or store. Fields normalized by accept and accept_encoding don't count.",
+    )
+    credentials: HeaderNames = Field(
+        default=tuple(sorted(name.decode() for name in CREDENTIALS)),
+        description="Fields of requests that say who the client is. Where one is forwarded, the answer is for that "
+        "request alone, unless it says public, s-maxage or must-revalidate (RFC 9111, 3.5), or its Vary names the "
+        "field, Authorization excepted. none: only Authorization, for which RFC 9111 wants it.",
+        json_schema_extra={"default": [name.decode() for name in sorted(CREDENTIALS)]},
     )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
-        description="Fields that win over Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
-        "own belongs in front. Surrogate-Control may be one, and origins of provider http are then told that it is "
+        description="Fields that override Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
+        "own goes first. With Surrogate-Control among them, origins of provider http are told that it is "
         "understood, under the node's name. none: none.",
         json_schema_extra={"default": ["CDN-Cache-Control"]},
     )
     strip_targeted: bool = Field(
         default=True,
-        description="Leave these fields out of answers, but for CDN-Cache-Control and Surrogate-Control, which the "
+        description="Remove these fields from responses, except CDN-Cache-Control and Surrogate-Control, which the "
         "CDN may read. Off: they are passed.",
     )
     tags: HeaderNames = Field(
@@ -159,7 +179,7 @@ class FreshnessSettings(Section):
     )
     strip_tags: bool = Field(
         default=False,
-        description="Leave these fields out of answers. Off: they are passed, since the CDN may use them.",
+        description="Remove these fields from responses. Off: they are passed, since the CDN may use them.",
     )
 
     @model_validator(mode="before")
@@ -170,91 +190,117 @@ class FreshnessSettings(Section):
         return value
 
     def rules(self, *, node: str = "") -> FreshnessRules:
-        """These settings as they are followed by a node."""
+        """These settings as rules, for a node of this name."""
         given = self.model_dump()
         given["surrogate"] = node.encode()
         given["honour_request_directives"] = frozenset(self.honour_request_directives)
+        given["credentials"] = frozenset(name.replace("_", "-").encode() for name in self.credentials)
         for key in ("targeted", "tags"):
             given[key] = tuple(name.encode() for name in given[key])
         return FreshnessRules(**given)
 
 
 class QuerySettings(Section):
-    """Which query parameters are part of the object's URL."""
+    """The query parameters that are part of the object's URL."""
 
     allow: tuple[Text, ...] | Literal["all"] = Field(
         default=(),
         description="Parameters that are kept, sorted; all others are dropped. Empty: each spelling of a query would "
-        "be an entry of its own. What S3 honours on signed requests can't be allowed; all, "
+        "be an entry of its own. Parameters that S3 honours on signed requests can't be allowed; all, "
         "which keeps queries as they were sent, is for origins of provider http.",
     )
 
 
 class RouteSettings(Section):
-    """How the paths below a prefix map to objects."""
+    """The mapping of the paths below a prefix to objects."""
 
     match: Text = Field(
         default="/",
-        description="Prefix of paths, by whole segments: /images has /images/x, no /imagesx. Longest wins.",
+        description="Prefix of paths, by whole segments: /images matches /images/x, not /imagesx. The longest wins.",
     )
-    strip: Text = Field(default="", description="Taken off the front of the path: /images makes /images/x the key x.")
-    add: Text = Field(default="", description="Put in front of the path afterwards: /v2 makes the key v2/x.")
+    strip: Text = Field(default="", description="Removed from the start of the path: /images turns /images/x into x.")
+    add: Text = Field(default="", description="Added to the front of the path afterwards: /v2 makes the key v2/x.")
     origins: tuple[Name, ...] = Field(
         default=(), description="Origins that have these objects, in the order they are tried. Empty: all, as listed."
     )
-    query: QuerySettings = Field(default_factory=QuerySettings, description="Which query parameters are kept.")
+    query: QuerySettings = Field(default_factory=QuerySettings, description="The query parameters that are kept.")
     duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
         default=None,
-        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. Left out: keep where "
+        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. Default: keep where "
         "all of the route's origins are of provider http, since paths of theirs may hold URLs; else merge.",
     )
     encoded_slash: Literal["keep", "decode", "reject"] | None = Field(
         default=None,
-        description="%2F in a path: kept, read as /, or refused with 400. Left out: keep where all of the route's "
+        description="%2F in a path: kept, read as /, or refused with 400. If omitted: keep where all of the route's "
         "origins are of provider http; else decode, which is what %2F means to S3.",
     )
     freshness: FreshnessSettings = Field(
-        default_factory=FreshnessSettings, description="Keys left out are as in the top-level `freshness`."
+        default_factory=FreshnessSettings, description="Omitted keys are as in the top-level `freshness`."
     )
     methods: tuple[Method, ...] = Field(
         default=("GET", "HEAD"),
-        description="Methods that are answered; GET is always one, others get 405. OPTIONS is answered here: with "
-        "these, and with what response_fields sets or adds of access-control-*, as browsers' preflights want it.",
+        description="Allowed methods; GET is always one, others get 405. OPTIONS is answered here: with "
+        "these, and with what response_fields sets or adds of access-control-*, as browsers' preflights need it.",
     )
     access: RouteAccess | None = Field(
         default=None,
-        description="What is required instead of access.require; off: nothing, as for a health check. Left out: the "
-        "same.",
+        description="Requirements instead of access.require; off: none, as for a health check. If omitted: the same.",
+    )
+    shares: bool = Field(
+        default=False,
+        description="Clients of this route may reach objects that another route keeps from them: its origins and "
+        "paths, behind strip and add, overlap with those of a route whose access requires more. Off: then the "
+        "settings can't be used.",
     )
     forward_request_headers: Annotated[tuple[FieldName, ...], BeforeValidator(_none_is_empty)] | Literal["all"] = (
         Field(
             default=(),
-            description="Fields of clients' requests that origins see, and by which answers may vary; or all, for "
-            "origins of provider http. None: whoever asks, an origin sees the same request: one entry does for all. "
-            "With an S3 origin, origin and access-control-request-* select an answer though its Vary is silent.",
+            description="Request fields that are forwarded, and by which responses may vary; or all, for "
+            "origins of provider http. Fields by which proxies report a client or its URL, as X-Forwarded-For, never "
+            "are: any client could have written them. Empty: the origin sees the same request for all, and one entry "
+            "serves all. With an S3 origin, origin and access-control-request-* select a response even if Vary omits "
+            "them.",
         )
     )
     accept: tuple[MediaType, ...] = Field(
         default=(),
-        description="Media types that the platform serves, best first: Accept, if it is forwarded, becomes the best "
-        "of these that a client names, else the last. Empty: as it is, and each spelling is a variant.",
+        description="Media types that the platform serves, best first: Accept, if forwarded, becomes the best "
+        "of these that a client names, else the last. Empty: unchanged, and each spelling is a variant.",
     )
     accept_encoding: tuple[FieldName, ...] = Field(
         default=(),
-        description="Content codings that the platform serves: Accept-Encoding, if it is forwarded, becomes what a "
-        "client takes of these. Empty: as it is.",
+        description="Content codings that the platform serves: Accept-Encoding, if forwarded, becomes those a "
+        "client accepts. Empty: unchanged.",
+    )
+    accept_language: tuple[Language, ...] = Field(
+        default=(),
+        description="Languages that the platform serves, the usual one first: Accept-Language, if it is forwarded, "
+        "becomes the one of these that a client prefers, else the first. Empty: as it is, and each spelling is a "
+        "variant.",
+    )
+    max_forwarded_bytes: Size = size(
+        "8KiB",
+        "Total of a request's forwarded fields, names included: 431 beyond it. Origins refuse longer heads, "
+        "many from 8KiB on.",
+        least=1,
+    )
+    max_forwarded_fields: int = Field(
+        default=64, ge=1, description="Most forwarded fields of a request: more get 431."
     )
     max_variants: int = Field(
-        default=32, ge=1, description="Variants stored under a key; what goes beyond is fetched and not stored."
+        default=32,
+        ge=1,
+        description="Most variants stored under a key. Beyond, one that is requested more often takes the place of "
+        "the least used; until then it is fetched and not stored.",
     )
     early_hints: bool = Field(
         default=True,
-        description="Pass on to HTTP/1.1 clients what origins of provider http say before their answer (103 Early "
-        "Hints, 102 Processing). off: for clients that can't take it.",
+        description="Pass interim responses of origins of provider http on to HTTP/1.1 clients (103 Early "
+        "Hints, 102 Processing). off: for clients that can't handle them.",
     )
     response_fields: ResponseFieldSettings = Field(
         default_factory=ResponseFieldSettings,
-        description="Keys left out are as in the top-level `response_fields`.",
+        description="Omitted keys are as in the top-level `response_fields`.",
     )
 
     @field_validator("methods", mode="before")
@@ -271,12 +317,20 @@ class RouteSettings(Section):
         *,
         all_origins: Collection[str],
         providers: Mapping[str, Provider] = MappingProxyType({}),
+        places: Mapping[str, Location] = MappingProxyType({}),
         node: str = "",
     ) -> Route:
-        """This route as it is followed by a node. `providers` are the origins' by name."""
+        """This route as a rule of a node. `providers` and `places` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
-        # The key names a set of origins only where it isn't all: adding one to all keeps the cache.
+        # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
+        freshness, forwarding = self.freshness.rules(node=node), self._forwarding(chosen, providers)
+        known = [providers[origin] for origin in chosen if origin in providers]
+        of_fields = [(self.response_fields.rules(each), ResponseFieldSettings().rules(each)) for each in known]
+        rewriting = self._rewriting(known)
+        policy = policy_name(
+            [(freshness, FreshnessRules()), (forwarding, Forwarding()), (rewriting, Rewriting()), *of_fields]
+        )
         return Route(
             name,
             prefix=self.match.encode(),
@@ -284,22 +338,20 @@ class RouteSettings(Section):
             add=self.add.encode(),
             origins=chosen,
             space=space.encode(),
+            policy=policy,
             query=None
             if self.query.allow == "all"
             else frozenset(parameter.encode() for parameter in self.query.allow),
             key=self._key_rules([providers[origin] for origin in chosen if origin in providers]),
-            freshness=self.freshness.rules(node=node),
-            forwarding=Forwarding(
-                None
-                if self.forward_request_headers == "all"
-                else frozenset(name.encode() for name in self.forward_request_headers),
-                types=tuple(kind.encode() for kind in self.accept),
-                codings=tuple(coding.encode() for coding in self.accept_encoding),
-                storage=any(providers[origin].signed for origin in chosen if origin in providers),
-            ),
+            freshness=freshness,
+            forwarding=forwarding,
             max_variants=self.max_variants,
             fields=RouteFields(
-                {origin: self.response_fields.rules(providers[origin]) for origin in chosen if origin in providers},
+                {
+                    origin: self.response_fields.rules(providers[origin], self._home(places.get(origin)))
+                    for origin in chosen
+                    if origin in providers
+                },
                 self.response_fields.digests,
                 self.response_fields.of_options(),
                 self.response_fields.tells_ranges(),
@@ -309,8 +361,33 @@ class RouteSettings(Section):
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
 
+    def _rewriting(self, providers: Collection[Provider]) -> Rewriting:
+        if all(provider.signed for provider in providers):
+            return Rewriting()  # storages redirect nobody
+        return Rewriting(self.response_fields.rewrite_location, self.strip.encode(), self.add.encode())
+
+    def _home(self, place: Location | None) -> Home | None:
+        if place is None:
+            return None
+        return Home(place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode())
+
+    def _forwarding(self, chosen: Collection[str], providers: Mapping[str, Provider]) -> Forwarding:
+        if not self.forward_request_headers:
+            return Forwarding()
+        return Forwarding(
+            None
+            if self.forward_request_headers == "all"
+            else frozenset(name.encode() for name in self.forward_request_headers),
+            types=tuple(kind.encode() for kind in self.accept),
+            codings=tuple(coding.encode() for coding in self.accept_encoding),
+            languages=tuple(tag.encode() for tag in self.accept_language),
+            max_bytes=self.max_forwarded_bytes,
+            max_fields=self.max_forwarded_fields,
+            storage=any(providers[origin].signed for origin in chosen if origin in providers),
+        )
+
     def _key_rules(self, providers: Collection[Provider]) -> KeyRules:
-        """How paths are read and spelled: as S3 does where one of the origins is S3, since all see the same path."""
+        """The reading and spelling of paths: S3's if one of the origins is S3, since all see the same path."""
         plain = bool(providers) and not any(provider.signed for provider in providers)
         return KeyRules(
             duplicate_slashes=self.duplicate_slashes or ("keep" if plain else "merge"),

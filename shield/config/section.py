@@ -1,4 +1,4 @@
-"""What all groups of settings have in common, and the types of single values."""
+"""The common base of all groups of settings, and the types of single values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OFF = frozenset({"off", "false", "no", "none"})
 
 
 class Section(BaseModel):
-    """A group of keys: frozen, no unknown keys, and errors that don't show what was given."""
+    """A group of keys: frozen, no unknown keys, and errors that don't show the value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False)
 
@@ -53,7 +53,7 @@ class OrOff:
 
 
 class Address(NamedTuple):
-    """What to listen on."""
+    """An address to listen on."""
 
     host: str
     port: int
@@ -87,12 +87,12 @@ def parse_address(value: object) -> Address:
 
 
 def is_name(text: str) -> bool:
-    """Whether an origin or route may be called so."""
+    """Whether an origin or route may have this name."""
     return re.fullmatch(_NAME, text) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine and nothing else."""
+    """Whether a host is always this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -100,14 +100,14 @@ def is_loopback(host: str) -> bool:
 
 
 def off_is_none(value: object) -> object:
-    """None for what people write to switch something off."""
+    """None for the spellings of a value that is switched off."""
     if value is False or (isinstance(value, str) and value.lower() in _OFF):
         return None
     return value
 
 
 def off_is_off(value: object) -> object:
-    """The word itself, where off is one of several: YAML 1.1 reads it as false."""
+    """The word `off`, where it is one of several choices: YAML 1.1 reads it as false."""
     return "off" if value is not None and off_is_none(value) is None else value
 
 
@@ -124,7 +124,7 @@ def _one_is_a_list(value: Any) -> Any:
 
 
 def _endpoint(value: str) -> str:
-    """A URL to connect to. What is wrong with it is said without quoting it: people put passwords into URLs."""
+    """A URL to connect to. Errors don't quote it: people put passwords into URLs."""
     wanted = ExpectedError("expected http:// or https:// and a host, without user, query or fragment")
     if not value.isascii() or not re.fullmatch(r"[!-~]+", value) or any(mark in value for mark in "@?#\\"):
         raise wanted
@@ -145,7 +145,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """Text that matches as a whole; else the problem says what is expected."""
+    """Text that matches as a whole; else the problem states what is expected."""
     matches = re.compile(pattern).fullmatch
 
     def check(value: str) -> str:
@@ -157,7 +157,7 @@ def matching(pattern: str, expected: str) -> AfterValidator:
 
 
 def _text(value: str) -> str:
-    """What can be sent: no half of a surrogate pair, as an escape in YAML or a broken variable may bring."""
+    """Text that can be sent: without lone surrogates, which a YAML escape or a broken variable may contain."""
     if not value.isprintable():
         raise ExpectedError("expected printable text")
     return value
@@ -170,7 +170,7 @@ def _file(value: Any) -> Any:
 
 
 def _absolute(value: Path) -> Path:
-    """So that it doesn't depend on where a node is started."""
+    """An absolute path, so that the directory in which a node is started doesn't matter."""
     if not value.is_absolute() or not str(value).isprintable():
         raise ExpectedError("expected an absolute path, as /var/cache/shield/nvme0")
     return value

@@ -36,14 +36,25 @@ class AdminSettings(Section):
 
     listen: Annotated[Listen | None, OrOff()] = Field(
         default=Address("127.0.0.1", 9180),
-        description="Address of the admin API; off or null: none. Loopback, since whoever reaches it is let in.",
+        description="Address of the admin API; off or null: none. Loopback, since it admits everyone who reaches it.",
         json_schema_extra={"default": "127.0.0.1:9180"},
     )
 
     hosts: tuple[Text, ...] = Field(
         default=(),
-        description='Names by which it is asked for, besides addresses, localhost and names without dots; ["*"]: '
-        "any. Else a web page could have a browser on this machine ask, by a name of its own that points here.",
+        description='Accepted Host names besides addresses, localhost and names without dots; ["*"]: '
+        "any. Without this, a web page could reach it through a local browser, by a domain that resolves here.",
+    )
+    connections: int = Field(
+        default=100,
+        ge=1,
+        description="Connections to it at once; beyond, the one that has been idle for longest is closed, or the new "
+        "one if all are being answered. Monitoring needs few.",
+    )
+    timeout: Duration = duration(
+        "30s",
+        "For a request's head to arrive, for its body, and for a client that has stopped taking its answer to go on.",
+        least="1s",
     )
 
 
@@ -59,13 +70,13 @@ class FailoverSettings(Section):
 
     deadline: Duration = duration(
         "10s",
-        "For all attempts together, until one origin has committed to an answer. Below the 15 to 60 seconds after "
+        "For all attempts together, until one origin has committed to a response. Below the 15 to 60 seconds after "
         "which CDNs give up.",
         least="100ms",
     )
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
-        description="Share of an origin's requests that may be asked again, once each, when its failure may pass "
+        description="Share of an origin's requests that may be repeated, once each, after a failure that may pass "
         "(500, 503, 429, a reset) and no other origin has the object. A tenth: an outage isn't multiplied. A few "
         "are allowed from the start. 0: never.",
     )
@@ -82,76 +93,72 @@ class MemorySettings(Section):
     capacity: Size = size(
         "256MiB",
         "Bytes of entries held in RAM, of all workers together; 0: none. Safe on the smallest machine; give it half "
-        "of what is free.",
+        "of the free memory.",
     )
     max_entry: Annotated[Size, Field(ge=1)] | None = Field(
         default=None,
-        description="Bytes of the largest entry taken. Left out: an eighth of capacity, so that one object can't "
-        "drive out all others.",
+        description="Bytes of the largest entry taken. If omitted: an eighth of capacity, so that one object can't "
+        "evict all others.",
     )
 
 
 class FillSettings(Section):
-    """Objects on their way from origins."""
+    """Fills: objects being fetched from origins."""
 
     memory: Size = size(
         "256MiB",
         "Bytes that all fills in flight hold together; beyond, origins are read more slowly.",
         least=64 * KIB,
     )
-    linger: Duration = duration(
-        "5s", "How long a fill that nobody reads any more goes on: clients retry, and find it under way."
-    )
-    small: Size = size("1MiB", "What is left of a body at most for a fill without readers to go on to its end.")
+    linger: Duration = duration("5s", "How long a fill without readers goes on: clients retry, and join it.")
+    small: Size = size("1MiB", "A fill without readers goes on to its end if at most this much of the body remains.")
     hit_for_miss: Duration = duration(
         "10s",
-        "How long requests for what can't be stored don't wait for each other. Short: an object may become storable.",
+        "How long requests for an unstorable response don't wait for each other. Short: it may become storable.",
     )
 
 
 class DirectorySettings(Section):
     """A directory of a disk tier: one for each disk."""
 
-    path: Directory = Field(
-        description="Where it is, as an absolute path. Of this node alone; made if it isn't there."
-    )
+    path: Directory = Field(description="Absolute path. Used by this node alone; created if missing.")
     capacity: Size = size_needed("Bytes that are never exceeded, index included.", least=MIB)
     free_floor: Size = size(
-        "1GiB", "Bytes of the file system that stay free for others: nothing is written when less is left."
+        "1GiB", "Bytes of the file system that stay free for other uses: nothing is written when less is free."
     )
 
 
 class TierSettings(Section):
     """A tier on disks of one speed. Keys spread over its directories by their capacities."""
 
-    name: Name = Field(description="In logs and metrics.")
-    directories: tuple[DirectorySettings, ...] = Field(min_length=1, description="Where it is kept.")
+    name: Name = Field(description="Name in logs and metrics.")
+    directories: tuple[DirectorySettings, ...] = Field(min_length=1, description="Its directories.")
 
 
 class CacheSettings(Section):
-    """Where entries are, and how they get there."""
+    """The tiers, and how entries get into them."""
 
     memory: MemorySettings = Field(default_factory=MemorySettings, description="The RAM tier.")
     tiers: tuple[TierSettings, ...] = Field(
-        default=(), description="Tiers on disk, the fastest first. What leaves one moves to the next."
+        default=(), description="Tiers on disk, the fastest first. Entries that leave one move to the next."
     )
     slice_bytes: Size = size(
         "8MiB",
-        "Larger objects are kept on disk in slices of this size, and ranges fetch only those they touch. Large "
-        "enough for a fetch of each to be worth its price, small enough for little to be fetched in vain.",
+        "Larger objects are kept on disk in slices of this size, and ranges fetch only the slices they touch. Large "
+        "enough to be worth a fetch each, small enough to fetch little in vain.",
         least=64 * KIB,
     )
     admission: Literal["all", "repeated"] = Field(
         default="repeated",
-        description="What is written to disk once the last tier is full: all that can be stored; or only what was "
-        "asked for more than once, which keeps what comes again from being pushed out by what doesn't, and wears "
+        description="Entries written to disk once the last tier is full: all that can be stored; or only those "
+        "requested more than once, which keeps one-time requests from evicting the others and wears "
         "SSDs less.",
     )
-    fills: FillSettings = Field(default_factory=FillSettings, description="Objects on their way from origins.")
+    fills: FillSettings = Field(default_factory=FillSettings, description="Objects being fetched from origins.")
 
 
 class LimitSettings(Section):
-    """What client connections may use. Durations are counted in steps of one second."""
+    """Limits on client connections. Durations are counted in steps of one second."""
 
     keep_alive: Duration = duration(
         "650s",
@@ -161,50 +168,54 @@ class LimitSettings(Section):
     head: Duration = duration("10s", "For a request's head to arrive: CDNs send it in one packet.", least="1s")
     send: Duration = duration(
         "60s",
-        "A client must take `send_bytes` of its answer in this time. Longer than any hiccup of a line that lives.",
+        "A client must take `send_bytes` of its response in this time. Longer than any stall of a live connection.",
         least="1s",
     )
     send_bytes: Size = size(
         "16KiB",
-        "What a client must take in the time of `send`, or it is cut off: far below what any CDN reads, far above "
-        "what holds connections for ever.",
+        "Bytes that a client must take within `send`, or it is disconnected: far below any CDN's rate, far above "
+        "attacks that hold connections open.",
         least=1,
     )
     unsent: Size | None = Field(
         default=None,
-        description="Answers that clients are slow to take, together, each counted once; beyond, those that hold "
-        "most are cut off. Left out: as much as the RAM tier. Their bytes stay in memory though they may be evicted.",
+        description="Total of slowly taken responses, each counted once; beyond it, clients that hold "
+        "most are disconnected. If omitted: the size of the RAM tier. Their bytes stay in memory even if evicted.",
     )
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Connections of clients at once. CDNs come with hundreds; an idle one costs a few KiB.",
+        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB. Beyond, the one "
+        "that has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
     )
-    connections_per_address: int = Field(
-        default=0,
-        ge=0,
-        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. A CDN comes from "
-        "few addresses, so this is for nodes that others reach, too. Workers share it out evenly, as the number of "
-        "all connections.",
+    connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. Left out: a quarter "
+        "of all, so that no client can use them up, and any number for `access.addresses` and "
+        "`access.trusted_proxies`, since a CDN comes from few addresses. Beyond, the connection of that address that "
+        "has been idle for longest is closed, or the new one if none is idle. Workers share it evenly.",
     )
     requests: int = Field(
         default=0,
         ge=0,
-        description="Requests on one connection, which is closed after the last; 0: any number. To spread clients "
-        "over nodes anew from time to time.",
+        description="Requests on one connection, which is closed after the last; 0: any number. Spreads clients "
+        "over nodes again from time to time.",
     )
-    pipelined: int = Field(
-        default=64, ge=1, description="Requests that wait on one connection before reading it pauses."
+    pipelined_bytes: Size = size(
+        "32KiB",
+        "Requests that a client has sent ahead of answers on one connection. Of more, the rest is dropped, and the "
+        "connection ends after those before. CDNs send none ahead.",
+        least=KIB,
     )
     head_bytes: Size = size(
-        "32KiB", "Size of a request's head: 431 beyond. CDNs add a few KiB of fields of their own.", least=KIB
+        "32KiB", "Size of a request's head: 431 beyond it. CDNs add a few KiB of fields of their own.", least=KIB
     )
     target_bytes: Size = size(
         "8KiB",
-        "Size of a request's target: 414 beyond. A key of 1024 bytes, all escaped, and a query fit.",
+        "Size of a request's target: 414 beyond it. Fits a fully escaped key of 1024 bytes and a query.",
         least=256,
     )
-    fields: int = Field(default=100, ge=1, description="Fields of a request's head: 431 beyond. CDNs send about 40.")
+    fields: int = Field(default=100, ge=1, description="Fields of a request's head: else 431. CDNs send about 40.")
 
 
 class DrainSettings(Section):
@@ -221,90 +232,95 @@ def _on_off(value: Any) -> Any:
 
 
 class LogSettings(Section):
-    """What is written: events to standard error, requests to standard output."""
+    """Log output: events to standard error, requests to standard output."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Events from here up.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Lowest level of events.")
     format: Literal["text", "json"] = Field(default="text", description="Events as text for people or JSON lines.")
     access: Annotated[Literal["off", "misses", "all"], BeforeValidator(off_is_off)] = Field(
         default="misses",
-        description="Requests, as JSON lines. `misses` leaves out plain hits, which the CDN has logged already.",
+        description="Requests, as JSON lines. `misses` omits plain hits, which the CDN has logged already.",
+    )
+    access_memory: Size = size(
+        "8MiB",
+        "Lines of requests that wait in memory while what reads them is slow, of all workers together; beyond, they "
+        "are lost and counted. Some seconds of a busy node.",
+        least=64 * KIB,
     )
 
 
 def _under(own: S, common: S) -> S:
-    """The keys that a section gives itself, over those of the common one."""
+    """The keys that a section sets itself, over those of the common one."""
     return common.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
 
 class Settings(Section):
-    """A node's settings. What depends on each other is checked when they are loaded."""
+    """A node's settings. Dependencies between values are checked when they are loaded."""
 
     node: Node = Field(
         default_factory=socket.gethostname,
-        description="Name of this node in Via, Cache-Status and logs. Left out: the host's name.",
+        description="Name of this node in Via, Cache-Status and logs. If omitted: the host's name.",
     )
     listen: Listens = Field(
         default=(Address("127.0.0.1", 8080),),
         min_length=1,
-        description="Address or list of addresses for clients. Loopback: to listen in the open is a decision.",
+        description="Address or list of addresses for clients. Loopback, since exposing it should be a decision.",
         json_schema_extra={"default": "127.0.0.1:8080"},
     )
     workers: int = Field(
         default=1,
         ge=1,
         le=256,
-        description="Processes that share port, disk tiers and fills. One for each core that is to be used.",
+        description="Processes that share port, disk tiers and fills. One for each core to be used.",
     )
     worker_stall: Duration = duration(
         "5s",
-        "One of several workers that hangs for so long is killed and replaced; the others do its work after one "
-        "second. Far longer than any pause that a worker makes by itself.",
+        "One of several workers that hangs for this long is killed and replaced; the others do its work after one "
+        "second. Far longer than any normal pause of a worker.",
         least="2s",
     )
     tls: TlsSettings | None = Field(
         default=None,
-        description="Listeners for clients speak TLS (1.2 at least) with this certificate. Left out: plain HTTP.",
+        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP.",
     )
     access: Access | None = Field(
         default=None,
-        description="Who may ask; off: everyone, as `allow: all`. Left out: everyone who reaches a listener, all of "
+        description="Admission of clients; off: all, as `allow: all`. If omitted: all that reach a listener, all of "
         "which must then be on loopback.",
     )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(
         min_length=1,
         description="Origins by name (lower case), in the order they are tried.",
-        json_schema_extra={"additionalProperties": False},  # names that aren't as they should be
+        json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
-        description="How paths map to objects, by name. Left out: one route `default` that matches all paths.",
+        description="How paths map to objects, by name. If omitted: one route `default` that matches all paths.",
         json_schema_extra={"additionalProperties": False},
     )
     freshness: FreshnessSettings = Field(
-        default_factory=FreshnessSettings, description="How long entries hold; routes may differ."
+        default_factory=FreshnessSettings, description="Lifetimes of entries; routes may differ."
     )
     response_fields: ResponseFieldSettings = Field(
         default_factory=ResponseFieldSettings,
-        description="What is made of the fields of origins' answers; routes may differ.",
+        description="Changes to the fields of origins' responses; routes may differ.",
     )
     server: Server = Field(
         default=None,
-        description="Server field of all answers: any text, as shield; off: none, since it helps nobody but those "
-        "who look for holes.",
+        description="Server field of all responses: any text, as shield; off: none, since it mostly helps attackers.",
         json_schema_extra={"default": "off"},
     )
     cache_status: Annotated[Literal["plain", "with-key", "off"], BeforeValidator(_on_off)] = Field(
         default="plain",
-        description="Cache-Status (RFC 9211) of answers: what became of the request; with-key tells the cache key, "
-        "too, for looking into what maps to what; off: nothing. The access log has it in any case.",
+        description="Cache-Status (RFC 9211) of responses: how the request was handled; with-key adds the cache key, "
+        "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
-    cache: CacheSettings = Field(default_factory=CacheSettings, description="Where entries are.")
-    limits: LimitSettings = Field(default_factory=LimitSettings, description="What client connections may use.")
+    cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
-    log: LogSettings = Field(default_factory=LogSettings, description="What is written.")
+    log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
 
     @model_validator(mode="after")
     def _routes_inherit(self) -> Self:
@@ -321,7 +337,8 @@ class Settings(Section):
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
+        places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(name, all_origins=names, providers=providers, node=self.node)
+            route.rule(name, all_origins=names, providers=providers, places=places, node=self.node)
             for name, route in self.routes.items()
         )

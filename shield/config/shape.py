@@ -1,4 +1,4 @@
-"""What the models say about a key: which there are, what each holds, and whether it is a secret."""
+"""What the models define about a key: its subkeys, its type, and whether it is a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shield.config.settings import Settings
 
 
 def type_at(path: KeyPath) -> Any:
-    """The bare type of what a key holds, without Annotated and None; None for a key that isn't known."""
+    """The bare type of a key's value, without Annotated and None; None for an unknown key."""
     found: Any = Settings
     for key in path:
         if _is_section(found):
@@ -35,20 +35,20 @@ def known_keys(path: KeyPath) -> list[str]:
 
 
 def choices(path: KeyPath) -> tuple[str, ...]:
-    """The words that a key takes, where these are counted."""
+    """The words that a key takes, if they are a fixed set."""
     found = type_at(path)
     return get_args(found) if get_origin(found) is Literal else ()
 
 
 def marks_at(path: KeyPath) -> list[Any]:
-    """What a key's annotation says besides its type: validators and bounds."""
+    """The metadata of a key's annotation: validators and bounds."""
     section = type_at(path[:-1])
     field = section.model_fields.get(path[-1]) if _is_section(section) else None
     return [] if field is None else list(field.metadata)
 
 
 def is_named(path: KeyPath) -> bool:
-    """Whether it holds things by names that people give."""
+    """Whether its keys are names chosen by the user."""
     return get_origin(type_at(path)) is Mapping
 
 
@@ -61,7 +61,7 @@ def is_mapping(path: KeyPath) -> bool:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Whether it is a secret or may be mistaken for one: a secret pasted where its file's name belongs."""
+    """Whether it is a secret or may hold one by mistake: a secret pasted in place of its file's name."""
     last = path[-1] if path else ""
     return _is_secret(type_at(path)) or (
         isinstance(last, str) and _is_secret(type_at((*path[:-1], last.removesuffix("_file"))))
@@ -74,7 +74,7 @@ def holds_secrets(path: KeyPath) -> bool:
 
 
 def resolve(words: Sequence[str]) -> KeyPath | None:
-    """The key that the parts of a variable's or secret file's name mean; None when there is none.
+    """The key for the parts of a variable's or secret file's name; None when there is none.
 
     Variables can't have hyphens in their names and names can't have underscores, so these stand for those.
     """
@@ -98,7 +98,7 @@ def all_keys(names: Mapping[str, Sequence[str]], path: KeyPath = ()) -> list[str
 
 
 def _is_secret(found: Any) -> bool:
-    """Whether it is a secret, or a list or mapping of these."""
+    """Whether a type is a secret, or a list or mapping of secrets."""
     if get_origin(found) in (tuple, Mapping):
         found = _bare(next(part for part in reversed(get_args(found)) if part is not Ellipsis))
     return found is SecretStr

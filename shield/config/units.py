@@ -43,7 +43,7 @@ _MAX_SECONDS = 3660 * 86400
 
 
 class ExpectedError(ValueError):
-    """A value that isn't what it should be. The text says what was expected and never holds the value."""
+    """An invalid value. The text states what was expected and never holds the value."""
 
 
 def parse_size(value: object) -> int:
@@ -125,9 +125,9 @@ Duration = Annotated[
 
 
 def size(default: str, description: str, *, least: int = 0) -> Any:
-    """A field of `Size`; the schema shows its default as it is spelled here."""
+    """A field of `Size`; the schema shows its default as spelled here."""
     shown: dict[str, Any] = {"default": default}
-    bound = least or None  # less than nothing can't be spelled
+    bound = least or None  # negative sizes can't be written
     return Field(default=parse_size(default), ge=bound, description=description, json_schema_extra=shown)
 
 
@@ -137,7 +137,7 @@ def size_needed(description: str, *, least: int) -> Any:
 
 
 def duration(default: str, description: str, *, least: str = "0s") -> Any:
-    """A field of `Duration`; the schema shows its default as it is spelled here."""
+    """A field of `Duration`; the schema shows its default as spelled here."""
     shown: dict[str, Any] = {"default": default}
     bound = parse_duration(least) or None
     return Field(default=parse_duration(default), ge=bound, description=description, json_schema_extra=shown)

@@ -1,6 +1,6 @@
-"""What a model has to say about a value, in our words: what was given, what was expected, what may have been meant.
+"""A model's errors in our words: the value given, the values expected, a suggestion for a typo.
 
-Of secrets, and of all that may be one in a wrong place, the value is never quoted.
+Secrets are never quoted, nor values that may be a misplaced secret.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def _problem(detail: ErrorDetails, tree: Tree) -> Problem:
 def _unknown(path: KeyPath, tree: Tree) -> Problem:
     above, key = path[:-1], str(path[-1])
     if tree.get(path) is None and holds_secrets(above):
-        # A secret with a comma between braces, {secret_key: abc,def}, makes a key of its second half.
+        # A secret with a comma between braces, {secret_key: abc,def}, turns its second half into a key.
         return tree.problem(above, "an unknown key without a value; a secret with a comma or colon needs quotes")
     known = known_keys(above)
     guess = did_you_mean(key.lower().replace("-", "_"), known)
     said = f"unknown key{guess or '; expected one of ' + ' '.join(known)}"
-    # No key of ours is so long: what isn't like any of them either may be a secret that lost its line.
+    # No key of ours is this long: one unlike any of them may be a secret on a line of its own.
     return Problem(tree.place(path), path if guess or len(key) <= _LONG else (*above, "?"), said)
 
 
@@ -59,7 +59,7 @@ def _got(path: KeyPath, tree: Tree) -> str:
         return "got a list; " if value else "got an empty list; "
     if value is None:
         return "got nothing; "
-    # What stands where a mapping belongs may be anything, and people put passwords into URLs.
+    # A scalar in place of a mapping may be anything, and people put passwords into URLs.
     if is_secret(path) or is_mapping(path) or type_at(path) is None or any(mark in value for mark in "@?"):
         return ""
     return f'got "{shortened(value)}"; '
@@ -85,7 +85,7 @@ def _expected(kind: str, path: KeyPath, context: Mapping[str, Any]) -> str:
 
 
 def _bound(bound: float, path: KeyPath) -> str:
-    """A bound, spelled as values of its key are."""
+    """A bound, spelled like values of its key."""
     readers = [getattr(mark, "func", None) for mark in marks_at(path)]
     if parse_size in readers:
         return format_size(int(bound))

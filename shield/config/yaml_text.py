@@ -1,7 +1,7 @@
-"""YAML with line marks. All scalars stay the text they are written as, so that `off`, `010` or `1:30` mean what they
-say and a key made of digits is not a number; only null is read as such.
+"""YAML with line marks. All scalars stay the text they are written as, so that `off`, `010` or `1:30` keep their
+meaning and a key made of digits is not a number; only null is read as such.
 
-Errors never quote what they are about: it may be part of a secret.
+Errors never quote the text: it may be part of a secret.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class YamlText:
         self._nodes = 0
 
     def read(self, text: str, path: KeyPath = ()) -> Iterator[Given]:
-        """All values of a document, as if it stood at `path`."""
+        """All values of a document, as if it were at `path`."""
         root = self._compose(text)
         if root is None:
             return
@@ -54,7 +54,7 @@ class YamlText:
             said = _TAB if _is_tab(said) else _QUOTED.sub("...", said)
         except yaml.YAMLError:
             mark, said = None, "a character that YAML doesn't allow"
-        except (OverflowError, ValueError):  # an escape for what is no character, a version that is no number
+        except (OverflowError, ValueError):  # an escape that is no character, a version that is no number
             mark, said = None, "a character or number that YAML doesn't allow"
         except RecursionError:
             mark, said = None, "nested too deep"
@@ -84,7 +84,7 @@ class YamlText:
         return {key: self._value(child, (*path, key)) for key, (_, child) in self._pairs(node, path).items()}
 
     def _pairs(self, node: yaml.Node, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Keys with their nodes; `<<` brings in those of other mappings that aren't given here."""
+        """Keys with their nodes; `<<` adds those of other mappings that aren't given here."""
         own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, child in node.value:

@@ -12,16 +12,17 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from shield.edge.front import Listener
 from shield.edge.guard import Guard
-from shield.edge.hypercorn import Stream
-from shield.edge.turn import may_have_body, objection
+from shield.edge.hypercorn import Stream, mend
+from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.observe.access import AccessLog
-from shield.outcome import Outcome
+from shield.observe.accounting import Accounting
+from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
 from shield.reply import Part, Reply
-from shield.rules.addresses import UNIX
 from shield.rules.headers import split_block
 from shield.rules.limits import ClientLimits
 from shield.rules.loops import loop_objection, passed
@@ -48,17 +49,19 @@ class BrokenTransferError(Exception):
 class Application:
     """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
 
-    def __init__(self, proxy: Proxy, *, guard: Guard, access: AccessLog | None) -> None:
+    def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard, access: AccessLog | None) -> None:
         self._proxy = proxy
         self._guard = guard
-        self._access = access
+        self._listener = listener
+        self._accounting = Accounting(proxy.counters, access)
 
     def log_to(self, access: AccessLog | None) -> None:
-        """Note requests there from now on."""
-        self._access = access
+        """Log the exchanges that end from now on there."""
+        self._accounting = Accounting(self._proxy.counters, access)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            mend()
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
@@ -70,8 +73,11 @@ class Application:
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         proxy, regime = self._proxy, self._proxy.in_force.regime
         request, began, limits = _request(scope), proxy.clock(), regime.limits
-        denied = self._guard.hold(request, _peer(scope), _certificate(send), began)
+        peer = self._listener.name_of(scope.get("client"))
+        denied = self._guard.hold(request, peer, _certificate(send), began)
         error = denied or self._objection(scope, request, limits)
+        if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
+            del request.notable[b"transfer-encoding"]
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
             try:
                 async with asyncio.timeout(limits.head_seconds):
@@ -91,16 +97,13 @@ class Application:
             reply = proxy.try_hit(request, now, regime) if error is None else proxy.refuse(error, request, now)
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
+        refused = reply is not None and reply.outcome.refused
+        route = None if refused else proxy.route_of(request.target, regime)
+        exchange = Exchange(request.method, request.target, peer, began, route=route)
         if reply is not None and reply.length <= _PIECE:
-            try:
-                async with asyncio.timeout(limits.send_seconds):
-                    await _send_reply(send, reply)
-            except TimeoutError:
-                raise BrokenTransferError(f"{request!r} wasn't taken") from None
-            proxy.counters.sent_bytes += reply.length
-            self._log(scope, request, reply.outcome, status=reply.status, sent=reply.length, began=began, clean=True)
+            await self._give(send, reply, exchange, limits.send_seconds)
             return
-        client = _AsgiClient(send, limits.send_seconds)
+        client = _AsgiClient(send, exchange, send_seconds=limits.send_seconds, clock=proxy.clock)
         watcher = asyncio.ensure_future(client.watch(receive))
         transfer: Transfer | None = None
         try:
@@ -115,13 +118,27 @@ class Application:
             watcher.cancel()
             if transfer is not None:
                 transfer.abandon()
-            proxy.counters.sent_bytes += client.sent
-            outcome, status = (client.outcome, client.status) if reply is None else (reply.outcome, reply.status)
-            clean = client.complete
-            self._log(scope, request, outcome, status=status, sent=client.sent, began=began, clean=clean)
+            exchange.finish(client.end, proxy.clock())
+            self._accounting.finished(exchange)
         if client.broken:
             await client.reset()
             raise BrokenTransferError(f"{request!r} was cut off")
+
+    async def _give(self, send: Send, reply: Reply, exchange: Exchange, send_seconds: float) -> None:
+        """A whole answer, which is small, in one go."""
+        exchange.answer(reply.status, reply.outcome, self._proxy.clock())
+        end = End.ABANDONED
+        try:
+            async with asyncio.timeout(send_seconds):
+                await send(_start(reply.head))
+                for message in _bodies(reply):
+                    await send(message)
+            end, exchange.sent = End.WHOLE, reply.length
+        except TimeoutError:
+            raise BrokenTransferError(f"{exchange.target!r} wasn't taken") from None
+        finally:
+            exchange.finish(end, self._proxy.clock())
+            self._accounting.finished(exchange)
 
     def _objection(self, scope: Message, request: Request, limits: ClientLimits) -> RequestError | None:
         """Why a request isn't answered: as at the HTTP/1.1 front, as far as the server lets it be seen."""
@@ -139,32 +156,16 @@ class Application:
             return RequestError(431, "head-too-large")
         return objection(request, limits, host_needed=version != "1.0")
 
-    def _log(
-        self,
-        scope: Message,
-        request: Request,
-        outcome: Outcome,
-        *,
-        status: int,
-        sent: int,
-        began: float,
-        clean: bool,
-    ) -> None:
-        if self._access is not None:
-            peer, seconds = _peer(scope), self._proxy.clock() - began
-            self._access.write(request, outcome, peer=peer, status=status, sent=sent, seconds=seconds, clean=clean)
-
 
 class _AsgiClient:
     """Gathers what a transfer writes until the server takes it. Implements `Client`."""
 
-    def __init__(self, send: Send, send_seconds: float) -> None:
+    def __init__(self, send: Send, exchange: Exchange, *, send_seconds: float, clock: Callable[[], float]) -> None:
+        self._exchange = exchange
         self._send_seconds = send_seconds
+        self._clock = clock
         self.ready = True
-        self.broken = False
-        self.sent = 0
-        self.status = 499  # until an answer begins
-        self.outcome = Outcome()
+        self.broken = False  # it must be seen to end too early
         self.whole: Reply | None = None
         self._send = send
         self._stream = Stream(send)
@@ -172,6 +173,8 @@ class _AsgiClient:
         self._waiting = 0
         self._gone = False
         self._over = False
+        self._given_up = False  # by the transfer: the rest can't be had
+        self._complete = False  # the server has taken the last of it
         self._more = asyncio.Event()
 
     # called by the transfer
@@ -184,7 +187,7 @@ class _AsgiClient:
         self._end()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        self.status, self.outcome = status, outcome
+        self._exchange.answer(status, outcome, self._clock())
         self._messages.append(_start(head))
         if data is not None:
             self.write(data)
@@ -199,7 +202,7 @@ class _AsgiClient:
     def finish(self, *, clean: bool) -> None:
         if clean:
             self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
-        self.broken = not clean
+        self.broken = self._given_up = not clean
         self._end()
 
     def _end(self) -> None:
@@ -207,9 +210,11 @@ class _AsgiClient:
         self._more.set()
 
     @property
-    def complete(self) -> bool:
-        """Whether the client got the whole answer."""
-        return not (self.broken or self._gone)
+    def end(self) -> End:
+        """How it ended, once nothing more is delivered."""
+        if self._given_up:
+            return End.BROKEN
+        return End.WHOLE if self._complete else End.ABANDONED
 
     # towards the server
 
@@ -234,6 +239,7 @@ class _AsgiClient:
         return not (self._gone or (self._over and not self._messages))
 
     async def deliver_whole(self, reply: Reply) -> None:
+        self._exchange.answer(reply.status, reply.outcome, self._clock())
         if await self._deliver(_start(reply.head)):
             for message in _bodies(reply):
                 if not await self._deliver(message):
@@ -247,21 +253,18 @@ class _AsgiClient:
             async with asyncio.timeout(self._send_seconds):
                 await self._send(message)
                 if body:
-                    self.sent += len(body)
+                    self._exchange.sent += len(body)
                     await self._stream.drain()
         except TimeoutError:  # it takes nothing
             self.broken = True
             return False
+        self._complete = message.get("more_body") is False
         return True
 
     async def reset(self) -> None:
         """Make it visible that the answer isn't whole."""
         if not self._gone:
             await self._stream.reset()
-
-
-def _peer(scope: Message) -> str:
-    return str((scope.get("client") or (UNIX,))[0])
 
 
 def _certificate(send: Send) -> Mapping[str, Any] | None:
@@ -285,12 +288,6 @@ async def _has_body(receive: Receive) -> bool | None:
             return None
         if message.get("body") or not message.get("more_body"):
             return bool(message.get("body"))
-
-
-async def _send_reply(send: Send, reply: Reply) -> None:
-    await send(_start(reply.head))
-    for message in _bodies(reply):
-        await send(message)
 
 
 def _start(head: bytes) -> Message:

@@ -1,7 +1,8 @@
-"""Who may connect: so many clients at once, so many from one address, and none at the expense of descriptors.
+"""How many clients may be connected: in all, from one address, and within the descriptors set aside for them.
 
-Whoever may not is closed at once: a CDN then asks another node, or again, while one that isn't accepted would hang
-for as long as its patience lasts.
+Beyond that the connection that has been idle for longest gives way: of the same address if that has too many, so
+that one client drives out nobody but itself. Where all are in use the new one is closed at once: a CDN then turns to
+another node, or tries again, while one that isn't accepted would hang for as long as the CDN's patience lasts.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import ipaddress
 import logging
 import resource
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 from shield.complaints import Complaints
+from shield.rules.addresses import peer_of
 from shield.rules.limits import ClientLimits
 
 log = logging.getLogger("shield.edge")
@@ -20,37 +24,94 @@ log = logging.getLogger("shield.edge")
 _MOST_RESERVED = 1024
 
 
+class Guest(Protocol):
+    """A connection that may have to make room."""
+
+    def gives_way(self) -> bool:
+        """Close and `leave` at once, unless something is under way: then False."""
+
+
+class _Place:
+    """What counts as one address."""
+
+    __slots__ = ("count", "idle")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.idle: OrderedDict[Guest, None] = OrderedDict()
+
+
 class Door:
-    """Counts a listener's connections by address. `limits` may be others from one connection to the next."""
+    """Counts a listener's connections by address, and knows which are idle, in the order in which they became so.
+
+    `limits` may be others from one connection to the next.
+    """
 
     def __init__(self, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
+        self.gave_way = 0
         self.greeted = 0  # connections that shake hands
         self.limits = limits
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self._inside: dict[str, int] = {}  # by place
+        self._places: dict[str, _Place] = {}
+        self._idle: OrderedDict[Guest, _Place] = OrderedDict()  # ordered, since a dict is slow to find its first
         self._complaints = Complaints(log)
 
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
         """Whether one more may come in while so many are inside; if so, it must `leave`."""
         limits, descriptor = self.limits, -1 if connected is None else connected.fileno()
-        if inside + self.greeted >= limits.max_connections:
+        name = _place(peer)
+        place = self._places.get(name)
+        count = 0 if place is None else place.count
+        room = False  # made by another
+        if place is not None and 0 < limits.max_connections_per_address <= count and not self._is_exempt(peer):
+            room = self._make_room(place.idle)
+            if not room:
+                return self._turn_away(f"{count} connections of {name} are open")
+        if not room and inside + self.greeted >= limits.max_connections and not self._make_room(self._idle):
             return self._turn_away(f"{inside + self.greeted} connections are open")
-        if descriptor >= self._for_clients:  # it has the lowest number that was free
+        # A descriptor has the lowest number that was free.
+        if not room and descriptor >= self._for_clients and not self._make_room(self._idle):
             return self._turn_away(f"{descriptor} descriptors are in use")
-        place = _place(peer)
-        count = self._inside.get(place, 0)
-        if 0 < limits.max_connections_per_address <= count:
-            return self._turn_away(f"{count} connections of {place} are open")
-        self._inside[place] = count + 1  # though they aren't limited: they may be from some moment on
+        # Counted though they aren't limited: they may be from some moment on.
+        self._places.setdefault(name, _Place()).count += 1
         return True
 
     def leave(self, peer: str) -> None:
-        place = _place(peer)
-        count = self._inside.pop(place, 0)
-        if count > 1:
-            self._inside[place] = count - 1
+        name = _place(peer)
+        place = self._places.get(name)
+        if place is not None:
+            place.count -= 1
+            if place.count <= 0:
+                del self._places[name]
+
+    def idles(self, guest: Guest, peer: str) -> None:
+        """One that is inside has nothing to do: it gives way after all that have been idle for longer."""
+        place = self._places.get(_place(peer))
+        if place is not None:
+            self._idle[guest] = place
+            place.idle[guest] = None
+
+    def wakes(self, guest: Guest) -> None:
+        """It isn't idle any more, or it leaves."""
+        place = self._idle.pop(guest, None)
+        if place is not None:
+            del place.idle[guest]
+
+    def _make_room(self, idle: OrderedDict[Guest, None] | OrderedDict[Guest, _Place]) -> bool:
+        """Close the first of these that is idle indeed; whether there was one."""
+        while idle:
+            guest = next(iter(idle))
+            self.wakes(guest)
+            if guest.gives_way():
+                self.gave_way += 1
+                return True
+        return False
+
+    def _is_exempt(self, peer: str) -> bool:
+        exempt = self.limits.exempt
+        return exempt is not None and peer_of(peer) in exempt
 
     def _turn_away(self, why: str) -> bool:
         self.turned_away += 1

@@ -1,16 +1,18 @@
-"""Who is let in to ask. Only clients' listeners are guarded; workers among themselves and operators are not.
+"""Access: which requests are answered at all. Clients' listeners are guarded; those for workers and operators aren't.
 
-What a connection settles (address, certificate) is settled when it is made; a connection in whose requests nothing is
-left to be looked at costs no more than without a guard. Whoever isn't let in is told nothing but that.
+What a connection settles (address, certificate) is settled when it is made; where no request of a connection needs a
+look, it costs no more than without a guard. A denied request learns nothing but that it is denied.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shield.edge.connection import WATCHED, ClientConnection, Front
+from shield.edge.connection import ClientConnection
+from shield.edge.front import Front, Listener
+from shield.edge.reading import WATCHED
+from shield.edge.states import Life
 from shield.edge.turn import Turn, taken_apart
 from shield.errors import RequestError
 from shield.messages import Fields, Request
@@ -18,9 +20,9 @@ from shield.outcome import Outcome
 from shield.reply import Reply
 from shield.rules import dates
 from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
-from shield.rules.addresses import UNIX
 from shield.rules.headers import block
 from shield.rules.limits import ClientLimits
+from shield.rules.link_lifetime import REST
 from shield.rules.signed_urls import signable
 
 if TYPE_CHECKING:
@@ -29,17 +31,15 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from shield.observe.access import AccessLog
-    from shield.observe.counters import Counters
     from shield.proxy import Proxy
     from shield.regime import InForce
 
 
 class Guard:
-    """Holds requests against the rules in force, and counts those it denies. Without rules everyone is let in."""
+    """Judges requests by the rules in force, and counts the rules that denied some. Without rules it denies none."""
 
-    def __init__(self, in_force: InForce, *, counters: Counters) -> None:
+    def __init__(self, in_force: InForce) -> None:
         self._in_force = in_force
-        self._counters = counters
         self.denied: dict[str, int] = {}  # by the rule that didn't hold
 
     @property
@@ -48,12 +48,16 @@ class Guard:
 
     def judge(
         self, visitor: Visitor, target: bytes, *, host: bytes | None, told: Mapping[bytes, bytes], now: float
-    ) -> tuple[bytes, DeniedError | None]:
-        """The target as it goes on, and None for who is let in. `told` are the request's fields in `rules.fields`."""
+    ) -> tuple[bytes, int | None, DeniedError | None]:
+        """The target without what only the guard may see, the seconds that its link still holds if it is one, and why
+        the request is denied; None: it isn't.
+
+        `told` are the request's fields in `rules.fields`.
+        """
         regime = self._in_force.regime
         rules = regime.access
         if rules is None:
-            return target, None
+            return target, None, None
         requirement, link, text = rules.require, None, None
         if rules.links is not None:
             target, link = rules.links.taken_off(target)
@@ -64,8 +68,9 @@ class Guard:
                 requirement = rules.routes.get(resource.route.name, requirement)
                 text = None if link is None else signable(path, resource)
             except RequestError:
-                pass  # it names nothing; who may ask that is told so
-        return target, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
+                pass  # it names nothing; a client that is let in is told so
+        rest = None if link is None else link.rest(now)
+        return target, rest, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
 
     def hold(
         self, request: Request, peer: str, certificate: Mapping[str, Any] | None, now: float
@@ -80,14 +85,15 @@ class Guard:
                 told[name] = told[name] + b", " + value if name in told else value
         if rules.header in told:
             fields[:] = [field for field in fields if field[0] != rules.header]
-        request.target, denied = self.judge(
+        request.target, rest, denied = self.judge(
             rules.visitor(peer, certificate), request.target, host=host_of(request.target, fields), told=told, now=now
         )
+        if rest is not None:
+            request.notable[REST] = b"%d" % rest
         return denied
 
     def denial(self, denied: DeniedError, method: bytes, now: float) -> Reply:
-        """What is said to who isn't let in, counted. The access log has more to say of it."""
-        self._counters.count("refused")
+        """The reply to a denied request, which is counted. The access log says why it was denied."""
         for rule in denied.rules:
             self.denied[rule.value] = self.denied.get(rule.value, 0) + 1
         body = denied.reason.encode() + b"\n"
@@ -97,10 +103,9 @@ class Guard:
             (b"cache-control", b"no-store"),
             (b"date", dates.imf_fixdate(now)),
         )
+        outcome = Outcome(detail=denied.why, refused=True)
         parts = () if method == b"HEAD" else (body,)
-        reply = Reply(
-            denied.status, block(denied.status, lines), parts, sum(map(len, parts)), Outcome(detail=denied.why)
-        )
+        reply = Reply(denied.status, block(denied.status, lines), parts, sum(map(len, parts)), outcome)
         reply.close = True
         return reply
 
@@ -118,14 +123,6 @@ def _in_origin_form(target: bytes) -> bytes:
     return target if parts is None else parts[2]
 
 
-def peer_name(transport: asyncio.BaseTransport) -> str:
-    """A peer's address, "unix" for a unix socket's, "" for one that has left already."""
-    name, connected = transport.get_extra_info("peername"), transport.get_extra_info("socket")
-    if isinstance(name, tuple):
-        return str(name[0])
-    return UNIX if connected is not None and connected.family == socket.AF_UNIX else ""
-
-
 class GuardedFront(Front):
     """What all guarded connections share."""
 
@@ -134,40 +131,40 @@ class GuardedFront(Front):
         proxy: Proxy,
         limits: ClientLimits,
         *,
+        listener: Listener,
         guard: Guard,
         access: AccessLog | None,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(proxy, limits, access=access, clock=clock)
+        super().__init__(proxy, limits, listener=listener, access=access, clock=clock)
         self.guard = guard
 
-    def _connection(self, server_state: ServerState) -> ClientConnection:
-        return GuardedConnection(self, server_state)
+    def _connection(self, server_state: ServerState, life: Life) -> GuardedConnection:
+        return GuardedConnection(self, server_state, life)
 
 
 class GuardedConnection(ClientConnection):
-    """Lets in who may ask; anyone else has one answer and an end."""
+    """Answers requests that the guard lets in. The first that it denies gets its reply, and the connection ends."""
 
-    __slots__ = ("_guard", "_visitor")
+    __slots__ = ("_guard",)
 
-    def __init__(self, front: GuardedFront, server_state: ServerState) -> None:
-        super().__init__(front, server_state)
+    def __init__(self, front: GuardedFront, server_state: ServerState, life: Life) -> None:
+        super().__init__(front, server_state, life)
         self._guard = front.guard
-        self._visitor: Visitor | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.reconsider(self._limits)
 
     def reconsider(self, limits: ClientLimits) -> None:
-        """Hold this connection against the rules in force."""
+        """Judge this connection by the rules in force: whether its requests need a look."""
         super().reconsider(limits)
         rules = self._guard.rules
-        self._guarded, self._watched = False, WATCHED
+        self._visitor, self._watched = None, WATCHED
         if rules is not None:
-            self._visitor = rules.visitor(peer_name(self._transport), self._transport.get_extra_info("peercert"))
-            if not rules.welcome(self._visitor):
-                self._guarded, self._watched = True, WATCHED | rules.fields
+            visitor = rules.visitor(self._peer, self._transport.get_extra_info("peercert"))
+            if not rules.welcome(visitor):
+                self._visitor, self._watched = visitor, WATCHED | rules.fields
 
     def _let_in(self) -> bool:
         rules, visitor = self._guard.rules, self._visitor
@@ -177,12 +174,14 @@ class GuardedConnection(ClientConnection):
         if rules.header in told:
             fields[:] = [each for each in fields if each[0] != rules.header]
         host = None if rules.hosts is None else host_of(self._target, fields)
-        self._target, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
+        self._target, rest, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
         if denied is None:
+            if rest is not None:
+                notable[REST] = b"%d" % rest
             return True
         request = Request(self._parser.get_method(), self._target, [], {})
         self._take(Turn(request, False, False, self._now, denied))
-        self._deaf = True
+        self._take_no_more()
         return False
 
     def _refuse(self, error: RequestError) -> None:
@@ -197,4 +196,4 @@ class GuardedConnection(ClientConnection):
             return
         reply = self._guard.denial(turn.error, turn.request.method, self._now)
         self._send(reply, False)
-        self._log_reply(turn.request, reply, turn.began)
+        self._account(turn.request, reply, turn.began)

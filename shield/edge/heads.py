@@ -42,11 +42,24 @@ class Heads:
         self.at = end - len(kept)
         return whole[:end]
 
+    def takes(self, exactly: bytes) -> bool:
+        """Whether these very bytes stand behind the last head; if so, they are taken."""
+        begin, kept = self._begin(), self.kept
+        if (kept + self.piece[begin : begin + len(exactly)])[: len(exactly)] != exactly:
+            return False
+        self.kept, self.at = b"", begin + len(exactly) - len(kept)
+        return True
+
     def keep(self) -> bytes:
         """What of the piece belongs to no head that has ended, together with what was kept before."""
         self.kept += self.piece[self._begin() :]
-        self.at = len(self.piece)
+        self.piece, self.at = b"", AT_START  # an idle connection would hold the piece
         return self.kept
+
+    def give_up(self) -> bytes:
+        """As `keep`, but nothing is kept: a new parser begins with it."""
+        rest, self.kept = self.keep(), b""
+        return rest
 
     def _begin(self) -> int:
         if self.at == BEHIND_FIRST:

@@ -4,13 +4,19 @@
   (`StreamBuffer.pop`). So each piece is awaited until it has left.
 - An application that fails in a body leaves its stream open for ever: so it is reset.
 - A connection that is lost leaves those waiting who write to it: so they are released.
+- CONNECT, a path or method that isn't ASCII, and the rest of a body whose answer is complete make it fail, and end a
+  connection with all its streams: so such a stream alone is refused, and such bytes are dropped (`mend`).
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from typing import Any
 
-_INTERNAL_ERROR = 2  # RFC 9113 §7
+_NO_ERROR, _INTERNAL_ERROR = 0, 2  # RFC 9113 §7
+_ALLOW = (b"allow", b"GET, HEAD")
+_mended: set[object] = set()  # classes
 
 
 class Stream:
@@ -44,3 +50,50 @@ class Stream:
 
     def _buffer(self) -> Any:
         return None if self._protocol is None else self._protocol.stream_buffers.get(self._number)
+
+
+def mend() -> None:
+    """Have hypercorn refuse single streams where it would end their connection. To be called once it is there."""
+    protocol: Any = getattr(sys.modules.get("hypercorn.protocol.h2"), "H2Protocol", None)
+    if protocol is None or protocol in _mended:
+        return
+    _mended.add(protocol)
+    create_stream, handle_events = protocol._create_stream, protocol._handle_events
+
+    async def create(self: Any, request: Any) -> None:
+        status = _refusal(request.headers)
+        if status is None:
+            await create_stream(self, request)
+        else:
+            _refuse(self, request, status)
+
+    async def handle(self: Any, events: Iterable[Any]) -> None:
+        for event in events:
+            if hasattr(event, "flow_controlled_length") and event.stream_id not in self.streams:
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            else:
+                await handle_events(self, [event])
+        await self._flush()
+
+    protocol._create_stream, protocol._handle_events = create, handle
+
+
+def _refusal(fields: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """The status for a request that hypercorn can't read."""
+    pseudo = dict(fields)
+    method, path = pseudo.get(b":method", b""), pseudo.get(b":path")
+    if not method.isascii():
+        return 400
+    if method.upper() == b"CONNECT":
+        return 405
+    return 400 if path is None or not path.partition(b"?")[0].isascii() else None
+
+
+def _refuse(protocol: Any, request: Any, status: int) -> None:
+    """Answer a stream for which hypercorn has none. It doesn't hear of what else comes for it."""
+    head = [(b":status", b"%d" % status), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+    head += [_ALLOW] if status == 405 else []
+    head += protocol.config.response_headers("h2")
+    protocol.connection.send_headers(request.stream_id, head, end_stream=True)
+    if protocol.connection.streams[request.stream_id].open:
+        protocol.connection.reset_stream(request.stream_id, _NO_ERROR)  # RFC 9113 §8.1: it may stop sending

@@ -1,4 +1,27 @@
-"""What only a connection's socket knows: how far its client has come, and how it is to end."""
+"""How fast clients take what they asked for, and what becomes of slow ones.
+
+A slow client may cost itself time, and others nothing. What it could hold on to is freed by these rules, each in the
+module that owns what is held:
+
+- Its own connection, and what was written to it: a client that takes less than `send_bytes` in `send_seconds` is cut
+  off, however large the answer (`Patience.takes_on`, from each connection's `sweep`; over HTTP/2 and HTTP/3 the send
+  that takes longer than `send_seconds` ends the answer, in `edge.asgi`). The next request on a connection, or the
+  rest of a head, has its own time.
+- Bodies in memory: an answer that is written but not taken keeps its entry's body, also one that the RAM tier has
+  evicted. When all of these together exceed `unsent_bytes`, those readers are cut off that free most for each of them
+  (`too_much`, called by the worker once a second).
+- The window of a body that isn't kept (`fill.window`): it holds the origin to the pace of its slowest reader. If that
+  one keeps a full window from moving for `PATIENCE_SECONDS` while others read on, it goes on with a fetch of its own;
+  a single reader holds up only itself.
+- Slices in memory that no disk takes, and fetches ahead of their readers (`fill.sliced`): after its
+  `PATIENCE_SECONDS` the oldest slice is given up and a fetch that is far ahead ends. Nobody is cut off: what a reader
+  needs later is fetched again. Slices on disk are read at any pace.
+- Connections to origins (`origin.pool`): when all are taken and others wait, one whose reader has held it up longest,
+  for `RELIEF_SECONDS` at least, is given up. Its reader goes on with the rest of the same version if it can be had in
+  parts, else its answer breaks off.
+
+Here is what only a connection's socket knows: how far its client has come, and how it is to end.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +34,9 @@ import termios
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
+from shield.rules.limits import ClientLimits
+
+_LINGER_SWEEPS = 2  # for a client to say something more after it has taken its last answer
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
@@ -27,6 +53,44 @@ def unsent(transport: asyncio.Transport) -> int:
     return waiting + int.from_bytes(in_kernel, sys.byteorder)
 
 
+class Patience:
+    """How long one client is waited for. Time is counted in `sweeps`: those since it last did what it should."""
+
+    __slots__ = ("_head", "_limits", "_unsent", "sweeps")
+
+    def __init__(self, limits: ClientLimits) -> None:
+        self.sweeps = 0
+        self._limits = limits
+        self._unsent = 0  # when it was last looked at
+        self._head: object = None  # that is waited for
+
+    def abide_by(self, limits: ClientLimits) -> None:
+        """From now on these hold."""
+        self._limits = limits
+
+    def flows(self) -> None:
+        """The client has taken nearly all that was written."""
+        self._unsent = 0
+
+    def takes_on(self, transport: asyncio.Transport, *, closing: bool) -> bool:
+        """Whether a client that has bytes to take, or a last answer, takes enough of them."""
+        limits = self._limits
+        if self._unsent and not closing and self.sweeps % limits.send_step:
+            return True  # asking the kernel takes long, for a crowd of slow readers all at once
+        left = unsent(transport)
+        taken = self._unsent - left
+        if taken < 0 or taken >= limits.send_bytes or (taken and not left):
+            self._unsent, self.sweeps = left, 0
+            return True
+        return self.sweeps <= (limits.send_seconds if left else _LINGER_SWEEPS)
+
+    def has_time_for_head(self, head: object) -> bool:
+        """Whether a head may still be incomplete; `head` is one object for as long as it is the same head."""
+        if self._head is not head:  # the first sweep that finds it incomplete
+            self._head, self.sweeps = head, 0
+        return self.sweeps <= self._limits.head_seconds
+
+
 class Holder(Protocol):
     """A connection, as far as what it holds is concerned."""
 
@@ -37,7 +101,8 @@ H = TypeVar("H", bound=Holder)
 
 
 def too_much(connections: Iterable[H], limit: int) -> list[H]:
-    """Who is to be cut off so that slow clients hold no more than so many bytes: who frees most for each of them."""
+    """The connections to cut off so that slow clients hold no more than `limit` bytes: those of the bodies that free
+    most for each connection."""
     holders: dict[int, list[H]] = {}
     sizes: dict[int, int] = {}
     for connection in connections:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import httptools
 
 from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
+from shield.edge.states import Reading
 from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
@@ -24,6 +25,10 @@ from shield.rules.loops import has_passed, is_way
 
 log = logging.getLogger("shield.edge")
 
+_IDLE, _HEAD, _DEAF = Reading.IDLE, Reading.HEAD, Reading.DEAF  # names that cost the hot path one look-up
+_BODY, _LATER = Reading.BODY, Reading.LATER
+_NO_CHUNKS = b"0\r\n\r\n"  # the one body that is taken: no extension, no trailer (RFC 9112 §7.1)
+
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may stand before it
 _KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
@@ -31,20 +36,23 @@ WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
 """Names of the fields that are looked at while a head is parsed."""
 
 
+class _LaterError(Exception):
+    """Stops the parser at the begin of a head: it can't be paused, and is made anew when the head's turn comes."""
+
+
 class RequestReader(asyncio.Protocol):
     """The half of a connection that listens. The half that answers has `on_headers_complete`: the hot path."""
 
     __slots__ = (
+        "_awaited",
         "_bulky_above",
         "_clock",
-        "_deaf",
         "_error",
         "_fields",
         "_heads",
         "_heard",
         "_host",
         "_hosts",
-        "_in_head",
         "_left",
         "_limits",
         "_max_fields",
@@ -52,10 +60,13 @@ class RequestReader(asyncio.Protocol):
         "_notable",
         "_now",
         "_parser",
+        "_reading",
         "_target",
+        "_turn",
         "_watched",
         "_way",
         "_ways",
+        "ready",
     )
 
     def __init__(self, limits: ClientLimits, clock: Callable[[], float], *, node: bytes) -> None:
@@ -68,17 +79,19 @@ class RequestReader(asyncio.Protocol):
         self._host: bytes | None = None  # what Host said, and may say
         self._way: bytes | None = None  # what CDN-Loop said, and may say
         self._left = 0  # requests that may still come; 0: any number
-        self._deaf = False  # nothing that comes is looked at any more
+        self._reading = _IDLE
         self._heard = False  # since the last sweep
         self._now = 0.0
+        self._turn: Turn | None = None  # under way
+        self.ready = True  # False: the transport has more to send than it should
 
         # per request being parsed
+        self._awaited: Turn | None = None  # its head has come, and its body hasn't
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
         self._ways = 0  # lines of CDN-Loop
         self._hosts = 0  # lines of Host; one that isn't known counts twice
-        self._in_head = False
         self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
 
     def _abide_by(self, limits: ClientLimits) -> None:
@@ -87,7 +100,10 @@ class RequestReader(asyncio.Protocol):
         self._bulky_above = min(limits.max_target_bytes, limits.max_head_bytes)
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
+        reading = self._reading
+        if reading is not _IDLE and reading is not _HEAD and reading is not _BODY:
+            if reading is _LATER:
+                self._put_off(data)
             return
         self._heard = True
         self._now = self._clock()
@@ -100,13 +116,13 @@ class RequestReader(asyncio.Protocol):
                 self._parser.feed_data(data)
             except _PARSER_ERRORS as error:
                 self._fail(error)
-            if self._in_head or heads.at != BEHIND_FIRST:
+            if self._reading is not _IDLE or heads.at != BEHIND_FIRST:
                 self._look_at_rest()
 
     def _parse_in_parts(self, data: bytes) -> None:
         """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
         heads, limit = self._heads, self._limits.max_head_bytes
-        while data and not self._deaf:
+        while data and self._reading is not _DEAF:
             heads.piece, data = heads.parts(data, limit)
             heads.at = AT_START
             if self._error is None:
@@ -115,6 +131,9 @@ class RequestReader(asyncio.Protocol):
                 except _PARSER_ERRORS as error:
                     self._fail(error)
             self._look_at_rest()
+            if self._reading is _LATER:
+                self._put_off(data)
+                return
             if len(heads.kept) >= limit:
                 too_long = len(self._target) > self._limits.max_target_bytes
                 self._refuse(
@@ -122,6 +141,9 @@ class RequestReader(asyncio.Protocol):
                 )
 
     def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
+        if self._reading is _LATER:
+            self._parser = httptools.HttpRequestParser(self)
+            return
         if isinstance(error, httptools.HttpParserUpgrade):
             self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
             return
@@ -131,10 +153,16 @@ class RequestReader(asyncio.Protocol):
 
     def _look_at_rest(self) -> None:
         """Keep what has no end yet, unless it can't become a head."""
-        if self._deaf:
+        if self._reading is _DEAF:
+            return
+        if self._reading is _LATER:
+            self._put_off(self._heads.give_up())
             return
         rest = self._heads.keep()
-        if self._error is not None:
+        if self._reading is _BODY:
+            if not _NO_CHUNKS.startswith(rest):
+                self._refuse(RequestError(400, "body-not-allowed"))
+        elif self._error is not None:
             refusal = refusal_of(self._error, rest)
             if refusal is not None:
                 self._refuse(refusal)
@@ -146,11 +174,15 @@ class RequestReader(asyncio.Protocol):
     # parser
 
     def on_message_begin(self) -> None:
+        if self._reading is _IDLE:
+            if self._turn is not None or not self.ready:
+                self._reading = _LATER
+                raise _LaterError
+            self._reading = _HEAD
         self._target = b""
         self._fields = []
         self._notable = {}
         self._hosts = self._ways = 0
-        self._in_head = True
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -185,12 +217,31 @@ class RequestReader(asyncio.Protocol):
         if self._left:
             self._left -= 1
             turn.keep_alive = turn.keep_alive and self._left > 0
+        if turn.awaits_body:
+            self._reading, self._awaited = _BODY, turn
+        else:
+            self._go_through(turn)
+
+    def on_chunk_complete(self) -> None:
+        """Of the last chunk this is called at the end of the body."""
+        turn = self._awaited
+        if turn is not None and self._reading is _BODY and self._heads.takes(_NO_CHUNKS):
+            self._reading, self._awaited = _IDLE, None
+            self._go_through(turn)
+
+    def _go_through(self, turn: Turn) -> None:
+        """Take a request of which all has come; where it was the last, hear no more."""
         goes_on = turn.error is None and turn.keep_alive
         self._take(turn)
         if goes_on:
-            self._host = next((value for name, value in request.fields if name == b"host"), None)
+            self._host = next((value for name, value in turn.request.fields if name == b"host"), None)
         else:
-            self._deaf = True
+            self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        """Drop what the client sends from now on."""
+        if self._reading is not Reading.ENDED:
+            self._reading = _DEAF
 
     def _let_in(self) -> bool:
         """Whether the request whose head has come may be answered; if not, it has been refused."""
@@ -200,6 +251,9 @@ class RequestReader(asyncio.Protocol):
 
     @abstractmethod
     def _take(self, turn: Turn) -> None: ...
+
+    @abstractmethod
+    def _put_off(self, data: bytes) -> None: ...
 
     @abstractmethod
     def _refuse(self, error: RequestError) -> None: ...

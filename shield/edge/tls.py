@@ -7,13 +7,9 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from shield.edge.door import Door
 from shield.errors import ConfigError
-
-if TYPE_CHECKING:
-    from shield.edge.connection import ClientConnection
-    from shield.edge.door import Door
 
 _AT_ONCE = 100  # connections taken before others have their turn
 
@@ -49,8 +45,8 @@ class Greeter:
     """Takes connections from a listener and begins TLS on them. Each counts at the door from its first moment on, and
     has as long for its handshake as for a head: asyncio's own servers tell of one only when that is done.
 
-    `welcome` makes the protocol behind it; `inside` says how many connections are, `seconds` how long a handshake
-    may take.
+    `welcome` makes the protocol behind TLS, of a connection that is let in already; `inside` gives the number of
+    connections that have one, `seconds` how long a handshake may take.
     """
 
     def __init__(
@@ -59,7 +55,7 @@ class Greeter:
         context: ssl.SSLContext,
         door: Door,
         *,
-        welcome: Callable[[], ClientConnection],
+        welcome: Callable[[], asyncio.Protocol],
         inside: Callable[[], int],
         seconds: Callable[[], float],
     ) -> None:
@@ -105,14 +101,9 @@ class Greeter:
             task.add_done_callback(self._tasks.discard)
 
     async def _shake(self, connected: socket.socket, place: str) -> None:
-        def make() -> ClientConnection:
-            protocol = self._welcome()
-            protocol.let_in()
-            return protocol
-
         try:
             await self._loop.connect_accepted_socket(
-                make, connected, ssl=self._context, ssl_handshake_timeout=self._seconds()
+                self._welcome, connected, ssl=self._context, ssl_handshake_timeout=self._seconds()
             )
         except (OSError, TimeoutError):  # no TLS, a certificate that won't do, a client that left or says nothing
             self._door.leave(place)

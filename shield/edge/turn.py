@@ -26,6 +26,7 @@ _request_line = re.compile(
 _line_so_far = re.compile(
     rb"\r|(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
 ).fullmatch
+_chunked_line = re.compile(rb"\r\n(?i:transfer-encoding): ?chunked\r\n").search  # as everyone writes it
 _visible = re.compile(rb"[!-~]+").fullmatch  # what a target consists of
 _absolute = re.compile(rb"(?i)(https?)://([^/?#]*)").match
 _authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?").fullmatch
@@ -41,7 +42,8 @@ class Turn:
     http10: bool
     began: float
     error: RequestError | None = None
-    regime: Regime | None = None  # of a request that waits for those before it: the one it was let in under
+    regime: Regime | None = None  # of a request that waits though its head was read: the one it was let in under
+    awaits_body: bool = False  # which must be empty
 
 
 def examined(
@@ -54,12 +56,20 @@ def examined(
     line = _request_line(head)
     version = (line[1] or b"0.9") if line is not None else None
     # HTTP/1.0 connections aren't kept: Keep-Alive hangs behind proxies that don't know it (RFC 9112 §C.2.2).
-    keep_alive = version == b"1.1" and parser.should_keep_alive() and not parser.should_upgrade()
-    turn = Turn(request, keep_alive and not may_have_body(request), version == b"1.0", now)
+    plain = version == b"1.1" and not parser.should_upgrade()
+    awaits_body = plain and may_be_empty(request) and _chunked_line(head) is not None
+    if awaits_body:
+        del request.notable[b"transfer-encoding"]
+    keep_alive = plain and parser.should_keep_alive() and not may_have_body(request)
+    turn = Turn(request, keep_alive, version == b"1.0", now)
     if version not in (b"1.0", b"1.1"):
         turn.error = _strange(version)
     else:
         turn.error = objection(request, limits, host_needed=version == b"1.1")
+    if turn.error is None:
+        turn.awaits_body = awaits_body
+    elif awaits_body:
+        turn.keep_alive = False
     return turn
 
 
@@ -120,6 +130,20 @@ def may_have_body(request: Request) -> bool:
     """Whether it is in doubt where the next request begins."""
     notable = request.notable
     return b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0"
+
+
+def may_be_empty(request: Request) -> bool:
+    """Whether a body that is announced may turn out to be none: some CDNs and load balancers send GETs so.
+
+    Only as they do it: any other way of announcing one, which others may read otherwise, is refused unseen.
+    """
+    notable = request.notable
+    return (
+        request.method in (b"GET", b"HEAD")
+        and notable.get(b"transfer-encoding") == b"chunked"
+        and b"content-length" not in notable  # RFC 9112 §6.3: an attempt at smuggling
+        and b"expect" not in notable
+    )
 
 
 def taken_apart(target: bytes) -> tuple[bytes, bytes, bytes] | None:

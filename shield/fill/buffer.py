@@ -16,6 +16,10 @@ class FillMemory:
         self.used = 0
         self._waiting: list[Callable[[], None]] = []
 
+    def fits(self, size: int) -> bool:
+        """Whether `size` bytes are free."""
+        return self.used + size <= self.capacity
+
     def reserve(self, size: int) -> bool:
         """Take `size` bytes if they are free; all or nothing."""
         if self.used + size > self.capacity:

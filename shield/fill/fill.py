@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.registry import Registry
 from shield.fill.settlement import (
     HitForMiss,
     Question,
     Settlement,
     Step,
     Streaming,
-    kept_head,
+    large_entry,
     negative_entry,
     settle,
+    settle_absence,
+    whole_entry,
 )
-from shield.fill.sliced import SlicedFill, SlicedRegistry
+from shield.fill.whose import late, may_reuse, unlike
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
@@ -35,30 +38,13 @@ from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
+from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup
+from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
-
-
-class Registry(SlicedRegistry, Protocol):
-    """All fills of a worker, as one of them sees it."""
-
-    def rename(self, fill: Fill, resource: Resource) -> None:
-        """It turned out to bring this variant: those who want that one find it from now on."""
-
-    def forget(self, fill: Fill) -> None:
-        """No later request joins it."""
-
-    def mark_hit_for_miss(self, text: bytes) -> None:
-        """Answers under this key can't be shared: the next ones needn't wait to find out."""
-
-    def forget_hit_for_miss(self, text: bytes) -> None: ...
-
-    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
-        """The fill of this version's slices."""
 
 
 class Fill:
@@ -93,7 +79,7 @@ class Fill:
         "was_hit",
     )
 
-    def __init__(self, question: Question, means: Means, registry: Registry) -> None:
+    def __init__(self, question: Question, means: Means, registry: Registry[Fill]) -> None:
         self.question = question
         self.background = False  # goes on though nobody reads
         # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
@@ -125,7 +111,7 @@ class Fill:
         self._registry = registry
         self._buffer = FillBuffer(means.memory)
         self._response: Response | None = None
-        self._readers = Readers(question.request)
+        self._readers = Readers(question.request, question.resource)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._window: Window | None = None  # of a body that isn't retained
@@ -154,12 +140,9 @@ class Fill:
         """Whether what it brings may answer a request that comes now: as if it were stored (RFC 9111 §4)."""
         if self.phase is not Phase.STREAMING:
             return True
-        assert self.head is not None and self.freshness is not None and self.disposition is not None
-        if self.disposition.unstored:
-            return False  # §5.2.2.4: its head has what only those may get who asked before it came
-        stored = Streaming(self.head, self.freshness)
-        verdict = judge_lookup(request, stored, now, self.resource.route.freshness)
-        return verdict is Verdict.HIT or verdict is Verdict.STALE
+        assert self.head is not None and self.freshness is not None
+        answer = Streaming(self.head, self.freshness)
+        return may_reuse(answer, request, now, self.disposition, self.resource.route.freshness)
 
     def join(self, reader: Reader) -> None:
         self._readers.add(reader)
@@ -204,9 +187,10 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        route = self.resource.route
-        if route.early_hints:
-            self.question.want.inform = self._readers.informant(route.forwarding, self.resource.forwarded)
+        want = self.question.want
+        want.sent = self._readers.question_sent
+        if self.resource.route.early_hints:
+            want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -227,6 +211,7 @@ class Fill:
         question = self.question
         resource, request = question.resource, question.request
         judged = judged_by(request, resource.forwarded) if question.shared else None
+        self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
         result = await self._means.source.fetch(
             resource.named, request.target, resource.route.origins, question.want, judged
@@ -250,8 +235,9 @@ class Fill:
                 return False
             self._fail(result)
             return True
-        known = self._means.store.variants.names(question.resource.named)
-        settled = settle(question, result, self._means.terms, known=known)
+        resource, means = question.resource, self._means
+        known = means.store.variants.names(resource.named) if resource.route.particular else ()
+        settled = settle(question, result, means.terms, known=known)
         if settled.sorts:
             self._sort(settled, to_disk=not result.by_peer)
         step = settled.step
@@ -286,12 +272,13 @@ class Fill:
         assert disposition is not None
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        if settled.of_equals:
-            self._let_go_of_others()
+        if settled.of_equals and settled.step is not Step.LEADER_ONLY:  # which lets go of all, and at once
+            self._send_on(unlike(self._readers, self.resource))
+        key = self.question.resource.key
         if settled.hit_for_miss is HitForMiss.MARK:
-            self._registry.mark_hit_for_miss(self.resource.key.text)
+            self._registry.mark_hit_for_miss(key.text)
         elif settled.hit_for_miss is HitForMiss.FORGET:
-            self._registry.forget_hit_for_miss(self.resource.key.text)
+            self._registry.forget_hit_for_miss(key.text)
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
@@ -299,11 +286,13 @@ class Fill:
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
-            self._means.store.drop(self.resource.key)
+            self._registry.drop(key)
         if not self.joinable:
             self._registry.forget(self)
         if settled.step is Step.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.head is not None and self._readers.latecomers:
+            self._send_late_on(Streaming(settled.head, disposition.freshness))
         if not self._readers and not self.joinable:
             self.cancel()
             return
@@ -321,34 +310,42 @@ class Fill:
         mine = variants.of(resource, self.question.request)
         if mine.key != resource.key:
             self._registry.rename(self, mine)
-            self._readers.send_on(lambda reader: variants.of(mine, reader.request).key != mine.key)
+            others = [r for r in self._readers if variants.of(mine, r.request).key != mine.key]
+            self._readers.send_on(others)
         until = settled.kept_until
-        if until is not None and not variants.has_room(mine, means.clock(), until):
+        room = until is None or variants.make_room(mine, means.clock(), until)
+        if isinstance(room, CacheKey):
+            means.store.drop(room, from_disk=to_disk)  # variants on disk are their owner's
+        elif not room:
             assert settled.disposition is not None
             settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
             settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
-    def _let_go_of_others(self) -> None:
-        """Let those ask for themselves of whom the origin would have seen another request: the answer isn't theirs,
-        since only what can be reused states all that it varies by (RFC 9110 §12.5.5)."""
-        mine, forwarding = self.resource.forwarded, self.resource.route.forwarding
-        if not all(forwarding.fields(reader.request) == mine for reader in self._readers):
+    def _send_on(self, readers: Collection[Reader]) -> None:
+        """Let these begin anew, all together: the answer isn't theirs."""
+        if readers:
             self._registry.forget(self)
-            self._readers.send_on(lambda reader: forwarding.fields(reader.request) != mine)
+            self._readers.send_on(readers)
+
+    def _send_late_on(self, answer: Stored) -> None:
+        """Let those begin anew who came after the question, unless the answer may be reused."""
+        if self._readers.latecomers:
+            rules = self.resource.route.freshness
+            self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
-        assert self.head is not None and self.freshness is not None and self.length is not None
+        assert self.head is not None and self.length is not None
         assert self.disposition is not None and settled.span is not None
         means = self._means
-        head = kept_head(self.head, self.disposition, None, self.resource.route)
-        self.entry = Entry.large(
-            self.resource.key, head, self.freshness, length=self.length, slice_bytes=means.terms.slice_bytes
-        )
+        self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
         self.entry.origin, self.entry.tags = self.origin, self._tags
-        self.committed = True
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
+        self.committed = sliced.is_kept
+        if not sliced.is_kept and settled.drops:
+            means.store.drop(self.resource.key)  # else its first slice on disk would take the place
         run = sliced.adopt(fetched, *settled.span)
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
         sliced.begin(run)
 
@@ -357,38 +354,49 @@ class Fill:
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
-        if settled.of_equals:
-            self._let_go_of_others()
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
+            self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.FRESHEN:
             self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
         elif settled.drops:
             store.drop(self.resource.key)
         if settled.disposition.share is Share.LEADER_ONLY:
             self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.forwarded)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        else:
+            self._send_late_on(entry)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
         """Whether its key wasn't purged since it began, nor found to vary: else what it brings isn't stored."""
-        resource, variants = self.resource, self._means.store.variants
-        if resource.route.forwarding.any and resource.base is None and variants.names(resource.key):
+        resource, store = self.question.resource, self._means.store
+        route = resource.route
+        if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
             return False  # in its place is the marker that says by which fields answers vary
-        return self._is_unpurged()
+        return not store.was_removed(resource.named.text, self.generation)
 
     def _is_unpurged(self) -> bool:
         return not self._means.store.was_removed(self.resource.named.text, self.generation)
 
     def _conclude_absent(self, absent: Absent) -> None:
         """All origins know that there is no such object: a negative entry with its own short lifetime."""
-        bound, now = self.resource.route.freshness.negative_bound(absent.status) or 0.0, self._means.clock()
-        lifetime, status = min(bound, absent.lifetime), absent.status
-        self.status = status
-        self.entry = negative_entry(self.resource.key, status, lifetime=lifetime, now=now, via=self._means.via)
-        self.freshness = self.entry.freshness
-        if lifetime > 0:
-            self.committed = self._means.store.commit(self.entry, still=self._is_current)
-        else:
-            self._means.store.drop(self.resource.key)
+        means, known = self._means, self._means.store.variants.names(self.resource.named)
+        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=True)
+        assert settled.disposition is not None
+        self.status, self.freshness = absent.status, settled.disposition.freshness
+        self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
+        if settled.step is Step.LEADER_ONLY:
+            self._registry.forget(self)
+            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+        elif settled.of_equals:
+            self._send_on(unlike(self._readers, self.resource))
+        if settled.step is Step.STORE:
+            self.committed = means.store.commit(self.entry, still=self._is_current)
+        elif settled.drops:
+            means.store.drop(self.resource.key)
+        self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
 
     # streaming: called by the origin's connection
@@ -425,12 +433,11 @@ class Fill:
             self._fail(error)
             return
         if self._buffer.retained:
-            assert self.head is not None and self.freshness is not None and self.disposition is not None
+            assert self.head is not None and self.disposition is not None
             length = None if self.length is not None else received
-            head = kept_head(self.head, self.disposition, length, self.resource.route)
             body = self._buffer.body()
-            self.entry = Entry(self.resource.key, head, self.freshness, body, origin=self.origin)
-            self.entry.tags = self._tags
+            self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
+            self.entry.origin, self.entry.tags = self.origin, self._tags
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 

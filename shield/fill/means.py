@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,7 +13,11 @@ from shield.fill.settlement import Terms
 from shield.messages import Field
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.key import CacheKey
+from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
+
+UNKEPT_SLICE = 1 << 20
+"""Bytes of a slice where there is no disk. Small: those who read it hold it in memory, each at its own speed."""
 
 
 class Source(Protocol):
@@ -29,16 +34,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FillPolicy:
-    """When a fill outlives its readers, and how long what can't be shared is remembered as such."""
+    """When a fill outlives its readers, how long what can't be shared is known as such, and for how long the next
+    bytes of a large object are asked for again when their fetches fail.
+    """
 
     linger_seconds: float = 5.0
     small_bytes: int = 1 << 20
     hit_for_miss_seconds: float = 10.0
+    persist_seconds: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Means:
-    """What every fill of a worker needs. Made on the event loop that they run on."""
+    """What every fill of a worker needs. Made on the event loop that they run on. Only `policy` may change."""
 
     source: Source
     store: Store
@@ -46,10 +54,15 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
+    chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
     # asked for once: it costs a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: Terms = field(init=False)
 
     def __post_init__(self) -> None:
-        terms = Terms(self.via, slice_bytes=self.store.slice_bytes, largest=self.store.largest)
-        object.__setattr__(self, "terms", terms)
+        size, largest = self.store.slice_bytes, self.store.largest
+        above = size
+        if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
+            size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
+        terms = Terms(self.via, slice_bytes=size, largest=largest, sliced_above=max(above, size))
+        self.terms = terms

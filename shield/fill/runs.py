@@ -14,9 +14,11 @@ from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader
+from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules.persistence import may_pass
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -27,14 +29,16 @@ RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
 ahead of its readers: what nobody comes to read was paid for in vain."""
 
-STRIKES = 3
-"""Fetches in a row that bring not one slice, and end it."""
+UNKEPT_RUNS = 4
+"""Fetches of one object at a time where there is no disk: other readers of it queue, and leave connections to all."""
 
 Failure = Failed | OriginError
 
 
 class Audience(Protocol):
     """Those for whom runs fetch. Nothing here calls a run back at once."""
+
+    has_given: bool  # bytes to readers, so that a failure can only cut these off
 
     def tell(self) -> None:
         """More bytes are there."""
@@ -80,7 +84,10 @@ class Runs:
         self._readers = readers
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
-        self._strikes = 0
+        self._queue: dict[int, int] = {}  # slices that no run could be begun for yet, and where their readers stop
+        self.are_last = False  # no other is begun: what they don't bring isn't to be had
+        policy = means.policy
+        self._setbacks = Setbacks(means.loop, seconds=policy.persist_seconds, chance=means.chance)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -90,7 +97,7 @@ class Runs:
 
     @property
     def are_waiting(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._queue)
 
     def adopt(self, fetched: Fetched, start: int, stop: int, audience: Audience) -> Run:
         """A run over an answer that is there already; its body begins at `start`. To be begun by the caller."""
@@ -102,29 +109,55 @@ class Runs:
     def begin(self, run: Run) -> None:
         """Let an adopted answer come in, if a reader needs it."""
         if run in self._all:
-            if self._is_needed(run):
+            if self._is_needed(run) and (self.shelf.is_kept or self._is_near(run)):
                 run.start()
             else:
                 self._end(run)
 
     def bring(self, number: int, stop: int, audience: Audience) -> None:
-        """Have a slice fetched, and those after it that its readers want, unless that is under way."""
+        """Have a slice fetched, and those after it that its readers want, unless that is under way or due later."""
+        if self.are_last or self._setbacks.is_resting(number):
+            return
         size = self.slice_bytes
         first = number * size
         if any(run.at <= first < run.stop and first - run.at < size for run in self._all):
             return
-        end = number + 1
+        if not self.shelf.is_kept and (self._queue or not self._has_room()):
+            self._queue.setdefault(number, stop)
+            audience.tend_soon()
+            return
+        self._begin_run(number, stop, audience)
+
+    def _begin_run(self, number: int, stop: int, audience: Audience) -> None:
+        size = self.slice_bytes
+        first, end = number * size, number + 1
         last = min(-(-stop // size), number + RUN_SLICES)
         while end < last and not self.shelf.is_here(end):
             end += 1
         for run in self._all:
-            if run.at < first < run.stop:
-                run.stop_at(first)  # it is far behind: what is needed now comes first
-            elif first < run.at:
+            if first < run.at:
                 end = min(end, run.at // size)
         run = Run(self, first, min(end * size, self._entry.length), audience)
         self._all.append(run)
         run.fetch(self._want(Span(run.at, run.stop)))
+
+    def _has_room(self) -> bool:
+        """Whether a run may begin where only memory takes what it brings: else it would hold a connection in vain."""
+        return len(self._all) < UNKEPT_RUNS and not self.shelf.is_short
+
+    def admit(self, audience: Audience) -> None:
+        """Begin runs for slices that had to wait, as far as there is room, in the order in which they were wanted."""
+        if not self._queue:
+            return
+        places = {reader.position // self.slice_bytes for reader in self._readers}
+        for number, stop in list(self._queue.items()):
+            is_wanted = number in places or number - 1 in places
+            if is_wanted and not self.shelf.is_here(number) and not self._setbacks.is_resting(number):
+                if not self._has_room():
+                    return
+                if not self.will_bring(number):
+                    self._begin_run(number, stop, audience)
+            self._queue.pop(number, None)
 
     def _want(self, span: Span) -> Want:
         resource, entry = self.resource, self._entry
@@ -139,7 +172,18 @@ class Runs:
             forwarded=resource.forwarded,
         )
 
+    def will_bring(self, number: int) -> bool:
+        """Whether a slice is on its way, or will be."""
+        first = number * self.slice_bytes
+        return any(run.at <= first < run.stop for run in self._all)
+
     # called by runs
+
+    def answered(self, run: Run) -> None:
+        """What it asked for is to be had: those that are far behind needn't bring it."""
+        for other in self._all:
+            if other.at < run.at < other.stop:
+                other.stop_at(run.at)
 
     def begin_slice(self, run: Run, number: int) -> FillBuffer | None:
         """A buffer for the slice that arrives next; None when there is no memory for it: `run` is resumed later."""
@@ -157,7 +201,7 @@ class Runs:
         return buffer
 
     def slice_complete(self, run: Run, number: int) -> None:
-        self._strikes = 0
+        self._setbacks.overcome(number)
         audience = run.audience
         if run.by_peer or not self.shelf.write(number, audience.settle, still=audience.is_current):
             self.shelf.hold(number)
@@ -167,11 +211,23 @@ class Runs:
 
     def ended(self, run: Run, failure: Failure | None) -> None:
         self._forget(run)
-        is_final = False
-        if failure is not None:
-            self._strikes += 1
-            is_final = self._strikes >= STRIKES or isinstance(failure, Failed)  # then no origin of several gave it
+        is_final = failure is not None and not self._may_ask_again(run, failure)
         run.audience.run_over(failure, is_final=is_final)
+
+    def _may_ask_again(self, run: Run, failure: Failure) -> bool:
+        """Whether what a run didn't bring may still come; then it is asked for again after a while."""
+        audience = run.audience
+        if self.are_last:
+            return False
+        if isinstance(failure, Failed):  # no origin of several gave it
+            errors, began = failure.failures, run.began
+            if not may_pass(errors) or not audience.has_given:
+                return False
+        else:
+            errors, began = (failure,), self.means.loop.time()
+            if failure.fault is Fault.VALIDATOR:
+                return False
+        return self._setbacks.note(run.at // self.slice_bytes, errors, began, audience.tell)
 
     # called by their audience
 
@@ -182,8 +238,10 @@ class Runs:
             run.resume()  # it may come to wait again
 
     def stop_far_ahead(self) -> None:
-        """End those that have waited for their readers for long enough: what is needed later is fetched again."""
-        for run in [run for run in self._waiting if self._is_far_ahead(run)]:
+        """End those that have waited for their readers for long enough: what is needed later is fetched again. Where
+        only memory takes what they bring, those that wait for it, too: others need their connections."""
+        is_kept = self.shelf.is_kept
+        for run in [r for r in self._waiting if not (is_kept and not self._is_far_ahead(r)) and not self.are_last]:
             self._waiting.discard(run)
             run.stop_at(run.at)
 
@@ -197,6 +255,8 @@ class Runs:
         """Fetch no more."""
         runs, self._all = self._all, []
         self._waiting.clear()
+        self._queue.clear()
+        self._setbacks.close()
         for run in runs:
             run.close()
 
@@ -204,6 +264,11 @@ class Runs:
         """Whether no reader is near to what it brings next."""
         nearest = max((r.position for r in self._readers if r.position < run.stop), default=run.at)
         return run.at - nearest > RUN_SLICES * self.slice_bytes
+
+    def _is_near(self, run: Run) -> bool:
+        """Whether a reader needs what it brings soon."""
+        limit = run.at + RUN_SLICES * self.slice_bytes
+        return any(run.at <= r.position < limit for r in self._readers)
 
     def _is_needed(self, run: Run) -> bool:
         return any(r.position < run.stop and (r.stop is None or r.stop > run.at) for r in self._readers)
@@ -240,6 +305,7 @@ class Run:
         "_task",
         "at",
         "audience",
+        "began",
         "by_peer",
         "origin",
         "stop",
@@ -249,6 +315,7 @@ class Run:
         self.at = start
         self.stop = stop
         self.audience = audience
+        self.began = runs.means.loop.time()
         self.by_peer = False
         self.origin: str | None = None
         self._runs = runs
@@ -270,6 +337,7 @@ class Run:
             result = await runs.means.source.fetch(resource.named, runs.target, resource.route.origins, want)
             if isinstance(result, Fetched):
                 self.take(result)
+                runs.answered(self)
                 self.start()
             else:
                 failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result

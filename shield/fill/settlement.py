@@ -6,11 +6,12 @@ case can be looked at without an origin. Below it: which head an answer gives an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from shield.messages import Field, Request, ResponseHead
-from shield.origin.want import Fetched, Want
+from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, headers, hidden, ranges
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
 from shield.rules.digests import OF_CONTENT
@@ -19,9 +20,9 @@ from shield.rules.key import CacheKey
 from shield.rules.routes import Resource, Route
 from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
-from shield.rules.vary import choosing, names_in
-from shield.rules.verdict import Disposition, Share, judge_response
-from shield.store.entry import OVERHEAD, Entry
+from shield.rules.vary import choosing, names_in, unkeyed
+from shield.rules.verdict import Disposition, Reason, Share, has_credentials, judge_response
+from shield.store.entry import OVERHEAD, Body, Entry
 
 _STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
 
@@ -67,13 +68,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for all answers. `slice_bytes` is 0 where nothing is kept in slices; nothing above `largest` bytes
-    is kept otherwise.
+    """What holds for all answers: bodies above `sliced_above` bytes are read in slices, and nothing above `largest`
+    bytes is kept otherwise.
     """
 
     via: bytes
     slice_bytes: int
     largest: int
+    sliced_above: int
 
 
 @dataclass(slots=True)
@@ -132,7 +134,9 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     if part is not None and part[1] < min(part[0] + terms.slice_bytes, head.length or 0):
         return Settlement(Step.ASK_WHOLE, is_too_small=True)
 
-    settled = Settlement(_step_of(disposition.share), disposition, length=head.length, drops=outdates)
+    share = disposition.share
+    step = Step.STORE if share is Share.STORE else Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
+    settled = Settlement(step, disposition, length=head.length, drops=outdates)
     settled.tags = labels(head, route.freshness.tags)
     settled.head = told_head(head, fetched, disposition, route, via=terms.via)
     if route.particular and route.forwarding.any:
@@ -148,12 +152,6 @@ def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[b
     return settled
 
 
-def _step_of(share: Share) -> Step:
-    if share is Share.STORE:
-        return Step.STORE
-    return Step.SHARE if share is Share.SHARE else Step.LEADER_ONLY
-
-
 def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
     """What an answer to HEAD says of what is stored."""
     if want.method != b"HEAD" or head.status != 200 or stored.head.status != 200:
@@ -163,7 +161,7 @@ def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
 
 def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: Terms) -> bool:
     """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
-    if not terms.slice_bytes or head.length is None or head.length <= terms.slice_bytes:
+    if head.length is None or head.length <= terms.sliced_above:
         return False
     if not question.in_slices or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
         return False
@@ -235,8 +233,18 @@ def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route)
         notable = {name: value for name, value in request.notable.items() if name != b"authorization"}
         request = Request(request.method, request.target, request.fields, notable)
     return judge_response(
-        request, head, request_time=fetched.request_time, response_time=fetched.response_time, rules=route.freshness
+        request,
+        head,
+        request_time=fetched.request_time,
+        response_time=fetched.response_time,
+        rules=route.freshness,
+        unkeyed=unkeyed_of(request, route, names_in(head.all(b"vary")) or ()) if route.forwarding.any else (),
     )
+
+
+def unkeyed_of(request: Request, route: Route, names: Sequence[bytes] = ()) -> Sequence[Field]:
+    """The fields of a request that origins saw and by which variants aren't told apart, by these names in Vary."""
+    return unkeyed(names, route.forwarding.fields(request), route.forwarding)
 
 
 def _part_of(head: ResponseHead) -> tuple[int, int] | None:
@@ -290,6 +298,20 @@ def kept_head(told: StoredHead, disposition: Disposition, length: int | None, ro
     return as_judged(kept, disposition.freshness)
 
 
+def whole_entry(
+    resource: Resource, told: StoredHead, disposition: Disposition, body: Body, *, length: int | None
+) -> Entry:
+    """What all bytes of an answer make; `length` as in `kept_head`."""
+    head = kept_head(told, disposition, length, resource.route)
+    return Entry(resource.key, head, disposition.freshness, body)
+
+
+def large_entry(resource: Resource, told: StoredHead, disposition: Disposition, length: int, terms: Terms) -> Entry:
+    """What an answer makes whose body goes on in slices."""
+    head = kept_head(told, disposition, None, resource.route)
+    return Entry.large(resource.key, head, disposition.freshness, length=length, slice_bytes=terms.slice_bytes)
+
+
 def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Route) -> tuple[Entry, Disposition]:
     """The stored entry under the fields that a 304 or an answer to HEAD brings (RFC 9111 §4.3.4), judged anew."""
     update, answered, rules = fetched.response.head, fetched.response_time, route.freshness
@@ -310,15 +332,49 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     return entry, disposition
 
 
-def negative_entry(key: CacheKey, status: int, *, lifetime: float, now: float, via: bytes) -> Entry:
+def settle_absence(question: Question, absent: Absent, now: float, *, known: tuple[bytes, ...]) -> Settlement:
+    """What becomes of the word that there is no such object, and for whom it holds: no field of the request may have
+    brought it about by which it isn't told apart. `known` as in `settle`.
+    """
+    route = question.resource.route
+    forwarding, rules = route.forwarding, route.freshness
+    names = tuple([name for name in absent.vary or () if forwarding.has(name)])
+    is_of_known = {*known}.issuperset(names)
+    share = Share.STORE
+    if absent.vary is None:
+        share = Share.LEADER_ONLY  # §4.1
+    elif forwarding.any:
+        unnamed = unkeyed_of(question.request, route, names)
+        if has_credentials(unnamed, rules):
+            share = Share.LEADER_ONLY
+        elif unnamed and rules.unkeyed == "refuse" and not forwarding.storage:
+            share = Share.SHARE
+        elif known and not is_of_known:
+            share = Share.SHARE  # what isn't there doesn't set aside the variants of what is
+
+    holds_for_all = not forwarding.any or (share is Share.STORE and is_of_known)
+    lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime)
+    if share is Share.STORE and lifetime <= 0.0:
+        share = Share.SHARE
+    freshness = Freshness(born=now, lifetime=lifetime if share is Share.STORE else 0.0, grace=0.0, keep=0.0)
+    settled = Settlement(Step(share.value), Disposition(share, freshness, Reason.NEGATIVE))
+    if share is not Share.STORE:
+        settled.drops, settled.of_equals = holds_for_all, forwarding.any
+    elif forwarding.any:
+        settled.sorts, settled.learns, settled.kept_until = True, () if known else names, now + lifetime
+    return settled
+
+
+def negative_entry(key: CacheKey, absent: Absent, freshness: Freshness, *, via: bytes) -> Entry:
     """That there is no such object, for as long as that is believed."""
     body = b"not found\n"
+    names = [b"*"] if absent.vary is None else absent.vary
     fields = (
         (b"content-type", b"text/plain; charset=utf-8"),
-        (b"cache-control", b"max-age=%d" % lifetime),
-        (b"date", dates.imf_fixdate(now)),
+        (b"cache-control", b"max-age=%d" % freshness.lifetime),
+        *([(b"vary", b", ".join(names))] if names else []),
+        (b"date", dates.imf_fixdate(freshness.born)),
         (b"content-length", b"%d" % len(body)),
         (b"via", via),
     )
-    freshness = Freshness(born=now, lifetime=lifetime, grace=0.0, keep=0.0)
-    return Entry(key, of_fields(status, fields), freshness, (body,))
+    return Entry(key, of_fields(absent.status, fields), freshness, (body,))

@@ -8,13 +8,15 @@ from typing import Literal
 from shield.fill.buffer import FillBuffer, FillMemory
 from shield.fill.readers import Reader
 from shield.store.disk import Still
-from shield.store.slices import Slices, Where
+from shield.store.slices import Slices, Unkept, Where
 
 READ = 256 << 10
 """Bytes read from a disk at a time."""
 
 HELD = 2
-"""Complete slices kept in memory at most when no disk takes them; then they wait for their readers."""
+"""Complete slices kept in memory at most when no disk takes them; then they wait for their readers. Where there is no
+disk at all, all that are read at a time are kept, up to half of the memory of all fills.
+"""
 
 _SHOWN_SLICES = 64
 
@@ -25,10 +27,12 @@ class Shelf:
     It keeps no reference to its users: what is over must go without the garbage collector.
     """
 
-    def __init__(self, slices: Slices, memory: FillMemory) -> None:
+    def __init__(self, slices: Slices | Unkept, memory: FillMemory) -> None:
         self._slices = slices
+        self.is_kept = isinstance(slices, Slices)  # else there is no disk
         self._size = slices.entry.slice_bytes
         self._memory = memory
+        self._most_held = HELD if self.is_kept else max(HELD, memory.capacity // 2 // self._size)
         self._arriving: dict[int, FillBuffer] = {}  # slices in memory: on their way, or on theirs to the disk
         self._held: list[int] = []  # complete ones that no disk takes, the oldest first
         self._cold: set[tuple[int, int]] = set()  # slice and offset of what a thread reads
@@ -123,19 +127,29 @@ class Shelf:
     @property
     def is_full(self) -> bool:
         """Whether no more is taken until readers have passed what is held."""
-        return len(self._held) >= HELD
+        return len(self._held) >= self._most_held
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is no memory for another slice."""
+        return self.is_full or not self._memory.fits(self._size)
+
+    @property
+    def is_holding(self) -> bool:
+        return bool(self._held)
 
     def let_go(self, readers: Collection[Reader]) -> None:
         """Give up held slices that all readers have passed or won't come to."""
-        size = self._size
+        if not self._held:
+            return
+        places = {reader.position // self._size for reader in readers}
         for number in list(self._held):
-            start, stop = number * size, (number + 1) * size
-            if not any(start - size <= r.position < stop for r in readers):
+            if number not in places and number - 1 not in places:
                 self.release(number)
 
     def lose_patience(self) -> None:
         """Give up the oldest of those that hold all others up."""
-        if self.is_full:
+        if self.is_full or (not self.is_kept and self._held and self.is_short):
             self.release(self._held[0])
 
     def hold(self, number: int) -> None:

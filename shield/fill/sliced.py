@@ -18,6 +18,7 @@ from shield.fill.readers import Phase, Reader
 from shield.fill.runs import Failure, Run, Runs
 from shield.fill.shelf import Shelf
 from shield.origin.want import Failed, Fetched
+from shield.rules.persistence import ignores_parts
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
 from shield.store.slices import Where
@@ -37,6 +38,9 @@ class SlicedRegistry(Protocol):
 
     def drop_sliced(self, fill: SlicedFill) -> None:
         """Origins have another version: what is stored of this one isn't to be found any more."""
+
+    def lacks_parts(self, fill: SlicedFill) -> None:
+        """Its origin gives the object as a whole only: nobody need try again for a while."""
 
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
@@ -59,6 +63,9 @@ class SlicedFill:
         self.phase = Phase.STREAMING
         self.failure: Failure | None = None
         self.changed = False  # origins have another version
+        self.has_given = False  # bytes to readers
+        self.in_parts = True  # False: its origin gives it as a whole only
+        self.outdated = False  # what is stored of it is to be dropped once nobody reads it
         self.generation = means.store.generation
 
         self._means = means
@@ -74,7 +81,7 @@ class SlicedFill:
         """Whether it brings this very version, in slices of the same size."""
         mine = self.entry
         same = (mine.etag, mine.length, mine.slice_bytes) == (entry.etag, entry.length, entry.slice_bytes)
-        return same and self.phase is Phase.STREAMING and not self.changed
+        return same and self.phase is Phase.STREAMING and not self.changed and self.failure is None
 
     # readers
 
@@ -107,15 +114,23 @@ class SlicedFill:
             self._runs.bring(number + 1, stop, self)  # so that nobody has to wait for it
         data = self._shelf.read(number, inside, self._read_from_disk)
         if data is not Where.MISSING:
+            self.has_given = self.has_given or data is not None
             return data
         if self.phase is Phase.STREAMING:
             self._runs.bring(number, stop, self)
+            if self._runs.are_last:
+                self.tend_soon()
         return None
 
     def progressed(self) -> None:
         """Readers have read on."""
-        if self._runs.are_waiting:
+        if self._runs.are_waiting or self._shelf.is_holding:
             self.tend_soon()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a disk takes what comes, for later requests."""
+        return self._shelf.is_kept
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
@@ -161,8 +176,7 @@ class SlicedFill:
         if failure is not None:
             self._note(failure)
             if is_final or self.changed:
-                self._fail(failure)
-                return
+                self._conclude(failure)
         self._telling = True
         self.tend_soon()
 
@@ -173,6 +187,26 @@ class SlicedFill:
         if self.phase is Phase.STREAMING:
             self.phase = Phase.COMPLETE
             self._finish()
+
+    def _conclude(self, failure: Failure) -> None:
+        """Asking again is of no use. Those go on for whom a fetch that is under way will do."""
+        if isinstance(failure, Failed) and ignores_parts(failure.failures) and self.in_parts:
+            self.in_parts = False
+            self._registry.lacks_parts(self)
+        if self.changed or not self._runs:
+            self._fail(failure)
+        elif self.failure is None:
+            self.failure = failure
+            self._runs.are_last = True
+            self._registry.count_broken()
+
+    def _detach_unserved(self) -> None:
+        """Let go of those for whom nothing more will come."""
+        for reader in list(self._readers):
+            number = reader.position // self.slice_bytes
+            if not self._shelf.is_here(number) and not self._runs.will_bring(number):
+                self._readers.pop(reader, None)
+                reader.detach()
 
     def _note(self, failure: Failure) -> None:
         fault = Fault.VALIDATOR
@@ -194,11 +228,14 @@ class SlicedFill:
         if runs.are_waiting and readers and not self._shelf.is_full:
             self._stop_timer()
             runs.resume()
+        runs.admit(self)
         if runs.are_waiting and readers:
             self.be_patient()
         if self._telling:
             self._telling = False
             self.tell()
+        if runs.are_last:
+            self._detach_unserved()
         self.settle()
 
     def _lose_patience(self) -> None:

@@ -13,9 +13,17 @@ from shield.fill.sliced import SlicedFill
 from shield.messages import Request
 from shield.origin.want import Want
 from shield.rules import conditional, ranges
+from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
+
+WHOLE_SECONDS = 600.0
+"""How long an object isn't asked for in parts after its origin gave all of it instead: what may have been mended is
+tried again, what is never mended costs little.
+"""
+
+_REMEMBERED = 10_000  # keys of which something is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,9 @@ class FillTable:
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
         self._all_sliced: set[SlicedFill] = set()
-        self._hit_for_miss: dict[bytes, float] = {}
+        self._hit_for_miss: dict[bytes, float] = {}  # until when
+        self._whole_only: dict[bytes, float] = {}  # until when
+        self._last_parts: dict[bytes, SlicedFill] = {}  # what is still read of such in parts
         self._started = 0
         self._collapsed = 0
 
@@ -59,7 +69,7 @@ class FillTable:
         under_way = fill is not None
         if fill is not None:
             self._collapsed += 1
-        elif resource.key.text in self._hit_for_miss and self._known_uncacheable(resource.key.text):
+        elif resource.key.text in self._hit_for_miss and holds(self._hit_for_miss, resource.key.text, self._clock()):
             return self.alone(resource, request, reader), False
         else:
             want = self._wanted(resource, request, stored)
@@ -85,7 +95,8 @@ class FillTable:
     def _wanted(self, resource: Resource, request: Request, stored: Entry | None) -> Want:
         """What to ask for: a range of what nobody knows yet needn't be fetched whole."""
         size = self._store.slice_bytes
-        if stored is None and size and request.method == b"GET" and b"range" in request.notable:
+        is_part = request.method == b"GET" and b"range" in request.notable
+        if is_part and stored is None and size and not self.is_whole_only(resource.key.text):
             first = ranges.first_bytes(request.notable[b"range"])
             if first is not None:
                 start = first.start // size * size
@@ -107,6 +118,8 @@ class FillTable:
         if fill is None or not fill.is_of(entry):
             fill = self._sliced[text] = SlicedFill(self._means, self, resource, request.target, entry)
             self._all_sliced.add(fill)
+        elif entry.freshness.born > fill.entry.freshness.born:
+            fill.entry = entry  # it was validated meanwhile
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
@@ -123,6 +136,30 @@ class FillTable:
         if self._sliced.get(fill.resource.key.text) is fill:
             del self._sliced[fill.resource.key.text]
         self._all_sliced.discard(fill)
+        if self._last_parts.get(fill.resource.key.text) is fill:
+            del self._last_parts[fill.resource.key.text]
+            if fill.outdated:
+                self._store.drop(fill.resource.key)
+
+    def lacks_parts(self, fill: SlicedFill) -> None:
+        """Its origin gives the object as a whole only: nobody need try again for a while."""
+        text = fill.resource.key.text
+        if self._sliced.get(text) is fill:
+            del self._sliced[text]
+        self._last_parts[text] = fill
+        remember(self._whole_only, text, self._clock() + WHOLE_SECONDS)
+
+    def is_whole_only(self, text: bytes) -> bool:
+        """Whether it was tried in vain to have the object in parts."""
+        return text in self._whole_only and holds(self._whole_only, text, self._clock())
+
+    def drop(self, key: CacheKey) -> None:
+        """What is stored under the key isn't to be found any more."""
+        fill = self._last_parts.get(key.text)
+        if fill is None:
+            self._store.drop(key)
+        else:
+            fill.outdated = True  # it is hidden, and there are those who read it
 
     def drop_sliced(self, fill: SlicedFill) -> None:
         """Origins have another version: what is stored of this one isn't to be found any more."""
@@ -161,6 +198,9 @@ class FillTable:
         fill.question.resource = resource
 
     def _start(self, question: Question) -> Fill:
+        text = question.resource.key.text
+        if text in self._whole_only and self.is_whole_only(text):
+            question.in_parts = question.in_slices = False
         fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
@@ -179,19 +219,10 @@ class FillTable:
 
     def mark_hit_for_miss(self, text: bytes) -> None:
         """Remember that answers under this key can't be shared, so that the next ones needn't wait to find out."""
-        self._hit_for_miss.pop(text, None)
-        self._hit_for_miss[text] = self._clock() + self._means.policy.hit_for_miss_seconds
-        while len(self._hit_for_miss) > 10_000:
-            del self._hit_for_miss[next(iter(self._hit_for_miss))]
+        remember(self._hit_for_miss, text, self._clock() + self._means.policy.hit_for_miss_seconds)
 
     def forget_hit_for_miss(self, text: bytes) -> None:
         self._hit_for_miss.pop(text, None)
-
-    def _known_uncacheable(self, text: bytes) -> bool:
-        if self._hit_for_miss[text] > self._clock():
-            return True
-        del self._hit_for_miss[text]
-        return False
 
     def count_broken(self) -> None:
         """A fill failed after its head was known to readers."""
@@ -213,6 +244,22 @@ class FillTable:
             memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),
         )
+
+
+def remember(known: dict[bytes, float], text: bytes, until: float) -> None:
+    """Keep something in mind of a key; of many the oldest is forgotten."""
+    known.pop(text, None)
+    known[text] = until
+    while len(known) > _REMEMBERED:
+        del known[next(iter(known))]
+
+
+def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
+    """Whether what is in mind of a key still counts."""
+    if known[text] > now:
+        return True
+    del known[text]
+    return False
 
 
 def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want:

@@ -1,1 +1,1 @@
-"""What the node says of itself: metrics and the access log."""
+"""The node's metrics, reports and logs."""

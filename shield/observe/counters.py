@@ -1,17 +1,33 @@
-"""Requests by what became of them, and bytes to clients. Plain numbers: read by the metrics, one loop writes them."""
+"""Counts of requests by result, and of bytes to clients. Plain numbers: written by one loop, read by the metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shield.outcome import PLAIN_HIT, End, Exchange
+
 
 @dataclass(slots=True)
 class Counters:
-    """`hits` are plain ones, counted apart from `requests` (by word) because they are the hot path."""
+    """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
+
+    A broken or abandoned exchange is counted as such in addition; one without a response only as such.
+    """
 
     hits: int = 0
     sent_bytes: int = 0
     requests: dict[str, int] = field(default_factory=dict)
 
-    def count(self, word: str) -> None:
+    def add(self, exchange: Exchange) -> None:
+        """Count an exchange that has ended."""
+        outcome = exchange.outcome
+        self.sent_bytes += exchange.sent
+        if outcome is PLAIN_HIT:
+            self.hits += 1
+        elif outcome is not None:
+            self._count(outcome.counted_as)
+        if exchange.end is not End.WHOLE:
+            self._count(exchange.end.value)
+
+    def _count(self, word: str) -> None:
         self.requests[word] = self.requests.get(word, 0) + 1

@@ -33,7 +33,7 @@ class _TextFormatter(logging.Formatter):
 
 
 def configure(level: str, *, style: Literal["text", "json"]) -> None:
-    """Log ours from `level` up, and what libraries say from warnings up."""
+    """Log our events from `level` up, and those of libraries from warnings up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonFormatter() if style == "json" else _TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -43,7 +43,7 @@ def configure(level: str, *, style: Literal["text", "json"]) -> None:
 
 
 def mark_worker(number: int) -> None:
-    """From now on each record says that it is of this worker of the node."""
+    """From now on each record names this worker of the node."""
 
     def mark(record: logging.LogRecord) -> bool:
         record.worker = number

@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' format, read from the statistics of long-lived objects when they are asked for.
+"""Metrics in Prometheus' format, read from the statistics of long-lived objects at each scrape.
 
 Nothing on the request path touches a metric: objects count in plain integers, and this renders them.
 """
@@ -24,10 +24,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its name without prefix and unit suffixes of its own, what it counts, and its samples.
+    """One metric: its name without common prefix and unit suffix, its help text, and its samples.
 
-    A `gauge` may fall; what is none only rises while the process lives. Of several workers' samples the sum counts,
-    or of those that are `alike` the greatest: each knows the same of the node, or the worst speaks for all.
+    A `gauge` may fall; other metrics only rise while the process lives. Samples of several workers are summed, or, if
+    `alike`, the greatest counts: each worker has the same figure for the node, or the worst one counts.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Family:
 
 
 class Metrics:
-    """A registry over `read`, which gives all families at the moment of a scrape."""
+    """A registry over `read`, which returns all families at the moment of a scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Family]]) -> None:
         self._read = read

@@ -1,6 +1,6 @@
-"""A worker's figures on their way to the one that answers for the node, and those of all workers put together.
+"""A worker's figures on their way to the worker that answers for the node, and the sum over all workers.
 
-Numbers are summed, save those that each worker knows of the node as a whole, or of which the worst speaks for all.
+Numbers are summed, except those that every worker has for the node as a whole, and those of which the worst counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from shield.observe.metrics import Family, Sample
 
 _GREATEST = frozenset({"uptime_seconds", "loop_lag_seconds", "generation", "since"})
-_OF_THE_NODE = {  # by section: what lies on disks is all workers'
+_OF_THE_NODE = {  # by section: the disks are shared by all workers
     "directory": frozenset(
         {"entries", "entry_bytes", "segments", "segment_bytes", "index_bytes", "capacity_bytes", "unscanned"}
     )
@@ -23,7 +23,7 @@ _OF_THE_NODE = {  # by section: what lies on disks is all workers'
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one worker knows: its state as plain values, and its metrics."""
+    """One worker's figures: its state as plain values, and its metrics."""
 
     state: Mapping[str, Any]
     families: Sequence[Family]
@@ -46,12 +46,12 @@ class Report:
 
 
 def together(reports: Sequence[Report]) -> Report:
-    """The node's, of at least one worker's."""
+    """The node's report, from those of at least one worker."""
     return Report(
         {**_merged([report.state for report in reports], "", ""), "workers_up": len(reports)},
         [
             *_families([family for report in reports for family in report.families]),
-            Family("workers_up", "Workers that these figures are of", [Sample(len(reports))], gauge=True),
+            Family("workers_up", "Workers that these figures cover", [Sample(len(reports))], gauge=True),
         ],
     )
 
@@ -73,7 +73,7 @@ def _families(families: Iterable[Family]) -> list[Family]:
 
 
 def _merged(values: Sequence[Any], key: str, section: str) -> Any:
-    """Of values under one `key` of one `section`, one from each worker that has it."""
+    """The merge of values under one `key` of one `section`, one from each worker that has it."""
     values = [value for value in values if value is not None]
     if not values:
         return None
@@ -92,5 +92,5 @@ def _merged(values: Sequence[Any], key: str, section: str) -> Any:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no form for."""
+    """Values that JSON can't express."""
     return value.value if isinstance(value, Enum) else str(value)

@@ -1,1 +1,1 @@
-"""The way to the origins: connections, signing, attempts and failover."""
+"""Everything towards the origins: connections, signing, attempts and failover."""

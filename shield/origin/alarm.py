@@ -1,4 +1,4 @@
-"""A time limit that costs next to nothing while it isn't reached, and that a blocked loop doesn't trip."""
+"""A time limit that costs next to nothing until it is reached, and that a blocked loop doesn't trigger."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SECOND_LOOK = 0.02  # seconds
 class Alarm:
     """One limit that may move, watched by at most one timer.
 
-    `limit()` gives the moment (loop time) that must not pass, or None when nothing is to be watched; when it
-    has passed `expired()` is called once. Moving the limit later needs no call: the timer looks again when
+    `limit()` returns the moment (loop time) that must not pass, or None when there is no limit; once it
+    has passed, `expired()` is called once. Moving the limit later needs no call: the timer checks again when
     it fires. Moving it earlier, or setting one where there was none, needs `arm`.
 
-    A limit that has passed is looked at twice. The loop may have been blocked while the answer was waiting in
-    the kernel, and timers run before sockets: so the second look comes as much later as the first was late
-    (against when it was due: a limit that had passed when it was set isn't extended by how long ago).
+    A passed limit is checked twice. The loop may have been blocked while the response was waiting in
+    the kernel, and timers run before sockets: so the second check is delayed by as much as the first was late
+    (compared to when it was due: a limit that had passed when it was set isn't extended).
     """
 
     __slots__ = ("_at", "_expired", "_limit", "_loop", "_suspect", "_timer")
@@ -36,7 +36,7 @@ class Alarm:
         self._suspect: float | None = None
 
     def arm(self, at: float) -> None:
-        """Look no later than `at`."""
+        """Check no later than `at`."""
         if self._timer is not None:
             if self._at <= at:
                 return

@@ -1,4 +1,4 @@
-"""What HEAD would have said, read from an answer to GET: for origins that know no HEAD, or refuse it."""
+"""The response to HEAD derived from one to GET, for origins that don't support HEAD, or refuse it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from shield.rules import ranges
 from shield.rules.digests import OF_CONTENT
 
 NO_HEAD = frozenset({403, 405, 501})
-"""Answers to HEAD after which GET may work all the same: rules that name GET alone, or no such method."""
+"""Responses to HEAD after which GET may still work: rules that allow GET alone, or an unknown method."""
 
 _OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
 
 
 def answer_to_head(head: ResponseHead) -> Response:
-    """The answer to HEAD of the object whose first byte, or whole, GET was answered with."""
+    """The response to HEAD of an object whose first byte, or whole, answered a GET."""
     if head.status == 206:
         stated = ranges.parse_content_range(head.get(b"content-range") or b"")
         length = None if stated is None else stated[2]
@@ -31,7 +31,7 @@ def answer_to_head(head: ResponseHead) -> Response:
 
 
 class _Nowhere:
-    """The connection of an answer that has no body."""
+    """The connection of a response without a body."""
 
     def hold(self) -> None: ...
 

@@ -1,8 +1,8 @@
-"""The chunked coding (RFC 9112 §7.1), strictly but for blanks that old origins pad their sizes with (BWS, RFC 9110
+"""The chunked coding (RFC 9112 §7.1), strict except for blanks with which old origins pad sizes (BWS, RFC 9110
 §5.6.3). Extensions are skipped, trailers checked and dropped.
 
-Read here and not by llhttp, which doesn't say where a message ends within a segment: what comes after the
-last chunk must be known to the byte, since a connection with anything left over can't be used again.
+Read here and not by llhttp, which doesn't report where a message ends within a segment: the bytes after the
+last chunk must be known exactly, since a connection with any left over can't be reused.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ LONGEST_LINE = 4096  # bytes of one size line with its extensions, or of one tra
 
 
 class ChunkReader:
-    """Reads one body, and delivers what is in the chunks to its response."""
+    """Reads one body, and delivers the contents of its chunks to the response."""
 
     __slots__ = ("_in_trailers", "_left", "_max_trailers", "_partial", "_response", "complete", "surplus")
 
     def __init__(self, response: Response, max_trailers: int) -> None:
         self._response = response
         self._max_trailers = max_trailers  # bytes
-        self._left = 0  # bytes to come of the chunk and of the line end after it
+        self._left = 0  # bytes missing of the chunk and of the line end after it
         self._partial = b""  # of a line, or of the line end after a chunk
         self._in_trailers = False
         self.complete = False
         self.surplus = False  # there were bytes after the end
 
     def feed(self, data: bytes) -> None:
-        """Raises MessageError as soon as what has come can't become a chunked body."""
+        """Raises MessageError as soon as the bytes can't become a chunked body."""
         if self._partial:
             data = self._partial + data
             self._partial = b""
@@ -54,7 +54,7 @@ class ChunkReader:
         self.surplus = place < len(data)
 
     def _read_chunk(self, data: bytes, place: int) -> int:
-        """Deliver what is there of the chunk; where the next line begins, when `_left` is 0 afterwards."""
+        """Deliver the bytes at hand of the chunk; return where the next line begins, if `_left` is then 0."""
         body = self._left - 2
         stop = place + body
         if len(data) < stop:

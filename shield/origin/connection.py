@@ -1,7 +1,7 @@
-"""One connection to an origin: sends a request head, reads the answer, one exchange at a time.
+"""One connection to an origin: sends a request head, reads the response, one exchange at a time.
 
-A state machine fed by its transport: no task, no await, no decision on what an answer means. What a socket or
-parser says becomes an OriginError here.
+A state machine driven by its transport: no task, no await, no decision on the meaning of a response. Errors of socket
+and parser become OriginErrors here.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from shield.origin.terms import Terms
 
 
 class Owner(Protocol):
-    """Whoever a connection belongs to."""
+    """The owner of a connection."""
 
     def opened(self, connection: Connection) -> None:
-        """It has a socket; `lost` will follow one day."""
+        """It has a socket; `lost` will follow eventually."""
 
     def release(self, connection: Connection) -> None:
         """Its exchange is over; `connection.closed` says whether it can carry another."""
 
     def lost(self, connection: Connection) -> None:
-        """Its socket is gone. May be said twice."""
+        """Its socket is gone. May be called twice."""
 
     def dropped_field(self, line: bytes) -> None:
-        """A field line of an answer was left out since it isn't well-formed."""
+        """A malformed field line of a response was omitted."""
 
     def spoke_unasked(self, connection: Connection) -> None:
-        """Bytes have come that answer no request; it is closed, or will be with its exchange."""
+        """Bytes have arrived that answer no request; it is closed, or will be with its exchange."""
 
 
 class Connection(asyncio.Protocol):
     """Carries exchanges one after the other, until one ends in doubt.
 
-    Closed at once when the origin sends anything unasked: those bytes would be taken for the next answer.
+    Closed at once when the origin sends unsolicited bytes: they would be taken for the next response.
     """
 
     _transport: asyncio.Transport
@@ -59,12 +59,12 @@ class Connection(asyncio.Protocol):
         self._alarm = Alarm(loop, self._limit, self._expire)
         self.address = address
         self.opened_at = self.last_read = loop.time()
-        self.closed = True  # until it is made
+        self.closed = True  # until connected
         self.retired = False  # its address is no longer the origin's: no further exchange
         self.served = 0
-        # of the last answer
-        self.bodiless = False  # whatever it says (HEAD, 204, 304)
-        self.stated = False  # bodiless, and names the size of a body all the same
+        # of the last response
+        self.bodiless = False  # whatever its fields say (HEAD, 204, 304)
+        self.stated = False  # bodiless, but states the size of a body
         # per exchange
         self._response: Response | None = None
         self._method = b""
@@ -74,14 +74,14 @@ class Connection(asyncio.Protocol):
         self._interims = 0
         self._partial = bytearray()  # of a head
         self._framing: Framing | None = None  # None until the final head
-        self._left = 0  # bytes to come, when the length is known
+        self._left = 0  # bytes still to arrive, when the length is known
         self._chunks: ChunkReader | None = None
         self._persistent = False
 
     def ask(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send a request; its head must be answered before `deadline` (loop time). Only when free.
 
-        Nothing is waited for: await `arrived` of what comes back.
+        Doesn't wait: await `arrived` of the returned response.
         """
         now = self._now()
         response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, inform)
@@ -102,18 +102,18 @@ class Connection(asyncio.Protocol):
 
     @property
     def asked_at(self) -> float:
-        """When its last request was sent (loop time); true until the answer begins."""
+        """When its last request was sent (loop time); valid until the response begins."""
         return self._total_at - self._total
 
     def close(self) -> None:
-        """Close without ceremony. An exchange in flight is left alone; `abandon` and failures see to it."""
+        """Close immediately. An exchange in flight is unaffected; `abandon` and failures deal with it."""
         if not self.closed:
             self.closed = True
             self._alarm.cancel()
             self._transport.abort()
 
     def discard(self) -> None:
-        """Close it when its opening was broken off: uvloop's transport then never calls `connection_lost`."""
+        """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
         self._owner.lost(self)
 
@@ -126,10 +126,10 @@ class Connection(asyncio.Protocol):
             response.finish(OriginError(self._terms.origin, fault, detail))
 
     def unasked(self) -> bool:
-        """Whether something waits to be read, which would be taken for the next answer; free connections only.
+        """Whether bytes wait to be read that would be taken for the next response; idle connections only.
 
-        A body may come behind an answer that has none. Only behind such a one it is looked for: that takes a system
-        call. An end of the stream shows as well, and with TLS what is no data of the origin's.
+        A body may follow a response that has none. Only after such a response it is looked for, since that takes a
+        system call. The end of the stream shows as well, and with TLS also records that aren't data.
         """
         if not self.bodiless:
             return False
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def held_up(self, now: float) -> float:
-        """For how many seconds its reader has taken nothing, so that it isn't read."""
+        """Seconds for which its reader has been stalled, so that it isn't read."""
         return 0.0 if self._paused_at is None else now - self._paused_at
 
     # called by the response
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         if self._paused_at is None or self.closed or self._transport.is_closing():
             return
         now = self._now()
-        self._total_at += now - self._paused_at  # our pause isn't the origin's slowness
+        self._total_at += now - self._paused_at  # the origin isn't charged for our pause
         self.last_read = now
         self._paused_at = None
         self._transport.resume_reading()
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
         self._break(f"lost: {error}" if error else "lost")
         self._owner.lost(self)
 
-    # reading an answer
+    # reading a response
 
     def _receive_head(self, response: Response, data: bytes) -> None:
         limits = self._terms.limits
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
                 response.inform(head)
 
     def _with_line_ends(self, data: bytes) -> bytes:
-        """All that came of a head, once it is whole; b"" until then."""
+        """All bytes of a head, once it is complete; b"" until then."""
         partial, limits = self._partial, self._terms.limits
         partial += data
         mended = with_line_ends(bytes(partial)) if b"\n" in data else None
@@ -256,13 +256,13 @@ class Connection(asyncio.Protocol):
         return mended or b""
 
     def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
-        """Refuse at once what can't become a head: its end might never come. `seen` bytes passed before."""
+        """Refuse at once bytes that can't become a head: its end might never come. `seen` bytes passed before."""
         check_begun(head)
         if head.count(b"\n", seen) != head.count(b"\r\n", max(0, seen - 1)):
             raise MessageError(Fault.MALFORMED, "a line that ends without CR in its head")
 
     def _refuse_garbage(self, response: Response, error: NoMessageError) -> None:
-        """On a kept connection it isn't the answer but what is left of the last one: the request goes out anew."""
+        """On a kept connection this is the rest of the last response: the request is sent again."""
         if not self.served or self._interims:
             self.fail(error.fault, error.detail)
             return
@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._complete(response)
 
     def _complete(self, response: Response) -> None:
-        """The body has ended as framed: be free for the next before anyone is told."""
+        """The body has ended as framed: become free for the next exchange before notifying anyone."""
         self._response = None
         self._chunks = None
         self.served += 1
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         response.finish(None)
 
     def _break(self, detail: str) -> None:
-        """The connection ended under whatever was going on."""
+        """The connection ended during an exchange, or while idle."""
         response = self._response
         if response is None:
             self.close()
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
         elif self._answered:
             self.fail(Fault.RESET, f"{detail} within the head")
         elif self.served:
-            self._turn_stale(response)  # it was closed while idle, as origins do
+            self._turn_stale(response)  # closed while idle, as origins do
         else:
             self.fail(Fault.RESET, f"{detail} before any answer")
 
@@ -357,7 +357,7 @@ class Connection(asyncio.Protocol):
         response.turn_stale()
 
     def _ended_properly(self) -> bool:
-        """Is this end of stream the origin's word, rather than a cut? Only TLS can tell (close_notify).
+        """Whether this end of stream comes from the origin and isn't a cut. Only TLS can tell (close_notify).
 
         Anyone on the path can cut a TCP stream under TLS, so an end without close_notify proves nothing
         (RFC 9112 §9.8). asyncio reports both alike; the TLS object still knows.

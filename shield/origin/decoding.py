@@ -1,4 +1,4 @@
-"""Error documents as they were before a storage compressed them, as far as they may grow."""
+"""Decodes error documents that a storage has compressed, up to a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RAW = -zlib.MAX_WBITS
 def decoded(body: bytes, codings: bytes | None, *, limit: int) -> bytes:
     """A body without its content codings (RFC 9110 §8.4), its first `limit` bytes at most.
 
-    What is coded in ways unknown or too often stays as it is, and what is broken is empty: it is only looked at.
+    A body with unknown or too many codings is returned unchanged, a broken one as empty: it is only inspected.
     """
     names = [name.strip().lower() for name in (codings or b"").split(b",")]
     names = [name for name in names if name and name != b"identity"]
@@ -31,7 +31,7 @@ def _gunzipped(body: bytes, limit: int) -> bytes:
 
 
 def _inflated(body: bytes, limit: int) -> bytes:
-    """As zlib, which it should be, or raw, as some send it (RFC 9110 §8.4.1.2)."""
+    """As zlib, as the RFC requires, or raw, as some send it (RFC 9110 §8.4.1.2)."""
     try:
         return zlib.decompressobj().decompress(body, limit)
     except zlib.error:

@@ -1,6 +1,6 @@
 """Opening a connection: resolve, race the addresses, shake hands, all within one limit.
 
-Keeps no connection, but which addresses are ill: they are tried last for a while.
+Keeps no connection, only the failing addresses, which are tried last for a while.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -18,15 +18,15 @@ from shield.origin.connection import Connection
 from shield.origin.health import Health
 from shield.origin.resolver import Address, ResolveError, Resolver
 
-STAGGER = 0.25  # seconds before the next address is tried besides (RFC 8305 §5)
+STAGGER = 0.25  # seconds before the next address is tried in parallel (RFC 8305 §5)
 
 HANDSHAKES = 3
-"""Addresses at most with which one opening shakes hands, one after the other: more would tell nothing."""
+"""Addresses with which one opening shakes hands at most, one after the other: more would tell no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an origin is. `tls` None means plain HTTP; `server_hostname` defaults to the host."""
+    """The location of an origin. `tls` None means plain HTTP; `server_hostname` defaults to the host."""
 
     name: str  # the origin's, for errors
     host: str  # a name, a literal IP without brackets, or the path of a unix socket
@@ -46,27 +46,24 @@ class Dialer:
         self._resolver = resolver
         self._stagger = stagger
         self._health = Health()
+        self.ill: Collection[Address] = self._health.ill
+        """The addresses that are ill; while there are none, `note_well` isn't worth a call."""
         self._tasks: set[asyncio.Task[Connection]] = set()
         self._closed = False
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether any address is ill, so that `note_well` is worth a call."""
-        return self._health.is_troubled
 
     def note_well(self, address: Address) -> None:
         """It answered."""
         self._health.note_well(address)
 
     def note_ill(self, address: Address) -> bool:
-        """It was reset or silent where an answer belonged; True if there is another address to try."""
+        """It was reset or silent instead of responding; True if there is another address to try."""
         self._health.note_ill(address, asyncio.get_running_loop().time())
         return self._resolver.has_several
 
     async def open(self, make: Callable[[Address], Connection], *, within: float, deadline: float) -> Connection:
         """A connection ready for its first request, `within` seconds and before `deadline` (loop time).
 
-        Raises OriginError. Cancelled, it leaves no socket and no task.
+        Raises OriginError. Leaves no socket and no task when cancelled.
         """
         loop = asyncio.get_running_loop()
         limit = min(loop.time() + within, deadline)
@@ -85,13 +82,13 @@ class Dialer:
             if not connection.closed:
                 return connection
             if not self.note_ill(connection.address) or not left:
-                raise attempt.failure(Fault.CONNECT, f"{connection.address} ended it before it could be asked")
+                raise attempt.failure(Fault.CONNECT, f"{connection.address} closed it before the first request")
         raise AssertionError("unreachable: the last round returns or raises")
 
     async def _attempted(
         self, attempt: _Attempt, make: Callable[[Address], Connection], limit: float
     ) -> asyncio.Task[Connection]:
-        """One opening, over or cancelled at its limit."""
+        """One opening, finished or cancelled at its limit."""
         if self._closed:
             raise attempt.failure(Fault.CANCELLED, "closing down")
         loop = asyncio.get_running_loop()
@@ -110,7 +107,7 @@ class Dialer:
         return task
 
     async def close(self) -> None:
-        """Fail what is being opened with CANCELLED."""
+        """Fail openings under way with CANCELLED."""
         self._closed = True
         await _abolish(*self._tasks)
 
@@ -129,7 +126,7 @@ class Dialer:
                 self._note_ill(untried, now())
                 raise attempt.failure(Fault.CONNECT, str(error)) from None
             place = untried.index(address)
-            passed = untried[:place]  # they failed, or were too slow for their head start
+            passed = untried[:place]  # failed, or too slow for their head start
             self._note_ill(passed, now())
             untried = untried[place + 1 :] + passed
             attempt.step = f"TLS handshake with {address}" if self._endpoint.tls else "connecting"
@@ -151,7 +148,7 @@ class Dialer:
     async def _start(
         self, attempt: _Attempt, sock: socket.socket, connection: Connection, handshake: float
     ) -> Connection:
-        """Shake hands within so many seconds. Raises OriginError."""
+        """Shake hands within `within` seconds. Raises OriginError."""
         endpoint = self._endpoint
         try:
             await asyncio.get_running_loop().create_connection(
@@ -176,20 +173,20 @@ _UNLIMITED = 3600.0  # seconds: the limit of the whole opening is the one that c
 
 
 class _Attempt:
-    """How far an opening has come, for the error that may end it."""
+    """The progress of an opening, for the error that may end it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.step = f"resolving {endpoint.host}"
         self.timeout_fault = Fault.RESOLVE
-        self.address: Address | None = None  # with which hands are shaken
+        self.address: Address | None = None  # of the handshake
 
     def failure(self, fault: Fault, detail: str) -> OriginError:
         return OriginError(self._endpoint.name, fault, detail)
 
 
 async def race(addresses: list[Address], *, stagger: float) -> tuple[socket.socket, Address]:
-    """Connect to whichever address answers first; the losers' sockets are closed.
+    """Connect to the address that answers first; the losers' sockets are closed.
 
     The next one is tried after `stagger` seconds, or as soon as one has failed (RFC 8305 §5). Raises OSError
     with every address and its reason when none answers.
@@ -240,14 +237,14 @@ Opening = asyncio.Task[socket.socket] | asyncio.Task[Connection]
 
 
 async def _abolish(*tasks: Opening) -> None:
-    """As `_cancel`; nothing of them is left when this returns."""
+    """As `_cancel`, but waits until nothing of them is left."""
     _cancel(tasks)
     if tasks:
         await asyncio.wait(tasks)
 
 
 def _cancel(tasks: Iterable[Opening]) -> None:
-    """Cancel, and close what they open all the same."""
+    """Cancel, and close sockets that they open nevertheless."""
     for task in tasks:
         task.cancel()
         task.add_done_callback(_close_result)

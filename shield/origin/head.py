@@ -1,8 +1,8 @@
-"""One response head: its strict reading, and how the body after it is framed. No sockets, no state.
+"""One response head: strict parsing, and the framing of the body after it. No sockets, no state.
 
-llhttp (through httptools) reads the fields; what it lets through and RFC 9112 or caution doesn't is refused
+llhttp (through httptools) reads the fields; heads that it accepts but RFC 9112 or caution doesn't are refused
 here. Anything ambiguous is an error: a shield must never disagree with an origin on where a body ends. Field lines
-that say nothing of that are mended where RFC 9112 §5 says how, else left out, each by itself.
+without influence on that are mended where RFC 9112 §5 says how, else omitted one by one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from httptools import HttpParserError, HttpResponseParser
 from shield.errors import Fault
 from shield.messages import Field, ResponseHead
 
-LONGEST_BODY = 2**63 - 1  # bytes; more is no honest Content-Length
+LONGEST_BODY = 2**63 - 1  # bytes; a longer Content-Length can't be genuine
 
 
 class Framing(Enum):
-    """How the end of the body is known (RFC 9112 §6.3)."""
+    """How the end of the body is determined (RFC 9112 §6.3)."""
 
     NONE = "none"  # there is no body, whatever the fields say
     LENGTH = "length"  # ResponseHead.length bytes
@@ -38,14 +38,14 @@ class MessageError(Exception):
 
 
 class NoMessageError(MessageError):
-    """Bytes that don't even begin like a response of HTTP/1.x."""
+    """Bytes that don't begin like an HTTP/1.x response."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         super().__init__(Fault.MALFORMED, f"no HTTP/1.x status line but {bytes(data[:60])!r}")
 
 
 def check_begun(data: bytes | bytearray) -> None:
-    """Refuse at once what can't become a head. Raises NoMessageError."""
+    """Refuse at once bytes that can't become a head. Raises NoMessageError."""
     if not data.startswith(_BEGINNING[: len(data)]):
         raise NoMessageError(data)
 
@@ -56,10 +56,10 @@ def _pass_over(line: bytes) -> None: ...
 def parse_head(
     data: bytes, *, method: bytes, max_fields: int, dropped: Callable[[bytes], None] = _pass_over
 ) -> tuple[ResponseHead, Framing, bool]:
-    """Read `data`, one whole head that ends with its first empty line, in answer to GET or HEAD.
+    """Read `data`, one whole head that ends with its first empty line, in response to GET or HEAD.
 
-    Gives the head, its framing, and whether the connection may carry another exchange. Interim heads (1xx)
-    come out with Framing.NONE. `dropped` is called with each field line that is left out since it isn't well-formed.
+    Returns the head, its framing, and whether the connection may carry another exchange. Interim heads (1xx)
+    come out with Framing.NONE. `dropped` is called with each field line that is omitted as not well-formed.
     Raises MessageError.
     """
     line = _STATUS_LINE.match(data)
@@ -90,10 +90,10 @@ def parse_head(
     if method == b"HEAD":
         return ResponseHead(status, fields, length), Framing.NONE, persistent and not chunked
     if status == 304:
-        # A length may be stated behind these two (RFC 9110 §8.6); chunks that are announced might come.
+        # Both may state a length without a body (RFC 9110 §8.6); announced chunks might really come.
         return ResponseHead(status, fields, 0), Framing.NONE, persistent and not chunked
     if status < 200 or status == 204:
-        bodiless = not chunked and not length  # neither may state a body; one that comes would be the next answer
+        bodiless = not chunked and not length  # neither may state a body; its bytes would be the next response
         if status < 200 and not bodiless:
             raise MessageError(Fault.MALFORMED, f"an interim response ({status}) with a body")
         return ResponseHead(status, fields, 0), Framing.NONE, persistent and bodiless
@@ -106,7 +106,7 @@ def parse_head(
 
 _BEGINNING = b"HTTP/1."
 
-# Rules out what llhttp takes: RTSP, versions 0.9 and 2.0, empty lines before, control bytes in the reason,
+# Rules out what llhttp accepts: RTSP, versions 0.9 and 2.0, leading empty lines, control bytes in the reason,
 # statuses outside 100 to 599.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
@@ -156,15 +156,15 @@ def _read(data: bytes) -> _FieldReader:
 
 
 def _mended(data: bytes, max_fields: int, dropped: Callable[[bytes], None]) -> bytes | None:
-    """The head without what is wrong in its field lines; None where that may concern where it or its body ends."""
+    """The head with its field lines corrected; None if a fault may concern the end of the head or body."""
     status, *lines = data[:-4].split(b"\r\n")
     if len(lines) > max_fields:
         raise _too_many(len(lines), max_fields)
     kept: list[bytes] = []
-    is_folding = False  # the next line may go on with the last of `kept`
+    is_folding = False  # the next line may continue the last one kept
     for line in lines:
         if b"\r" in line or b"\n" in line:
-            return None  # others would see another line here
+            return None  # other parsers would see another line here
         found = _FIELD_LINE.fullmatch(line)
         if found is None and _FRAMING_NAME.search(line):
             return None

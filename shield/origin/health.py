@@ -1,6 +1,6 @@
-"""Which addresses of an origin are ill, for a while. Knows no sockets; the clock is an argument.
+"""Failing addresses of an origin, remembered for a while. Knows no sockets; the clock is an argument.
 
-It only says in which order addresses are tried, never that one isn't: where all are ill, all are tried as before.
+It only changes the order in which addresses are tried, and excludes none: if all fail, all are tried as before.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from shield.origin.resolver import Address
 
 ILL_SECONDS = 30.0
-"""How long an address goes to the end after one failure; twice as long after each that follows without a success."""
+"""How long an address goes to the end after one failure; doubled after each further one without a success."""
 
 LONGEST_SECONDS = 600.0
 
 TRIAL_SECONDS = 10.0
-"""How long all others still avoid an address that one request tries again."""
+"""How long other requests still avoid an address that one request is trying again."""
 
 _MOST = 64
 
@@ -24,34 +24,30 @@ _MOST = 64
 @dataclass(slots=True)
 class _Illness:
     until: float
-    seconds: float  # for which it was said
+    seconds: float  # duration of the verdict
 
 
 class Health:
-    """Of one origin's addresses; the latest `_MOST` that failed are known."""
+    """The health of one origin's addresses; the latest `_MOST` that failed are known."""
 
-    __slots__ = ("_ill",)
+    __slots__ = ("ill",)
 
     def __init__(self) -> None:
-        self._ill: dict[Address, _Illness] = {}
-
-    @property
-    def is_troubled(self) -> bool:
-        """Whether anything is known, so that a success is worth a word."""
-        return bool(self._ill)
+        self.ill: dict[Address, _Illness] = {}
+        """Only to be read; while it is empty, a success isn't worth reporting."""
 
     def order(self, addresses: Sequence[Address], now: float) -> list[Address]:
-        """Those that are well in their order, then the ill ones; before all one whose time is over, on trial.
+        """Healthy addresses in their order, then failing ones; one whose time is over goes first, on trial.
 
-        It is on trial for this call alone: later ones find it among the ill until its fate is told.
+        It is on trial for this call alone: later calls treat it as failing until its result is reported.
         """
-        if not self._ill:
+        if not self.ill:
             return list(addresses)
         tried: list[Address] = []
         well: list[Address] = []
         ill: list[Address] = []
         for address in addresses:
-            illness = self._ill.get(address)
+            illness = self.ill.get(address)
             if illness is None:
                 well.append(address)
             elif illness.until > now or tried:
@@ -62,16 +58,16 @@ class Health:
         return tried + well + ill
 
     def note_ill(self, address: Address, now: float) -> None:
-        """It refused, was reset, failed in its handshake or said nothing."""
-        before = self._ill.pop(address, None)
+        """It refused, was reset, failed in its handshake or sent nothing."""
+        before = self.ill.pop(address, None)
         if before is not None and before.until > now + TRIAL_SECONDS:
-            self._ill[address] = before  # the same trouble, met by another
+            self.ill[address] = before  # the same failure, seen by another request
             return
         seconds = ILL_SECONDS if before is None else min(2 * before.seconds, LONGEST_SECONDS)
-        self._ill[address] = _Illness(now + seconds, seconds)
-        if len(self._ill) > _MOST:
-            del self._ill[next(iter(self._ill))]
+        self.ill[address] = _Illness(now + seconds, seconds)
+        if len(self.ill) > _MOST:
+            del self.ill[next(iter(self.ill))]
 
     def note_well(self, address: Address) -> None:
         """It answered."""
-        self._ill.pop(address, None)
+        self.ill.pop(address, None)

@@ -1,7 +1,7 @@
-"""Heads of origins that end lines by LF alone, as if they ended them by CRLF (RFC 9112 §2.2).
+"""Heads of origins that end lines by LF alone, converted to CRLF (RFC 9112 §2.2).
 
-Only for origins of which the operator says so: where one recipient sees a line end and another one doesn't, they
-disagree on what an answer is.
+Only for origins configured so: where one recipient sees a line end and another doesn't, they disagree on the
+response.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _is_interim = re.compile(rb"HTTP/1\.[01] 1").match
 def with_line_ends(data: bytes) -> bytes | None:
     """The same bytes with CRLF in the first final head and the interim ones before it; None until that head is whole.
 
-    A CR elsewhere stays what it is, and is refused by whoever reads the head.
+    A CR elsewhere stays unchanged, and the parser of the head refuses it.
     """
     heads = []
     while True:

@@ -1,7 +1,7 @@
-"""One origin: one attempt at its bucket, and how its answers are read.
+"""One origin: one attempt at its bucket, and the reading of its responses.
 
-An answer is committed to only when it is the object itself; nothing that an error body says ever leaves this room but
-as a fault.
+It commits only to a response that is the object itself; the text of an error body leaves this module only as part of
+a fault.
 """
 
 from __future__ import annotations
@@ -29,37 +29,38 @@ from shield.rules.providers import Provider
 from shield.rules.ranges import Span
 from shield.rules.routing import Candidate
 from shield.rules.s3_errors import Answer
+from shield.rules.vary import names_in
 
 log = logging.getLogger("shield.origin")
 
 SKEW_NOTICED = 60.0
-"""Seconds by which an origin's Date must differ from our clock before signatures follow it; below, it is noise."""
+"""Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
 
 
 Renew = Callable[[], Awaitable[None]]
 
 
 class Mend(Enum):
-    """What a second request in the same attempt sets right."""
+    """The reason for a second request in the same attempt, and what it changes."""
 
-    SPAN = "span"  # of an empty object nothing satisfies a tentative span: ask for the whole
-    PARTS = "parts"  # a tentative span was answered by what is no part of the object: ask for the whole
-    CONNECTION = "connection"  # the origin had given up on the kept one: ask on a new one
-    CLOCK = "clock"  # it was signed by a wrong clock: sign by the origin's
-    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the others
+    SPAN = "span"  # an empty object satisfies no tentative span: request the whole
+    PARTS = "parts"  # the response to a tentative span is no part of the object: request the whole
+    CONNECTION = "connection"  # the origin had closed the kept one: use a new one
+    CLOCK = "clock"  # it was signed with a wrong clock: use the origin's
+    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
-    retries: int  # attempts after one that failed, of the same fetch
+    retries: int  # attempts after a failed one of the same fetch
     faults: Mapping[str, int]
     absent: int
     pool: PoolStatistics
 
 
 class Origin:
-    """One S3 bucket endpoint: its signer, its pool, and how its answers are read."""
+    """One S3 bucket endpoint: its signer, its pool, and the reading of its responses."""
 
     def __init__(
         self,
@@ -81,8 +82,8 @@ class Origin:
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
         self.renew: Renew | None = None
-        """Looks for other credentials where these came from, and has the signer use them."""
-        self._gateway = None if provider.signed else gateway  # to a storage we are a client, and it leads nowhere
+        """Reads the credentials' files again, and has the signer use what is new there."""
+        self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
         self.fetches = 0
         self.retries = 0
         self.absent = 0
@@ -90,9 +91,9 @@ class Origin:
         self._denials = Denials()
 
     async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
-        """One attempt; OriginError for whatever is neither the object nor its absence.
+        """One attempt; OriginError for any response other than the object or its absence.
 
-        What a second request in the same attempt can mend is asked again at once, each once (`Mend`).
+        Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
         mend: Mend | None = None
         mended: set[Mend] = set()
@@ -107,9 +108,9 @@ class Origin:
                 want, mend = want.whole(), Mend.PARTS
                 mended.add(mend)
                 continue
-            if self._is_answer(want, response):
+            if (want.span is None and response.head.status == 200) or self._is_answer(want, response):
                 self._denials.given(response_time)
-                if Mend.PARTS in mended or belies_parts(want, response.head):
+                if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             refusal = await read_refusal(response, deadline)
@@ -128,34 +129,35 @@ class Origin:
         if self._gateway is not None:
             fields = self._gateway.introduced(fields, want.asked)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
-        inform = None if self.provider.signed else want.inform  # a storage has nothing to say before its answer
-        return await self.pool.fetch(head, method=want.method, deadline=deadline, fresh=fresh, inform=inform)
+        inform = None if self.provider.signed else want.inform  # storages send no interim responses
+        return await self.pool.fetch(
+            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=want.sent
+        )
 
     def _is_answer(self, want: Want, response: Response) -> bool:
-        """Whether this is for the client. Raises OriginError for a success that doesn't answer what was asked."""
+        """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
         status = response.head.status
-        if status == 200 and want.span is None:
-            return True
         if 200 <= status < 300 or status == 304:
             self._check(want, response)
             return True
         if self.provider.signed or (want.span is not None and not want.tentative):
-            return False  # nothing but the object, and nothing else in the place of a part of it
+            return False  # only the object, and nothing else in place of a part of it
         return self._passes_errors or s3_errors.passes(status)
 
     def _needs_get(self, status: int) -> bool:
-        """Whether GET must say what HEAD didn't: a storage's reasons are in a body, and some know no HEAD."""
+        """Whether GET must replace HEAD: a storage gives its reasons in a body, and some don't support HEAD."""
         return status in NO_HEAD or (self.provider.signed and status >= 300 and status != 304)
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float) -> Response:
-        """The answer to HEAD by what GET says: as HEAD should have been answered, or the error with its body."""
+        """The response to HEAD, derived from GET: the object's head, or the error with its body."""
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe.sent = want.sent
         response = await self._ask(probe, now, deadline)
-        if response.head.status == 416:  # of an empty object not even one byte can be had
+        if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
             response = await self._ask(probe.whole(), now, deadline)
         if response.head.status not in (200, 206):
-            useless = refused if self.provider.signed else response  # a plain one says all by its status
+            useless = refused if self.provider.signed else response  # a plain server's status says it all
             useless.close()
             return response if self.provider.signed else refused
         refused.close()
@@ -166,7 +168,7 @@ class Origin:
         return answer_to_head(response.head)
 
     def _mend(self, want: Want, refusal: Refusal, now: float) -> Mend | None:
-        """What of a refusal can be mended, and is, so that the request is worth sending again."""
+        """The fault in a refusal that a second request can mend; prepares that request. None if there is none."""
         if refusal.status == 416 and want.tentative:
             return Mend.SPAN
         if refusal.is_of_time and refusal.kept:
@@ -191,7 +193,7 @@ class Origin:
         return s3_errors.classify(status, code, provider=self.provider, denied_is_absent=absent)
 
     def _follow_clock(self, refusal: Refusal, now: float) -> bool:
-        """Correct the signer's clock by the origin's, if it is wrong. Any refusal of credentials may be due to it."""
+        """Correct the signer's clock by the origin's, if it is wrong. It may be why credentials were rejected."""
         shown = refusal.date
         if shown is None or abs(shown - (now + self.signer.skew)) < SKEW_NOTICED:
             return False
@@ -200,7 +202,7 @@ class Origin:
         return True
 
     def _conclude(self, want: Want, refusal: Refusal, now: float) -> Absent:
-        """Say that the object is absent, or why it can't be had by raising OriginError."""
+        """Return the object's absence, or raise the OriginError that the refusal amounts to."""
         status, code = refusal.status, refusal.code
         if status == 412 and want.span is not None:
             raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
@@ -210,7 +212,9 @@ class Origin:
             self.absent += 1
             if not denies:
                 self._denials.given(now)
-            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head))
+            # Of a storage's keys none is there for one client and not for another.
+            vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
         if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
             answer = Answer.FORBIDDEN
         raise OriginError(
@@ -222,7 +226,7 @@ class Origin:
         )
 
     def _check(self, want: Want, response: Response) -> None:
-        """Refuse a success that doesn't answer what was asked (RFC 9110 §15.3.7, §15.4.5)."""
+        """Refuse a success that doesn't match the request (RFC 9110 §15.3.7, §15.4.5)."""
         problem = mismatch(want, response.head)
         if problem is not None:
             fault, detail = problem
@@ -234,6 +238,6 @@ class Origin:
 
 
 def _is_useless(want: Want, response: Response) -> bool:
-    """Whether a success says nothing of what was asked."""
+    """Whether a success is no response to the request."""
     head = response.head
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None

@@ -1,7 +1,7 @@
-"""Failover: one fetch over several origins inside one deadline, before any byte went to a client.
+"""Failover: one fetch over several origins inside one deadline, before any byte is sent to a client.
 
-Which origin is asked when is decided by `rules.schedule`, and carried out here. What an origin says that isn't the
-object ("absent", an error, a refusal) moves on to the next.
+`rules.schedule` decides when each origin is tried; this carries it out. Any response that isn't the object
+("absent", an error, a refusal) moves on to the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shield.rules.schedule import Schedule, Start, Wait
 log = logging.getLogger("shield.origin")
 
 _STORED_PATIENCE = 1.0
-"""Seconds that one who validates waits for an origin to be asked again: what is stored may do instead."""
+"""Seconds that a revalidation waits before an origin is tried again: the stored entry may do instead."""
 
 
 _LEFT_SECONDS = 60.0
@@ -146,11 +146,11 @@ class Origins:
         )
         failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
         absent: set[str] = set()
-        gone = Absent()
+        gone: Absent | None = None
         while True:
             step = schedule.next(now())
             if isinstance(step, Wait):
-                await asyncio.sleep(step.until - now())  # nothing is held meanwhile, no connection either
+                await asyncio.sleep(step.until - now())  # nothing is held meanwhile, not even a connection
                 continue
             if not isinstance(step, Start):
                 break
@@ -164,16 +164,15 @@ class Origins:
                 self._note(origin, error, want)
                 schedule.failed(origin.name, error.fault, now(), status=error.status, retry_after=error.retry_after)
                 continue
-            failures.pop(origin.name, None)
             if isinstance(result, Fetched):
-                schedule.fetched(origin.name)
                 return result
+            failures.pop(origin.name, None)
             schedule.absent(origin.name)
             absent.add(origin.name)
-            gone = Absent(result.status, min(result.lifetime, gone.lifetime))
+            gone = result if gone is None else result.after(gone)
         if failures or not schedule.asked_all:
             return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
-        return gone
+        return gone or Absent()
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]

@@ -1,8 +1,8 @@
-"""Connections to one origin: kept, lent one fetch at a time, limited in number. Decides nothing about answers.
+"""Connections to one origin: kept, lent to one fetch at a time, limited in number. Doesn't interpret responses.
 
-A place is the right to have one connection. `_lent` counts the places held by fetches (opening, asking, or
-with a body under way); idle connections hold the others. A place passes from who gives it up straight to
-who has waited longest.
+A place is the right to have one connection. `_lent` counts the places held by fetches (opening, waiting, or
+reading a body); idle connections hold the others. A released place passes straight to the longest waiting
+fetch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -26,13 +27,13 @@ from shield.origin.terms import PoolLimits, Terms, Timeouts
 log = logging.getLogger("shield.origin")
 
 PATIENCE_SECONDS = 5.0
-"""How long a reader may hold up a connection while all are taken and others wait."""
+"""How long a reader may hold up a connection while all are in use and others wait."""
 
 RELIEF_SECONDS = 0.25
-"""Between two looks for such a one."""
+"""Between two checks for such a reader."""
 
-_ADDRESSES = 3  # that one fetch asks at most, while they fail
-_SILENCE_SECONDS = 1.0  # a deadline that is nearer says nothing of an address
+_ADDRESSES = 3  # that one fetch tries at most, while they fail
+_SILENCE_SECONDS = 1.0  # with a nearer deadline, a timeout isn't held against the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,12 @@ class PoolStatistics:
     """Connections now, and totals since the start."""
 
     idle: int
-    busy: int  # lent to fetches, those being opened included
+    busy: int  # lent to fetches, including those being opened
     waiting: int  # fetches without a connection
     opened_total: int
     reused_total: int  # fetches that began on a kept connection
-    stale_retries_total: int  # of these, how many found it closed and were sent again
-    fields_dropped_total: int  # field lines of answers that weren't well-formed
+    stale_retries_total: int  # those that found it closed and were sent again
+    fields_dropped_total: int  # malformed field lines of responses
 
 
 class Pool:
@@ -67,32 +68,41 @@ class Pool:
         self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
         self._resolver.watch(self._drain)
         self._dialer = Dialer(endpoint, self._resolver)
+        self._ill = self._dialer.ill
         self._connections: set[Connection] = set()  # every open socket
         self._idle: list[Connection] = []  # the last used at the end
         self._idle_timer: asyncio.TimerHandle | None = None
         self._lent = 0
-        # each is given an idle connection, or None: the place to open one
+        # each gets an idle connection, or None: the place to open one
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._relief: asyncio.TimerHandle | None = None
         self._conduct = Conduct()
         if not self._limits.watch:
             self._conduct.saw_silence()
-        self._watched: Connection | None = None  # in no place and no use but to see whether it stays silent
+        self._watched: Connection | None = None  # holds no place; observed until it stays silent long enough
         self._watch_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
     async def fetch(
-        self, head: bytes, *, method: bytes, deadline: float, fresh: bool = False, inform: Inform | None = None
+        self,
+        head: bytes,
+        *,
+        method: bytes,
+        deadline: float,
+        fresh: bool = False,
+        inform: Inform | None = None,
+        sent: Callable[[], None] | None = None,
     ) -> Response:
-        """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the answer.
+        """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the response.
 
-        `deadline` (loop time) bounds waiting for a connection, opening it and the answer's head; the body is
-        bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or on which no
-        answer comes but what is left of the last one, is replaced by a new one, once; with `fresh` any kept one is.
-        `inform` is told of interim responses before the head, of each attempt.
-        A request that an ill address resets, or leaves without any word, goes to another while there is time.
-        Raises OriginError; cancelled, it leaves nothing behind.
+        `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is
+        bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or that delivers
+        only the rest of the last response, is replaced by a new one, once; with `fresh` any kept one is.
+        `inform` is called with interim responses before the head, of each attempt; `sent` is called at each attempt,
+        just before its request is written.
+        A request that is reset, or gets no response at all, at a bad address goes to another while there is time.
+        Raises OriginError; leaves nothing behind when cancelled.
         """
         for left in range(_ADDRESSES - 1, -1, -1):
             connection = self._take_idle() or await self._lend(deadline)
@@ -101,6 +111,8 @@ class Pool:
                 connection = await self._open(deadline)
             if connection.served:
                 self._reused_total += 1
+            if sent is not None:
+                sent()
             response = connection.ask(head, method=method, deadline=deadline, inform=inform)
             response.kept = connection.served > 0
             try:
@@ -109,9 +121,9 @@ class Pool:
                 response.close()
                 raise
             if response.stale:
-                connection, response = await self._ask_anew(head, method, deadline, inform)
+                connection, response = await self._ask_anew(head, method, deadline, inform, sent)
             if response.answered:
-                if self._dialer.is_troubled:
+                if self._ill:
                     self._dialer.note_well(connection.address)
                 return response
             if not self._may_ask_elsewhere(connection, response, deadline) or not left:
@@ -119,8 +131,8 @@ class Pool:
         raise cast(OriginError, response.error)
 
     def _may_ask_elsewhere(self, connection: Connection, response: Response, deadline: float) -> bool:
-        """Whether it was the address that failed, and another can be tried: it was reset when it was asked for the
-        first time, or has said nothing to anyone meanwhile."""
+        """Whether the address failed and another can be tried: it reset its first request, or has been silent to
+        all requests since."""
         fault = cast(OriginError, response.error).fault
         if fault is Fault.RESET:
             is_ill = not connection.served
@@ -140,11 +152,13 @@ class Pool:
         )
 
     async def _ask_anew(
-        self, head: bytes, method: bytes, deadline: float, inform: Inform | None
+        self, head: bytes, method: bytes, deadline: float, inform: Inform | None, sent: Callable[[], None] | None
     ) -> tuple[Connection, Response]:
-        """On a new connection, in the place of a closed one."""
+        """On a new connection, in place of a closed one."""
         self._stale_retries_total += 1
         connection = await self._open(deadline)
+        if sent is not None:
+            sent()
         response = connection.ask(head, method=method, deadline=deadline, inform=inform)
         try:
             await response.arrived
@@ -209,7 +223,7 @@ class Pool:
         self._opened_total += 1
 
     def release(self, connection: Connection) -> None:
-        """Its exchange is over: the next in line gets it, or its place."""
+        """Its exchange is over: it goes to the next in line, or its place does."""
         now = connection.last_read
         spent = connection.retired or now > connection.opened_at + self._limits.age
         if connection.closed or spent or self._closing is not None:
@@ -232,7 +246,7 @@ class Pool:
     def dropped_field(self, line: bytes) -> None:
         if not self._fields_dropped_total:
             log.warning(
-                "origin %s: a field line of its answer isn't well-formed and is left out, as all such: %r",
+                "origin %s: a field line of its answer is malformed and omitted, as all such lines are: %r",
                 self._name,
                 line[:60],
             )
@@ -256,7 +270,7 @@ class Pool:
             connection = idle[place]
             if connection.closed:
                 del idle[place]
-            elif not connection.unasked():  # else it is about to read what has come, and to close
+            elif not connection.unasked():  # else it is about to read unexpected bytes and close
                 del idle[place]
                 self._lent += 1
                 return connection
@@ -269,7 +283,7 @@ class Pool:
             self._idle_timer = self._loop.call_at(expires, self._close_expired)
 
     def _watch(self, connection: Connection, keep: Keep) -> None:
-        """It carries no other exchange. One at a time stays open, to learn what comes behind its answer."""
+        """It carries no further exchange. One at a time stays open, to see whether a body follows its response."""
         if keep is Keep.NO or self._watched is not None:
             connection.close()
             return
@@ -282,13 +296,13 @@ class Pool:
         if connection.closed:
             return
         if connection.unasked():
-            self._put_aside(connection)  # the loop was late: it is about to read what has come
+            self._put_aside(connection)  # the loop was late: it is about to read the bytes
             return
         self._conduct.saw_silence()
         connection.close()
 
     async def _lend(self, deadline: float) -> Connection:
-        """A connection with its place: waits for a place when all are taken."""
+        """A connection with its place; waits for a place when all are in use."""
         if self._closing is not None:
             raise self._closed_error()
         if self._lent >= self._limits.connections:
@@ -296,7 +310,7 @@ class Pool:
             if connection is not None and not connection.closed:
                 if not connection.unasked():
                     return connection
-                self._put_aside(connection)  # it is about to read what has come, and to close
+                self._put_aside(connection)  # it is about to read unexpected bytes and close
         else:
             self._lent += 1
         return await self._open(deadline)
@@ -327,7 +341,7 @@ class Pool:
         raise OriginError(self._name, Fault.POOL_TIMEOUT, taken)
 
     async def _open(self, deadline: float) -> Connection:
-        """A new connection for a place already held; the place is given back when there is none."""
+        """A new connection for a place already held; on failure the place is released."""
         try:
             return await self._dialer.open(self._make, within=self._timeouts.connect, deadline=deadline)
         except BaseException:
@@ -345,21 +359,21 @@ class Pool:
             waiter.set_result(None)
 
     def _give_back(self, connection: Connection | None) -> None:
-        """What a waiter was given and can't use any more."""
+        """Return a connection or place that a waiter received but can no longer use."""
         if connection is None:
             self._return_place()
         else:
             self.release(connection)
 
     def _relieve(self) -> None:
-        """While others wait, the connection whose reader has held it up longest is given up: only that one loses."""
+        """While others wait, end the connection that its reader has held up longest: only that request fails."""
         self._relief = None
         if not any(not waiter.done() for waiter in self._waiters) or self._closing is not None:
             return
         now = self._loop.time()
         slowest = max(self._connections, key=lambda connection: connection.held_up(now), default=None)
         if slowest is not None and slowest.held_up(now) >= PATIENCE_SECONDS:
-            slowest.fail(Fault.CANCELLED, "its reader takes nothing, and others wait for a connection")
+            slowest.fail(Fault.CANCELLED, "its reader has stalled, and others wait for a connection")
         self._relief = self._loop.call_later(RELIEF_SECONDS, self._relieve)
 
     def _next_waiter(self) -> asyncio.Future[Connection | None] | None:
@@ -369,7 +383,7 @@ class Pool:
                 return waiter
         return None
 
-    # endings
+    # closing
 
     def _close_expired(self) -> None:
         self._idle_timer = None
@@ -383,7 +397,7 @@ class Pool:
             connection.close()
 
     def _drain(self, addresses: frozenset[Address]) -> None:
-        """The origin has left some addresses: their connections end when they are idle."""
+        """The origin has left some addresses: their connections are closed when idle."""
         for connection in list(self._connections):
             connection.retired = connection.address not in addresses
         for connection in [connection for connection in self._idle if connection.retired]:

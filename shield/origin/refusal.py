@@ -1,4 +1,4 @@
-"""An answer of an origin that isn't the object: its document read, bounded, and what it says of time."""
+"""A response that isn't the object: reads its document, bounded, and its statements on time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_RETRY = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Status, head and what of the document matters; `kept`: it came on a connection that had served before."""
+    """Status, head and the relevant parts of the document; `kept`: it came on a connection used before."""
 
     head: ResponseHead
     kept: bool
@@ -33,19 +33,19 @@ class Refusal:
 
     @property
     def detail(self) -> str:
-        """For people."""
+        """For logs."""
         said = f"{self.status} {self.code or ''} {self.message}".strip()
         advice = s3_errors.elsewhere(self.status, self.code, self.region)
         return f"{said}; {advice}" if advice else said
 
     @property
     def is_of_time(self) -> bool:
-        """Whether the origin waited in vain for a request: it had given the connection up before one came."""
+        """Whether the origin timed out waiting for a request: it had given up the connection before one came."""
         return self.status == 408 or self.code == "RequestTimeout"
 
     @property
     def date(self) -> float | None:
-        """What its sender's clock shows now: a cache on the way keeps a Date and counts its Age (RFC 9111 §5.1)."""
+        """The sender's clock now: a cache on the way keeps a Date and counts its Age (RFC 9111 §5.1)."""
         stated = dates.parse(self.head.get(b"date") or b"")
         if stated is None:
             return None
@@ -53,10 +53,10 @@ class Refusal:
         if not ages:
             return float(stated)
         age = ages[0].strip()
-        return float(stated + int(age)) if age.isdigit() and len(age) < 10 else None  # of unknown age
+        return float(stated + int(age)) if age.isdigit() and len(age) < 10 else None  # else of unknown age
 
     def retry_after(self, now: float) -> float | None:
-        """Seconds for which it asks to be left alone (RFC 9110 §10.2.3), at most an hour, if it does."""
+        """Seconds for which it asks to be left alone (RFC 9110 §10.2.3), at most an hour; None if it doesn't."""
         said = (self.head.get(b"retry-after") or b"").strip()
         if self.status not in (429, 503) or not said:
             return None
@@ -65,12 +65,12 @@ class Refusal:
         until = dates.parse(said)
         if until is None:
             return None
-        its_now = self.date  # by which it reckons
+        its_now = self.date  # the clock it refers to
         return min(max(0.0, until - (now if its_now is None else its_now)), _LONGEST_RETRY)
 
 
 async def read_refusal(response: Response, deadline: float) -> Refusal:
-    """Read an error's document, as far as it comes before the deadline; else the status alone must do."""
+    """Read an error's document, as far as it comes before the deadline; else only the status counts."""
     head = response.head
     try:
         async with asyncio.timeout_at(deadline):

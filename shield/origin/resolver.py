@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Address(NamedTuple):
-    """Where to connect: an address family and what `socket.connect` takes."""
+    """An address to connect to: an address family and the argument of `socket.connect`."""
 
     family: int
     place: tuple[Any, ...] | str  # a path for unix sockets
@@ -32,7 +32,7 @@ Later = Callable[[float, Callable[[], None]], Any]
 Watcher = Callable[[frozenset[Address]], None]
 
 
-PAUSE = 1.0  # seconds for which a failed first look-up stands, so that requests don't queue for the next
+PAUSE = 1.0  # seconds for which a failed first look-up holds, so that requests don't queue for the next
 
 
 class ResolveError(Exception):
@@ -42,8 +42,8 @@ class ResolveError(Exception):
 class Resolver:
     """Keeps the addresses of one host. Made and used within one event loop; `close` it.
 
-    `refresh`: seconds between two look-ups, give or take a tenth. `misses`: how many answers in a row an
-    address must be missing from before it is dropped, since large services answer with a few of many
+    `refresh`: seconds between two look-ups, give or take a tenth. `misses`: number of answers in a row in which an
+    address must be missing before it is dropped, since large services answer with a few of many
     addresses in turn. When a look-up fails the last good addresses stay. A literal IP, or the path of a unix socket,
     is never looked up.
     """
@@ -68,7 +68,7 @@ class Resolver:
         self._timer: Any = None
         self._watcher: Watcher | None = None
         self._turn = 0
-        self._families: list[list[Address]] = []  # of the last answer, the preferred family first
+        self._families: list[list[Address]] = []  # from the last answer, the preferred family first
         self._missing: dict[Address, int] = {}  # each known address: answers in a row without it
         self.failures = 0  # look-ups in a row
         self.last_error = ""
@@ -82,7 +82,7 @@ class Resolver:
         self._watcher = watcher
 
     def addresses(self) -> list[Address]:
-        """Addresses to try in this order, none when none is known yet.
+        """Addresses to try in this order; empty when none is known yet.
 
         Families alternate, the system's preferred one first (RFC 8305 §4); within a family each call
         begins with another address, so that connections spread.

@@ -1,6 +1,6 @@
-"""One answer of an origin whose head has arrived, and the contract with whoever takes its body.
+"""One response of an origin whose head has arrived, and its contract with the reader of the body.
 
-Nothing here knows sockets or HTTP's framing: the connection delivers, the holder of the response paces it.
+Nothing here knows sockets or HTTP's framing: the connection delivers, the holder of the response sets the pace.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class Sink(Protocol):
     """Takes a body. Neither method may raise or block; both are called on the event loop."""
 
     def on_data(self, data: bytes) -> None:
-        """The next bytes, never none. May pause or close the response."""
+        """The next bytes, never empty. May pause or close the response."""
 
     def on_end(self, error: OriginError | None) -> None:
         """Exactly once unless the response was closed; None: the body is complete and exactly as framed."""
 
 
 class Source(Protocol):
-    """What a response needs of its connection."""
+    """The connection, as a response needs it."""
 
     def hold(self) -> None: ...
 
@@ -34,13 +34,13 @@ class Source(Protocol):
 
 
 Inform = Callable[[ResponseHead], None]
-"""Told of each interim response (1xx) before the head; must neither raise nor block."""
+"""Called with each interim response (1xx) before the head; must neither raise nor block."""
 
 
 class Response:
-    """An answer. Its body waits, bounded, until `start`; whoever got it must start, read or close it.
+    """A response. Its body waits, bounded, until `start`; the holder must start, read or close it.
 
-    A body that came to its end has given its connection back by itself, even before `start`.
+    A body that has come to its end releases its connection by itself, even before `start`.
     """
 
     __slots__ = (
@@ -61,15 +61,15 @@ class Response:
         "stale",
     )
 
-    head: ResponseHead  # there once `answered`
-    error: OriginError | None  # how the exchange ended, if badly
+    head: ResponseHead  # set once `answered`
+    error: OriginError | None  # set if the exchange failed
 
     def __init__(
         self, source: Source, arrived: asyncio.Future[None], buffer_limit: int, inform: Inform | None = None
     ) -> None:
         self._source: Source | None = source
         self.arrived = arrived
-        self.inform = inform  # until the head is there, or never will be
+        self.inform = inform  # until the head has arrived, or can't any more
         self._buffer_limit = buffer_limit
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -79,13 +79,13 @@ class Response:
         self._ended = False
         self.error = None
         self.answered = False
-        self.kept = False  # asked on a connection that had served before
-        self.stale = False  # not answered, since the connection had been closed before it was asked
+        self.kept = False  # sent on a connection that had been used before
+        self.stale = False  # unanswered, since the connection had been closed before
 
-    # for whoever holds the answer
+    # for the holder of the response
 
     def start(self, sink: Sink) -> None:
-        """Deliver what has come so far, then the rest as it arrives. Once only; `on_end` may come within."""
+        """Deliver the bytes received so far, then the rest as it arrives. Once only; `on_end` may come within."""
         if self._started:
             raise RuntimeError("the body is being delivered already")
         self._started = True
@@ -102,9 +102,9 @@ class Response:
             self._source.proceed()
 
     def pause(self) -> None:
-        """Stop reading from the origin. What was read already (up to a segment) and the end may still come.
+        """Stop reading from the origin. Bytes read already (up to a segment) and the end may still be delivered.
 
-        No time limit runs meanwhile. Does nothing when the body has ended.
+        No time limit runs meanwhile. No effect when the body has ended.
         """
         self._paused = True
         if self._source is not None:
@@ -137,7 +137,7 @@ class Response:
             raise collector.error
         return b"".join(collector.pieces)[:limit]
 
-    # for the pool and the connection; `arrived` is done when there is an answer, or will be none
+    # for the pool and the connection; `arrived` is done when there is a response, or can be none
 
     def arrive(self, head: ResponseHead) -> None:
         self.head = head
@@ -147,7 +147,7 @@ class Response:
             self.arrived.set_result(None)
 
     def turn_stale(self) -> None:
-        """Not answered, and never will be. The place in the pool stays with whoever asked, unless `close`d."""
+        """Unanswered for good. The place in the pool stays with the fetch, unless it is `close`d."""
         self.stale = True
         self.inform = None
         if not self.arrived.done():
@@ -164,7 +164,7 @@ class Response:
                 self._source.hold()
 
     def finish(self, error: OriginError | None) -> None:
-        """The connection is done with this exchange, and has let go of it already."""
+        """The connection is done with this exchange, and has already let go of it."""
         self._source = self.inform = None
         self._ended = True
         self.error = error

@@ -1,4 +1,4 @@
-"""Request heads for one origin, signed if it wants that. The only place that holds an origin's credentials."""
+"""Request heads for one origin, signed if it needs that. The only place that holds an origin's credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SENDABLE = re.compile(r"[!-~]+").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key; `session_token` comes with temporary ones. Not even `repr` shows a secret."""
+    """An access key; `session_token` belongs to temporary ones. Not even `repr` shows a secret."""
 
     access_key_id: str
     secret_key: str = field(repr=False)
@@ -34,9 +34,9 @@ class Credentials:
 class Signer:
     """Makes complete request heads for one bucket.
 
-    What a second's requests have in common is rendered once: date, scope, and the ends of head and canonical request.
-    Signed are host, date and payload hash: the fields that all providers want, and none that a proxy on the way may
-    change; and what asks for checksums, since AWS takes no x-amz-* that isn't signed.
+    Parts common to all requests of a second are rendered once: date, scope, and the ends of head and canonical text.
+    Signed are host, date and payload hash: all providers require these fields, and no proxy on the way may change
+    them; and the request for checksums, since AWS rejects unsigned x-amz-*.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Signer:
     def head(
         self, method: bytes, path: bytes, now: float, extra_fields: Iterable[Field] = (), *, query: bytes = b""
     ) -> bytes:
-        """A complete request head for an object's canonical path and query; `extra_fields` go along unsigned."""
+        """A complete request head for an object's canonical path and query; `extra_fields` are added unsigned."""
         target = self._location.base + path
         asked = target + b"?" + query if query else target
         plain = self._plain
@@ -106,7 +106,7 @@ class Signer:
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
 
     def _without_doubles(self, extra_fields: list[Field]) -> tuple[bytes, list[Field]]:
-        """The beginning of a head, and the fields behind it: a storage sees ours of a name, others the client's."""
+        """The first line, and the other fields: of a name in both, a storage gets ours, others the client's."""
         if self._provider.signed:
             return self._plain, [line for line in extra_fields if line[0] not in _OURS]
         there = {name for name, _ in extra_fields}
@@ -114,7 +114,7 @@ class Signer:
         return b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in ours]), extra_fields
 
     def canonical_request(self, method: bytes, path: bytes, now: float, *, query: bytes = b"") -> bytes | None:
-        """What is hashed and signed, for people to compare; None where nothing is signed. A token is redacted."""
+        """The text that is hashed and signed, for comparison; None for unsigned requests. A token is redacted."""
         credentials = self._credentials
         if credentials is None:
             return None
@@ -146,7 +146,7 @@ class Signer:
         token = credentials.session_token.encode() if credentials.session_token else None
         fields = self._signed_fields(at, token)
         whole = sigv4.canonical_request(b"", b"", b"", fields=fields, payload_hash=sigv4.UNSIGNED_PAYLOAD)
-        self._after_query = whole[2:]  # behind the ends of the empty method's and path's lines
+        self._after_query = whole[2:]  # after the ends of the empty method's and path's lines
         scope = sigv4.scope(day, region)
         self._before_hash = b"\n".join((sigv4.ALGORITHM, at, scope, b""))
         names = b";".join([name for name, _ in fields])

@@ -1,4 +1,4 @@
-"""What connections to an origin are held to: time limits and sizes. Values only."""
+"""The terms for connections to an origin: time limits and sizes. Values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds an origin may take, each from the step before it."""
+    """Seconds an origin may take, each counted from the step before it."""
 
     connect: float = 3.0  # until connected, TLS handshake included
     first_byte: float = 10.0  # from the request sent until its final head has arrived whole
@@ -17,18 +17,18 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """How much of an answer is taken before anything is known of it."""
+    """How much of a response is accepted before its content is known."""
 
     head_bytes: int = 64 * 1024
     head_fields: int = 200
     interim_heads: int = 10  # 1xx before the final one
-    unstarted_bytes: int = 128 * 1024  # of a body nobody has started to take; then reading pauses
+    unstarted_bytes: int = 128 * 1024  # of a body whose reader hasn't started; then reading pauses
     bare_lf: bool = False  # lines of heads may end without CR (RFC 9112 §2.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What all connections to one origin share; `origin` is its name, for errors."""
+    """The terms shared by all connections to one origin; `origin` is its name, for errors."""
 
     origin: str
     timeouts: Timeouts
@@ -41,6 +41,6 @@ class PoolLimits:
 
     connections: int = 64
     idle: float = 60.0  # seconds a connection is kept unused
-    age: float = 900.0  # seconds after which it isn't used again, so that load follows the origin's addresses
-    watch: float = 1.0  # seconds of silence behind a bodiless answer that prove the origin; 0: it needs no proof
+    age: float = 900.0  # seconds after which it isn't reused, so that load follows the origin's addresses
+    watch: float = 1.0  # seconds of silence after a bodiless response that clear the origin; 0: trusted
     message: MessageLimits = field(default_factory=MessageLimits)

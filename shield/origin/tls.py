@@ -1,4 +1,4 @@
-"""TLS towards origins. Verification can't be turned off: there is no switch for it, on purpose."""
+"""TLS to origins. Verification can't be turned off: there is no switch for it, on purpose."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 def check_hostname(context: ssl.SSLContext, server_hostname: str) -> None:
-    """Raises ConfigError for a name no handshake can be begun with. (uvloop would lose the socket over it.)"""
+    """Raises ConfigError for a name with which no handshake can begin. (uvloop would lose the socket over it.)"""
     try:
         context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=server_hostname)
     except ValueError:  # UnicodeError is one
@@ -34,7 +34,7 @@ def check_hostname(context: ssl.SSLContext, server_hostname: str) -> None:
 
 
 def explain(error: OSError, server_hostname: str) -> str:
-    """What went wrong in a handshake, for people."""
+    """The reason of a failed handshake, for operators."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate of {server_hostname}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -1,9 +1,9 @@
-"""What is wanted of an origin, and what comes of asking: values, free of any connection."""
+"""What to fetch from an origin, and the possible results: values, free of any connection."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from shield.errors import Fault, OriginError
@@ -25,13 +25,14 @@ _TIMEOUTS = frozenset(
 
 @dataclass(slots=True)
 class Want:
-    """What is to be fetched, free of any origin.
+    """A fetch, independent of any origin.
 
     A `span` is absolute, asks for a 206 and with `etag` for that very version (If-Match) of `length` bytes. A
-    `tentative` span is asked for while nothing is known of the object: it may end beyond the object, and the whole is
-    as good an answer. So is the beginning of a span that is tentative, or of a body of known `length`: the fills that
-    ask so go on from where an answer ends.
-    `validators` are the fields that ask whether the version with `etag` still holds (RFC 9111 §4.3.1).
+    `tentative` span is requested while nothing is known of the object: it may end beyond the object, and the whole is
+    as good a response. So is the beginning of a span that is tentative, or of a body of known `length`: such fills
+    go on from where a response ends.
+    `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
+    `sent` is called whenever the request is about to be written: the response is that to the last of them.
     """
 
     method: bytes
@@ -41,16 +42,23 @@ class Want:
     etag: bytes | None = None
     validators: tuple[Field, ...] = ()
     tentative: bool = False
-    length: int | None = None  # of the whole, if it is known
-    version_of: str | None = None  # the origin whose answer `etag` is from, if it is known
-    forwarded: tuple[Field, ...] = ()  # of the client's request
-    asked: Fields = ()  # all that it says, its way so far included (RFC 8586)
-    inform: Inform | None = None  # of what an origin says before it answers (RFC 9110 §15.2)
+    length: int | None = None  # of the whole, if known
+    version_of: str | None = None  # the origin from whose response `etag` is, if known
+    forwarded: tuple[Field, ...] = ()  # fields of the client's request
+    asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
+    inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
+    sent: Callable[[], None] | None = None
 
     def whole(self) -> Want:
         """The same object without a span."""
         return Want(
-            self.method, self.path, self.query, forwarded=self.forwarded, asked=self.asked, inform=self.inform
+            self.method,
+            self.path,
+            self.query,
+            forwarded=self.forwarded,
+            asked=self.asked,
+            inform=self.inform,
+            sent=self.sent,
         )
 
     def fields(self) -> tuple[Field, ...]:
@@ -63,10 +71,10 @@ class Want:
 
 @dataclass(slots=True)
 class Fetched:
-    """An origin committed to an answer; `response` is not started yet and belongs to the caller.
+    """An origin committed to a response; `response` is not started yet and belongs to the caller.
 
-    `by_peer`: another worker of this node answered, which keeps on disk what there is to keep; `was_hit`: from what
-    it had.
+    `by_peer`: it is another worker of this node, which does the storing on disk; `was_hit`: that worker had it
+    stored.
     """
 
     origin: str
@@ -79,17 +87,27 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Every origin answered, and none has the object. `lifetime` is how long they let that be believed at most."""
+    """Every origin answered, and none has the object. `lifetime`: how long they allow this to be cached at most.
+
+    `vary` are the request's fields by which they say so, sorted; None: it holds for that request alone (RFC 9111
+    §4.1).
+    """
 
     status: int = 404
     lifetime: float = math.inf
+    vary: tuple[bytes, ...] | None = ()
+
+    def after(self, before: Absent) -> Absent:
+        """What this origin says and those before it said, together."""
+        named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
+        return Absent(self.status, min(self.lifetime, before.lifetime), named)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No origin gave the object and at least one could not say: so nobody may conclude that it is absent.
+    """No origin gave the object and at least one could not tell: so it mustn't be considered absent.
 
-    `is_late`: it counts as time that ran out, whatever the failures are.
+    `is_late`: it counts as a timeout, whatever the failures are.
     """
 
     failures: tuple[OriginError, ...]
@@ -108,10 +126,10 @@ class Failed:
 def settled(
     failures: Mapping[str, OriginError], absent: Container[str], want: Want, *, asked_all: bool
 ) -> tuple[OriginError, ...]:
-    """Why none of the origins gave what was asked for; `asked_all`: none of them was left out for lack of time.
+    """Why none of the origins gave the object; `asked_all`: none of them was omitted for lack of time.
 
-    "Another version", in answer to a part of one, proves a change only where that very version was, or when every
-    origin could say: copies of the same bytes have other validators at other storages.
+    "Another version", in response to a request for a part, proves a change only from the origin of that version, or
+    when every origin could tell: copies of the same bytes have other validators at other storages.
     """
     changed = Fault.VALIDATOR
     if want.span is None or not any(error.fault is changed for error in failures.values()):
@@ -128,17 +146,17 @@ def _as_copy(error: OriginError) -> OriginError:
 
 
 def ends_stale(failure: Failed | OriginError | None) -> bool:
-    """Whether an origin refused the object itself, so that it may be served stale no longer.
+    """Whether an origin refused the object itself, so that it may no longer be served stale.
 
-    RFC 5861 §4 has what is stale stand in for 500, 502, 503 and 504. Refused credentials are among what it stands in
-    for too: they are a fault of ours, and say nothing of the object.
+    RFC 5861 §4 allows a stale entry in place of 500, 502, 503 and 504. We include rejected credentials:
+    they are our own fault, and say nothing about the object.
     """
     errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
     return any(error.fault is Fault.FORBIDDEN for error in errors)
 
 
 def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
-    """Short words for Cache-Status, and whether nothing but time ran out; None: the deadline passed."""
+    """Short words for Cache-Status, and whether time ran out and nothing else failed; None: the deadline passed."""
     if failure is None:
         return "deadline", True
     if isinstance(failure, Failed):
@@ -147,7 +165,7 @@ def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
 
 
 def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
-    """What keeps a success, or 304, from being the answer to what was asked; None when nothing does."""
+    """The reason why a success, or 304, doesn't match the request; None when it does."""
     if head.status == 304:
         if not want.validators:
             return Fault.VALIDATOR, "304 to an unconditional request"
@@ -172,7 +190,7 @@ def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
 
 
 def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:
-    """Whether a Content-Range is of what was asked, as far as it must be."""
+    """Whether a Content-Range matches the request, as far as it must."""
     first, last, length = stated
     assert want.span is not None
     start, stop = want.span.start, want.span.stop
@@ -183,7 +201,7 @@ def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:
 
 
 def belies_parts(want: Want, head: ResponseHead) -> bool:
-    """Whether an answer shows that the origin ignores Range (RFC 9110 §14.2), whatever Accept-Ranges says."""
+    """Whether a response shows that the origin ignores Range (RFC 9110 §14.2), whatever Accept-Ranges says."""
     if want.span is None or head.status != 200:
         return False
     is_part = want.span.start > 0 or head.length is None or head.length > want.span.stop
@@ -191,6 +209,6 @@ def belies_parts(want: Want, head: ResponseHead) -> bool:
 
 
 def without_parts(head: ResponseHead) -> ResponseHead:
-    """The head of what isn't to be had in parts (RFC 9110 §14.3)."""
+    """The head for an object that isn't served in parts (RFC 9110 §14.3)."""
     fields = tuple(field for field in head.fields if field[0] != b"accept-ranges")
     return ResponseHead(head.status, (*fields, (b"accept-ranges", b"none")), head.length)

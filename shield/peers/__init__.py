@@ -1,1 +1,1 @@
-"""How the workers of a node ask each other for what they own."""
+"""Requests between the workers of a node, for the keys that they own."""

@@ -1,24 +1,25 @@
-"""The front for the other workers of this node, on a unix socket: they ask for what this one owns.
+"""The front for the other workers of this node, on a unix socket: they request keys that this one owns.
 
-The same protocol, store and fills as for clients. What differs: each answer says for the asking worker what became of
-its request, what isn't owned here is refused, no limit on connections holds, nothing is counted or logged as a
-client's, and the target `REPORT` gives this worker's figures.
+The same protocol, store and fills as for clients. The differences: each response states its outcome to the
+requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
+nothing is counted or logged as a client's; and the target `REPORT` returns this worker's figures.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shield.edge.connection import ClientConnection, Front
+from shield.edge.connection import ClientConnection
+from shield.edge.front import Front, Listener
+from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
-from shield.outcome import Outcome
-from shield.peers.words import named, told
+from shield.outcome import PLAIN_HIT, Outcome
+from shield.peers.words import named, outcome_line
 from shield.proxy import Proxy
-from shield.reply import PLAIN_HIT, Part, Replies, Reply
+from shield.reply import Part, Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 from shield.rules.limits import ClientLimits
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from shield.store.tiers import Store
 
 REPORT = b"*report"
-"""No object's target, and none that a client's request could have another worker asked for."""
+"""No object has this target, and no client's request can make another worker send it."""
 
-_SEND_SECONDS = 24 * 3600  # the asking worker holds its clients to their limit
+_SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
 
 class PeerProxy(Proxy):
-    """Decides what other workers get, from the store and the fills of this one's own proxy."""
+    """Answers other workers, from the store and the fills of this worker's own proxy."""
 
     def __init__(
         self,
@@ -70,35 +71,35 @@ class PeerProxy(Proxy):
         if (b"host", named(resource.key)) not in request.fields:
             return self.refuse(RequestError(421, "another-key"), request, now)
         if request.notable or resource.route.hides:
-            request.notable[hidden.LINE] = b""  # on no client's request: it isn't one of the fields in NOTABLE
+            request.notable[hidden.LINE] = b""  # never on a client's request: not one of the fields in NOTABLE
         return super().try_hit(request, now, regime)
 
 
 class PeerFront(Front):
-    """What all connections of a peer socket share."""
+    """The values shared by all connections of a peer socket."""
 
     def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
-        super().__init__(proxy, _among_workers(limits), access=None, clock=clock)
+        super().__init__(proxy, limits, listener=Listener.WORKERS, access=None, clock=clock)
 
-    def _limits_under(self, regime: Regime) -> ClientLimits:
-        return _among_workers(regime.limits)
+    def _own(self, limits: ClientLimits) -> ClientLimits:
+        return replace(super()._own(limits), send_seconds=_SEND_SECONDS)
 
-    def _connection(self, server_state: ServerState) -> ClientConnection:
-        return PeerConnection(self, server_state)
+    def _connection(self, server_state: ServerState, life: Life) -> ClientConnection:
+        return PeerConnection(self, server_state, life)
 
 
 class PeerConnection(ClientConnection):
-    """Says with each answer what became of the request."""
+    """States the outcome of the request in each response."""
 
     __slots__ = ()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        super().begin(head + told(status, outcome), data, status=status, length=length, outcome=outcome)
+        super().begin(head + outcome_line(status, outcome), data, status=status, length=length, outcome=outcome)
 
     def _send(self, reply: Reply, keep_alive: bool) -> None:
-        reply.head += told(reply.status, reply.outcome)
+        reply.head += outcome_line(reply.status, reply.outcome)
         super()._send(reply, keep_alive)
 
-
-def _among_workers(limits: ClientLimits) -> ClientLimits:
-    return replace(limits, max_connections=sys.maxsize, send_seconds=_SEND_SECONDS)
+    def _account(self, request: Request, reply: Reply, began: float) -> None:
+        if request.target != REPORT:  # reports don't count themselves
+            super()._account(request, reply, began)

@@ -1,14 +1,14 @@
-"""Where a fill fetches from: origins, or the worker of this node that owns the key.
+"""The source of a fill: origins, or the worker of this node that owns the key.
 
-Each key has one owner among a node's workers. It fetches from origins for all of them, so that requests collapse in
-the node as they do in one worker. The others ask it over its unix socket as a client would, by `GET target`: it
-answers from its store, or by a fill of its own. `words` has how that is said on the wire.
+Each key has one owner among a node's workers. It fetches from origins for all of them, so that requests are collapsed
+(request coalescing) in the node as they are in one worker. The others send it a client's request, `GET target`, over
+its unix socket: it answers from its store, or by a fill of its own. `words` defines the wire format.
 
-An owner that is down, or gone before its head, is done without: the asking worker goes to the origins itself. An
-owner refuses what it doesn't own, so that no request goes round in circles.
+An owner that is down, or lost before its head, is bypassed: the requesting worker uses the origins itself. An
+owner refuses keys that it doesn't own, so that no request goes round in circles.
 
-Hook-up: `FillTable(source=Owners(...))`; `words.judged_by(request)` gives `fetch` what the owner must know of the
-client's request to judge as this worker would.
+Hook-up: `FillTable(source=Owners(...))`; `words.judged_by(request)` gives `fetch` the fields of the
+client's request that the owner needs to decide as this worker would.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from shield.rules.rendezvous import Rendezvous
 
 log = logging.getLogger("shield.origin")
 
-# An open one costs little, and a slow client's must not keep others waiting; workers send no body behind HEAD.
+# An open one costs little, and a slow client's must not delay others; workers send no body after HEAD.
 _LIMITS = PoolLimits(connections=1024, watch=0.0)
 _AVOID_SECONDS = 10.0
 _REPORT_SECONDS = 1.0
 _REPORT_BYTES = 4 << 20
 
-# No answer in time: the owner is there but stuck. Later fetches needn't find out again.
+# No response in time: the owner is there but stuck. Later fetches needn't find out again.
 _STUCK = frozenset({Fault.FIRST_BYTE_TIMEOUT, Fault.TOTAL_TIMEOUT})
-# What an owner says of the object, or what ends this worker: asking origins wouldn't change it.
+# The owner's statement on the object, or the end of this worker: origins wouldn't change it.
 _FINAL = frozenset({Fault.POOL_TIMEOUT, Fault.VALIDATOR, Fault.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The workers of a node: which of them this is, their unix sockets, and whether one is known to be down.
+    """The workers of a node: this one's number, their unix sockets, and whether one is known to be down.
 
-    One that `is_silent` hangs, whatever it was doing: nothing is expected of it any more.
+    One that `is_silent` hangs, whatever it was doing: it is no longer waited for.
     """
 
     worker: int
@@ -63,14 +63,14 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class OwnerStatistics:
-    asked: int  # fetches that went to another worker
-    done_without: int  # fetches of what others own that went to the origins
+    asked: int  # fetches sent to another worker
+    done_without: int  # fetches of other workers' keys sent to the origins
 
 
 class Owners:
     """A node's workers as a source of fills. Made and used within one event loop; `close` it before the origins.
 
-    `node` is its name; `timeouts` are those towards owners: `first_byte` a little above what an owner takes for all
+    `node` is its name; `timeouts` are those towards owners: `first_byte` a little above an owner's limit for all
     its attempts at origins, the others above the origins' own.
     """
 
@@ -104,15 +104,15 @@ class Owners:
             pool.use(timeouts)
 
     def owns(self, key: CacheKey) -> bool:
-        """Whether it is this worker that fetches a key from origins."""
+        """Whether this worker fetches the key from origins."""
         return self._owner(key.digest) == self._worker
 
     def fetch(
         self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
     ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        """As `Origins.fetch`, through the key's owner. `target` is the client's. Cancelled, it leaves nothing.
+        """As `Origins.fetch`, through the key's owner. `target` is the client's. Leaves nothing when cancelled.
 
-        `judged` None: for one client alone, so that nobody else is concerned.
+        `judged` None: for one client alone, so that no other request is concerned.
         """
         owner = self._owner(key.digest)
         if owner == self._worker or judged is None:
@@ -140,7 +140,7 @@ class Owners:
     async def _ask(
         self, owner: int, key: CacheKey, target: bytes, want: Want, judged: Sequence[Field]
     ) -> Fetched | Absent | Failed:
-        """What the owner answers. Raises OriginError when that is of no use."""
+        """The owner's response. Raises OriginError when it is of no use."""
         name = f"worker-{owner}"
         deadline = self._now() + self._timeouts.first_byte
         while True:
@@ -149,9 +149,9 @@ class Owners:
             way = ((loops.NAME, passed),) if passed else ()
             request = words.request_head(want.method, target, (*want.fields(), *judged, *way), host=words.named(key))
             response = await self._pools[owner].fetch(
-                request, method=want.method, deadline=deadline, inform=want.inform
+                request, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
             )
-            said = words.take_off(response, self._node)
+            said = words.strip_outcome(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()
                 want = want.whole()
@@ -164,7 +164,7 @@ class Owners:
             return result
 
     async def reports(self, target: bytes) -> list[bytes]:
-        """What other workers answer to a target of theirs, from all that do so within a second."""
+        """The other workers' responses to a target of theirs, from all that respond within a second."""
         answers = await asyncio.gather(*[self._report(number, target) for number in self._pools])
         return [answer for answer in answers if answer is not None]
 
@@ -190,7 +190,7 @@ class Owners:
 
     def _complain(self, owner: int, error: OriginError) -> None:
         said = (owner, error.fault.value, error.detail)
-        self._complaints.say(owner, self._now(), "worker %d gave no answer: %s: %s; asking the origins", *said)
+        self._complaints.say(owner, self._now(), "worker %d gave no response: %s: %s; using the origins", *said)
 
 
 def _only_one(digest: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Waiting for other workers, for as long as they live: one that hangs keeps its connections, and says nothing."""
+"""Waits for other workers as long as they live: a hung one keeps its connections, and sends nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Watch:
-    """Ends waits for workers that have fallen silent. One timer for all of them; none while nothing waits.
+    """Ends waits for workers that have gone silent. One timer for all of them; none while nothing waits.
 
     Made and used within one event loop.
     """
@@ -24,7 +24,7 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self, worker: int, work: Awaitable[T]) -> T:
-        """What `work` brings. Raises TimeoutError, and cancels it, once the worker has been silent for too long."""
+        """The result of `work`. Raises TimeoutError, and cancels it, once the worker has been silent for too long."""
         async with asyncio.timeout(None) as scope:
             self._waits[scope] = worker
             if self._timer is None:
@@ -44,7 +44,7 @@ class Watch:
             self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,9 +1,9 @@
-"""How the workers of a node speak with each other, on the wire.
+"""The wire format between the workers of a node.
 
-One asks the owner of a key as a client would, by `GET target`, with the fields by which an answer is judged. The
-owner adds one field line to its answer, the last of its head, which says what became of the request (`told`). The
-asking worker takes it off again (`take_off`), like the owner's member of Cache-Status, and reads the answer by it
-(`read`).
+A worker sends the owner of a key a client's request, `GET target`, with the fields by which a response is judged. The
+owner adds one field line to its response, the last of its head, which states the outcome (`outcome_line`). The
+requesting worker removes it (`strip_outcome`), like the owner's member of Cache-Status, and interprets the response
+by it (`read`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _JUDGED = (b"authorization", b"cache-control", b"pragma")
 
 
 def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field, ...]:
-    """The fields of a client's request by which an answer to it is judged (RFC 9111 §3.5, §5.2.1).
+    """The fields of a client's request by which a response to it is judged (RFC 9111 §3.5, §5.2.1).
 
-    Without those that are forwarded in any case.
+    Without fields that are forwarded in any case.
     """
     notable = request.notable
     if not notable:
@@ -39,8 +39,8 @@ def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field,
     return tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
 
 
-def told(status: int, outcome: Outcome) -> bytes:
-    """The field line, with its end, by which an owner says what became of a peer's request."""
+def outcome_line(status: int, outcome: Outcome) -> bytes:
+    """The field line, with its end, by which an owner states the outcome of a peer's request."""
     if outcome.hit or outcome.served_stale:
         said = _HIT
     elif outcome.forward is None:
@@ -68,10 +68,10 @@ def request_head(method: bytes, target: bytes, fields: Sequence[Field], *, host:
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, lines)
 
 
-def take_off(response: Response, node: bytes) -> bytes:
-    """Remove what the owner added for us from a response's head, and give what it said; b"" when it said nothing.
+def strip_outcome(response: Response, node: bytes) -> bytes:
+    """Remove the owner's additions from a response's head, and return the stated outcome; b"" when there is none.
 
-    Age stays, since freshness follows from it, and Via, which names the node as it should.
+    Age stays, since freshness follows from it, and so does Via, which correctly names the node.
     """
     head = response.head
     fields = list(head.fields)
@@ -86,7 +86,7 @@ def take_off(response: Response, node: bytes) -> bytes:
 
 
 def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Absent | Failed:
-    """What an owner's answer means; OriginError for what is no answer to `want`."""
+    """The meaning of an owner's response; OriginError when it doesn't answer `want`."""
     head = response.head
     status = head.status
     word, _, rest = said.partition(b" ")
@@ -102,7 +102,7 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if in_part and status >= 500 and word in (_HIT, _FROM):
         return Failed((OriginError(origin, Fault.SERVER, f"{status}, as {name} says", status=status),))
     problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
-    if word not in (_HIT, _FROM) or status in (412, 416):  # a 5xx "from" an origin is that one's own answer
+    if word not in (_HIT, _FROM) or status in (412, 416):  # a 5xx "from" an origin is the origin's own response
         problem = (Fault.REFUSED, f"it answers {status} {said.decode('ascii', 'replace')}")
     if problem is not None:
         response.close()
@@ -111,7 +111,7 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
 
 
 def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
-    """The errors that an owner's detail names (as `Failed.detail` does); none: its deadline passed."""
+    """The errors named by an owner's detail (as `Failed.detail` writes them); none: its deadline passed."""
     failures = []
     for part in detail.split():
         origin, is_named, fault = part.rpartition("=")

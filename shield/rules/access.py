@@ -1,7 +1,7 @@
-"""Who may ask: what a connection and a request say of their client, held against rules.
+"""Admission of clients: the identity that a connection and a request give, checked against rules.
 
-What a connection settles is settled once, in a `Visitor`; the rest is looked at in each request. Who can't be told is
-not let in.
+Checks of the connection are made once, in a `Visitor`; the others for each request. A client that can't be
+identified is denied.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _authority = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?").fu
 
 
 class Rule(Enum):
-    """What may be asked of a client, the cheapest first; the value is its key in settings, metrics and logs."""
+    """A requirement on clients, the cheapest first; the value is its key in settings, metrics and logs."""
 
     ADDRESSES = "addresses"  # it has one of these addresses
-    CLIENT_CERTIFICATE = "client_certificate"  # an authority of ours vouches for it
-    HOSTS = "hosts"  # it means one of these hosts
+    CLIENT_CERTIFICATE = "client_certificate"  # it has a certificate from a trusted authority
+    HOSTS = "hosts"  # it requests one of these hosts
     HEADER = "header"  # it knows a secret
-    SIGNED_URLS = "signed_urls"  # it has a link that somebody signed who knows a key
+    SIGNED_URLS = "signed_urls"  # it has a link signed with one of the keys
 
 
 Requirement = tuple[tuple[Rule, ...], ...]
-"""Of each group one rule must hold. Empty: everyone is let in."""
+"""Of each group one rule must hold. Empty: everyone is admitted."""
 
 
 class DeniedError(RequestError):
-    """A request that isn't let in. `reason` says nothing; `rules` and `why` are for our own log and metrics."""
+    """A denied request. `reason` reveals nothing; `rules` and `why` are for our own log and metrics."""
 
     def __init__(self, objections: Iterable[tuple[Rule, str]]) -> None:
         found = list(objections)
@@ -54,7 +54,7 @@ class DeniedError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """What a connection says of its client. `settled`: rules that need no request; why one doesn't hold, or None."""
+    """A connection's client. `settled`: results of rules that need no request: the objection, or None."""
 
     peer: Peer
     settled: Mapping[Rule, str | None]
@@ -62,9 +62,9 @@ class Visitor:
 
 @dataclass(slots=True)
 class Asked:
-    """What of a request is looked at: its host, its fields in `AccessRules.fields`, and the link it may be.
+    """The checked parts of a request: its host, its fields in `AccessRules.fields`, and its link, if it is one.
 
-    `text` is what such a link signs, None for a target that names no object.
+    `text` is the text that such a link signs, None for a target that names no object.
     """
 
     host: bytes | None
@@ -75,7 +75,7 @@ class Asked:
 
 
 class Secrets:
-    """Secrets of which any will do. Only digests are kept: equal lengths, and nothing to read in a core dump."""
+    """Secrets, each accepted. Only digests are kept: equal lengths, and nothing readable in a core dump."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._digests = tuple(hashlib.sha256(secret).digest() for secret in secrets)
@@ -89,7 +89,7 @@ class Secrets:
 
 
 class Hosts:
-    """Names of hosts; `*.cdn.example` is every name below that one."""
+    """Names of hosts; `*.cdn.example` is every name below it."""
 
     def __init__(self, names: Iterable[str]) -> None:
         lower = [name.lower().encode() for name in names]
@@ -107,10 +107,10 @@ class Hosts:
 
 @dataclass(frozen=True, kw_only=True)
 class AccessRules:
-    """The rules that there are, and which of them are asked for: `require`, for some routes something else.
+    """The configured rules, and those required: `require`, with exceptions for some routes.
 
-    `told_by` are the fields in which `trusted` proxies name their clients. `names` None: any certificate will do that
-    was verified.
+    `told_by` are the fields in which `trusted` proxies name their clients. `names` None: any verified certificate is
+    accepted.
     """
 
     require: Requirement
@@ -126,21 +126,21 @@ class AccessRules:
 
     @cached_property
     def fields(self) -> frozenset[bytes]:
-        """Names of the fields that are looked at and go no further, lower case; Host is one more."""
+        """Names of the fields that are checked and not forwarded, lower case; Host is one more."""
         own = frozenset() if self.header is None else frozenset({self.header})
         return own | self.told_by if self.trusted else own
 
     @cached_property
     def depend_on_target(self) -> bool:
-        """Whether what a target names has a say."""
+        """Whether the decision depends on the target."""
         return bool(self.routes) or self.links is not None
 
     def always(self, rule: Rule) -> bool:
-        """Whether nobody is let in for whom it doesn't hold."""
+        """Whether every admitted client meets it."""
         return all((rule,) in each for each in (self.require, *self.routes.values()))
 
     def visitor(self, peer: str, certificate: Mapping[str, Any] | None) -> Visitor:
-        """Of a connection from this address (or "unix"), with a certificate as `getpeercert` shows it."""
+        """The visitor for a connection from this address (or "unix"), with a certificate as from `getpeercert`."""
         address = peer_of(peer)
         settled = {Rule.CLIENT_CERTIFICATE: self._of_certificate(certificate)}
         if address not in self.trusted:
@@ -148,7 +148,7 @@ class AccessRules:
         return Visitor(address, settled)
 
     def welcome(self, visitor: Visitor) -> bool:
-        """Whether nothing is left to be looked at in this visitor's requests, whatever they ask for."""
+        """Whether this visitor's requests need no further check, whatever their targets."""
         return (
             self.header is None
             and self.links is None
@@ -160,7 +160,7 @@ class AccessRules:
         )
 
     def judge(self, visitor: Visitor, asked: Asked, requirement: Requirement) -> DeniedError | None:
-        """None for who is let in. Stops at the first group of which no rule holds."""
+        """None for an admitted client. Stops at the first group of which no rule holds."""
         settled = visitor.settled
         for group in requirement:
             objections = []
@@ -174,7 +174,7 @@ class AccessRules:
         return None
 
     def _objection(self, rule: Rule, peer: Peer, asked: Asked) -> str | None:
-        """Why a rule doesn't hold for a request."""
+        """Why a request doesn't meet a rule."""
         if rule is Rule.HEADER:
             given = None if self.header is None else asked.told.get(self.header)
             if given is None:
@@ -201,14 +201,14 @@ def _shown(peer: Peer) -> str:
 
 
 def certificate_names(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """DNS names and common names of a certificate as `getpeercert` shows it, lower case."""
+    """DNS names and common names of a certificate as `getpeercert` returns it, lower case."""
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     names += [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
     return frozenset(name.lower() for name in names)
 
 
 def requirement_of(texts: Iterable[str]) -> Requirement:
-    """What `header or addresses`, one for each group, means. Raises ValueError for a word that is no rule."""
+    """The meaning of `header or addresses`, one for each group. Raises ValueError for an unknown rule."""
     order = list(Rule)
     groups = [tuple(sorted((Rule(word) for word in text.split(" or ")), key=order.index)) for text in texts]
-    return tuple(sorted(groups, key=lambda group: max(map(order.index, group))))  # what costs most comes last
+    return tuple(sorted(groups, key=lambda group: max(map(order.index, group))))  # the most expensive last

@@ -1,6 +1,6 @@
-"""Addresses of peers and what proxies say of theirs (RFC 7239, X-Forwarded-For).
+"""Addresses of peers, and the client addresses that proxies state (RFC 7239, X-Forwarded-For).
 
-IPv4 addresses mapped into IPv6 are IPv4 addresses, and zones are left out: an address is what is compared.
+IPv4 addresses mapped into IPv6 are IPv4 addresses, and zones are dropped: only addresses are compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Peer = IPAddress | Literal["unix"] | None
-"""An address, a unix socket's other end, or None for one that can't be told."""
+"""An address, the peer of a unix socket, or None if unknown."""
 
 UNIX: Literal["unix"] = "unix"
 
@@ -25,11 +25,11 @@ _node = re.compile(
     rf"|(?P<v4>[0-9.]+){_port}"
     r"|(?P<bare>[0-9A-Fa-f:.]+)(?:%.*)?"
 ).fullmatch
-_MOST = 4096  # bytes of a field that is read at all: no chain of proxies is so long, and reading is work
-_LONGEST = 128  # text of an address; bounds what is remembered
+_MOST = 4096  # bytes; longer fields are ignored: no chain of proxies is so long
+_LONGEST = 128  # text of an address; bounds the memo
 _token = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _quoted = r'"(?:[^"\\]|\\.)*"'
-# One pair of an element, if any, and what ends it. Node names may stand unquoted, against the letter of RFC 7239.
+# One pair of an element, if any, and its terminator. Node names may be unquoted, against the letter of RFC 7239.
 _pair = re.compile(rf'[ \t]*(?:(?P<name>{_token})=(?P<value>{_quoted}|[^",;\s]*)[ \t]*)?(?P<end>[;,]|\Z)').match
 
 
@@ -37,7 +37,7 @@ class Networks:
     """A set of addresses, given as networks or addresses; "unix" are all unix sockets.
 
     Found by prefix lengths, of which there are few: a CDN's hundreds of networks cost no more than ten. Raises
-    ValueError for what is no network.
+    ValueError for an invalid network.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -64,7 +64,7 @@ class Networks:
 
 
 def network_of(text: str) -> IPNetwork:
-    """`192.0.2.0/24` or an address alone. Raises ValueError, for bits behind the prefix too."""
+    """`192.0.2.0/24` or a plain address. Raises ValueError, also for bits after the prefix."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network):
         if network.network_address.scope_id is not None:
@@ -76,16 +76,16 @@ def network_of(text: str) -> IPNetwork:
 
 
 def peer_of(text: str) -> Peer:
-    """Who is at the other end of a socket, from its address or "unix"."""
+    """The peer of a socket, from its address or "unix"."""
     return UNIX if text == UNIX else _address(text.partition("%")[0])
 
 
 def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks) -> list[Peer]:
-    """The client behind a trusted peer as each of the fields tells it: the rightmost address that isn't trusted.
+    """The client behind a trusted peer, by each of the fields: the rightmost address that isn't trusted.
 
-    One answer for each field that is there, since a proxy that writes one of them may hand on a client's forgery of
-    the other: all of them have to be good. A trusted peer that tells nothing asks for itself. Any other peer is the
-    client, whatever it tells.
+    One result for each field present, since a proxy that writes one of them may pass on a client's forgery of
+    the other: all of them have to be admitted. A trusted peer without such a field is itself the client. So is any
+    other peer, whatever its fields say.
     """
     if peer not in trusted:
         return [peer]
@@ -98,7 +98,7 @@ def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | N
 
 
 def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:
-    """The last hop that isn't trusted; the first one if all are. None: the proxy next to it didn't say who it was."""
+    """The last hop that isn't trusted; the first one if all are. None: the proxy next to it didn't identify it."""
     found = peer
     for hop in reversed(hops):
         found = _node_address(hop)
@@ -108,15 +108,15 @@ def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:
 
 
 def _x_forwarded_for(value: str) -> list[str]:
-    """What stands for each hop, in order."""
+    """The text for each hop, in order."""
     hops = [hop.strip(" \t") for hop in value.split(",")]
     return [hop for hop in hops if hop]
 
 
 def _forwarded(value: str) -> list[str]:
-    """The `for` of each element, in order; [""] for what is malformed.
+    """The `for` of each element, in order; [""] for a malformed value.
 
-    A quote that a client left open swallows what proxies said after it, so nothing of such a value is believed.
+    A quote that a client left open swallows the proxies' elements after it, so such a value is rejected as a whole.
     """
     hops: list[str] = []
     element: dict[str, str] = {}

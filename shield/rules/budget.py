@@ -1,9 +1,9 @@
-"""How many requests may be repeated at an origin, so that an outage isn't multiplied. Pure."""
+"""A retry budget for an origin, so that an outage isn't multiplied. Pure."""
 
 from __future__ import annotations
 
 ALLOWANCE = 5.0
-"""Repeats that are there from the start, and saved up at most: a quiet node can repeat too."""
+"""Repeats available from the start, and the most that can be saved up: a quiet node can repeat too."""
 
 
 class RetryBudget:
@@ -19,7 +19,7 @@ class RetryBudget:
         self._most = self._saved = ALLOWANCE if share > 0.0 else 0.0
 
     def earn(self) -> None:
-        """A request goes out that repeats none."""
+        """A first attempt is sent."""
         self._saved = min(self._most, self._saved + self._share)
 
     def take(self) -> bool:

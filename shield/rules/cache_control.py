@@ -1,4 +1,4 @@
-"""Cache-Control of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246), read on the safe side."""
+"""Cache-Control of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246); in doubt the stricter reading."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 MAX_SECONDS = 2**31
-"""What any longer delta-seconds means (RFC 9111 §1.2.2)."""
+"""The meaning of any longer delta-seconds (RFC 9111 §1.2.2)."""
 
-_LONGEST = 2048  # more bytes than any honest value has
+_LONGEST = 2048  # bytes; genuine values are shorter
 
 # No possessive quantifiers: Python before 3.11.5 gets them wrong.
 _closes_its_quotes = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL).fullmatch
@@ -20,7 +20,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
-# What a malformed element does not switch on: these loosen, all others tighten.
+# Directives that a malformed element does not switch on: these loosen, all others tighten.
 _LOOSENING = frozenset({b"public", b"immutable", b"must-understand", b"only-if-cached"})
 
 
@@ -83,10 +83,10 @@ _QUALIFIED = {b"no-cache": "no_cache", b"private": "private"}
 
 
 def parse(values: Iterable[bytes]) -> CacheControl:
-    """What all lines of a message's Cache-Control say together. Never raises.
+    """The combined meaning of all lines of a message's Cache-Control. Never raises.
 
     Invalid seconds are 0 (§4.2.1: stale), invalid elements tighten but never loosen, unknown ones are ignored
-    (§5.2.3), and a value of absurd length is taken for no-store.
+    (§5.2.3), and a value of absurd length counts as no-store.
     """
     joined = b",".join(values)
     if not joined:
@@ -122,7 +122,7 @@ def _parse(joined: bytes) -> CacheControl:
 
 
 def elements(joined: bytes) -> list[bytes]:
-    """The list's elements (RFC 9110 §5.6.1); quotes that aren't closed quote nothing, lest they hide a directive."""
+    """The list's elements (RFC 9110 §5.6.1); unclosed quotes quote nothing, so that they can't hide a directive."""
     if b'"' in joined and _closes_its_quotes(joined):
         quoted: list[bytes] = _quoting_elements(joined)
         return quoted
@@ -130,7 +130,7 @@ def elements(joined: bytes) -> list[bytes]:
 
 
 def _argument(rest: bytes) -> tuple[bytes | None, bool]:
-    """What follows a directive's name: its argument, None without one, and whether it is well-formed (§5.2)."""
+    """The argument after a directive's name, None without one, and whether it is well-formed (§5.2)."""
     if not rest:
         return None, True
     if not rest.startswith(b"="):
@@ -138,13 +138,13 @@ def _argument(rest: bytes) -> tuple[bytes | None, bool]:
     value = rest[1:]
     if _TOKEN.fullmatch(value):
         return value, True
-    if quoted := _QUOTED.fullmatch(value):  # recipients take either form, whichever is defined
+    if quoted := _QUOTED.fullmatch(value):  # recipients accept either form
         return _QUOTED_PAIR.sub(rb"\1", quoted[1]), True
     return None, False
 
 
 def seconds_of(digits: bytes) -> int:
-    """What digits say, at most `MAX_SECONDS` (RFC 9111 §1.2.2); they may be as many as there are."""
+    """The value of digits, at most `MAX_SECONDS` (RFC 9111 §1.2.2), however many there are."""
     significant = digits.lstrip(b"0")
     return min(int(significant or b"0"), MAX_SECONDS) if len(significant) <= 10 else MAX_SECONDS
 
@@ -156,12 +156,12 @@ def _seconds(name: bytes, argument: bytes | None, *, valid: bool) -> int:
 
 
 def _tightest(name: bytes) -> int:
-    """What an unreadable number stands for."""
+    """The value used for an unreadable number."""
     return MAX_SECONDS if name == b"min-fresh" else 0
 
 
 def field_names(argument: bytes) -> tuple[bytes, ...]:
-    """The fields that a qualified form names, lower case; none if one of them isn't a name, lest it be overlooked."""
+    """The fields named by a qualified form, lower case; none if one isn't a name, so that it isn't overlooked."""
     listed = [name.strip(b" \t").lower() for name in argument.split(b",")]
     names = tuple([name for name in listed if name])
     return names if all(_TOKEN.fullmatch(name) for name in names) else ()

@@ -9,9 +9,14 @@ from shield.messages import Field, ResponseHead
 from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
+MAX_TAGS = 100
+"""A list with more commas than this is taken to match nothing: at worst a whole response is sent."""
+
 _is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
-# One or more tags between commas; empty elements are let pass (RFC 9110 §5.6.1.2).
+# One or more tags between commas; empty elements are accepted (RFC 9110 §5.6.1.2).
+_is_unquoted = re.compile(rb"(?:W/)?[\x21\x23-\x2b\x2d-\x7e\x80-\xff]+").fullmatch
+_find_members = re.compile(rb'(?:W/)?"[^"]*"|[^\t ,"]+').findall
 _is_list = re.compile(rb"[\t ,]*" + _TAG + rb"(?:[\t ]*,[\t ,]*" + _TAG + rb")*[\t ,]*").fullmatch
 
 
@@ -23,11 +28,11 @@ def evaluate(
     *,
     date: float | None = None,
 ) -> int | None:
-    """304 or 412 when the request's preconditions say so, None to go on; in the order of RFC 9110 §13.2.2.
+    """304 or 412 when the request's preconditions demand it, None to go on; in the order of RFC 9110 §13.2.2.
 
     For a representation that exists and would be answered with 200. A field that can't be evaluated is ignored if it
     is a date (§13.1.3, §13.1.4), and matches nothing if it is a list of entity tags. `date` is the stored response's
-    Date: what has no Last-Modified hasn't changed since then (RFC 9111 §4.3.2).
+    Date: a response without Last-Modified hasn't changed since then (RFC 9111 §4.3.2).
     """
     readonly = method in (b"GET", b"HEAD")
 
@@ -42,7 +47,7 @@ def evaluate(
 
     known = notable.get(b"if-none-match")
     if known is not None:
-        if matches(known, etag, weakly=True):
+        if is_known(known, etag):
             return 304 if readonly else 412  # §13.1.2
     elif readonly and b"if-modified-since" in notable:
         since = dates.parse(notable[b"if-modified-since"])
@@ -53,19 +58,20 @@ def evaluate(
 
 
 def is_tag(value: bytes) -> bool:
-    """Whether an ETag is one that can be sent back: origins that don't quote theirs don't understand it quoted."""
+    """Whether an ETag can be sent back: origins that don't quote theirs don't understand it quoted."""
     return _is_tag(value) is not None
 
 
 def is_strong(etag: bytes | None) -> bool:
-    """Whether an ETag names one sequence of bytes, parts of which may be put together (RFC 9110 §8.8.1)."""
+    """Whether an ETag identifies one sequence of bytes, whose parts may be combined (RFC 9110 §8.8.1)."""
     return etag is not None and not etag.startswith(b"W/")
 
 
 def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
-    """Whether If-Match's or If-None-Match's value names `etag`; "*" names whatever exists (RFC 9110 §13.1.1, 13.1.2).
+    """Whether If-Match's or If-None-Match's value matches `etag`; "*" matches any (RFC 9110 §13.1.1, 13.1.2).
 
-    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2).
+    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2). A malformed or
+    overlong list matches nothing.
     """
     if listed.strip(b"\t ") == b"*":
         return True
@@ -75,19 +81,39 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
         return False
     if listed == etag:
         return True
-    if not _is_list(listed):
+    opaque = etag.removeprefix(b"W/")
+    # Most lists don't even contain its text, which is quick to see.
+    if opaque not in listed or listed.count(b",") > MAX_TAGS or not _is_list(listed):
         return False
     tags = _find_tags(listed)
     if weakly:
-        opaque = etag.removeprefix(b"W/")
         return any(tag.removeprefix(b"W/") == opaque for tag in tags)
     return etag in tags
+
+
+def is_known(listed: bytes, etag: bytes | None) -> bool:
+    """Whether If-None-Match's value matches `etag`, by weak comparison.
+
+    An ETag that its origin doesn't quote is passed on as it is, and caches send it back unchanged or in quotes: the
+    text between the quotes decides then. Such a tag is good for nothing else, least of all for ranges.
+    """
+    if matches(listed, etag, weakly=True):
+        return True
+    if etag is None or not _is_unquoted(etag):
+        return False
+    text = etag.removeprefix(b"W/")
+    return any(_text(member) == text for member in _find_members(listed))
+
+
+def _text(member: bytes) -> bytes:
+    member = member.removeprefix(b"W/")
+    return member[1:-1] if member[:1] == b'"' else member
 
 
 def if_range_matches(
     condition: bytes, etag: bytes | None, last_modified: float | None, *, date: float | None = None
 ) -> bool:
-    """Whether If-Range lets a range be served (RFC 9110 §13.1.5); else the whole is due.
+    """Whether If-Range admits a range (RFC 9110 §13.1.5); else the whole is sent.
 
     An entity tag must match strongly. A date must be Last-Modified exactly, and that be a strong validator: a second
     or more before `date`, the response's Date (§8.8.2.2); without `date` that isn't known and it doesn't match.
@@ -101,7 +127,7 @@ def if_range_matches(
 
 
 def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, ...]:
-    """The fields that ask an origin whether a stored response still holds (RFC 9111 §4.3.1): all we have."""
+    """The fields that make a request conditional on a stored response (RFC 9111 §4.3.1): all validators there are."""
     fields: list[Field] = []
     if etag is not None and _is_tag(etag):
         fields.append((b"if-none-match", etag))
@@ -113,9 +139,9 @@ def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, 
 def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHead) -> bool:
     """Whether a 304 is for the stored response with these validators (RFC 9111 §4.3.4), or for another one.
 
-    Its entity tag decides if both have one, compared weakly since that is how it was asked for; a strong one that
-    what is stored doesn't have names something else. Else its date decides. One without validators is for what was
-    asked about.
+    Its entity tag decides if both have one, compared weakly as in the request; a strong one that the stored response
+    doesn't have identifies another. Else its date decides. A 304 without validators is for the response
+    in the request.
     """
     stated = update.get(b"etag")
     if stated is not None and etag is not None:
@@ -127,15 +153,15 @@ def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHe
 
 
 class HeadEffect(Enum):
-    """What an answer to HEAD says of a stored answer to GET (RFC 9111 §4.3.5)."""
+    """The effect of a response to HEAD on a stored response to GET (RFC 9111 §4.3.5)."""
 
     FRESHENS = "freshens"  # it is the same, under a newer head
     OUTDATES = "outdates"  # there is another one now
-    NOTHING = "nothing"  # it doesn't say
+    NOTHING = "nothing"  # it can't be told
 
 
 def head_effect(etag: bytes | None, last_modified: float | None, length: int, answer: ResponseHead) -> HeadEffect:
-    """What a successful answer to HEAD says of what is stored with these validators and this length."""
+    """The effect of a successful response to HEAD on a stored one with these validators and this length."""
     stated, modified = answer.get(b"etag"), _modified(answer)
     if stated is not None and etag is not None and stated != etag:
         return HeadEffect.OUTDATES
@@ -146,7 +172,7 @@ def head_effect(etag: bytes | None, last_modified: float | None, length: int, an
     if (stated is None and etag is not None) or (modified is None and last_modified is not None and etag is None):
         return HeadEffect.NOTHING
     if etag is None and is_strong(stated):
-        return HeadEffect.NOTHING  # it names what may be another
+        return HeadEffect.NOTHING  # it may be another version
     return HeadEffect.FRESHENS
 
 

@@ -1,4 +1,4 @@
-"""HTTP dates (RFC 9110 §5.6.7) to epoch seconds and back. Nothing here knows what time it is."""
+"""HTTP dates (RFC 9110 §5.6.7) to epoch seconds and back. Nothing here reads the current time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORMATS = tuple(
 def parse(value: bytes) -> int | None:
     """Epoch seconds of an IMF-fixdate, rfc850-date or asctime-date; None for anything else.
 
-    The name of the day is not held against the date. Two-digit years from 70 on are of the last century: RFC 9110
+    A wrong day of the week is ignored. Two-digit years from 70 on are in the last century: RFC 9110
     wants the pivot fifty years from now, and there is no now here; the format has been obsolete since 1995.
     """
     return _parse(value) if len(value) <= _LONGEST else None

@@ -1,7 +1,7 @@
-"""Digests of whole representations (RFC 9530): which are kept of what an origin says, and which a request gets.
+"""Digests of whole representations (RFC 9530): which of an origin's are kept, and which a request gets.
 
-Storages say it in words of their own; here they become Repr-Digest. A digest that nobody asked for is kept in the
-stored head's hidden line (`hidden`).
+Storages state them in fields of their own; here they become Repr-Digest. A digest that only requests with
+Want-Repr-Digest get is kept in the stored head's hidden line (`hidden`).
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from shield.rules import hidden
 from shield.rules.structured import Item, parse_dictionary
 
 Sending = Literal["off", "asked", "always"]
-"""Off: fields of origins go on as they are. Asked: to requests with Want-Repr-Digest. Always: to all others, too."""
+"""Off: origins' fields are passed on unchanged. Asked: to requests with Want-Repr-Digest. Always: to all."""
 
 PUBLIC = b"repr-digest"
 
 OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha256", b"x-goog-hash"})
-"""Fields that in a 206 are, or may be, of the part alone."""
+"""Fields that in a 206 describe, or may describe, the part alone."""
 
 _WORDS = (PUBLIC, *OF_CONTENT)
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
-_LONGEST_WANT = 1024  # bytes of a wish that is read at all
-_LEGACY = frozenset({"md5"})  # sent only where it is named (RFC 9530 §5)
+_LONGEST_WANT = 1024  # longer values of Want-Repr-Digest are ignored
+_LEGACY = frozenset({"md5"})  # sent only on request (RFC 9530 §5)
 _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
 _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
 
 
 def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Field]:
-    """The fields to keep of what a whole 200's head says, in place of its Repr-Digest. Never raises.
+    """The fields that replace Repr-Digest in the stored head of a whole 200. Never raises.
 
-    `md5_etags`: its ETag is the MD5 of the object, where it looks so and nothing says otherwise.
+    `md5_etags`: its ETag is the MD5 of the object, if it looks like one and nothing contradicts it.
     """
     found = _stated(head) if head.has_any(_WORDS) else {}
     if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
@@ -48,9 +48,9 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
 
 
 def wanted(fields: Fields, want: bytes) -> Field | None:
-    """The Repr-Digest for a request whose Want-Repr-Digest is `want`: all that it takes, what it prefers first.
+    """The Repr-Digest for a request whose Want-Repr-Digest is `want`: all accepted digests, by preference.
 
-    None when it takes none of these, or says nothing that can be understood.
+    None when it accepts none of these, or can't be parsed.
     """
     if len(want) > _LONGEST_WANT:
         return None
@@ -65,17 +65,17 @@ def wanted(fields: Fields, want: bytes) -> Field | None:
 
 
 def are_hidden_in(fields: Fields) -> bool:
-    """Whether there are digests beyond those that all get to see."""
+    """Whether there are digests that only some requests get."""
     return not _SIZES.keys().isdisjoint(hidden.hidden_in(fields))
 
 
 def told_openly(fields: Fields) -> tuple[Field, ...]:
-    """The fields that another worker sends, with the digests it keeps as if an origin had told them."""
+    """The fields from another worker, with its hidden digests in the form in which an origin states them."""
     return tuple([(PUBLIC, value) if name == hidden.LINE else (name, value) for name, value in fields])
 
 
 def _stated(head: ResponseHead) -> dict[str, bytes]:
-    """What is said in so many words, the strongest first; of one algorithm the plainest word counts."""
+    """Explicitly stated digests, the strongest first; of one algorithm the most direct field counts."""
     found: dict[str, bytes] = {}
     for name in (PUBLIC, b"content-digest"):
         if said := head.all(name):
@@ -91,7 +91,7 @@ def _stated(head: ResponseHead) -> dict[str, bytes]:
 
 
 def _goog_md5(head: ResponseHead) -> bytes | None:
-    """Google hashes what it stores, which isn't what it sends where it unpacks gzip on the way."""
+    """Google hashes the stored bytes, which aren't the ones sent if it decompresses gzip on the way."""
     said = head.all(b"x-goog-hash")
     if not said:
         return None
@@ -102,7 +102,7 @@ def _goog_md5(head: ResponseHead) -> bytes | None:
 
 
 def _md5_of_etag(head: ResponseHead) -> bytes | None:
-    """Not of several parts, which show, nor under keys of KMS or the customer, nor in a directory bucket."""
+    """Not for multipart objects, which show, nor with keys of KMS or the customer, nor in a directory bucket."""
     match = _MD5_TAG(head.get(b"etag") or b"")
     encryption = head.get(b"x-amz-server-side-encryption")
     if (
@@ -116,7 +116,7 @@ def _md5_of_etag(head: ResponseHead) -> bytes | None:
 
 
 def _digests(value: bytes) -> dict[str, bytes]:
-    """The digests in a dictionary that are of an algorithm known here, and as long as its are."""
+    """The digests in a dictionary that have a known algorithm and its length."""
     members = (parse_dictionary(value) or {}).items()
     return {
         name: member.value

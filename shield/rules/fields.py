@@ -1,7 +1,7 @@
-"""What a route makes of the fields of origins' answers, once for each answer that comes.
+"""A route's changes to the fields of origins' responses, made once on arrival.
 
-First they are changed (`changed`): from then on it is as if the origin had said so, lifetime and all. What is kept of
-them in the stored head (`kept`) is without what is a hop's or a storage's own business.
+First they are changed (`changed`): from then on it is as if the origin had sent them so, lifetime and all. The stored
+head (`kept`) omits fields of a hop or internal to a storage.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from functools import cached_property
 from typing import get_args
 
 from shield.messages import Field, Fields, ResponseHead
-from shield.rules import digests, hidden
+from shield.rules import digests, hidden, locations
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
+from shield.rules.locations import Home
 from shield.rules.ranges import with_parts
 
 NOT_CHANGEABLE = frozenset(
     b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
     b" proxy-connection server shield-hidden shield-peer te trailer transfer-encoding upgrade via".split()
 )
-"""Fields that say where a body ends, which version it is and how it came: not for a route to remove, set or add."""
+"""Fields on a body's length, version or path: a route can't remove, set or add them."""
 
 
 _ENCODING, _RANGES = b"content-encoding", b"accept-ranges"
@@ -32,11 +33,11 @@ _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
 
 @dataclass(frozen=True)
 class FieldRules:
-    """What is made of the answers of one origin.
+    """The changes to the responses of one origin.
 
-    `drop` and names that begin as one in `prefixes` go no further, except for names in `keep` and those that are set
-    or added. Names in `keep` and `remove` may end with a star, which stands for any end. `storage`: answers are those
-    of an S3 API.
+    Names in `drop` or with a prefix in `prefixes` are removed, except for names in `keep` and those that are set
+    or added. Names in `keep` and `remove` may end with a star, for any ending. `storage`: responses are those
+    of an S3 API. `home`: references to this place become those of the route.
     """
 
     drop: frozenset[bytes] = _OF_OTHER_HOSTS
@@ -48,16 +49,19 @@ class FieldRules:
     digests: Sending = "off"
     md5_etags: bool = False
     storage: bool = False
+    home: Home | None = None
 
     def changed(self, head: ResponseHead) -> ResponseHead:
-        """The head as its object has it, without what is removed, with what is set in place of what it says, and with
-        what is added.
+        """The head as its object has it: without the removed fields, with set ones in place of the origin's, and with
+        the added ones.
 
-        A 304 updates stored fields by name: what is set is there already, and what is added comes only to fields of
+        A 304 updates stored fields by name: set fields are there already, and added ones only join fields of
         the same name.
         """
         if self.storage:
             head = _of_object(head)
+        if self.home is not None and head.has_any(locations.NAMES):
+            head = ResponseHead(head.status, self.home.fields(head.fields), head.length)
         if not (self.remove or self.set or self.add):
             return head
         gone = self._gone
@@ -71,7 +75,7 @@ class FieldRules:
 
     @cached_property
     def kept(self) -> Callable[[Fields], list[Field]]:
-        """Gives those of an answer's fields that go on, in order."""
+        """Selects the fields of a response that are passed on, in order."""
         keep = (*self.keep, *(name for name, _ in (*self.set, *self.add)))
         kept = NameSet(keep)
         replaced = frozenset() if self.digests == "off" else {digests.PUBLIC}
@@ -79,7 +83,7 @@ class FieldRules:
         return Sieve(drop=drop, prefixes=self.prefixes, keep=keep).passes
 
     def digest_lines(self, head: ResponseHead) -> list[Field]:
-        """The fields that tell the digests of a whole answer, in place of its own Repr-Digest."""
+        """The fields with the digests of a whole response, in place of its own Repr-Digest."""
         if self.digests == "off" or head.status != 200:
             return []
         return digests.lines(head, self.digests, md5_etags=self.md5_etags)
@@ -95,17 +99,17 @@ class RouteFields:
 
     by_origin: Mapping[str, FieldRules] = field(default_factory=dict)
     digests: Sending = "off"
-    of_options: tuple[Field, ...] = ()  # in answers to OPTIONS, which no origin sees
-    tells_ranges: bool = True  # that parts of what is stored can be had, whatever its origin said
+    of_options: tuple[Field, ...] = ()  # in responses to OPTIONS, which no origin sees
+    tells_ranges: bool = True  # advertise ranges of stored entries, whatever the origin said
 
     def of(self, origin: str, *, by_peer: bool) -> FieldRules:
-        """The rules for an answer. Another worker of this node has followed them already."""
+        """The rules for a response. Another worker of this node has already applied them."""
         return _OF_PEERS[self.digests] if by_peer else self.by_origin.get(origin, _DEFAULT)
 
 
 def _of_object(head: ResponseHead) -> ResponseHead:
-    """A storage's head without the coding of its upload, which some keep though it is undone, and with what the API
-    promises though some don't say it: parts can be had.
+    """A storage's head without the coding of its upload, which some keep though it was undone, and with the API's
+    promise that some omit: ranges are supported.
     """
     encoded = head.has_any((_ENCODING,))
     silent = head.status in (200, 206) and not head.get(_RANGES)

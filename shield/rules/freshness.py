@@ -1,4 +1,4 @@
-"""How old a response is and how long it holds: RFC 9111 §4.2, and the operator's rules where a response is silent."""
+"""The age and lifetime of a response: RFC 9111 §4.2, and the operator's rules where a response is silent."""
 
 from __future__ import annotations
 
@@ -15,48 +15,57 @@ from shield.rules.targeted import CDN, READ_BY_OTHERS, governing
 HEURISTIC = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that may be given a lifetime when they state none (RFC 9110 §15.1)."""
 
-# Errors of one request, one client or one moment: not stored, whatever they say, unless `negative` has them.
+# Errors of one request, one client or one moment: not stored, whatever they state, unless `negative` has them.
 _PASSING = frozenset({401, 403, 407, 408, 421, 425, 429})
 
-# What a response isn't understood without.
+# Fields without which a response isn't understood.
 _INDISPENSABLE = frozenset(
     {b"age", b"cache-control", b"content-encoding", b"content-range", b"content-type", b"date", b"expires", b"vary"}
 )
 
 _AGE = (b"age",)
 
+CREDENTIALS = frozenset(
+    b"api-key authorization client-cert cookie proxy-authorization x-access-token x-api-key x-auth-token"
+    b" x-session-token".split()
+)
+"""Fields of requests that say who the client is; a guess, which operators know better."""
+
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
+Unkeyed = Literal["refuse", "store"]
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRules:
-    """What holds where origins say nothing, and the limits on what they say. Durations in seconds, names lower case.
+    """Defaults where origins say nothing, and limits on what they state. Durations in seconds, names lower case.
 
-    S3 objects mostly carry no Cache-Control: `default_lifetime` is theirs, None leaves them to `heuristic_fraction`
-    of the time since Last-Modified (§4.2.2), and None there too leaves them without any.
+    S3 objects mostly have no Cache-Control: they get `default_lifetime`, or, if None, `heuristic_fraction`
+    of the time since Last-Modified (§4.2.2), or, if that is None too, no lifetime.
     """
 
     default_lifetime: float | None = 3600.0
     heuristic_fraction: float | None = None
     max_lifetime: float = 366 * 86400.0
-    forced_lifetime: float | None = None  # of what isn't an error, whatever the origin says but no-store and private
-    ignore_cache_control: bool = False  # as if origins said nothing at all, no-store and private included
+    forced_lifetime: float | None = None  # for non-errors, whatever the origin says except no-store and private
+    ignore_cache_control: bool = False  # ignores even no-store and private
     negative_lifetime: float = 10.0  # upper bound for errors, whatever the origin says
     negative: Mapping[int, float] = field(default_factory=dict, hash=False)  # other bounds than that, by status
-    grace: float = 30.0  # served stale while it is revalidated, unless stale-while-revalidate says otherwise
-    error_grace: float = 86400.0  # served stale when no origin can answer, unless stale-if-error says otherwise
+    grace: float = 30.0  # default for stale-while-revalidate
+    error_grace: float = 86400.0  # default for stale-if-error
     keep: float = 7 * 86400.0  # kept past its lifetime to be revalidated, if it has a validator
     honour_request_directives: frozenset[str] = frozenset()  # clients' Cache-Control may force work on origins
-    honour_field_names: bool = False  # no-cache and private that name fields: leave those out, else they hold for all
+    honour_field_names: bool = False  # no-cache and private with field names apply to these fields only
     set_cookie: SetCookie = "refuse"  # responses that set cookies: not stored, stored without them, or with them
-    invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: it says nothing, or that it is too old
-    targeted: tuple[bytes, ...] = (CDN,)  # fields that win over Cache-Control, the first first (RFC 9213)
+    invalid_age: InvalidAge = "ignore"  # an Age that isn't one number: ignored, or too old
+    unkeyed: Unkeyed = "refuse"  # responses that may depend on forwarded fields that Vary doesn't name
+    credentials: frozenset[bytes] = CREDENTIALS  # a response to one of these fields is for that client alone
+    targeted: tuple[bytes, ...] = (CDN,)  # fields that override Cache-Control, in order of precedence (RFC 9213)
     surrogate: bytes = b""  # our name as a target of Surrogate-Control
-    strip_targeted: bool = True  # leave out those of them that are ours alone
-    tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with labels for purges
+    strip_targeted: bool = True  # remove those meant for us alone
+    tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with tags for purges
     strip_tags: bool = False
-    # what follows: fields that no client gets, and those of them by which an entry goes on to be judged
+    # derived: fields that no client gets, and those of them by which an entry is still judged
     dropped: frozenset[bytes] = field(init=False, repr=False, compare=False)
     hidden: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
@@ -70,23 +79,23 @@ class FreshnessRules:
         object.__setattr__(self, "dropped", frozenset(dropped))
 
     def negative_bound(self, status: int) -> float | None:
-        """How long an error of this status is believed at most; None: it isn't stored at all."""
+        """How long an error of this status is cached at most; None: not at all."""
         bound = self.negative.get(status)
         if bound is None and status not in _PASSING and (status < 500 or status == 501):
             return self.negative_lifetime
         return bound
 
     def gives_lifetime_to(self, status: int) -> bool:
-        """Whether an error of this status is believed though it states no lifetime and HTTP gives it none."""
+        """Whether an error of this status is cached though it states no lifetime and HTTP gives it none."""
         return status in self.negative and self.default_lifetime is not None
 
 
 @dataclass(slots=True)
 class Freshness:
-    """A stored response's times. `born` is the epoch time at which its age was 0, all else are seconds.
+    """A stored response's times. `born` is the epoch time at which its age was 0, the others are seconds.
 
-    Past its lifetime it may be served stale for `grace` while it is revalidated, for `error_grace` when no origin
-    can answer, and is worth keeping for `keep`.
+    Past its lifetime it may be served stale for `grace` while it is revalidated (stale-while-revalidate), for
+    `error_grace` when no origin can answer (stale-if-error), and is worth keeping for `keep`.
     """
 
     born: float
@@ -105,24 +114,24 @@ class Freshness:
         return self.lifetime - self.age(now)
 
     def shown_ttl(self, now: float) -> int:
-        """Remaining freshness as it is told to others: with the Age that is sent, it adds up to the lifetime."""
+        """Remaining freshness as reported to others: with the Age sent, it adds up to the lifetime."""
         return int(self.lifetime) - int(self.age(now))
 
     def in_error_grace(self, now: float) -> bool:
-        """Fresh, or stale and still to be served when no origin can answer (RFC 5861 §4)."""
+        """Fresh, or stale and still usable when no origin can answer (RFC 5861 §4)."""
         return self.ttl(now) > -max(self.grace, self.error_grace)
 
 
 @dataclass(slots=True)
 class Policy:
-    """What an origin says on the caching of one response: its directives, and a lifetime if it states one."""
+    """An origin's caching policy for one response: its directives, and a lifetime if it states one."""
 
     control: CacheControl
     lifetime: float | None
 
 
 def policy_of(head: ResponseHead, response_time: float, rules: FreshnessRules) -> Policy:
-    """What governs a response: a targeted field, else Cache-Control and Expires; or nothing, if so configured."""
+    """The policy of a response: a targeted field, else Cache-Control and Expires; or nothing, if so configured."""
     if rules.ignore_cache_control:
         return Policy(ABSENT, None)
     control, is_targeted = governing(head, rules.targeted, rules.surrogate)
@@ -135,7 +144,7 @@ def policy_of(head: ResponseHead, response_time: float, rules: FreshnessRules) -
 def freshness_of(
     head: ResponseHead, policy: Policy, *, request_time: float, response_time: float, rules: FreshnessRules
 ) -> Freshness:
-    """The freshness of a response that was asked for at `request_time` and whose head came at `response_time`."""
+    """The freshness of a response requested at `request_time` whose head arrived at `response_time`."""
     born = response_time - _initial_age(head, request_time, response_time, rules)
     if head.status >= 400:
         bound = rules.negative_bound(head.status) or 0.0
@@ -157,7 +166,7 @@ def freshness_of(
 
 
 def allowed_lifetime(head: ResponseHead) -> float:
-    """How long a shared cache may believe an answer by its Cache-Control alone; infinite where that says nothing."""
+    """How long a shared cache may keep a response by its Cache-Control alone; infinite where that says nothing."""
     control, _ = governing(head, ())
     if control.no_store or control.private or control.no_cache:
         return 0.0
@@ -166,9 +175,9 @@ def allowed_lifetime(head: ResponseHead) -> float:
 
 
 def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
-    """Whether it may not be used without asking the origin each time (§5.2.2.4).
+    """Whether it may not be used without revalidation each time (§5.2.2.4).
 
-    A no-cache that names fields may hold for those alone; that it holds for all is as correct.
+    A no-cache that names fields may apply to those alone; applying it to all is as correct.
     """
     if not control.no_cache_fields or control.no_cache:
         return control.no_cache
@@ -176,7 +185,7 @@ def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
 
 
 def may_be_left_out(names: tuple[bytes, ...], rules: FreshnessRules) -> bool:
-    """Whether a directive that names fields may hold for those alone: it is wanted, and the rest still a response."""
+    """Whether a directive that names fields may apply to them alone: as configured, the rest still a response."""
     return rules.honour_field_names and _INDISPENSABLE.isdisjoint(names)
 
 
@@ -190,7 +199,7 @@ def has_validator(head: ResponseHead) -> bool:
 
 
 def _stated_lifetime(control: CacheControl) -> float | None:
-    """What directives say, in the order of §4.2.1."""
+    """The lifetime that directives state, in the order of §4.2.1."""
     if control.s_maxage is not None:
         return float(control.s_maxage)  # §5.2.2.10: before max-age in a shared cache
     return None if control.max_age is None else float(control.max_age)  # §5.2.2.1: before Expires
@@ -209,7 +218,7 @@ def _expires(head: ResponseHead, response_time: float) -> float | None:
 def _implicit_lifetime(
     head: ResponseHead, control: CacheControl, response_time: float, rules: FreshnessRules
 ) -> float:
-    """For a response that states no time: ours, or a share of how long it hasn't changed (§4.2.2)."""
+    """For a response that states none: ours, or a share of the time since it last changed (§4.2.2)."""
     if head.status not in HEURISTIC and not control.public:
         return 0.0
     if rules.default_lifetime is not None:
@@ -227,9 +236,9 @@ def _graces(control: CacheControl, lifetime: float, rules: FreshnessRules) -> tu
         return 0.0, 0.0  # §4.2.4: prohibited, as by no-cache, and RFC 5861 can't lift that
     grace, error_grace = rules.grace, rules.error_grace
     if control.s_maxage is not None:
-        grace = error_grace = 0.0  # §5.2.2.10 includes proxy-revalidate; what is explicit still counts
+        grace = error_grace = 0.0  # §5.2.2.10 includes proxy-revalidate; explicit values still count
     if lifetime <= 0.0:
-        grace = 0.0  # it asks for a check each time
+        grace = 0.0  # it demands revalidation each time
     if control.stale_while_revalidate is not None:
         grace = float(control.stale_while_revalidate)
     if control.stale_if_error is not None:
@@ -247,7 +256,7 @@ def _initial_age(head: ResponseHead, request_time: float, response_time: float, 
 
 
 def _age_value(head: ResponseHead, rules: FreshnessRules) -> float:
-    """§5.1: of several values, in one line or several, the first counts; what is no number is ignored, or old."""
+    """§5.1: of several values, in one line or several, the first counts; non-numbers are ignored, or count as old."""
     lines = head.all(b"age")
     if rules.invalid_age == "stale" and not (len(lines) == 1 and lines[0].isdigit()):
         return float(MAX_SECONDS)
@@ -256,7 +265,7 @@ def _age_value(head: ResponseHead, rules: FreshnessRules) -> float:
 
 
 def _date(head: ResponseHead, response_time: float) -> float:
-    """When the origin made it; when we got it if it doesn't say (RFC 9110 §6.6.1)."""
+    """The time at which the origin generated it; the time of arrival if it has no Date (RFC 9110 §6.6.1)."""
     value = head.get(b"date")
     made = dates.parse(value) if value is not None else None
     return response_time if made is None else float(made)

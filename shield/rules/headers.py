@@ -1,4 +1,4 @@
-"""Which of an origin's fields go on to clients, and heads as ready-made bytes."""
+"""The origin's fields that are passed on to clients, and heads as ready-made bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shield.messages import Field, Fields
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
-_FOR_PROXIES = b"proxy-"  # beginning of more such names
+_FOR_PROXIES = b"proxy-"  # prefix of more such names
 
-# Fields that a Connection option doesn't remove: they are meant for all recipients, and to name them there is an
-# error that would take a response's limits away (RFC 9110 §7.6.1).
+# Fields that a Connection option doesn't remove: they are meant for all recipients, and naming them there is an
+# error that would drop a response's restrictions (RFC 9110 §7.6.1).
 _NOT_NOMINABLE = frozenset(
     {
         b"cache-control",
@@ -35,16 +35,16 @@ _NOT_NOMINABLE = frozenset(
 OURS = frozenset(
     {
         b"age",  # written per response (RFC 9111 §5.1)
-        # what speaks for the origin's host and connection, which isn't the one the client talks to
+        # fields about the origin's host and connection, which aren't the client's
         b"alt-svc",  # RFC 7838 §3
         b"nel",
         b"report-to",
         b"server",
         b"strict-transport-security",  # RFC 6797 §8.1: the policy of a host
-        b"warning",  # RFC 9111 §5.5: obsolete; what it says of age may be wrong by the time it is served
+        b"warning",  # RFC 9111 §5.5: obsolete; its age may be outdated when it is served
     }
 )
-"""Fields of the origin's that are dropped for what they say. Via and Cache-Status are lists to which we append."""
+"""Fields of the origin that are dropped for their meaning. Via and Cache-Status are lists to which we append."""
 
 INTERNAL = (
     b"cf-ray",
@@ -64,7 +64,7 @@ INTERNAL = (
     b"x-wasabi-",
     b"x-xss-protection",  # MinIO's console policy, on every object
 )
-"""Beginnings of field names that are a storage's own business: owners, versions, encryption keys, request ids."""
+"""Prefixes of fields internal to a storage: owners, versions, encryption keys, request ids."""
 
 _OF_THE_BYTES = frozenset(
     {
@@ -73,17 +73,17 @@ _OF_THE_BYTES = frozenset(
         b"content-length",
         b"content-md5",
         b"content-range",
-        b"via",  # of what was stored, with our member in it
+        b"via",  # of the stored response, with our member in it
     }
 )
-"""What says of a stored response how its bytes are, or how they came: no later head changes that (RFC 9111 §3.2)."""
+"""Fields on a stored response's framing or path: no later head changes them (RFC 9111 §3.2)."""
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _BREAKS = re.compile(rb"[\r\n\0]")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-_REMEMBERED = 1024  # names; origins use the same few again and again
+_REMEMBERED = 1024  # names; origins repeat the same few
 
 
 class _Names(dict[bytes, bool]):
@@ -97,7 +97,7 @@ class _Names(dict[bytes, bool]):
 
 
 class NameSet:
-    """Names of fields; one that ends with a star stands for all that begin so."""
+    """Names of fields; one that ends with a star stands for a prefix."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
         listed = tuple(names)
@@ -109,7 +109,7 @@ class NameSet:
 
 
 class _Fates(dict[bytes, bool]):
-    """Whether a field of a name goes on to clients, remembered."""
+    """Whether a field of a name is passed on to clients, remembered."""
 
     def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...], keep: tuple[bytes, ...]) -> None:
         self._dropped = _HOP_BY_HOP | drop
@@ -129,9 +129,9 @@ _NAMES = _Names()
 
 
 class Sieve:
-    """What of an origin's fields goes on to clients: all without hop-by-hop fields and those that Connection names
-    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes` that `keep` doesn't name as a `NameSet`
-    does, and fields that aren't well-formed.
+    """Selects an origin's fields for clients: all except hop-by-hop fields and those that Connection names
+    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes` unless `keep` has them as a `NameSet`
+    does, and malformed fields.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Sieve:
         self._fates = _Fates(drop, prefixes, keep)
 
     def passes(self, fields: Fields) -> list[Field]:
-        """The fields that go on, in order."""
+        """The fields that are passed on, in order."""
         named = dict(fields)
         each_once = len(named) == len(fields)
         values = b" ".join(named.values()) if each_once else b" ".join([value for _, value in fields])
@@ -163,10 +163,10 @@ _PLAIN = Sieve()
 def updated(
     stored: Fields, update: Fields, *, date: bytes, passing: Callable[[Fields], Fields] = _PLAIN.passes
 ) -> tuple[Field, ...]:
-    """Stored fields under those of a later head for the same bytes, of a 304 or of an answer to HEAD (RFC 9111 §3.2).
+    """Stored fields updated by a later head for the same bytes, of a 304 or of a response to HEAD (RFC 9111 §3.2).
 
-    What `passing` leaves of it replaces the stored fields of that name, all others stay. `date` is when it came, if
-    it doesn't say itself. Its ETag doesn't replace one that is stored: the bytes are of that.
+    The fields that `passing` selects replace the stored ones of the same name, all others stay. `date` is the time of
+    arrival, used if the head has no Date. Its ETag doesn't replace a stored one, which names the stored bytes.
     """
     known = dict(stored)
     kept = _OF_THE_BYTES | {b"etag"} if b"etag" in known else _OF_THE_BYTES
@@ -179,7 +179,7 @@ def updated(
 
 
 def _describes_nothing(field: Field, known: dict[bytes, bytes]) -> bool:
-    """Whether a Content-Type is of the 304's own empty body, as storages send it: a representation keeps its type,
+    """Whether a Content-Type describes the 304's own empty body, as storages send it: representations keep theirs,
     of which parameters may change."""
     if field[0] != b"content-type" or b"content-type" not in known:
         return False
@@ -198,14 +198,14 @@ def block(status: int, fields: Fields) -> bytes:
     lines = [b"%b: %b\r\n" % line for line in fields if _NAMES[line[0]]]
     made = (_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status) + b"".join(lines)
     ends = len(fields) + 1
-    # As many line ends as lines: then none is inside a value.
+    # As many line ends as lines: so none is inside a value.
     if len(lines) + 1 != ends or made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
         raise ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
     return made
 
 
 def split_block(head: bytes) -> tuple[int, list[Field]]:
-    """Status and fields of a block, for senders that frame heads in another way. Only for what `block` made."""
+    """Status and fields of a block, for senders that frame heads in another way. Only for results of `block`."""
     status_line, *lines = head.split(b"\r\n")
     fields: list[Field] = []
     for line in lines[:-1]:
@@ -215,14 +215,14 @@ def split_block(head: bytes) -> tuple[int, list[Field]]:
 
 
 def via(version: bytes, pseudonym: str) -> bytes:
-    """Our member of Via: the version the origin spoke, and who we are (RFC 9110 §7.6.3).
+    """Our member of Via: the origin's protocol version, and our name (RFC 9110 §7.6.3).
 
-    Characters that a pseudonym can't have become "-".
+    Characters not allowed in a pseudonym become "-".
     """
     return b"%b %b" % (version, _NOT_TOKEN.sub("-", pseudonym).encode() or b"-")
 
 
 def _nominated(fields: Fields) -> frozenset[bytes]:
-    """The fields that Connection says are for this hop."""
+    """The fields that Connection lists as hop-by-hop."""
     values = [value for name, value in fields if name == b"connection"]
     return frozenset(name.strip(b" \t").lower() for name in b",".join(values).split(b",")) - _NOT_NOMINABLE

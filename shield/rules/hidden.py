@@ -1,8 +1,8 @@
-"""What a stored head keeps for this node alone, in one line, its last: its workers are sent it, clients aren't.
+"""Fields in a stored head for this node alone, in one line, its last: sent to its workers, never to clients.
 
-It is a dictionary of byte sequences (RFC 9651 §3.2): digests by algorithm, which clients get when they ask for them,
-and as `fields` the lines of the origin's head that are left out of answers while it depends on them what the node may
-do with the entry: a 304 needn't repeat them, and another worker has to judge by them, too.
+It is a dictionary of byte sequences (RFC 9651 §3.2): digests by algorithm, which clients get on request,
+and as `fields` the lines of the origin's head that are removed from responses while the use of the entry depends
+on them: a 304 needn't repeat them, and another worker has to judge by them, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LINE = b"shield-hidden"
 
 _LINE = LINE + b": "
 _FIELDS = "fields"
-_END = b":\r\n"  # of the line, and of hardly any other
+_END = b":\r\n"  # of this line, and of hardly any other
 
 
 def shown(block: bytes) -> bytes:
@@ -34,7 +34,7 @@ def line_of(block: bytes) -> bytes:
 
 
 def hide(fields: Fields, names: Collection[bytes]) -> tuple[Field, ...]:
-    """The fields with those of these names behind them, in a hidden line. The others' order stays."""
+    """The fields, with those of these names moved into a hidden line at the end. The others' order stays."""
     kept = [line for line in fields if line[0] in names]
     if not kept:
         return tuple(fields)
@@ -43,7 +43,7 @@ def hide(fields: Fields, names: Collection[bytes]) -> tuple[Field, ...]:
 
 
 def reveal(fields: Fields) -> tuple[Field, ...]:
-    """The fields with those that `hide` put away. Digests stay hidden."""
+    """The fields, with those that `hide` moved. Digests stay hidden."""
     if all(name != LINE for name, _ in fields):
         return tuple(fields)
     held = hidden_in(fields)
@@ -54,7 +54,7 @@ def reveal(fields: Fields) -> tuple[Field, ...]:
 
 
 def joined(fields: Fields) -> tuple[Field, ...]:
-    """The fields with all their hidden lines as one, the last. There must be one at least."""
+    """The fields with all their hidden lines joined into one, the last. There must be at least one."""
     lines = [value for name, value in fields if name == LINE]
     return (*[line for line in fields if line[0] != LINE], (LINE, b", ".join(lines)))
 
@@ -70,5 +70,5 @@ def hidden_in(fields: Iterable[Field]) -> dict[str, bytes]:
 
 
 def dictionary(members: Mapping[str, bytes]) -> bytes:
-    """Byte sequences as a dictionary (RFC 9651 §4.1), by hand: each fill from a storage comes here."""
+    """Byte sequences as a dictionary (RFC 9651 §4.1), by hand: each fill from a storage needs it."""
     return b", ".join([b"%b=:%b:" % (name.encode(), base64.b64encode(value)) for name, value in members.items()])

@@ -1,4 +1,4 @@
-"""Which interim responses of origins go on to clients (RFC 9110 §15.2), and with which fields."""
+"""The interim responses of origins that are passed on to clients (RFC 9110 §15.2), and their fields."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from shield.messages import ResponseHead
 from shield.rules.headers import OURS, Sieve, block
 
 LONGEST_TOLD = 16 * 1024
-"""Bytes of interim responses that one fetch passes on; hints beyond that hint at nothing."""
+"""Bytes of interim responses that one fetch passes on; more are no useful hints."""
 
 MOST_TOLD = 10
 """Interim responses that one fetch passes on."""
 
 PASSED = frozenset({102, 103})
-"""100 answers an expectation, which origins never see; what 1xx else there may be nobody knows."""
+"""100 answers an expectation, which is never forwarded; other 1xx have no known meaning."""
 
-# An answer may be shared, and nothing of these is a hint on one (RFC 8297 §2).
+# A response may be shared, and none of these is a hint on one (RFC 8297 §2).
 _SIEVE = Sieve(
     drop=OURS | {b"set-cookie", b"set-cookie2", b"content-length", b"cache-control", b"via", b"cache-status"}
 )
 
 
 class Interims:
-    """Those of one fetch, whatever it asks whom."""
+    """The interim responses of one fetch, over all its attempts."""
 
     __slots__ = ("_bytes", "_count")
 

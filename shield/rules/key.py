@@ -1,11 +1,13 @@
-"""One canonical path for cache key, signature and log, and the cache key made of it.
+"""One canonical path for cache key, signature and log, and the cache key made from it.
 
-Host and origin are never part of a key: the same path is the same entry whichever origin has it. What sets two
-objects of one path apart is the key space, which names the set of origins they come from.
+Host and origin are never part of a key: the same path is the same entry whichever origin has it. Two objects
+of one path differ in the key space, which names the set of origins they come from, and the policy by which their
+entries are made (`policy`).
 """
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,32 +19,34 @@ import xxhash
 from shield.errors import RequestError
 
 MAX_PARAMETERS = 100
-"""Parameters in a query that is read at all: more is no honest request, and sorting them is work."""
+"""Most parameters in a query: genuine requests have fewer, and sorting them is work."""
 
 # Most paths: no escapes, no segment that is empty or begins with a dot.
 _simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
 _simple_uri = re.compile(rb"(?:/[A-Za-z0-9_~:@!$&'()*+,;=-][A-Za-z0-9._~:@!$&'()*+,;=-]*)+/?").fullmatch
 
-# RFC 3986 §2.2: what a URI means by a reserved character depends on whether it is escaped. "%" is one more: what its
-# escape stands for is never read a second time.
+# RFC 3986 §2.2: a reserved character's meaning depends on whether it is escaped. "%" is one more: the character that
+# its escape stands for is never decoded a second time.
 _IN_PATHS = "/:@!$&'()*+,;=[]"
 _MEANT = re.compile(rb"%(?=2[13456789acACbBfF]|3[abdfABDF]|40|5[bdBD])")
 _MEANT_BUT_SLASHES = re.compile(rb"%(?=2[13456789acACbB]|3[abdfABDF]|40|5[bdBD])")
 _LOWER_CASE = tuple((b"%" + text, b"%" + text.upper()) for text in b"2a 2b 2c 2f 3a 3b 3d 3f 5b 5d".split())
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Dot segments in a guise: with a parameter, or beside a separator that isn't a plain slash. Some servers climb by
-# them where others see a name.
+# Disguised dot segments: with a parameter, or beside a separator that isn't a plain slash. Some servers treat them
+# as such, others as names.
 _DOTS, _SEPARATOR = rb"(?:\.|%2[eE]){1,2}", rb"\\|%2[fF]|%5[cC]"
 _HIDDEN_DOTS = re.compile(
     rb"(?:%b)%b(?=[/\\;]|%%2[fF]|%%5[cC]|%%3[bB]|\Z)|/%b(?=;|%%3[bB]|%b)" % (_SEPARATOR, _DOTS, _DOTS, _SEPARATOR)
 )
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW_REFUSED = re.compile(rb"[\x00-\x20\x7f]")
+_NOT_GRAPHIC = re.compile(rb"[^!-~]")
+_LONGEST_ESCAPE = 3
 _SLASHES = re.compile(rb"/{2,}")
 
-# Parameters that an S3 API or one of its kin honours, lower case. On a request that carries our signature each of
-# them would hand the client something that only the key's owner may do or see.
+# Parameters that an S3 API or a relative honours, lower case. On a request with our signature each of
+# them would let the client do or see something reserved for the key's owner.
 _S3_NAMES = frozenset(
     # objects, buckets and their subresources: S3 API reference (all operations), also served by Ceph and MinIO
     b"abac accelerate acl analytics annotation annotation-prefix annotationname attributes bucket-region compose"
@@ -83,9 +87,9 @@ _S3_PREFIXES = (
 class KeyRules:
     """How the spellings of a path that HTTP leaves open are read. `max_key_bytes` bounds the decoded object key.
 
-    `spelling` is what one path is sent and stored as. "s3" is S3's encoding (`A-Za-z0-9-._~/` bare, the rest %XX),
+    `spelling` is the form of a sent and stored path. "s3" is S3's encoding (`A-Za-z0-9-._~/` bare, others %XX),
     for object storages, to which a reserved character and its escape are the same. "uri" is RFC 3986 §6.2.2 and no
-    more, for web servers, to which they aren't. An encoded slash is kept by the latter alone.
+    more, for web servers, to which they differ. Only the latter keeps an encoded slash.
     """
 
     duplicate_slashes: Literal["merge", "keep", "reject"] = "merge"
@@ -95,19 +99,21 @@ class KeyRules:
 
 
 class CacheKey(NamedTuple):  # one per request: half of what a frozen dataclass costs to make
-    """Identity of what a request asks for. The digest finds an entry; the text is compared before it is a hit."""
+    """Identity of the requested resource. The digest finds an entry; the text is compared before it is a hit."""
 
     text: bytes
     digest: bytes
 
 
 def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
-    """The one spelling of a path: that of RFC 3986 §6.2.2, and on top of it S3's encoding where the rules say so.
+    """The one spelling of a path: that of RFC 3986 §6.2.2, plus S3's encoding if the rules say so.
 
-    `raw` is the target up to its first "?". Escapes are read exactly once, "+" is a plus. Keys with segments "." or
-    ".." can't be named. Raises RequestError 400 for what isn't a path or hides such a segment in one of the ways that
-    some servers read it in (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
+    `raw` is the target up to its first "?". Escapes are decoded once, "+" is a plus. Keys with segments "." or
+    ".." can't be named. Raises RequestError 400 for an invalid path, or one that hides such a segment in a form that
+    some servers decode (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
     """
+    if len(raw) > _LONGEST_ESCAPE * (rules.max_key_bytes + 1):
+        raise RequestError(414, "key-too-long")  # first, so that no more of it is parsed
     in_uris = rules.spelling == "uri"
     if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
         return raw
@@ -127,16 +133,16 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
 
 
 def key_length(path: bytes) -> int:
-    """Bytes in the object key that a canonical path names: without the first slash and with escapes undone."""
+    """Bytes in the object key of a canonical path: without the first slash, escapes decoded."""
     return len(path) - 1 - 2 * path.count(b"%")
 
 
 def canonical_query(raw: bytes, allowed: frozenset[bytes] | None) -> bytes:
-    """Allowed parameters as `name=value&...`, escapes normalised, sorted by name and value; b"" when none is left.
+    """Allowed parameters as `name=value&...`, escapes normalised, sorted by name and value; b"" if there are none.
 
     `raw` has no leading "?", `allowed` holds decoded names; None keeps the query as it was sent. "+" is a space, as
     S3 and nearly everyone reads queries. Raises RequestError 400 when an allowed parameter is malformed or there are
-    more than `MAX_PARAMETERS` at all.
+    more than `MAX_PARAMETERS` in all.
     """
     if allowed is None:
         return _unchanged_query(raw)
@@ -169,28 +175,28 @@ def _unchanged_query(raw: bytes) -> bytes:
 
 
 def is_s3_query(name: bytes) -> bool:
-    """Whether a decoded parameter name means something to a storage API; case is ignored, being on the safe side."""
+    """Whether a decoded parameter name has a meaning to a storage API; case is ignored, to be safe."""
     lower = name.lower()
     return lower in _S3_NAMES or lower.startswith(_S3_PREFIXES)
 
 
 def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
-    """Those names of an allow-list that must not be in one, sorted."""
+    """The names of an allow-list that must not be in it, sorted."""
     return sorted(name for name in allowed if is_s3_query(name))
 
 
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
-    """The key of a canonical path and query. `space` names the set of origins, b"" where there is only one."""
+    """The key of a canonical path and query. `space` is b"" for the only set of origins and the usual policy."""
     return key_of_text(space + b":" + path + b"?" + query if query else space + b":" + path)
 
 
 def key_of_text(text: bytes) -> CacheKey:
-    """The key whose canonical text this is."""
+    """The key with this canonical text."""
     return CacheKey(text, xxhash.xxh3_128_digest(text))
 
 
 def _decoded(raw: bytes, rules: KeyRules) -> bytes:
-    """The path with its escapes read once, refused when it is none or hides something."""
+    """The path with its escapes decoded once; raises for an invalid or deceptive one."""
     if not raw.startswith(b"/"):
         raise RequestError(400, "not-a-path")
     if not raw.isascii():
@@ -207,7 +213,7 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
         raise RequestError(400, "bad-escape")  # RFC 3986 §2.1
     if rules.encoded_slash == "reject" and (b"%2F" in raw or b"%2f" in raw):
         raise RequestError(400, "encoded-slash")
-    decoded = unquote_to_bytes(raw)
+    decoded = _unquoted(raw)
     if _CONTROL.search(decoded):
         raise RequestError(400, "control-byte")
     try:
@@ -218,11 +224,11 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
 
 
 def _decoded_but_reserved(raw: bytes, rules: KeyRules) -> bytes:
-    """A path that `_decoded` takes, with the escapes of reserved characters as they are but for their case (RFC 3986
+    """A path that `_decoded` accepts, with the escapes of reserved characters kept except for their case (RFC 3986
     §6.2.2.1, §6.2.2.2).
     """
     meant = _MEANT if rules.encoded_slash == "keep" else _MEANT_BUT_SLASHES
-    decoded = unquote_to_bytes(meant.sub(b"%25", raw))
+    decoded = _unquoted(meant.sub(b"%25", raw))
     for lower, upper in _LOWER_CASE:
         decoded = decoded.replace(lower, upper)
     return decoded
@@ -239,9 +245,16 @@ def _without_dot_segments(path: bytes) -> bytes:
         elif segment != b".":
             kept.append(segment)
     if segments[-1] in (b".", b".."):
-        kept.append(b"")  # what they named is a directory
+        kept.append(b"")  # they named a directory
     return b"/" + b"/".join(kept)
 
 
 def _unescaped(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text
+    return _unquoted(text.replace(b"+", b"%20")) if b"%" in text or b"+" in text else text
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Text with its escapes decoded, in one step where urllib takes one for each."""
+    if _NOT_GRAPHIC.search(text) or _BROKEN_ESCAPE.search(text):
+        return unquote_to_bytes(text)
+    return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))

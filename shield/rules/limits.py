@@ -1,13 +1,15 @@
-"""What clients may use of a worker: their connections, heads and time."""
+"""Limits on a client's use of a worker: connections, heads and time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shield.rules.addresses import Networks
+
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What one connection may use. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
+    """Limits of one connection. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
 
     keep_alive_seconds: int = 650
     head_seconds: int = 10
@@ -15,14 +17,15 @@ class ClientLimits:
     send_bytes: int = 16 * 1024
     unsent_bytes: int = 256 * 1024 * 1024
     max_connections: int = 10_000
-    max_connections_per_address: int = 0
+    max_connections_per_address: int = 2_500
+    exempt: Networks | None = None  # addresses of any number of connections
     max_requests: int = 0
-    max_pipelined: int = 64
+    pipelined_bytes: int = 32 * 1024
     max_head_bytes: int = 32 * 1024
     max_target_bytes: int = 8 * 1024
     max_fields: int = 100
 
     @property
     def send_step(self) -> int:
-        """Sweeps from one look at what a client has taken to the next: some in each `send_seconds`."""
+        """Sweeps between two checks of a client's progress: several in each `send_seconds`."""
         return max(1, self.send_seconds // 8)

@@ -1,4 +1,4 @@
-"""The way of a request through proxies: it is told to who is behind us, and what comes back is ended (RFC 8586)."""
+"""A request's path through proxies: announced to the servers behind us; loops are ended (RFC 8586)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _is_way = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
 
 
 def is_way(value: bytes) -> bool:
-    """Whether a CDN-Loop field's value, all lines joined, can be passed on: it is the one thing of a client's request
-    that origins see unkeyed, and one that they refuse would make others' answers of its own.
+    """Whether a CDN-Loop field's value, all lines joined, can be forwarded: it is the only part of a client's request
+    that origins see unkeyed, and a value that they refuse would spoil the response for others.
     """
     return len(value) <= _LONGEST and _is_way(value) is not None
 
 
 def has_passed(value: bytes, node: bytes) -> bool:
-    """Whether a CDN-Loop field's value names this node among those that a request has come through (§2)."""
+    """Whether a CDN-Loop field's value names this node among those the request has passed (§2)."""
     lower = node.lower()
     if lower not in value.lower():
         return False
@@ -32,14 +32,14 @@ def has_passed(value: bytes, node: bytes) -> bool:
 
 
 def loop_objection(way: bytes, node: bytes) -> RequestError | None:
-    """Why a request isn't answered that has come this way."""
+    """The error for a request that has come this way, if any."""
     if has_passed(way, node):
         return RequestError(508, "loop")  # §2
     return None if is_way(way) else RequestError(400, "bad-loop")
 
 
 class Gateway:
-    """How a node introduces itself to the servers behind it: by Via (RFC 9110 §7.6.3), by CDN-Loop, and by
+    """A node's identification to the servers behind it: by Via (RFC 9110 §7.6.3), by CDN-Loop, and by
     Surrogate-Capability if it heeds Surrogate-Control.
     """
 
@@ -50,7 +50,7 @@ class Gateway:
         self._node = node
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
-        """The fields of a request with ours, behind what each of them says already. `asked` are the client's, from
+        """The fields of a request with ours appended to the existing values. `asked` are the client's, from
         which `fields` may have Via and Surrogate-Capability, but never CDN-Loop.
         """
         way = passed(asked)
@@ -66,5 +66,5 @@ class Gateway:
 
 
 def passed(fields: Sequence[Field]) -> bytes:
-    """What a request says of its way so far; b"" when nothing."""
+    """A request's path so far; b"" when there is none."""
     return b", ".join([value.strip(b" \t") for name, value in fields if name == NAME])

@@ -1,4 +1,4 @@
-"""multipart/byteranges: several spans of one body in one answer (RFC 9110 §14.6, RFC 2046 §5.1)."""
+"""multipart/byteranges: several spans of one body in one response (RFC 9110 §14.6, RFC 2046 §5.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shield.rules.ranges import Span, content_range
 
 
 class Piece(NamedTuple):
-    """A part of an answer: `before` as it stands, then the body's bytes from `start` up to `stop` (None: its end)."""
+    """A part of a response: `before` verbatim, then the body's bytes from `start` up to `stop` (None: its end)."""
 
     before: bytes
     start: int
@@ -18,10 +18,10 @@ class Piece(NamedTuple):
 
 
 def boundary(key: bytes, head: bytes) -> bytes:
-    """What separates the parts of answers under this head.
+    """The boundary between the parts of responses under this head.
 
-    Nobody without `key` can tell it from the head, so that whoever wrote the object can't have put it there; and
-    chance won't, at 128 bits.
+    It can't be computed from the head without `key`, so an object's author can't have put it there; and
+    at 128 bits it won't occur by chance.
     """
     return hashlib.blake2b(head, key=key, digest_size=16).hexdigest().encode()
 
@@ -29,9 +29,9 @@ def boundary(key: bytes, head: bytes) -> bytes:
 def pieces(
     spans: Iterable[Span], *, length: int, content_type: bytes | None, boundary: bytes
 ) -> tuple[tuple[Piece, ...], int]:
-    """The body of an answer with these spans of `length` bytes, and how long it is.
+    """The body of a response with these spans of `length` bytes, and its length.
 
-    Its last piece has only what comes after all parts.
+    Its last piece has only the closing boundary.
     """
     kind = b"" if content_type is None else b"Content-Type: %b\r\n" % content_type
     form = b"\r\n--%b\r\n%bContent-Range: %b\r\n\r\n"

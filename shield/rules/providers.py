@@ -1,6 +1,6 @@
-"""What providers of the S3 API differ in: addressing, regions, what to ask for, how they throttle.
+"""Differences between providers of the S3 API: addressing, regions, extra request fields, throttling.
 
-A profile is all that Shield knows of a provider. What isn't here is the same for all of them.
+A profile is all that Shield knows of a provider. Everything else is the same for all of them.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 md5_etags=True,
                 checksums=True,
             ),
-            # With gzip accepted, objects stored as gzip come as they are; else Google unpacks them on the way,
-            # and length and ETag no longer hold. It must stay unsigned: Google changes the field before checking.
+            # With gzip accepted, objects stored as gzip are sent as such; else Google decompresses them on the way,
+            # and length and ETag no longer match. It must stay unsigned: Google changes the field before checking.
             Provider("gcs", endpoint="https://storage.googleapis.com", region="auto", accept_encoding=b"gzip"),
             Provider("r2", region="auto"),
             Provider(
@@ -88,7 +88,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a bucket is: what to connect to, and what to put in front of an object's path.
+    """The location of a bucket: the endpoint to connect to, and the prefix of an object's path.
 
     `authority` is the Host field's value, `base` what precedes "/" + key in the path on the wire. A host is named
     without the root's dot in Host, in TLS (RFC 6066 §3) and in signatures; `rooted`: it was configured with it.
@@ -104,8 +104,8 @@ class Location:
 
     @property
     def name(self) -> str:
-        """What is looked up. With the root's dot no search domain is tried; localhost needs none (RFC 6761 §6.3), and
-        files of hosts have it without.
+        """The name to look up. With the root's dot no search domain is tried; localhost has none (RFC 6761 §6.3), and
+        hosts files have it without.
         """
         return f"{self.host}." if self.rooted else self.host
 
@@ -124,7 +124,7 @@ def locate(
     bucket: str | None,
     addressing: Addressing = "auto",
 ) -> Location:
-    """Where a bucket is, by a provider's rules. Raises ConfigError when something needed is missing or unusable."""
+    """The location of a bucket, by a provider's rules. Raises ConfigError for missing or unusable values."""
     region = region or _region_in(provider, endpoint) or provider.region
     if region is None and provider.signed:
         raise ConfigError([f"region: expected one, {provider.name} has no default"])

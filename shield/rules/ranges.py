@@ -1,4 +1,4 @@
-"""Ranges: what Range and Content-Range say on the wire, and the spans of bytes that all other code knows."""
+"""Ranges: the wire format of Range and Content-Range, and the spans of bytes that all other code uses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MAX_RANGES = 16
 """A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
 
 MAX_OVERLAPS = 2
-"""So is one for ranges of which more pairs than this overlap (RFC 9110 §14.2)."""
+"""So is a request with more pairs of overlapping ranges than this (RFC 9110 §14.2)."""
 
 NEAR = 80
 """Fewer bytes than this between two ranges cost less to send than the head of another part (RFC 9110 §15.3.7.2)."""
 
-_LONGEST = 1024  # bytes of a Range value that is read at all
+_LONGEST = 1024  # longer Range values are ignored
 _MAX_OFFSET = 2**63 - 1
 
 _RANGES = re.compile(rb"bytes=(.+)", re.IGNORECASE)
@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """One range as the wire says it, both ends inclusive (RFC 9110 §14.1.2).
+    """One range as on the wire, both ends inclusive (RFC 9110 §14.1.2).
 
     `last` None goes on to the end; `first` None is a suffix of `last` bytes.
     """
@@ -45,7 +45,7 @@ class ByteRange:
     last: int | None
 
     def resolve(self, length: int) -> Span | None:
-        """The bytes meant of `length` bytes in all; None when there are none: it is unsatisfiable (§14.1.2)."""
+        """The span within `length` bytes in all; None if it is empty: unsatisfiable (§14.1.2)."""
         if self.first is None:
             size = min(self.last or 0, length)
             return Span(length - size, length) if size else None
@@ -55,7 +55,7 @@ class ByteRange:
 
 
 class Unsatisfiable(Enum):
-    """The answer is 416 with `Content-Range: bytes */length` (RFC 9110 §15.5.17)."""
+    """The response is 416 with `Content-Range: bytes */length` (RFC 9110 §15.5.17)."""
 
     UNSATISFIABLE = "unsatisfiable"
 
@@ -84,10 +84,10 @@ def parse_range(value: bytes) -> tuple[ByteRange, ...] | None:
 
 
 def select(value: bytes, length: int) -> tuple[Span, ...] | Unsatisfiable | None:
-    """Which bytes a Range field gets of a representation of `length` bytes: spans, UNSATISFIABLE, or None for all.
+    """The spans that a Range field gets of a representation of `length` bytes, UNSATISFIABLE, or None for all.
 
-    Spans are apart from each other and in the order asked: ranges that overlap or are near each other become one, at
-    the place of the first of them. All is due to whoever asks for much more than it takes (§14.2, §17.15).
+    Spans are disjoint and in the requested order: ranges that overlap or are near each other become one, at
+    the position of the first of them. Excessive requests get the whole (§14.2, §17.15).
     """
     ranges = parse_range(value)
     if ranges is None:
@@ -102,7 +102,7 @@ def select(value: bytes, length: int) -> tuple[Span, ...] | Unsatisfiable | None
 
 
 def first_bytes(value: bytes) -> Span | None:
-    """The bytes that one range names by itself, whatever the length; None when it takes the length to know them."""
+    """The bytes that one range names whatever the length; None when they depend on the length."""
     parsed = parse_range(value)
     if parsed is None or len(parsed) > 1 or parsed[0].first is None or parsed[0].last is None:
         return None
@@ -110,15 +110,15 @@ def first_bytes(value: bytes) -> Span | None:
 
 
 def has_parts(status: int, fields: Fields) -> bool:
-    """Whether parts of what this is the head of can be had: it says so, or is one (RFC 9110 §14.2, §14.3).
+    """Whether ranges of the response with this head are supported: it says so, or is one (RFC 9110 §14.2, §14.3).
 
-    A server may ignore Range. What `rules.fields` makes of a storage's answer says that storages don't.
+    A server may ignore Range. `rules.fields` marks responses of storages, which don't.
     """
     return status == 206 or any(name == b"accept-ranges" and _are_bytes(value) for name, value in fields)
 
 
 def with_parts(fields: Fields) -> tuple[Field, ...]:
-    """The same fields, saying that parts can be had."""
+    """The same fields, stating that ranges are supported."""
     if has_parts(200, fields):
         return tuple(fields)
     return (*[line for line in fields if line[0] != b"accept-ranges"], (b"accept-ranges", b"bytes"))
@@ -149,7 +149,7 @@ def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
 
 
 def _is_excessive(spans: list[Span], length: int) -> bool:
-    """Whether several ranges ask for more than there is, or overlap as no honest client's do."""
+    """Whether several ranges request more than there is, or overlap as no honest client's do."""
     if sum(span.stop - span.start for span in spans) > length:
         return True
     ordered = sorted(spans, key=lambda span: span.start)
@@ -157,7 +157,7 @@ def _is_excessive(spans: list[Span], length: int) -> bool:
 
 
 def _coalesced(spans: list[Span]) -> tuple[Span, ...]:
-    """Each span, or one for those that are near each other, at the place of the first of them."""
+    """Each span, or one for those that are near each other, at the position of the first of them."""
     merged: list[tuple[int, Span]] = []
     for place, span in sorted(enumerate(spans), key=lambda item: item[1].start):
         before, last = merged[-1] if merged else (place, span)
@@ -181,7 +181,7 @@ def _byte_range(text: bytes) -> ByteRange | None:
 
 
 def _offset(digits: bytes) -> int | None:
-    """A position; what no file can reach is the farthest one that can be told."""
+    """A position; values beyond any file's size are clamped."""
     if not digits:
         return None
     significant = digits.lstrip(b"0")

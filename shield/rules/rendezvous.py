@@ -1,6 +1,6 @@
-"""Who of several has a key: rendezvous hashing (Thaler and Ravishankar, 1998), weighted.
+"""The owner of a key among several: rendezvous hashing (Thaler and Ravishankar, 1998), weighted.
 
-Each member draws a number for a key, and the greatest wins: one that comes or goes moves only its own share. The
+Each member draws a number for a key, and the greatest wins: a member that comes or goes moves only its own share. The
 draws are made once, for 4096 buckets of digests, so that a lookup is one step.
 """
 
@@ -16,7 +16,7 @@ _DRAWS = 1 << 53
 
 
 class Rendezvous:
-    """Members by place in `names`; each has a share of the keys in proportion to its weight.
+    """Members by index in `names`; each has a share of the keys in proportion to its weight.
 
     Raises ValueError without members, or for a weight that isn't above 0.
     """
@@ -28,17 +28,17 @@ class Rendezvous:
         self._orders = tuple([_order(bucket, names, weights) for bucket in range(1 << _BITS)])
 
     def order(self, digest: bytes) -> tuple[int, ...]:
-        """All members, the one that has the key first; the next ones would have it without those before."""
+        """All members, the key's owner first; each later one would own it without those before."""
         return self._orders[digest[0] << 4 | digest[1] >> 4]
 
     def owner(self, digest: bytes) -> int:
-        """The member that has the key."""
+        """The member that owns the key."""
         return self._orders[digest[0] << 4 | digest[1] >> 4][0]
 
 
 def _order(bucket: int, names: Sequence[bytes], weights: Sequence[float]) -> tuple[int, ...]:
     def score(member: int) -> float:
-        # Uniform in (0, 1), and -1 / ln of it times the weight: the greatest is one's own in proportion to weights.
+        # Uniform in (0, 1), and -1 / ln of it times the weight: a member wins in proportion to its weight.
         draw = (xxhash.xxh3_64_intdigest(names[member], seed=bucket) >> 11) + 0.5
         return -weights[member] / math.log(draw / _DRAWS)
 

@@ -1,4 +1,4 @@
-"""From a request's target to what it names: route, object path, query and cache key."""
+"""From a request's target to route, object path, query and cache key."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from shield.rules.vary import Forwarding
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How the paths below `prefix` map to objects, and where those are.
+    """The mapping of the paths below `prefix` to objects, and their origins.
 
-    `prefix` matches whole segments; `strip` is taken off the front of the path and `add` put there, both b"" or
+    `prefix` matches whole segments; `strip` is removed from the front of the path and `add` put there, both b"" or
     paths without a slash at the end. All three are canonical by the route's own `key` rules. `origins` are names in
-    configured order, `space` names their set in the cache key, `query` holds the parameters that are kept, or None
-    for all, as they were sent. `methods` has GET, and HEAD or OPTIONS if they are answered, too.
+    configured order, `space` names their set in the cache key, and `policy` what the route makes of their answers
+    (`policy`). `query` holds the parameters that are kept, or None for all, as they were sent. `methods` has GET, and
+    HEAD or OPTIONS if they are answered, too.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Route:
     add: bytes = b""
     origins: tuple[str, ...] = ()
     space: bytes = b""
+    policy: bytes = b""
     query: frozenset[bytes] | None = frozenset()
     key: KeyRules = field(default_factory=KeyRules)
     freshness: FreshnessRules = field(default_factory=FreshnessRules)
@@ -45,29 +47,32 @@ class Route:
     max_variants: int = 32
     fields: RouteFields = field(default_factory=RouteFields)
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
-    early_hints: bool = False  # what origins say before their answer (102, 103) goes on to clients
-    # what follows: whether more than the target counts; all hits look at it
+    early_hints: bool = False  # interim responses (102, 103) are passed on to clients
+    # derived: whether more than the target counts; checked for all hits
     particular: bool = field(init=False, repr=False, compare=False)
+    # the beginning of its keys: entries of another policy are other entries
+    key_space: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
 
     @property
     def allow(self) -> bytes:
-        """The methods as Allow has them."""
+        """The methods as in Allow."""
         return b", ".join(self.methods)
 
     @property
     def hides(self) -> bool:
-        """Whether stored heads may hold what clients don't see and other workers must."""
+        """Whether stored heads may hold fields that other workers need and clients don't see."""
         return bool(self.freshness.hidden) or self.fields.digests != "off"
 
     def matches(self, path: bytes) -> bool:
-        """Whether a canonical path lies below the prefix: `/images` has `/images` and `/images/x`, no `/imagesx`."""
-        return _below(path, self.prefix)
+        """Whether a canonical path is below the prefix: `/images` matches itself and `/images/x`, not `/imagesx`."""
+        return below(path, self.prefix)
 
     def problems(self) -> list[str]:
-        """What makes this route unusable, one readable line each."""
+        """The reasons why this route is unusable, one readable line each."""
         found = []
         plain = replace(self.key, duplicate_slashes="merge", encoded_slash="decode")
         for what, value, rules in (
@@ -82,13 +87,13 @@ class Route:
         for what, value in (("strip", self.strip), ("add", self.add)):
             if value.endswith(b"/"):
                 found.append(f"route {self.name}: {what} {_text(value)}: expected no slash at the end")
-        if self.strip and not _below(self.prefix, self.strip):
+        if self.strip and not below(self.prefix, self.strip):
             found.append(
                 f"route {self.name}: strip {_text(self.strip)}: expected prefix {_text(self.prefix)} to lie below it"
             )
-        if b":" in self.space:
+        if b":" in self.key_space:
             found.append(
-                f"route {self.name}: space {_text(self.space)}: expected no colon, it ends the space in a key"
+                f"route {self.name}: space {_text(self.key_space)}: expected no colon, it ends the space in a key"
             )
         for name in forbidden_queries(self.query or ()):
             found.append(f"route {self.name}: query {_text(name)}: storage APIs honour it, it can't be passed on")
@@ -96,9 +101,9 @@ class Route:
 
 
 class Resource(NamedTuple):  # one per request, as CacheKey
-    """What a target names. `path` is the object's canonical path behind strip and add: "/" and its key, encoded.
+    """The resource that a target names. `path` is the object's canonical path after strip and add: "/" and its key.
 
-    Where a route forwards request fields it is what one request names: `forwarded` are those fields, and `base` is
+    If a route forwards request fields, it belongs to one request: `forwarded` are those fields, and `base` is
     the key that the variants have in common if `key` is one variant's.
     """
 
@@ -116,12 +121,12 @@ class Resource(NamedTuple):  # one per request, as CacheKey
 
 
 class Routes:
-    """All routes, the longest prefix first. Raises ConfigError for routes that can't be used or tell apart."""
+    """All routes, the longest prefix first. Raises ConfigError for routes that are unusable or ambiguous."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(sorted(routes, key=lambda route: len(route.prefix), reverse=True))
         problems = [problem for route in self._routes for problem in route.problems()]
-        # Routing reads a path in the most lenient way, so that no spelling slips past a stricter route's prefix.
+        # Routing reads a path in the most lenient way, so that no spelling evades a stricter route's prefix.
         self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
         self._prefixes: list[tuple[bytes, Route]] = []
         seen: dict[bytes, Route] = {}
@@ -142,7 +147,7 @@ class Routes:
         return iter(self._routes)
 
     def resolve(self, target: bytes) -> Resource:
-        """What an origin-form target names. Raises RequestError 400, 404 or 414."""
+        """The resource of an origin-form target. Raises RequestError 400, 404 or 414."""
         raw_path, mark, raw_query = target.partition(b"?")
         if raw_path[:1] != b"/":
             raise RequestError(400, _form(target))
@@ -164,16 +169,27 @@ class Routes:
         if len(path) <= len(route.add) + 1:
             raise RequestError(404, "no-object-key")  # the bucket itself, or the directory that `add` names
         query = canonical_query(raw_query, route.query) if mark and route.query != frozenset() else b""
-        return Resource(cache_key(route.space, path, query), path, query, route)
+        return Resource(cache_key(route.key_space, path, query), path, query, route)
+
+    def keys(self, target: bytes) -> list[CacheKey]:
+        """The keys of the object that a target names, its own first: one for each policy of routes to these origins.
+
+        Raises RequestError as `resolve`.
+        """
+        resource = self.resolve(target)
+        own = resource.route
+        spaces = [own.key_space, *(route.key_space for route in self._routes if route.space == own.space)]
+        return [cache_key(space, resource.path, resource.query) for space in dict.fromkeys(spaces)]
 
     def _route(self, path: bytes) -> Route:
         for prefix, route in self._prefixes:
-            if prefix == b"/" or _below(path, prefix):
+            if prefix == b"/" or below(path, prefix):
                 return route
         raise RequestError(404, "no-route")
 
 
-def _below(path: bytes, prefix: bytes) -> bool:
+def below(path: bytes, prefix: bytes) -> bool:
+    """Whether a path is a prefix or lies below it, by whole segments."""
     if not path.startswith(prefix):
         return False
     return len(path) == len(prefix) or prefix.endswith(b"/") or path[len(prefix)] == 0x2F
@@ -187,7 +203,7 @@ def _is_canonical(path: bytes, rules: KeyRules) -> bool:
 
 
 def _form(target: bytes) -> str:
-    """Which form of RFC 9112 §3.2 a target has that isn't in origin-form."""
+    """The form of RFC 9112 §3.2 of a target that isn't in origin-form."""
     if target == b"*":
         return "asterisk-form"
     return "absolute-form" if b"://" in target else "not-a-path"

@@ -1,4 +1,4 @@
-"""In which order origins are tried: pure ranking."""
+"""The order in which origins are tried: pure ranking."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What ranking knows of an origin."""
+    """The facts about an origin that ranking uses."""
 
     name: str
     role: str  # primary or replica
 
 
 def rank(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Names in the order in which they are to be tried: as configured."""
+    """Names in the order in which they are tried: as configured."""
     return tuple([candidate.name for candidate in candidates])

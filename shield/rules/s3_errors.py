@@ -1,8 +1,8 @@
-"""What an origin's error means: is the object absent, or can this origin just not say?
+"""The meaning of an origin's error: is the object absent, or can this origin just not tell?
 
-Statuses alone lie: 404 is a missing bucket, a missing object or a load balancer with nothing behind it; 403 is an
-archived object, an expired key or, for who may not list a bucket, a missing object. So the XML error code decides,
-and an answer without one never proves an absence (S3 API Reference, "Error responses").
+Statuses alone mislead: 404 is a missing bucket, a missing object or a load balancer without backends; 403 is an
+archived object, an expired key or, for a key that may not list the bucket, a missing object. So the XML error code
+decides, and a response without one never proves an absence (S3 API Reference, "Error responses").
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from shield.rules.providers import Provider
 
 
 class Answer(Enum):
-    """What an error answer says, and what the asker does."""
+    """The meaning of an error response, and the next step."""
 
-    ABSENT = "absent"  # no such object here: ask the next origin; all absent is a 404
-    SERVER = "server"  # it can't serve now: ask the next
-    THROTTLED = "throttled"  # it doesn't want to serve now: ask the next
-    AUTH = "auth"  # our credentials, signature or clock: ask the next, tell a person
-    FORBIDDEN = "forbidden"  # this object, by its own or the law's rules: ask the next, and serve it stale no longer
-    COLD = "cold"  # archived, to be restored first: ask the next
-    REFUSED = "refused"  # a mistake of ours or of its set-up: ask the next, tell a person
+    ABSENT = "absent"  # no such object here: try the next origin; 404 if all say so
+    SERVER = "server"  # it can't serve now: try the next
+    THROTTLED = "throttled"  # it limits requests: try the next
+    AUTH = "auth"  # our credentials, signature or clock: try the next, alert the operator
+    FORBIDDEN = "forbidden"  # this object is refused, also legally: try the next, and stop serving it stale
+    COLD = "cold"  # archived, to be restored first: try the next
+    REFUSED = "refused"  # an error in our request or its set-up: try the next, alert the operator
 
 
 _FAULTS = {
@@ -38,7 +38,7 @@ _FAULTS = {
 _CODES = {
     code: answer
     for answer, codes in {
-        # NoSuchBucket is none of these: a bucket that is gone says nothing of the object.
+        # Not NoSuchBucket: a missing bucket says nothing about the object.
         Answer.ABSENT: "NoSuchKey NoSuchVersion",
         Answer.SERVER: "InternalError OperationAborted RequestTimeout XMinioServerNotInitialized"
         " XMinioStorageFull XMinioBackendDown XMinioReadQuorum ServerBusy",
@@ -64,7 +64,7 @@ _BY_STATUS = {
     451: Answer.FORBIDDEN,  # RFC 7725
 }
 
-# Without alternatives: what an origin sends in anger must not take its time.
+# Without alternation: parsing an origin's error must stay fast.
 _CODE = re.compile(rb"<Code>([^<>]{1,100})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<>]{1,1000})</Message>")
 _REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,64})</Region>")
@@ -73,9 +73,9 @@ _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
 def error_code(body: bytes) -> tuple[str | None, str]:
-    """Code and message of an S3 error document; None when it isn't one. The message is for people, and shortened.
+    """Code and message of an S3 error document; None if it isn't one. The message is for logs, and shortened.
 
-    Read by pattern: the document is flat, and what an origin in trouble sends needn't be well-formed XML.
+    Read by pattern: the document is flat, and a failing origin's output needn't be well-formed XML.
     """
     if b"<Error" not in body:
         return None, ""
@@ -90,12 +90,12 @@ def error_code(body: bytes) -> tuple[str | None, str]:
 
 
 def denies(status: int, code: str | None) -> bool:
-    """Whether an error refuses access without a word on why: to the object, or to our credentials (`denials`)."""
+    """Whether an error refuses access without a reason: to the object, or to our credentials (`denials`)."""
     return code == "AccessDenied" or (status == 403 and code not in _CODES)
 
 
 def region(field: bytes | None, body: bytes) -> str | None:
-    """The bucket's region, where an error names it: by x-amz-bucket-region, or in its document."""
+    """The bucket's region, if an error names it: by x-amz-bucket-region, or in its document."""
     if field is not None and _IS_REGION(field):
         return field.decode()
     found = _REGION.search(body)
@@ -103,7 +103,7 @@ def region(field: bytes | None, body: bytes) -> str | None:
 
 
 def elsewhere(status: int, code: str | None, region: str | None) -> str:
-    """What to do about a bucket that is to be asked for elsewhere; "" where that isn't the matter."""
+    """Advice for a bucket that must be reached elsewhere; "" for other errors."""
     if status in (301, 308) or code in ("PermanentRedirect", "AuthorizationHeaderMalformed"):
         if region is None:
             return "the bucket is in another region: set the origin's region and endpoint to its own"
@@ -117,16 +117,16 @@ def elsewhere(status: int, code: str | None, region: str | None) -> str:
 
 
 def classify(status: int, code: str | None, *, provider: Provider, denied_is_absent: bool = False) -> Answer:
-    """What an error status and code say.
+    """The meaning of an error status and code.
 
-    `denied_is_absent`: the key may read but not list, so that S3 answers AccessDenied for what isn't there.
+    `denied_is_absent`: the key may read but not list, so that S3 answers AccessDenied for absent objects.
     """
     if code == "AccessDenied" and denied_is_absent:
         return Answer.ABSENT
     known = _CODES.get(code) if code is not None else None
     if known is not None:
         return known
-    if not provider.signed:  # no credentials of ours are in play
+    if not provider.signed:  # no credentials are involved
         if status in (404, 410):
             return Answer.ABSENT
         if status in (401, 403):
@@ -139,13 +139,13 @@ def classify(status: int, code: str | None, *, provider: Provider, denied_is_abs
 
 
 def fault(answer: Answer) -> Fault:
-    """The fault of an answer that isn't ABSENT."""
+    """The fault for an error that isn't ABSENT."""
     return _FAULTS[answer]
 
 
 def passes(status: int) -> bool:
-    """Whether a plain HTTP origin's answer is one for the client: a redirect, a refusal of its own.
+    """Whether a plain HTTP origin's response is meant for the client: a redirect, or its own refusal.
 
-    Not what says that it is absent or unwell, nor a verdict on conditions that were ours.
+    Not an absence, a failure, or a result of our own conditions.
     """
     return 300 <= status < 500 and status not in (304, 404, 408, 410, 412, 416, 429)

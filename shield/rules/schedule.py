@@ -1,13 +1,13 @@
-"""The schedule of one fetch over several origins: which is asked when, and for how long. Pure; waits are returned.
+"""The schedule of one fetch over several origins: which is tried when, and for how long. Pure; waits are returned.
 
-The carrier of a schedule asks for the next step, does it, and tells what came of it:
+The runner of a schedule requests the next step, does it, and reports the result:
 
-- `Start`: ask this origin, and give up at its deadline; then tell `fetched`, `absent` or `failed`
-- `Wait`: nothing to start before then, unless something comes of what is under way
+- `Start`: try this origin, and give up at its deadline; then report `fetched`, `absent` or `failed`
+- `Wait`: nothing to start before then, unless an attempt under way ends
 - `Done`: it is over
 
-A schedule may start an attempt while others are under way. This one doesn't: each origin in turn, so that its carrier
-may as well wait for each answer before it asks for the next step.
+A schedule may start an attempt while others are under way. This one doesn't: it tries each origin in turn, so its
+runner may simply wait for each result before it requests the next step.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from shield.errors import Fault
 from shield.rules.budget import RetryBudget
 
 MIN_ATTEMPT_SECONDS = 0.05
-"""Less time than this before the deadline isn't worth an attempt: no origin answers so fast from afar."""
+"""With less time than this before the deadline no attempt is worthwhile: remote origins don't respond so fast."""
 
 TRANSIENT_SECONDS = 0.05
-"""An origin that stumbled is asked again within this time, at random, so that many who failed together don't return
-together. As AWS's own clients do; a restart or a lost node behind it takes no longer."""
+"""A failed origin is tried again within this time, at random, so that fetches that failed together don't return
+together. As AWS's own clients do; a restart or a failed node behind it takes no longer."""
 
 THROTTLED_SECONDS = 1.0
-"""The same for an origin that is asked too much: another request a moment later would be part of the trouble."""
+"""The same for an overloaded origin: another request a moment later would add to the overload."""
 
 _TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
-_LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request will never do
+_LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
 
 
 @dataclass(slots=True)
 class Start:
-    """Ask `origin` now, and give up at `deadline` (of the clock whose `now` is passed in)."""
+    """Try `origin` now, and give up at `deadline` (of the clock whose `now` is passed in)."""
 
     origin: str
     deadline: float
@@ -50,19 +50,19 @@ class Wait:
 
 @dataclass(slots=True)
 class Done:
-    """An origin gave the object, all had their say, or time is up."""
+    """An origin gave the object, all have answered, or time is up."""
 
 
 Step = Start | Wait | Done
 
 
 class Schedule:
-    """Each origin of `order` in order; then once more, after a short wait, those whose failure may have passed.
+    """Each origin of `order` in turn; then once more, after a short wait, those whose failure may have passed.
 
-    Time is shared out evenly: an origin may use what remains divided by the origins that remain, so that the last
-    one has its share even when all before it stall. `budgets` pay for what is asked again; origins without one are
-    asked once. `chance` gives numbers from 0 to 1 by which waits are spread. Nobody is kept waiting longer than
-    `patience` for an origin to be asked again.
+    Time is shared out evenly: an origin may use the remaining time divided by the remaining origins, so that
+    the last one has its share even when all before it stall. `budgets` pay for repeats; origins without one are
+    tried once. `chance` gives numbers from 0 to 1 by which waits are spread. No wait for a repeat exceeds
+    `patience`.
     """
 
     __slots__ = (
@@ -91,25 +91,29 @@ class Schedule:
         self._chance = chance
         self._patience = patience
         self._left = list(order)
-        self._again: list[tuple[float, str]] = []  # not before when, and which
+        self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
         self._under_way: Start | None = None
         self._over = False
 
     @property
     def asked_all(self) -> bool:
-        """Whether every origin was asked at least once."""
+        """Whether every origin was tried at least once."""
         return not self._left
 
     def next(self, now: float) -> Step:
-        """What is to be done now."""
+        """The next step."""
         if self._over:
             return Done()
         if self._under_way is not None:
             return Wait(self._under_way.deadline)
         if self._deadline - now >= MIN_ATTEMPT_SECONDS:
             if self._left:
-                return self._start_next(now)
+                count, origin = len(self._left), self._left.pop(0)
+                budget = self._budgets.get(origin)
+                if budget is not None:
+                    budget.earn()
+                return self._start(origin, now, count)
             if self._again:
                 return self._repeat_next(now)
         self._over = True
@@ -127,7 +131,7 @@ class Schedule:
     def failed(
         self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
     ) -> None:
-        """It couldn't say, or not in time; `retry_after` is the time in seconds that it asks for."""
+        """It couldn't tell, or not in time; `retry_after` is the time in seconds that it asks for."""
         self._under_way = None
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
@@ -136,12 +140,6 @@ class Schedule:
             wait += retry_after
         if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
             self._again.append((now + wait, origin))
-
-    def _start_next(self, now: float) -> Start:
-        count, origin = len(self._left), self._left.pop(0)
-        if origin in self._budgets:
-            self._budgets[origin].earn()
-        return self._start(origin, now, count)
 
     def _repeat_next(self, now: float) -> Step:
         while self._again:
@@ -158,7 +156,7 @@ class Schedule:
         return Done()
 
     def _start(self, origin: str, now: float, count: int) -> Start:
-        """Begin an attempt at the first of so many that share the time."""
+        """Begin an attempt at the first of `count` origins that share the time."""
         self._under_way = Start(origin, min(now + (self._deadline - now) / count, self._deadline))
         return self._under_way
 
@@ -166,6 +164,6 @@ class Schedule:
 def is_transient(fault: Fault, status: int | None) -> bool:
     """Whether the same request may well succeed a moment later.
 
-    Not after a timeout: an origin that hangs would be asked twice by all who wait, and take all of their time.
+    Not after a timeout: every waiting request would try a hanging origin twice, and lose all its time.
     """
     return fault in _TRANSIENT and status not in _LASTING

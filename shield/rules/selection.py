@@ -1,4 +1,4 @@
-"""A stored head, and which part of a stored response a request gets: all, ranges, only the head, 304, 412 or 416."""
+"""Stored heads, and the part of a response that a request gets: all, ranges, only the head, 304, 412 or 416."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from shield.rules.headers import block, split_block
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span, Unsatisfiable
 
-# What a 304 repeats of the 200 that it stands for (RFC 9110 §15.4.5); the client has the rest.
+# The fields that a 304 repeats of its 200 (RFC 9110 §15.4.5); the client has the others.
 _IN_NOT_MODIFIED = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
     | {b"cache-groups", b"cache-tag", b"edge-cache-tag", b"surrogate-control", b"surrogate-key", b"xkey"}
 )
 _GUIDING = b"-cache-control"  # end of the names of targeted fields, which guide updates as well
 
-# What no 304 says, since it has no body (§15.4.5), and what is hidden comes by itself.
+# Fields never in a 304, which has no body (§15.4.5); hidden fields are added separately.
 _OF_A_BODY = frozenset({b"content-length", hidden.LINE})
 
-# What a 206 doesn't repeat of the 200: what holds for all its bytes, and what isn't for clients.
+# Fields of the 200 that a 206 doesn't repeat: those on all its bytes, and those not for clients.
 _NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", hidden.LINE})
 
 
 class StoredHead:
-    """What is kept of an origin's head.
+    """The part of an origin's head that is kept.
 
-    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` what of it goes to
-    clients that ask for nothing that is hidden in it; `fields` are the same fields, from which 206 and 304 are
+    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` the part of it for
+    clients that request nothing hidden in it; `fields` are the same fields, from which 206 and 304 are
     built: None has them read from the block when needed.
     """
 
@@ -82,7 +82,7 @@ class StoredHead:
         return self._not_modified
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoredHead) and self.block == other.block  # marks aside, which say how fresh it is
+        return isinstance(other, StoredHead) and self.block == other.block  # apart from the marks of freshness
 
     def __hash__(self) -> int:
         return hash(self.block)
@@ -93,7 +93,7 @@ class StoredHead:
 
 @dataclass(slots=True)
 class Selection:
-    """What to send: a ready-made `block` as in `StoredHead`, and a body of `pieces` in order, `length` bytes in all.
+    """The response to send: a ready-made `block` as in `StoredHead`, and a body of `pieces` in order, `length` bytes.
 
     No pieces: no body. `length` is None when the one piece lasts until the body ends, wherever that is.
     """
@@ -102,7 +102,7 @@ class Selection:
     block: bytes
     pieces: tuple[Piece, ...] = ()
     length: int | None = 0
-    whole: bool = False  # all that is stored, or its head alone
+    whole: bool = False  # the whole stored response, or its head alone
 
     @property
     def empty(self) -> bool:
@@ -116,7 +116,7 @@ _DEFAULT = FieldRules()
 def stored_head(
     head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None, rules: FieldRules = _DEFAULT
 ) -> StoredHead:
-    """What is kept of `head`: the fields that go on, our Via if it isn't in it, a Date if it has none (RFC 9110
+    """The stored form of `head`: the fields passed on, our Via if it isn't in it, a Date if it has none (RFC 9110
     §6.6.1), and digests as the rules want them.
 
     `length` is the length of the body that goes with it, None while it isn't known.
@@ -133,7 +133,7 @@ def stored_head(
 
 
 def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
-    """A stored head of these very fields. What they forbid is for `judge_response` to tell."""
+    """A stored head of exactly these fields. `judge_response` decides on their restrictions."""
     named = dict(reversed(fields))
     if hidden.LINE in named:
         fields = hidden.joined(fields)
@@ -143,7 +143,7 @@ def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
 
 
 def as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
-    """The head with marks as its freshness says, whatever field that came from."""
+    """The head with the marks of its freshness, whatever field they came from."""
     head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
     head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
     return head
@@ -156,9 +156,9 @@ def with_length(head: StoredHead, length: int) -> StoredHead:
 
 
 def select(request: Request, head: StoredHead, length: int | None, *, boundary_key: bytes | None = None) -> Selection:
-    """What `request` gets of a response with this head and a body of `length` bytes (None: not known yet).
+    """The response to `request` from this head and a body of `length` bytes (None: not known yet).
 
-    Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful answers only (§13.2.1). Without a
+    Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful responses only (§13.2.1). Without a
     `boundary_key`, as `multipart.boundary` takes it, several ranges get all. A worker of this node, whose request is
     marked with the hidden line's name, gets that line besides.
     """
@@ -179,7 +179,7 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     date = _date(head) if b"if-modified-since" in request.notable else None
     verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method, date=date)
     if verdict == 304:
-        if hidden.LINE in request.notable:  # a worker keeps what it has of the body, and nothing else
+        if hidden.LINE in request.notable:  # a worker keeps its body, and takes nothing else
             return Selection(304, block(304, [f for f in head.fields if f[0] not in _OF_A_BODY]))
         return Selection(304, head.not_modified)
     if verdict == 412:
@@ -200,7 +200,7 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
 
 
 def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
-    """The head with the digests that a request wants, if some are there beyond those that all get to see."""
+    """The head with the digests that a request wants, if there are any that not all clients get."""
     if not digests.are_hidden_in(head.fields):
         return head
     line = digests.wanted(head.fields, want)
@@ -224,7 +224,7 @@ def _part(head: StoredHead, span: Span, length: int) -> Selection:
 
 
 def _parts(head: StoredHead, spans: tuple[Span, ...], length: int, key: bytes) -> Selection | None:
-    """Several ranges (§15.3.7.2), None where all of it takes fewer bytes."""
+    """Several ranges (§15.3.7.2), None if the whole takes fewer bytes."""
     kept, kind = [], None
     for line in head.fields:
         if line[0] == b"content-type":
@@ -245,7 +245,7 @@ def _kept_of_error(head: StoredHead) -> list[Field]:
 
 
 def _range_holds(request: Request, head: StoredHead) -> bool:
-    """Whether If-Range, if there is one, lets the range through (RFC 9110 §13.1.5)."""
+    """Whether If-Range, if present, admits the range (RFC 9110 §13.1.5)."""
     condition = request.notable.get(b"if-range")
     if condition is None:
         return True
@@ -253,5 +253,5 @@ def _range_holds(request: Request, head: StoredHead) -> bool:
 
 
 def _date(head: StoredHead) -> float | None:
-    """When the origin made it."""
+    """The time at which the origin generated it."""
     return dates.parse(next((value for name, value in head.fields if name == b"date"), b""))

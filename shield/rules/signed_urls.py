@@ -1,7 +1,7 @@
-"""Signed links: whoever has one may ask for one path until it expires. They are made elsewhere, with a key of ours.
+"""Signed links: a bearer may request one path until it expires. They are made elsewhere, with one of our keys.
 
-What is signed is text in UTF-8: the canonical path (rules.key), a "?" and the canonical query where the route keeps
-one, a line feed, and the expiry in epoch seconds as it stands in the link. The signature is HMAC-SHA256 in lower-case
+The signed text is UTF-8: the canonical path (rules.key), a "?" and the canonical query if the route keeps
+one, a line feed, and the expiry in epoch seconds as written in the link. The signature is HMAC-SHA256 in lower-case
 hex.
 """
 
@@ -22,7 +22,7 @@ _is_expiry = re.compile(rb"[1-9][0-9]{0,11}").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the parts of a link are called in its query."""
+    """The names of a link's parameters in its query."""
 
     expires: bytes = b"expires"
     key: bytes = b"key"
@@ -30,11 +30,15 @@ class Parameters:
 
 
 class Link(NamedTuple):
-    """The parts of a signed link as they were sent; b"" for one that is missing or there twice."""
+    """The parts of a signed link as they were sent; b"" for one that is missing or repeated."""
 
     expires: bytes
     key: bytes
     signature: bytes
+
+    def rest(self, now: float) -> int:
+        """Whole seconds until it expires; 0 without a valid expiry."""
+        return max(0, int(int(self.expires) - now)) if _is_expiry(self.expires) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Links:
     parameters: Parameters = Parameters()
 
     def taken_off(self, target: bytes) -> tuple[bytes, Link | None]:
-        """A target without the parts of a link, and these; None when it has none."""
+        """A target without the parts of a link, and these parts; None when it has none."""
         path, mark, query = target.partition(b"?")
         if not mark or query.count(b"&") >= MAX_PARAMETERS:
             return target, None
@@ -68,7 +72,7 @@ class Links:
         return path + b"?" + b"&".join(kept) if kept else path, link
 
     def objection(self, link: Link | None, text: bytes | None, now: float) -> str | None:
-        """Why a link doesn't hold for this `signable` text, None if it does. `text` None: it names no object."""
+        """Why a link isn't valid for this `signable` text, None if it is. `text` None: the target names no object."""
         if link is None or b"" in link:
             return "not signed"
         secret = self.keys.get(link.key)
@@ -81,7 +85,7 @@ class Links:
         return "expired" if now >= int(link.expires) else None
 
     def signed(self, target: bytes, text: bytes, *, key: bytes, expires: int) -> bytes:
-        """A target with the parts of a link behind it. Raises KeyError for a key that isn't there."""
+        """A target with the parts of a link appended. Raises KeyError for an unknown key."""
         names, until = self.parameters, b"%d" % expires
         bare, _ = self.taken_off(target)
         parts = ((names.expires, until), (names.key, key), (names.signature, signature(self.keys[key], text, until)))
@@ -89,8 +93,8 @@ class Links:
 
 
 def signable(target: bytes, resource: Resource) -> bytes:
-    """What is signed besides the expiry: the canonical path that a target has, before its route strips or adds
-    anything, and the query that is kept. Raises RequestError for what isn't a path.
+    """The signed text without the expiry: the canonical path of a target, before its route strips or adds
+    anything, and the query that is kept. Raises RequestError for an invalid path.
     """
     path = canonical_path(target.partition(b"?")[0], resource.route.key)
     return path + b"?" + resource.query if resource.query else path

@@ -1,7 +1,7 @@
-"""AWS Signature Version 4 for S3, in AWS's own words: canonical request, string to sign, scope, signing key.
+"""AWS Signature Version 4 for S3, in AWS's terms: canonical request, string to sign, scope, signing key.
 
 Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Amazon S3 API Reference.
-S3's canonical URI is the path encoded once; other services encode it twice, which is not for here.
+S3's canonical URI is the path encoded once; other services encode it twice, which isn't supported here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def canonical_request(
 
 
 def string_to_sign(at: bytes, request_scope: bytes, request: bytes) -> bytes:
-    """What is signed: algorithm, timestamp, scope and the hash of the canonical request."""
+    """The signed text: algorithm, timestamp, scope and the hash of the canonical request."""
     return b"\n".join((ALGORITHM, at, request_scope, hashlib.sha256(request).hexdigest().encode()))
 
 

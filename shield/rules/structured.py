@@ -1,6 +1,6 @@
 """Structured fields (RFC 9651): strict parsing of lists, dictionaries and items, and their one serialisation.
 
-What isn't a structured field to the last byte is None: half of a field may mean the opposite of all of it.
+Anything but a valid structured field is None: half of a field may mean the opposite of all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 
 class Token(str):
-    """A word (§3.3.4); as a value it is something else than the string of the same letters."""
+    """A word (§3.3.4); as a value it differs from the string of the same letters."""
 
     __slots__ = ()
 
@@ -73,22 +73,22 @@ class _InvalidError(Exception):
 
 
 def parse_item(value: bytes) -> Item | None:
-    """The item that a field's value is (§4.2.3)."""
+    """A field's value as an item (§4.2.3)."""
     return _parsed(value, _Scanner.item)
 
 
 def parse_list(value: bytes) -> tuple[Member, ...] | None:
-    """The list that a field's value is, several lines joined by commas (§4.2.1); nothing is an empty list."""
+    """A field's value as a list, several lines joined by commas (§4.2.1); an empty value is an empty list."""
     return _parsed(value, _Scanner.members)
 
 
 def parse_dictionary(value: bytes) -> dict[str, Member] | None:
-    """The dictionary that a field's value is, joined as above (§4.2.2). Of one key's members the last counts."""
+    """A field's value as a dictionary, joined as above (§4.2.2). Of one key's members the last counts."""
     return _parsed(value, _Scanner.dictionary)
 
 
 def serialize_item(item: Item) -> bytes:
-    """§4.1.3. Raises ValueError for what no field can hold, as the next two."""
+    """§4.1.3. Raises ValueError for values that no field can hold, as do the next two."""
     return _item(item).encode()
 
 
@@ -103,7 +103,7 @@ def serialize_dictionary(members: Mapping[str, Member]) -> bytes:
 
 
 class _Scanner:
-    """Reads one value from left to right; each method a rule of §4.2, which fails with `_InvalidError`."""
+    """Reads one value from left to right; each method implements a rule of §4.2, and fails with `_InvalidError`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -147,7 +147,7 @@ class _Scanner:
         return Item(value, self._parameters())
 
     def _comma(self) -> None:
-        """Go on behind a comma that something follows, or to the end."""
+        """Move past a comma that something follows, or to the end."""
         self._take(_WHITESPACE)
         if self.at_end:
             return

@@ -9,13 +9,13 @@ from shield.messages import ResponseHead
 from shield.rules.structured import Item, parse_list
 
 MAX_TAGS = 1024
-"""Tags of one response that count; those behind them are ignored."""
+"""Most tags of one response; further ones are ignored."""
 
 LONGEST = 1024
-"""Bytes of a tag that counts, as at CDNs; a longer one is ignored."""
+"""Longest tag in bytes, as at CDNs; a longer one is ignored."""
 
 MAX_BYTES = 32 << 10
-"""Bytes of all tags of one response; those that don't fit are ignored."""
+"""Bytes of all tags of one response; tags that don't fit are ignored."""
 
 _BLANKS = frozenset({b"surrogate-key", b"xkey"})
 _COMMAS = frozenset({b"cache-tag", b"edge-cache-tag"})
@@ -24,7 +24,7 @@ _EITHER = re.compile(rb"[ \t,]+")
 
 
 def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
-    """The tags that the fields of these names give; the names are in lower case. Never raises."""
+    """The tags in the fields of these names; the names are in lower case. Never raises."""
     found: set[bytes] = set()
     room = MAX_BYTES
     for name in names:
@@ -38,12 +38,12 @@ def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
 
 
 def labels(head: ResponseHead, names: Sequence[bytes]) -> bytes:
-    """These tags as an entry keeps them: sorted, one a line."""
+    """These tags as stored in an entry: sorted, one a line."""
     return b"\n".join(sorted(tags_of(head, names))) if head.has_any(names) else b""
 
 
 def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
-    """Each field separates its tags in its own way; those that aren't known take blanks and commas."""
+    """Each field separates its tags in its own way; unknown ones are split at blanks and commas."""
     if not lines:
         return ()
     if name == b"cache-groups":
@@ -55,7 +55,7 @@ def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
 
 
 def _groups(value: bytes) -> list[bytes]:
-    """The strings of Cache-Groups (RFC 9875 §2), none where one of its members is something else."""
+    """The strings of Cache-Groups (RFC 9875 §2); none if one of its members isn't a string."""
     members = parse_list(value) or ()
     groups = [member.value for member in members if isinstance(member, Item) and type(member.value) is str]
     return [str(group).encode() for group in groups] if len(groups) == len(members) else []

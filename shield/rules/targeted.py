@@ -1,7 +1,7 @@
-"""Which directives govern a response: those of a targeted field (RFC 9213), or those of Cache-Control.
+"""The directives that govern a response: those of a targeted field (RFC 9213), or those of Cache-Control.
 
-The first field of a configured list that is valid and not empty wins over Cache-Control and Expires altogether; an
-invalid one is as if it weren't there. Surrogate-Control, which is older than structured fields, may be in the list.
+The first field of a configured list that is valid and not empty overrides Cache-Control and Expires altogether; an
+invalid one is treated as absent. Surrogate-Control, which is older than structured fields, may be in the list.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _LIFETIME = re.compile(rb"max-age=([0-9]+)(?:\+([0-9]+))?")
 
 
 def governing(head: ResponseHead, targeted: tuple[bytes, ...], surrogate: bytes = b"") -> tuple[CacheControl, bool]:
-    """The directives that govern a response, and whether a targeted field gave them: then Expires doesn't count.
+    """The directives that govern a response, and whether a targeted field gave them: then Expires is ignored.
 
-    `targeted` are names of fields in lower case, the one that counts most first (RFC 9213 §2.2). `surrogate` is the
+    `targeted` are names of fields in lower case, in order of precedence (RFC 9213 §2.2). `surrogate` is the
     name by which Surrogate-Control may target us.
     """
     for name in targeted:
@@ -58,10 +58,10 @@ _remembered = lru_cache(maxsize=512)(_read)
 
 
 def parse(value: bytes) -> CacheControl | None:
-    """The directives of a targeted field; None where it is invalid or empty. Never raises.
+    """The directives of a targeted field; None if it is invalid or empty. Never raises.
 
-    A value of a type that its directive doesn't have isn't turned into one (RFC 9213 §2.1): it tightens, or is
-    nothing. Parameters are ignored (same place), and so are unknown directives (§2.2).
+    A value of the wrong type for its directive isn't converted (RFC 9213 §2.1): it tightens, or is
+    ignored. Parameters are ignored (same section), and so are unknown directives (§2.2).
     """
     members = parse_dictionary(value)
     if not members:
@@ -83,15 +83,15 @@ def parse(value: bytes) -> CacheControl | None:
 
 
 def capability(surrogate: bytes) -> bytes:
-    """What Surrogate-Capability says of us (Edge Architecture Specification 1.0, §2.1)."""
+    """The value of Surrogate-Capability (Edge Architecture Specification 1.0, §2.1)."""
     return b'%b="Surrogate/1.0"' % surrogate
 
 
 def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None:
-    """What Surrogate-Control says (Edge Architecture Specification 1.0, §2.2); None where it is nothing for us.
+    """The directives of Surrogate-Control (Edge Architecture Specification 1.0, §2.2); None if none are for us.
 
-    `max-age=60+30` is served stale for another 30 s. Directives with a target are for the one whose name that is, and
-    what they say to us wins; `content` and unknown ones are ignored. Never raises.
+    `max-age=60+30` is served stale for another 30 s. Directives with a target apply to that surrogate only, and
+    ours override the general ones; `content` and unknown ones are ignored. Never raises.
     """
     said: dict[bytes, dict[str, Any]] = {b"": {}, surrogate.lower(): {}}
     for element in elements(value):
@@ -110,7 +110,7 @@ def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None
 
 
 def _surrogate_lifetime(directive: bytes, before: Mapping[str, Any]) -> dict[str, int]:
-    """What a max-age adds to what was said before it: of several the shortest counts, and an invalid one is 0."""
+    """The effect of a max-age after the directives before it: the shortest counts, and an invalid one is 0."""
     match = _LIFETIME.fullmatch(directive)
     lifetime = seconds_of(match[1]) if match else 0
     said = {"max_age": min(lifetime, before.get("max_age", lifetime))}

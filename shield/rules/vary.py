@@ -1,7 +1,7 @@
-"""Which fields of a client's request an origin sees, and which of a key's variants a request gets.
+"""The request fields that an origin sees, and the variant of a key that a request gets.
 
-RFC 9110 §12.5.5, RFC 9111 §4.1. What isn't forwarded can't have had a part in choosing an answer, so only forwarded
-fields tell variants apart, and each is forwarded in one spelling: thousands of Accept strings make a few variants.
+RFC 9110 §12.5.5, RFC 9111 §4.1. A field that isn't forwarded can't affect a response, so only forwarded fields
+distinguish variants, and each is forwarded in one spelling: thousands of Accept strings make a few variants.
 """
 
 from __future__ import annotations
@@ -15,21 +15,41 @@ from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.rules.key import CacheKey, key_of_text
 
-# Never forwarded: of this hop, of the request's framing, conditions and ranges that are ours to set, and what makes
-# frameworks believe that they were asked for something else than the key says.
-_NEVER = frozenset(
+# Never forwarded: fields of this hop, of the request's framing, conditions and ranges, which are ours to set, and
+# fields that make frameworks serve something other than the key names.
+_OF_OTHERS = frozenset(
     b"cdn-loop connection content-length expect forwarded host http2-settings if-match if-modified-since"
     b" if-none-match if-range if-unmodified-since keep-alive proxy-authenticate proxy-authorization"
     b" proxy-connection range te trailer transfer-encoding upgrade x-envoy-original-path x-host"
     b" x-http-host-override x-http-method x-http-method-override x-http-path-override x-method-override"
     b" x-middleware-subrequest x-original-host"
-    b" x-original-uri x-original-url x-rewrite-url".split()
+    b" x-original-uri x-original-url x-rewrite-url front-end-https x-scheme x-url-scheme".split()
 )
-_FORWARDED = b"x-forwarded-"  # of which only For says nothing of what is asked for
+# Never forwarded either: fields by which proxies report their client, whose address, user and certificate origins
+# believe to be the client's. Any client could have written them. Nor is the true client reported: one response is
+# for all, so that an origin must have nothing to choose it by that no two clients have in common.
+_OF_CLIENT = frozenset(
+    b"ali-cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-visitor cdn-src-ip"
+    b" client-cert client-cert-chain client-ip cloudfront-viewer-address do-connecting-ip fastly-client-ip"
+    b" fastly-client fastly-ssl fly-client-ip forwarded-for http-client-ip incap-client-ip proxy-client-ip"
+    b" real-ip remote-addr remote-user true-client-ip wl-proxy-client-ip x-appengine-user-ip x-azure-clientip"
+    b" x-azure-socketip x-client-ip x-cluster-client-ip x-envoy-external-address x-forwarded"
+    b" x-nf-client-connection-ip x-original-forwarded-for x-originating-ip x-proxyuser-ip x-real-ip x-remote-addr"
+    b" x-remote-ip x-remote-user x-ssl-client-cert x-sucuri-clientip x-true-client-ip x-user-ip"
+    b" x-vercel-forwarded-for".split()
+)
+_NEVER = _OF_OTHERS | _OF_CLIENT
+_TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
-_LONGEST = 8192  # bytes of a field that is forwarded: origins refuse longer ones, and that answer is nobody else's
-_LONGEST_LIST = 4096  # of one that is taken apart
+_NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
+
+MARK = b" vary="
+"""Stands in the text of a variant's key behind that of the key itself: no canonical path or query has a space."""
+
+_LONGEST_LIST = 4096  # bytes; longer lists aren't parsed
+_MOST_MEMBERS = 64  # of a parsed list; genuine lists have fewer
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
+_TELLING = 8  # a value of so many bytes doesn't recur by chance
 _OF_CORS = frozenset({b"access-control-request-headers", b"access-control-request-method", b"origin"})
 _OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
@@ -37,43 +57,58 @@ _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """Which request fields go to origins: `names`, lower case, or None for all that may.
+    """The request fields that are forwarded: `names`, lower case, or None for all that may be.
 
-    `types` are the media types that the platform serves, best first; `codings` its content codings. Where they are
-    given, Accept and Accept-Encoding are forwarded as what of them the client takes. `storage`: one of the origins is
-    S3, which answers by the fields of CORS, and says so in Vary only where they were sent.
+    `types` are the media types that the platform serves, best first; `codings` its content codings, `languages` its
+    languages, lower case, the usual one first. If they are given, Accept and Accept-Encoding are forwarded as the
+    client accepts them, Accept-Language as the one of them that it prefers. `storage`: one of the origins is S3,
+    which selects by the fields of CORS, and says so in Vary only if they were sent. A request that would forward more
+    than `max_fields` and `max_bytes`, names and line ends included, is refused.
     """
 
     names: frozenset[bytes] | None = frozenset()
     types: tuple[bytes, ...] = ()
     codings: tuple[bytes, ...] = ()
+    languages: tuple[bytes, ...] = ()
     storage: bool = False
+    max_bytes: int = 8192  # of all forwarded fields: origins refuse longer heads, for this request alone
+    max_fields: int = 64
 
     @property
     def any(self) -> bool:
-        """Whether anything is forwarded at all."""
+        """Whether any field is forwarded."""
         return self.names is None or bool(self.names)
 
     def has(self, name: bytes) -> bool:
-        """Whether a field goes to origins."""
+        """Whether a field is forwarded."""
         return (self.names is None or name in self.names) and may_forward(name)
 
     def fields(self, request: Request) -> tuple[Field, ...]:
-        """What goes to an origin: each field once, sorted by name, in its one spelling.
+        """The forwarded fields: each once, sorted by name, in its one spelling.
 
-        Raises RequestError 431 for one that is too long to be.
+        Raises RequestError 431 when they exceed the limits.
         """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
         for name, value in request.fields:
+            if nominated is None:
+                break
             if (self.names is None or name in self.names) and name not in nominated and may_forward(name):
                 found.setdefault(name, []).append(value)
         if self.types and (self.names is None or b"accept" in self.names):
             found[b"accept"] = [_best_type(b",".join(found.get(b"accept", ())), self.types)]
         if self.codings and (self.names is None or b"accept-encoding" in self.names):
             found[b"accept-encoding"] = [_codings(b",".join(found.get(b"accept-encoding", ())), self.codings)]
-        if any(sum(map(len, values)) > _LONGEST for values in found.values()):
-            raise RequestError(431, "field-too-long")
+        if self.languages and (self.names is None or b"accept-language" in self.names):
+            found[b"accept-language"] = [_language(b",".join(found.get(b"accept-language", ())), self.languages)]
+        for name in _PREFERENCES.intersection(found):
+            if sum([value.count(b",") + 1 for value in found[name]]) > _MOST_MEMBERS:
+                del found[name]  # too long to parse: any will do (RFC 9110 §12.5)
+        sizes = [(len(name) + 4) * len(values) + sum(map(len, values)) for name, values in found.items()]
+        if sum(sizes) > self.max_bytes:
+            raise RequestError(431, "fields-too-long")
+        if len(found) > self.max_fields:
+            raise RequestError(431, "too-many-fields")
         return tuple(
             [
                 (name, _preferences(name, found[name]) if name in _PREFERENCES else _joined(name, found[name]))
@@ -83,21 +118,21 @@ class Forwarding:
 
 
 def may_forward(name: bytes) -> bool:
-    """Whether a field, lower case, may go to an origin at all. What reads fields from variables takes _ for -."""
+    """Whether a field, lower case, may ever be forwarded. Servers that read fields from variables equate _ and -."""
     plain = name.replace(b"_", b"-")
-    if plain.startswith(_FORWARDED):
-        return plain == b"x-forwarded-for"
-    return plain not in _NEVER and not plain.startswith(_S3_MEANS)
+    return plain not in _NEVER and not plain.startswith(_NEVER_BEGINNINGS)
 
 
 def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
-    """The field names of a Vary field's lines, lower case, each once and sorted; None when `*` is among them."""
+    """The field names in a Vary field's lines, lower case, each once and sorted; None if `*` is among them."""
     names = {name.strip(b" \t").lower() for value in values for name in value.split(b",")} - {b""}
     return None if b"*" in names else tuple(sorted(names))
 
 
 def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...]:
-    """What can have chosen an answer: those of a Vary's names that are forwarded, and those that choose unnamed."""
+    """The fields that can have selected a response: the forwarded ones among Vary's names, and those that select
+    without being named.
+    """
     if forwarding.names is None:
         return tuple([name for name in names if may_forward(name)])
     if forwarding.storage:
@@ -105,37 +140,66 @@ def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...
     return tuple([name for name in names if name in forwarding.names])
 
 
-def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
-    """What tells variants apart: the named fields with their values; equal for requests that match (RFC 9111 §4.1).
+def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forwarding) -> tuple[Field, ...]:
+    """The forwarded fields that a client controls, but that don't distinguish variants of a response with these names
+    in its Vary.
+    """
+    confined = {*choosing(names, forwarding)}
+    if forwarding.types:
+        confined.add(b"accept")  # one of few values
+    if forwarding.codings:
+        confined.add(b"accept-encoding")
+    if forwarding.languages:
+        confined.add(b"accept-language")
+    return tuple([line for line in forwarded if line[0] not in confined])
 
-    A field that isn't there differs from one that is empty.
+
+def reflects(answered: Sequence[Field], asked: Sequence[Field]) -> bool:
+    """Whether a response's fields repeat values of a request's. Preferences and short values recur by chance; and
+    a value that comes back under its own name marks the request, as tracing does.
+    """
+    values = b"\n".join([value for _, value in answered])
+    return any(
+        len(said) >= _TELLING
+        and name not in _PREFERENCES
+        and said in values
+        and any(said in value and line != name for line, value in answered)
+        for name, said in asked
+    )
+
+
+def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
+    """The distinguishing part of a variant: the named fields and values; equal if requests match (RFC 9111 §4.1).
+
+    An absent field differs from an empty one.
     """
     there = dict(forwarded)
     return b"\n".join([name + b":" + there[name] if name in there else name for name in names])
 
 
 def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: Sequence[Field]) -> CacheKey:
-    """The key of the variant that a request gets. Another `salt` makes all variants of a key unreachable.
+    """The key of the variant that a request gets. A new `salt` makes all variants of a key unreachable.
 
-    What clients send can be long and of their choosing, so it goes in as a hash that can't be made to collide.
+    Clients' values can be long and chosen at will, so they are included as a collision-resistant hash.
     """
     told = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
-    return key_of_text(b"%b vary=%b/%b" % (base.text, salt, told))  # no canonical path or query has a space
+    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, told))
 
 
 def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
-    """Several lines as one, white space around commas as it is usual (RFC 9110 §5.3, RFC 9111 §4.1).
+    """Several lines as one, with the usual white space around commas (RFC 9110 §5.3, RFC 9111 §4.1).
 
-    What is no list stays as it is; cookies come in crumbs (RFC 9113 §8.2.3).
+    Values that aren't lists stay as they are; cookies come in crumbs (RFC 9113 §8.2.3).
     """
-    if name in _OPAQUE or any(b'"' in value for value in values):
+    is_long = sum([value.count(b",") for value in values]) >= _MOST_MEMBERS
+    if name in _OPAQUE or is_long or any(b'"' in value for value in values):
         return (b"; " if name == b"cookie" else b", ").join([value.strip(b" \t") for value in values])
     return b", ".join([part.strip(b" \t") for part in b",".join(values).split(b",")])
 
 
 def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
-    """What a client prefers in one spelling: white space and case mean nothing, and of types, codings and character
-    sets the order neither. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
+    """A client's preferences in one spelling: white space and case don't matter, nor, for types, codings and
+    charsets, the order. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
     """
     joined = b",".join(values)
     if b'"' in joined or len(joined) > _LONGEST_LIST:
@@ -155,7 +219,7 @@ def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
 
 
 def _parameter(text: bytes) -> bytes:
-    """Of a parameter the name has no case, its value may have one (RFC 9110 §5.6.6)."""
+    """A parameter's name is case-insensitive, its value may not be (RFC 9110 §5.6.6)."""
     name, equals, value = text.strip(b" \t").partition(b"=")
     return name.rstrip(b" \t").lower() + equals + value.lstrip(b" \t")
 
@@ -165,14 +229,17 @@ def _weight(parameters: bytes) -> float:
     return 1.0 if weight is None else float(weight[1])
 
 
-def _nominated(request: Request) -> frozenset[bytes]:
-    # Not among the notable ones where the front has dealt with it.
-    values = [value for name, value in request.fields if name == b"connection"]
-    return frozenset([name.strip(b" \t").lower() for value in values for name in value.split(b",")])
+def _nominated(request: Request) -> frozenset[bytes] | None:
+    """The fields that Connection names for this hop; None, meaning all, if it names too many."""
+    # Not among the notable ones if the front has handled it.
+    values = b",".join([value for name, value in request.fields if name == b"connection"])
+    if values.count(b",") >= _MOST_MEMBERS:
+        return None
+    return frozenset([name.strip(b" \t").lower() for name in values.split(b",")])
 
 
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
-    """The best type that a client names itself; the last one, which everybody takes, if it names none.
+    """The best type that a client names explicitly; else the last one, which every client accepts.
 
     Wildcards don't count: browsers send `*/*` for formats that they can't show.
     """
@@ -187,10 +254,37 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
     return b", ".join(taken) or b"identity"
 
 
+def _language(accept: bytes, languages: Sequence[bytes]) -> bytes:
+    """The one of the languages that a client prefers (RFC 4647 §3.4, and §3.3.1 for what is listed in more detail
+    than it is asked for); the first one if it names none.
+    """
+    named = _accepted(accept)
+    for wanted in sorted(filter(named.__getitem__, named), key=lambda name: -named[name]):
+        if wanted == b"*":
+            rest = next((each for each in languages if named.get(each, 1.0) > 0.0), None)
+            if rest is not None:
+                return rest
+            continue
+        shorter = wanted
+        while shorter:
+            if shorter in languages and named.get(shorter, 1.0) > 0.0:
+                return shorter
+            shorter = shorter.rpartition(b"-")[0]
+        longer = next((each for each in languages if each.startswith(wanted + b"-") and named.get(each, 1.0)), None)
+        if longer is not None:
+            return longer
+    return languages[0]
+
+
+def _is_read(preferences: bytes) -> bool:
+    """Whether a list is short enough to be parsed."""
+    return len(preferences) <= _LONGEST_LIST and preferences.count(b",") < _MOST_MEMBERS
+
+
 def _accepted(value: bytes) -> dict[bytes, float]:
-    """What a list with weights names, with its weights (RFC 9110 §12.4.2)."""
+    """The members of a list, with their weights (RFC 9110 §12.4.2)."""
     found: dict[bytes, float] = {}
-    for part in value.split(b",") if len(value) <= _LONGEST_LIST else ():
+    for part in value.split(b",") if _is_read(value) else ():
         name, _, rest = part.partition(b";")
         found[name.strip(b" \t").lower()] = _weight(rest)
     return found

@@ -1,7 +1,7 @@
-"""The two questions of a cache: what may be done with what is stored, and what with what an origin answered.
+"""The two questions of a cache: how may the stored entry be used, and how an origin's response?
 
-All of RFC 9111 sits behind these functions, but for Vary: which variant a request gets is settled before the first
-(`vary`), and of the second only `Vary: *` keeps a response from being stored.
+All of RFC 9111 is behind these functions, except Vary: the variant for a request is chosen before the first
+(`vary`), and for the second only `Vary: *` keeps a response from being stored.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from shield.rules.freshness import (
     may_be_left_out,
     policy_of,
 )
-from shield.rules.vary import names_in
+from shield.rules.vary import names_in, reflects
 
 _METHODS = frozenset({b"GET", b"HEAD"})
 
-# What answers a range or a condition is no answer to a whole GET (§3.3).
+# Responses to a range or a condition don't answer a whole GET (§3.3).
 _OF_PARTS = frozenset({206, 304, 412, 416})
 
-# What must-understand asks for (§5.2.2.3): registered, and nothing about it that a cache would have to do.
+# The statuses that must-understand allows (§5.2.2.3): registered, and without special demands on caches.
 _UNDERSTOOD = frozenset(
     {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308}
     | {400, 402, 404, 405, 406, 409, 410, 411, 413, 414, 415, 417, 422, 451}
@@ -42,7 +42,7 @@ _NOTHING: frozenset[bytes] = frozenset()
 _SET_COOKIE = (b"set-cookie",)
 
 _RELOAD = CacheControl(no_cache=True)
-_DEMANDS: dict[str, dict[str, Any]] = {  # what ignoring a request's directive leaves of it
+_DEMANDS: dict[str, dict[str, Any]] = {  # the effect of ignoring a request's directive
     "no-cache": {"no_cache": False, "no_cache_fields": ()},
     "no-store": {"no_store": False},
     "max-age": {"max_age": None},
@@ -53,18 +53,18 @@ _DEMANDS: dict[str, dict[str, Any]] = {  # what ignoring a request's directive l
 
 
 class Verdict(Enum):
-    """What the asker does with a lookup's result."""
+    """The next step after a lookup. STALE is stale-while-revalidate (RFC 5861 §3)."""
 
-    HIT = "hit"  # answer from what is stored
-    STALE = "stale"  # answer from what is stored at once, and have it revalidated behind the answer
-    REVALIDATE = "revalidate"  # ask an origin whether it still holds, wait, then answer
-    MISS = "miss"  # fill, or join the fill that runs, and answer from it
-    BYPASS = "bypass"  # ask an origin for this request alone; neither look up nor store
-    REFUSE = "refuse"  # the client wants nothing but what is stored, and that won't do: 504
+    HIT = "hit"  # answer from the entry
+    STALE = "stale"  # answer from the entry at once, and revalidate it in the background
+    REVALIDATE = "revalidate"  # revalidate at an origin, wait, then answer
+    MISS = "miss"  # fill, or join the running fill, and answer from it
+    BYPASS = "bypass"  # fetch for this request alone; neither look up nor store
+    REFUSE = "refuse"  # the client accepts only a stored response, and there is none to serve: 504
 
 
 class Head(Protocol):
-    """A stored head: its fields, its validators, and what its freshness made of it."""
+    """A stored head: its fields, its validators, and the marks of its freshness."""
 
     etag: bytes | None
     last_modified: float | None
@@ -76,7 +76,7 @@ class Head(Protocol):
 
 
 class Stored(Protocol):
-    """What a verdict needs to know of an entry."""
+    """The facts about an entry that a verdict needs."""
 
     freshness: Freshness
 
@@ -85,10 +85,10 @@ class Stored(Protocol):
 
 
 def judge_lookup(request: Request, stored: Stored | None, now: float, rules: FreshnessRules) -> Verdict:
-    """What may we do with what we have? RFC 9111 §4, in the order of its conditions.
+    """How may the stored entry be used? RFC 9111 §4, in the order of its conditions.
 
-    Directives of the request are ignored unless the rules honour them: the CDN decides by what it stores, not its
-    visitors by what they send.
+    Directives of the request are ignored unless the rules honour them: the CDN decides by stored responses, not
+    its visitors by their requests.
     """
     if request.method not in _METHODS:
         return Verdict.BYPASS  # §4: the method must allow it
@@ -114,7 +114,7 @@ def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Ver
         return Verdict.HIT  # §4.2
     if stored.head.must_revalidate:
         return unusable  # §5.2.2.2
-    if asked.max_stale is not None:  # §5.2.1.2, within what the operator lets anyone be served stale
+    if asked.max_stale is not None:  # §5.2.1.2, within the staleness that the operator allows
         within = -ttl <= asked.max_stale and stored.freshness.in_error_grace(now)
     else:
         within = ttl > -stored.freshness.grace  # §4.2.4, RFC 5861 §3
@@ -122,7 +122,7 @@ def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Ver
 
 
 def _accepts(asked: CacheControl, stored: Stored, now: float) -> bool:
-    """Whether a request's own directives let a stored response through, but for max-stale."""
+    """Whether a request's own directives, except max-stale, admit a stored response."""
     freshness = stored.freshness
     ttl = freshness.ttl(now)
     if asked.no_cache or asked.no_cache_fields:
@@ -133,7 +133,7 @@ def _accepts(asked: CacheControl, stored: Stored, now: float) -> bool:
         return True
     if ttl <= 0.0 and asked.max_stale is None:
         return False  # §5.2.1.1: then it doesn't want a stale one either
-    # RFC 8246 §2: a reload asks in vain for what never changes, unless it insists by no-cache.
+    # RFC 8246 §2: a reload of an immutable response is ignored, unless it insists by no-cache.
     return freshness.age(now) <= asked.max_age or (ttl > 0.0 and _is_immutable(stored.head))
 
 
@@ -142,11 +142,11 @@ def _is_immutable(head: Head) -> bool:
 
 
 class Share(Enum):
-    """Who gets an origin's response; the value is the word in logs."""
+    """The requests that get an origin's response; the value is the word in logs."""
 
-    STORE = "store"  # everyone waiting, and later requests from the store
-    SHARE = "share"  # those who asked while it was fetched; nothing is stored
-    LEADER_ONLY = "leader-only"  # the one it was fetched for; all others ask an origin themselves
+    STORE = "store"  # all waiting requests, and later ones from the store
+    SHARE = "share"  # requests that came while it was fetched; not stored
+    LEADER_ONLY = "leader-only"  # the one it was fetched for; all others fetch for themselves
 
 
 class Reason(Enum):
@@ -156,30 +156,32 @@ class Reason(Enum):
     EXPLICIT = "explicit"  # the origin states a lifetime
     IMPLICIT = "implicit"  # it states none, and the operator's or a heuristic one holds
     FORCED = "forced"  # the operator's lifetime holds whatever the origin says
-    NEGATIVE = "negative"  # it is an error, to be believed for a while
+    NEGATIVE = "negative"  # it is an error, cached for a while (negative caching)
 
     # for the leader alone
-    PARTIAL = "partial"  # it answers a range or a condition, and isn't the whole object
+    PARTIAL = "partial"  # it answers a range or a condition, not for the whole object
     NO_STORE = "no-store"  # the origin forbids it, or the request where its directives are honoured
     PRIVATE = "private"  # the origin made it for one user
     VARY_STAR = "vary-star"  # it depends on more than the request
-    SET_COOKIE = "set-cookie"  # it sets a cookie, which nobody else must get
-    METHOD = "method"  # the answer to this method can't be reused
-    AUTHORIZATION = "authorization"  # the request had credentials, and the origin doesn't let others have the answer
+    SET_COOKIE = "set-cookie"  # it sets a cookie, which no other client must get
+    METHOD = "method"  # responses to this method can't be reused
+    AUTHORIZATION = "authorization"  # the request had credentials, and the origin doesn't allow sharing
+    CREDENTIALS = "credentials"  # the same for credentials in other fields, if Vary doesn't name them
 
-    # for those who asked while it was fetched
-    STATUS = "status"  # a status that isn't stored without a word of the origin or the operator
-    NO_LIFETIME = "no-lifetime"  # it came stale, and would be of no use later
-    TOO_MANY_VARIANTS = "too-many-variants"  # its key has as many variants as its route allows
+    # for the requests that came while it was fetched
+    STATUS = "status"  # a status stored only if the origin or the operator says so
+    NO_LIFETIME = "no-lifetime"  # it arrived stale, and would be useless later
+    UNKEYED = "unkeyed"  # forwarded fields that Vary doesn't name may have caused it
+    TOO_MANY_VARIANTS = "too-many-variants"  # its key already has as many variants as its route allows
 
 
 @dataclass(slots=True)
 class Disposition:
-    """What becomes of a response, and why.
+    """The use of a response, and the reason.
 
-    `freshness` counts for what isn't stored, too: its age is told. Fields in `dropped` reach nobody; those in
-    `unstored` reach only who asked before the response came. `by_request`: the reason lies in the request alone, and
-    says nothing of what is stored for others.
+    `freshness` is set for unstored responses, too: their age is sent. `dropped` fields are removed for all; those in
+    `unstored` are sent only to requests that came before the response. `by_request`: the reason lies in the request
+    alone, and doesn't apply to other requests for the entry.
     """
 
     share: Share
@@ -191,12 +193,21 @@ class Disposition:
 
 
 def judge_response(
-    request: Request, head: ResponseHead, *, request_time: float, response_time: float, rules: FreshnessRules
+    request: Request,
+    head: ResponseHead,
+    *,
+    request_time: float,
+    response_time: float,
+    rules: FreshnessRules,
+    unkeyed: Sequence[Field] = (),
 ) -> Disposition:
-    """May a GET's response be stored, and who else may have it? RFC 9111 §3 for a shared cache.
+    """May a GET's response be stored, and which other requests may get it? RFC 9111 §3 for a shared cache.
 
-    What is one person's goes to the leader alone; what merely can't be stored (an error, no lifetime) is still the
-    answer for all who asked before it came, since for each of them it is as new as one of their own.
+    A personal response goes to the leader alone; one that merely can't be stored (an error, no lifetime) answers
+    all requests that came before it, since it is as new as a fetch of their own. A response that may depend on
+    credentials among the `unkeyed` fields is for the leader, too, unless the origin allows more; one that may depend
+    on other `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without
+    them.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
@@ -207,22 +218,28 @@ def judge_response(
         unstored = frozenset(control.no_cache_fields)  # §5.2.2.4
 
     if b"set-cookie" in unstored:
-        dropped |= {b"set-cookie"}  # others may be waiting for it, too
+        dropped |= {b"set-cookie"}  # other requests may be waiting for it, too
 
     share, by_request = Share.LEADER_ONLY, False
     reason = _reserved(head, control, rules)
     if reason is None and head.has_any(_SET_COOKIE) and rules.set_cookie == "refuse" and b"set-cookie" not in dropped:
-        reason = Reason.SET_COOKIE  # §7.3: stored cookies would be handed to others
+        reason = Reason.SET_COOKIE  # §7.3: stored cookies would be sent to other clients
     if reason is None and (request.notable or request.method not in _METHODS):
         reason = _asked_for_itself(request, control, rules)
         by_request = reason is not None
+    if reason is None and unkeyed and has_credentials(unkeyed, rules) and not _lets_others(control):
+        reason, by_request = Reason.CREDENTIALS, True  # §3.5, whichever field they are in
     if reason is None:
         share, reason = _judge_storing(head, policy, freshness, response_time, rules)
+    if unkeyed and rules.unkeyed == "refuse" and (head.status >= 400 or reflects(head.fields, unkeyed)):
+        by_request = True  # an error, or a response that repeats them
+        if share is Share.STORE:
+            share, reason = Share.SHARE, Reason.UNKEYED
     return Disposition(share, freshness, reason, dropped, unstored, by_request)
 
 
 def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) -> Reason | None:
-    """Why nobody but the leader may have it, or None when others may."""
+    """Why only the leader may have it, or None when others may."""
     if head.status < 200 or head.status in _OF_PARTS:
         return Reason.PARTIAL
     if control.no_store and not (control.must_understand and head.status in _UNDERSTOOD):
@@ -236,21 +253,30 @@ def _reserved(head: ResponseHead, control: CacheControl, rules: FreshnessRules) 
 
 
 def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessRules) -> Reason | None:
-    """Why a request makes its answer nobody else's, or None."""
+    """Why a request makes its response unusable for others, or None."""
     if request.method not in _METHODS:
         return Reason.METHOD  # §3: the method must be understood
     if _directives(request, rules).no_store:
         return Reason.NO_STORE  # §5.2.1.5
-    shared_anyway = control.public or control.must_revalidate or control.s_maxage is not None
-    if b"authorization" in request.notable and not shared_anyway:
-        return Reason.AUTHORIZATION  # §3.5
+    if b"authorization" in request.notable and not _lets_others(control):
+        return Reason.AUTHORIZATION  # §3.5, whatever Vary says
     return None
+
+
+def has_credentials(forwarded: Sequence[Field], rules: FreshnessRules) -> bool:
+    """Whether one of these fields says who the client is. What reads fields from variables takes _ for -."""
+    return any(name.replace(b"_", b"-") in rules.credentials for name, _ in forwarded)
+
+
+def _lets_others(control: CacheControl) -> bool:
+    """Whether an origin lets others have what it answers to one client's credentials (§3.5)."""
+    return control.public or control.must_revalidate or control.s_maxage is not None
 
 
 def _judge_storing(
     head: ResponseHead, policy: Policy, freshness: Freshness, now: float, rules: FreshnessRules
 ) -> tuple[Share, Reason]:
-    """Whether what others may have is worth keeping, and why or why not."""
+    """Whether a response that others may have is worth storing, and the reason."""
     status, control = head.status, policy.control
     if control.must_understand and status not in _UNDERSTOOD:
         return Share.SHARE, Reason.STATUS  # §5.2.2.3
@@ -271,19 +297,19 @@ def _judge_storing(
 def _worth_storing(
     head: ResponseHead, control: CacheControl, freshness: Freshness, now: float, rules: FreshnessRules
 ) -> bool:
-    """Whether a later request could be answered with it: in grace, after a revalidation, or instead of an error."""
+    """Whether it could answer a later request: in grace, after a revalidation, or instead of an error."""
     ttl = freshness.ttl(now)
     if ttl > -freshness.grace:
         return True
     if head.status == 200 and ttl > -freshness.keep and has_validator(head):
         return True  # §4.3
-    # It came stale. An error grace that the operator gives to all would keep whatever comes without a lifetime.
+    # It arrived stale. The operator's general error grace would keep every response without a lifetime.
     asked_for = control.stale_if_error is not None or "max-stale" in rules.honour_request_directives
     return asked_for and ttl > -freshness.error_grace
 
 
 def _directives(request: Request, rules: FreshnessRules) -> CacheControl:
-    """What a request demands of a cache, as far as the rules honour it."""
+    """A request's demands on a cache, as far as the rules honour them."""
     honoured = rules.honour_request_directives
     if not honoured or not request.notable:
         return ABSENT

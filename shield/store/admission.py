@@ -1,23 +1,23 @@
-"""What is written to disk once the disks are full: only what was fetched or asked for more than once.
+"""Admission to full disks: only entries that were fetched or requested more than once.
 
-Most keys of an image platform are asked for once: written, each of them would push out something that comes again,
-and wear the SSD. A first fetch stays in RAM; when it is evicted there after it was asked for again, or is fetched a
-second time, it is written.
+Most keys of an image platform are requested once: if written, each would push out an entry that is requested again,
+and wear the SSD. A first fetch stays in RAM; if it is requested again before it is evicted there, or fetched a second
+time, it is written.
 """
 
 from __future__ import annotations
 
 import mmap
 
-_BITS_EACH = 8  # of each key and generation; about one in twenty unseen keys is then taken for seen
+_BITS_EACH = 8  # for each key and generation; about one in twenty unseen keys is then taken for seen
 _LEAST, _MOST = 1 << 20, 1 << 29  # bits of a generation
 
 
 class Admission:
-    """Remembers keys by two bits each, in two generations: what was seen lately is known, what is long ago fades.
+    """Remembers keys by two bits each, in two generations: recent keys are known, older ones fade.
 
-    A generation has room for as many keys as the disks have `entries`: what they could still hold is remembered. Its
-    memory is taken page by page, as keys come.
+    A generation has room for as many keys as the disks have `entries`: the keys that they could still hold. Its
+    memory is allocated page by page, as keys arrive.
     """
 
     def __init__(self, entries: int) -> None:

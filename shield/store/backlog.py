@@ -1,4 +1,4 @@
-"""What waits to be done in a directory, in order: writes bounded in bytes, and everything else."""
+"""The queue of a directory's writer: writes, bounded in bytes, and all other work, in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.log import RUN, Draft
 
 BACKLOG = 128 << 20
-"""Bytes that wait to be written at most."""
+"""Bytes that may wait to be written, at most."""
 
 Change = Callable[[CacheDirectory], object]
 Done = Callable[[bool], None]
@@ -19,11 +19,11 @@ Done = Callable[[bool], None]
 
 @dataclass(slots=True)
 class Write:
-    """`size` 0: of what somebody else bounds."""
+    """`size` 0: bounded by the caller."""
 
     draft: Draft
     size: int
-    moved: bool  # from another tier: not if it is here already
+    moved: bool  # from another tier: skipped if it is here already
     done: Done | None
 
 
@@ -37,7 +37,7 @@ class Work:
 
 
 class Backlog:
-    """Between those who submit, in any thread, and one writer that takes."""
+    """Between submitters in any thread and the one writer."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -46,7 +46,7 @@ class Backlog:
         self._jobs: deque[Write | Work] = deque()
 
     def write(self, write: Write) -> bool:
-        """Have it written in its turn; False when too much waits, or nothing is taken any more."""
+        """Queue a write; False when too much waits, or the queue is closed."""
         with self._changed:
             if self.stopped or (write.size and self.bytes + write.size > BACKLOG):
                 return False
@@ -61,25 +61,25 @@ class Backlog:
             self._changed.notify_all()
 
     def wait_for_room(self, seconds: float) -> None:
-        """Until something was written, or so long."""
+        """Wait until something is written, at most this long."""
         with self._changed:
             self._changed.wait(seconds)
 
     def wake(self) -> None:
-        """Have the writer look again at whether it is idle."""
+        """Have the writer check again whether it is idle."""
         with self._changed:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Take no more writes. What waits is still to be done."""
+        """Accept no more writes. Those that wait are still done."""
         with self._changed:
             self.stopped = True
             self._changed.notify_all()
 
     def take(self, is_idle: Callable[[], bool]) -> list[Write | Work]:
-        """The next jobs: one of its own kind, or as many writes as may be committed together.
+        """The next jobs: one other job, or as many writes as may be committed together.
 
-        Waits while there are none and the writer is idle; none when it isn't, or when all is done and it must stop.
+        Waits while there are none and the writer is idle; empty when it isn't idle, or on a stop with all done.
         """
         with self._changed:
             while not self._jobs and not self.stopped and is_idle():
@@ -95,7 +95,7 @@ class Backlog:
         return jobs
 
     def written(self, writes: list[Write]) -> None:
-        """These don't wait any more."""
+        """These no longer wait."""
         with self._changed:
             self.bytes -= sum([write.size for write in writes])
             self._changed.notify_all()

@@ -1,8 +1,9 @@
-"""The disk tiers of a node: where a key lies, what moves between tiers, and reads that may wait.
+"""The disk tiers of a node: the directory of a key, moves between tiers, and reads that may wait.
 
-A key lies in one directory of a tier, by rendezvous hashing; while that one is out, in the next of its order. Entries
-come in at the first tier. When a segment's time has come, what was hit since is written again, the rest moves a tier
-down, and from the last it goes. What is hit repeatedly further down is written to the first tier again.
+A key belongs to one directory of a tier, by rendezvous hashing; while that one is out, to the next in its order.
+Entries come in at the first tier. When a segment's time has come, entries hit since are written again, the others
+move down a tier, and those of the last tier are dropped. An entry hit repeatedly in a lower tier is promoted to the
+first.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from shield.store.volume import Volume, VolumeStatistics
 log = logging.getLogger("shield.store")
 
 READERS = 8
-"""Threads that wait for disks, of one worker."""
+"""Threads of one worker that wait for disks."""
 
 PLAIN = 1 << 20
-"""Bodies up to this size are answered with in one go."""
+"""Bodies up to this size are answered in one write."""
 
 PROMOTE_AT = 2
-"""Hits in a lower tier that bring a record up."""
+"""Hits in a lower tier that promote a record."""
 
 Still = Callable[[], bool]
 
@@ -48,13 +49,13 @@ def always() -> bool:
     return True
 
 
-_RECORD = 1024  # about what a record is longer than its body
+_RECORD = 1024  # about the overhead of a record over its body
 _Look = Callable[[CacheDirectory, bytes, int | None], Found | None]
 
 
 @dataclass(slots=True)
 class Located:
-    """Where the index has a record: in which tier, and in which directory there."""
+    """Where the index has a record: the tier, and the directory there."""
 
     tier: Tier
     volume: Volume
@@ -75,7 +76,7 @@ class Tier:
         self._only = volumes[0] if len(volumes) == 1 else None
 
     def first(self, digest: bytes) -> CacheDirectory | None:
-        """The directory that should have a key, if it is in use."""
+        """The directory that a key belongs to, if it is in use."""
         volume = self._only or self.volumes[self._ring.owner(digest)]
         return volume.directory
 
@@ -101,15 +102,15 @@ class Tier:
             if found is not None:
                 return Located(self, volume, directory, found)
             if directory.health is Health.WELL:
-                return None  # nothing of it was written elsewhere
+                return None  # none of its records were written elsewhere
         return None
 
     def writable(self, digest: bytes) -> Volume | None:
-        """Where a record under this digest is written now."""
+        """The volume to which a record under this digest is written now."""
         return next((volume for volume in self._in_order(digest) if volume.writable), None)
 
     def before(self, volume: Volume, digest: bytes) -> Iterator[Volume]:
-        """The directories that would have a key but for their being out."""
+        """The directories that would have a key if they weren't out."""
         for other in self._in_order(digest):
             if other is volume:
                 return
@@ -148,7 +149,7 @@ class Disk:
             volume.open()
 
     def judge(self, level: int) -> Judge:
-        """What decides on the records of the tier at this level when their segment must go."""
+        """Decides on the records of the tier at this level when their segment must go."""
 
         def judge(candidate: ReclaimCandidate) -> Fate:
             return self._judge(candidate, level)
@@ -162,7 +163,7 @@ class Disk:
     # reading
 
     def plain(self, key: CacheKey, now: float) -> tuple[Found, Whole] | None:
-        """A fresh small entry of the first tier, if it can be answered with at once; None says nothing."""
+        """A fresh small entry of the first tier, if it is readable without waiting; None doesn't mean a miss."""
         tier, digest = self._tiers[0], key.digest
         directory = tier.first(digest)
         if directory is None:
@@ -188,7 +189,7 @@ class Disk:
         return found, whole
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Located | None:
-        """Where the entry under a digest is, or one of its slices; the key's text is still to be compared."""
+        """The position of an entry or of one of its slices; the caller still has to compare the key's text."""
         for tier in self._tiers:
             place = tier.lookup(digest, slice_number)
             if place is not None:
@@ -196,7 +197,7 @@ class Disk:
         return None
 
     def wait_for(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
-        """Do what waits for a disk in a thread, then call back on the loop; None for what isn't to be had."""
+        """Run a blocking read in a thread, then call back on the loop; None when it fails."""
         self.cold_reads += 1
 
         def run() -> None:
@@ -205,7 +206,7 @@ class Disk:
                 result = work()
             except (StoreError, OSError) as error:
                 log.debug("%s", error)
-            except Exception:  # a bug of ours must not leave anyone waiting
+            except Exception:  # a bug of ours must not leave a request waiting
                 log.exception("reading from a disk failed")
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(then, result)
@@ -216,7 +217,7 @@ class Disk:
         self._loop.call_soon(call, argument)
 
     def note_hit(self, place: Located, stored: StoredRecord) -> None:
-        """A record was read for a client: it is worth keeping, and perhaps worth a faster disk."""
+        """A record was read for a client: it is worth keeping, and perhaps promoting to a faster disk."""
         digest, number = stored.key.digest, stored.slice
         hits = self._shared.hit(digest if number is None else slice_digest(digest, number))
         tier = place.tier
@@ -229,9 +230,9 @@ class Disk:
     def write(
         self, record: Record, body: Sequence[Part], done: Done, *, still: Still = always, bounded: bool = False
     ) -> bool:
-        """Have a record written to the first tier that takes it; False, and `done` is never called, if none does.
+        """Queue a record for the first tier that takes it; False, and `done` is never called, if none does.
 
-        `still` says whether its key wasn't removed since its body set out. `bounded`: the caller bounds what waits.
+        `still` says whether its key hasn't been removed since its body set out. `bounded`: the caller bounds it.
         """
         size = 0 if bounded else _RECORD + sum([len(part) for part in body])
         digest = record.key.digest
@@ -239,7 +240,7 @@ class Disk:
             volume = tier.writable(digest)
             if volume is None:
                 continue
-            since = volume.generation()  # before it is asked: what is removed from now on is seen at the commit
+            since = volume.generation()  # before `still`: the commit sees removals from now on
             if not still() or not volume.write(Draft(record, body, since=since), size, done):
                 return False
             for other in tier.before(volume, digest):
@@ -248,13 +249,13 @@ class Disk:
         return False
 
     def is_full(self, digest: bytes) -> bool:
-        """Whether what comes in under a digest will push something out of the last tier."""
+        """Whether an entry added under a digest would push another out of the last tier."""
         volume = self._tiers[-1].writable(digest)
         directory = None if volume is None else volume.directory
         return directory is not None and directory.has_reclaimed()
 
     def outdate(self, key: CacheKey, identity: int) -> None:
-        """A version has come in: others of its key that lie further down must not come back when it goes."""
+        """A version has been stored: others of its key in lower tiers must not come back when it goes."""
         for tier in self._tiers[1:]:
             place = tier.lookup(key.digest, None)
             if place is not None and place.found.identity != identity:
@@ -274,12 +275,12 @@ class Disk:
             place.volume.change(lambda directory: directory.retag(record))
 
     def _stored(self, record: Record) -> Located | None:
-        """Where an entry is that differs from this record by its head at most."""
+        """The position of an entry that differs from this record by its head at most."""
         place = self.lookup(record.key.digest)
         return place if place is not None and place.found.identity == record.identity else None
 
     def drop(self, key: CacheKey, done: Done) -> bool:
-        """Forget a key if it is there; False, and `done` is never called, when it isn't."""
+        """Forget a key if it is stored; False, and `done` is never called, when it isn't."""
         places = [place for tier in self._tiers if (place := tier.lookup(key.digest, None)) is not None]
         for place in places[1:]:
             place.volume.remove((key,))
@@ -288,10 +289,10 @@ class Disk:
         return bool(places)
 
     def purge(self, keys: Sequence[CacheKey], done: Callable[[], None]) -> None:
-        """Forget keys wherever they may be, also where nothing is known of them yet.
+        """Forget keys wherever they may be, also where none are known yet.
 
-        From the top down, since what is on its way to a lower tier was in an upper one; then from the first again,
-        where another worker may just have brought something up.
+        From the top down, since a record on its way to a lower tier was in an upper one; then the first tier again,
+        to which another worker may just have promoted an entry.
         """
         levels = [*self._tiers, *self._tiers[:1]] if len(self._tiers) > 1 else list(self._tiers)
 
@@ -319,7 +320,7 @@ class Disk:
             volume.tick()
 
     async def close(self) -> None:
-        """Write what waits, the faster tiers first: what leaves them may still go further down."""
+        """Write the records that wait, the faster tiers first: those that leave them may still go further down."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         for volume in self.volumes():
             await volume.close()
@@ -359,14 +360,14 @@ class Disk:
             self.wait_for(lambda: place.directory.read(stored, 0, stored.found.body_length), read)
 
     def _judge(self, candidate: ReclaimCandidate, level: int) -> Fate:
-        """In the thread of the volume that reclaims. Heads come after their slices."""
+        """Runs in the thread of the volume that reclaims. Heads come after their slices."""
         record = candidate.record
         number = record.slice if record.kind is Kind.SLICE else None
         digest = record.key.digest
         of_head = candidate.found
         if number is not None:
             place = self._tiers[level].peek(digest)
-            of_head = candidate.found if place is None else place.found  # later 304s are known there alone
+            of_head = candidate.found if place is None else place.found  # only there are later 304s known
         if self._clock() > of_head.born + of_head.lifetime + max(of_head.keep, of_head.grace, of_head.error_grace):
             return Fate.DROP
         is_hot = self._shared.cool(digest if number is None else slice_digest(digest, number))
@@ -388,7 +389,7 @@ class Disk:
             return source is None or not source.is_behind
 
         if record.kind is Kind.SLICE:
-            # Its head goes along, so that each directory can be understood by itself.
+            # Its head goes along, so that each directory is complete in itself.
             place = tier.peek(digest)
             if place is None or place.found.identity != record.identity:
                 return
@@ -399,5 +400,5 @@ class Disk:
 
 
 def slice_digest(digest: bytes, number: int) -> bytes:
-    """Under which a slice's hits are counted."""
+    """The digest under which a slice's hits are counted."""
     return xxhash.xxh3_128_digest(digest, seed=number + 1)

@@ -12,15 +12,15 @@ BLOCK = 1 << 20
 """Bytes of every block of a body but the last: any offset is found by one division."""
 
 OVERHEAD = 1400
-"""What an entry costs beside its bytes: objects, tables and the key's place in the tier (measured)."""
+"""Overhead of an entry beside its bytes: objects, tables and the key's slot in the tier (measured)."""
 
 Body = tuple[bytes | bytearray | memoryview, ...]
 
 
 class Entry:
-    """One stored response. All but the last two groups of fields never change after it is made.
+    """One stored response. Only the last two groups of fields change after it is made.
 
-    The body of a large entry isn't here but on disk, in slices of `slice_bytes`, of which some may be missing;
+    The body of a large entry is on disk, in slices of `slice_bytes`, of which some may be missing;
     `length` is that of the whole body in any case.
     """
 
@@ -52,10 +52,10 @@ class Entry:
         self.tags = b""  # labels for group purges, sorted, a line each
         self.origin = origin
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
-        # A request without notable fields is a hit until then; saves the full judgement on the hot path.
+        # A request without notable fields is a hit until then; saves the full decision on the hot path.
         self.plain_hit_until = -1.0 if head.no_cache or not head.status else freshness.born + freshness.lifetime
 
-        # the tier's: how often it was asked for lately, 0 to 3
+        # the tier's: recent uses, 0 to 3
         self.frequency = 0
 
         # the proxy's: the head of a plain hit as last sent, and the age in it
@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def is_marker(self) -> bool:
-        """Whether it only says what the answers under its key vary by (`variants`)."""
+        """Whether it only records what the responses under its key vary by (`variants`)."""
         return self.head.status == 0
 
     @property
@@ -110,7 +110,7 @@ def body_length(blocks: Body) -> int:
 
 
 def body_parts(blocks: Body, start: int, stop: int) -> Iterable[bytes | bytearray | memoryview]:
-    """The bytes of a half-open span, without copying; whole blocks come as they are."""
+    """The bytes of a half-open span, without copying; whole blocks are returned as they are."""
     index, offset = divmod(start, BLOCK)
     while start < stop:
         block = blocks[index]

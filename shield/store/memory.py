@@ -1,8 +1,8 @@
 """The RAM tier: whole entries, bounded in bytes, evicted by S3-FIFO.
 
-Most keys of an image platform are asked for once. S3-FIFO (Yang et al., SOSP 2023) lets a new entry in through
-a small queue of a tenth of the capacity; only what is asked for again there moves to the main queue, so a scan
-washes through the small queue and leaves the hot set alone. Keys that left the small queue unasked are
+Most keys of an image platform are requested once. S3-FIFO (Yang et al., SOSP 2023) lets a new entry in through
+a small queue of a tenth of the capacity; only entries requested again there move to the main queue, so a scan
+washes through the small queue and leaves the hot set alone. Keys that left the small queue without a hit are
 remembered without their bytes (the ghosts): one that returns soon goes to the main queue at once. A hit costs
 one dictionary lookup and at most one increment; nothing moves.
 """
@@ -18,6 +18,7 @@ from cachetools import Cache
 
 from shield.rules.key import CacheKey
 from shield.store.entry import Entry
+from shield.store.shares import VariantShares
 
 if TYPE_CHECKING:
     _EntryCache = Cache[bytes, Entry]
@@ -26,13 +27,16 @@ else:
 
 MAX_FREQUENCY = 3
 _SMALL_SHARE = 10  # the small queue's share of the capacity is one in this many
+VARIANTS_SHARE = 8
+"""The variants of one key use one in this many bytes of the capacity at most, or one entry of the largest size."""
+
 _MIN_GHOSTS = 16  # ghosts remembered beside one for each entry stored
 
 
 class S3Fifo(_EntryCache):
-    """`cachetools.Cache` of key text to `Entry`, `maxsize` in bytes, with S3-FIFO's choice of what goes.
+    """`cachetools.Cache` of key text to `Entry`, `maxsize` in bytes, with S3-FIFO's choice of victims.
 
-    `find` is None for what isn't there. Raises ValueError for an entry larger than the capacity.
+    `find` returns None for a missing key. Raises ValueError for an entry larger than the capacity.
     Every stored key is in exactly one of the two queues.
     """
 
@@ -42,10 +46,11 @@ class S3Fifo(_EntryCache):
         self._main: OrderedDict[bytes, None] = OrderedDict()
         self._ghosts: OrderedDict[int, None] = OrderedDict()  # hashes of texts, which may be long
         self._small_size = 0
+        self.shares = VariantShares(maxsize)
         self.evictions = 0
         self.on_evict: Callable[[Entry], None] | None = None
-        # A lookup without the two Python calls of cachetools' own: it is made for each hit. The dict behind has no
-        # public name; should it lose this one, no tier can be made at all, which no test misses.
+        # A lookup without cachetools' own two Python calls, since it is made for each hit. The dict behind it has no
+        # public name; should that change, no tier can be made at all, which every test notices.
         self.find: Callable[[bytes], Entry | None] = self._Cache__data.get  # type: ignore[attr-defined]
 
     def __setitem__(self, key: bytes, entry: Entry) -> None:
@@ -58,6 +63,7 @@ class S3Fifo(_EntryCache):
             del self[key]
         self._ghosts.pop(hash(key), None)
         super().__setitem__(key, entry)
+        self.shares.add(key, entry.size)
         if to_main:
             self._main[key] = None
         else:
@@ -66,6 +72,7 @@ class S3Fifo(_EntryCache):
 
     def __delitem__(self, key: bytes) -> None:
         super().__delitem__(key)
+        self.shares.remove(key)
         size = self._small.pop(key, None)
         if size is None:
             del self._main[key]
@@ -74,6 +81,7 @@ class S3Fifo(_EntryCache):
 
     def clear(self) -> None:
         super().clear()
+        self.shares.clear()
         self._small.clear()
         self._main.clear()
         self._ghosts.clear()
@@ -94,12 +102,12 @@ class S3Fifo(_EntryCache):
         raise KeyError("the tier is empty")
 
     def reused(self) -> list[Entry]:
-        """The entries that were asked for more than once, in no order."""
+        """The entries that were requested more than once, in no order."""
         young = [self[text] for text in self._small]
         return [*(self[text] for text in self._main), *(entry for entry in young if entry.frequency)]
 
     def _next_of_small(self) -> bytes | None:
-        """The oldest of the small queue goes, or moves to the main queue (None) if it was asked for again."""
+        """The oldest of the small queue goes, or moves to the main queue (None) if it was requested again."""
         text = next(iter(self._small))
         entry = self[text]
         if entry.frequency > 0:
@@ -113,7 +121,7 @@ class S3Fifo(_EntryCache):
         return text
 
     def _next_of_main(self) -> bytes | None:
-        """The oldest of the main queue goes, or gets another round (None) for each of its recent uses."""
+        """The oldest of the main queue goes, or gets another round (None) for each recent use."""
         text = next(iter(self._main))
         entry = self[text]
         if entry.frequency > 0:
@@ -137,20 +145,21 @@ class MemoryStatistics:
 
 
 class MemoryTier:
-    """Entries in RAM, at most `capacity` bytes of them, none larger than `max_entry`. One event loop only."""
+    """Entries in RAM, at most `capacity` bytes in total, none larger than `max_entry`. One event loop only."""
 
     def __init__(self, *, capacity: int, max_entry: int) -> None:
         self._cache = S3Fifo(capacity)
         self._find = self._cache.find
         self._max_entry = min(max_entry, capacity)
+        self._cache.shares.limit = max(capacity // VARIANTS_SHARE, self._max_entry)
         self._refused = 0
 
     def tell_evicted(self, listener: Callable[[Entry], None]) -> None:
-        """Call `listener` with each entry that goes though it was asked for more than once."""
+        """Call `listener` with each evicted entry that was requested more than once."""
         self._cache.on_evict = listener
 
     def reused(self) -> list[Entry]:
-        """The entries that were asked for more than once."""
+        """The entries that were requested more than once."""
         return self._cache.reused()
 
     @property
@@ -166,12 +175,15 @@ class MemoryTier:
         return entry
 
     def commit(self, entry: Entry) -> bool:
-        """Store an entry, replacing what the key held; False when it is larger than the tier takes."""
+        """Store an entry, replacing the one under its key; False when it is larger than the tier takes."""
         if entry.size > self._max_entry:
             self._refused += 1
             self.remove(entry.key.text)
             return False
-        self._cache[entry.key.text] = entry
+        cache, text = self._cache, entry.key.text
+        for gone in cache.shares.victims(text, entry.size, lambda each: cache[each].frequency):
+            del cache[gone]
+        cache[text] = entry
         return True
 
     def remove(self, text: bytes) -> bool:
@@ -182,7 +194,7 @@ class MemoryTier:
         return True
 
     def keys(self) -> list[CacheKey]:
-        """Of all entries."""
+        """Keys of all entries."""
         return [entry.key for entry in self._cache.values()]
 
     def forget_heads(self) -> None:

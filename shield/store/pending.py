@@ -1,4 +1,4 @@
-"""Entries on their way to a disk: found here until they are found there."""
+"""Entries on their way to a disk: found here until the disk has them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from shield.store.entry import BLOCK, Entry
 from shield.store.slices import Slices
 
 WHOLE = BLOCK
-"""Bodies up to this size are kept in one record with their head, and answered in one go.
+"""Bodies up to this size are kept in one record with their head, and answered in one write.
 
-So are longer ones, up to a slice, that no strong ETag names: parts of them couldn't be told from another version's.
+So are longer ones, up to a slice, without a strong ETag: parts of two versions couldn't be told apart.
 """
 
 
@@ -25,7 +25,7 @@ class Pending:
         self._slice_bytes = slice_bytes
         self._entries: dict[bytes, Entry] = {}
         self._bytes = 0
-        self.get = self._entries.get  # None for what isn't on its way; without a call of Python code
+        self.get = self._entries.get  # None for other entries; without a call of Python code
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -34,11 +34,11 @@ class Pending:
         return text in self._entries
 
     def forget(self, text: bytes) -> None:
-        """Not to be found here any more, whatever becomes of it."""
+        """Remove it from here, whatever becomes of the write."""
         self._entries.pop(text, None)
 
     def write(self, entry: Entry, still: Still) -> bool:
-        """Have an entry written; False when no disk takes it now. `still` as in `Disk.write`."""
+        """Queue an entry to be written; False when no disk takes it now. `still` as in `Disk.write`."""
         disk = self._disk
         if entry.length > WHOLE and is_strong(entry.etag):
             is_taken = self._write_sliced(entry, still)
@@ -59,7 +59,7 @@ class Pending:
         return is_taken
 
     def _write_sliced(self, entry: Entry, still: Still) -> bool:
-        """Have an entry that RAM may hold whole written in slices."""
+        """Queue an entry that RAM may hold whole to be written in slices."""
         if self._bytes > BACKLOG:
             return False
         slice_bytes = self._slice_bytes

@@ -1,9 +1,9 @@
-"""What was removed: from this worker's RAM at once, from all workers, and from the disks for good.
+"""Removals: from this worker's RAM at once, from all other workers, and from the disks for good.
 
-A removal has a place in one order for the whole node, its `sequence`. Whatever is to be stored remembers the sequence
+Every removal has a number in one order for the whole node, its `sequence`. An entry to be stored carries the sequence
 from before it set out, and isn't stored if its key was removed since. A worker that finds the node's sequence ahead
-of what it has `seen` catches up before it answers from RAM. Until the disks have forgotten a key it is `hidden`: it
-may still lie there, and isn't found.
+of its own, `seen`, catches up before it answers from RAM. Until the disks have forgotten a key it is `hidden`: its
+entry may still be there, and isn't found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shield.store.variants import Variants
 
 
 class Removals:
-    """Of one worker; its event loop only. `disk` and `pending` are there both or neither."""
+    """Of one worker; its event loop only. `disk` and `pending` are both given or neither."""
 
     def __init__(
         self, shared: Shared, memory: MemoryTier, variants: Variants, *, disk: Disk | None, pending: Pending | None
@@ -30,23 +30,23 @@ class Removals:
         self._disk = disk
         self._pending = pending
         self.node_sequence = shared.generation
-        """Its one item is the newest removal's sequence, of whichever worker."""
+        """Its one item is the sequence of the newest removal by any worker."""
         self.seen = self.node_sequence[0]
-        """Up to here this worker's RAM knows of them: when the node's is another one, `catch_up`."""
+        """This worker's RAM reflects the removals up to this sequence: if the node's is another one, `catch_up`."""
         self.hidden: dict[bytes, int] = {}
-        """Texts of keys that the disks are forgetting, and by how many removals."""
+        """Texts of keys that the disks are forgetting, each with the number of its pending removals."""
 
-    # what was removed
+    # queries
 
     def since(self, text: bytes, sequence: int) -> bool:
-        """Whether a key was removed after this sequence. What can't be told any more counts as removed."""
+        """Whether a key was removed after this sequence. Removals too old to be remembered count as yes."""
         if self.node_sequence[0] == sequence:
             return False
         removed = self._shared.removed_since(sequence)
         return removed is None or text in removed
 
     def catch_up(self) -> None:
-        """What other workers have removed goes from this one's RAM too."""
+        """Apply the removals of other workers to this one's RAM."""
         seen, self.seen = self.seen, self.node_sequence[0]
         removed = self._shared.removed_since(seen)
         if removed is None:
@@ -69,7 +69,7 @@ class Removals:
 
         def done() -> None:
             self._unhide(keys)
-            self._publish(keys)  # of what another worker took from a disk meanwhile
+            self._publish(keys)  # again, for entries that another worker has read from a disk since
             then()
 
         self._disk.purge(keys, done)
@@ -80,7 +80,7 @@ class Removals:
         _, self.seen = self._shared.publish_all()
 
     def drop_from_disks(self, key: CacheKey) -> None:
-        """Forget what the disks have under a key or are about to have. This is no removal in the node's order."""
+        """Forget the entries that the disks have, or will soon have, under a key. No removal in the node's order."""
         if self._disk is None or self._pending is None:
             return
         if key.text in self._pending or self._disk.lookup(key.digest) is not None:

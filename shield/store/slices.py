@@ -16,10 +16,33 @@ _OPENED = 16  # slices whose headers are kept at hand
 
 
 class Where(Enum):
-    """Why bytes of a slice aren't given at once."""
+    """Why the bytes of a slice aren't returned at once."""
 
     MISSING = "missing"  # not on disk
     COLD = "cold"  # on disk and not in memory: `Slices.read` waits for them
+
+
+class Unkept:
+    """The slices of an entry where there is no disk: none is ever here, and none is taken."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    def length(self, number: int) -> int:
+        """Bytes of a slice; all but the last are of one size."""
+        return min(self.entry.slice_bytes, self.entry.length - number * self.entry.slice_bytes)
+
+    def has(self, number: int) -> bool:
+        return False
+
+    def read_nowait(self, number: int, start: int, stop: int) -> bytearray | Where:
+        return Where.MISSING
+
+    def read(self, number: int, start: int, stop: int, then: Callable[[bytearray | None], None]) -> None:
+        """Never called: `read_nowait` says that there is nothing to wait for."""
+
+    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
+        return False
 
 
 class Slices:
@@ -31,7 +54,7 @@ class Slices:
         self._disk = disk
         self._identity = identity_of(entry.etag, entry.length)
         self._opened: OrderedDict[int, tuple[Located, StoredRecord]] = OrderedDict()
-        self._unreadable: set[int] = set()  # the index may know them for a while yet
+        self._unreadable: set[int] = set()  # the index may still list them for a while
         self._head_written = False
 
     def length(self, number: int) -> int:
@@ -61,7 +84,7 @@ class Slices:
         return Where.COLD if data is None else self._counted(opened, data, start)
 
     def read(self, number: int, start: int, stop: int, then: Callable[[bytearray | None], None]) -> None:
-        """Read in a thread, then call back on the loop; None when the bytes turn out not to be there."""
+        """Read in a thread, then call back on the loop; None when the bytes turn out to be unavailable."""
         opened = self._opened.get(number)
         place = self._place(number) if opened is None else opened[0]
         if place is None:
@@ -85,10 +108,10 @@ class Slices:
         self._disk.wait_for(work, done)
 
     def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
-        """Have a whole slice written; False, and `done` is never called, when no disk takes it.
+        """Queue a whole slice to be written; False, and `done` is never called, when no disk takes it.
 
-        `still` as in `Disk.write`. The bytes stay the caller's to account for until `done`: a disk that is behind
-        makes it wait.
+        `still` as in `Disk.write`. The caller accounts for the bytes until `done`: that is how a slow disk holds it
+        back.
         """
         entry = self.entry
         if not self._head_written and not self._has_head():

@@ -1,7 +1,7 @@
 """All tiers of a worker as one store: RAM first, then the disks.
 
-What the event loop asks is answered at once: an entry, nothing, or that it lies on a disk and a thread must fetch it.
-An entry that is being written is found here meanwhile, and one that is being removed isn't any more.
+A lookup from the event loop is answered at once: the entry, nothing, or a note that it is on a disk and a thread must
+fetch it. An entry that is being written is found here already, one that is being removed no longer.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from shield.store.entry import OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
 from shield.store.removals import Removals
-from shield.store.slices import Slices
+from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
 
-_LAST_SECONDS = 10.0  # what a stop may take to write
+_LAST_SECONDS = 10.0  # time that a stop may take to write
 _LAST_PENDING = 64
 
 Then = Callable[[Entry | None], None]
 
 
 class Plain(NamedTuple):
-    """All that it takes to answer a plain request. `head` is as StoredHead.block."""
+    """The response to a plain request. `head` is as StoredHead.block."""
 
     status: int
     head: bytes
@@ -49,7 +49,7 @@ _plain = tuple.__new__  # without a call of Python code
 
 @dataclass(slots=True)
 class Cold:
-    """An entry that lies on a disk and not in memory: `Store.read` fetches it."""
+    """An entry that is on a disk and not in memory: `Store.read` fetches it."""
 
     place: Located
 
@@ -70,7 +70,7 @@ class StoreStatistics:
 
 
 class Store:
-    """One event loop only. Without a `disk` it is the RAM tier alone."""
+    """For one event loop only. Without a `disk` it is the RAM tier alone."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Store:
         if disk is not None and admission is not None:
             memory.tell_evicted(self._write_late)
 
-    # what is there
+    # lookups
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
@@ -131,9 +131,9 @@ class Store:
         return self._took(place, stored, body)
 
     def plain(self, key: CacheKey, now: float) -> Plain | None:
-        """A fresh small entry on the fastest disk and in the page cache, for a request that asks for nothing special.
+        """A fresh small entry on the fastest disk and in the page cache, for a request without special fields.
 
-        None says nothing: `on_disk` may still have it.
+        None doesn't mean a miss: `on_disk` may still have the entry.
         """
         disk, pending, text = self._disk, self._pending, key.text
         if disk is None or pending is None or pending.get(text) is not None or text in self._hidden:
@@ -149,7 +149,7 @@ class Store:
         return _plain(Plain, (found.status, head, whole.body, found.body_length, age, int(found.lifetime) - age))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
-        """Take what was read from a disk into RAM."""
+        """Put an entry read from a disk into RAM."""
         if found.body_length + OVERHEAD <= self._memory.max_entry:
             head = later_head(found.head or whole.head, found.freshness)
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
@@ -161,7 +161,7 @@ class Store:
         return self.lookup(key.text) or self.on_disk(key)
 
     def read(self, cold: Cold, key: CacheKey, then: Then) -> None:
-        """Fetch what lies cold, then call back on the loop; once for however many ask."""
+        """Fetch a cold entry, then call back on the loop; one read serves all callers that wait for it."""
         waiting = self._readings.get(key.text)
         if waiting is not None:
             waiting.append(then)
@@ -186,17 +186,16 @@ class Store:
 
         self._disk.wait_for(work, done)
 
-    def slices(self, entry: Entry) -> Slices:
-        """The body of a large entry, as far as it is here."""
-        assert self._disk is not None
-        return Slices(self._disk, entry)
+    def slices(self, entry: Entry) -> Slices | Unkept:
+        """The body of a large entry, as far as it is stored here."""
+        return Unkept(entry) if self._disk is None else Slices(self._disk, entry)
 
-    # what comes in
+    # writing
 
     def commit(self, entry: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
         """Store an entry, replacing what the key held; False when no tier takes it.
 
-        `still` says whether its key wasn't removed since it set out.
+        `still` says whether the key hasn't been removed since the body set out.
         """
         if not still():
             return False
@@ -209,36 +208,39 @@ class Store:
         return in_memory
 
     def _admits(self, key: CacheKey) -> bool:
-        """Whether it is worth a place on a disk: where there is room, all is."""
+        """Whether the entry deserves space on a disk: while there is room, all do."""
         assert self._admission is not None and self._disk is not None
         if self._admission.admit(key.digest) or not self._disk.is_full(key.digest):
             return True
-        return self._disk.lookup(key.digest) is not None  # an older version has a place
+        return self._disk.lookup(key.digest) is not None  # an older version is there
 
     def freshen(self, entry: Entry, before: Entry, *, still: Still = always, to_disk: bool = True) -> bool:
-        """Give what is stored the later head of this entry, whose body is the same. `still` as in `commit`.
+        """Give the stored entry the later head of this one, which has the same body. `still` as in `commit`.
 
-        `before` is what it was so far.
+        `before` is the entry as it was.
         """
         if not still():
             return False
         in_memory = not entry.is_large and self._memory.commit(entry)
         text = entry.key.text
-        if self._disk is None or self._pending is None or not to_disk:
+        if self._disk is None or self._pending is None:
+            return in_memory
+        if not to_disk:
             return in_memory or entry.is_large
         if text in self._pending:
             return self._pending.write(entry, still) or in_memory
         if entry.tags != before.tags:
             self._disk.retag(record_for(entry))
-        # What is validated each time does as it is, if no more than the time has changed.
+        # An entry validated at each use needn't be rewritten if only times have changed.
         elif not (entry.no_cache and before.no_cache and _lasting(entry) == _lasting(before)):
             self._disk.freshen(record_for(entry))
         return True
 
-    def drop(self, key: CacheKey) -> None:
-        """Forget what is stored under a key, if anything. Readers of it keep their bytes."""
+    def drop(self, key: CacheKey, *, from_disk: bool = True) -> None:
+        """Forget the entry under a key, if any. Its readers keep their bytes."""
         self._memory.remove(key.text)
-        self._removals.drop_from_disks(key)
+        if from_disk:
+            self._removals.drop_from_disks(key)
 
     def purge(self, keys: Sequence[CacheKey], then: Callable[[], None]) -> None:
         """Forget keys in all workers and on all disks, durably, then call back."""
@@ -246,7 +248,7 @@ class Store:
 
     @property
     def generation(self) -> int:
-        """Grows with every removal, of whichever worker."""
+        """Grows with every removal by any worker."""
         return self._newest_removal[0]
 
     def was_removed(self, text: bytes, since: int) -> bool:
@@ -254,12 +256,12 @@ class Store:
         return self._removals.since(text, since)
 
     def note_hit(self, entry: Entry) -> None:
-        """An entry in RAM is asked for: it is worth keeping on disk, too. Need not be said of each hit."""
+        """An entry in RAM is requested: it is worth keeping on disk, too. Needn't be called for each hit."""
         if self._disk is not None:
             self._note_hit(entry.key.digest)
 
     def keys_in_memory(self) -> list[CacheKey]:
-        """Of the entries in RAM."""
+        """Keys of the entries in RAM."""
         return self._memory.keys()
 
     def forget_memory(self) -> None:
@@ -271,17 +273,17 @@ class Store:
         self._memory.forget_heads()
 
     def directories(self) -> list[CacheDirectory]:
-        """Those in use."""
+        """The directories in use."""
         volumes = () if self._disk is None else self._disk.volumes()
         return [volume.directory for volume in volumes if volume.directory is not None]
 
     def tick(self) -> None:
-        """Once a second."""
+        """Call once a second."""
         if self._disk is not None:
             self._disk.tick()
 
     async def close(self) -> None:
-        """Write what waits, and leave the disks."""
+        """Write the entries that wait, and leave the disks."""
         if self._disk is None:
             return
         if self._admission is not None:
@@ -289,11 +291,11 @@ class Store:
         await self._disk.close()
 
     async def _write_reused(self) -> None:
-        """What RAM alone has, and was asked for again, would be gone with the process."""
+        """Write entries that only RAM has and that were requested again: they would be lost with the process."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LAST_SECONDS
         for entry in self._memory.reused():
-            while len(self._pending or ()) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # nothing tells
+            while len(self._pending or ()) > _LAST_PENDING and loop.time() < deadline:  # noqa: ASYNC110  # no event for it
                 await asyncio.sleep(0.01)
             if loop.time() >= deadline:
                 return
@@ -327,7 +329,7 @@ class Store:
         return entry
 
     def _write_late(self, entry: Entry) -> None:
-        """Evicted from RAM after it was asked for more than once: worth a place on disk if it has none."""
+        """Evicted from RAM after more than one request: worth space on a disk if it has none."""
         disk, pending = self._disk, self._pending
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
@@ -335,5 +337,5 @@ class Store:
 
 
 def _lasting(entry: Entry) -> list[Field]:
-    """The fields of a head that don't just tell the time."""
+    """The fields of a head that aren't mere times."""
     return [line for line in entry.head.fields if line[0] not in (b"date", b"expires")]

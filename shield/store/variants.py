@@ -1,6 +1,6 @@
-"""Keys whose answers vary: by which fields of requests, so that the right variant is found in one step.
+"""Keys whose responses vary, and by which request fields, so that the right variant is found in one step.
 
-What is learned is kept under the key itself, as an entry without a body that no client ever gets (a marker), so that
+This knowledge is kept under the key itself, as an entry without a body that no client ever gets (a marker), so that
 it survives restarts and other workers find it.
 """
 
@@ -15,68 +15,119 @@ from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey, key_of_text
 from shield.rules.routes import Resource
 from shield.rules.selection import StoredHead
-from shield.rules.vary import variant_key
+from shield.rules.vary import MARK, variant_key
 from shield.store.entry import Entry
 
 _KNOWN = 100_000  # keys remembered; the others are looked up
-_LIFETIME = 366 * 86400.0  # of a marker: as long as any of its variants
+_TOLD = 32  # bytes at the end of a variant's key that distinguish it from the others of its key
+_TURN = 512  # uses of a key's variants, after which earlier ones count half
+_REFUSED = 4  # variants without a place that are remembered, for each that has one
+
+LIFETIME = 366 * 86400.0
+"""Of a marker, in seconds: as long as any of its variants."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Of one variant: the epoch time until which it is kept, and roughly how often it was asked for lately."""
+
+    until: float
+    uses: int = 1
 
 
 @dataclass(slots=True)
 class Varying:
-    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `seen` are digests of
-    keys, and the epoch time until which each is kept.
+    """`names` as in `rules.vary`; `salt` sets these variants apart from those before a purge; `places` are those of
+    stored variants, by the ends of their keys' texts, `refused` how often others wanted one, the latest last.
     """
 
     names: tuple[bytes, ...]
     salt: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
-    seen: dict[bytes, float] = field(default_factory=dict)
+    places: dict[bytes, Place] = field(default_factory=dict)
+    refused: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
+    uses: int = 0  # since all counts were halved
+
+    def use(self, place: Place) -> None:
+        """A variant is asked for. What isn't any more loses its count by the use of the others alone: no number of
+        variants that nobody had stored makes it go.
+        """
+        place.uses += 1
+        self.uses += 1
+        if self.uses >= _TURN:
+            self.uses = 0
+            for each in self.places.values():
+                each.uses //= 2
+
+    def make_room(self, told: bytes, now: float, until: float, most: int) -> bytes | None:
+        """Have a variant keep a place, or get one; the one that gives way to it, b"" if none must. None: it gets no
+        place, since all that are stored are used as much.
+        """
+        place, gone = self.places.get(told), b""
+        if place is not None:
+            place.until = until
+            return gone
+        if len(self.places) >= most:
+            for over in [each for each, held in self.places.items() if held.until <= now]:
+                del self.places[over]
+        wanted = self.refused.pop(told, 0) + 1
+        if len(self.places) >= most:
+            gone = min(self.places, key=lambda each: self.places[each].uses)
+            if wanted <= self.places[gone].uses:
+                self.refused[told] = wanted
+                while len(self.refused) > _REFUSED * most:
+                    self.refused.popitem(last=False)
+                return None
+            del self.places[gone]
+        self.places[told] = Place(until, wanted)
+        return gone
 
 
 class Variants:
-    """What one worker knows."""
+    """The knowledge of one worker."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, Varying] = OrderedDict()
 
     def of(self, resource: Resource, request: Request) -> Resource:
-        """What one request names, as far as it is known what its answers vary by."""
+        """The resource that a request names, as far as the fields its responses vary by are known."""
         forwarded = resource.route.forwarding.fields(request)
         named = resource.named
         varying = self._known.get(named.digest)
         if varying is None:
             return resource._replace(key=named, base=None, forwarded=forwarded)
         key = variant_key(named, varying.salt, varying.names, forwarded)
+        place = varying.places.get(key.text[-_TOLD:])
+        if place is not None:
+            varying.use(place)
         return resource._replace(key=key, base=named, forwarded=forwarded)
 
     def names(self, key: CacheKey) -> tuple[bytes, ...]:
-        """By which fields a key's answers are known to vary."""
+        """The fields by which a key's responses are known to vary."""
         varying = self._known.get(key.digest)
         return () if varying is None else varying.names
 
-    def has_room(self, resource: Resource, now: float, until: float) -> bool:
-        """Whether one more variant may be stored, to be kept `until` then; it counts from now on."""
-        varying, key = self._known.get(resource.named.digest), resource.key.digest
+    def make_room(self, resource: Resource, now: float, until: float) -> CacheKey | bool:
+        """Whether one more variant may be stored, to be kept until `until`; it counts from now on. Or the key of the
+        variant that is used least and gives way to it, to be dropped.
+        """
+        named = resource.named
+        varying = self._known.get(named.digest)
         if varying is None:
             return True
-        seen = varying.seen
-        if key not in seen and len(seen) >= resource.route.max_variants:
-            for gone in [known for known, kept in seen.items() if kept <= now]:
-                del seen[gone]
-            if len(seen) >= resource.route.max_variants:
-                return False
-        seen[key] = until
-        return True
+        gone = varying.make_room(resource.key.text[-_TOLD:], now, until, resource.route.max_variants)
+        if not gone:
+            return gone is not None
+        return key_of_text(b"%b%b%b/%b" % (named.text, MARK, varying.salt, gone))
 
     def learn(self, key: CacheKey, names: tuple[bytes, ...], now: float) -> Entry:
-        """A key's answers vary by these fields from now on; the marker to store for that."""
+        """From now on a key's responses vary by these fields; returns the marker to store."""
         varying = Varying(names)
         self._remember(key.digest, varying)
         head = StoredHead(0, b" ".join([varying.salt, *names]), (), None, None)
-        return Entry(key, head, Freshness(now, _LIFETIME, 0.0, 0.0), ())
+        return Entry(key, head, Freshness(now, LIFETIME, 0.0, 0.0), ())
 
     def learn_from(self, marker: Entry) -> None:
-        """As a marker says that was found."""
+        """Learn from a marker found in the store."""
         salt, *names = marker.head.block.split(b" ")
         self._remember(marker.key.digest, Varying(tuple(names), salt))
 

@@ -1,7 +1,7 @@
-"""One cache directory through its life: opened, written by a thread of its own, left when it fails, tried again.
+"""One cache directory through its life: opened, written by its own thread, taken out of use when it fails, retried.
 
-Threads: the event loop looks up and submits, the volume's writer does all that changes the directory. Between the two
-lies one queue, bounded in bytes: when a disk can't keep up, what would be written isn't, and nobody waits.
+Threads: the event loop looks up and submits, the volume's writer makes all changes. Between the two is one queue,
+bounded in bytes: when a disk can't keep up, writes are skipped, and nobody waits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
+from shield.shared import Shared
 from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
@@ -31,37 +32,42 @@ log = logging.getLogger("shield.store")
 _TEND_TICKS = 5
 _RETRY_TICKS = 10
 _SETTLED_TICKS = 60
-_MISSED = 100_000  # keys remembered while a directory is out
+_MISSED = 100_000  # removed keys remembered while a directory is out
 
 
 def boot_id() -> str:
-    """Of this run of the machine."""
+    """Identifies this run of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return secrets.token_hex(16)  # then no index is trusted after an unclean end
+        return secrets.token_hex(16)  # not known: no index is trusted after an unclean end
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """In whose name a directory is claimed. `boot_id` tells one run of the machine from the next."""
+    """The identity under which a directory is claimed. `boot_id` tells one run of the machine from the next.
+
+    `shared` is the node's memory of where its directories belong.
+    """
 
     node: str
     boot_id: str
     worker: int = 0
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeStatistics:
     path: str
     health: str
+    reason: str  # why it isn't well; empty if it is
     backlog_bytes: int
-    skipped: int  # records not written since the writer was behind
+    skipped: int  # records not written because the writer was behind
     directory: DirectoryStatistics | None  # None while it is out
 
 
 class Volume:
-    """`directory` is None while it is out of use. Made on the event loop; `open` it, `tick` it, `close` it."""
+    """`directory` is None while it is out of use. Made on the event loop; call `open`, `tick` and `close`."""
 
     def __init__(self, path: Path, limits: DirectoryLimits, *, holder: Claimant, files: Files, judge: Judge) -> None:
         self.path = path
@@ -77,27 +83,29 @@ class Volume:
         self._thread: threading.Thread | None = None
         self._warmer: threading.Thread | None = None
 
-        # the loop's
+        # used by the loop
         self._ticks = 0
         self._up_ticks = 0
-        self._reported = Health.WELL
-        self._busy = False  # with opening or probing
-        self._joining: CacheDirectory | None = None  # opened, and not told of removals yet
-        self._missed: dict[bytes, CacheKey] | None = {}  # removed while it was out; None: too many
+        self._reported = (Health.WELL, "")
+        self._busy = False  # opening or probing
+        self._joining: CacheDirectory | None = None  # opened, but missed removals aren't applied yet
+        self._missed: dict[bytes, CacheKey] | None = {}  # keys removed while it was out; None: too many
 
-        # the writer's
+        # used by the writer
         self._rebuilding = False
+        self._failure = ""  # why the directory couldn't be opened last time
 
-    # the loop's thread
+    # methods for the loop's thread
 
     def open(self) -> None:
-        """Open the directory and start the writer. Raises InUseError; whatever else is wrong takes it out for now."""
+        """Open the directory and start the writer. Raises InUseError; any other fault takes it out of use for now."""
         try:
             self._attach(self._opened())
         except InUseError:
             raise
         except StoreError as error:
-            self._report(Health.OUT, str(error))
+            self._failure = str(error)
+            self._report()
         self._thread = threading.Thread(target=self._run, name=f"shield-writer-{self.path.name}", daemon=True)
         self._thread.start()
 
@@ -106,22 +114,22 @@ class Volume:
         return self.directory is not None and self.directory.health is Health.WELL
 
     def generation(self) -> int | None:
-        """Of the directory: to be remembered before what is to be written is looked at."""
+        """The directory's. Take it before reading the entry that is to be written."""
         directory = self.directory
         with suppress(StoreError, OSError):
             return None if directory is None else directory.generation()
         return None
 
     def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
-        """Have a record of about `size` bytes written; False, and `done` is never called, when it can't be taken now.
+        """Queue a record of about `size` bytes; False, and `done` is never called, when it can't be taken now.
 
-        `done` says on the loop whether it is there. A size of 0 is always taken while the directory can be written:
-        of what somebody else bounds. Any thread.
+        `done` is called on the loop with whether it is stored. A size of 0 is always taken while the directory is
+        writable: its bytes are bounded by the caller. Any thread.
         """
         return self._submit_write(Write(draft, size, False, done))
 
     def move_here(self, draft: Draft, size: int, *, wait: Callable[[], bool]) -> bool:
-        """As `write`, of a record that leaves another tier. Waits for room as long as `wait` says so. Any thread."""
+        """As `write`, for a record that leaves another tier. Waits for room while `wait` allows. Any thread."""
         move = Write(draft, size, True, None)
         while not self._submit_write(move):
             if not self.writable or self._backlog.stopped or not wait():
@@ -130,11 +138,11 @@ class Volume:
         return True
 
     def change(self, change: Change, done: Done | None = None) -> None:
-        """Have something else done by the writer, in its turn; `done` says whether it could."""
+        """Queue another change for the writer; `done` is called with whether it succeeded."""
         self._backlog.work(Work(change, done))
 
     def remove(self, keys: Sequence[CacheKey], done: Done | None = None) -> None:
-        """Forget keys with all slices, durably; a directory that is out is told when it is back."""
+        """Forget keys with all slices, durably; a directory that is out forgets them when it is back."""
         directory = self.directory
         if directory is None or directory.health is Health.OUT:
             self.miss(keys)
@@ -151,7 +159,7 @@ class Volume:
         self.change(lambda directory: directory.remove(keys), finished)
 
     def miss(self, keys: Iterable[CacheKey]) -> None:
-        """Keys whose entries here, if any, aren't to be found when the directory is back."""
+        """Note keys whose entries here, if any, mustn't be found when the directory is back."""
         if self._missed is not None:
             self._missed.update((key.text, key) for key in keys)
             if len(self._missed) > _MISSED:
@@ -162,11 +170,11 @@ class Volume:
         return self._backlog.bytes > BACKLOG // 2
 
     def tick(self) -> None:
-        """Once a second: look after the directory, and after one that is out of use."""
+        """Call once a second: looks after the directory, and retries one that is out of use."""
         self._ticks += 1
         directory = self.directory
         health = Health.OUT if directory is None else directory.health
-        self._report(health, "")
+        self._report()
         if health is Health.WELL:
             self._up_ticks += 1
             if self._ticks % _TEND_TICKS == 0:
@@ -184,15 +192,15 @@ class Volume:
 
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
-        health = Health.OUT if directory is None else directory.health
+        health, reason = self._state()
         known = None
         if directory is not None and health is not Health.OUT:
             with suppress(StoreError, OSError):
                 known = directory.statistics()
-        return VolumeStatistics(str(self.path), health.value, self._backlog.bytes, self.skipped, known)
+        return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, known)
 
     async def close(self) -> None:
-        """Write what waits, and leave the directory."""
+        """Write the records that wait, and leave the directory."""
         self._backlog.stop()
         for thread in (self._warmer, self._thread):
             if thread is not None:
@@ -203,7 +211,7 @@ class Volume:
         self.directory = self._joining = None
 
     def _attach(self, directory: CacheDirectory) -> None:
-        """Use a directory, once it has been told what was removed while it was out."""
+        """Use a directory, once the removals that it missed are applied."""
         missed, self._missed = self._missed, {}
         self._joining = directory if missed != {} else None
         if self._joining is None:
@@ -213,8 +221,8 @@ class Volume:
             self._rebuilding = True
             self._backlog.wake()
             if directory.reason:
-                log.warning("cache directory %s: %s; its index is being made again", self.path, directory.reason)
-            self._report(directory.health, "")
+                log.warning("cache directory %s: %s; its index is being rebuilt", self.path, directory.reason)
+            self._report()
             return
 
         def told(well: bool) -> None:
@@ -238,25 +246,30 @@ class Volume:
 
     def _tried(self, well: bool) -> None:
         self._busy = False
-        health = Health.OUT if self.directory is None else self.directory.health
-        self._report(health, "")
+        self._report()
 
-    def _report(self, health: Health, why: str) -> None:
-        """Say once what has changed."""
-        if health is self._reported:
+    def _state(self) -> tuple[Health, str]:
+        """With the reason, if it isn't well."""
+        directory = self.directory
+        return (Health.OUT, self._failure) if directory is None else (directory.health, directory.why)
+
+    def _report(self) -> None:
+        """Log a change of state, once."""
+        before, self._reported = self._reported, self._state()
+        if self._reported == before:
             return
-        self._reported = health
+        health, why = self._reported
         if health is Health.WELL:
             log.warning("cache directory %s is well again", self.path)
         elif health is Health.FAILING:
-            log.error("cache directory %s can't be written: what it has is served, nothing comes in", self.path)
+            log.error("cache directory %s can't be written; its entries are still served. %s", self.path, why)
         else:
-            log.error("cache directory %s is out of use; it is tried again. %s", self.path, why)
+            log.error("cache directory %s is out of use, retrying. %s", self.path, why)
 
-    # any thread
+    # methods for any thread
 
     def _warm(self, directory: CacheDirectory) -> None:
-        """So that lookups find the index in memory."""
+        """Bring the index into memory for lookups."""
         directory.warm(lambda: self._backlog.stopped or self.directory is not directory)
 
     def _submit_write(self, write: Write) -> bool:
@@ -265,7 +278,7 @@ class Volume:
             self.skipped += 1
         return is_taken
 
-    # the writer's thread
+    # methods for the writer's thread
 
     def _run(self) -> None:
         backlog = self._backlog
@@ -299,6 +312,8 @@ class Volume:
             else:
                 work.change(directory)
         except (StoreError, OSError) as error:
+            if work.change is None:
+                self._failure = str(error)
             log.debug("cache directory %s: %s", self.path, error)
             return False
         return True
@@ -331,6 +346,7 @@ class Volume:
         """Open the directory anew. The old one is closed once the loop has let go of it."""
         old = self.directory
         if old is not None:
+            self._failure = old.why
             gone = threading.Event()
             self._loop.call_soon_threadsafe(self._detach, gone)
             gone.wait()
@@ -339,7 +355,7 @@ class Volume:
 
     def _opened(self) -> CacheDirectory:
         holder = self._holder
-        claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files)
+        claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files, shared=holder.shared)
         try:
             return CacheDirectory(claim, self._limits, worker=holder.worker, files=self._files, judge=self._judge)
         except BaseException:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import httpx
 import pytest
 
+from shield.shared import Standing
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import Shield
+from tests.node import FakeClock, Shield
+from tests.peers.pair import two
 
 
 def _ask(shield: Shield, path: str, *, method: str = "GET") -> httpx.Response:
@@ -25,12 +28,34 @@ def _metrics(shield: Shield) -> dict[str, float]:
 
 def test_a_node_is_alive_and_ready_until_it_drains(shield: Shield) -> None:
     assert _ask(shield, "/live").status_code == 200
-    assert _ask(shield, "/ready").status_code == 200
+    assert (_ask(shield, "/ready").status_code, _ask(shield, "/ready").text) == (200, "ready\n")
 
     shield.node.vitals.ready = False
 
     assert _ask(shield, "/live").status_code == 200
-    assert _ask(shield, "/ready").status_code == 503
+    told = _ask(shield, "/ready")
+    assert (told.status_code, told.text) == (503, "not ready\nit is about to stop\n")
+
+
+@pytest.mark.parametrize(
+    ("standing", "silent", "status", "told"),
+    [
+        (Standing.SERVING, 0.5, 200, "ready\n"),
+        (Standing.SERVING, 30.0, 200, "ready\nworker 1 hangs, for 30 s\n"),
+        (Standing.DOWN, 30.0, 503, "not ready\nworker 1 is down\n"),
+        (Standing.DRAINING, 0.0, 503, "not ready\nworker 1 is draining\n"),
+    ],
+)
+def test_a_node_says_which_of_its_workers_is_in_trouble(
+    origin: FaultyOrigin, clock: FakeClock, standing: Standing, silent: float, status: int, told: str
+) -> None:
+    with two(origin, clock) as workers:
+        shared = workers.shared
+        shared.standing[0], shared.standing[1] = Standing.SERVING, standing
+        shared.beat(1, time.monotonic() - silent)
+        answer = _ask(workers.asker, "/ready")
+
+    assert (answer.status_code, answer.text) == (status, told)
 
 
 def test_metrics_count_what_clients_and_origins_did(shield: Shield, origin: FaultyOrigin) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from shield.admin.removal import MAX_BYTES, removal
+from shield.admin.removal import MAX_BYTES, MAX_PATHS, removal
 from shield.errors import RequestError, StoreError
 
 JSON = "application/json"
@@ -88,7 +88,15 @@ def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
         b'{"prefix": "/a", "paths": ["/b"]}',
         b'{"path": ["/a"]}',
         '{"paths": ["/\u00e4"]}'.encode(),
-        b'{"paths": ["' + b"x" * MAX_BYTES + b'"]}',
+        b'{"paths": ["/a",]}',
+        b'{"paths": ["/a" "/b"]}',
+        b'{"paths": ["/a"], "prefix": "/b"}',
+        b'{"paths": ["/a"]} x',
+        b'{"paths": ["/a\n"]}',
+        b'{"paths": ["/\\x"]}',
+        b'{"paths": ["/a"',
+        b"\xff",
+        b'{"prefix": "/' + b"x" * 100_000 + b'"}',
     ],
 )
 def test_what_isnt_a_wish_is_refused_and_nothing_removed(body: bytes) -> None:
@@ -123,3 +131,45 @@ def test_a_node_that_knows_no_prefixes_says_so() -> None:
 
 def test_nothing_is_removed_by_looking() -> None:
     assert ask(Store(), b"", method="GET").status_code == 405
+
+
+@pytest.mark.parametrize("body", [b'{"paths":[]}', b' {\t"paths" :\n[ ] } ', b'{"paths": ["\\u002fa"]}'])
+def test_json_may_be_spelled_as_one_likes(body: bytes) -> None:
+    store = Store()
+
+    assert ask(store, body).status_code == 200
+    assert store.removed == ([b"/a"] if b"u002f" in body else [])
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"paths": ["' + b"x" * MAX_BYTES + b'"]}', b'{"paths": [' + b'"/",' * (MAX_PATHS + 1500) + b'"/"]}']
+)
+def test_what_is_too_much_at_once_is_refused_and_nothing_removed(body: bytes) -> None:
+    store = Store()
+
+    answer = ask(store, body)
+
+    assert answer.status_code == 413
+    assert answer.headers["connection"] == "close"
+    assert store.removed == []
+
+
+def test_others_have_their_turn_while_many_paths_are_read() -> None:
+    store, turns = Store(), 0
+    app = Starlette(routes=[removal(store.remove)])
+
+    async def run() -> None:
+        nonlocal turns
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://admin") as client:
+            await client.post("/store/remove", json={"paths": ["/a"] * 100_000})
+
+    asyncio.run(run())
+    assert len(store.removed) == 100_000
+    assert turns > 100

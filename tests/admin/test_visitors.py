@@ -34,6 +34,7 @@ def ask(host: str | None, names: Collection[str] = (), *, origin: str | None = N
     "host",
     [
         *("127.0.0.1", "127.0.0.1:9180", "[::1]:9180", "10.1.2.3:80", "localhost", "localhost:9180", "a.localhost"),
+        *("localhost.", "localhost.:9180", "LOCALHOST.", "a.localhost.", "known.example.", "known.example.:9180"),
         *("shield", "shield-0:9180", "known.example", "KNOWN.example:1", None),
     ],
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import pytest
 
 from shield.build.edition import Edition
+from shield.build.renewal import Renewal
 from shield.config.loading import Loaded, load
 from shield.errors import ConfigError
 from shield.origin.want import Fetched, Want
@@ -189,6 +191,59 @@ def test_the_access_log_is_switched_for_connections_that_are_open(
         assert [line["target"] for line in shield.log()] == ["/b"]
 
 
+def test_misses_alone_are_logged_and_then_all_on_connections_that_are_open(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    ground = Ground(tmp_path, clock, of(origin, log={"access": "misses"}))
+    with ground.shield as shield, Client(shield.port) as client:
+        client.ask("/a")
+        client.ask("/a")
+        ground.reload(of(origin, log={"access": "all"}))
+        client.ask("/a")
+        ground.reload(of(origin, log={"access": "misses"}))
+        client.ask("/a")
+
+        assert [(line["target"], line["cache"]) for line in shield.log()] == [("/a", "miss"), ("/a", "hit")]
+        assert shield.state()["requests"]["plain_hit"] == 3
+
+
+def test_the_memory_of_the_access_log_changes(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:
+    ground = Ground(tmp_path, clock, of(origin, log={"access": "all"}))
+    with ground.shield as shield:
+        access = shield.node.front.access
+        ground.reload(of(origin, log={"access": "all", "access_memory": "64KiB"}))
+
+        assert access is not None and access is shield.node.front.access
+        assert access.max_bytes == 64 * 1024
+
+
+def test_large_bodies_are_asked_for_again_as_long_as_the_new_deadline_allows(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    ground = Ground(tmp_path, clock, of(origin, failover={"deadline": "10s"}))
+    with ground.shield as shield:
+        ground.reload(of(origin, failover={"deadline": "3s"}))
+
+        assert cast(Renewal, shield.node.renewal).parts.means.policy.persist_seconds == 3
+
+
+def test_the_names_of_the_admin_api_change(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:
+    def asked() -> int:
+        async def get() -> int:
+            transport = httpx.ASGITransport(ground.shield.node.admin)
+            async with httpx.AsyncClient(transport=transport, base_url="http://node.example.") as client:
+                return (await client.get("/live")).status_code
+
+        return shield.run(get())
+
+    ground = Ground(tmp_path, clock, of(origin))
+    with ground.shield as shield:
+        before = asked()
+        ground.reload(of(origin, admin={"hosts": ["Node.example"]}))
+
+        assert (before, asked()) == (421, 200)
+
+
 # what is refused, and what waits
 
 
@@ -227,7 +282,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_holds(
             server="two",
             listen="127.0.0.1:9999",
             workers=3,
-            admin={"listen": "off"},
+            admin={"listen": "off", "connections": 7, "timeout": "9s"},
             cache={"memory": {"capacity": "1MiB"}, "fills": {"linger": "9s"}},
         )
         changed["node"] = "test-2"
@@ -236,7 +291,10 @@ def test_what_needs_a_restart_is_named_and_the_rest_holds(
         again = ground.reload(of(origin))
         settled = shield.state()["configuration"]
 
-    waiting = ("node", "listen", "workers", "cache.memory.capacity", "cache.fills.linger", "admin.listen")
+    waiting = (
+        *("node", "listen", "workers", "cache.memory.capacity", "cache.fills.linger"),
+        *("admin.listen", "admin.connections", "admin.timeout"),
+    )
     assert edition.waiting == waiting
     assert answer.get("server") == "two" and "test-1" in (answer.get("cache-status") or "")
     assert (state["generation"], state["waiting"]) == (2, waiting)

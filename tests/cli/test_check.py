@@ -119,7 +119,7 @@ NOTES = {
     "public admin": (PLAIN + "admin: {listen: ':9'}\n", ["shield.yaml:5: admin.listen: 0.0.0.0:9 can be reached *"]),
     "plain origin": (
         SIGNED.replace("127.0.0.1", "s3.example.net") + KEYS,
-        ["shield.yaml:4: origins.fra.endpoint: s3.example.net is asked in plain HTTP: *"],
+        ["shield.yaml:4: origins.fra.endpoint: s3.example.net is reached over plain HTTP: *"],
     ),
     "unused key": (PLAIN + KEYS, ["shield.yaml:6: origins.fra.secret_key: has no effect: *"]),
     "unused fraction": (
@@ -270,7 +270,7 @@ def test_a_variable_that_may_have_been_meant_for_us_is_noted(ground: Ground, nam
         ("shield_Node", "x", 'isn\'t read: no setting has this name; did you mean "shield_node"?'),
         ("shield_node", "", "node: is empty"),
         ("shield_node", b"\xff", "node: can't be read: expected text in UTF-8"),
-        ("shield_node", "x" * 70_000, "node: is larger than a secret: expected 64KiB at most"),
+        ("shield_node", "x" * 70_000, "node: is too large for a secret: expected at most 64KiB"),
         ("shield_origins__fra__secret_key", "with blanks", "origins.fra.secret_key: expected printable ASCII *"),
         ("shield_log__level", "lout", 'log.level: got "lout"; expected one of debug info warning error'),
     ],

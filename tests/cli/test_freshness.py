@@ -100,3 +100,34 @@ def test_what_is_wrong_is_said_in_words(ground: Ground, text: str, problem: str)
 
     assert problem in said
     assert said.startswith("shield.yaml:5: freshness")
+
+
+ALONE = " is for that request alone, unless it says public, s-maxage or must-revalidate, or names the field in Vary"
+
+
+@pytest.mark.parametrize(
+    ("route", "freshness", "notes"),
+    [
+        ("{forward_request_headers: [accept]}", "{}", []),
+        ("{forward_request_headers: [cookie]}", "{}", ["the answer to a request with cookie is"]),
+        ("{forward_request_headers: [x-user]}", "{credentials: [X-User]}", ["a request with x-user is"]),
+        ("{forward_request_headers: [x_user]}", "{credentials: [X-User]}", ["a request with x_user is"]),
+        (
+            "{forward_request_headers: all}",
+            "{credentials: [cookie]}",
+            ["a request with authorization cookie is", "x-api-key x-auth-token x-session-token may"],
+        ),
+        ("{forward_request_headers: [cookie]}", "{credentials: none}", ["cookie may say"]),
+        ("{forward_request_headers: [cookie], freshness: {credentials: none}}", "{}", ["cookie may say"]),
+    ],
+)
+def test_what_comes_of_credentials_that_origins_see_is_noted(
+    ground: Ground, route: str, freshness: str, notes: list[str]
+) -> None:
+    found = ground.load(f"{PLAIN}freshness: {freshness}\nroutes: {{a: {route}}}\n").notes
+
+    assert len(found) == len(notes)
+    for said, part in zip(found, notes, strict=True):
+        assert ": routes.a.forward_request_headers: " in said
+        assert part in said
+        assert ALONE in said or "EVERYONE MAY GET THE ANSWER" in said

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from shield.cli.rounded import shown_duration, shown_size
-from shield.cli.store.keys import key_of, prefix_of
+from shield.cli.store.keys import keys_of, prefix_of
 from shield.cli.store.places import UsageError
 from shield.config.settings import Settings
 from shield.rules.key import cache_key
@@ -207,7 +207,7 @@ def test_ls_says_when_an_index_isnt_whole(ground: Ground) -> None:
 
     result = ground.run("ls", "--tier", "fast")
 
-    assert f"{ground.path}/one: its index is being made again; 1 segments aren't in it yet" in result.stderr
+    assert f"{ground.path}/one: its index is being rebuilt; 1 segments aren't in it yet" in result.stderr
     assert len(lines(result)) == 1
 
 
@@ -255,12 +255,12 @@ def test_settings_that_cant_be_used_are_said_so(ground: Ground, command: list[st
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["stat", "--tier", "hdd"], "no tier is called hdd; there are fast, slow"),
+        (["stat", "--tier", "hdd"], "no tier is named hdd; expected one of fast, slow"),
         (["ls", "--directory", "/x"], "/x is no directory of these settings; there are "),
         (["ls", "images"], "images: a prefix begins with a slash"),
         (["verify", "--rate", "fast"], "--rate: expected a size"),
         (["export", "f", "--limit-bytes", "x"], "--limit-bytes: expected a size"),
-        (["export", "f", "--hot", "--tier", "slow"], "--hot is of the first tier"),
+        (["export", "f", "--hot", "--tier", "slow"], "--hot exports the first tier"),
     ],
 )
 def test_arguments_that_dont_fit_are_one_line(ground: Ground, arguments: list[str], said: str) -> None:
@@ -288,7 +288,7 @@ def test_all_of_them_work_beside_a_running_node(tmp_path: Path) -> None:
             assert ground.run("export", tmp_path / "hot").exit_code == 0
             removed = ground.run("rm", "/b")
             assert removed.exit_code == 0
-            assert "what its workers have in RAM" in removed.stderr
+            assert "entries in its workers' RAM" in removed.stderr
             assert [line.split()[-1] for line in lines(ground.run("ls"))] == [":/images/a"]
             assert node.get("/images/a") == 200
             node.signal()
@@ -360,8 +360,9 @@ def test_a_key_is_what_a_client_asks_for_or_as_it_is_listed(ground: Ground) -> N
         }
     )
 
-    assert key_of("https://cdn.example/images//a", settings).text == b":/v2//a"
-    assert key_of("/images/a?w=1", settings).text == b":/v2/a"
-    assert key_of(":/v2/a?w=1", settings) == cache_key(b"", b"/v2/a", b"w=1")
+    assert [key.text for key in keys_of("https://cdn.example/images//a", settings)] == [b":/v2//a"]
+    assert [key.text for key in keys_of("/images/a?w=1", settings)] == [b":/v2/a"]
+    assert keys_of(":/v2/a?w=1", settings) == [cache_key(b"", b"/v2/a", b"w=1")]
+    assert keys_of("fra~01ab:/v2/a", settings) == [cache_key(b"fra~01ab", b"/v2/a", b"")]
     with pytest.raises(UsageError, match="404 no-route"):
-        key_of("/other", settings)
+        keys_of("/other", settings)

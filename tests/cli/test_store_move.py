@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from shield.cli.store.move import target
+from shield.cli.store.places import UsageError
+from shield.rules.freshness import Freshness
 from tests.cli.store_ground import Ground, at, lines
 from tests.store.ground import body, content, draft, key, record
 
@@ -48,7 +53,7 @@ def test_a_hot_set_moves_to_the_byte_and_lies_where_the_other_node_looks(
             assert replace(stored.header.record, sequence=0) == record(name, size)
     with other.open(("one", "two")[other.ring.owner(key("big").digest)]) as directory:
         assert [number for number, _ in directory.index.slices(key("big").digest)] == [0, 1, 2, 3, 4]
-    assert not (ground.path / "hot.part").exists()
+    assert not list(ground.path.glob("*.part"))
 
 
 def test_export_and_import_go_through_a_pipe(ground: Ground, other: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +90,7 @@ def test_a_file_cut_short_is_taken_in_as_far_as_it_goes(
     cut, damaged = other.run("import", ground.path / "cut"), other.run("import", ground.path / "damaged")
 
     assert (cut.exit_code, damaged.exit_code) == (1, 1)
-    assert lines(cut)[1] == "the file is cut short: what was whole is here"
+    assert lines(cut)[1] == "the file is cut short: its whole records were imported"
     assert "1 were damaged" in lines(damaged)[0]
     assert "cut short" not in damaged.stdout
 
@@ -96,7 +101,94 @@ def test_a_failed_export_leaves_no_file(ground: Ground) -> None:
     result = ground.run("export", ground.path / "hot")
 
     assert result.exit_code == 2
-    assert not list(ground.path.glob("hot*"))
+    assert not list(ground.path.glob("*hot*"))
+
+
+def test_an_export_is_for_its_owner_and_group_alone(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, 2000.0)
+    ground.fill_all()
+    (ground.path / "hot").touch(0o666)
+    before = os.umask(0)
+    try:
+        assert ground.run("export", ground.path / "hot").exit_code == 0
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((ground.path / "hot").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_export_doesnt_write_through_a_link(ground: Ground, is_there: bool) -> None:
+    ground.fill_all()
+    precious = ground.path / "precious"
+    if is_there:
+        precious.write_text("precious")
+    (ground.path / "hot").symlink_to(precious)
+
+    result = ground.run("export", ground.path / "hot")
+
+    assert result.exit_code == 2
+    assert "is a link or no file" in result.stderr
+    assert (precious.read_text() if precious.exists() else None) == ("precious" if is_there else None)
+
+
+def test_a_link_that_comes_meanwhile_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    precious, place = tmp_path / "precious", tmp_path / "hot"
+    precious.write_text("precious")
+
+    with target(str(place)) as stream:
+        stream.write(b"export")
+        place.symlink_to(precious)
+
+    assert (precious.read_text(), place.read_bytes(), place.is_symlink()) == ("precious", b"export", False)
+
+
+def test_links_under_the_drafts_name_are_followed_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    monkeypatch.setattr("shield.cli.store.move.secrets.token_hex", lambda length: "guessed")
+    (tmp_path / ".hot.guessed.part").symlink_to(precious)
+
+    with pytest.raises(UsageError, match="can't be made: File exists"), target(str(tmp_path / "hot")):
+        pass
+
+    assert precious.read_text() == "precious"
+
+
+def test_an_export_that_ends_amid_its_work_leaves_nothing_and_what_was_there_before(tmp_path: Path) -> None:
+    (tmp_path / "hot").write_bytes(b"before")
+
+    with pytest.raises(KeyboardInterrupt), target(str(tmp_path / "hot")) as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+
+    assert [path.name for path in tmp_path.iterdir()] == ["hot"]
+    assert (tmp_path / "hot").read_bytes() == b"before"
+
+
+def test_what_no_origin_may_answer_is_left_out_and_told(
+    ground: Ground, other: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, 2000.0)
+    split = draft("split", 5)
+    split.record.head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n"
+    eternal = draft("eternal", 5)
+    eternal.record.freshness = Freshness(9e11, 1e9, 1e9, 1e9, 1e9)
+    ground.fill("one", [split, eternal, draft("fine", 5)])
+    for name in ("two", "three"):
+        ground.fill(name, [])
+    ground.run("export", ground.path / "hot")
+
+    result = other.run("import", ground.path / "hot")
+
+    assert result.exit_code == 1
+    assert lines(result)[0].startswith("imported 2 records, ")
+    assert "1 are nothing that these settings let an origin answer" in lines(result)[0]
+    assert result.stderr.splitlines() == [":/split: its head goes on behind its end"]
+    with other.open(("one", "two")[other.ring.owner(key("eternal").digest)]) as directory:
+        found = directory.lookup(key("eternal").digest)
+        assert found is not None
+        assert (found.born, found.lifetime, found.grace) == (2000.0, 3600.0, 30.0)
 
 
 @pytest.mark.parametrize("data", [b"", b"not an export", b"x" * 5000])

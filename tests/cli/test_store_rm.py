@@ -137,7 +137,7 @@ def test_rm_does_itself_what_the_node_cant_and_says_what_stays(tmp_path: Path, s
         result = ground.run("rm", "/a")
 
     assert result.exit_code == 0
-    assert "what its workers have in RAM stays there" in result.stderr
+    assert "entries in its workers' RAM stay there" in result.stderr
     assert not ground.has("one", "a")
 
 

@@ -22,10 +22,15 @@ from tests.node import Shield
 
 
 @contextmanager
-def hypercorn(shield: Shield) -> Iterator[int]:
-    """The port where hypercorn serves the node's ASGI application, HTTP/1.1 and HTTP/2 in clear."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
+def hypercorn(shield: Shield, path: str | None = None) -> Iterator[int]:
+    """The port where hypercorn serves the node's ASGI application, HTTP/1.1 and HTTP/2 in clear; or a unix socket."""
+    if path is None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    else:
+        listener, port = socket.socket(socket.AF_UNIX), 0
+        listener.bind(path)
+        listener.listen()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = config.accesslog = None
@@ -96,6 +101,18 @@ class H2Client:
         self.connection.send_headers(stream, [*head, *(fields or {}).items()], end_stream=ends and not body)
         if body:
             self.connection.send_data(stream, body, end_stream=True)
+        self.streams[stream] = Streamed()
+        self.flush()
+        return stream
+
+    def ask_for(self, changes: dict[str, str | None], *, ends: bool = True) -> int:
+        """Send what a well-behaved client couldn't: other pseudo-header fields; None: it is left out."""
+        config = self.connection.config
+        config.validate_outbound_headers = config.normalize_outbound_headers = False
+        plain = {":method": "GET", ":scheme": "http", ":authority": "cdn.example", ":path": "/a"}
+        head = [(name, value) for name, value in {**plain, **changes}.items() if value is not None]
+        stream = self.connection.get_next_available_stream_id()
+        self.connection.send_headers(stream, head, end_stream=ends)
         self.streams[stream] = Streamed()
         self.flush()
         return stream

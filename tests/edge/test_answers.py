@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from shield.rules.limits import ClientLimits
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked, until_close
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -14,6 +15,7 @@ from tests.doubles.steps import Close, Reset, Wait
 from tests.node import Shield
 
 SMALL = b"small"
+MOST = ClientLimits().pipelined_bytes
 LARGE = Pattern(3_000_000)
 
 
@@ -90,16 +92,53 @@ def test_more_requests_than_may_wait_are_left_to_another_connection(shield: Shie
     origin.spoils("/miss", at_body(0, Wait(gate)))
 
     with shield.client() as client:
-        client.send(request("/miss") + request("/hit") * 200)
+        client.send(request("/miss"))
         gate.reached()
+        client.send(request("/hit") * (2 * MOST // len(request("/hit"))))
         gate.open()
         first = client.read()
-        answers = [client.read() for _ in range(64)]
+        answers = [client.read() for _ in range(MOST // len(request("/hit")))]
         assert client.at_end()
 
     assert first.body == b"from afar"
     assert {a.body for a in answers} == {SMALL}
-    assert answers[-1].get("connection") == "close"
+
+
+def test_what_is_sent_ahead_takes_no_more_memory_than_its_bytes(shield: Shield, origin: FaultyOrigin) -> None:
+    gate = origin.gate()
+    origin.spoils("/miss", at_body(0, Wait(gate)))
+    ahead = request("/hit", [(f"x{number}", "") for number in range(95)]) * 40
+    assert len(ahead) < MOST
+
+    with shield.client() as client:
+        client.send(request("/miss"))
+        gate.reached()
+        client.send(ahead)
+        (connection,) = shield._state.connections
+        shield.wait_for(lambda: len(connection._later) == len(ahead))
+        assert not connection._turns
+        assert len(connection._fields) < 10
+        assert not connection._transport.is_reading()
+        gate.open()
+        assert client.read().body == b"from afar"
+        assert [client.read().body for _ in range(40)] == [SMALL] * 40
+        assert client.ask("/hit").hit
+
+
+def test_requests_sent_ahead_are_answered_in_order_whether_they_hit_miss_or_are_refused(shield: Shield) -> None:
+    shield.get("/hit")
+
+    with shield.client() as client:
+        client.send(
+            (request("/hit") + request("/miss?1") + request("/nothing") + request("/hit", method="POST")) * 50
+        )
+        answers = [client.read() for _ in range(200)]
+        client.send(request("/miss") + request("/hit") + b"nonsense\r\n\r\n" + request("/hit"))
+        last = [client.read() for _ in range(3)]
+        assert client.at_end()
+
+    assert [answer.status for answer in answers] == [200, 200, 404, 405] * 50
+    assert [answer.status for answer in last] == [200, 200, 400]
 
 
 def test_a_request_that_comes_byte_by_byte_is_answered(shield: Shield) -> None:

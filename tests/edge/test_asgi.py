@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Reset, Stall, Wait
 from tests.edge.hypercorn_front import H2Client, hypercorn
-from tests.node import Shield
+from tests.node import FakeClock, Shield, settings_of
 
 LARGE = Pattern(3_000_000)
 ENDLESS = Pattern(64_000_000)
@@ -50,6 +52,49 @@ def test_a_miss_and_a_hit_over_http_2(h2: H2Client, origin: FaultyOrigin) -> Non
     assert "; hit" in hit.fields["cache-status"]
     assert hit.fields["content-length"] == "5"
     assert origin.fetches("/a") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({":method": "CONNECT", ":scheme": None, ":path": None}, 405),
+        ({":path": "/\u00fc"}, 400),
+        ({":method": "G\u00cbT"}, 400),
+    ],
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_request_that_hypercorn_cannot_read_ends_its_own_stream_only(
+    h2: H2Client, origin: FaultyOrigin, changes: dict[str, str | None], status: int, ends: bool
+) -> None:
+    gate = origin.gate()
+    origin.spoils("/large", at_body(1_000_000, Wait(gate)))
+    large = h2.ask("/large")
+    gate.reached()
+
+    refused = h2.finish(h2.ask_for(changes, ends=ends))
+    hit = h2.get("/a")
+    gate.open()
+    answer = h2.finish(large)
+
+    assert refused.status == status
+    assert refused.fields.get("allow") == ("GET, HEAD" if status == 405 else None)
+    assert hit.status == 200
+    assert bytes(answer.body) == LARGE[:]
+
+
+def test_a_body_that_comes_after_the_answer_ends_no_other_stream(h2: H2Client) -> None:
+    stream = h2.ask("/a", method="POST", ends=False)
+    while not h2.streams[stream].ended:
+        h2.step()
+
+    for _ in range(20):
+        h2.connection.send_data(stream, b"x" * 1000)
+    h2.connection.end_stream(stream)
+    h2.flush()
+
+    assert h2.streams[stream].status == 405
+    assert h2.get("/a").status == 200
+    assert bytes(h2.get("/large").body) == LARGE[:]
 
 
 def test_large_bodies_over_http_2(h2: H2Client) -> None:
@@ -205,3 +250,26 @@ def test_one_line_in_the_access_log_for_each(h2: H2Client, shield: Shield, origi
     ]
     assert "broken" not in lines[0]
     assert (lines[4]["target"], lines[4]["broken"]) == ("/broken", True)
+
+
+# without an address
+
+
+@pytest.mark.parametrize("known", [["unix"], ["0.0.0.0/0", "::/0", "unix"]])
+def test_a_client_without_an_address_is_a_stranger_even_where_unix_sockets_are_let_in(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, known: list[str]
+) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    settings, path = settings_of({"fra": origin}, access={"addresses": known}), str(tmp_path / "socket")
+
+    with (
+        Shield(settings, clock=clock) as shield,
+        hypercorn(shield, path),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(path)
+        client.sendall(request("/a"))
+        told = client.recv(4096)
+
+    assert told.startswith(b"HTTP/1.1 403 ")
+    assert origin.requests == []

@@ -10,17 +10,22 @@ import pytest
 
 from tests.client import Answer, Client
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.edge.corpus import FORMS, HOSTS, METHODS, PATHS, REQUEST_LINES, STREAMS, UNKEYED, Case, Stream
+from tests.edge.corpus import FORMS, FRAMING, HOSTS, METHODS, PATHS, REQUEST_LINES, STREAMS, UNKEYED, Case, Stream
 from tests.edge.hypercorn_front import H2Client, Streamed, hypercorn
 from tests.node import Shield, settings_of
 
 OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+IN_CHUNKS = (
+    *("GET in chunks", "GET in no chunks", "HEAD in no chunks", "GET in no chunks, the last", "a chunk of one byte"),
+    "length and chunked",
+)
 CASES = [
     *FORMS,
     *HOSTS,
     *PATHS,
     *UNKEYED,
     *[case for case in METHODS if case.name.startswith(("CONNECT", "POST with"))],
+    *[case for case in FRAMING if case.name in IN_CHUNKS],
     *[case for case in REQUEST_LINES if case.name in ("HTTP/1.2", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9")],
 ]
 """Of the rest, h11 and hypercorn make what they make: they join folded lines, take bare LF and know only capitals."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.edge.states import Reading
 from tests.client import Answer, Client, request
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -65,7 +66,7 @@ def test_hits_are_answered_amid_a_thousand_slow_clients_that_are_cut_in_the_end(
             client.send(request("/a", [("Content-Length", "1000000")], method="POST") + b"x")
         for client in slow_readers:
             client.send(request("/large"))
-        shield.wait_for(lambda: sum(c._in_head for c in shield._state.connections) == len(slow_heads))
+        shield.wait_for(lambda: sum(c._reading is Reading.HEAD for c in shield._state.connections) == len(slow_heads))
         shield.wait_for(lambda: sum(not c.ready for c in shield._state.connections) == len(slow_readers))
         assert all(good.ask("/a").hit for _ in range(100))
         assert _memory() - before < 100 * MIB
@@ -93,7 +94,9 @@ def test_heads_without_end_take_little_more_memory_than_their_bytes(shield: Shie
         crowd = [stack.enter_context(shield.client()) for _ in range(CROWD)]
         for client in crowd:
             client.send(request("/a")[:-2] + head)
-        shield.wait_for(lambda: sum(c._deaf or len(c._heads.kept) > len(head) for c in connections) == CROWD)
+        shield.wait_for(
+            lambda: sum(c._reading is Reading.DEAF or len(c._heads.kept) > len(head) for c in connections) == CROWD
+        )
         assert _memory() - before < CROWD * 120 * 1024
         shield.sweep(times=12)
         assert {client.read().status for client in crowd} == {status}
@@ -125,13 +128,13 @@ def test_pipelining_without_end_and_without_reading_stops_at_the_clients_door(sh
 
     with shield.client(receive_buffer=4096) as client:
         client.send(burst)
-        shield.wait_for(lambda: all(c._paused for c in shield._state.connections))
+        shield.wait_for(lambda: all(not c._transport.is_reading() for c in shield._state.connections))
         client.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
             for _ in range(1000):
                 client.socket.send(burst)
 
-        assert shield.call(lambda: max(len(c._turns) for c in shield._state.connections)) <= 64
+        assert shield.call(lambda: max(len(c._later) for c in shield._state.connections)) <= 32 * 1024
         assert _memory() - before < 50 * MIB
 
 

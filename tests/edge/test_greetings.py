@@ -47,7 +47,7 @@ def silent(port: int, stack: contextlib.ExitStack) -> socket.socket:
     return made
 
 
-@pytest.mark.parametrize("limit", [{"connections": 2}, {"connections_per_address": 2}])
+@pytest.mark.parametrize("limit", [{"connections": 2, "connections_per_address": 0}, {"connections_per_address": 2}])
 def test_who_says_nothing_counts_and_goes_when_its_time_is_over(
     ground: Ground, clock: FakeClock, limit: dict[str, int]
 ) -> None:

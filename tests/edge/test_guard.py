@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -13,11 +11,11 @@ from typing import Any
 import pytest
 
 from shield.build.regime import access_rules
-from shield.edge.guard import GuardedConnection, GuardedFront, peer_name
+from shield.edge.guard import GuardedConnection, GuardedFront
 from shield.messages import Request
 from shield.regime import Regime
 from shield.reply import Reply
-from shield.rules.signed_urls import Links
+from shield.rules.signed_urls import Links, signature
 from tests.client import Answer, Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
@@ -375,7 +373,7 @@ def test_a_refusal_of_head_has_no_body(shield: Shield) -> None:
 
 def test_a_refusal_waits_for_what_was_asked_before_it(shield: Shield, origin: FaultyOrigin) -> None:
     gate = origin.gate()
-    origin.script("/slow", Wait(gate), Close())
+    origin.script("/slow", Wait(gate), Close(), times=None)
 
     with shield.client() as client:
         client.send(request("/slow", [secret()]) + request("/a"))
@@ -431,23 +429,7 @@ def test_what_a_connection_settles_is_not_looked_at_again(origin: FaultyOrigin, 
         client.ask("/a")
         connections: set[GuardedConnection] = shield.call(lambda: set(shield._state.connections))
 
-        assert [connection._guarded for connection in connections] == [False]
-
-
-def test_who_has_gone_before_it_is_looked_at_is_nobody(origin: FaultyOrigin, clock: FakeClock) -> None:
-    with socket.socket(socket.AF_UNIX) as unix, socket.socket() as inet:
-        assert peer_name(_Transport(None, inet)) == ""
-        assert peer_name(_Transport("", unix)) == "unix"
-        assert peer_name(_Transport(("::1", 80, 0, 0), inet)) == "::1"
-        assert peer_name(_Transport(None, None)) == ""
-
-
-class _Transport(asyncio.BaseTransport):
-    def __init__(self, peername: object, connected: object) -> None:
-        self._known = {"peername": peername, "socket": connected}
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._known.get(name, default)
+        assert [connection._visitor for connection in connections] == [None]
 
 
 def test_workers_among_themselves_are_not_guarded(shield: Shield) -> None:
@@ -493,3 +475,35 @@ def test_other_rules_come_into_force_at_the_asgi_front(origin: FaultyOrigin, clo
         assert client.get(link("/a")).status == 200
         replace_rules(shield, origin, {"signed_urls": {"keys": {"k2": KEY[::-1]}}})
         assert client.get(link("/a")).status == 403
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_no_answer_to_a_link_is_told_to_hold_longer_than_the_link(
+    origin: FaultyOrigin, clock: FakeClock, large: bool
+) -> None:
+    body = b"x" * (2 << 20 if large else 1)
+    origin.serves("/a", body, fields={"cache-control": "max-age=3600, stale-if-error=600", "etag": '"x"'})
+    key = b"0123456789abcdef0123456789abcdef"
+
+    def link(seconds: int) -> str:
+        until = b"%d" % (clock() + seconds)
+        return f"/a?expires={until.decode()}&key=k1&signature={signature(key, b'/a', until).decode()}"
+
+    access = {"signed_urls": {"keys": {"k1": key.decode()}}, "require": ["signed_urls or addresses"]}
+    with Shield(settings_of({"fra": origin}, access={**access, "addresses": ["127.0.0.0/8"]}), clock=clock) as shield:
+        miss = shield.get(link(5))
+        clock.advance(10)
+        answers = [
+            shield.get(link(5)),
+            shield.get(link(5), method="HEAD"),
+            shield.get(link(5), [("range", "bytes=0-0")]),
+        ]
+        answers.append(shield.get(link(5), [("if-none-match", '"x"')]))
+        plain, long = shield.get("/a"), shield.get(link(9000))
+
+    assert miss.get("cache-control") == "max-age=5"
+    assert [answer.status for answer in answers] == [200, 200, 206, 304]
+    assert [(answer.get("age"), answer.get("cache-control")) for answer in answers] == [("10", "max-age=15")] * 4
+    assert plain.get("cache-control") == "max-age=3600, stale-if-error=600"
+    assert long.get("cache-control") == "max-age=3600"
+    assert origin.fetches("/a") == 1

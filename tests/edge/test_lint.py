@@ -8,6 +8,7 @@ import pytest
 from httplint import HttpResponseLinter
 from httplint.note import levels
 
+from shield.edge.states import Reading
 from tests.client import Answer, Fields, request
 from tests.doubles.faults import chunked
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -81,7 +82,7 @@ def too_late(shield: Shield, origin: FaultyOrigin, clock: FakeClock, method: str
 def slow(shield: Shield, origin: FaultyOrigin, clock: FakeClock, method: str) -> Answer:
     with shield.client() as client:
         client.send(request("/a", method=method)[:-2])
-        shield.wait_for(lambda: any(connection._in_head for connection in shield._state.connections))
+        shield.wait_for(lambda: any(connection._reading is Reading.HEAD for connection in shield._state.connections))
         shield.sweep(times=12)
         return client.read(method)
 

@@ -14,6 +14,7 @@ import pytest
 
 from shield.edge.door import Door
 from shield.edge.pace import unsent
+from shield.edge.states import Reading
 from shield.rules.limits import ClientLimits
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked
@@ -248,7 +249,7 @@ def test_a_head_that_takes_too_long_is_refused(shield: Shield) -> None:
         client.ask("/a")
         shield.sweep(times=100)
         client.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(c._in_head for c in shield._state.connections))
+        shield.wait_for(lambda: any(c._reading is Reading.HEAD for c in shield._state.connections))
         for _ in range(10):
             shield.sweep()
             client.send(b"x: y\r\n")
@@ -298,7 +299,9 @@ def test_what_a_refused_client_goes_on_to_send_is_dropped_for_a_while(shield: Sh
 
 
 def test_connections_beyond_the_limit_are_closed_at_once(origin: FaultyOrigin, clock: FakeClock) -> None:
-    with Shield(settings_of({"fra": origin}, limits={"connections": 2}), clock=clock) as shield:
+    with Shield(
+        settings_of({"fra": origin}, limits={"connections": 2, "connections_per_address": 0}), clock=clock
+    ) as shield:
         with shield.client() as first, shield.client() as second:
             first.ask("/a")
             second.ask("/a")
@@ -368,10 +371,11 @@ def test_clients_that_are_turned_away_make_one_log_line_in_a_while(
     assert "4 so far" in caplog.records[1].message
 
 
-def test_peers_on_a_unix_socket_are_not_limited(shield: Shield, tmp_path: Path) -> None:
-    limit(shield, max_connections_per_address=1, max_requests=1, max_connections=1)
+def test_workers_of_the_node_are_not_limited(shield: Shield, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    front = shield.node.front
+    front = shield.node.peers
+    front.limits = replace(front.limits, max_connections_per_address=1, max_requests=1, max_connections=1)
+    front.door = Door(front.limits, clock=shield.clock)
 
     async def listen() -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -433,7 +437,7 @@ def test_a_node_that_stops_closes_idle_connections_and_finishes_the_others(
         idle.ask("/a")
         busy.send(request("/large") + request("/a"))
         late.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(c._in_head for c in shield._state.connections))
+        shield.wait_for(lambda: any(c._reading is Reading.HEAD for c in shield._state.connections))
         gate.reached()
 
         shield.shut_down()
@@ -468,11 +472,13 @@ def test_what_still_runs_when_the_time_to_drain_is_over_ends_short(shield: Shiel
 def test_a_head_is_refused_in_its_time_though_each_second_brings_a_line(shield: Shield) -> None:
     with shield.client() as client:
         client.send(request("/a")[:-2])
-        shield.wait_for(lambda: any(each._in_head for each in shield._state.connections))
+        shield.wait_for(lambda: any(each._reading is Reading.HEAD for each in shield._state.connections))
         for _ in range(13):
             shield.sweep()
             with contextlib.suppress(ConnectionError):
                 client.send(b"x: y\r\n")
-            shield.wait_for(lambda: all(each._heard or each._deaf for each in shield._state.connections))
+            shield.wait_for(
+                lambda: all(each._heard or each._reading is Reading.DEAF for each in shield._state.connections)
+            )
 
         assert client.read().status == 408

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -14,7 +14,9 @@ from shield.errors import RequestError
 from shield.rules.key import KeyRules, canonical_path
 from tests.client import Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.ledger import Received
 from tests.doubles.pattern import Pattern
+from tests.doubles.steps import Bytes, Head, Step
 from tests.node import FakeClock, Shield, settings_of
 
 MARK = "d41d8cd98f00b204"
@@ -199,7 +201,11 @@ PIECES = st.lists(
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[tuple[Shield, FaultyOrigin]]:
-    with FaultyOrigin() as origin, Shield(settings_of({"fra": origin}, freshness=NOTHING_NEGATIVE)) as shield:
+    routes = {"default": {"duplicate_slashes": "merge", "encoded_slash": "decode"}}
+    with (
+        FaultyOrigin() as origin,
+        Shield(settings_of({"fra": origin}, freshness=NOTHING_NEGATIVE, routes=routes)) as shield,
+    ):
         yield shield, origin
 
 
@@ -214,7 +220,7 @@ def test_what_an_origin_is_asked_for_is_what_the_key_says_and_has_one_reading(
     answer = shield.get(target)
 
     try:
-        path = canonical_path(target.encode(), KeyRules())
+        path = canonical_path(target.encode(), KeyRules(spelling="uri"))
     except RequestError as refused:
         assert answer.status == refused.status
         assert len(origin.requests) == before
@@ -225,8 +231,75 @@ def test_what_an_origin_is_asked_for_is_what_the_key_says_and_has_one_reading(
     (seen,) = origin.requests[before:]
     key = shield.call(lambda: shield.node.proxy.resolve(target.encode()).key.text)
     assert seen.target.encode() == path == key.removeprefix(b":")
-    assert canonical_path(path, KeyRules()) == path
+    assert canonical_path(path, KeyRules(spelling="uri")) == path
     # However a server goes about it: in its segments nothing is left that it could walk along.
     decoded = unquote_to_bytes(path)
     assert not {b".", b"..", b""} & set(decoded[1:].removesuffix(b"/").split(b"/"))
     assert seen.path == decoded.decode()
+
+
+# what is forwarded and tells no variants apart
+
+
+def denying(status: int, **fields: str) -> Callable[[Received], list[Step]]:
+    """An origin that answers well, but for whoever sends it something of length."""
+
+    def make(received: Received) -> list[Step]:
+        said = received.get("x-a")
+        if said is None or len(said) < 100:
+            return [Head(200, {"content-length": "4", "cache-control": "max-age=60"}), Bytes(b"good")]
+        told = {name: value.format(said) for name, value in fields.items()}
+        return [Head(status, {"content-length": "3", **told}), Bytes(b"bad")]
+
+    return make
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 414])
+@pytest.mark.parametrize("control", [{}, {"cache-control": "public, max-age=60"}])
+@pytest.mark.parametrize("passing", [True, False])
+def test_no_client_has_a_denial_made_for_all_others(
+    origin: FaultyOrigin, clock: FakeClock, status: int, control: dict[str, str], passing: bool
+) -> None:
+    origin.makes("/a", denying(status, **control))
+    origins = {"fra": {"provider": "http", "endpoint": origin.url, "pass_errors": passing}}
+    settings = settings_of({}, origins=origins, routes={"default": {"forward_request_headers": "all"}})
+
+    with Shield(settings, clock=clock) as shield:
+        denied = shield.get("/a", [("x-a", "y" * 7000)])
+        good = [shield.get("/a"), shield.get("/a", [("x-a", "z")])]
+        shield.get("/a", [("x-a", "y" * 7000)])
+        clock.advance(100)
+        revalidated = shield.get("/a", [("x-a", "y" * 7000)])
+        clock.advance(-100)
+        still = shield.get("/a")
+
+    assert denied.status >= 400 and revalidated.status >= 400
+    assert [(answer.status, answer.body) for answer in good] == [(200, b"good")] * 2
+    assert (still.status, still.hit) == (200, True)
+
+
+def test_a_denial_that_vary_tells_apart_is_stored(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.makes("/a", denying(405, vary="X-A, User-Agent", **{"cache-control": "max-age=60"}))
+    long = [("x-a", "y" * 7000)]
+
+    with Shield(settings_of({"fra": origin}, routes={"default": {"forward_request_headers": ["x-a"]}})) as shield:
+        answers = [shield.get("/a", long), shield.get("/a", long), shield.get("/a")]
+
+    assert [(answer.status, answer.hit) for answer in answers] == [(405, False), (405, True), (200, False)]
+
+
+def test_what_repeats_an_unkeyed_field_is_for_nobody_else(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.makes("/a", denying(301, location="https://{}/", **{"cache-control": "max-age=60"}))
+
+    with Shield(settings_of({"fra": origin}, routes={"default": {"forward_request_headers": ["x-a"]}})) as shield:
+        moved, good = shield.get("/a", [("x-a", "y" * 200)]), shield.get("/a")
+
+    assert (moved.status, good.status, good.body) == (301, 200, b"good")
+
+
+def test_more_than_origins_take_is_refused_before_it_gets_there(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with Shield(settings_of({"fra": origin}, routes={"default": {"forward_request_headers": "all"}})) as shield:
+        answers = [shield.get("/a", [("x-a", "y" * 9000)]), shield.get("/a", [(f"x-{n}", "y") for n in range(70)])]
+
+    assert [answer.status for answer in answers] == [431, 431]
+    assert origin.requests == []

@@ -69,7 +69,8 @@ def said(shield: Shield, *pieces: bytes) -> Outcome:
 
 @contextmanager
 def connected(shield: Shield) -> Iterator[tuple[ClientConnection, Wire]]:
-    connection, wire = shield.node.front.protocol(cast(Any, None), shield._state, {}), Wire()
+    made, wire = shield.node.front.protocol(cast(Any, None), shield._state, {}), Wire()
+    connection = cast(ClientConnection, made)
     connection.connection_made(cast(Any, wire))
     try:
         yield connection, wire

@@ -75,6 +75,11 @@ class Fetch:
         """What it asks with."""
         return dict(self.want.fields())
 
+    def goes_out(self) -> None:
+        """It had to wait, and is sent now; or it is sent once more."""
+        assert self.want.sent is not None
+        self.want.sent()
+
     def answers(
         self,
         *fields: Field,
@@ -104,12 +109,18 @@ class Fetch:
         """The connection is lost within the body."""
         self.response.finish(OriginError("fra", Fault.RESET, "within the body"))
 
-    def fails(self, fault: Fault = Fault.CONNECT, detail: str = "refused") -> None:
-        """No origin gives an answer."""
-        self.result.set_result(Failed((OriginError("fra", fault, detail),)))
+    def fails(
+        self, *faults: Fault, detail: str = "refused", status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """No origin gives an answer, each for its reason."""
+        errors = [
+            OriginError(origin, fault, detail, status=status, retry_after=retry_after)
+            for origin, fault in zip(("fra", "iad"), faults or (Fault.CONNECT,), strict=False)
+        ]
+        self.result.set_result(Failed(tuple(errors)))
 
-    def is_absent(self, status: int = 404) -> None:
-        self.result.set_result(Absent(status))
+    def is_absent(self, status: int = 404, *, vary: tuple[bytes, ...] | None = ()) -> None:
+        self.result.set_result(Absent(status, vary=vary))
 
 
 class FakeSource:
@@ -181,6 +192,10 @@ class FakeClient:
             self.transfer.abandon()
 
     @property
+    def is_over(self) -> bool:
+        return self.clean is not None
+
+    @property
     def told(self) -> str:
         """Cache-Status as it was sent."""
         lines = [line for line in self.head.split(b"\r\n") if line.startswith(b"cache-status: ")]
@@ -218,7 +233,13 @@ class Ground:
         self.store = _store(path, self.clock)
         self.memory = FillMemory(memory)
         self.means = Means(
-            self.source, self.store, self.memory, policy=policy or FillPolicy(), via=VIA, clock=self.clock
+            self.source,
+            self.store,
+            self.memory,
+            policy=policy or FillPolicy(),
+            via=VIA,
+            clock=self.clock,
+            chance=lambda: 0.0,
         )
         self.fills = FillTable(self.means)
         self.counters = Counters()

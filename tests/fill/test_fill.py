@@ -22,6 +22,8 @@ from tests.node import FakeClock, Shield, settings_of
 
 MIB = 2**20
 
+NO_ROOM = {"memory": {"capacity": "512MiB", "max_entry": "64MiB"}, "fills": {"memory": "64KiB"}}
+
 
 def fills(shield: Shield) -> Any:
     return shield.node.state()["fills"]
@@ -325,7 +327,7 @@ def test_without_memory_for_it_a_body_runs_through_a_window_at_the_client_s_pace
 ) -> None:
     body = Pattern(60 * MIB)
     origin.serves("/big", body, lifetime=60)
-    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
+    settings = settings_of({"fra": origin}, cache=NO_ROOM)
 
     with Shield(settings, clock=clock) as shield, shield.client(receive_buffer=65536) as slow:
         slow.send(request("/big"))
@@ -363,7 +365,7 @@ def test_a_reader_that_holds_the_window_up_goes_on_alone(
     gate = origin.gate()
     origin.serves("/big", body, lifetime=60)
     origin.spoils("/big", preceded_by(Wait(gate)), times=1)
-    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}})
+    settings = settings_of({"fra": origin}, cache=NO_ROOM)
 
     whole, late = _read_fast_and_slow(settings, clock, gate)
 

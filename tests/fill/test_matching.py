@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shield.messages import Field
-from shield.rules.freshness import FreshnessRules
+from shield.rules.freshness import FreshnessRules, Unkeyed
 from shield.rules.routes import Route
 from shield.rules.vary import Forwarding
 from tests.fill.ground import FakeClient, Fetch, Ground, on_ground, turns
@@ -27,9 +28,9 @@ UNSTORABLE: tuple[Field, ...] = (
 Asking = Mapping[bytes, bytes]
 
 
-def forwarding(**rules: float) -> Route:
+def forwarding(**rules: Any) -> Route:
     """A route that forwards Foo and Bar."""
-    freshness = FreshnessRules(**rules) if rules else FreshnessRules()  # type: ignore[arg-type]  # all are seconds
+    freshness = FreshnessRules(**rules)
     return Route(
         "default", origins=("fra",), forwarding=Forwarding(frozenset(NAMES)), max_variants=4, freshness=freshness
     )
@@ -81,6 +82,79 @@ def test_what_does_not_vary_does_not_take_the_place_of_what_says_that_others_do(
     assert on_ground(scenario, route=forwarding()) == [b"of 1", b"of 2", b"of 2"]
 
 
+@pytest.mark.parametrize("unkeyed", ["refuse", "store"])
+def test_what_is_not_there_for_one_variant_is_there_for_another(unkeyed: Unkeyed) -> None:
+    async def scenario(ground: Ground) -> list[tuple[int | None, bool]]:
+        for answers in ("none", "some"):
+            client = await ground.asked(fields={b"foo": answers.encode()})
+            if answers == "none":
+                ground.source.last.is_absent(vary=(b"foo",))
+            else:
+                ground.source.last.answers(STORABLE, (b"vary", b"foo"), body=b"some")
+            await turns()
+            assert client.clean
+        ground.store.variants.clear()
+        later = [await ground.asked(fields={b"foo": foo}) for foo in (b"none", b"some", b"none")]
+        other = await ground.asked(fields={b"foo": b"other"})
+        ground.source.last.answers(STORABLE, (b"vary", b"foo"), body=b"other")
+        await turns()
+        return [(each.status, b"hit" in each.head) for each in [*later, other]]
+
+    assert on_ground(scenario, route=forwarding(unkeyed=unkeyed)) == [
+        (404, True),
+        (200, True),
+        (404, True),
+        (200, False),
+    ]
+
+
+def test_those_who_wait_for_what_is_not_there_for_another_ask_for_themselves() -> None:
+    async def scenario(ground: Ground) -> list[int | None]:
+        clients = [ground.asks(fields={b"foo": foo}) for foo in (b"none", b"some", b"none")]
+        await turns()
+        ground.source.last.is_absent(vary=(b"foo",))
+        await turns()
+        ground.source.last.answers(STORABLE, (b"vary", b"foo"), body=b"some")
+        await turns()
+        assert len(ground.source.fetches) == 2
+        return [client.status for client in clients]
+
+    assert on_ground(scenario, route=forwarding()) == [404, 200, 404]
+
+
+@pytest.mark.parametrize("fields", [{}, {b"foo": b"1"}])
+def test_an_absence_that_varies_by_everything_is_for_one_request(fields: Mapping[bytes, bytes]) -> None:
+    async def scenario(ground: Ground) -> int:
+        clients = [ground.asks(fields=fields) for _ in range(3)]
+        await turns()
+        ground.source.last.is_absent(vary=None)
+        await turns()
+        for fetch in ground.source.fetches[1:]:
+            fetch.is_absent(vary=None)
+        await turns()
+        assert [(client.status, b"\r\nvary: *\r\n" in client.head) for client in clients] == [(404, True)] * 3
+        await ground.asked(fields=fields)
+        ground.source.last.is_absent(vary=None)
+        await turns()
+        return len(ground.source.fetches)
+
+    assert on_ground(scenario, route=forwarding()) == 4
+
+
+def test_no_client_sets_variants_aside_by_asking_for_what_is_not_there() -> None:
+    async def scenario(ground: Ground) -> bool:
+        await ground.asked(fields={b"foo": b"1"})
+        ground.source.last.answers(STORABLE, (b"vary", b"foo"), body=b"of 1")
+        await turns()
+        await ground.asked(fields={b"foo": b"2", b"bar": b"junk"})
+        ground.source.last.is_absent(vary=(b"bar", b"foo"))
+        await turns()
+        again = await ground.asked(fields={b"foo": b"1"})
+        return again.body == b"of 1" and len(ground.source.fetches) == 2
+
+    assert on_ground(scenario, route=forwarding())
+
+
 # any sequence
 
 
@@ -93,6 +167,7 @@ class Said:
     etag: bool
     holds: bool
     piecemeal: bool  # its body ends only after the next request
+    absent: bool  # there is no such object for this request; of `vary` None: it depends on who knows what
 
     def fields(self, number: int) -> tuple[Field, ...]:
         tag = ((b"etag", b'"%d"' % number),) if self.etag else ()
@@ -125,6 +200,14 @@ class Model:
     """All responses by the number in their bodies. Knows nothing of keys, variants or fills."""
 
     responses: dict[int, Response] = field(default_factory=dict)
+    absences: list[Response] = field(default_factory=list)
+
+    def deny(self, fetch: Fetch, said: Said) -> tuple[bytes, ...] | None:
+        """That it isn't there, and by which fields of the request."""
+        vary = tuple(sorted(said.vary)) if said.line not in UNSTORABLE and said.vary is not None else None
+        asking = {name: value for name, value in fetch.want.forwarded if name in NAMES}
+        self.absences.append(Response([asking], NAMES if vary is None else vary, vary is not None))
+        return vary
 
     def answer(self, fetch: Fetch, said: Said) -> bytes | None:
         """The body to send, or None for 304."""
@@ -142,16 +225,24 @@ class Model:
 
     def check(self, client: FakeClient, asking: Asking) -> None:
         """Whether it may have what it got."""
+        if client.status == 404:
+            said = [each for each in self.absences if _matches(asking, each) and (each.for_many or not each.served)]
+            assert said, f"it is there for {asking}, as far as anybody said"
+            min(said, key=lambda each: not each.for_many).served += 1
+            return
         if client.clean is not True or client.status != 200 or not client.body:
             return
         response = self.responses[int(client.body)]
-        matches = any(
-            asking == asked or all(asking.get(name) == asked.get(name) for name in response.vary)
-            for asked in response.asked
-        )
-        assert matches, f"{asking} got {response}"
+        assert _matches(asking, response), f"{asking} got {response}"
         response.served += 1
         assert response.for_many or response.served <= len(response.asked), "what is one client's went to others"
+
+
+def _matches(asking: Asking, response: Response) -> bool:
+    return any(
+        asking == asked or all(asking.get(name) == asked.get(name) for name in response.vary)
+        for asked in response.asked
+    )
 
 
 reusable = [STORABLE, (b"cache-control", b"max-age=0"), (b"cache-control", b"no-cache")]
@@ -169,15 +260,17 @@ askings = st.tuples(
 steps = st.builds(
     Step,
     asking=st.lists(askings, min_size=1, max_size=2).map(tuple),
-    said=st.builds(Said, lines, varies, st.booleans(), st.booleans(), st.booleans()),
+    said=st.builds(
+        Said, lines, varies, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([False, False, True])
+    ),
     wait=st.sampled_from([0.0, 0.0, 11.0, 70.0]),
     forgets=st.sampled_from([False, False, False, True]),
 )
 
 
 @settings(max_examples=200)
-@given(story=st.lists(steps, min_size=3, max_size=8))
-def test_no_response_reaches_a_request_that_it_does_not_match(story: Sequence[Step]) -> None:
+@given(story=st.lists(steps, min_size=3, max_size=8), unkeyed=st.sampled_from(["refuse", "store"]))
+def test_no_response_reaches_a_request_that_it_does_not_match(story: Sequence[Step], unkeyed: Unkeyed) -> None:
     async def scenario(ground: Ground) -> None:
         model, unended = Model(), list[tuple[Fetch, bytes]]()
         open_clients: list[tuple[FakeClient, Asking]] = []
@@ -197,6 +290,10 @@ def test_no_response_reaches_a_request_that_it_does_not_match(story: Sequence[St
             while answered < len(ground.source.fetches):
                 fetch = ground.source.fetches[answered]
                 answered += 1
+                if step.said.absent:
+                    fetch.is_absent(vary=model.deny(fetch, step.said))
+                    await turns()
+                    continue
                 body = model.answer(fetch, step.said)
                 if body is None:
                     fetch.answers(*step.said.fields(0)[: -1 if step.said.etag else None], status=304, length=0)
@@ -216,7 +313,7 @@ def test_no_response_reaches_a_request_that_it_does_not_match(story: Sequence[St
         await turns()
         assert _checked(model, open_clients) == [], "a client was never answered"
 
-    on_ground(scenario, route=forwarding(grace=5.0))
+    on_ground(scenario, route=forwarding(grace=5.0, unkeyed=unkeyed))
 
 
 def _checked(model: Model, clients: list[tuple[FakeClient, Asking]]) -> list[tuple[FakeClient, Asking]]:

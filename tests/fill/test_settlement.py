@@ -25,8 +25,8 @@ from tests.fill.ground import VIA, FakeConnection
 
 NOW = 1_750_000_000.0
 SLICE = 1000
-TERMS = Terms(VIA, slice_bytes=0, largest=1 << 20)
-IN_SLICES = replace(TERMS, slice_bytes=SLICE)
+TERMS = Terms(VIA, slice_bytes=0, largest=1 << 20, sliced_above=1 << 30)
+IN_SLICES = replace(TERMS, slice_bytes=SLICE, sliced_above=SLICE)
 TAG = (b"etag", b'"1"')
 RANGES = (b"accept-ranges", b"bytes")
 LARGE = 3 * SLICE

@@ -20,9 +20,8 @@ from tests.node import FakeClock, Shield
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+def files() -> Iterator[Failing]:
     failing = Failing()
-    monkeypatch.setattr("shield.build.storage.Files", lambda: failing)
     yield failing
     failing.broken.clear()
 
@@ -88,11 +87,10 @@ def test_a_slow_client_holds_no_fetch_and_pays_for_no_more_than_it_reads(
         answer = slow.read_head()
         answer.body = slow.read_some(1000)
         origin.wait_for(lambda: not origin.requests_active)
-        held = shield.state()["fills"]["memory_used_bytes"]
+        shield.wait_for(lambda: shield.node.fills.statistics().memory_used_bytes <= 6 * SLICE)
         paid = origin.requests[0].sent
         slow.read_body(answer)
 
-    assert held <= 6 * SLICE
     assert paid < 30 * MIB
     assert (answer.clean, answer.body == body[:]) == (True, True)
 
@@ -120,7 +118,7 @@ def test_what_no_disk_takes_streams_through_little_memory(
     origin.serves("/big", body, lifetime=60)
     settings = with_disk(origin, tmp_path / "nvme", fills={"memory": 4 * SLICE})
 
-    with Shield(settings, clock=clock) as shield:
+    with Shield(settings, clock=clock, files=files) as shield:
         files.broken[call] = errno.EIO
         with shield.client(receive_buffer=65536) as slow:
             slow.send(request("/big"))

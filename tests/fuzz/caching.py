@@ -131,10 +131,16 @@ def check_condition(data: bytes) -> None:
     if conditional.if_range_matches(listed, etag, NOW, date=NOW) and conditional.is_tag(listed.strip(b"\t ")):
         assert strongly
     assert not conditional.if_range_matches(listed, None, NOW)
-    _is_evaluated(listed, etag, strongly, weakly)
+    known = conditional.is_known(listed, etag)
+    assert known or not weakly
+    if conditional.is_tag(etag):
+        assert known == weakly
+    elif known and not weakly:
+        assert etag.removeprefix(b"W/") in listed
+    _is_evaluated(listed, etag, strongly, known)
 
 
-def _is_evaluated(listed: bytes, etag: bytes, strongly: bool, weakly: bool) -> None:
+def _is_evaluated(listed: bytes, etag: bytes, strongly: bool, known: bool) -> None:
     for method in (b"GET", b"HEAD", b"OPTIONS"):
         reads = method != b"OPTIONS"
         said = {
@@ -142,7 +148,7 @@ def _is_evaluated(listed: bytes, etag: bytes, strongly: bool, weakly: bool) -> N
             for name in (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
         }
         assert said[b"if-match"] == (None if strongly else 412)
-        assert said[b"if-none-match"] == ((304 if reads else 412) if weakly else None)
+        assert said[b"if-none-match"] == ((304 if reads else 412) if known else None)
         assert said[b"if-modified-since"] in ((None, 304) if reads else (None,))
         assert said[b"if-unmodified-since"] in (None, 412)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 from shield.edge.connection import ClientConnection
 from shield.edge.reading import RequestReader
+from shield.edge.states import Life
 from shield.edge.turn import Turn
 from shield.errors import Fault, RequestError
-from shield.messages import Field
+from shield.messages import Field, Request
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, parse_head
 from shield.origin.response import Response
@@ -35,6 +37,7 @@ ROUTES = Routes([Route("all")])
 PLAIN = b"GET /a HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
 LIMITS = ClientLimits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
 MAX_FIELDS = 20
+NO_CHUNKS = b"0\r\n\r\n"
 TOO_LONG = {414, 431}
 
 
@@ -57,11 +60,12 @@ class Listener(ClientConnection):
     def __init__(self, *, careful: bool) -> None:
         RequestReader.__init__(self, LIMITS, lambda: 0.0, node=b"fra-1")
         self.taken: list[Taken] = []
-        self._careful = careful
-        self._guarded = False
+        self._life = Life.NUMBERED if careful else Life.OPEN
+        self._visitor = None
         self._transfer = None
-        self._turns = deque()
-        self.ready = False  # so that each request waits for its turn
+        self._turns = deque([Turn(Request(b"GET", b"/", [], {}), True, False, 0.0)])  # so that each has to wait
+        self._later = b""
+        self._proxy = cast(Any, SimpleNamespace(in_force=SimpleNamespace(regime=None)))
         self.data_received(PLAIN)  # whose Host may come again
 
     def heard(self, *said: bytes) -> list[Taken]:
@@ -79,7 +83,7 @@ class Listener(ClientConnection):
             )
 
     def _end_after_last(self) -> None:
-        self._deaf = True
+        self._take_no_more()
 
 
 def check_requests(data: bytes) -> None:
@@ -101,6 +105,9 @@ def check_requests(data: bytes) -> None:
         assert head is not None
         rest = rest[head.end() :]
         _is_in_order(taken, head[0])
+        if taken.goes_on and b"transfer-encoding" in dict(taken.fields):
+            assert rest.startswith(NO_CHUNKS)
+            rest = rest[len(NO_CHUNKS) :]
 
 
 def _both_refuse(some: list[Taken], others: list[Taken]) -> bool:

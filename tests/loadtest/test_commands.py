@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ TINY = {
     "loadtest.chaos": "--seconds 1 --clients 8",
     "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
+    "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
     "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
     "loadtest.policies": "--requests 400 --objects 80",
@@ -31,6 +33,7 @@ TINY = {
     "tests.fuzz": "--seconds 1",
 }
 FEW_TARGETS = "date"  # of a command that would fuzz them all
+ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
 PATIENCE = 300.0
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
@@ -54,6 +57,8 @@ def _words(command: str) -> list[str]:
         words[words.index("--before") + 1] = str(ROOT)  # a checkout that is there
     if module == "tests.fuzz" and not any(word.isidentifier() for word in words):
         words.append(FEW_TARGETS)
+    if module == "loadtest.locust" and not any(word.isidentifier() for word in words):
+        words.append(ONE_SCENARIO)
     if module == "loadtest.disk" and "--servers" not in words:
         words += ["--servers", "shield"]
     return [module, *words, *TINY[module].split()]
@@ -66,6 +71,8 @@ def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -
     module, *words = _words(command)
     if module in WITH_WRK or (module == "loadtest.disk" and words[0] in NEED_WRK):
         _needs("wrk")
+    if module == "loadtest.locust" and find_spec("locust") is None:
+        pytest.skip("locust isn't installed: pip install '.[loadtest]'")
     if module in TWO_CORES:
         _needs("taskset")
         if len(os.sched_getaffinity(0)) < 2:
@@ -73,9 +80,7 @@ def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -
     if module == "loadtest.disk":
         words += ["--directory", str(tmp_path)]
 
-    ended = subprocess.run(
-        [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
-    )
+    ended = _run(module, *words)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
@@ -89,12 +94,22 @@ def test_documents_name_commands_of_all_kinds() -> None:
 
 def test_a_server_that_is_unknown_is_named(tmp_path: Path) -> None:
     _needs("taskset")
-    words = ["loadtest.disk", "fill", "--servers", "apache", "--directory", str(tmp_path)]
-
-    ended = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    ended = _run("loadtest.disk", "fill", "--servers", "apache", "--directory", str(tmp_path))
 
     assert ended.returncode == 1
     assert "unknown: apache; there are shield, nginx" in ended.stderr
+
+
+def _run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that takes too long is asked to end, so that it stops what it has started."""
+    command = [sys.executable, "-m", module, *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _needs(program: str) -> None:

@@ -62,7 +62,7 @@ def test_after_its_time_one_attempt_tries_it_first_and_the_others_wait_for_its_f
     assert health.order([TWO, ONE], ILL_SECONDS + TRIAL_SECONDS) == [ONE, TWO]
     health.note_well(ONE)
     assert health.order([ONE, TWO], ILL_SECONDS + TRIAL_SECONDS) == [ONE, TWO]
-    assert not health.is_troubled
+    assert not health.ill
 
 
 def test_each_failed_trial_doubles_the_time_up_to_a_limit_and_one_trouble_counts_once() -> None:

@@ -210,7 +210,7 @@ def test_chunks_announced_behind_a_bodiless_answer_end_its_connection(new_loop: 
 
 @on_both_loops
 @pytest.mark.parametrize("left", [b"<html>no answer at all</html>", b"\r\n", b"HTT", b"\x00\x01\r\n\r\n"])
-def test_what_is_left_of_the_last_answer_on_a_kept_connection_sends_the_request_out_anew(
+def test_the_rest_of_the_last_answer_on_a_kept_connection_sends_the_request_out_anew(
     new_loop: LoopFactory, left: bytes
 ) -> None:
     async def scenario() -> None:

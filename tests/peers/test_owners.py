@@ -321,7 +321,7 @@ def test_an_owner_that_cannot_be_reached_is_done_without_and_named_once(
         answers += [workers.asker.get(path) for path in _more_of(workers)]
 
     assert {answer.status for answer in answers} == {404}
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no answer"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 gave no response"]
 
 
 def _more_of(workers: Two) -> list[str]:
@@ -467,11 +467,12 @@ def test_figures_are_for_peers_only(workers: Two) -> None:
 
 
 def test_a_node_is_ready_when_all_its_workers_serve(workers: Two) -> None:
-    assert workers.asker.node.figures.is_ready()
+    asker = workers.asker
+    assert asker.call(asker.node.figures.readiness).ready
 
     workers.shared.standing[1] = Standing.DRAINING
 
-    assert not workers.asker.node.figures.is_ready()
+    assert not asker.call(asker.node.figures.readiness).ready
 
 
 # an owner that is stuck
@@ -599,6 +600,21 @@ def test_the_way_of_a_request_is_told_by_the_owner_too(origin: FaultyOrigin, clo
         workers.asker.get(workers.path, [("CDN-Loop", "other")])
 
     assert [seen.get("cdn-loop") for seen in origin.requests] == ["other, test-1"]
+
+
+def test_what_an_origin_says_before_its_answer_comes_through_the_owner(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with two(origin, clock) as node:
+        origin.serves(node.path, b"hello", lifetime=60)
+        origin.spoils(node.path, preceded_by(Head(103, [("link", "</a.css>; rel=preload")])))
+        with node.asker.client() as client:
+            client.send(request(node.path))
+            hint, answer = client.read_head(), client.read()
+
+    assert (hint.status, hint.fields) == (103, [("link", "</a.css>; rel=preload")])
+    assert (answer.status, answer.body, answer.get("link")) == (200, b"hello", None)
+    assert origin.fetches(node.path) == 1
 
 
 # workers under different settings

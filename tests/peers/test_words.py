@@ -36,7 +36,7 @@ def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
 
 
 def said(status: int, outcome: Outcome) -> bytes:
-    name, _, value = words.told(status, outcome).removesuffix(b"\r\n").partition(b": ")
+    name, _, value = words.outcome_line(status, outcome).removesuffix(b"\r\n").partition(b": ")
     assert name == words.FIELD
     return value
 
@@ -130,6 +130,6 @@ def test_what_an_owner_added_goes_no_further() -> None:
     )
     response = answer(200, *fields)
 
-    assert words.take_off(response, b"test-1; ") == b"from fra"
+    assert words.strip_outcome(response, b"test-1; ") == b"from fra"
     assert response.head.fields == ((b"cache-status", b"upstream; hit"),)
     response.start(Taker())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
+from shield.rules import conditional
 from shield.rules.conditional import (
     HeadEffect,
     evaluate,
     freshens,
     head_effect,
     if_range_matches,
+    is_known,
     is_tag,
     matches,
     validators,
@@ -109,6 +114,38 @@ def test_what_is_no_entity_tag_never_matches(etag: bytes) -> None:
     assert not is_tag(etag)
     assert not matches(etag, etag, weakly=True)
     assert not if_range_matches(etag, etag, None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "etag", "known"),
+    [
+        (b"abc", b"abc", True),
+        (b'"abc"', b"abc", True),
+        (b'W/"abc"', b"abc", True),
+        (b'"x", "abc"', b"abc", True),
+        (b"x,abc ,\ty", b"abc", True),
+        (b"*", b"abc", True),
+        (b"W/abc", b"abc", True),
+        (b"abc", b"W/abc", True),
+        (b"abcd", b"abc", False),
+        (b'"abcd"', b"abc", False),
+        (b'""', b"abc", False),
+        (b"ABC", b"abc", False),
+        (b'"x,abc,y"', b"abc", False),  # one tag
+        (b'"x, abc, y"', b"abc", False),
+        (b'"abc', b"abc", True),  # broken off, and still the same text
+        (b'"a', b'"a', False),
+        (b"a,b", b"a,b", False),  # two, or one?
+        (b"", b"", False),
+        (b"abc", b'"abc"', False),  # a proper tag is compared as one
+        (b"abc", None, False),
+    ],
+)
+def test_an_unquoted_etag_is_known_by_its_text(listed: bytes, etag: bytes | None, known: bool) -> None:
+    assert is_known(listed, etag) is known
+    assert evaluate({b"if-none-match": listed}, etag, None, b"GET") == (304 if known else None)
+    if etag == b"abc":
+        assert evaluate({b"if-match": listed}, etag, None, b"GET") == (None if listed == b"*" else 412)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +275,42 @@ def test_what_a_head_freshens_a_304_with_its_fields_does_too(
 
     if head_effect(etag, last_modified, 5, update) is FRESHENS:
         assert freshens(etag, last_modified, update)
+
+
+LISTED = st.lists(st.sampled_from([b'"a"', b'W/"a"', b'"b"', b'W/"b"', b'"a,b"', b'""', b"", b"a"]), max_size=8)
+
+
+@given(LISTED, st.sampled_from([b'"a"', b'W/"a"', b'"a,b"', b'""']), st.booleans())
+def test_a_list_is_searched_for_the_tag_before_it_is_read(tags: list[bytes], etag: bytes, weakly: bool) -> None:
+    listed = b", ".join(tags)
+    is_list = any(tags) and b"a" not in tags
+    named = [tag.removeprefix(b"W/") if weakly else tag for tag in tags]
+    wanted = etag.removeprefix(b"W/") if weakly else etag
+
+    expected = is_list and wanted in named and (weakly or not etag.startswith(b"W/"))
+    assert conditional.matches(listed, etag, weakly=weakly) is expected
+
+
+def counted(reader: Callable[[bytes], Any], read: list[int]) -> Callable[[bytes], Any]:
+    """The same, noting how many commas it is given."""
+
+    def note(text: bytes) -> Any:
+        read.append(text.count(b","))
+        return reader(text)
+
+    return note
+
+
+@given(st.integers(0, 11_000), st.booleans())
+def test_no_list_makes_more_work_than_an_honest_one(count: int, named: bool) -> None:
+    listed = b",".join([b'"%d"' % n for n in range(count)] + ([b'"x"'] if named else []))
+    read: list[int] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_is_list", "_find_tags"):
+            patch.setattr(conditional, name, counted(getattr(conditional, name), read))
+        found = conditional.matches(listed, b'"x"', weakly=True)
+
+    assert found is (named and count <= conditional.MAX_TAGS)
+    assert sum(read) <= 2 * conditional.MAX_TAGS
+    assert not read or named

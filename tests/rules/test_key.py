@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import RequestError
+from shield.rules import key
 from shield.rules.key import (
     MAX_PARAMETERS,
     CacheKey,
@@ -307,6 +308,26 @@ def test_spelling_does_not_matter_and_content_does(segments: list[str]) -> None:
         assert canonical_path(escaped, RULES) == canonical_path(plain, RULES) == plain
 
 
+@given(
+    st.lists(st.one_of(st.sampled_from([b"%", b"%3d", b"=", b"==", b"=3D", b"_", b".", b"%0a", b"+"]), st.binary()))
+)
+def test_escapes_are_undone_at_once_as_they_are_one_by_one(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+
+    assert key._unquoted(text) == unquote_to_bytes(text)
+
+
+@pytest.mark.parametrize("rules", [RULES, PLAIN])
+@pytest.mark.parametrize("raw", [b"/" + b"%61" * 2700, b"/a/.." * 1400, b"/" * 8000])
+def test_what_is_too_long_in_any_reading_is_not_read(raw: bytes, rules: KeyRules) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key, "_decoded", None)
+        with pytest.raises(RequestError) as refused:
+            canonical_path(raw, rules)
+
+    assert refused.value.status == 414
+
+
 def test_no_query_is_kept_unless_allowed() -> None:
     assert canonical_query(b"a=1&%zz&acl", frozenset()) == b""
     assert canonical_query(b"utm=1&acl&%zz=1&\xff=2", frozenset({b"w"})) == b""
@@ -387,13 +408,13 @@ def test_every_query_parameter_of_botocores_s3_model_is_known() -> None:
 
 
 def test_a_key_is_its_text_and_the_digest_of_it() -> None:
-    key = cache_key(b"eu", b"/a/b", b"w=1")
+    made = cache_key(b"eu", b"/a/b", b"w=1")
 
-    assert key == CacheKey(b"eu:/a/b?w=1", xxhash.xxh3_128_digest(b"eu:/a/b?w=1"))
+    assert made == CacheKey(b"eu:/a/b?w=1", xxhash.xxh3_128_digest(b"eu:/a/b?w=1"))
     assert cache_key(b"", b"/a/b", b"").text == b":/a/b"
 
 
 def test_spaces_and_queries_keep_keys_apart() -> None:
     keys = {cache_key(s, p, q) for s in (b"", b"a") for p in (b"/x", b"/a/x") for q in (b"", b"w=")}
 
-    assert len(keys) == len({key.text for key in keys}) == len({key.digest for key in keys}) == 8
+    assert len(keys) == len({made.text for made in keys}) == len({made.digest for made in keys}) == 8

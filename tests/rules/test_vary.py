@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shield.errors import RequestError
 from shield.messages import Request
-from shield.rules.vary import Forwarding, choosing, names_in, variant
+from shield.rules import vary
+from shield.rules.vary import Forwarding, choosing, names_in, reflects, unkeyed, variant
 
 PLATFORM = (b"image/avif", b"image/webp", b"image/jpeg")
 CHROME = b"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
@@ -121,6 +123,9 @@ def test_only_what_is_listed_is_forwarded_each_once_and_sorted() -> None:
             b"x-amz-date",
             b"expect",
         ),
+        *(b"forwarded", b"x-forwarded-for", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-client-ip"),
+        *(b"fastly-client-ip", b"x-cluster-client-ip", b"x-forwarded-proto", b"x-forwarded-port", b"remote-user"),
+        *(b"x-forwarded-client-cert", b"client-cert", b"ssl-client-verify", b"x_real_ip", b"true_client-ip"),
         *(b"x_original_url", b"x-forwarded_host", b"x_amz_date"),  # many servers take these for the same
     ],
 )
@@ -183,3 +188,120 @@ def test_what_a_storage_answers_by_chooses_though_its_vary_is_silent() -> None:
     assert choosing((b"origin",), bucket) == choosing((), bucket)
     assert choosing((), Forwarding(frozenset({b"accept"}), storage=True)) == ()
     assert choosing((), Forwarding(frozenset({b"origin"}))) == ()
+
+
+def test_no_more_is_forwarded_than_origins_take() -> None:
+    bounded = Forwarding(None, max_bytes=100, max_fields=3)
+
+    assert bounded.fields(asked((b"a", b"x" * 95))) == ((b"a", b"x" * 95),)
+    for fields, reason in (
+        ([(b"a", b"x" * 96)], "fields-too-long"),
+        ([(b"a", b"x" * 46), (b"b", b"x" * 45)], "fields-too-long"),
+        ([(b"a", b"")] * 21, "fields-too-long"),
+        ([(name, b"") for name in (b"a", b"b", b"c", b"d")], "too-many-fields"),
+    ):
+        with pytest.raises(RequestError, match=reason) as refused:
+            bounded.fields(asked(*fields))
+        assert refused.value.status == 431
+    assert Forwarding(frozenset({b"b"}), max_bytes=100).fields(asked((b"a", b"x" * 200), (b"b", b""))) == (
+        (b"b", b""),
+    )
+
+
+def test_what_a_client_says_and_nothing_tells_apart_is_unkeyed() -> None:
+    forwarded = ((b"accept", b"image/webp"), (b"cookie", b"a=b"), (b"origin", b"https://a.example"))
+
+    assert unkeyed((), forwarded, Forwarding(None)) == forwarded
+    assert unkeyed((b"cookie", b"x"), forwarded, Forwarding(None)) == (forwarded[0], forwarded[2])
+    assert unkeyed((), forwarded, Forwarding(None, types=PLATFORM)) == forwarded[1:]
+    names = frozenset({b"accept", b"cookie", b"origin"})
+    assert unkeyed((), forwarded, Forwarding(names, storage=True)) == forwarded[:2]
+
+
+@pytest.mark.parametrize(
+    ("answered", "found"),
+    [
+        ((b"access-control-allow-origin", b"https://a.example"), True),
+        ((b"location", b"/login?from=https://a.example&x"), True),
+        ((b"origin", b"https://a.example"), False),
+        ((b"location", b"https://b.example"), False),
+        ((b"content-type", b"image/webp"), False),
+        ((b"x", b"de"), False),
+    ],
+)
+def test_an_answer_that_repeats_a_field_is_known(answered: tuple[bytes, bytes], found: bool) -> None:
+    said = ((b"accept", b"image/webp"), (b"lang", b"de"), (b"origin", b"https://a.example"))
+
+    assert reflects(((b"etag", b"x"), answered), said) is found
+
+
+@given(
+    st.sampled_from([b"accept", b"accept-language", b"accept-encoding", b"accept-charset"]),
+    st.integers(1, 4000),
+    st.sampled_from([b"a;q=0.1", b"de", b""]),
+)
+def test_of_preferences_no_more_is_read_than_honest_clients_have(name: bytes, count: int, member: bytes) -> None:
+    request = asked((name, b",".join([member] * count)))
+    weighed: list[bytes] = []
+
+    weight = vary._weight
+
+    def weigh(text: bytes) -> float:
+        weighed.append(text)
+        return weight(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vary, "_weight", weigh)
+        there = Forwarding(None, max_bytes=1 << 20).fields(request)
+        chosen = Forwarding(None, types=(b"a", b"b"), codings=(b"a", b"b"), max_bytes=1 << 20).fields(request)
+
+    assert len(weighed) <= 2 * 64
+    assert bool(there) is (count <= 64)
+    assert (b"accept", b"b" if count > 64 or member != b"a;q=0.1" or name != b"accept" else b"a") in chosen
+
+
+@given(st.integers(0, 2000))
+def test_a_connection_that_names_more_than_any_honest_one_names_everything(count: int) -> None:
+    request = asked((b"connection", b",".join([b"x-%d" % n for n in range(count)])), (b"x-0", b"a"), (b"y", b"b"))
+
+    expected = [] if count > 64 else [name for name in (b"x-0", b"y") if name != b"x-0" or not count]
+    assert [name for name, _ in Forwarding(None).fields(request)] == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        (b"de", b"de"),
+        (b"DE-at", b"de"),
+        (b"de-AT-x-long, en;q=0.9", b"de"),
+        (b"en;q=0.5, de;q=0.9", b"de"),
+        (b"en, de", b"en"),
+        (b"pt", b"pt-br"),
+        (b"pt-BR", b"pt-br"),
+        (b"pt-PT", b"en"),
+        (b"fr, *;q=0.1", b"en"),
+        (b"en;q=0, *", b"de"),
+        (b"de-AT, de;q=0", b"en"),
+        (b"*", b"en"),
+        (b"x-junk-1", b"en"),
+        (b"", b"en"),
+        (b"en;q=0, de;q=0, pt;q=0", b"en"),
+        (b",;=,;;q=1.5,de;q=nonsense", b"de"),
+    ],
+)
+def test_accept_language_becomes_the_language_that_is_preferred(accept: bytes, language: bytes) -> None:
+    rules = Forwarding(frozenset({b"accept-language"}), languages=(b"en", b"de", b"pt-br"))
+
+    assert rules.fields(Request.of(b"GET", b"/a", [(b"accept-language", accept)])) == (
+        (b"accept-language", language),
+    )
+    assert unkeyed((), ((b"accept-language", language),), rules) == ()
+
+
+@given(st.binary(max_size=60))
+def test_whatever_is_said_of_languages_becomes_one_of_few(accept: bytes) -> None:
+    rules = Forwarding(None, languages=(b"en", b"de", b"pt-br"))
+
+    (line,) = rules.fields(Request.of(b"GET", b"/a", [(b"accept-language", accept)]))
+
+    assert line[1] in rules.languages

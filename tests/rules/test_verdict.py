@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shield.messages import Field, Request, ResponseHead
 from shield.rules.freshness import Freshness, FreshnessRules, SetCookie
 from shield.rules.selection import StoredHead, of_fields
-from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup, judge_response
+from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup, judge_response
 
 T = 1_700_000_000.0
 RULES = FreshnessRules(default_lifetime=100.0, negative_lifetime=10.0, grace=30.0, keep=1000.0)
@@ -411,3 +411,120 @@ def test_another_restrictive_directive_makes_nothing_more_storable(
 
 
 ORDER = {STORE: 0, SHARE: 1, LEADER_ONLY: 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "rules", "share", "by_request"),
+    [
+        (200, [(b"cache-control", b"max-age=9")], FreshnessRules(), Share.STORE, False),
+        (404, [(b"cache-control", b"max-age=9")], FreshnessRules(), Share.SHARE, True),
+        (404, [(b"cache-control", b"max-age=9")], FreshnessRules(unkeyed="store"), Share.STORE, False),
+        (400, [], FreshnessRules(), Share.SHARE, True),
+        (400, [(b"cache-control", b"no-store")], FreshnessRules(), Share.LEADER_ONLY, True),
+        (301, [(b"location", b"https://evil.example/")], FreshnessRules(), Share.SHARE, True),
+        (301, [(b"location", b"https://good.example/")], FreshnessRules(), Share.STORE, False),
+    ],
+)
+def test_what_unkeyed_fields_may_have_brought_about_is_kept_for_nobody(
+    status: int, fields: list[Field], rules: FreshnessRules, share: Share, by_request: bool
+) -> None:
+    request, head = Request.of(b"GET", b"/a"), ResponseHead(status, tuple(fields), 10)
+    said = ((b"x-host", b"evil.example"),)
+
+    found = judge_response(request, head, request_time=T, response_time=T, rules=rules, unkeyed=said)
+    keyed = judge_response(request, head, request_time=T, response_time=T, rules=rules)
+
+    assert (found.share, found.by_request) == (share, by_request)
+    assert not keyed.by_request
+
+
+# credentials
+
+
+def answered_to(
+    *forwarded: Field, said: tuple[Field, ...] = (), rules: FreshnessRules = RULES, status: int = 200
+) -> Disposition:
+    """An answer to a request of which an origin saw these fields, none of which its Vary names."""
+    request, head = Request.of(b"GET", b"/a", forwarded), ResponseHead(status, said, 10)
+    return judge_response(request, head, request_time=T, response_time=T, rules=rules, unkeyed=forwarded)
+
+
+MINE = (b"cookie", b"me")
+
+
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        ((), LEADER_ONLY),
+        ((cc(b"max-age=60"),), LEADER_ONLY),
+        ((cc(b"max-age=60, proxy-revalidate"),), LEADER_ONLY),
+        ((cc(b"no-cache"),), LEADER_ONLY),
+        ((cc(b"immutable, max-age=60"),), LEADER_ONLY),
+        ((cc(b"public"),), STORE),
+        ((cc(b"max-age=60, public"),), STORE),
+        ((cc(b"s-maxage=60"),), STORE),
+        ((cc(b"max-age=60, must-revalidate"),), STORE),
+        ((cc(b"public, private"),), LEADER_ONLY),
+        ((cc(b"s-maxage=60, no-store"),), LEADER_ONLY),
+        ((cc(b"public"), (b"cdn-cache-control", b"max-age=60")), LEADER_ONLY),  # RFC 9213: which counts alone
+        (((b"cdn-cache-control", b"s-maxage=60"),), STORE),
+        (((b"expires", b"Wed, 15 Nov 2028 00:00:00 GMT"),), LEADER_ONLY),
+        ((cc(b"public"), (b"set-cookie", b"a=b")), LEADER_ONLY),
+    ],
+)
+def test_what_is_answered_to_credentials_is_for_others_where_it_says_so(
+    said: tuple[Field, ...], share: Share
+) -> None:
+    assert answered_to(MINE, said=said).share is share  # §3.5
+
+
+@pytest.mark.parametrize("status", [200, 203, 204, 301, 302, 404, 410, 500])
+def test_no_answer_to_credentials_is_anybody_elses_whatever_its_status(status: int) -> None:
+    assert answered_to(MINE, status=status).share is LEADER_ONLY
+
+
+@pytest.mark.parametrize(
+    ("name", "rules", "share"),
+    [
+        (b"cookie", RULES, LEADER_ONLY),
+        (b"x-api-key", RULES, LEADER_ONLY),
+        (b"x_api_key", RULES, LEADER_ONLY),  # which CGI and its heirs can't tell apart
+        (b"x-auth_token", RULES, LEADER_ONLY),
+        (b"accept", RULES, STORE),
+        (b"x-user", RULES, STORE),
+        (b"x-user", replace(RULES, credentials=frozenset({b"x-user"})), LEADER_ONLY),
+        (b"x_user", replace(RULES, credentials=frozenset({b"x-user"})), LEADER_ONLY),
+        (b"cookie", replace(RULES, credentials=frozenset()), STORE),
+        (b"authorization", replace(RULES, credentials=frozenset()), LEADER_ONLY),  # §3.5 knows no choice
+        (b"cookie", replace(RULES, forced_lifetime=60.0), LEADER_ONLY),
+        (b"cookie", replace(RULES, ignore_cache_control=True), LEADER_ONLY),
+        (b"cookie", replace(RULES, unkeyed="store"), LEADER_ONLY),
+        (b"cookie", replace(RULES, set_cookie="store"), LEADER_ONLY),
+    ],
+)
+def test_which_fields_are_credentials_is_a_list(name: bytes, rules: FreshnessRules, share: Share) -> None:
+    assert answered_to((b"accept", b"*/*"), (name, b"12345678"), rules=rules).share is share
+
+
+def test_that_an_answer_is_personal_says_nothing_of_the_answers_to_others() -> None:
+    found = answered_to(MINE)
+
+    assert (found.reason, found.by_request) == (Reason.CREDENTIALS, True)
+
+
+@given(
+    said=st.lists(
+        st.sampled_from([b"public", b"max-age=60", b"s-maxage=9", b"must-revalidate", b"private", b"no-cache"])
+    ),
+    name=st.sampled_from([b"cookie", b"authorization", b"x-api-key", b"accept"]),
+    status=st.sampled_from([200, 204, 301, 404, 503]),
+)
+def test_credentials_never_let_more_clients_have_an_answer(said: list[bytes], name: bytes, status: int) -> None:
+    line = cc(b", ".join(said))
+
+    without, having = (
+        answered_to(said=(line,), status=status),
+        answered_to((name, b"me"), said=(line,), status=status),
+    )
+
+    assert ORDER[having.share] >= ORDER[without.share]

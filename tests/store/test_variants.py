@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from shield.messages import Request
-from shield.rules.key import cache_key
+from shield.rules.key import CacheKey, cache_key
 from shield.rules.routes import Resource, Route
-from shield.rules.vary import Forwarding
+from shield.rules.vary import MARK, Forwarding
 from shield.store.variants import Variants
 
 ROUTE = Route("default", forwarding=Forwarding(frozenset({b"accept", b"x"})), max_variants=2)
@@ -59,6 +62,87 @@ def test_room_is_for_so_many_variants() -> None:
     variants = Variants()
     variants.learn(KEY, (b"accept",), 0.0)
 
-    room = [variants.has_room(of(variants, accept=value), 0.0, 60.0) for value in ("a", "b", "c", "a")]
+    room = [variants.make_room(of(variants, accept=value), 0.0, 60.0) for value in ("a", "b", "c", "a")]
 
     assert room == [True, True, False, True]
+
+
+# who gets a place
+
+
+def wants(variants: Variants, value: str, now: float = 0.0) -> CacheKey | bool:
+    """A fill that brings this variant."""
+    return variants.make_room(of(variants, accept=value), now, now + 60.0)
+
+
+def known() -> Variants:
+    variants = Variants()
+    variants.learn(KEY, (b"accept",), 0.0)
+    return variants
+
+
+def test_the_least_used_gives_way_to_what_is_asked_for_more() -> None:
+    variants = known()
+    for value in ("junk", "used"):
+        wants(variants, value)
+    used, junk = of(variants, accept="used"), of(variants, accept="junk")
+    for _ in range(5):
+        of(variants, accept="used")
+
+    answers = [wants(variants, "real") for _ in range(4)]
+
+    assert answers == [False, False, junk.key, True]
+    assert wants(variants, "used") is True
+    assert used.key.text.startswith(KEY.text + MARK)
+
+
+def test_no_number_of_variants_that_are_asked_for_once_displaces_one_in_use() -> None:
+    variants = known()
+    for value in ("a", "b"):
+        wants(variants, value)
+        of(variants, accept=value)
+
+    answers = {wants(variants, f"junk{number}") for number in range(10_000)}
+
+    assert answers == {False}
+    assert wants(variants, "a") is wants(variants, "b") is True
+
+
+def test_what_was_popular_long_ago_gives_way() -> None:
+    variants = known()
+    for value in ("old", "used"):
+        wants(variants, value)
+    for _ in range(400):
+        of(variants, accept="old")
+    for _ in range(20_000):
+        of(variants, accept="used")
+
+    assert wants(variants, "new") == variants_key(variants, "old")
+
+
+def variants_key(variants: Variants, value: str) -> CacheKey:
+    return of(variants, accept=value).key
+
+
+def test_places_of_what_is_over_are_free() -> None:
+    variants = known()
+    for value in ("a", "b"):
+        wants(variants, value)
+        for _ in range(100):
+            of(variants, accept=value)
+
+    assert wants(variants, "c", now=60.0) is True
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.booleans()), max_size=200))
+def test_there_are_never_more_than_allowed_and_what_is_told_to_go_had_a_place(asked: list[tuple[str, bool]]) -> None:
+    variants, stored = known(), set[CacheKey]()
+    for value, is_fill in asked:
+        key = variants_key(variants, value)
+        if is_fill:
+            room = wants(variants, value)
+            if isinstance(room, CacheKey):
+                stored.remove(room)
+            if room:
+                stored.add(key)
+        assert len(stored) <= ROUTE.max_variants

@@ -1,4 +1,4 @@
-"""shield store: what lies in the cache directories of a node, running or not."""
+"""shield store: the cache directories of a node, running or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shield.errors import ShieldError
 
 app = typer.Typer(
     name="store",
-    help="Look after the cache directories, beside a running node or without one. Run as the user of the node.",
+    help="Maintain the cache directories, with or without a running node. Run as the node's user.",
     no_args_is_help=True,
 )
 
@@ -33,7 +33,7 @@ def _stat(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show what the tiers hold and take, and what the running node says of its disks."""
+    """Show the contents and sizes of the tiers, and the running node's view of its disks."""
     from shield.cli.store.stat import stat as run  # each command imports what it needs
 
     _end(lambda: run(config, tier or (), directory or (), watch=watch, as_json=json))
@@ -42,7 +42,7 @@ def _stat(
 @app.command("ls")
 def _ls(
     config: ConfigFile,
-    prefix: Annotated[str, typer.Argument(help="Of paths, as /images/; or of keys, as s1:/images/.")] = "/",
+    prefix: Annotated[str, typer.Argument(help="Prefix of paths, as /images/; or of keys, as s1:/images/.")] = "/",
     tier: Tiers = None,
     directory: Directories = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Show no more entries than this.")] = None,
@@ -50,7 +50,7 @@ def _ls(
 ) -> None:
     """List entries by their keys, each tier's newest first: size, status, freshness, place, slices.
 
-    The headers of all records are read, which takes its time with a large store.
+    The headers of all records are read, which takes a while for a large store.
     """
     from shield.cli.store.ls import ls as run
 
@@ -63,12 +63,12 @@ def _verify(
     tier: Tiers = None,
     directory: Directories = None,
     rate: Annotated[str, typer.Option("--rate", help="Bytes read in a second at most; 0: no limit.")] = "50MiB",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is damaged, and repair nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report damage, and repair nothing.")] = False,
 ) -> None:
-    """Read and check every record, and take what is damaged out of the index. Also while the node runs.
+    """Read and check every record, and remove damaged ones from the index. Also while the node runs.
 
-    Ends with 0 if all is well, 1 if something was damaged, repaired or not, 2 for what can't be opened. Opening a
-    directory that no node has open does what a node's start does, with --dry-run, too.
+    Exits with 0 if all is well, 1 if something was damaged, repaired or not, 2 if one can't be opened. Opening a
+    directory that no node has open does the same as a node's start, even with --dry-run.
     """
     from shield.cli.store.verify import verify as run
 
@@ -80,15 +80,15 @@ def _rm(
     config: ConfigFile,
     keys: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY...", help="URLs or paths as clients ask for them, or keys as `ls` shows them."),
+        typer.Argument(metavar="KEY...", help="URLs or paths as clients request them, or keys as `ls` shows them."),
     ] = None,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", help="All keys that begin so: /images/, or s1:/images/.")
+        str | None, typer.Option("--prefix", help="All keys with this prefix: /images/, or s1:/images/.")
     ] = None,
 ) -> None:
-    """Remove entries with all slices, for good: by the running node, or from the directories if none answers.
+    """Remove entries with all slices, for good: through the running node, or from the directories if there is none.
 
-    Ends with 1 if nothing matched.
+    Exits with 1 if nothing matched.
     """
     from shield.cli.store.rm import rm as run
 
@@ -97,7 +97,7 @@ def _rm(
 
 @app.command("export")
 def _export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write; - for standard output.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File to write; - for standard output.")],
     config: ConfigFile,
     tier: Tiers = None,
     directory: Directories = None,
@@ -105,12 +105,12 @@ def _export(
         str | None, typer.Option("--limit-bytes", metavar="SIZE", help="Size of the file at most, as 10GiB.")
     ] = None,
     hot: Annotated[
-        bool, typer.Option("--hot", help="Only the first tier: what is asked for stays in it, or comes back to it.")
+        bool, typer.Option("--hot", help="Only the first tier: requested entries stay in it, or are promoted to it.")
     ] = False,
 ) -> None:
-    """Write entries to a file that warms another node, the newest written first.
+    """Write entries to a file that warms another node, the most recently written first.
 
-    Which entries are hit most is known to the running node alone, in memory; when they were written lies on disk.
+    Only the running node knows, in memory, which entries are hit most; the order of writing is on disk.
     """
     from shield.cli.store.move import export as run
 
@@ -119,25 +119,42 @@ def _export(
 
 @app.command("import")
 def _import(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What `export` wrote; - for standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File from `export`; - for standard input.")],
     config: ConfigFile,
 ) -> None:
-    """Take in what another node exported, as far as there is free room: nothing goes for it. Also while a node runs.
+    """Import the entries that another node exported, as far as there is free room, displacing none. Also while a
+    node runs.
 
-    Damaged records are passed over, and those of which the same or a later one is here. What was purged after the
-    export comes back. Ends with 1 if the file was damaged or cut short; what was whole is taken in.
+    Skips damaged records, those of which the same or a later version is stored, and those that no route of these
+    settings would have stored; lifetimes are capped at what the settings give. Entries purged after the export come
+    back. Exits with 1 if the file was damaged, cut short, or had records that aren't allowed; the rest is imported.
     """
     from shield.cli.store.move import import_ as run
 
     _end(lambda: run(file, config))
 
 
+@app.command("adopt")
+def _adopt(
+    directories: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Directories in the settings.")],
+    config: ConfigFile,
+) -> None:
+    """Have directories used where they are now, though they were claimed, or last used, on another file system.
+
+    A node refuses such a directory: usually its disk isn't mounted, and the path is the bare mount point. If
+    the disk was replaced, or the directory moved, this confirms that it may be used.
+    """
+    from shield.cli.store.adopt import adopt as run
+
+    _end(lambda: run(directories, config))
+
+
 def _end(command: Callable[[], int]) -> NoReturn:
-    """End with a command's code; an error is one line."""
+    """Exit with a command's code; an error is one line."""
     try:
         code = command()
     except BrokenPipeError:
-        raise  # of a reader that has seen enough: typer's business
+        raise  # the reader closed the pipe: left to typer
     except (ShieldError, OSError) as error:
         print(error, file=sys.stderr)
         code = 2

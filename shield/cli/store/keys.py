@@ -12,7 +12,7 @@ from shield.rules.key import CacheKey, cache_key
 
 
 def prefix_of(text: str) -> bytes:
-    """A prefix of key texts: of paths in any space if it begins with a slash. Escapes are as in keys."""
+    """A prefix of key texts: of paths in any space if it begins with a slash. Escapes as in keys."""
     space, path = _split(text)
     if path is None:
         raise UsageError(f"{text}: a prefix begins with a slash, as /images/, or with a space, as s1:/images/")
@@ -23,25 +23,25 @@ def prefix_of(text: str) -> bytes:
     return encoded.encode() if space is None else f"{space}:{encoded}".encode()
 
 
-def key_of(text: str, settings: Settings) -> CacheKey:
-    """What a client's URL or path names here, or a key as it is listed. Raises UsageError."""
+def keys_of(text: str, settings: Settings) -> list[CacheKey]:
+    """The keys of a client's URL or path, one for each policy, or of a key as `ls` shows it. Raises UsageError."""
     space, path = _split(text)
     if space is not None and path is not None:
         plain, _, query = path.partition("?")
-        return cache_key(space.encode(), plain.encode(), query.encode())
+        return [cache_key(space.encode(), plain.encode(), query.encode())]
     try:
-        return settings.route_table().resolve(target_of(text)).key
+        return settings.route_table().keys(target_of(text))
     except RequestError as error:
-        raise UsageError(f"{text}: refused as a request is: {error.status} {error.reason}") from None
+        raise UsageError(f"{text}: would be rejected in a request: {error.status} {error.reason}") from None
 
 
 def is_key(text: str) -> bool:
-    """Whether it is written as a key, not as what a client asks for."""
+    """Whether it is written as a key, not as a URL or path."""
     return _split(text)[0] is not None
 
 
 def _split(text: str) -> tuple[str | None, str | None]:
-    """Space and path; no space for a path or a URL, no path for what is neither key nor path."""
+    """Space and path; no space for a path or a URL, no path for text that is neither key nor path."""
     if text.startswith("/"):
         return None, text
     space, colon, path = text.partition(":")

@@ -1,4 +1,4 @@
-"""shield store ls: entries by their keys."""
+"""shield store ls: lists entries by their keys."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def ls(
         for place, visit in found.visits:
             if unscanned := visit.directory.statistics().unscanned:
                 print(
-                    f"{place.path}: its index is being made again; {unscanned} segments aren't in it yet, and what "
-                    "is in them isn't listed",
+                    f"{place.path}: its index is being rebuilt; {unscanned} segments aren't in it yet, and their "
+                    "entries aren't listed",
                     file=sys.stderr,
                 )
         return found.say_problems()

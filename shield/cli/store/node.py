@@ -1,4 +1,4 @@
-"""The running node, asked through its admin API."""
+"""The running node, reached through its admin API."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from shield.config.settings import Settings
 from shield.errors import ShieldError
 
 _QUICK_SECONDS = 2.0
-_REMOVAL_SECONDS = 3600.0  # all headers of a large store may have to be read
+_REMOVAL_SECONDS = 3600.0  # may read all headers of a large store
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class RefusedError(ShieldError):
-    """The node answered, and won't do it."""
+    """The node refused the request."""
 
 
 class RunningNode:
-    """What answers on the admin address of these settings."""
+    """The node that answers on the admin address of these settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.node
         self.address = settings.admin.listen
 
     def state(self) -> Mapping[str, Any] | None:
-        """The node's state; None when nobody answers. Raises RefusedError when it is another node."""
+        """The node's state; None when there is no answer. Raises RefusedError when it is another node."""
         if self.address is None or not self.address.port:
             return None
         try:
@@ -35,7 +35,7 @@ class RunningNode:
         except (OSError, HTTPException, ValueError):
             return None
         if status != 200 or not isinstance(state, dict) or "node" not in state:
-            raise RefusedError(f"what answers on {self.address} (admin.listen) is no node")
+            raise RefusedError(f"the server on {self.address} (admin.listen) is no Shield node")
         if state["node"] != self._name:
             raise RefusedError(
                 f"node {state['node']} answers on {self.address}; these settings are of node {self._name}"
@@ -43,12 +43,12 @@ class RunningNode:
         return state
 
     def remove(self, paths: Sequence[str], prefix: str | None) -> int | None:
-        """Have it remove entries; how many there were. None when it doesn't know how. Raises RefusedError."""
+        """Have it remove entries; returns how many there were. None when it can't. Raises RefusedError."""
         wish = {"paths": list(paths)} if prefix is None else {"prefix": prefix}
         try:
             status, said = self._ask("POST", "/store/remove", wish, _REMOVAL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
-            raise RefusedError(f"the node on {self.address} broke off: {error}") from None
+            raise RefusedError(f"the node on {self.address} closed the connection: {error}") from None
         if status in (404, 405, 501):
             return None
         if status == 200 and isinstance(said, dict) and isinstance(said.get("removed"), int):
@@ -72,7 +72,7 @@ class RunningNode:
 
 
 def of_directory(state: object, path: str) -> Mapping[str, Any]:
-    """What a node's state says of a directory, wherever in it that stands; empty if nowhere."""
+    """A directory's part of a node's state, wherever it is; empty if missing."""
     for value in _mappings(state):
         if value.get("path") == path:
             inner = value.get("directory")
@@ -81,7 +81,7 @@ def of_directory(state: object, path: str) -> Mapping[str, Any]:
 
 
 def figures(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Single figures by dotted names; of lists, items are called by their `name`. Directories are left out."""
+    """Single figures by dotted names; items of lists by their `name`. Directories are left out."""
     if isinstance(value, dict):
         if "path" in value:
             return

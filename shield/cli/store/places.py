@@ -1,4 +1,4 @@
-"""The cache directories that settings name, opened for a command."""
+"""The cache directories in the settings, opened for a command."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Opened:
         return [visit.directory for _, visit in self.visits]
 
     def say_problems(self) -> int:
-        """Print them; the exit code that they make."""
+        """Print them; returns the resulting exit code."""
         for _, problem in self.problems:
             print(problem, file=sys.stderr)
         return 2 if self.problems else 0
@@ -52,7 +52,7 @@ class Opened:
 def places_of(
     settings: Settings, tiers: Sequence[str] = (), directories: Sequence[Path] = ()
 ) -> list[ConfiguredDirectory]:
-    """Those named, all if none is. Raises UsageError for a name that isn't there."""
+    """The named directories, all if none is named. Raises UsageError for an unknown name."""
     every = [
         ConfiguredDirectory(
             tier.name,
@@ -68,11 +68,11 @@ def places_of(
     names = dict.fromkeys(place.tier for place in every)
     for name in tiers:
         if name not in names:
-            raise UsageError(f"no tier is called {name}; there are {', '.join(names)}")
+            raise UsageError(f"no tier is named {name}; expected one of {', '.join(names)}")
     paths = {directory.absolute() for directory in directories}
     for path in paths - {place.path for place in every}:
         raise UsageError(
-            f"{path} is no directory of these settings; there are {', '.join(str(p.path) for p in every)}"
+            f"{path} is no directory of these settings; expected one of {', '.join(str(p.path) for p in every)}"
         )
     chosen = [p for p in every if (not tiers or p.tier in tiers) and (not paths or p.path in paths)]
     if not chosen:
@@ -89,7 +89,7 @@ def opened(
     may_begin: bool = False,
     segment_bytes: int | None = None,
 ) -> Iterator[Opened]:
-    """Open what can be opened. `segment_bytes`: of what is written there meanwhile."""
+    """Open the directories that can be opened. `segment_bytes`: for segments written meanwhile."""
     found = Opened()
     with ExitStack() as stack:
         for place in places:
@@ -106,7 +106,7 @@ def opened(
 
 
 def size_of(text: str, option: str) -> int:
-    """A size as it is given. Raises UsageError."""
+    """The size in an option's text. Raises UsageError."""
     try:
         return parse_size(text)
     except ExpectedError as error:
@@ -114,6 +114,6 @@ def size_of(text: str, option: str) -> int:
 
 
 def shown_text(text: bytes) -> str:
-    """A key's text, whatever it holds, on one line."""
+    """A key's text, made printable, on one line."""
     said = text.decode("ascii", "backslashreplace")
     return said if said.isprintable() else said.encode("unicode_escape").decode()

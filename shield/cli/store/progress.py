@@ -1,4 +1,4 @@
-"""How far a long command has come: on a terminal only, and on standard error, so that output stays clean."""
+"""Progress of a long command: only on a terminal, and on standard error, so that output stays clean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 @contextmanager
 def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """What is given is to be called with numbers of bytes done."""
+    """Yields a function to be called with numbers of bytes done."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda count: None

@@ -1,4 +1,4 @@
-"""shield store rm: entries removed, by the node or without it."""
+"""shield store rm: removes entries, through the node or without it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shield.cli.check import read
 from shield.cli.explain import target_of
-from shield.cli.store.keys import is_key, key_of, prefix_of
+from shield.cli.store.keys import is_key, keys_of, prefix_of
 from shield.cli.store.node import RunningNode
 from shield.cli.store.places import Opened, UsageError, opened, places_of
 from shield.config.settings import Settings
@@ -16,20 +16,20 @@ from shield.rules.key import CacheKey
 from shield.store.upkeep.listing import holds, keys_under
 
 _SEGMENT_BYTES = 1 << 20
-"""Of what is written to make removals last: little room, so that nothing is pushed out for it."""
+"""For the records of removals: little room, so that writing them displaces nothing."""
 
 _BATCH = 4096
 
 
 def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
-    """Print how many went; 0, 1 when nothing matched, 2 when it couldn't be done."""
+    """Print how many were removed; 0, 1 when nothing matched, 2 when it couldn't be done."""
     loaded = read(path)
     if loaded is None:
         return 2
     settings = loaded.settings
     if bool(keys) == (prefix is not None):
         raise UsageError("expected keys or --prefix, one of them")
-    wanted = [key_of(text, settings) for text in keys]
+    wanted = [key for text in keys for key in keys_of(text, settings)]
     under = None if prefix is None else prefix_of(prefix)
     node = RunningNode(settings)
     if node.state() is not None:
@@ -39,7 +39,7 @@ def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
             )
             if removed is not None:
                 return _said(removed, "the node")
-        print("the running node can't do this: what its workers have in RAM stays there", file=sys.stderr)
+        print("the running node can't do this: entries in its workers' RAM stay there", file=sys.stderr)
         is_told = True
     else:
         is_told = False
@@ -50,7 +50,7 @@ def _directly(settings: Settings, wanted: Sequence[CacheKey], under: bytes | Non
     with opened(places_of(settings), settings.node, segment_bytes=_SEGMENT_BYTES) as found:
         if not is_told and any(not visit.alone for _, visit in found.visits):
             print(
-                "a node has these directories open and doesn't answer on admin.listen: what its workers have in RAM "
+                "a node has these directories open and doesn't answer on admin.listen: entries in its workers' RAM "
                 "stays there",
                 file=sys.stderr,
             )
@@ -62,13 +62,13 @@ def _directly(settings: Settings, wanted: Sequence[CacheKey], under: bytes | Non
 
 
 def _remove(found: Opened, keys: Sequence[CacheKey]) -> int:
-    """Remove keys from all directories; how many of them there were."""
+    """Remove keys from all directories; returns how many existed."""
     there: set[bytes] = set()
     for _, visit in found.visits:
         directory = visit.directory
         held = [key for key in keys if holds(directory, key)]
         there.update(key.text for key in held)
-        # What a lost index hasn't taken back yet must not come back after this.
+        # Records of a lost index that aren't indexed again yet must not come back after this.
         doomed = keys if directory.statistics().unscanned else held
         for at in range(0, len(doomed), _BATCH):
             directory.remove(doomed[at : at + _BATCH])

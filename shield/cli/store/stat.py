@@ -1,4 +1,4 @@
-"""shield store stat: what tiers hold and take."""
+"""shield store stat: the contents and sizes of tiers."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def stat(path: Path, tiers: Sequence[str], directories: Sequence[Path], *, watch
         else:
             console = Console()
             if not console.is_terminal:
-                console = Console(width=_ENDLESS)  # nobody's screen: lines stay whole
+                console = Console(width=_ENDLESS)  # no terminal: lines stay whole
             console.print(_shown(gathered, console))
         return 2 if found.problems else 0
 
 
 def _gathered(found: Opened, node: RunningNode) -> dict[str, Any]:
-    """Everything, as plain values."""
+    """All figures, as plain values."""
     problem = None
     try:
         state = node.state()
@@ -83,7 +83,7 @@ def _gathered(found: Opened, node: RunningNode) -> dict[str, Any]:
 def _line(
     place: ConfiguredDirectory, known: DirectoryStatistics, state: Mapping[str, Any] | None
 ) -> dict[str, object]:
-    """A directory as it is; what was written, damaged and refused since its start the node alone knows."""
+    """A directory's state; its counts of written, damaged and refused since the start come from the node."""
     said = of_directory(state, str(place.path))
     return {
         "path": str(place.path),
@@ -136,7 +136,7 @@ def _shown(gathered: Mapping[str, Any], console: Console) -> RenderableType:
         parts += [Text(line["problem"]) for line in tier["directories"] if "problem" in line]
     node = gathered["node"]
     if node is None:
-        parts.append(Text(gathered["node_problem"] or "no node answers: written, damaged and errors are known to it"))
+        parts.append(Text(gathered["node_problem"] or "no node answers: only it counts written, damaged and errors"))
     else:
         up = shown_duration(node["uptime_seconds"] or 0)
         parts.append(Text(f"node {node['node']}, up {up}"))

@@ -1,4 +1,4 @@
-"""shield store verify: every record read and checked."""
+"""shield store verify: reads and checks every record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shield.cli.store.progress import progress
 from shield.store.upkeep.scrub import Damage, Scrub
 from shield.store.upkeep.visit import Visit, rebuild
 
-_CHECK_BYTES = 64 << 20  # read between two looks at whether the visit may go on
+_CHECK_BYTES = 64 << 20  # read between two checks whether the visit may go on
 
 
 class Pace:
@@ -28,20 +28,20 @@ class Pace:
         self._rate = bytes_per_second
         self._clock = clock
         self._sleep = sleep
-        self._due = clock()  # when all that was read so far may have been
+        self._due = clock()  # the earliest time for all bytes read so far
 
     def spend(self, count: int) -> None:
         if not self._rate:
             return
         now = self._clock()
-        # What wasn't used for a while isn't caught up with later.
+        # Unused time isn't made up for later.
         self._due = max(self._due, now - 0.1) + count / self._rate
         if self._due > now:
             self._sleep(self._due - now)
 
 
 def verify(path: Path, tiers: Sequence[str], directories: Sequence[Path], *, rate: str, repair: bool) -> int:
-    """Print what is damaged; 0, 1 when something is or was, 2 when a directory can't be opened."""
+    """Print damages; 0, 1 when something is or was damaged, 2 when a directory can't be opened."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -53,10 +53,10 @@ def verify(path: Path, tiers: Sequence[str], directories: Sequence[Path], *, rat
 
 
 def _verify(place: ConfiguredDirectory, visit: Visit, pace: Pace, *, repair: bool) -> int:
-    """Check one directory; how much was found."""
+    """Check one directory; returns the number of damages."""
     directory = visit.directory
     if directory.reason:
-        print(f"{place.path}: its index is made again: {directory.reason}")
+        print(f"{place.path}: its index is being rebuilt: {directory.reason}")
     if repair:
         with progress(f"{place.path}: index", directory.statistics().unscanned) as step:
             rebuild(visit, lambda: step(0))
@@ -78,9 +78,7 @@ def _verify(place: ConfiguredDirectory, visit: Visit, pace: Pace, *, repair: boo
     unscanned = directory.statistics().unscanned
     print(_summary(place, scrub, damages, records, repair=repair))
     if unscanned:
-        print(
-            f"{place.path}: its index is being made again; {unscanned} segments weren't checked: run this once more"
-        )
+        print(f"{place.path}: its index is being rebuilt; {unscanned} segments weren't checked: run this once more")
     return damages
 
 
@@ -97,7 +95,7 @@ def _summary(place: ConfiguredDirectory, scrub: Scrub, damages: int, records: in
     checked = f"{place.path}: {scrub.records:,} records checked"
     if not damages:
         return f"{checked}, all well"
-    fate = "taken out of the index" if repair else "left as they are"
+    fate = "taken out of the index" if repair else "not repaired"
     return f"{checked}; damaged in {_counted(damages, 'place')}, {_counted(records, 'record')} {fate}"
 
 

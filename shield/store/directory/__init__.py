@@ -1,1 +1,1 @@
-"""One cache directory: segment files, their index, and what keeps both true."""
+"""One cache directory: its segment files, their index, and the code that keeps the two consistent."""

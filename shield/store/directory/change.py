@@ -1,7 +1,7 @@
-"""What one write transaction may do to the index. Later records win, whoever comes first.
+"""The changes that one write transaction may make to the index. Later records win, in whatever order they arrive.
 
-A slice is of use to the entry of its own body only: one that is older than the entry under its key and of another
-body is forgotten when that entry comes, and not taken back afterwards.
+A slice is useful only to the entry of its own body: a slice older than the entry under its key and of another body
+is forgotten when that entry arrives, and not restored afterwards.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from shield.store.directory.values import (
 )
 
 EVERYTHING = bytes(16)
-"""In place of a digest: all that was there was removed."""
+"""In place of a digest: everything was removed."""
 
 _SLICE = Struct(">I")
 _KEY = 16 + _SLICE.size
 _WHOLE = _SLICE.pack(0)
 _FIRST_SLICE = _SLICE.pack(1)
 _TOMBSTONE = _SLICE.pack(0xFFFFFFFF)
-_FORGOTTEN = 4096  # slices forgotten with their entry at most; reclaim drops the rest, which nobody finds
+_FORGOTTEN = 4096  # slices forgotten with their entry at most; reclaim drops the others, which no lookup finds
 
 
 class Tables:
@@ -56,7 +56,7 @@ class Tables:
         return IndexCounters() if value is None else unpack_counters(value)
 
     def removed(self, txn: lmdb.Transaction[bytes], since: int, until: int) -> dict[bytes, int] | None:
-        """Digests removed after one generation and up to another, each with its last; None: too many to tell."""
+        """Digests removed after one generation and up to another, each with its last; None if too many to list."""
         if until - since > self.memory:
             return None
         removed: dict[bytes, int] = {}
@@ -69,7 +69,7 @@ class Tables:
         return removed
 
     def newest_unscanned(self, txn: lmdb.Transaction[bytes], below: int) -> tuple[int, Row] | None:
-        """The last segment under a number that is still to be scanned."""
+        """The last segment below a number that is still to be scanned."""
         with txn.cursor(self.segments) as cursor:
             there = cursor.prev() if cursor.set_range(_SLICE.pack(below)) else cursor.last()
             while there:
@@ -81,7 +81,7 @@ class Tables:
 
 
 class IndexChange:
-    """Made by `Index.write`, and good for as long as that lasts."""
+    """Made by `Index.write`, and valid until its block ends."""
 
     def __init__(self, txn: lmdb.Transaction[bytes], tables: Tables) -> None:
         self._txn = txn
@@ -93,7 +93,7 @@ class IndexChange:
     # entries
 
     def put(self, digest: bytes, slice_number: int | None, found: Found) -> bool:
-        """Take in a record unless a later one, or a later removal, is known; whether it was taken."""
+        """Add a record unless a later one, or a later removal, is known; returns whether it was added."""
         key = key_of(digest, slice_number)
         old = self._get(key)
         if old is not None and (old.sequence > found.sequence or old.same_record(found)):
@@ -114,9 +114,9 @@ class IndexChange:
         return True
 
     def replace(self, digest: bytes, slice_number: int | None, old: Found, new: Found) -> bool:
-        """Put one record in place of another if that is still the one that is known; False when it isn't.
+        """Replace one record by another if the index still has the old one; False when it doesn't.
 
-        `new` is of the same body.
+        `new` has the same body.
         """
         key = key_of(digest, slice_number)
         current = self._get(key)
@@ -126,11 +126,11 @@ class IndexChange:
         return True
 
     def move(self, digest: bytes, slice_number: int | None, old: Found, new: Found) -> bool:
-        """As `replace`, but not if the old one has got another head meanwhile."""
+        """As `replace`, but not if the old record has got another head since."""
         return self._get(key_of(digest, slice_number)) == old and self.replace(digest, slice_number, old, new)
 
     def delete(self, digest: bytes, slice_number: int | None, found: Found) -> bool:
-        """Forget a record if it is still this one that is known; False when it isn't."""
+        """Forget a record if the index still has it; False when it doesn't."""
         key = key_of(digest, slice_number)
         old = self._get(key)
         if old is None or not old.same_record(found):
@@ -148,9 +148,9 @@ class IndexChange:
     # removals
 
     def remove(self, digest: bytes, tombstone: Found | None, *, sequence: int) -> int:
-        """Forget all that is under a digest and older than `sequence`; how many entries and slices that were.
+        """Forget everything under a digest that is older than `sequence`; returns the number of entries and slices.
 
-        While the index is being made again a `tombstone` stays, so that no older record takes the place.
+        While the index is being rebuilt a `tombstone` stays, so that no older record takes the position.
         """
         removed = 0
         with self._txn.cursor(self._entries) as cursor:
@@ -160,7 +160,7 @@ class IndexChange:
                 if old.sequence < sequence:
                     removed += old.kind != Kind.REMOVED
                     self._count(old, -1)
-                    there = cursor.delete()  # and on to the next
+                    there = cursor.delete()  # moves on to the next
                 else:
                     there = cursor.next()
         if tombstone is not None and self._get(digest + _TOMBSTONE) is None:  # else that one is later
@@ -174,7 +174,7 @@ class IndexChange:
         counters.entries = counters.entry_bytes = counters.slices = counters.tombstones = 0
 
     def note_removal(self, digest: bytes) -> None:
-        """Have it remembered that this was removed now: what was on its way before doesn't come in any more."""
+        """Remember that this key was removed now: bodies that set out before are refused."""
         self.counters.generation += 1
         generation = self.counters.generation
         slot = _SLICE.pack(generation % self._tables.memory)
@@ -195,12 +195,12 @@ class IndexChange:
         return None if value is None else unpack_row(value)
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """All segments, oldest first. Not to be changed on the way."""
+        """All segments, oldest first. They must not be changed during the iteration."""
         for key, value in self._txn.cursor(self._tables.segments):
             yield segment_of(key), unpack_row(value)
 
     def set_row(self, number: int, row: Row | None) -> None:
-        """Add, change or (None) drop a segment; it is counted."""
+        """Add, change or (None) drop a segment; the counters follow."""
         old = self.row(number)
         key = _SLICE.pack(number)
         if row is None:
@@ -213,13 +213,13 @@ class IndexChange:
         counters.unscanned += _is_unscanned(row) - _is_unscanned(old)
 
     def advance(self, *, sequence: int = 0, floor: int = 0) -> None:
-        """Raise these two to at least so much."""
+        """Raise these two to at least the given values."""
         counters = self.counters
         counters.sequence = max(counters.sequence, sequence)
         counters.floor = max(counters.floor, floor)
 
     def finish(self) -> None:
-        """Before the transaction ends: write the counters."""
+        """Write the counters; called before the transaction ends."""
         counters = pack_counters(self.counters)
         if counters != self._before:
             self._txn.put(b"counters", counters, db=self._tables.meta)
@@ -234,7 +234,7 @@ class IndexChange:
         self._txn.put(key, pack_found(new), db=self._entries)
 
     def _forget_slices(self, digest: bytes, entry: Found) -> None:
-        """Forget slices older than an entry and not of its body: they are its neighbours."""
+        """Forget slices older than an entry and not of its body: they are its neighbours in the table."""
         with self._txn.cursor(self._entries) as cursor:
             there = cursor.set_range(digest + _FIRST_SLICE)
             for _ in range(_FORGOTTEN):
@@ -243,7 +243,7 @@ class IndexChange:
                 old = unpack_found(cursor.value())
                 if old.kind == Kind.SLICE and old.sequence < entry.sequence and not entry.owns(old):
                     self._count(old, -1)
-                    there = cursor.delete()  # and on to the next
+                    there = cursor.delete()  # moves on to the next
                 else:
                     there = cursor.next()
 
@@ -265,14 +265,14 @@ def key_of(digest: bytes, slice_number: int | None) -> bytes:
 
 
 def number_of(key: bytes) -> int:
-    """Of a key in `entries`: the slice, or -1 for the entry itself. Raises IndexDamagedError; so does the next."""
+    """For a key in `entries`: the slice, or -1 for the entry itself. Raises IndexDamagedError, as the next does."""
     if len(key) != _KEY:
         raise IndexDamagedError("a key is damaged")
     return int.from_bytes(key[16:], "big") - 1
 
 
 def segment_of(key: bytes) -> int:
-    """Of a key in `segments`: its number."""
+    """For a key in `segments`: its number."""
     if len(key) != _SLICE.size:
         raise IndexDamagedError("a key is damaged")
     return int.from_bytes(key, "big")

@@ -1,4 +1,4 @@
-"""What state a directory is in, as its calls find it: each error of the system is judged here, and counted."""
+"""The health of a directory as its calls find it: each error of the system is judged here, and counted."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from shield.store.directory.index import Found, IndexDamagedError, IndexHaltedEr
 from shield.store.directory.reading import GoneError
 from shield.store.directory.record import DamagedError
 
+_LOSSES = frozenset({errno.EROFS, errno.EIO})  # of writes: earlier writes may be lost, too
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-_READ_ERRORS = 8  # in a row, that take a directory out
+_READ_ERRORS = 8  # in a row that take a directory out of use
 
 
 class Health(Enum):
     WELL = "well"
-    FAILING = "failing"  # refuses to be written: what it has is served, nothing comes in
-    OUT = "out"  # nothing is asked of it until `probe` or a new opening finds it well
+    FAILING = "failing"  # can't be written: its entries are served, none are added
+    OUT = "out"  # not used until `probe` or a new opening finds it well
 
 
 class Condition:
-    """Of one open directory. Any thread."""
+    """The condition of one open directory. Any thread."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._read_errors = 0
         self.health = Health.WELL
+        self.why = ""  # the reason it isn't well, for operators
         self.errors = 0
         self.damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)  # to be forgotten
         self.damaged_count = 0
 
     @contextmanager
     def changing(self, doing: str) -> Iterator[None]:
-        """The border of the store: errors of the system become ours, and count."""
+        """The border of the store: the system's errors become ours, and are counted."""
         if self.health is not Health.WELL:
             raise StoreError(f"{doing} {self._claim.segments_path}: it is {self.health.value}")
         try:
@@ -48,49 +50,58 @@ class Condition:
             self.leave(error)
             raise
         except OSError as error:
-            self.errors += 1
+            self._refused(error)
             if error.errno not in _PASSING and self.health is Health.WELL:
-                self.health = Health.FAILING
+                self.health, self.why = Health.FAILING, f"{doing} it: {error.strerror or error}"
             raise failed(doing, self._claim.segments_path, error) from error
 
     @contextmanager
     def hiding(self) -> Iterator[None]:
-        """Forgetting, also while nothing can be written: better out of use than serving what was removed."""
+        """Removing, also while nothing can be written: better out of use than serving removed entries."""
         if self.health is Health.OUT:
-            raise StoreError(f"removing from {self._claim.segments_path}: it is out")
+            raise StoreError(f"removing from {self._claim.segments_path}: it is out of use")
         try:
             yield
         except (OSError, StoreError) as error:
-            self.health = Health.OUT
-            self.errors += 1
+            self.out(f"removing from it: {error}")
+            self._refused(error)
             if isinstance(error, IndexDamagedError):
                 self.leave(error)
             raise StoreError(f"removing from {self._claim.segments_path}: {error}") from error
 
+    def _refused(self, error: OSError | StoreError) -> None:
+        self.errors += 1
+        if isinstance(error, OSError) and error.errno in _LOSSES:
+            self._claim.doubt()
+
     def unreadable(self, error: IndexDamagedError | OSError) -> None:
-        """Note what a failed look into the index says of it."""
+        """Note what a failed index lookup says about the directory."""
         if isinstance(error, IndexDamagedError):
             self.leave(error)
         else:
             self.errors += 1
 
     def leave(self, error: IndexDamagedError) -> None:
-        """Out, and with an index that is damaged so that it is made again when all have left it."""
-        self.health = Health.OUT
+        """Take it out of use; a damaged index is also rebuilt once all processes have left it."""
+        self.out(str(error))
         if not isinstance(error, IndexHaltedError):
             self._claim.condemn(str(error))
 
+    def out(self, why: str) -> None:
+        self.health, self.why = Health.OUT, why
+
     def well(self) -> None:
-        self.health, self._read_errors = Health.WELL, 0
+        self.health, self.why, self._read_errors = Health.WELL, "", 0
+        self._claim.doubt(doubted=False)
 
     def has_read(self) -> None:
         self._read_errors = 0
 
     def gone(self, error: DamagedError | OSError, found: Found, key: CacheKey, slice_number: int | None) -> GoneError:
-        """Note what a failed read says of the record and of the disk."""
+        """Note what a failed read says about the record and the disk."""
         if isinstance(error, OSError) and error.errno in _PASSING:
             self.errors += 1
-            return GoneError(f"not to be read now: {error}")
+            return GoneError(f"can't be read now: {error}")
         self.damaged.append((key, slice_number, found))
         if isinstance(error, FileNotFoundError):
             return GoneError("its segment was reclaimed")
@@ -98,7 +109,7 @@ class Condition:
             self.errors += 1
             self._read_errors += 1
             if self._read_errors >= _READ_ERRORS:
-                self.health = Health.OUT
+                self.out(f"{self._read_errors} reads in a row failed: {error.strerror or error}")
         else:
             self.damaged_count += 1
         return GoneError(f"{self._claim.segments_path}: {error}")

@@ -1,15 +1,15 @@
 """One cache directory: segments, their index, and the claim on both.
 
 Threads: `fetch_nowait`, `whole_nowait` and `read_nowait` belong to one thread, the event loop's, and never wait for
-the disk, as far as the index is in the page cache (`warm`). All that changes something (`commit`, `freshen`, `retag`,
-`remove`, `clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belongs to one other thread, the process's writer.
-`lookup` is for these two. `peek`, `fetch`, `read`, `warm`, `settled`, `generation` and `statistics` may be called
-from any, also while it is being closed. `close` belongs to the writer's thread, when the loop's has let go of the
-directory, or to the loop's when the writer's has ended. Several processes of one node may have it open, each with a
-worker number of its own.
+the disk, as long as the index is in the page cache (`warm`). All calls that change something (`commit`, `freshen`,
+`retag`, `remove`, `clear`, `reclaim_step`, `rebuild_step`, `tend`, `probe`) belong to one other thread, the process's
+writer. `lookup` is for these two. `peek`, `fetch`, `read`, `warm`, `settled`, `generation` and `statistics` may be
+called from any thread, also while the directory is being closed. `close` belongs to the writer's thread, when the
+loop's has let go of the directory, or to the loop's when the writer's has ended. Several processes of one node may
+have it open, each with a worker number of its own.
 
-A body on its way into the directory may be of a key that is removed meanwhile. Who remembers the `generation` from
-before the body set out, and commits with it (`Draft.since`), never brings back what was removed.
+A key may be removed while its body is on the way into the directory. A caller that takes the `generation` before the
+body sets out, and commits with it (`Draft.since`), never restores a removed entry.
 """
 
 from __future__ import annotations
@@ -41,30 +41,30 @@ _REBUILD_STEP = 16 << 20
 @dataclass(frozen=True, slots=True)
 class DirectoryStatistics:
     health: Health
-    entries: int  # records that can be found, slices too
+    entries: int  # indexed records, slices too
     entry_bytes: int
     segments: int
-    segment_bytes: int  # with what active segments may still grow by
+    segment_bytes: int  # including the room that active segments may still take
     index_bytes: int
     capacity_bytes: int
-    unscanned: int  # segments that a lost index hasn't taken back yet
+    unscanned: int  # segments whose records aren't indexed again yet
     written_bytes: int  # by this process since it opened
     damaged: int  # records found damaged
-    errors: int  # calls that the system refused
+    errors: int  # failed system calls
     slices: int  # of `entries`
     oldest: float | None  # when the oldest segment, and so the oldest record, was last written, as epoch time
     newest: float | None
-    unlinked: int  # segments that are gone but for readers of this process, by the last `tend`
-    held_bytes: int  # what these take of the disk, counted in no capacity
+    unlinked: int  # removed segments still held by readers of this process, as of the last `tend`
+    held_bytes: int  # their disk space, not counted in any capacity
 
 
 class CacheDirectory:
-    """See the module. `reason` says why the index was made anew at opening; empty if it wasn't."""
+    """See the module. `reason`: why the index was rebuilt at opening; empty if it wasn't."""
 
     def __init__(
         self, claim: Claim, limits: DirectoryLimits, *, worker: int = 0, files: Files, judge: Judge = drop_all
     ) -> None:
-        """Open, or begin to rebuild. `judge` decides on what is in a segment that must go. Raises StoreError."""
+        """Open, or begin to rebuild. `judge` decides on the records of a segment that must go. Raises StoreError."""
         self._claim = claim
         self._files = files
         self._worker = worker
@@ -125,14 +125,14 @@ class CacheDirectory:
             raise self._condition.gone(error, found, key, slice_number) from error
 
     def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
-        """A whole record at half the price of `fetch_nowait`; None when it isn't in memory. Raises GoneError."""
+        """A whole record at half the cost of `fetch_nowait`; None when it isn't in memory. Raises GoneError."""
         try:
             return self._reader.whole_nowait(found, key)
         except (DamagedError, OSError) as error:
             raise self._condition.gone(error, found, key, None) from error
 
     def read_nowait(self, stored: StoredRecord, start: int, stop: int) -> bytearray | None:
-        """Checked bytes of the body; None when they aren't in memory. Raises GoneError when they can't be had."""
+        """Checked bytes of the body; None when they aren't in memory. Raises GoneError when they are unavailable."""
         try:
             return self._reader.read_nowait(stored, start, stop)
         except (DamagedError, OSError) as error:
@@ -141,7 +141,7 @@ class CacheDirectory:
     # any thread
 
     def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
-        """As `lookup`, at a higher price; None once the directory is closed."""
+        """As `lookup`, at a higher cost; None once the directory is closed."""
         if self._condition.health is Health.OUT:
             return None
         try:
@@ -151,7 +151,7 @@ class CacheDirectory:
         return None
 
     def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord:
-        """As `fetch_nowait`, waiting for the disk, and also when it has moved meanwhile."""
+        """As `fetch_nowait`, but waits for the disk, and follows a record that has moved since."""
         try:
             stored = self._fetch(found, key, slice_number)
         except (DamagedError, OSError) as error:
@@ -160,7 +160,7 @@ class CacheDirectory:
         return stored
 
     def read(self, stored: StoredRecord, start: int, stop: int) -> bytearray:
-        """As `read_nowait`, waiting for the disk."""
+        """As `read_nowait`, but waits for the disk."""
         try:
             data = self._reader.read(stored, start, stop)
         except (DamagedError, OSError) as error:
@@ -169,10 +169,10 @@ class CacheDirectory:
         return data
 
     def warm(self, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Bring the index into the page cache, for as long as a large disk takes to be read, or until it is stopped.
+        """Bring the index into the page cache, which takes as long as the disk takes to read it, or until stopped.
 
-        False when it isn't all there: stopped, refused, or larger than half of the memory that is available. Good
-        for a thread of its own at the start, and harmless at any time.
+        False when it isn't all there: stopped, refused, or larger than half of the available memory. Run it in
+        a thread of its own at the start; harmless at any time.
         """
         try:
             return self.index.warm(stopped)
@@ -181,7 +181,7 @@ class CacheDirectory:
             return False
 
     def settled(self) -> None:
-        """To be said after a minute's good running: that the index doesn't end whoever reads it."""
+        """Called after a minute of good running: the index doesn't kill its readers."""
         self._claim.settled()
 
     def has_reclaimed(self) -> bool:
@@ -189,7 +189,7 @@ class CacheDirectory:
         return self.index.counters().floor > 0
 
     def generation(self) -> int:
-        """Grows with every removal, of whichever process. To be remembered before a body sets out.
+        """Grows with every removal by any process. Take it before a body sets out.
 
         Raises OSError, StoreError.
         """
@@ -200,23 +200,31 @@ class CacheDirectory:
     def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
         """Append, then index, in runs; None for a draft that a later one has overtaken.
 
-        Raises StoreError when the system refuses or there is no room: then nothing of the failed run is visible.
+        Raises StoreError when a write fails or there is no room: then nothing of the failed run is visible.
         """
         with self._condition.changing("writing to"):
             return self._log.commit(drafts)
 
+    def take_in(self, draft: Draft) -> Found | None:
+        """Commit a draft whose body comes piece by piece; None if it was overtaken.
+
+        Raises what the pieces raise, and StoreError as `commit` does: then nothing of it is visible.
+        """
+        with self._condition.changing("writing to"):
+            return self._log.take_in(draft)
+
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
-        """Give a whole entry a later head (a 304's) without writing its body again; None if it has gone meanwhile."""
+        """Give a whole entry a later head (a 304's) without writing its body again; None if it is no longer there."""
         with self._condition.changing("writing to"):
             return self._log.freshen(key, found, head, freshness)
 
     def retag(self, record: Record) -> Found | None:
-        """Give an entry this record's head and its tags: it is written again. None if it has gone meanwhile."""
+        """Give an entry this record's head and its tags, by writing it again. None if it is no longer there."""
         with self._condition.changing("writing to"):
             return self._log.retag(record)
 
     def remove(self, keys: Sequence[CacheKey]) -> int:
-        """Forget entries and all their slices, in all processes at once, and durably; how many records that were."""
+        """Forget entries and all their slices, in all processes at once, and durably; returns how many records."""
         with self._condition.hiding():
             removed, sequence = self._log.forget(keys)
         with self._condition.changing("removing from"):
@@ -236,12 +244,12 @@ class CacheDirectory:
             return self._log.room.reclaim()
 
     def rebuild_step(self, step: int = _REBUILD_STEP) -> bool:
-        """Take back some of what a lost index knew, newest first; False when all is known again."""
+        """Restore some records of a lost index, newest first; False when all are known again."""
         with self._condition.changing("rebuilding"):
             return self._rebuild.step(step)
 
     def tend(self) -> Health:
-        """Now and then: see whether it is still there, forget what readers found damaged, let go of removed files."""
+        """Periodic upkeep: check that it is still there, forget damaged records, let go of removed files."""
         condition = self._condition
         if condition.health is Health.OUT or not self._is_here():
             return condition.health
@@ -262,7 +270,7 @@ class CacheDirectory:
         return condition.health
 
     def probe(self) -> Health:
-        """Try whether it can be used again. Stays OUT when it is another directory now: then open anew."""
+        """Check whether it can be used again. Stays OUT if it is another directory now: then open anew."""
         if not self._is_here():
             return self._condition.health
         try:
@@ -285,8 +293,13 @@ class CacheDirectory:
     def health(self) -> Health:
         return self._condition.health
 
+    @property
+    def why(self) -> str:
+        """Why it isn't well, for operators; empty if it is."""
+        return self._condition.why
+
     def statistics(self) -> DirectoryStatistics:
-        """Costs the same however much there is. Raises OSError, StoreError."""
+        """Cost doesn't depend on the amount stored. Raises OSError, StoreError."""
         counters, ends = self.index.counters(), self.index.ends()
         held = self.segments.held()
         return DirectoryStatistics(
@@ -309,7 +322,7 @@ class CacheDirectory:
         )
 
     def close(self) -> None:
-        """Make the index durable and leave. Never raises, and does nothing a second time."""
+        """Make the index durable and leave. Never raises; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -326,7 +339,7 @@ class CacheDirectory:
         self._claim.release(clean=clean)
 
     def _opened(self, limits: DirectoryLimits) -> tuple[Premises, Rebuild]:
-        """The index, in agreement with the segments; made anew when it is damaged and nobody else uses it."""
+        """The index, in agreement with the segments; rebuilt when it is damaged and no other process uses it."""
         claim = self._claim
         try:
             return self._reconciled(limits)
@@ -346,7 +359,7 @@ class CacheDirectory:
         index = Index(claim.index_path, limit=limit, files=self._files)
         try:
             if not claim.first and index.counters().epoch != claim.epoch:
-                raise CondemnedError(f"{claim.index_path}: others still use another index than the one that is here")
+                raise CondemnedError(f"{claim.index_path}: other processes still use an index that is no longer here")
             premises = Premises(claim, limits, index, self.segments, self._files, self._worker)
             rebuild = Rebuild(premises)
             rebuild.reconcile()
@@ -366,11 +379,13 @@ class CacheDirectory:
             self._files.unlink(path)
 
     def _is_here(self) -> bool:
-        """Whether it is still the directory, and the index, that was opened; OUT if it isn't."""
-        if self._claim.still_here() and self.index.still_here() and not self._claim.condemned:
-            return True
-        self._condition.health = Health.OUT
-        return False
+        """Whether this is still the directory, and the index, that was opened; OUT if it isn't."""
+        why = self._claim.absence() or self._claim.condemned
+        if not (why or self.index.still_here()):
+            why = "its index was removed"
+        if why:
+            self._condition.out(why)
+        return not why
 
     def _written_at(self, number: int) -> float | None:
         try:
@@ -382,7 +397,7 @@ class CacheDirectory:
         try:
             return self._reader.fetch(found, key, slice_number)
         except FileNotFoundError:
-            # What is worth keeping is written again before its segment goes.
+            # Records worth keeping are written again before their segment goes.
             current = self.peek(key.digest, slice_number)
             if current is None or current.same_record(found):
                 raise

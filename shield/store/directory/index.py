@@ -1,12 +1,12 @@
-"""Where everything lies: LMDB, off the Python heap and shared by all processes of a node.
+"""The index: LMDB, off the Python heap and shared by all processes of a node.
 
-`entries` maps key digest and slice to a place, `segments` holds one row for each segment file, `removals` the last
-keys removed, `meta` the counters; what belongs together changes in one transaction. Nothing here is made durable:
-after the machine stopped uncleanly the index is thrown away and made again from the records (`claim`).
+`entries` maps key digest and slice to a position, `segments` holds one row for each segment file, `removals` the last
+keys removed, `meta` the counters; related changes are made in one transaction. Nothing here is made durable:
+after an unclean stop of the machine the index is discarded and rebuilt from the records (`claim`).
 
-A lookup reads mapped pages. One that isn't in the page cache has to come from the disk, and whoever asks waits for
-it: so `warm` brings in the whole file at the start, as long as that is a small part of memory. What remains are pages
-that the system threw out since under pressure, and the leaves of an index too large to be warmed.
+A lookup reads mapped pages. A page that isn't in the page cache has to come from the disk, and the caller waits for
+it: so `warm` reads in the whole file at the start, as long as that is a small part of memory. What remains are pages
+that the system has evicted under memory pressure, and the leaves of an index too large to be warmed.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ __all__ = [
 ]
 
 BATCH = 64
-"""Entries changed in one transaction at most: more would make the index file grow by the pages it can't reuse yet."""
+"""Most entries changed in one transaction: more would make the index file grow by the pages it can't reuse yet."""
 
 SCHEMA = b"2"
 
-_SLACK = 8 << 20  # beyond the limit, for such pages: so that a full index can still give something up
-_ROOM = 1 << 20  # less free than this is none
+_SLACK = 8 << 20  # beyond the limit, for such pages, so that a full index can still free something
+_ROOM = 1 << 20  # less free space than this counts as none
 _REMOVALS = 16384  # remembered, in a large index
 _WARM_STEP = 4 << 20
 
@@ -63,7 +63,7 @@ _WARM_STEP = 4 << 20
 class Index:
     """One open index. Any thread reads; one writer at a time over all processes, the others wait.
 
-    `lookup` alone isn't guarded against `close`, for it is made for every request: it belongs to the threads that
+    `lookup` alone isn't guarded against `close`, since it is called for every request: it belongs to the threads that
     `close` is known to come after. All other reads hold the index open until they are done.
 
     Open it after the fork, once per process. Raises IndexDamagedError when it is garbage or of another version.
@@ -100,7 +100,7 @@ class Index:
             raise
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
-        """The entry under a digest, or one slice of it; the key's text is still to be compared."""
+        """The entry under a digest, or one slice of it; the caller still has to compare the key's text."""
         key = key_of(digest, slice_number)
         try:
             with self._begin(db=self._entries) as txn:
@@ -120,7 +120,7 @@ class Index:
         return None if found is None or found.kind == Kind.REMOVED else found
 
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
-        """The slices stored under a digest, of whatever version, in order."""
+        """The slices stored under a digest, of any version, in order."""
         return list(self._slices(digest))
 
     def has_slices(self, digest: bytes, entry: Found, *, outside: int) -> bool:
@@ -152,23 +152,23 @@ class Index:
             return first, segment_of(cursor.key())
 
     def without_row(self, numbers: Iterable[int]) -> set[int]:
-        """Those of these segments that aren't there any more."""
+        """The given segments that no longer have a row."""
         with self._reading() as txn:
             get, segments = txn.get, self._tables.segments
             return {number for number in numbers if get(number.to_bytes(4, "big"), db=segments) is None}
 
     def newest_unscanned(self, below: int) -> tuple[int, Row] | None:
-        """The last segment under a number that is still to be scanned."""
+        """The last segment below a number that is still to be scanned."""
         with self._reading() as txn:
             return self._tables.newest_unscanned(txn, below)
 
     def removed(self, since: int, until: int) -> dict[bytes, int] | None:
-        """Digests removed after one generation and up to another, each with its last; None: too many to tell."""
+        """Digests removed after one generation and up to another, each with its last; None if too many to list."""
         with self._reading() as txn:
             return self._tables.removed(txn, since, until)
 
     def entries(self, after: bytes = b"") -> Iterator[tuple[bytes, int, Found]]:
-        """Digest, slice (-1: the entry itself) and place of everything, tombstones too, in short transactions."""
+        """Digest, slice (-1: the entry itself) and position of everything, tombstones too, in short transactions."""
         while True:
             page = self.page(after, BATCH)
             for key, value in page:
@@ -178,7 +178,7 @@ class Index:
             after = page[-1][0] + b"\0"
 
     def page(self, after: bytes, most: int) -> list[tuple[bytes, Found]]:
-        """So many keys and values, from a key on."""
+        """At most `most` keys and values after a key."""
         page: list[tuple[bytes, Found]] = []
         with self._reading() as txn, txn.cursor(self._entries) as cursor:
             there = cursor.set_range(after)
@@ -201,7 +201,7 @@ class Index:
                 change.finish()
         except lmdb.Error as error:
             if error.code == errno.EIO and self._files.free_bytes(self._data.parent) < _ROOM:
-                # What LMDB makes of a write that was cut short since the file system is full.
+                # LMDB reports this for a write cut short by a full file system.
                 raise OSError(errno.ENOSPC, "index: no room for it") from error
             raise _translated(error) from error
         self._files.step("index after")
@@ -211,7 +211,7 @@ class Index:
         return self._files.size(self._data)
 
     def warm(self, stopped: Callable[[], bool]) -> bool:
-        """Read all of the file into the page cache, in steps; False when it was stopped or is too large for that."""
+        """Read the whole file into the page cache, in steps; False when it was stopped or the file is too large."""
         size = self.size()
         if size > self._files.available_memory() // 2:
             return False
@@ -233,31 +233,31 @@ class Index:
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # who knows
+            return True  # can't be determined
 
     def forget_dead_readers(self) -> None:
-        """Processes that were killed in the middle of a lookup would keep pages from being used again."""
+        """Clear readers that were killed during a lookup: they would keep pages from being reused."""
         try:
             self._env.reader_check()
         except lmdb.Error as error:
             raise _translated(error) from error
 
     def sync(self) -> None:
-        """Make it durable as it is now."""
+        """Make the current state durable."""
         try:
             self._env.sync(True)
         except lmdb.Error as error:
             raise _translated(error) from error
 
     def close(self) -> None:
-        """Waits for those who read. No `lookup` may be under way in another thread, nor any change."""
+        """Waits for readers. No `lookup` may be under way in another thread, nor any change."""
         with self._guard:
             self._closed = True
             self._guard.wait_for(lambda: not self._readings)
         self._env.close()
 
     def _check(self) -> None:
-        """Refuse what would fail later, or end the process: a file shorter than it says, another schema."""
+        """Refuse an index that would fail later or kill the process: shorter than it claims, or of another schema."""
         self._env.reader_check()
         info = self._env.info()
         page_size = self._env.stat()["psize"]
@@ -303,10 +303,10 @@ class Index:
 
 
 def _translated(error: lmdb.Error) -> Exception:
-    """What an error means: the system's own numbers say nothing of what is in the index."""
+    """The meaning of an LMDB error: the system's own errnos say nothing about the contents of the index."""
     if isinstance(error, lmdb.MapFullError):
         return IndexFullError("the index is full")
-    if isinstance(error, lmdb.PanicError) or error.code == 0:  # 0: it is closed
+    if isinstance(error, lmdb.PanicError) or error.code == 0:  # 0: closed
         return IndexHaltedError(f"index: {error}")
     if isinstance(error, lmdb.ReadersFullError):
         return OSError(errno.EAGAIN, f"index: {error}")

@@ -1,11 +1,11 @@
-"""The log: records appended to segments and indexed, room made before, old segments given up.
+"""The log: records are appended to segments and indexed; room is made first, old segments are given up.
 
-Order is what makes it safe: bytes are appended, then indexed; an entry is forgotten, then its segment unlinked.
+The order makes it safe: bytes are appended, then indexed; an entry is forgotten, then its segment unlinked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -36,25 +36,43 @@ from shield.store.directory.segments import START, SegmentWriter
 _TRIES = 2  # to make room, or to find a segment of one's own
 
 RUN = 64
-"""Records written and indexed together at most."""
+"""Records that are written and indexed together, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A body that is too long to be held: its length, the checksums that it must have, and its pieces, in order.
+
+    Who gives the pieces has checked each of them, and raises rather than give one that is wrong, or too few.
+    """
+
+    length: int
+    table: bytes
+    pieces: Iterator[Part]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What to commit: a record, and its body in parts.
+    """What to commit: a record, and its body in parts, or `coming`, which can be tried once.
 
-    `replaces`: only in place of exactly this one. `since`: not if its key was removed after this generation of the
-    directory; None: if it is removed meanwhile.
+    `replaces`: commit only in place of exactly this record. `since`: don't commit if the key was removed after this
+    generation of the directory; None: if it is removed during the commit.
     """
 
     record: Record
     body: Sequence[Part] = ()
     replaces: Found | None = None
     since: int | None = None
+    coming: Coming | None = None
+
+    @property
+    def length(self) -> int:
+        """Of the body."""
+        return joined_length(self.body) if self.coming is None else self.coming.length
 
 
 class Log:
-    """What one process writes in a directory. One thread; raises OSError and StoreError."""
+    """The writing side of one process in a directory. One thread; raises OSError and StoreError."""
 
     def __init__(self, premises: Premises, *, judge: Judge) -> None:
         self._claim = premises.claim
@@ -69,7 +87,7 @@ class Log:
         self._writer: SegmentWriter | None = None
         self.written = 0
 
-    # what comes in
+    # writing
 
     def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
         """Append, then index, in runs; None for a draft that a later one or a removal has overtaken."""
@@ -77,6 +95,38 @@ class Log:
         for at in range(0, len(drafts), RUN):
             results += self._commit_wanted(drafts[at : at + RUN])
         return results
+
+    def take_in(self, draft: Draft) -> Found | None:
+        """Append a draft whose body is coming, piece by piece, then index it. Whatever its pieces raise, it is as if
+        it had never been tried.
+        """
+        coming, generation = draft.coming, self._index.counters().generation
+        assert coming is not None
+        size = _padded(draft.record, coming.length)
+        writer = self._writer_for(size)
+        record = replace(draft.record, sequence=self._index.counters().sequence + 1)
+        before = writer.end
+        header = _encoded(record, coming.length, coming.table, writer.segment.seed(before))
+        found = indexed_as(record, writer.segment.number, before, len(header), coming.length)
+        try:
+            writer.append([header], len(header))
+            for piece in coming.pieces:
+                writer.append([piece], len(piece))
+            end = padding(len(header) + coming.length)
+            writer.append([bytes(end)], end)
+            if writer.end - before != size:
+                raise DamagedError("its body isn't as long as it should be")
+            taken = self._indexed([draft], [found], writer, generation)[0]
+        except _TakenError:
+            self._writer = None  # what it wrote went with its segment, and its pieces come once
+            raise StoreError("another process took the segment: try again") from None
+        except BaseException:
+            writer.end = before
+            with suppress(OSError):
+                writer.cut()
+            raise
+        self.written += size
+        return found if taken else None
 
     def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
         times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
@@ -87,9 +137,9 @@ class Log:
         return new if done else None
 
     def retag(self, record: Record) -> Found | None:
-        """Write an entry again under this record's head and tags; None if it has gone meanwhile.
+        """Write an entry again under this record's head and tags; None if it is no longer there.
 
-        What can't be written is forgotten: who removes by the new tags must not miss it.
+        An entry that can't be written is forgotten: a purge by the new tags must not miss it.
         """
         digest = record.key.digest
         for _ in range(_TRIES):
@@ -99,7 +149,7 @@ class Log:
             try:
                 done = self._write_again(record, found)
             except (DamagedError, FileNotFoundError):
-                done = None  # reclaimed meanwhile, or lost in any case
+                done = None  # reclaimed since, or lost in any case
             except BaseException:
                 self._forget_record(digest, found)
                 raise
@@ -118,7 +168,7 @@ class Log:
             change.delete(digest, None, found)
 
     def _commit_wanted(self, drafts: Sequence[Draft]) -> list[Found | None]:
-        """One run, without those whose keys were removed since their bodies set out."""
+        """One run, without drafts whose keys were removed after their bodies set out."""
         now = self._index.counters().generation
         sinces = [now if draft.since is None else draft.since for draft in drafts]
         if min(sinces) == now:
@@ -146,7 +196,7 @@ class Log:
         return self._try_run(drafts, generation)
 
     def _try_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
-        """Append and index. What was removed after `generation` stays out."""
+        """Append and index. Keys removed after `generation` stay out."""
         bodies = [joined_length(draft.body) for draft in drafts]
         sizes = [_padded(draft.record, body) for draft, body in zip(drafts, bodies, strict=True)]
         if sum(sizes) > self.segment_bytes // 2 and len(drafts) > 1:
@@ -167,28 +217,36 @@ class Log:
         writer.append(parts, offset - before)
         self._files.step("appended")
         try:
-            with self._index.write() as change:
-                self._check_ours(change.row(writer.segment.number))
-                change.advance(sequence=sequence + len(drafts) - 1)
-                removed = change.removed(generation)
-                taken = [
-                    removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
-                    for draft, found in zip(drafts, founds, strict=True)
-                ]
+            taken = self._indexed(drafts, founds, writer, generation)
         except BaseException:
             writer.end = before
             raise
         self.written += offset - before
         return [found if done else None for found, done in zip(founds, taken, strict=True)]
 
+    def _indexed(
+        self, drafts: Sequence[Draft], founds: Sequence[Found], writer: SegmentWriter, generation: int
+    ) -> list[bool]:
+        """Make visible what was appended; which of it hasn't been overtaken."""
+        with self._index.write() as change:
+            self._check_ours(change.row(writer.segment.number))
+            change.advance(sequence=founds[-1].sequence)
+            removed = change.removed(generation)
+            return [
+                removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
+                for draft, found in zip(drafts, founds, strict=True)
+            ]
+
     # what goes out
 
     def forget(self, keys: Sequence[CacheKey]) -> tuple[int, int]:
-        """Drop entries and all their slices from the index, for all processes; how many records, and up to where."""
+        """Drop entries and all their slices from the index, for all processes; returns the number of records and the
+        sequence up to which they are dropped.
+        """
         removed = sequence = 0
         for at in range(0, len(keys), RUN):
             with self._index.write() as change:
-                # Greater than what any process has given out by now to records that it still has to index.
+                # Greater than any sequence that a process has already assigned to a record but not yet indexed.
                 sequence = change.counters.sequence + RUN + 1
                 change.advance(sequence=sequence)
                 for key in keys[at : at + RUN]:
@@ -200,7 +258,7 @@ class Log:
         return removed, sequence
 
     def bury(self, keys: Sequence[CacheKey], sequence: int) -> None:
-        """Make it durable that these were forgotten: they must not come back after an index is lost."""
+        """Make the removal durable: these entries must not come back after an index is lost."""
         records = [_tombstone(key, sequence) for key in keys]
         size = sum([_padded(record, 0) for record in records])
         if len(keys) > RUN or (len(keys) > 1 and size > self.segment_bytes // 2):
@@ -224,7 +282,7 @@ class Log:
             self.bury(keys, sequence)
 
     def forget_everything(self) -> int:
-        """Drop all entries from the index, for all processes; up to which sequence."""
+        """Drop all entries from the index, for all processes; returns the sequence up to which they are dropped."""
         with self._index.write() as change:
             sequence = change.counters.sequence + RUN + 1
             change.advance(sequence=sequence, floor=sequence)
@@ -233,7 +291,7 @@ class Log:
         return sequence
 
     def bury_everything(self, sequence: int) -> None:
-        """Make it durable that everything was forgotten, and give back the space."""
+        """Make the removal of everything durable, and give back the space."""
         self._claim.set_floor(sequence, worker=self._worker)
         self.seal()
         self.room.empty()
@@ -241,7 +299,7 @@ class Log:
     # segments
 
     def _writer_for(self, size: int) -> SegmentWriter:
-        """Where to append so much."""
+        """The writer of a segment with room for `size` bytes."""
         if size > self.segment_bytes - START:
             raise StoreError(f"a record of {size} bytes is larger than a segment of {self.segment_bytes}")
         while True:
@@ -250,13 +308,13 @@ class Log:
                 self.room.make(0)
                 if writer is self._writer and writer.end + size <= self.segment_bytes:
                     return writer
-                continue  # what was to stay has taken the place
+                continue  # the kept records have filled it
             self.seal()
-            self.room.make(self.segment_bytes)  # mostly there already, by the next line but one of the last time
+            self.room.make(self.segment_bytes)  # mostly there already: the last call made it as a spare
             if self._roll():
                 self.room.make_spare()
             elif self.room.reclaiming:
-                raise NoRoomError(f"{self._claim.segments_path}: no room for what is to stay")
+                raise NoRoomError(f"{self._claim.segments_path}: no room for the records to be kept")
 
     def _roll(self) -> bool:
         """Go on in a new segment; False when another process has taken the room for it."""
@@ -284,12 +342,12 @@ class Log:
                 change.set_row(writer.segment.number, Row(State.SEALED, self._worker, writer.end))
 
     def _check_ours(self, row: Row | None) -> None:
-        """Another process of the same worker number has sealed it, taking us for dead; then it may be gone by now."""
+        """Another process of the same worker number sealed it, taking this one for dead; it may be gone by now."""
         if row is None or row.state != State.ACTIVE or row.worker != self._worker:
             raise _TakenError
 
     def _keep(self, candidate: ReclaimCandidate) -> bool:
-        """Write a record that is to stay at the head of the log; False when it can't."""
+        """Write a record that is to be kept at the head of the log; False when it can't be."""
         record = candidate.record
         body = candidate.body()
         if body is None:
@@ -317,7 +375,7 @@ class Log:
 
 
 class _TakenError(Exception):
-    """The segment isn't this process's any more."""
+    """The segment no longer belongs to this process."""
 
 
 def _padded(record: Record, body: int) -> int:

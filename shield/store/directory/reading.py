@@ -1,4 +1,4 @@
-"""Records read back: from memory without waiting, or from the disk; checked in either case before a byte leaves."""
+"""Reads records, from memory without waiting or from the disk; both are checked before a byte leaves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL = 256 << 10
 
 
 class GoneError(StoreError):
-    """The record isn't to be had: damaged, reclaimed meanwhile, or another key's. A miss."""
+    """The record is unavailable: damaged, reclaimed since, or another key's. A miss."""
 
 
 @dataclass(slots=True)
@@ -46,16 +46,16 @@ class StoredRecord:
 
     @property
     def head(self) -> bytes:
-        """The head block, the latest that is known."""
+        """The newest head block known."""
         return self.found.head or self.header.head
 
     def stored_head(self) -> StoredHead:
-        """The same with fields and validators."""
+        """The same, with fields and validators."""
         return later_head(self.found.head, self.found.freshness) if self.found.head else self.header.stored_head()
 
 
 class RecordReader:
-    """Reads of one directory. The `_nowait` ones return None for what isn't in memory; the others wait.
+    """Reads of one directory. The `_nowait` methods return None for bytes that aren't in memory; the others wait.
 
     All raise DamagedError for bytes that aren't the record, GoneError for another key's, OSError.
     """
@@ -71,7 +71,7 @@ class RecordReader:
         header, body, wanted = _buffers(found)
         count = self._files.read_nowait(segment.fd, [header] if body is None else [header, body], found.offset)
         if count is None or count < wanted:
-            return None  # whether it is cold or cut short is for a thread to find out
+            return None  # a thread will find out whether it is cold or cut short
         return _stored(found, key, slice_number, segment, header, body)
 
     def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
@@ -115,13 +115,13 @@ class RecordReader:
 
 
 def later_head(block: bytes, freshness: Freshness) -> StoredHead:
-    """A stored head of a ready-made block."""
+    """A stored head made from a finished block."""
     status, fields = split_block(block)
     return as_judged(of_fields(status, tuple(fields)), freshness)
 
 
 def latest(record: Record, found: Found) -> Record:
-    """A record under the head that is known by now, if a later one came."""
+    """A record under the newest head known, if a later one came."""
     if not found.head:
         return record
     return under_head_of(record_of(record.key, later_head(found.head, found.freshness), found.freshness), record)
@@ -134,7 +134,7 @@ def under_head_of(later: Record, record: Record) -> Record:
 
 
 def _buffers(found: Found) -> tuple[bytearray, bytearray | None, int]:
-    """For the header, for the body if it comes along, and how many bytes they take."""
+    """Buffers for the header and, if read along with it, the body, and their total size."""
     if found.header_length > MAX_HEADER:
         raise DamagedError("no header is so long")
     if found.header_length + found.body_length <= SMALL:
@@ -149,7 +149,7 @@ def _stored(
     if header.sequence != found.sequence or header.body_length != found.body_length:
         raise DamagedError("not the record that the index means")
     if header.slice != slice_number or header.kind != found.kind:
-        raise DamagedError("another piece than the index means")
+        raise DamagedError("not the slice that the index means")
     if header.text != key.text:
         raise GoneError("another key of the same digest")
     if body is not None:
@@ -158,7 +158,7 @@ def _stored(
 
 
 def _span(stored: StoredRecord, start: int, stop: int) -> tuple[int, bytearray]:
-    """Where the blocks begin that hold the span, and a buffer for them."""
+    """Start of the first block of the span, and a buffer for all its blocks."""
     first = start - start % BLOCK
     last = min(-(-stop // BLOCK) * BLOCK, stored.header.body_length)
     return first, bytearray(max(0, last - first))

@@ -1,8 +1,8 @@
-"""Index and segment files brought to agree: at opening, and from the records when the index was lost.
+"""Brings index and segment files into agreement: at opening, and from the records after the index was lost.
 
-The newest segment is scanned first, since what was written last is asked for most. A slice may be found long before
-the entry that it is of, so those without one are swept out at the end, together with the tombstones of what was
-removed meanwhile.
+The newest segment is scanned first, since recent records are requested most. A slice may turn up long before the head
+of its entry, so slices without an entry are swept out only at the end, together with the tombstones of keys removed
+in between.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from shield.store.directory.record import ALIGN, DamagedError, Header, Kind, pad
 from shield.store.directory.segments import START
 
 RECORDS = 2048
-"""Records taken back in one step at most: some tens of milliseconds."""
+"""Records restored in one step at most: some tens of milliseconds."""
 
-_RUN = 512  # taken back in one transaction: a few milliseconds, for which other processes can't write
-_SMALL_RUN = 64  # in a small index, that mustn't grow by so many pages at a time
+_RUN = 512  # restored in one transaction: a few milliseconds, for which other processes can't write
+_SMALL_RUN = 64  # for a small index, which mustn't grow by so many pages at once
 _LARGE = 256 << 20
-_EPOCH_SHIFT = 40  # sequences and generations of a later epoch are greater, even if the index was lost between
+_EPOCH_SHIFT = 40  # sequences and generations of a later epoch are greater, even if the index was lost in between
 _END = (1 << 32) - 1
 
 
 class Rebuild:
-    """What is to be put right in one directory."""
+    """The repairs that one directory needs."""
 
     def __init__(self, premises: Premises) -> None:
         self._claim = premises.claim
@@ -36,11 +36,11 @@ class Rebuild:
         self._files = premises.files
         self._worker = premises.worker
         self._run = _RUN if self._index.limit >= _LARGE else _SMALL_RUN
-        self._below = _END  # no segment from here on is left to be scanned
-        self._swept = b""  # entries up to here are
+        self._below = _END  # all segments from here on are scanned
+        self._swept = b""  # entries up to here are swept
 
     def reconcile(self) -> None:
-        """Make rows and files agree: for the first process all of them, else those of a dead one with our number."""
+        """Make rows and files agree: all of them in the first process, else those of a dead one with our number."""
         if self._claim.first:
             self._reconcile_all()
             return
@@ -74,23 +74,23 @@ class Rebuild:
                     change.set_row(number, Row(State.UNSCANNED, self._worker, size))
             if lost:
                 counters.rebuilding = int(bool(there))
-                counters.generation = epoch << _EPOCH_SHIFT  # removals before are forgotten, not undone
+                counters.generation = epoch << _EPOCH_SHIFT  # earlier removals are forgotten, not undone
         for number in orphans:
             self._segments.unlink(number)
 
     def _sealed(self, number: int, row: Row) -> Row | None:
-        """What becomes of the segment of a process that has died; None when its file isn't there."""
+        """The new row for the segment of a dead process; None when its file is missing."""
         size = self._size_of(number)
         return None if size is None else Row(State.SEALED, row.worker, size)
 
     def step(self, step: int) -> bool:
-        """Scan so many bytes more, or sweep some entries; False when all is done."""
+        """Scan `step` more bytes, or sweep some entries; False when all is done."""
         counters = self._index.counters()
         if not counters.unscanned:
             return bool(counters.rebuilding) and self._sweep()
         waiting = self._index.newest_unscanned(self._below)
         if waiting is None:
-            self._below = _END  # what another process left in the middle
+            self._below = _END  # a segment that another process left half scanned
         else:
             self._below = waiting[0] + 1
             self._scan(*waiting, step)
@@ -118,11 +118,11 @@ class Rebuild:
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            stop = start + step  # what the disk can't give is lost; what comes after it isn't
+            stop = start + step  # unreadable bytes are lost; later records aren't
         for at in range(0, len(batch), self._run):
             with self._index.write() as change:
                 if not _is_still(change, number, row):
-                    return  # another process has it: to reclaim it, or to take it back
+                    return  # another process is reclaiming or rebuilding it
                 for header, found in batch[at : at + self._run]:
                     _take_back(change, header, found)
         with self._index.write() as change:
@@ -133,7 +133,7 @@ class Rebuild:
     def _sweep(self) -> bool:
         """Forget tombstones and slices without an entry among the next entries; False after the last."""
         page = self._index.page(self._swept, RECORDS)
-        # What this run of the node writes isn't to be touched: the entry may be still to come.
+        # Keep slices written during this run of the node: their entry may still be on its way.
         counters = self._index.counters()
         waste = [(key, found) for key, found in page if _is_waste(found, counters)]
         for at in range(0, len(waste), self._run):
@@ -153,7 +153,7 @@ class Rebuild:
 
 
 def _is_busy(row: Row) -> bool:
-    """Whether some process writes or reclaims it, or did so when it died."""
+    """Whether a process writes or reclaims it, or did so when it died."""
     return row.state in (State.ACTIVE, State.DRAINING)
 
 
@@ -162,14 +162,14 @@ def _is_still(change: IndexChange, number: int, row: Row) -> bool:
 
 
 def _is_waste(found: Found, counters: IndexCounters) -> bool:
-    """Whether a value might have to go: of slices that remains to be seen."""
+    """Whether a value may have to go; for slices the caller still has to look."""
     if found.kind == Kind.REMOVED:
         return True
     return found.kind == Kind.SLICE and found.sequence < counters.epoch << _EPOCH_SHIFT
 
 
 def _take_back(change: IndexChange, header: Header, found: Found) -> None:
-    """Index a record found in a segment, as far as nothing later says otherwise."""
+    """Index a record found in a segment, unless something later supersedes it."""
     change.advance(sequence=found.sequence)
     if found.sequence <= change.counters.floor:
         return

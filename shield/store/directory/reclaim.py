@@ -1,10 +1,10 @@
-"""Giving up a segment: each record that is still of use is judged, then the file goes with one unlink.
+"""Giving up a segment: each record that is still of use is judged, then the file is removed with one unlink.
 
-A slice without its entry is of no use to anybody, so none is judged. So heads come last, and one whose body has
-slices in other segments, or has just been given some, stays unasked.
+A slice without its entry is useless, so none is judged before its head is known. Heads come last, and a head whose
+body has slices in other segments, or has just been given some, is kept without asking the judge.
 
-The judge is asked outside of any transaction, and what it lets go is forgotten after it has answered: it may take as
-long as moving a body to another disk does.
+The judge is called outside of any transaction, and dropped records are forgotten after it has answered: it may take
+as long as moving a body to another disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADS = 4096  # of a segment, judged after all slices in it
 
 
 class NoRoomError(StoreError):
-    """Nothing is left that could make room."""
+    """Nothing can be given up to make room."""
 
 
 class Fate(Enum):
@@ -33,7 +33,7 @@ class Fate(Enum):
 
 
 class ReclaimCandidate:
-    """A record whose segment must go: what the index and its header say, and its body if asked for.
+    """A record whose segment must go: its index value, its header, and on request its body.
 
     `can_stay`: there is room to keep it.
     """
@@ -59,13 +59,13 @@ Judge = Callable[[ReclaimCandidate], Fate]
 
 
 class Keep(Protocol):
-    """Writes a candidate again; False when it couldn't."""
+    """Writes a candidate again; False when it couldn't be."""
 
     def __call__(self, candidate: ReclaimCandidate) -> bool: ...
 
 
 def drop_all(candidate: ReclaimCandidate) -> Fate:
-    """The judge of a cache that is first in, first out."""
+    """The judge of a first-in, first-out cache."""
     return Fate.DROP
 
 
@@ -80,7 +80,7 @@ class Drain:
         self._keep = keep
 
     def run(self, number: int, *, keep_bytes: int) -> int:
-        """Empty a segment, keeping at most so much; the greatest sequence in it."""
+        """Empty a segment, keeping at most `keep_bytes`; returns the greatest sequence in it."""
         try:
             segment = self._segments.open(number)
         except (DamagedError, FileNotFoundError):
@@ -94,7 +94,7 @@ class Drain:
             if found is None or found.segment != number or found.offset != offset:
                 continue
             if found.kind == Kind.HEAD and len(heads) < _HEADS:
-                heads.append((found, header))  # when it is known what becomes of its slices
+                heads.append((found, header))  # judged once its slices have been
                 continue
             left -= self._decide(found, header, segment, left, dropped)
         for found, header in heads:
@@ -105,7 +105,7 @@ class Drain:
     def _decide(
         self, found: Found, header: Header, segment: Segment, left: int, dropped: list[ReclaimCandidate]
     ) -> int:
-        """How many bytes were written again of a record; if none, it is among the dropped."""
+        """Bytes of the record that were written again; 0 if it is dropped."""
         candidate = ReclaimCandidate(found, header.record, segment, self._files, can_stay=left >= found.length)
         if self._fate(candidate, segment.number) is Fate.KEEP and candidate.can_stay and self._keep(candidate):
             return found.length
@@ -116,7 +116,7 @@ class Drain:
         return 0
 
     def _records(self, segment: Segment) -> Iterator[tuple[int, Header]]:
-        """Those that can be read; what can't is lost in any case, and the space need not be."""
+        """The readable records; unreadable ones are lost in any case, and their space is wanted."""
         try:
             size = self._files.size(self._segments.path(segment.number))
             yield from self._segments.scan(segment, START, size)
@@ -146,7 +146,7 @@ class Drain:
         except IndexFullError:
             if len(dropped) == 1:
                 raise
-            # A change of many pages needs as many free ones.
+            # A change of many pages needs as many free pages.
             half = len(dropped) // 2
             self._forget(dropped[:half])
             self._forget(dropped[half:])

@@ -1,9 +1,9 @@
-"""What lies in a segment: records that describe themselves, down to a checksum for every block. Pure.
+"""The contents of a segment: records that describe themselves, with a checksum for every block. Pure.
 
     checksum of the header | fixed fields | key text | head | etag | origin | tags | table of block checksums | body
 
-A record knows where it belongs: the header's checksum is seeded with a secret of its segment and its place, so one
-that was copied or swapped to another place is no record there, and nobody can plant one inside a body.
+A record is bound to its position: the header's checksum is seeded with a secret of its segment and its offset, so a
+record copied or swapped to another position isn't valid there, and nobody can plant one inside a body.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from shield.rules.selection import StoredHead
 
 MAGIC = b"\xf5ShR"
 FORMAT = 1
-"""Version of records, segments and index together. Another one's directory is emptied, never read."""
+"""Version of records, segments and index together. A directory of another version is emptied, never read."""
 
 BLOCK = 64 << 10
-"""Bytes of a body under one checksum: a read in the middle reads and checks no more than it touches."""
+"""Bytes of a body under one checksum: a read from the middle reads and checks only the blocks it touches."""
 
 ALIGN = 64
 """Records begin at multiples of this."""
@@ -36,10 +36,10 @@ MAX_HEADER = 1 << 20
 MAX_BODY = (1 << 32) - MAX_HEADER - 1
 
 _FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
-_OF_WHOLE = Struct("<Q5xBHIIII6xH16xQ")  # what `read_whole` needs of these
-_CLAIMED = Struct("<8x4sB3xII")  # of these: magic, format, and the two lengths
+_OF_WHOLE = Struct("<Q5xBHIIII6xH16xQ")  # the fields that `read_whole` needs
+_CLAIMED = Struct("<8x4sB3xII")  # magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
-# where these stand among the fixed fields
+# positions of these among the fixed fields
 _KIND, _FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 3, 4, 5, 6, 7, 8, 9
 _TAGS_LENGTH = 11
 _STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED = 12, 13, 15, 16, 17, 18, 23, 24
@@ -48,24 +48,24 @@ _hash = xxhash.xxh3_64_intdigest
 
 
 class DamagedError(ValueError):
-    """Bytes that aren't the record that should be here."""
+    """The bytes aren't the record that should be here."""
 
 
 class Kind(IntEnum):
-    """What a record holds."""
+    """The content of a record."""
 
     WHOLE = 0  # head and all of the body
     HEAD = 1  # head of an entry whose body lies in slices
     SLICE = 2  # one slice; the head is in a record of its own
-    REMOVED = 3  # nothing: what was stored under the key before is gone
+    REMOVED = 3  # a tombstone: earlier records of the key are gone
 
 
 @dataclass(slots=True)
 class Record:
-    """One record without its body. Nobody changes it once it is made.
+    """One record without its body. Never changed once made.
 
-    `slice` counts from 0 and has meaning for slices only; `total` is the length of the whole body, which together
-    with the etag says of which version of an object a slice is.
+    `slice` counts from 0 and is set for slices only; `total` is the length of the whole body, which together
+    with the etag identifies the version of the object that a slice belongs to.
     """
 
     kind: Kind
@@ -83,7 +83,7 @@ class Record:
     total: int = 0
     slice: int = 0
     slice_bytes: int = 0
-    sequence: int = 0  # the store's: later ones win
+    sequence: int = 0  # assigned by the store: later ones win
 
     @property
     def identity(self) -> int:
@@ -91,7 +91,7 @@ class Record:
         return identity_of(self.etag, self.total)
 
     def stored_head(self) -> StoredHead:
-        """The head with its fields taken apart: only for requests that need them."""
+        """The head with its fields parsed: only for requests that need them."""
         return StoredHead(
             status=self.status,
             block=self.head,
@@ -106,7 +106,7 @@ class Record:
 class Header:
     """A checked header: how long record and body are, and what the body's blocks must hash to.
 
-    The record itself is taken apart when it is asked for: a hit mostly needs its head alone.
+    The record itself is parsed on demand: a hit mostly needs its head alone.
     """
 
     __slots__ = ("_data", "_fixed", "_record", "body_length", "header_length", "sequence")
@@ -125,16 +125,16 @@ class Header:
 
     @property
     def slice(self) -> int | None:
-        """Which slice it is, None for what is none."""
+        """The slice's number, None for other records."""
         return self._fixed[_SLICE] if self._fixed[_KIND] == Kind.SLICE else None
 
     @property
     def digest(self) -> bytes:
-        """The key's."""
+        """The key's digest."""
         return bytes(self._fixed[_DIGEST])
 
     def indexed(self, segment: int, place: int) -> tuple[Any, ...]:
-        """What an index holds of the record that lies there: the fields of a `Found` but its head."""
+        """The index's value for a record at this position: the fields of a `Found` except its head."""
         fixed = self._fixed
         etag_at = _FIXED.size + fixed[_TEXT_LENGTH] + fixed[_HEAD_LENGTH]
         etag = self._data[etag_at : etag_at + fixed[_ETAG_LENGTH]] if fixed[_FLAGS] & _HAS_ETAG else None
@@ -146,7 +146,7 @@ class Header:
 
     @property
     def text(self) -> bytes:
-        """The key's."""
+        """The key's text."""
         return self._data[_FIXED.size : _FIXED.size + self._fixed[_TEXT_LENGTH]]
 
     @property
@@ -159,13 +159,18 @@ class Header:
         return _tags(self._data, self._fixed)
 
     @property
+    def table(self) -> bytes:
+        """The checksums of the body's blocks, as `checksums` gives them."""
+        return self._data[self.header_length - _TABLE_ITEM * -(-self.body_length // BLOCK) :]
+
+    @property
     def record(self) -> Record:
         if self._record is None:
             self._record = _record(self._data, self._fixed)
         return self._record
 
     def stored_head(self) -> StoredHead:
-        """What of the record answers a request; `Record.stored_head` without taking all apart."""
+        """The part of the record that answers a request; `Record.stored_head` without parsing everything."""
         fixed, data = self._fixed, self._data
         flags, head_at = fixed[_FLAGS], _FIXED.size + fixed[_TEXT_LENGTH]
         etag_at = head_at + fixed[_HEAD_LENGTH]
@@ -181,7 +186,7 @@ class Header:
         )
 
     def check(self, body: bytes | bytearray | memoryview, start: int = 0) -> None:
-        """Raise DamagedError unless this is the body from `start`, a multiple of BLOCK, to a block's end."""
+        """Raise DamagedError unless `body` is the body from `start`, a multiple of BLOCK, to the end of a block."""
         view = memoryview(body)
         table = self.header_length - _TABLE_ITEM * (-(-self.body_length // BLOCK) - start // BLOCK)
         for at in range(0, len(view), BLOCK):
@@ -191,7 +196,7 @@ class Header:
 
 
 class Whole(NamedTuple):
-    """What of a whole record answers a plain request."""
+    """The parts of a whole record that answer a plain request."""
 
     status: int
     no_cache: bool
@@ -201,7 +206,7 @@ class Whole(NamedTuple):
 
     @property
     def tags(self) -> bytes:
-        """As in `Record`: not to be taken out for each answer."""
+        """As in `Record`: not extracted for each response."""
         return _tags(self.data, _FIXED.unpack_from(self.data))
 
 
@@ -210,16 +215,16 @@ class ForeignError(ValueError):
 
 
 def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> Whole:
-    """A record with its body in one piece, checked as `decode` and `Header.check` do, at half their price.
+    """A record with its body in one piece, checked as `decode` and `Header.check` do, at half the cost.
 
-    Raises DamagedError unless it is one of this sequence, ForeignError when it isn't the key's.
+    Raises DamagedError unless it has this sequence, ForeignError when it belongs to another key.
     """
     view, size = memoryview(data), _FIXED.size
     if len(data) < size:
         raise DamagedError("too short")
     checksum, kind, flags, length, body_length, text_length, head_length, status, own = _OF_WHOLE.unpack_from(data)
     if length + body_length != len(data) or own != sequence or _hash(view[8:length], seed=seed) != checksum:
-        raise DamagedError("the header is damaged or of another place")
+        raise DamagedError("the header is damaged or belongs to another position")
     head_at = size + text_length
     if data[size:head_at] != key.text or kind:
         raise ForeignError("another key of the same digest")
@@ -232,7 +237,7 @@ def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> W
 
 
 def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:
-    """A record under a stored head; what else it holds is for the caller to add."""
+    """A record for a stored head; the caller adds the other fields."""
     return Record(
         kind,
         key,
@@ -258,12 +263,12 @@ def header_length(record: Record, body_length: int) -> int:
 
 
 def checksums(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
-    """The table of a body that comes in parts."""
+    """The checksum table of a body given in parts."""
     table: list[int] = []
     rest = b""
     for part in parts:
         view = memoryview(part)
-        if rest:  # a part that isn't whole blocks: what it left goes before the next
+        if rest:  # the part ended within a block: its rest goes before the next part
             view = memoryview(rest + bytes(view))
         whole = len(view) - len(view) % BLOCK
         table += [_hash(view[at : at + BLOCK]) for at in range(0, whole, BLOCK)]
@@ -274,9 +279,9 @@ def checksums(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
 
 
 def encode(record: Record, body_length: int, table: bytes, *, seed: int) -> bytes:
-    """The header, to be followed by the body. `seed` is of the place where it will lie.
+    """The header, to be followed by the body. `seed` belongs to the position where it will be written.
 
-    Raises ValueError for what is too long to be a record.
+    Raises ValueError when it is too long for a record.
     """
     key, freshness = record.key, record.freshness
     origin = b"" if record.origin is None else record.origin.encode()
@@ -301,7 +306,7 @@ def encode(record: Record, body_length: int, table: bytes, *, seed: int) -> byte
 
 
 def lengths(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, int]:
-    """Length of header and body that a record claims, unchecked; raises DamagedError if it is none."""
+    """Length of header and body that a record claims, unchecked; raises DamagedError if there is no record."""
     if len(data) - offset < _FIXED.size:
         raise DamagedError("too short")
     magic, version, header, body = _CLAIMED.unpack_from(data, offset)
@@ -311,7 +316,7 @@ def lengths(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int,
 
 
 def decode(data: bytes | bytearray | memoryview, *, seed: int) -> Header:
-    """The header in the first bytes of `data`; raises DamagedError unless each of its bits is as it was written."""
+    """The header in the first bytes of `data`; raises DamagedError unless every bit is as it was written."""
     if len(data) < _FIXED.size:
         raise DamagedError("too short")
     fixed = _FIXED.unpack_from(data)
@@ -320,7 +325,7 @@ def decode(data: bytes | bytearray | memoryview, *, seed: int) -> Header:
         raise DamagedError("no record here")
     header = bytes(data) if len(data) == length else bytes(memoryview(data)[:length])
     if _hash(memoryview(header)[8:], seed=seed) != fixed[0]:
-        raise DamagedError("the header is damaged or of another place")
+        raise DamagedError("the header is damaged or belongs to another position")
     return Header(header, fixed)
 
 
@@ -355,12 +360,12 @@ def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
 
 
 def _tags(header: bytes | bytearray, fixed: tuple[Any, ...]) -> bytes:
-    start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_TAGS_LENGTH])  # behind key text, head, etag and origin
+    start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_TAGS_LENGTH])  # after key text, head, etag and origin
     return bytes(header[start : start + fixed[_TAGS_LENGTH]])
 
 
 def padding(length: int) -> int:
-    """Bytes between the end of a record of this length and where the next may begin."""
+    """Bytes between the end of a record of this length and the next position where one may begin."""
     return -length % ALIGN
 
 

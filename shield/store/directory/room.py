@@ -1,7 +1,7 @@
-"""Space in one directory: how much is taken, and what must go for more.
+"""Space in one directory: how much is taken, and which segments must go for more.
 
-Segments go oldest first. What was in one is forgotten by the index, then its file is unlinked, then its row goes; a
-process that ends between two of these leaves nothing that could be found and isn't there.
+The oldest segments go first. The index forgets a segment's records, then its file is unlinked, then its row goes; a
+process that ends between two of these steps leaves no index value without its record.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from shield.store.directory.premises import Premises
 from shield.store.directory.reclaim import Drain, NoRoomError
 from shield.store.directory.record import ALIGN
 
-_RESERVE = 4 << 20  # of the disk, so that something can be given up when it is full
-_INDEX_BYTES = 400  # of the index's limit for each entry; they take less than half, and later heads the rest
+_RESERVE = 4 << 20  # of disk space, so that something can be given up when the disk is full
+_INDEX_BYTES = 400  # of the index's limit for each entry: it takes less than half, later heads the rest
 
 
 class Room:
@@ -33,36 +33,36 @@ class Room:
         self._drain = drain
         self._capacity = limits.capacity
         self._free_floor = limits.free_floor
-        # Small enough that one to write, one to spare and what several workers have open leave room for the rest.
+        # Small enough that one segment to write, one spare and several workers' open ones leave room for the rest.
         wanted = limits.segment_bytes or min(max(limits.capacity // 4096, 256 << 20), 1 << 30)
         self.segment_bytes = min(wanted, max(limits.capacity // 8, 64 << 10)) // ALIGN * ALIGN
-        # What one transaction may add to the index before the next check sees it.
+        # The index may grow by this much in one transaction, before the next check sees it.
         self._margin = min(8 << 20, limits.capacity // 8)
         self._max_entries = self._index.limit // _INDEX_BYTES
         self._reserve = min(_RESERVE, limits.capacity // 64)
         self.reclaiming = False
 
     def make(self, size: int) -> None:
-        """Give up old segments until `size` more bytes fit; raises NoRoomError when that doesn't help."""
+        """Give up old segments until `size` more bytes fit; raises NoRoomError when that isn't enough."""
         if self.reclaiming:
             return
         while not self.fits(size, self._index.counters()):
             if not self.reclaim():
-                raise NoRoomError(f"{self._claim.segments_path}: no room, and nothing left to give up")
-        for _ in range(2):  # what others take of the file system needn't cost us everything at once
+                raise NoRoomError(f"{self._claim.segments_path}: no room, and no segment can be given up")
+        for _ in range(2):  # space taken by other files mustn't cost us everything at once
             if self._is_free(size):
                 return
             self.reclaim()
         if not self._is_free(size):
-            raise NoRoomError(f"{self._claim.segments_path}: less free than must be left to others")
+            raise NoRoomError(f"{self._claim.segments_path}: less free space than must stay free for other uses")
 
     def make_spare(self) -> None:
-        """Make room for the next segment now, while there is this one to write to what shall stay."""
+        """Make room for the next segment now, while the current one has room for the records to be kept."""
         with suppress(NoRoomError):
             self.make(self.segment_bytes)
 
     def has_segment(self) -> bool:
-        """Whether there is room for another one."""
+        """Whether there is room for another segment."""
         return self.fits(self.segment_bytes, self._index.counters()) and self._is_free(self.segment_bytes)
 
     def fits(self, size: int, counters: IndexCounters) -> bool:
@@ -92,7 +92,7 @@ class Room:
         return True
 
     def reclaim_on_full_disk(self) -> bool:
-        """As `reclaim`, though there is no room for what it has to write."""
+        """As `reclaim`, on a disk without room for its own writes."""
         try:
             done = self.reclaim()
         except OSError as error:
@@ -106,7 +106,7 @@ class Room:
         self._claim.renew_reserve(self._reserve)
 
     def empty(self) -> None:
-        """Give up all segments that are there and may go. The index has forgotten what is in them."""
+        """Give up all segments that may go. The index has already forgotten their records."""
         ends = self._index.ends()
         last = 0 if ends is None else ends[1]
         while True:
@@ -124,23 +124,23 @@ class Room:
                     change.set_row(number, None)
 
     def _may_go(self, row: Row) -> bool:
-        """Nobody writes or reclaims it. What we were reclaiming ourselves is left from an attempt that failed."""
+        """Nobody writes or reclaims it. A segment that this process was reclaiming is left from a failed attempt."""
         ours = row.state == State.DRAINING and row.worker == self._worker and not self.reclaiming
         return ours or row.state in (State.SEALED, State.UNSCANNED)
 
     def _is_free(self, size: int) -> bool:
-        """Whether the file system has so much beside what must stay free."""
+        """Whether the file system has `size` bytes beside the space that must stay free."""
         if not self._free_floor:
             return True
         return self._files.free_bytes(self._claim.segments_path) - size >= self._free_floor
 
     def _drop(self, number: int, floor: int) -> None:
-        """Unlink an empty segment. What was older than its records mustn't come back after an index is lost."""
+        """Unlink an empty segment. Records older than its own mustn't come back after an index is lost."""
         with self._index.write() as change:
             change.advance(floor=floor)
         try:
             self._claim.set_floor(floor, worker=self._worker)
         except OSError as error:
-            if error.errno not in FULL:  # then it is room that we need most
+            if error.errno not in FULL:  # on a full disk, freeing space comes first
                 raise
         self._segments.unlink(number)

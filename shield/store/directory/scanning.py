@@ -1,6 +1,6 @@
-"""A segment file read from its beginning to its end, past the page cache where the system lets us.
+"""Reads a segment file from beginning to end, bypassing the page cache where the system allows.
 
-So that it is the disk that is read, and what a running node has in memory stays there.
+That way the disk itself is read, and a running node's hot pages stay in memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _WINDOW = 1 << 20
 
 
 class SegmentReader:
-    """One segment, a window at a time. What the disk can't give is read as zeros.
+    """One segment, a window at a time. Bytes that the disk can't give are read as zeros.
 
-    Raises DamagedError when it is no segment, OSError when it isn't there. `segments` is used by nobody else.
+    Raises DamagedError when the file is no segment, OSError when it is missing. No other code may use `segments`.
     """
 
     def __init__(self, files: Files, segments: Segments, number: int) -> None:
@@ -30,7 +30,7 @@ class SegmentReader:
         self.segment = segments.open(number)
         self._files = files
         self._size = files.size(segments.path(number))
-        self._buffer = mmap.mmap(-1, _WINDOW)  # begins at a page, as reads past the cache must
+        self._buffer = mmap.mmap(-1, _WINDOW)  # page-aligned, as direct reads must be
         self._direct = _set_direct(self.segment.fd, on=True)
         self._start = self._stop = 0
         self._taken = 0
@@ -65,7 +65,7 @@ class SegmentReader:
     def _fill(self, start: int) -> None:
         length = min(_WINDOW, self._size - start)
         if self._direct and length % _PAGE:
-            # A read past the cache can't end within a page: the file's last one comes in the ordinary way.
+            # A direct read can't end within a page: the last, partial page is read in the ordinary way.
             if length > _PAGE:
                 length -= length % _PAGE
             else:
@@ -78,7 +78,7 @@ class SegmentReader:
             try:
                 return self._files.read(self.segment.fd, [view], start)
             except OSError as error:
-                if error.errno == errno.EINVAL and self._direct:  # a file system of larger blocks, or of none
+                if error.errno == errno.EINVAL and self._direct:  # larger blocks there, or no direct reads
                     self._read_through_cache()
                     return self._files.read(self.segment.fd, [view], start)
                 if error.errno != errno.EIO:
@@ -97,7 +97,7 @@ class SegmentReader:
 
 
 def _set_direct(fd: int, *, on: bool) -> bool:
-    """Whether reads of this descriptor now go past the page cache."""
+    """Whether reads of this descriptor now bypass the page cache."""
     direct: int = getattr(os, "O_DIRECT", 0)  # Linux only
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     try:

@@ -1,7 +1,7 @@
-"""Segment files: records one after another, written once, read by place, and gone with one unlink.
+"""Segment files: records one after another, written once, read by position, removed with one unlink.
 
-A process appends to a segment of its own and reads those of all. A segment file lives as long as a reader holds it:
-one that was unlinked meanwhile still gives its bytes.
+A process appends to its own segment and reads all of them. A segment file lives as long as a reader holds it: one
+that has been unlinked still gives its bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shield.store.directory.record import (
 )
 
 START = ALIGN
-"""Where the first record lies: after the segment's own header."""
+"""Position of the first record: after the segment's own header."""
 
 _MAGIC = b"ShSegmnt"
 _HEADER = Struct("<8sHHIQQ")
@@ -42,7 +42,7 @@ _SUFFIX = ".segment"
 
 
 class Segment:
-    """An open segment file; closed when the last one who holds it lets go."""
+    """An open segment file; closed when its last holder lets go."""
 
     __slots__ = ("__weakref__", "_files", "epoch", "fd", "number", "salt", "used")
 
@@ -55,11 +55,11 @@ class Segment:
         self.used = True
 
     def seed(self, offset: int) -> int:
-        """What makes a header valid at this place and nowhere else."""
+        """Makes a header valid at this position and nowhere else."""
         return (self.salt + offset) & _MASK
 
     def __del__(self) -> None:
-        # By reference count: a reader in the middle of a reclaimed segment keeps it, and nobody keeps a list.
+        # By reference count: a reader of a reclaimed segment keeps it alive, and no list is needed.
         with contextlib.suppress(OSError):
             self._files.close(self.fd)
 
@@ -76,14 +76,14 @@ class Segments:
         self._max_open = max_open
         self._open: dict[int, Segment] = {}
         self._alive: WeakSet[Segment] = WeakSet()  # open here or held by readers
-        self._removed: WeakSet[Segment] = WeakSet()  # of these, the ones whose files are gone
+        self._removed: WeakSet[Segment] = WeakSet()  # those whose files are removed
         self._guard = threading.Lock()
 
     def path(self, number: int) -> Path:
         return self._path / f"{number:010d}{_SUFFIX}"
 
     def numbers(self) -> list[int]:
-        """Numbers of the segment files that are there, oldest first."""
+        """Numbers of the existing segment files, oldest first."""
         names = [name.removesuffix(_SUFFIX) for name in self._files.names(self._path) if name.endswith(_SUFFIX)]
         return sorted(int(name) for name in names if name.isdigit())
 
@@ -95,7 +95,7 @@ class Segments:
         return segment
 
     def open(self, number: int) -> Segment:
-        """The segment, opened if need be; raises OSError, or DamagedError when the file is no segment of ours."""
+        """The segment, opened if necessary; raises OSError, or DamagedError when the file is no segment of ours."""
         segment = self.opened(number)
         if segment is None:
             fd = self._files.open(self.path(number))
@@ -125,7 +125,7 @@ class Segments:
         return SegmentWriter(self._files, segment)
 
     def unlink(self, number: int) -> None:
-        """Remove the file, if it is there; readers that hold it keep it."""
+        """Remove the file if it exists; readers that hold it keep it."""
         with self._guard:
             segment = self._open.pop(number, None)
             if segment is not None:
@@ -134,12 +134,12 @@ class Segments:
             self._files.unlink(self.path(number))
 
     def alive(self) -> set[int]:
-        """Numbers of those that are open here or held by readers, but for the ones known to be removed."""
+        """Numbers of segments open here or held by readers, except those known to be removed."""
         with self._guard:
             return {segment.number for segment in self._alive.difference(self._removed)}
 
     def close_removed(self, numbers: Collection[int]) -> int:
-        """Let go of those whose files others have unlinked; how many. They'd hold their space for nothing."""
+        """Close segments whose files other processes have unlinked, which hold disk space for nothing; how many."""
         with self._guard:
             alive = [segment for segment in self._alive if segment.number in numbers]
         gone = [segment for segment in alive if self._files.identity(segment.fd)[2] == 0]
@@ -153,7 +153,7 @@ class Segments:
         return closed
 
     def held(self) -> list[int]:
-        """Bytes of each segment that is removed and still held by readers of this process, as far as it is known."""
+        """Bytes of each removed segment still held by readers of this process, where known."""
         with self._guard:
             removed = list(self._removed)
         return [self._files.disk_bytes(segment.fd) for segment in removed]
@@ -163,7 +163,7 @@ class Segments:
             self._open.clear()
 
     def scan(self, segment: Segment, start: int, stop: int) -> Iterator[tuple[int, Header]]:
-        """Records that begin in [start, stop) with their offsets; what is damaged is passed over, never trusted."""
+        """Records that begin in [start, stop) with their offsets; damaged bytes are skipped, never trusted."""
         size = self._files.size(self.path(segment.number))
         window = _ScanWindow(self._files, segment.fd, size)
         offset = start
@@ -199,7 +199,7 @@ class Segments:
             while len(self._open) > self._max_open:
                 number, oldest = next(iter(self._open.items()))
                 del self._open[number]
-                if oldest.used:  # another round
+                if oldest.used:  # used since: another round
                     oldest.used = False
                     self._open[number] = oldest
 
@@ -211,10 +211,10 @@ class SegmentWriter:
         self._files = files
         self.segment = segment
         self.end = START
-        self._written = START  # what is beyond the end counts for nothing
+        self._written = START  # bytes beyond the end are ignored
 
     def append(self, parts: Sequence[Part], length: int) -> None:
-        """Write a run of records of `length` bytes at the end; on an error nothing of it counts."""
+        """Write a run of records of `length` bytes at the end; on an error none of it counts."""
         self._written = max(self._written, self.end + length)
         try:
             self._files.write(self.segment.fd, parts, self.end)
@@ -227,7 +227,7 @@ class SegmentWriter:
         self._files.sync(self.segment.fd)
 
     def cut(self) -> None:
-        """Give back what is beyond the end: what was to be appended, or wasn't to be indexed."""
+        """Give back the bytes beyond the end: records that weren't appended completely or aren't to be indexed."""
         if self._written == self.end:
             return
         try:
@@ -235,13 +235,13 @@ class SegmentWriter:
         except OSError as error:
             if error.errno == errno.EBADF:
                 raise
-            # What stays is written over by the next record.
+            # Anything that stays is overwritten by the next record.
         else:
             self._written = self.end
 
 
 class _ScanWindow:
-    """A piece of a file that moves along with who looks through it."""
+    """A piece of a file that moves along with a scan."""
 
     def __init__(self, files: Files, fd: int, size: int) -> None:
         self._files = files
@@ -255,7 +255,7 @@ class _ScanWindow:
         stop = min(offset + min(wanted, MAX_HEADER), self._size)
         end = self._start + len(self._data)
         if offset < self._start or stop > end:
-            # Where bodies are passed over, headers are all that is worth reading.
+            # Where bodies are skipped, only headers are worth reading.
             ahead = _WINDOW if offset <= end else _PEEK
             data = bytearray(max(0, min(max(ahead, stop - offset), self._size - offset)))
             count = self._files.read(self._fd, [data], offset)
@@ -263,7 +263,7 @@ class _ScanWindow:
         return memoryview(self._data)[offset - self._start :]
 
     def next_magic(self, offset: int, stop: int) -> int:
-        """Where the next record might begin; `stop` when nowhere before it."""
+        """The next offset where a record may begin; `stop` when there is none before it."""
         while offset < stop:
             self.at(offset, ALIGN)
             found = self._data.find(MAGIC, offset - self._start)

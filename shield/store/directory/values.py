@@ -31,7 +31,7 @@ _make = tuple.__new__  # without a call of Python code: this is on the path of e
 
 
 class IndexFullError(StoreError):
-    """The index has reached its limit: something must go before anything comes."""
+    """The index has reached its limit: something must be removed before anything is added."""
 
 
 class IndexDamagedError(StoreError):
@@ -39,15 +39,15 @@ class IndexDamagedError(StoreError):
 
 
 class IndexOutdatedError(IndexDamagedError):
-    """The index is of another version: well for those who are of that one, too."""
+    """The index is of another version; it may be fine for processes of that version."""
 
 
 class IndexHaltedError(IndexDamagedError):
-    """The index must be opened anew, and may be well then."""
+    """The index must be opened anew, and may be fine then."""
 
 
 class Found(NamedTuple):
-    """What the index knows of a record. `head` stands for the record's own if it isn't empty (a later 304)."""
+    """The index's value for a record. `head`, unless empty, replaces the record's own (a later 304)."""
 
     kind: int
     status: int
@@ -79,21 +79,21 @@ class Found(NamedTuple):
         return Freshness(self.born, self.lifetime, self.grace, self.keep, self.error_grace)
 
     def same_record(self, other: Found) -> bool:
-        """Whether both are of one and the same record on the disk."""
+        """Whether both refer to the same record on the disk."""
         return self.sequence == other.sequence and self.place == other.place and self.segment == other.segment
 
     def owns(self, piece: Found) -> bool:
-        """Whether a slice is of the body whose head this is."""
+        """Whether a slice belongs to the body whose head this is."""
         return self.kind == Kind.HEAD and self.identity == piece.identity
 
 
 class State(IntEnum):
-    """What is done with a segment."""
+    """The state of a segment."""
 
     ACTIVE = 0  # its worker appends to it; counts as if it were full
     SEALED = 1  # complete
-    UNSCANNED = 2  # the index doesn't know what is in it yet; `progress` bytes are scanned
-    DRAINING = 3  # its worker reclaims it
+    UNSCANNED = 2  # its records aren't indexed yet; `progress` bytes are scanned
+    DRAINING = 3  # its worker is reclaiming it
 
 
 class Row(NamedTuple):
@@ -107,10 +107,10 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class IndexCounters:
-    """`sequence`: the last one given out; `floor`: up to this one, records of a lost index are not taken back.
+    """`sequence`: the last one assigned; `floor`: records of a lost index up to this one are not restored.
 
-    `generation` counts removals; `rebuilding` is 1 until all that a lost index knew is taken back and swept. Only a
-    write transaction changes its own.
+    `generation` counts removals; `rebuilding` is 1 until all records of a lost index are restored and swept. Only a
+    write transaction changes these.
     """
 
     epoch: int = 0
@@ -137,7 +137,7 @@ def pack_found(found: Found) -> bytes:
 
 
 def unpack_found(value: bytes) -> Found:
-    """Raises IndexDamagedError unless it is as it was packed; so do the others."""
+    """Raises IndexDamagedError unless the value is as it was packed; so do the other unpackers."""
     try:
         fields = _unpack(value)
     except struct.error:

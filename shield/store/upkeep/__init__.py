@@ -1,1 +1,1 @@
-"""Looking after cache directories while no node, or a running one, uses them."""
+"""Maintenance of cache directories, whether or not a node uses them."""

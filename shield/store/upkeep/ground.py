@@ -1,4 +1,4 @@
-"""What lies under a cache directory: its file system, its room, its owner; and what of that had better be known."""
+"""The ground under a cache directory: file system, free space, owner; and notes on problems with them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-MOUNTS = Path("/proc/self/mountinfo")
+from shield.store.directory.files import MOUNTS, mounts_in
 
 _NETWORK = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|afs|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse(\..+)?)"
 ).fullmatch
 _TEMPORARY = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "overlayfs", "aufs"})
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
@@ -29,20 +28,20 @@ class Mount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What there is at a place; at the nearest directory above it if there is nothing yet."""
+    """The facts about a path, or about the nearest existing directory above it."""
 
     exists: bool
-    mount: Mount | None  # None when the system doesn't tell
+    mount: Mount | None  # None when the system doesn't report it
     device: int
     owner: int
     writable: bool  # by this process
     free_bytes: int
-    used_bytes: int  # what the directory takes already
+    used_bytes: int  # already taken by the directory
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a directory is to be used for."""
+    """The intended use of a directory."""
 
     tier: str
     path: Path
@@ -51,7 +50,7 @@ class Wish:
 
 
 def survey(path: Path, mounts: Path = MOUNTS) -> Ground:
-    """Look at a place without changing anything. Raises OSError."""
+    """Examine a path without changing anything. Raises OSError."""
     there = path.resolve()
     while not there.exists():
         there = there.parent
@@ -73,17 +72,11 @@ def survey(path: Path, mounts: Path = MOUNTS) -> Ground:
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """What is mounted at a resolved path, by a text as in /proc/self/mountinfo; of several the last one, on top."""
+    """The mount that holds a resolved path, from text as in /proc/self/mountinfo; of several the last one, on top."""
     best = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, more = before.split(" "), after.split(" ")
-        if len(fields) < 6 or len(more) < 3:
-            continue
-        point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        if path.is_relative_to(point) and (best is None or len(point) >= len(best.point)):
-            read_only = "ro" in fields[5].split(",") or "ro" in more[2].split(",")
-            best = Mount(point, more[0], read_only)
+    for mount in mounts_in(mountinfo):
+        if path.is_relative_to(mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = Mount(mount.point, mount.kind, mount.read_only)
     return best
 
 
@@ -94,13 +87,13 @@ def notes(
     show: Callable[[int], str],
     look: Callable[[Path], Ground] = survey,
 ) -> Iterator[str]:
-    """One line for each thing that had better be known, each beginning with a path. `show` spells sizes."""
+    """One line for each problem, each beginning with a path. `show` formats sizes."""
     grounds: dict[Path, Ground] = {}
     for wish in wishes:
         try:
             grounds[wish.path] = look(wish.path)
         except OSError as error:
-            yield f"{wish.path}: can't be looked into: {error.strerror}"
+            yield f"{wish.path}: can't be examined: {error.strerror}"
     known = [(wish, grounds[wish.path]) for wish in wishes if wish.path in grounds]
     for wish, ground in known:
         for said in _alone(wish, ground, user, show):
@@ -112,9 +105,9 @@ def notes(
 def _alone(wish: Wish, ground: Ground, user: int, show: Callable[[int], str]) -> Iterator[str]:
     mount = ground.mount
     if mount is not None and _NETWORK(mount.kind):
-        yield f"lies on a network file system ({mount.kind}): locks and what is written must hold; use a local disk"
+        yield f"lies on a network file system ({mount.kind}): locks and writes must be reliable; use a local disk"
     elif mount is not None and mount.kind in _TEMPORARY:
-        yield f"lies on {mount.kind}, which is no disk of its own: what is kept there is lost with a restart"
+        yield f"lies on {mount.kind}, which isn't a disk: entries there are lost with a restart"
     if mount is not None and mount.read_only:
         yield f"its file system is mounted read-only at {mount.point}"
     elif ground.exists and ground.owner != user:
@@ -128,7 +121,7 @@ def _alone(wish: Wish, ground: Ground, user: int, show: Callable[[int], str]) ->
     if (lacking := _lacking([(wish, ground)])) > 0:
         yield (
             f"its file system has {show(ground.free_bytes)} free, {show(lacking)} less than capacity and free_floor "
-            "take: entries will go before the capacity is reached"
+            "take: entries will be evicted before the capacity is reached"
         )
 
 
@@ -140,12 +133,12 @@ def _one_device(known: Sequence[tuple[Wish, Ground]]) -> Iterator[str]:
         if first is not wish:
             yield (
                 f"{wish.path}: lies on the same file system as {first.path}, of the same tier: one directory for "
-                "each disk is meant"
+                "each disk is intended"
             )
 
 
 def _together(known: Sequence[tuple[Wish, Ground]], show: Callable[[int], str]) -> Iterator[str]:
-    """Capacities that each fit, and don't together."""
+    """Capacities that fit individually, but not together."""
     by_device: dict[int, list[tuple[Wish, Ground]]] = defaultdict(list)
     for wish, ground in known:
         by_device[ground.device].append((wish, ground))
@@ -155,12 +148,12 @@ def _together(known: Sequence[tuple[Wish, Ground]], show: Callable[[int], str]) 
             others = ", ".join(str(wish.path) for wish, _ in shared[1:])
             yield (
                 f"{shared[0][0].path}: shares its file system with {others}: together they lack {show(lacking)}; "
-                "entries will go before the capacities are reached"
+                "entries will be evicted before the capacities are reached"
             )
 
 
 def _lacking(shared: Sequence[tuple[Wish, Ground]]) -> int:
-    """Bytes that a file system has too few for these directories; what they take already is theirs."""
+    """Bytes missing on a file system for these directories; space that they take already is theirs."""
     wanted = sum(wish.capacity for wish, _ in shared) + max(wish.free_floor for wish, _ in shared)
     return wanted - min(ground.free_bytes for _, ground in shared) - sum(ground.used_bytes for _, ground in shared)
 
@@ -173,7 +166,7 @@ def user_name(uid: int) -> str:
 
 
 def _used(path: Path) -> int:
-    """Bytes that a cache directory takes on its disk: all that is in it lies one or two levels down."""
+    """Bytes that a cache directory takes on its disk: all its files are one or two levels down."""
     total = 0
     for place in (path, path / "segments", path / "index"):
         with suppress(OSError), os.scandir(place) as found:

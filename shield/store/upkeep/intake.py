@@ -1,4 +1,4 @@
-"""Imported records put where a node with these directories looks for them. Nothing that is there goes for them."""
+"""Puts imported records where a node with these directories looks for them, without displacing any entry."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from dataclasses import dataclass
 from shield.errors import StoreError
 from shield.rules.rendezvous import Rendezvous
 from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.index import Found
 from shield.store.directory.log import Draft, slice_of
 from shield.store.directory.reclaim import NoRoomError
-from shield.store.directory.record import Record
+from shield.store.directory.record import DamagedError, Record
 
 
 @dataclass(slots=True)
 class Placed:
-    """What became of records."""
+    """Counts of imported records by result."""
 
     taken: int = 0
     taken_bytes: int = 0
-    known: int = 0  # the same, or a later one, is here already
+    known: int = 0  # the same, or a later one, is stored already
     no_room: int = 0
-    refused: int = 0  # larger than what is written here
+    refused: int = 0  # too large for this store
 
 
 class Intake:
-    """`first`: directories of the first tier in the order of `ring`, opened by one who pushes nothing out; `lower`:
-    those of the others.
+    """`first`: directories of the first tier in the order of `ring`, opened with a judge that refuses to displace
+    entries; `lower`: those of the other tiers.
     """
 
     def __init__(self, first: Sequence[CacheDirectory], ring: Rendezvous, lower: Sequence[CacheDirectory]) -> None:
@@ -37,7 +38,7 @@ class Intake:
         self.placed = Placed()
 
     def take(self, draft: Draft) -> None:
-        """Write a record if it is news and there is room. Raises StoreError when a directory fails."""
+        """Write a record if it is new here and there is room. Raises StoreError when a directory fails."""
         record, placed = draft.record, self.placed
         member = self._ring.owner(record.key.digest)
         directory = self._first[member]
@@ -48,7 +49,9 @@ class Intake:
             placed.no_room += 1
             return
         try:
-            found = directory.commit([draft])[0]
+            found = _written(directory, draft)
+        except DamagedError:
+            return  # its file counts it
         except NoRoomError:
             self._full.add(member)
             placed.no_room += 1
@@ -81,8 +84,12 @@ class Intake:
         return False
 
     def _outdate(self, record: Record) -> None:
-        """Another version further down must not come back when this one goes."""
+        """Another version in a lower tier must not come back when this one goes."""
         for directory in self._lower:
             found = directory.lookup(record.key.digest)
             if found is not None and found.identity != record.identity:
                 directory.remove([record.key])
+
+
+def _written(directory: CacheDirectory, draft: Draft) -> Found | None:
+    return directory.commit([draft])[0] if draft.coming is None else directory.take_in(draft)

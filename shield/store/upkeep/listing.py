@@ -1,8 +1,8 @@
-"""What lies in cache directories, by the texts of its keys.
+"""Lists the entries in cache directories by the texts of their keys.
 
-The index knows digests only; texts stand in the headers of records. So segments are read through, bodies passed over,
-and what the index points to no more is left out. Any thread, also beside a running node: what moves or goes meanwhile
-may be missed, but nothing is told that isn't there.
+The index knows digests only; texts are in the headers of records. So segments are read through, bodies skipped, and
+records that the index no longer points to are left out. Any thread, also beside a running node: an entry that moves
+or goes meanwhile may be missed, but no entry is listed that isn't there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry. `slices` of `all_slices` are there: none of none for one in a single record."""
+    """An entry. `slices` of `all_slices` are stored: 0 of 0 for an entry in a single record."""
 
     key: CacheKey
     found: Found
@@ -41,17 +41,17 @@ class Listed:
 
     @property
     def body_bytes(self) -> int:
-        """Of the whole body, whether all of it is there or not."""
+        """Length of the whole body, whether all of it is stored or not."""
         return self.found.total if self.found.kind == Kind.HEAD else self.found.body_length
 
 
 def newest_first(directory: CacheDirectory) -> list[int]:
-    """Numbers of the segments, in the order in which they were begun, backwards."""
+    """Numbers of the segments, the most recently begun first."""
     return [number for number, _ in reversed(directory.index.rows())]
 
 
 def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
-    """What the index points to in a segment, in the order it was written. Raises OSError."""
+    """The indexed records of a segment, in the order written. Raises OSError."""
     try:
         segment = directory.segments.open(number)
         size = directory.segments.path(number).stat().st_size
@@ -70,7 +70,7 @@ def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
 def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory], prefix: bytes) -> Iterator[Listed]:
     """Entries of a directory whose keys are under a prefix, the newest segments first.
 
-    Leaves out those that a directory before it in `all_directories` has, too: that one's are found first. Slices
+    Leaves out entries that an earlier directory in `all_directories` also has: that one is found first. Slices
     are counted in all of them. Raises OSError.
     """
     before = all_directories[: list(all_directories).index(directory)]
@@ -86,8 +86,8 @@ def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory]
 
 
 def keys_under(directory: CacheDirectory, prefix: bytes) -> Iterator[CacheKey]:
-    """Keys under a prefix of which there is anything, each at least once: slices without an entry, too, and what a
-    lost index hasn't taken back yet. Misses nothing that stays where it is, or is written again meanwhile. Raises
+    """Keys under a prefix with any record, each at least once: also slices without an entry, and records that aren't
+    indexed again after a loss. Misses nothing that stays in its position or is written again meanwhile. Raises
     OSError.
     """
     done: set[int] = set()
@@ -103,14 +103,14 @@ def keys_under(directory: CacheDirectory, prefix: bytes) -> Iterator[CacheKey]:
 
 
 def is_under(text: bytes, prefix: bytes) -> bool:
-    """Whether a key's text begins so: in whichever space if the prefix is a path, else with the space's name."""
+    """Whether a key's text has this prefix: in any space if the prefix is a path, else including the space's name."""
     if not prefix.startswith(b"/"):
         return text.startswith(prefix)
     return text.startswith(prefix, text.find(b":") + 1)
 
 
 def holds(directory: CacheDirectory, key: CacheKey) -> bool:
-    """Whether the index knows anything under a key."""
+    """Whether the index has any record under a key."""
     return directory.index.peek(key.digest) is not None or bool(directory.index.slices(key.digest))
 
 
@@ -126,7 +126,7 @@ def _unscanned_keys(directory: CacheDirectory, number: int, prefix: bytes) -> It
 
 
 def _slices(digest: bytes, entry: Found, directories: Sequence[CacheDirectory]) -> int:
-    """Slices of this version of the object, in whichever directory."""
+    """Slices of this version of the object, in all directories."""
     numbers = {
         number
         for directory in directories

@@ -1,16 +1,18 @@
-"""A hot set in one file, for warming another node: written out, newest first, and read in again.
+"""A hot set in one file, for warming another node: written newest first, and read in again.
 
     header | record | record | ... | end
 
-Records are encoded as in segments, at multiples of ALIGN, with a seed of the file's own and their place in it. So
-each of them is whole or known not to be, and after a damaged one the next is found. Only the end says that all is
-there: whatever a file is cut short to, what is whole can be taken.
+Records are encoded as in segments, at multiples of ALIGN, with a seed of the file's own and their position in it. So
+a damaged record is always detected, and the one after it is found. Only the end marks the file as complete: if it is
+cut short, its whole records can still be taken.
 """
 
 from __future__ import annotations
 
+import errno
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import IO
@@ -19,18 +21,18 @@ import xxhash
 
 from shield.errors import ShieldError
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.files import Files
+from shield.store.directory.files import Files, Part
 from shield.store.directory.index import Found
-from shield.store.directory.log import Draft
+from shield.store.directory.log import Coming, Draft
 from shield.store.directory.reading import latest
 from shield.store.directory.record import (
     ALIGN,
+    BLOCK,
     FORMAT,
     MAGIC,
     DamagedError,
     Header,
     Kind,
-    checksums,
     decode,
     encode,
     lengths,
@@ -40,15 +42,16 @@ from shield.store.directory.segments import Segment
 from shield.store.upkeep.listing import live_records, newest_first
 
 VERSION = 1
-"""Of the file. Another one's is refused; so is one whose records are of another format."""
+"""Of the file. A file of another version is refused; so is one whose records are of another format."""
 
 _MAGIC = b"ShExport"
 _HEADER = Struct("<8sHHIQ")  # magic, version, format of records, nothing, salt
 _END_MAGIC = b"ShExpEnd"
-_END = Struct("<8sQQ")  # magic, records, bytes before this
+_END = Struct("<8sQQ")  # magic, records, bytes before it
 _CHECKSUM = 8
 _MASK = (1 << 64) - 1
 _READ = 1 << 20
+_PIECE = 16 * BLOCK  # of a body; a longer one is never held whole
 
 
 class NoExportError(ShieldError):
@@ -57,7 +60,7 @@ class NoExportError(ShieldError):
 
 @dataclass(frozen=True, slots=True)
 class Movable:
-    """A record that is worth taking along. Holds its segment, so it can be read whatever happens to it."""
+    """A record worth exporting. Holds its segment, so it stays readable whatever happens to it."""
 
     found: Found
     segment: Segment
@@ -66,8 +69,8 @@ class Movable:
 def movable(directories: Sequence[CacheDirectory], now: float) -> Iterator[Movable]:
     """Records of all directories, the newest written first; of several copies the first directory's. Raises OSError.
 
-    The head of a large entry comes before its slices. What is too old even to be revalidated is left out, and so are
-    slices of no entry.
+    The head of a large entry comes before its slices. Left out are entries too old even to be revalidated, and
+    slices without an entry.
     """
     segments = [
         (_written_at(directory, number), number, directory)
@@ -94,7 +97,7 @@ def movable(directories: Sequence[CacheDirectory], now: float) -> Iterator[Movab
 
 
 class Export:
-    """Writes records to a stream, no more bytes than `limit_bytes`. Raises OSError."""
+    """Writes records to a stream, at most `limit_bytes` bytes. Raises OSError."""
 
     def __init__(self, stream: IO[bytes], *, limit_bytes: int | None = None) -> None:
         self._stream = stream
@@ -112,17 +115,24 @@ class Export:
         most = found.length + len(found.head) + 2 * ALIGN
         if self._limit is not None and self.written_bytes + most > self._limit:
             return False
-        data = bytearray(found.header_length), bytearray(found.body_length)
+        data = bytearray(found.header_length)
         try:
-            if files.read(record.segment.fd, data, found.offset) < found.length:
+            if files.read(record.segment.fd, [data], found.offset) < found.header_length:
                 raise DamagedError("cut short")
-            header = decode(data[0], seed=record.segment.seed(found.offset))
-            header.check(data[1])
+            header = decode(data, seed=record.segment.seed(found.offset))
+            # All pieces are checked before one is written; a long body is read a second time for that.
+            body: Iterable[bytearray] = deque(_pieces(record, header, files), maxlen=1)
         except DamagedError:
             self.damaged += 1
             return True
         seed = (self._salt + self.written_bytes) & _MASK
-        self._put(encode(latest(header.record, found), len(data[1]), checksums([data[1]]), seed=seed), data[1])
+        start = encode(latest(header.record, found), header.body_length, header.table, seed=seed)
+        if header.body_length > _PIECE:
+            body = _pieces(record, header, files)
+        try:
+            self._put(start, body)
+        except DamagedError as error:
+            raise OSError(errno.EIO, f"a body changed while it was read: {error}") from error
         self.records += 1
         return True
 
@@ -132,18 +142,21 @@ class Export:
         self._put(end + xxhash.xxh3_64_digest(end, seed=self._salt))
         self._stream.flush()
 
-    def _put(self, *parts: bytes | bytearray) -> None:
-        length = sum(len(part) for part in parts)
-        for part in (*parts, bytes(padding(length))):
-            self._stream.write(part)
+    def _put(self, start: bytes, body: Iterable[bytearray] = ()) -> None:
+        length = len(start)
+        self._stream.write(start)
+        for piece in body:
+            self._stream.write(piece)
+            length += len(piece)
+        self._stream.write(bytes(padding(length)))
         self.written_bytes += length + padding(length)
 
 
 class Import:
-    """Reads records from a stream. `complete` once the end was found; `damaged` pieces were passed over."""
+    """Reads records from a stream. `complete` once the end was found; `damaged` counts skipped pieces."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        """Raises NoExportError for what is none, or of another version."""
+        """Raises NoExportError for a file that is no export, or one of another version."""
         self._source = _ExportStream(stream)
         self.damaged = 0
         self.too_large = 0
@@ -166,7 +179,11 @@ class Import:
         return self._source.offset
 
     def drafts(self, most_bytes: int) -> Iterator[Draft]:
-        """Whole records, checked to the last bit. Raises OSError."""
+        """Whole records, checked to the last bit. Raises OSError.
+
+        A long body is `coming`: it has to be taken before the next draft is asked for, and its pieces raise
+        DamagedError, which is counted here, for what isn't whole.
+        """
         source = self._source
         in_damage = False  # a run of damaged bytes counts once
         while data := source.peek(ALIGN):
@@ -183,8 +200,12 @@ class Import:
                 continue
             in_damage = False
             length = header.header_length + header.body_length
+            end = source.offset + length + padding(length)
             if length > most_bytes:
                 self.too_large += 1
+            elif header.body_length > _PIECE:
+                source.skip(header.header_length)
+                yield Draft(header.record, coming=Coming(header.body_length, header.table, self._coming(header)))
             else:
                 body = memoryview(source.peek(length))[header.header_length :]
                 if len(body) < header.body_length:
@@ -195,8 +216,23 @@ class Import:
                     self.damaged += 1
                 else:
                     yield Draft(header.record, (body,) if body else ())
-            source.skip(length + padding(length))
+            source.skip(end - source.offset)
         self.damaged -= in_damage  # it was no damage but the cut
+
+    def _coming(self, header: Header) -> Iterator[Part]:
+        """The pieces of the body that is next in the stream."""
+        for at in range(0, header.body_length, _PIECE):
+            wanted = min(_PIECE, header.body_length - at)
+            piece = self._source.peek(wanted)
+            if len(piece) < wanted:
+                raise DamagedError("cut short")  # which the missing end tells already
+            try:
+                header.check(piece, at)
+            except DamagedError:
+                self.damaged += 1
+                raise
+            self._source.skip(wanted)
+            yield piece
 
     def _header(self) -> Header:
         header_length, _ = lengths(self._source.peek(4 * ALIGN))
@@ -215,7 +251,7 @@ class Import:
 
 
 class _ExportStream:
-    """A stream with a look ahead."""
+    """A stream with look-ahead."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -233,13 +269,13 @@ class _ExportStream:
         return bytes(memoryview(self._ahead)[self._at : self._at + length])
 
     def skip(self, length: int) -> None:
-        """Go on, to the end at most."""
+        """Move on by at most this much, up to the end."""
         while length > 0 and (have := len(self._ahead) - self._at or len(self.peek(_READ))):
             step = min(length, have)
             self._at, self.offset, length = self._at + step, self.offset + step, length - step
 
     def skip_to_magic(self) -> None:
-        """To where the next record, or the end, may begin."""
+        """Move to the next position where a record, or the end, may begin."""
         while data := self.peek(_READ):
             for at in range(0, len(data), ALIGN):
                 if data[at + 8 : at + 12] == MAGIC or data[at : at + 8] == _END_MAGIC:
@@ -248,10 +284,21 @@ class _ExportStream:
             self.skip(len(data))
 
 
+def _pieces(record: Movable, header: Header, files: Files) -> Iterator[bytearray]:
+    """A record's body as it lies on a disk, checked. Raises DamagedError and OSError."""
+    start = record.found.offset + header.header_length
+    for at in range(0, header.body_length, _PIECE):
+        piece = bytearray(min(_PIECE, header.body_length - at))
+        if files.read(record.segment.fd, [piece], start + at) < len(piece):
+            raise DamagedError("cut short")
+        header.check(piece, at)
+        yield piece
+
+
 def _first(
     directories: Sequence[CacheDirectory], digest: bytes, slice_number: int | None
 ) -> tuple[CacheDirectory, Found] | None:
-    """Where a node would find it."""
+    """The directory in which a node would look for it first."""
     for directory in directories:
         found = directory.index.peek(digest, slice_number)
         if found is not None:

@@ -1,7 +1,7 @@
-"""Every record that the index points to, read and checked, and the index put right where one isn't whole.
+"""Reads and checks every record that the index points to, and repairs the index where one isn't whole.
 
-In the order of places, so that a disk reads ahead. Damaged bytes that nothing points to are no damage: nobody is ever
-given them. Works beside a running node: what seems damaged is looked up again, since it may have moved meanwhile.
+In the order of positions, so that the disk reads ahead. Damaged bytes that nothing points to don't count: no client
+ever gets them. Works beside a running node: a record that seems damaged is looked up again, since it may have moved.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _RecordPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What isn't as the index says. `entries`: records that can't be had because of it.
+    """A disagreement with the index. `entries`: records that are unavailable because of it.
 
     `key` is the text, or the digest in hex where the text is lost; empty when the segment is damaged as a whole.
     """
@@ -53,10 +53,10 @@ class Damage:
 
 
 class Scrub:
-    """One directory, checked once. Repairs what it finds unless told not to.
+    """One check of one directory. Repairs damage unless told not to.
 
-    `entries`: of so many the places are held in memory at a time, about 100 bytes each; for more the index is read
-    again.
+    `entries`: the positions of this many are held in memory at a time, about 100 bytes each; for more the index is
+    read again.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Scrub:
         self._index = directory.index
         self._path = directory.segments.path(0).parent
         self._files = files or Files()
-        self._segments = Segments(self._files, self._path, max_open=1)  # these are read in a way of their own
+        self._segments = Segments(self._files, self._path, max_open=1)  # not for reading records
         self._repair = repair
         self.records = 0
-        self.total_bytes = self._index.counters().entry_bytes  # about what there is to read
+        self.total_bytes = self._index.counters().entry_bytes  # about the bytes to read
 
     def run(self) -> Iterator[Damage | int]:
-        """Damages as they are found, and numbers of bytes read since the last one. Raises StoreError."""
+        """Damages as they are found, and numbers of bytes read since the last item. Raises StoreError."""
         missing: set[int] = set()
         try:
             for numbers in self._groups():
@@ -94,7 +94,7 @@ class Scrub:
             self._segments.close()
 
     def _groups(self) -> Iterator[set[int]]:
-        """Segments by as many as hold a bounded number of entries."""
+        """Segments in groups that hold a bounded number of entries."""
         counts = Counter(found.segment for _, _, found in self._index.entries() if found.length)
         group: set[int] = set()
         entries = 0
@@ -139,7 +139,7 @@ class Scrub:
                     yield count
 
     def _current(self, places: Iterable[bytes]) -> Iterator[tuple[_RecordPlace, Found]]:
-        """Those of them that the index still points to."""
+        """The records that the index still points to."""
         for packed in places:
             segment, where, digest, slice_number = _PLACE.unpack(packed)
             place = _RecordPlace(segment, where, digest, slice_number - 1 if slice_number else None)
@@ -148,7 +148,7 @@ class Scrub:
                 yield place, found
 
     def _check(self, reader: SegmentReader, place: _RecordPlace, found: Found, data: bytes) -> None:
-        """Raise DamagedError unless the record is there, the one that is meant, and whole."""
+        """Raise DamagedError unless the intended record is there, and whole."""
         if len(data) < found.header_length:
             raise DamagedError("cut short")
         header = decode(data, seed=reader.segment.seed(found.offset))
@@ -176,7 +176,7 @@ class Scrub:
         for number, _ in self._index.rows():
             if number in there:
                 continue
-            # Within a transaction nobody reclaims it; a segment that is about to be made has another state.
+            # Within a transaction nobody reclaims it; a segment that is about to be created has another state.
             with self._index.write() as change:
                 row = change.row(number)
                 if row is None or row.state not in (State.SEALED, State.UNSCANNED) or self._is_there(number):
@@ -215,7 +215,7 @@ def _why(error: DamagedError | OSError) -> str:
 
 
 def _text(header: bytes, digest: bytes) -> str:
-    """The key's text as far as what is left of a header tells it beyond doubt, else the digest."""
+    """The key's text if the remains of a header identify it beyond doubt, else the digest."""
     if len(header) >= _TEXT_AT:
         text = header[_TEXT_AT : _TEXT_AT + _TEXT_LENGTH.unpack_from(header)[0]]
         if xxhash.xxh3_128_digest(text) == digest:

@@ -1,14 +1,15 @@
-"""A cache directory opened by someone who is no worker: beside a running node, or while there is none.
+"""A cache directory opened by a process that is no worker: beside a running node, or while there is none.
 
 Such a visitor is a process of the node like any other: it shares the node's claim, under a worker number that no
-worker has. When nobody else has the directory, opening it does what a node's start does, so the index may be made
-anew. It never makes a directory, and never leaves files that the node's user can't open.
+worker has. If no other process has the directory open, opening it does the same as a node's start, so the index may
+be rebuilt. It never creates a directory, and never leaves files that the node's user can't open.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, Health
-from shield.store.directory.files import Files
+from shield.store.directory.files import Files, failed
+from shield.store.directory.home import FILE, Home, unpacked
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Fate, Judge, NoRoomError, ReclaimCandidate, drop_all
 from shield.store.directory.record import FORMAT
@@ -32,7 +34,7 @@ _VISITORS = 16
 
 
 class AbsentError(StoreError):
-    """There is no cache directory at this place."""
+    """There is no cache directory at this path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,18 @@ class Visit:
     alone: bool
 
     def check(self) -> None:
-        """For a long visit, now and then. Raises StoreError when it must end: others wait for us to leave."""
+        """Call now and then during a long visit. Raises StoreError when it must end: others wait for it to leave."""
         if self.directory.tend() is Health.OUT:
-            raise StoreError(f"{self.path}: its index is left by all and made again: try again once the node is well")
+            raise StoreError(f"{self.path}: its index is being rebuilt: try again once the node is well")
 
 
 @contextmanager
 def visited(
     path: Path, limits: DirectoryLimits, *, node: str, judge: Judge = drop_all, may_begin: bool = False
 ) -> Iterator[Visit]:
-    """Open a directory for a while. Raises StoreError, in a line that says what to do.
+    """Open a directory for a while. Raises StoreError with one line that says what to do.
 
-    With `may_begin` also one that no node has used yet, if it is there.
+    With `may_begin` also a directory that exists but that no node has used yet.
     """
     _refuse_what_isnt_ours(path, may_begin=may_begin)
     files = Files()
@@ -70,7 +72,7 @@ def visited(
         except BaseException:
             claim.release(clean=False)
             raise
-        # That it ends, however it does, says nothing of the index: so it doesn't count against that.
+        # The visit's end, however it comes, says nothing about the index: so it doesn't count against it.
         directory.settled()
         try:
             yield Visit(path, directory, alone)
@@ -78,13 +80,37 @@ def visited(
             directory.close()
 
 
+def adopt(path: Path) -> None:
+    """Have a directory used as it is and where it is, though it isn't the one that the node remembers.
+
+    It may be empty. A running node takes it at its next retry, another one at its start. Raises StoreError.
+    """
+    _refuse_what_isnt_ours(path, may_begin=True)
+    files = Files()
+    draft = path / f"{FILE}.new"
+    try:
+        home = unpacked((path / FILE).read_bytes()) if (path / FILE).exists() else None
+        name = secrets.randbits(63) + 1 if home is None else home.name
+        fd = files.open_or_create(draft)
+        try:
+            files.truncate(fd, 0)
+            files.write(fd, [Home(name, files.filesystem(path), adopted=True).packed()], 0)
+            files.sync(fd)
+        finally:
+            files.close(fd)
+        files.replace(draft, path / FILE)
+        files.sync_directory(path)
+    except OSError as error:
+        raise failed("adopting", path, error) from error
+
+
 def push_nothing_out(candidate: ReclaimCandidate) -> Fate:
-    """The judge of who would rather write less than push anything out."""
-    raise NoRoomError("no room but what others' entries have")
+    """A judge that refuses to displace any entry."""
+    raise NoRoomError("no free room: only other entries could make way")
 
 
 def rebuild(visit: Visit, step: Callable[[], object]) -> None:
-    """Take back what a lost index knew, unless a node is there to do it; `step` is called again and again."""
+    """Restore the records of a lost index, unless a running node does it; `step` is called again and again."""
     while visit.alone and visit.directory.rebuild_step():
         step()
 
@@ -97,11 +123,11 @@ def _refuse_what_isnt_ours(path: Path, *, may_begin: bool) -> None:
     except FileNotFoundError:
         raise AbsentError(f"{path} isn't there: `shield serve` makes it, or make it yourself") from None
     except OSError as error:
-        raise StoreError(f"{path} can't be looked into: {error.strerror}; {_run_as(path)}") from error
+        raise StoreError(f"{path} can't be read: {error.strerror}; {_run_as(path)}") from error
     if not stat.S_ISDIR(status.st_mode):
-        raise AbsentError(f"{path} is no directory: settings name another place than there is")
+        raise AbsentError(f"{path} is no directory: check the path in the settings")
     if status.st_uid != os.geteuid():
-        # What we made in there would be ours, and the node couldn't open it.
+        # Files that we make there would be ours, and the node couldn't open them.
         raise StoreError(f"{path} belongs to user {user_name(status.st_uid)}; {_run_as(path)}")
     if not begun and not may_begin:
         raise AbsentError(f"{path} is no cache directory yet: no node has used it")
@@ -123,7 +149,7 @@ def _run_as(path: Path) -> str:
 
 @contextmanager
 def _worker_number(path: Path, files: Files) -> Iterator[int]:
-    """A number that no other visitor has now: two of one number would take each other's segments for a dead one's."""
+    """A number that no other visitor has: two of one number would take each other's segments for a dead one's."""
     for worker in range(WORKER, WORKER - _VISITORS, -1):
         try:
             fd = files.open_or_create(path / f"visitor-{worker}")
@@ -135,4 +161,4 @@ def _worker_number(path: Path, files: Files) -> Iterator[int]:
                 return
         finally:
             files.close(fd)
-    raise StoreError(f"{path}: {_VISITORS} store commands are at work in it; try again later")
+    raise StoreError(f"{path}: {_VISITORS} store commands are using it; try again later")

@@ -29,3 +29,27 @@ def test_memory_is_bounded_by_the_control_group(tmp_path: Path, most: str | None
         assert available == left
     else:
         assert available == pytest.approx(without, rel=0.5)
+
+
+def test_what_should_be_mounted_and_isnt_is_found_above_a_path_however_it_is_written(tmp_path: Path) -> None:
+    fstab = tmp_path / "fstab"
+    disk = tmp_path / "a disk"
+    disk.mkdir()
+    (tmp_path / "link").symlink_to(disk)
+    fstab.write_text(
+        f"UUID=1 / ext4 defaults 0 1\nUUID=2 {tmp_path}/a\\040disk xfs nofail 0 2\nUUID=3 none swap sw 0 0\n"
+    )
+    files = Files(fstab=fstab)
+
+    assert files.unmounted(disk / "cache") == files.unmounted(tmp_path / "link" / "cache") == str(disk)
+    assert files.unmounted(tmp_path / "another") == files.unmounted(tmp_path) == ""
+    assert Files(fstab=tmp_path / "none").unmounted(disk) == ""
+
+
+def test_a_file_system_has_one_name_wherever_on_it_one_looks(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    files = Files()
+
+    assert files.filesystem(tmp_path) == files.filesystem(tmp_path / "d")
+    assert files.filesystem(Path("/proc")) == files.filesystem(tmp_path / "none") == ""
+    assert files.device(tmp_path / "none" / "at all") == files.device(tmp_path)

@@ -360,7 +360,7 @@ def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
     directory.commit([draft("a", 100)])
     files.free = 1000
 
-    with pytest.raises(NoRoomError, match="left to others"):
+    with pytest.raises(NoRoomError, match="must stay free"):
         directory.commit([draft("b", 100)])
 
     assert content(directory, "a") == body("a", 100)

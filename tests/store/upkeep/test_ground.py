@@ -185,4 +185,4 @@ def test_what_cant_be_looked_into_is_said() -> None:
 
     found = list(notes([ONE], user=1, show=str, look=look))
 
-    assert found == ["/one: can't be looked into: Permission denied"]
+    assert found == ["/one: can't be examined: Permission denied"]

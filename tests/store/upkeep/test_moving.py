@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from shield.store.directory.record import Kind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
 from shield.store.upkeep.visit import push_nothing_out
-from tests.store.ground import body, content, draft, fetched, in_slices, key, opened, record
+from tests.store.ground import body, content, draft, fetched, in_slices, key, opened, rebuilt, record
 
 NOW = 2000.0
 MOST = 1 << 30
@@ -301,6 +302,115 @@ def test_another_version_is_refused() -> None:
 def test_what_is_no_export_is_refused(data: bytes) -> None:
     with pytest.raises(NoExportError):
         read(data)
+
+
+# long bodies, which are never held whole
+
+LONG = (3 << 20) + 5000
+ROOM = DirectoryLimits(capacity=128 << 20, segment_bytes=16 << 20)
+
+
+@pytest.fixture(scope="module")
+def long_sample(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    directory = opened(tmp_path_factory.mktemp("long"), ROOM)
+    directory.commit([draft("z", 10), draft("long", LONG), draft("a", 700)])
+    data = exported(directory)
+    directory.close()
+    return data
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[CacheDirectory]:
+    directory = opened(tmp_path / "roomy", ROOM, judge=push_nothing_out)
+    yield directory
+    directory.close()
+
+
+def test_a_long_body_comes_to_the_byte(long_sample: bytes, roomy: CacheDirectory) -> None:
+    placed = imported(long_sample, roomy)
+
+    assert placed.taken == 3
+    assert content(roomy, "long") == body("long", LONG)
+    assert content(roomy, "a") == body("a", 700)
+    stored = fetched(roomy, "long")
+    assert stored is not None
+    assert replace(stored.header.record, sequence=0) == record("long", LONG)
+
+
+def test_a_long_body_is_there_after_the_index_is_lost(long_sample: bytes, tmp_path: Path) -> None:
+    directory = opened(tmp_path / "lost", ROOM, judge=push_nothing_out)
+    imported(long_sample, directory)
+    directory.close()
+    for file in (tmp_path / "lost").rglob("*.mdb"):
+        file.unlink()
+
+    again = rebuilt(opened(tmp_path / "lost", ROOM))
+
+    assert content(again, "long") == body("long", LONG)
+    again.close()
+
+
+@pytest.mark.parametrize("at", [0, 1 << 20, LONG - 1])
+def test_of_a_long_body_that_is_damaged_anywhere_nothing_is_visible(
+    long_sample: bytes, roomy: CacheDirectory, at: int
+) -> None:
+    data = bytearray(long_sample)
+    data[data.index(body("long", LONG)[:64]) + at] ^= 1
+    source = Import(io.BytesIO(bytes(data)))
+    intake = Intake([roomy], Rendezvous([b"only"]), [])
+
+    for one in source.drafts(MOST):
+        intake.take(one)
+
+    assert (intake.placed.taken, source.damaged, source.complete) == (2, 1, True)
+    assert roomy.lookup(key("long").digest) is None
+    assert content(roomy, "a") == body("a", 700)
+    assert content(roomy, "z") == body("z", 10)
+
+
+def test_of_a_long_body_that_is_cut_short_nothing_is_visible(long_sample: bytes, roomy: CacheDirectory) -> None:
+    cut = long_sample[: long_sample.index(body("long", LONG)[:64]) + LONG // 2]
+    source = Import(io.BytesIO(cut))
+    intake = Intake([roomy], Rendezvous([b"only"]), [])
+
+    for one in source.drafts(MOST):
+        intake.take(one)
+
+    assert (source.damaged, source.complete) == (0, False)
+    assert roomy.lookup(key("long").digest) is None
+    assert roomy.commit([draft("after", 100)])
+    assert content(roomy, "after") == body("after", 100)
+
+
+def test_a_long_body_that_nobody_takes_is_passed_over(long_sample: bytes) -> None:
+    drafts, source = read(long_sample)
+
+    assert [one.length for one in drafts] == [700, LONG, 10]
+    assert (source.complete, source.damaged) == (True, 0)
+
+
+def test_neither_way_holds_a_long_body(roomy: CacheDirectory, tmp_path: Path) -> None:
+    other = opened(tmp_path / "other", ROOM, judge=push_nothing_out)
+    roomy.commit([draft("long", 12 << 20)])
+    file = tmp_path / "hot"
+    tracemalloc.start()
+    try:
+        with file.open("wb") as out:
+            export = Export(out)
+            for one in movable([roomy], NOW):
+                export.add(one, Files())
+            export.finish()
+        with file.open("rb") as stream:
+            intake = Intake([other], Rendezvous([b"only"]), [])
+            for each in Import(stream).drafts(MOST):
+                intake.take(each)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert content(other, "long") == body("long", 12 << 20)
+    assert most < 8 << 20
+    other.close()
 
 
 # into a directory

@@ -1,0 +1,51 @@
+# syntax=docker/dockerfile:1
+#
+# The image of a node:
+#
+#   docker build --build-arg REVISION="$(git rev-parse HEAD)" -t shield .
+#   docker run --read-only --tmpfs /tmp --stop-timeout 60 -p 8080:8080 \
+#     -v ./shield.yaml:/etc/shield/shield.yaml:ro -v ./secrets:/run/secrets:ro -v shield-cache:/var/cache/shield shield
+#
+# docs/deploy.md says more. An SBOM is made by `docker buildx build --sbom=true`: scanners read the packages' own
+# metadata, which is kept.
+
+# The version of Python that the tests run on.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY shield shield
+# The environment is made without pip, which nothing needs later. The empty directories are the image's own: a new
+# volume takes over their owner.
+RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . && \
+    python -m venv --without-pip /opt/shield && \
+    python -m pip --python /opt/shield/bin/python install --no-cache-dir /wheels/*.whl && \
+    install -d /empty/config /empty/cache
+
+FROM python:${PYTHON}-slim-bookworm
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="shield" \
+      org.opencontainers.image.description="Edge origin proxy: a CDN shield in front of S3 origins" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/shield /opt/shield
+COPY --from=build /empty/config /etc/shield
+COPY --from=build --chown=10001:10001 /empty/cache /var/cache/shield
+ENV PATH=/opt/shield/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /
+# Clients; the admin listener. shield.yaml says which addresses: in a container 0.0.0.0, not loopback.
+EXPOSE 8080 9180
+VOLUME /var/cache/shield
+# Drains, then ends with 0. Allow for drain.delay and drain.timeout: docker run --stop-timeout 60.
+STOPSIGNAL SIGTERM
+# Asks the admin listener. While the node drains it is unhealthy.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["shield", "health", "--config", "/etc/shield/shield.yaml"]
+# No init is needed: serve takes SIGTERM as the first process, too, and waits for its own workers.
+ENTRYPOINT ["shield"]
+CMD ["serve", "--config", "/etc/shield/shield.yaml"]

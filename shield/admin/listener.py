@@ -1,0 +1,73 @@
+"""Connections of the admin API: so many at once, each with a time for its request and for taking the answer.
+
+uvicorn's own protocol answers them. It has a limit for idle connections alone, and none for a head that never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+
+class AdminListener:
+    """What these connections share: how many there may be, and the sweeps that each may keep the node waiting."""
+
+    def __init__(self, *, connections: int, seconds: int) -> None:
+        self.most = connections
+        self.seconds = seconds
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> AdminConnection:
+        """uvicorn's `http=` factory."""
+        return AdminConnection(self, config, server_state, app_state)
+
+
+class AdminConnection(H11Protocol):
+    """One of them. To be swept once a second."""
+
+    def __init__(
+        self, listener: AdminListener, config: Config, server_state: ServerState, app_state: dict[str, Any]
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._listener = listener
+        self._quiet = 0  # sweeps since a request was under way
+        self._late = 0  # sweeps that its client has kept the node waiting
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        others: list[AdminConnection] = [each for each in self.connections if isinstance(each, AdminConnection)]
+        super().connection_made(transport)
+        if len(others) >= self._listener.most:
+            idle = [each for each in others if not each._is_answering]
+            (max(idle, key=lambda each: each._quiet) if idle else self)._cut()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def sweep(self) -> None:
+        """Once a second: end what has taken too long."""
+        if self._is_answering:
+            self._quiet = 0
+            late = self.flow.write_paused  # it doesn't take its answer
+        else:
+            self._quiet += 1
+            # A head has begun, or nothing has come at all.
+            late = self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0])
+        self._late = self._late + 1 if late else 0
+        if self._late > self._listener.seconds:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.connections.discard(self)
+        self.transport.abort()

@@ -1,0 +1,50 @@
+"""Limits how long caches may keep a response to a signed link: no longer than the link is valid.
+
+A link is a bearer token: anyone with the URL may have the object until it expires, from any cache. So the response
+isn't made private; its lifetime is only bounded.
+"""
+
+from __future__ import annotations
+
+import re
+
+from shield.messages import Field
+from shield.rules.headers import block, split_block
+
+REST = b"shield-link"
+"""Among a request's notable fields: the remaining seconds of its link. Never from a client: not one of NOTABLE."""
+
+_CONTROL = b"cache-control"
+_OF_CACHES = (_CONTROL, b"surrogate-control")  # and all with the first's ending (RFC 9213)
+_SECONDS = re.compile(rb'(?i)\b(s-maxage|max-age)\s*=\s*"?([0-9]+)"?(?:\+[0-9]+)?')
+# Directives that let a cache go on beyond the lifetime.
+_BEYOND = re.compile(
+    rb'(?i)\s*\b(?:stale-while-revalidate|stale-if-error)\s*=\s*"?[0-9]*"?\s*,?|\s*\bimmutable\b\s*,?'
+)
+_STATES = re.compile(rb"(?i)\b(?:s-maxage|max-age|no-store|no-cache|private)\b")
+
+
+def capped(head: bytes, *, rest: int, age: float, lifetime: float) -> bytes:
+    """A head as in `StoredHead.block`, with all lifetimes bounded by `rest` seconds from now.
+
+    `age` is the Age sent with it; `lifetime` is its lifetime here, written into it if it states none.
+    """
+    bound = max(0, int(age) + rest)
+    status, lines = split_block(head)
+    fields: list[Field] = []
+    states = False
+    for name, value in lines:
+        if name == b"expires":
+            continue  # Cache-Control states it
+        if name not in _OF_CACHES and not name.endswith(b"-" + _CONTROL):
+            fields.append((name, value))
+            continue
+        told = _SECONDS.sub(
+            lambda said: b"%b=%d" % (said[1], min(int(said[2][:18]), bound)), _BEYOND.sub(b"", value).strip(b" ,")
+        )
+        states = states or (name == _CONTROL and _STATES.search(told) is not None)
+        if told:
+            fields.append((name, told))
+    if not states:
+        fields.append((_CONTROL, b"max-age=%d" % min(bound, max(0, int(lifetime)))))
+    return block(status, fields)

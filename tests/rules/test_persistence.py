@@ -1,0 +1,74 @@
+"""When the next bytes of a large object are asked for again, and when it is no use."""
+
+from __future__ import annotations
+
+import pytest
+
+from shield.errors import Fault, OriginError
+from shield.rules.persistence import GROWTH, STRIKES, may_pass, next_wait
+from shield.rules.schedule import THROTTLED_SECONDS, TRANSIENT_SECONDS
+
+
+def errors(*faults: Fault, status: int | None = None, retry_after: float | None = None) -> list[OriginError]:
+    return [OriginError("fra", fault, "", status=status, retry_after=retry_after) for fault in faults]
+
+
+PASSING = [
+    Fault.SERVER,
+    Fault.THROTTLED,
+    Fault.RESET,
+    Fault.CONNECT,
+    Fault.RESOLVE,
+    Fault.CONNECT_TIMEOUT,
+    Fault.POOL_TIMEOUT,
+    Fault.FIRST_BYTE_TIMEOUT,
+    Fault.TOTAL_TIMEOUT,
+]
+LASTING = [Fault.REFUSED, Fault.MALFORMED, Fault.AUTH, Fault.COLD, Fault.DIFFERS, Fault.TLS, Fault.TOO_LARGE]
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_an_origin_that_stumbles_or_is_late_may_answer_the_next_time(fault: Fault) -> None:
+    assert may_pass(errors(fault))
+    assert may_pass(errors(Fault.DIFFERS, fault)), "though a copy elsewhere is of no use"
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_an_answer_that_will_be_the_same_the_next_time_is_final(fault: Fault) -> None:
+    assert not may_pass(errors(fault))
+
+
+@pytest.mark.parametrize("fault", [Fault.VALIDATOR, Fault.FORBIDDEN])
+def test_another_version_or_a_refused_object_is_final_whoever_else_stumbles(fault: Fault) -> None:
+    assert not may_pass(errors(Fault.SERVER, fault))
+
+
+def test_what_an_origin_will_never_do_is_final() -> None:
+    assert not may_pass(errors(Fault.SERVER, status=501))
+    assert may_pass(errors(Fault.SERVER, status=503))
+
+
+def test_no_answer_for_lack_of_time_may_be_one_the_next_time() -> None:
+    assert may_pass([])
+
+
+def test_waits_grow_and_are_spread_by_chance_until_it_is_no_use() -> None:
+    waits = [next_wait(errors(Fault.SERVER), strikes, left=100.0, chance=1.0) for strikes in range(1, STRIKES)]
+    early = next_wait(errors(Fault.SERVER), 1, left=100.0, chance=0.0)
+
+    assert waits == [TRANSIENT_SECONDS * GROWTH**number for number in range(STRIKES - 1)]
+    assert early == TRANSIENT_SECONDS / 2
+    assert next_wait(errors(Fault.SERVER), STRIKES, left=100.0, chance=0.0) is None
+
+
+def test_an_origin_that_is_asked_too_much_is_left_alone_for_longer_unless_another_only_stumbles() -> None:
+    assert next_wait(errors(Fault.THROTTLED), 1, left=9.0, chance=1.0) == THROTTLED_SECONDS
+    assert next_wait(errors(Fault.THROTTLED, Fault.SERVER), 1, left=9.0, chance=1.0) == TRANSIENT_SECONDS
+
+
+def test_the_time_that_an_origin_asks_for_is_given_if_it_is_there() -> None:
+    busy = errors(Fault.SERVER, status=503, retry_after=3.0)
+
+    assert next_wait(busy, 1, left=10.0, chance=1.0) == 3.0 + TRANSIENT_SECONDS
+    assert next_wait(busy, 1, left=3.0, chance=0.0) is None
+    assert next_wait([], 1, left=0.0, chance=0.0) is None

@@ -1,0 +1,74 @@
+"""Removal of very many entries, which stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from shield.errors import RequestError
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import Shield
+
+MANY = 10_000
+
+
+def turns_during(shield: Shield, work: Awaitable[int]) -> tuple[int, int]:
+    """What comes of it, and how often the event loop turned meanwhile."""
+
+    async def run() -> tuple[int, int]:
+        turns, over = 0, False
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if not over:
+                asyncio.get_running_loop().call_soon(turn)
+
+        turn()
+        result = await work
+        over = True
+        return result, turns
+
+    return shield.run(run())
+
+
+def test_others_have_their_turn_while_very_many_targets_are_removed(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/5", b"a", lifetime=60)
+    origin.serves("/kept", b"a", lifetime=60)
+    for target in ("/5", "/kept"):
+        shield.get(target)
+
+    removed, turns = turns_during(shield, shield.node.purge.targets([b"/%d" % number for number in range(MANY)]))
+
+    assert removed == 1
+    assert turns > 2 * MANY / 1000
+    assert not shield.get("/5").hit
+    assert shield.get("/kept").hit
+
+
+def test_a_target_that_names_nothing_keeps_all_others_from_being_removed(
+    shield: Shield, origin: FaultyOrigin
+) -> None:
+    origin.serves("/5", b"a", lifetime=60)
+    shield.get("/5")
+
+    with pytest.raises(RequestError):
+        shield.run(shield.node.purge.targets([*[b"/%d" % number for number in range(MANY)], b"/%zz"]))
+
+    assert shield.get("/5").hit
+
+
+def test_others_have_their_turn_while_a_prefix_is_removed(shield: Shield, origin: FaultyOrigin) -> None:
+    for number in range(1200):
+        origin.serves(f"/{number % 2}/{number}", b"a", lifetime=60)
+    with shield.client() as client:
+        for number in range(1200):
+            client.ask(f"/{number % 2}/{number}")
+
+    removed, turns = turns_during(shield, shield.node.purge.prefix(b"/1/"))
+
+    assert removed == 600
+    assert turns >= 3
+    assert shield.call(lambda: len(shield.node.store.keys_in_memory())) == 0
