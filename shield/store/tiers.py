@@ -268,6 +268,10 @@ class Store:
         """Empty the RAM tiers of all workers."""
         self._removals.remove_from_memory()
 
+    def forget_heads(self) -> None:
+        """Have the heads of answers made anew, since what they say of the node has changed."""
+        self._memory.forget_heads()
+
     def directories(self) -> list[CacheDirectory]:
         """The directories in use."""
         volumes = () if self._disk is None else self._disk.volumes()
