@@ -10,8 +10,14 @@ from typing import IO
 
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
-from shield.build.origins import origins_of, owners_of
+from shield.admin.reload import Reload
+from shield.build.edition import Edition
+from shield.build.fills import fill_policy
+from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
+from shield.build.renewal import Parts, Renewal, configuration_of
+from shield.build.replies import noted, replies_of
+from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
@@ -19,7 +25,7 @@ from shield.edge.front import Listener
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
-from shield.fill.means import FillPolicy, Means
+from shield.fill.means import Means
 from shield.fill.table import FillTable
 from shield.node import Node, Part, Services
 from shield.observe.access import AccessLog
@@ -28,7 +34,6 @@ from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
-from shield.reply import Replies
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
@@ -42,24 +47,29 @@ def build(
     clock: Clock = time.time,
     access_stream: IO[str] | None = None,
     place: Seat | None = None,
+    edition: Edition | None = None,
     files: Files | None = None,
 ) -> Node:
     """A node with these settings, or one worker of it, to be opened. Call it on the event loop.
 
-    `files` stands for the system under the cache directories; None: the real one.
+    With the `edition` of these settings it follows files with secrets and certificates, and can be renewed. `files`
+    stands for the system under the cache directories; None: the real one.
+
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place.workers, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
-    regime = regime_of(settings, workers=place.workers)
+    regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
-    access = _access_log(settings, place, access_stream or sys.stdout, clock)
-    replies, guard = _replies(settings), Guard(in_force)
+    secrets = SecretFiles(origins, in_force)
+    log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
+    access = noted(settings, log, workers=place.workers)
+    replies, guard = replies_of(settings), Guard(in_force)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -72,7 +82,7 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
-        access=access,
+        access=log,
         place=place,
     )
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
@@ -95,10 +105,34 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
+    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
+    renewal = None
+    if edition is not None:
+        vitals.configuration = configuration_of(edition)
+        secrets.follow(edition.loaded)
+        parts = Parts(
+            workers=place.workers,
+            vitals=vitals,
+            in_force=in_force,
+            origins=origins,
+            owners=owners,
+            secrets=secrets,
+            store=store,
+            proxies=(proxy, peer_proxy),
+            front=front,
+            asgi=asgi,
+            means=means,
+            access=log,
+            admin_hosts=hosts,
+        )
+        renewal = Renewal(parts, edition, blueprints(settings, place.workers))
+    reload = Reload()
+
     services = Services(
-        *([] if access is None else [Part("the access log", ticking=access.flush, closing=access.close)]),
+        Part("the access log", ticking=log.flush, closing=log.close),
         storage,
-        Part("the pools of origins", closing=origins.close),
+        secrets,
+        Part("the pools of origins", ticking=origins.tick, closing=origins.close),
         Part("the pools of workers", closing=owners.close),
         Part("fills", closing=cancel_fills),
     )
@@ -107,16 +141,20 @@ def build(
         vitals=vitals,
         in_force=in_force,
         services=services,
+        secrets=secrets,
+        renewal=renewal,
+        reload=reload,
         figures=figures,
         front=front,
         peers=peers,
-        asgi=Application(proxy, listener=Listener.TCP, guard=guard, access=access),
+        asgi=asgi,
         admin=admin_api(
             readiness=figures.readiness,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
-            hosts=settings.admin.hosts,
+            reload=reload.ask,
+            hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),
         admin_listener=AdminListener(
@@ -130,30 +168,3 @@ def build(
         owners=owners,
         origins=origins,
     )
-
-
-def _policy(settings: Settings) -> FillPolicy:
-    fills = settings.cache.fills
-    return FillPolicy(
-        linger_seconds=fills.linger,
-        small_bytes=fills.small,
-        hit_for_miss_seconds=fills.hit_for_miss,
-        persist_seconds=settings.failover.deadline,
-    )
-
-
-def _replies(settings: Settings) -> Replies:
-    return Replies(
-        node=settings.node,
-        via=via(b"1.1", settings.node),
-        retry_after_seconds=settings.failover.retry_after,
-        server=None if settings.server is None else settings.server.encode(),
-        cache_status=settings.cache_status,
-    )
-
-
-def _access_log(settings: Settings, place: Seat, stream: IO[str], clock: Clock) -> AccessLog | None:
-    if settings.log.access == "off":
-        return None
-    only, alone = settings.log.access == "misses", place.shared.writing_out
-    return AccessLog(stream, misses_only=only, max_bytes=settings.log.access_memory // place.workers, alone=alone)

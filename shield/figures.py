@@ -26,6 +26,16 @@ from shield.store.tiers import DiskStatistics, Store
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Which settings hold. `waiting` are keys whose new values wait for a restart."""
+
+    generation: int = 1
+    since: float = 0.0  # epoch seconds
+    is_latest: bool = True  # no reload was refused since
+    waiting: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Vitals:
     """Figures of the worker process itself, which it keeps up to date."""
@@ -33,6 +43,7 @@ class Vitals:
     ready: bool = True  # it accepts traffic, and isn't stopping
     connections: int = 0  # clients'
     loop_lag_seconds: float = 0.0
+    configuration: Configuration = Configuration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,7 @@ class Figures:
             "version": __version__,
             "ready": vitals.ready,
             "uptime_seconds": round(self.clock() - self.started, 1),
+            "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -108,6 +120,7 @@ class Figures:
                 gauge=True,
                 alike=True,
             ),
+            *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
@@ -120,6 +133,16 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _configuration_families(held: Configuration) -> list[Family]:
+    figures = (
+        ("config_generation", "Settings by number: each reload makes it one more", held.generation),
+        ("config_last_reload_successful", "0 once a reload was refused, until the next", held.is_latest),
+        ("config_last_reload_success_timestamp_seconds", "When the settings that hold were loaded", held.since),
+        ("config_restart_needed", "1 while some of what is written waits for a restart", bool(held.waiting)),
+    )
+    return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
 
 
 def _memory_families(memory: MemoryStatistics) -> list[Family]:

@@ -6,13 +6,15 @@ All parts are passed in, by `app.build`.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 
 from shield.admin.listener import AdminListener
+from shield.admin.reload import Reload
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard, GuardedFront
 from shield.figures import Figures, Vitals
@@ -107,6 +109,39 @@ class Services:
         return well
 
 
+class Secrets(Service, Protocol):
+    """Follows files with secrets and certificates; `show` is given each context for handshakes to come."""
+
+    show: Callable[[ssl.SSLContext], None]
+
+    async def look(self) -> None:
+        """Look now, and have used what is there."""
+
+
+class Prepared(Protocol):
+    """Settings on their way."""
+
+    def commit(self) -> None:
+        """From now on they hold, for requests that begin."""
+
+    async def discard(self) -> None:
+        """They won't hold."""
+
+
+class Renewal(Protocol):
+    """Puts other settings in force."""
+
+    @property
+    def edition(self) -> Any:
+        """What is in force; `Any` since a node doesn't see settings."""
+
+    async def prepare(self, edition: Any) -> Prepared:
+        """All that an edition takes, made but not used. Raises ConfigError."""
+
+    def note_refusal(self) -> None:
+        """A later edition was refused."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """Made on the event loop that it runs on. `open` it before its fronts take connections, `close` it after."""
@@ -115,6 +150,9 @@ class Node:
     vitals: Vitals
     in_force: InForce
     services: Services
+    secrets: Secrets
+    renewal: Renewal | None  # None: it was made of bare settings
+    reload: Reload
     figures: Figures
 
     # its interfaces

@@ -12,34 +12,31 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import os
+import pickle
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from shield.admin.reload import Reloaded
+from shield.agreement import Agreement, Verdict
+from shield.build.edition import Edition
 from shield.errors import ConfigError
-from shield.observe.logs import mark_worker
+from shield.follower import objections, told
+from shield.line import Kind, Line
+from shield.observe.logs import configure, mark_worker
 from shield.private import leave, private_directory, socket_path
 from shield.shared import Seat, Shared, Standing
-from shield.worker import (
-    DRAIN,
-    HANGUP_NOTED,
-    READY,
-    STOP,
-    Build,
-    Plan,
-    Sockets,
-    bind,
-    names,
-    outlive_hangups,
-    serve,
-)
+from shield.signals import Signals
+from shield.worker import Build, ConfigWatch, Plan, Sockets, bind, names, outlive_hangups, serve
 
 log = logging.getLogger("shield.supervisor")
 
@@ -51,21 +48,23 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _KILL_SECONDS = 5.0  # after the order to stop at once
 _LOOK_SECONDS = 0.5  # between two checks of the workers' heartbeats
+_WATCH_SECONDS = 1.0  # between two checks of the settings' file
 _PEER_BACKLOG = 4096
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
-def supervise(plan: Plan, build: Build, *, workers: int) -> int:
+def supervise(edition: Edition, build: Build, *, watch: bool = False) -> int:
     """Serve with several workers until SIGTERM or SIGINT; 0 after a clean stop, 2 for settings that can't be used.
 
-    Raises ConfigError for an address that can't be bound. Call it in a process without threads.
+    `watch`: reload the settings when their file changes. Raises ConfigError for an address that can't be bound. Call
+    it in a process without threads.
     """
     outlive_hangups()
+    plan, workers = Plan.of(edition.loaded.settings), edition.loaded.settings.workers
     with contextlib.ExitStack() as stack:
         shared = Shared(workers=workers, slots=plan.hit_slots)
         stack.callback(shared.close)
         clients = [_closed_at_end(stack, bind(address, workers)) for address in plan.listen]
-        admin = _closed_at_end(stack, bind(plan.admin)) if plan.admin is not None else []
+        admin = _closed_at_end(stack, bind(plan.admin, key="admin.listen")) if plan.admin is not None else []
         directory = stack.enter_context(private_directory())
         paths = [str(socket_path(directory, number)) for number in range(workers)]
         peers = _closed_at_end(stack, [_listen(path) for path in paths])
@@ -75,8 +74,9 @@ def supervise(plan: Plan, build: Build, *, workers: int) -> int:
             mine = [listeners[number] for listeners in clients]
             posts.append(_Post(place, Sockets(mine, () if number else admin, [peers[number]])))
         where = f"{names([each[0] for each in clients], plan.scheme)}, admin on {names(admin)}"
-        with _Signals() as signals:
-            return _Supervisor(plan, build, posts, signals).run(where)
+        with Signals() as signals:
+            watched = ConfigWatch(edition.loaded.source.path) if watch else None
+            return _Supervisor(plan, edition, build, posts, signals, watched).run(where)
 
 
 class _Post:
@@ -88,16 +88,15 @@ class _Post:
         self.number = place.worker
         self.was_ready = False  # any holder, ever
         self.pid: int | None = None
-        self.line: socket.socket | None = None
+        self.line: Line | None = None
         self.ready_at: float | None = None  # the holder's
         self.due: float | None = None  # start of the next holder
         self.delay = 0.0
         self.is_hung = False  # the holder hung and was killed
 
-    def tell(self, order: bytes) -> None:
+    def tell(self, order: Kind, body: bytes = b"") -> None:
         if self.line is not None:
-            with contextlib.suppress(OSError):  # it is dead, which is handled elsewhere
-                self.line.send(order)
+            self.line.send(order, body)
 
     def hang_up(self) -> None:
         if self.line is not None:
@@ -106,9 +105,26 @@ class _Post:
 
 
 class _Supervisor:
-    def __init__(self, plan: Plan, build: Build, posts: Sequence[_Post], signals: _Signals) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        edition: Edition,
+        build: Build,
+        posts: Sequence[_Post],
+        signals: Signals,
+        watch: ConfigWatch | None,
+    ) -> None:
         self._plan = plan
+        self._edition = edition  # in force
         self._build = build
+        self._watch = watch
+        self._watched_at = time.monotonic()
+        self._agreements = 0  # so far
+        self._agreement: Agreement | None = None  # under way
+        self._next_plan = plan  # of what is to be agreed on
+        self._is_wanted = False  # a reload, as soon as there is none under way
+        self._askers: list[tuple[_Post, int]] = []  # who wait for what becomes of the next one, with their numbers
+        self._told: list[tuple[_Post, int]] = []  # and of the one under way
         self._posts = posts
         self._signals = signals
         self._orders = 0  # to stop: after the first no worker is replaced, the second doesn't wait
@@ -128,12 +144,13 @@ class _Supervisor:
             self._kill_hung()
             for number in self._signals.taken():
                 if number == signal.SIGHUP:
-                    log.info(HANGUP_NOTED)
+                    self._is_wanted = True
                 elif number != signal.SIGCHLD:
                     self._stop(signal.Signals(number).name)
             for post in self._posts:
                 self._hear(post)
                 self._reap(post)
+            self._look_at_settings()
             if not announced and all(post.was_ready for post in self._posts):
                 announced = True
                 log.info("%d workers are ready: the node serves on %s", len(self._posts), where)
@@ -143,13 +160,17 @@ class _Supervisor:
         poll = select.poll()
         poll.register(self._signals.fileno(), select.POLLIN)
         for post in self._posts:
-            if post.line is not None and post.ready_at is None:
-                poll.register(post.line.fileno(), select.POLLIN)
-        times = [post.due for post in self._posts if post.due is not None]
+            if post.line is not None:
+                poll.register(post.line.fileno(), select.POLLIN | (select.POLLOUT if post.line.is_waiting else 0))
+        times = [post.due for post in self._posts if post.due is not None and self._agreement is None]
         if self._kill_at is not None:
             times.append(self._kill_at)
         if self._watches:
             times.append(self._looked_at + _LOOK_SECONDS)
+        if self._agreement is not None:
+            times.append(self._agreement.deadline)
+        if self._watch is not None and not self._orders:
+            times.append(self._watched_at + _WATCH_SECONDS)
         poll.poll(max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill_at = None
@@ -162,6 +183,8 @@ class _Supervisor:
 
     def _fork_who_is_due(self) -> None:
         now = time.monotonic()
+        if self._agreement is not None:
+            return  # a worker begins with what is in force, which isn't known now
         for post in self._posts:
             if post.due is not None and post.due <= now:
                 post.due = None
@@ -177,8 +200,7 @@ class _Supervisor:
                 ours.close()
                 self._become_worker(post, theirs)
         theirs.close()
-        ours.setblocking(False)
-        post.pid, post.line, post.ready_at, post.is_hung = pid, ours, None, False
+        post.pid, post.line, post.ready_at, post.is_hung = pid, Line(ours), None, False
 
     def _become_worker(self, post: _Post, line: socket.socket) -> NoReturn:
         """In the forked process, which exits from here: none of the parent's cleanup is run."""
@@ -190,8 +212,7 @@ class _Supervisor:
                 other.hang_up()
                 if other is not post:
                     other.sockets.close()
-            line.setblocking(False)
-            code = serve(self._plan, self._build, post.sockets, place=post.place, line=line)
+            code = serve(self._plan, self._edition, self._build, post.sockets, place=post.place, line=Line(line))
         except ConfigError as error:
             sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
             code = UNUSABLE
@@ -208,14 +229,24 @@ class _Supervisor:
     # watching
 
     def _hear(self, post: _Post) -> None:
-        if post.line is None or post.ready_at is not None:
+        if post.line is None:
             return
+        post.line.flush()
         try:
-            word = post.line.recv(16)
-        except OSError:
+            messages = post.line.receive()
+        except EOFError:
+            post.hang_up()  # it is dead, or about to be
             return
-        if READY not in word:
-            return
+        for kind, body in messages:
+            if kind is Kind.READY:
+                self._note_ready(post)
+            elif kind is Kind.ASK:
+                self._is_wanted = True
+                self._askers.append((post, json.loads(body)))
+            elif self._agreement is not None:
+                self._agreement.hear(post.number, kind, body)
+
+    def _note_ready(self, post: _Post) -> None:
         post.ready_at = time.monotonic()
         if post.was_ready:
             log.info("worker %d is back (pid %d)", post.number, post.pid)
@@ -264,6 +295,8 @@ class _Supervisor:
         stopped_in_time = post.ready_at is None and -code in (signal.SIGTERM, signal.SIGINT)
         post.pid = None
         post.hang_up()
+        if self._agreement is not None:
+            self._agreement.lose(post.number)
         if self._orders:
             if code != 0 and not stopped_in_time:
                 log.error("worker %d (pid %d) %s", post.number, pid, _fate(code))
@@ -282,6 +315,67 @@ class _Supervisor:
         post.due = time.monotonic() + post.delay
         log.error("worker %d (pid %d) %s; replacing it in %.1f s", post.number, pid, _fate(code), post.delay)
 
+    # other settings
+
+    def _look_at_settings(self) -> None:
+        """Begin a reload that is wanted, or go on with one."""
+        now = time.monotonic()
+        if self._watch is not None and now >= self._watched_at + _WATCH_SECONDS:
+            self._watched_at = now
+            if self._watch.look():
+                log.info("the settings' file has changed")
+                self._is_wanted = True
+        if self._agreement is None and self._is_wanted:
+            self._is_wanted = False
+            self._told, self._askers = self._askers, []
+            self._begin_reload()
+        if self._agreement is None:
+            return
+        verdict = self._agreement.judge(now)
+        if verdict is Verdict.REFUSED:
+            self._refuse(tuple(self._agreement.problems))
+            return
+        if verdict is Verdict.AGREED:
+            self._edition, self._plan = self._agreement.edition, self._next_plan
+            settings = self._edition.loaded.settings
+            configure(settings.log.level, style=settings.log.format)
+            for post in self._posts:
+                post.tell(Kind.COMMIT)
+            verdict = self._agreement.judge(now)
+        if verdict is Verdict.DONE:
+            self._agreement = None
+            edition = self._edition
+            self._answer(told(Reloaded(edition.generation, (), edition.waiting), edition))
+
+    def _begin_reload(self) -> None:
+        if self._orders:
+            self._refuse(("the node is stopping",))
+            return
+        try:
+            edition = self._edition.next(time.time())
+            self._next_plan = Plan.of(edition.loaded.settings)
+        except Exception as error:
+            self._refuse(objections(error))
+            return
+        self._agreements += 1
+        voters = [post.number for post in self._posts if post.pid is not None]
+        self._agreement = Agreement(self._agreements, edition, voters, time.monotonic())
+        order = pickle.dumps((self._agreements, edition))
+        for post in self._posts:
+            post.tell(Kind.PREPARE, order)
+
+    def _refuse(self, problems: Sequence[str]) -> None:
+        self._agreement = None
+        self._edition = self._edition.outdated()
+        for post in self._posts:
+            post.tell(Kind.REFUSED)
+        self._answer(told(Reloaded(self._edition.generation, tuple(problems))))
+
+    def _answer(self, done: Reloaded) -> None:
+        for post, number in self._told:
+            post.tell(Kind.RESULT, json.dumps([number, asdict(done)]).encode())
+        self._told = []
+
     # stopping
 
     def _stop(self, why: str) -> None:
@@ -294,59 +388,8 @@ class _Supervisor:
             log.info("%s: stopping %d workers", why, len(self._posts))
         for post in self._posts:
             post.due = None
-            post.tell(DRAIN if self._orders == 1 else STOP)
+            post.tell(Kind.DRAIN if self._orders == 1 else Kind.STOP)
             post.sockets.close()  # the workers' own copies alone keep them open
-
-
-class _Signals:
-    """Signals as something to wait for, while entered."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._before: dict[int, Any] = {}  # as `signal.signal` gave them
-
-    def __enter__(self) -> _Signals:
-        for end in (self._reader, self._writer):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, lambda number, frame: None)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._reader.close()
-        self._writer.close()
-
-    def fileno(self) -> int:
-        return self._reader.fileno()
-
-    def taken(self) -> bytes:
-        """Numbers of the signals received."""
-        try:
-            return self._reader.recv(4096)
-        except BlockingIOError:
-            return b""
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """None is delivered meanwhile: a forked process would report it to the parent."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-
-    def forget(self) -> None:
-        """In a forked process: restore everything as before entering."""
-        signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
-        self._reader.close()
-        self._writer.close()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _closed_at_end(stack: contextlib.ExitStack, listeners: list[socket.socket]) -> list[socket.socket]:

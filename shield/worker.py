@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import resource
@@ -18,25 +19,31 @@ import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
 import uvloop
 
 from shield.admin.listener import AdminConnection
+from shield.build.edition import Edition
+from shield.build.listeners import listener_tls
+from shield.build.storage import hit_slots
+from shield.config.settings import Settings
 from shield.edge.connection import ClientConnection
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
+from shield.follower import Follower
 from shield.heap import Heap
+from shield.line import Kind, Line
 from shield.node import Node
+from shield.observe.logs import configure, mark_worker
+from shield.replaced import marks_of
 from shield.shared import SLOTS, Seat, Shared, Standing
 
 log = logging.getLogger("shield.worker")
-
-READY, DRAIN, STOP = b"r", b"d", b"s"
-HANGUP_NOTED = "SIGHUP is noted, and changes nothing: settings are read when the node starts"
 
 _BACKLOG = 4096
 _ADMIN_IDLE_SECONDS = 90  # longer than scrape intervals: no request meets a connection being closed
@@ -44,7 +51,7 @@ _SWEEP_SECONDS = 1.0
 _BEAT_SECONDS = 0.25
 _SWITCH_SECONDS = 0.0005  # how long a disk writer's thread may hold up the loop; Python's: 5 ms
 
-Build = Callable[[Seat], Node]
+Build = Callable[[Edition, Seat], Node]
 """Makes the node that a worker serves. Called on its event loop."""
 
 
@@ -60,9 +67,39 @@ class Plan:
     hit_slots: int = SLOTS  # counters of hits that workers share
     stall_seconds: float = 5.0  # one of several workers whose loop stalls for this long is replaced
 
+    @classmethod
+    def of(cls, settings: Settings) -> Plan:
+        """What settings say of it. Raises ConfigError."""
+        return cls(
+            listen=settings.listen,
+            admin=settings.admin.listen,
+            tls=listener_tls(settings),
+            drain_delay_seconds=settings.drain.delay,
+            drain_timeout_seconds=settings.drain.timeout,
+            hit_slots=hit_slots(settings),
+            stall_seconds=settings.worker_stall,
+        )
+
     @property
     def scheme(self) -> str:
         return "http" if self.tls is None else "https"
+
+
+class ConfigWatch:
+    """Looks at the settings' file, now and then, for changes that are complete."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = [] if path is None else [path]
+        self._known = self._seen = marks_of(self._path)
+
+    def look(self) -> bool:
+        """Whether the file is another than it was, and the same as at the last look. Blocks."""
+        now, before = marks_of(self._path), self._seen
+        self._seen = now
+        if now == self._known or now != before or None in now:
+            return False
+        self._known = now
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +115,30 @@ class Sockets:
             listener.close()
 
 
-def run(plan: Plan, build: Build) -> int:
-    """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings."""
+def run(edition: Edition, build: Build, *, watch: bool = False) -> int:
+    """Serve alone until SIGTERM or SIGINT; 0 after a clean stop. Raises ConfigError for an address or settings.
+
+    `watch`: reload the settings when their file changes.
+    """
     outlive_hangups()
+    plan = Plan.of(edition.loaded.settings)
     clients = [bind(address)[0] for address in plan.listen]
-    sockets = Sockets(clients, bind(plan.admin) if plan.admin is not None else ())
-    return serve(plan, build, sockets, place=Seat(shared=Shared(slots=plan.hit_slots)), line=None)
+    sockets = Sockets(clients, bind(plan.admin, key="admin.listen") if plan.admin is not None else ())
+    seat = Seat(shared=Shared(slots=plan.hit_slots))
+    watched = ConfigWatch(edition.loaded.source.path) if watch else None
+    return serve(plan, edition, build, sockets, place=seat, line=None, watch=watched)
 
 
-def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Seat, line: socket.socket | None) -> int:
+def serve(
+    plan: Plan,
+    edition: Edition,
+    build: Build,
+    sockets: Sockets,
+    *,
+    place: Seat,
+    line: Line | None,
+    watch: ConfigWatch | None = None,
+) -> int:
     """Serve on these sockets until told to stop; 0 after a clean stop. Raises ConfigError for settings.
 
     `line` leads to the supervisor, if there is one.
@@ -94,23 +146,23 @@ def serve(plan: Plan, build: Build, sockets: Sockets, *, place: Seat, line: sock
     _raise_descriptor_limit()
 
     async def work() -> int:
-        node = build(place)
+        node = build(edition, place)
         await node.open()
-        return await _Worker(plan, node, place, line).serve(sockets)
+        return await _Worker(plan, node, place, line, watch).serve(sockets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
 
 
 def outlive_hangups() -> None:
-    """SIGHUP, sent by logrotate or a closed terminal, never ends a node, not even before its handler is set."""
+    """SIGHUP reloads the settings, and never ends a node, not even before its handler is set."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
+def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> list[socket.socket]:
     """`times` listening TCP sockets on one address, over which the kernel spreads connections.
 
-    ConfigError names the address and the reason.
+    ConfigError names the `key` in the settings, the address and the reason.
     """
     host, port = address
     made: list[socket.socket] = []
@@ -119,7 +171,7 @@ def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )[0]
     except OSError as error:
-        raise ConfigError([f"listen {host}:{port}: {error.strerror or error}"]) from error
+        raise ConfigError([f"{key} {host}:{port}: {error.strerror or error}"]) from error
     try:
         for _ in range(times):
             made.append(socket.socket(family, kind, proto))
@@ -134,7 +186,10 @@ def bind(address: tuple[str, int], times: int = 1) -> list[socket.socket]:
     except OSError as error:
         for listener in made:
             listener.close()
-        raise ConfigError([f"listen {host}:{port}: {error.strerror}; is another process using it?"]) from error
+        said = f"{key} {host}:{port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            said += f"; another process has it: end that one, or set {key} to another address"
+        raise ConfigError([said]) from error
     return made
 
 
@@ -169,12 +224,16 @@ class _Server(uvicorn.Server):
 
 
 class _Worker:
-    def __init__(self, plan: Plan, node: Node, place: Seat, line: socket.socket | None) -> None:
+    def __init__(self, plan: Plan, node: Node, place: Seat, line: Line | None, watch: ConfigWatch | None) -> None:
         self._plan = plan
         self._node = node
         self._place = place
         self._line = line
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
+        assert node.renewal is not None  # it was built of an edition
+        self._follower = Follower(node.renewal, line, self._adopt)
+        node.reload.way = self._follower.reload
         self._sockets = Sockets(())
         self._greeters: list[Greeter] = []
         timeout = plan.drain_timeout_seconds
@@ -197,9 +256,10 @@ class _Worker:
         loop, self._sockets = self._loop, sockets
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, log.info, HANGUP_NOTED)
-        if self._line is not None:
-            loop.add_reader(self._line, self._take_orders, self._line)
+        if self._line is None:
+            loop.add_signal_handler(signal.SIGHUP, self._follower.begin)
+        else:
+            loop.add_reader(self._line.fileno(), self._take_orders, self._line)
         _calm_garbage_collector()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
@@ -213,6 +273,7 @@ class _Worker:
         finally:
             for connection in self._connections(self._front, self._peers):
                 connection.abort()
+            await self._follower.close()
             closed = await self._node.close()
             for server in (self._peers, self._admin):
                 server.should_exit = server.force_exit = True
@@ -220,7 +281,7 @@ class _Worker:
             self._sweeper.cancel()
             self._beater.cancel()
             if self._line is not None:
-                loop.remove_reader(self._line)
+                loop.remove_reader(self._line.fileno())
         log.info("node %s has stopped", self._node.name)
         return 0 if closed else 1
 
@@ -228,12 +289,18 @@ class _Worker:
         if self._plan.tls is not None:
             front, state = self._node.front, self._front.server_state
             self._greeters = [front.greet(listener, self._plan.tls, state) for listener in self._sockets.clients]
+            self._node.secrets.show = self._show
         self._place.shared.standing[self._place.worker] = Standing.SERVING
         if self._line is not None:
-            self._tell(self._line, READY)
+            self._line.send(Kind.READY)
             return
         clients, admin = names(self._sockets.clients, self._plan.scheme), names(self._sockets.admin)
         log.info("node %s serves on %s, admin on %s", self._node.name, clients, admin)
+
+    def _show(self, context: ssl.SSLContext) -> None:
+        """Certificates to be shown from now on."""
+        for greeter in self._greeters:
+            greeter.use(context)
 
     def _ending(self, connections: int) -> None:
         for greeter in self._greeters:
@@ -251,22 +318,36 @@ class _Worker:
         else:
             self._stop("second signal")
 
-    def _take_orders(self, line: socket.socket) -> None:
+    def _take_orders(self, line: Line) -> None:
         try:
-            orders = line.recv(64)
-        except ConnectionError:
-            orders = b""
-        if not orders:
-            self._loop.remove_reader(line)
+            messages = line.receive()
+        except EOFError:
+            self._loop.remove_reader(line.fileno())
             self._drain("the supervisor is gone")
-        elif STOP in orders:
-            self._stop("ordered by the supervisor")
-        elif DRAIN in orders:
-            self._drain("ordered by the supervisor")
+            return
+        for kind, body in messages:
+            if kind is Kind.STOP:
+                self._stop("ordered by the supervisor")
+            elif kind is Kind.DRAIN:
+                self._drain("ordered by the supervisor")
+            else:
+                self._follower.take(kind, body)
 
-    def _tell(self, line: socket.socket, word: bytes) -> None:
-        with contextlib.suppress(OSError):  # `_take_orders` notices the end
-            line.send(word)
+    def _adopt(self, edition: Edition) -> None:
+        """Other settings are in force."""
+        settings = edition.loaded.settings
+        self._plan = replace(
+            self._plan,
+            drain_delay_seconds=settings.drain.delay,
+            drain_timeout_seconds=settings.drain.timeout,
+        )
+        for server in (self._front, self._peers):
+            server.config.timeout_graceful_shutdown = cast(int, settings.drain.timeout)
+        if self._draining:
+            self._node.front.wind_down()
+        configure(settings.log.level, style=settings.log.format)
+        if self._line is not None:
+            mark_worker(self._place.worker)
 
     def _drain(self, why: str) -> None:
         if self._draining:
@@ -274,6 +355,7 @@ class _Worker:
         self._draining = True
         log.info("%s: draining", why)
         self._node.vitals.ready = False
+        self._node.front.wind_down()
         self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
 
     def _exit(self) -> None:
@@ -308,6 +390,15 @@ class _Worker:
         self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
         self._heap.tick(time.process_time())
+        if self._line is not None:
+            self._line.flush()
+        if self._watch is not None:
+            loop.run_in_executor(None, self._watch.look).add_done_callback(self._looked)
+
+    def _looked(self, looking: asyncio.Future[bool]) -> None:
+        if not looking.cancelled() and looking.result() and not self._draining:
+            log.info("the settings' file has changed")
+            self._follower.begin()
 
     def _connections(self, *servers: _Server) -> list[ClientConnection]:
         """uvicorn's sets hold only objects that `protocol` made."""

@@ -17,6 +17,8 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from shield.app import build
+from shield.build.edition import Edition
+from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
 from shield.store.directory.files import Files
@@ -65,6 +67,7 @@ class Shield:
         settings: Settings,
         *,
         clock: FakeClock | None = None,
+        loaded: Loaded | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
         files: Files | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class Shield:
         self.node: Node
         self.port = 0
         self._settings = settings
+        self._edition = None if loaded is None else Edition(loaded)
         self._loop = loop_factory()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shield", daemon=True)
         self._server: asyncio.Server
@@ -177,7 +181,13 @@ class Shield:
         return len(self._state.connections)
 
     async def _open(self) -> None:
-        self.node = build(self._settings, clock=self.clock, access_stream=self.access, files=self._files)
+        self.node = build(
+            self._settings,
+            clock=self.clock,
+            access_stream=self.access,
+            edition=self._edition,
+            files=self._files,
+        )
         await self.node.open()
         front = self.node.front
         self._server = await self._loop.create_server(

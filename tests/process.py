@@ -32,11 +32,11 @@ def until(condition: Callable[[], object]) -> None:
 class Process:
     """A running node. Its ports are read from what it says on standard error."""
 
-    def __init__(self, config: Path, **environ: str) -> None:
+    def __init__(self, config: Path, *options: str, **environ: str) -> None:
         self._watch = Watch()
         self._said: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shield", "serve", "--config", str(config)],
+            [sys.executable, "-m", "shield", "serve", "--config", str(config), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -78,9 +78,9 @@ class Process:
     def ended(self) -> int:
         return self.process.wait(PATIENCE)
 
-    def admin(self, path: str) -> Answer:
+    def admin(self, path: str, *, method: str = "GET") -> Answer:
         with Client(self.admin_port) as client:
-            client.send(request(path, host=f"127.0.0.1:{self.admin_port}"))
+            client.send(request(path, host=f"127.0.0.1:{self.admin_port}", method=method))
             return client.read()
 
     def _read(self) -> None:

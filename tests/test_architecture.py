@@ -17,7 +17,8 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["supervisor"],
-    ["worker", "private"],
+    ["agreement", "worker", "private"],
+    ["follower"],
     ["app"],
     ["build", "node"],
     ["figures"],
@@ -30,7 +31,7 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap"],
     ["rules"],
-    ["errors", "messages"],
+    ["errors", "messages", "replaced", "line", "signals"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

@@ -389,6 +389,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         PLAIN + "    provider: aws\n",
         [f"{HERE}:5: origins.fra.provider: given twice, first in line 3"],
     ),
+    "a tab": (PLAIN + "\tlisten: x\n", [f"{HERE}:*: not YAML: a tab, where YAML wants spaces"]),
     "no YAML": (PLAIN + "  listen: [a\n", [f"{HERE}:*: not YAML: while parsing a flow sequence, expected *"]),
     "no mapping": ("- a\n", [f"{HERE}:1: expected a mapping of keys to values"]),
     "a tag": (

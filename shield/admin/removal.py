@@ -25,6 +25,8 @@ _begin = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"paths"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r
 _path = re.compile(r'("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")[ \t\r\n]*(?:,[ \t\r\n]*(?=")|(?=\]))').match
 _end = re.compile(r"\][ \t\r\n]*\}[ \t\r\n]*\Z").match
 
+_url = re.compile(r"(?i:https?)://[^/?#]*([^#]*)(?:#.*)?", re.DOTALL).fullmatch
+
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
 RemovePrefix = Callable[[bytes], Awaitable[int]]
 
@@ -42,8 +44,9 @@ def removal(
 ) -> Route:
     """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
 
-    `remove` gets targets as clients send them, `remove_prefix` the beginning of key texts: a path, for keys of
-    all spaces, or a space, a colon and a path. The body must have arrived after `body_seconds`.
+    A URL may stand for a path; its host is ignored. `remove` gets targets as clients send them, `remove_prefix` the
+    beginning of key texts: a path, for keys of all spaces, or a space, a colon and a path. The body must have arrived
+    after `body_seconds`.
     """
 
     async def handle(request: Request) -> Response:
@@ -105,6 +108,8 @@ async def _wish(body: bytes) -> tuple[list[bytes], bytes | None]:
         raise _WishError("expected JSON") from None
     if isinstance(wish, dict) and len(wish) == 1:
         prefix = wish.get("prefix")
+        if isinstance(prefix, str) and prefix.endswith("*"):
+            raise _WishError("expected a prefix without * at its end: it stands for all that begins so")
         if isinstance(prefix, str) and (prefix.startswith("/") or ":/" in prefix):
             return [], _bytes(prefix)
     raise _expected()
@@ -116,7 +121,8 @@ async def _paths(text: str, at: int) -> list[bytes]:
     while (found := _path(text, at)) is not None:
         at = found.end()
         try:
-            paths.append(_bytes(found[1][1:-1] if "\\" not in found[1] else json.loads(found[1])))
+            path = found[1][1:-1] if "\\" not in found[1] else json.loads(found[1])
+            paths.append(_bytes(path if path[:1] == "/" else _without_authority(path)))
         except json.JSONDecodeError:
             raise _WishError("expected JSON") from None
         if len(paths) % _AT_ONCE == 0:
@@ -130,6 +136,12 @@ async def _paths(text: str, at: int) -> list[bytes]:
 
 def _expected() -> _WishError:
     return _WishError('expected {"paths": ["/a", ...]} or {"prefix": "/images/"}')
+
+
+def _without_authority(path: str) -> str:
+    """The target that a client sends for a URL, or the path unchanged."""
+    found = _url(path)
+    return path if found is None else (found[1] if found[1][:1] == "/" else f"/{found[1]}")
 
 
 def _bytes(text: str) -> bytes:

@@ -15,12 +15,12 @@ class Visitors:
     """ASGI middleware. Admits requests for an address, for localhost, for a name without dots, as containers have
     them, or for one of `names`, `*` being any; and requests of pages only if this very listener sent the page.
 
-    A trailing dot of localhost or of one of `names` is ignored.
+    A trailing dot of localhost or of one of `names` is ignored. `names` may change while the node runs.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
         self._app = app
-        self._names = frozenset(name.lower().removesuffix(".") for name in names)
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -44,8 +44,11 @@ class Visitors:
         except ValueError:
             return False
         name = host.removesuffix(".")
-        known = name in self._names or "." not in host or name == "localhost" or name.endswith(".localhost")
+        known = self._is_listed(name) or "." not in host or name == "localhost" or name.endswith(".localhost")
         return known or _is_address(host)
+
+    def _is_listed(self, name: str) -> bool:
+        return any(name == each.lower().removesuffix(".") for each in self._names)
 
 
 def _is_address(host: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from shield.config.origin import OriginSettings
+from shield.config.origin import SECRETS, OriginSettings
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.origin.dial import Endpoint
@@ -25,46 +27,90 @@ from shield.shared import Seat, Standing
 _SILENT_SECONDS = 1.0  # four heartbeats of a worker; after a longer silence, others fetch its keys themselves
 
 
-def signer(settings: Settings, name: str) -> Signer:
-    """The signer of requests to an origin. Raises ConfigError."""
-    origin, credentials = settings.origins[name], None
-    if origin.access_key_id is not None and origin.secret_key is not None:
-        token = origin.session_token
-        try:
-            credentials = Credentials(
-                origin.access_key_id.get_secret_value(),
-                origin.secret_key.get_secret_value(),
-                token.get_secret_value() if token is not None else None,
-            )
-        except ValueError as error:
-            raise ConfigError([f"origins.{name}.{error}"]) from None
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """All that one origin is made of but its credentials. Two that are alike make the same origin."""
+
+    name: str
+    settings: OriginSettings  # without secrets
+    node: str
+    heeds_surrogates: bool
+    asks_checksums: bool
+    workers: int
+    authorities: bytes = b""  # what is in `ca_file`
+
+
+def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:
+    """Of all origins, for one of so many workers. Blocks. Raises ConfigError."""
+    return {name: _blueprint(settings, name, workers) for name in settings.origins}
+
+
+def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
+    origin = settings.origins[name]
     routes = settings.route_table()
     tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
-    return Signer(
-        origin.profile, origin.location(), credentials, asks_checksums=tells_digests and origin.profile.checksums
+    try:
+        authorities = b"" if origin.ca_file is None else origin.ca_file.read_bytes()
+    except OSError as error:
+        said = f"{origin.ca_file}: certificates of authorities can't be read: {error.strerror}"
+        raise ConfigError([said]) from None
+    return Blueprint(
+        name,
+        origin.model_copy(update=dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS)))),
+        settings.node,
+        any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
+        tells_digests and origin.profile.checksums,
+        workers,
+        authorities,
     )
+
+
+def signer(settings: Settings, name: str) -> Signer:
+    """The signer of requests to an origin. Raises ConfigError."""
+    return _signer(_blueprint(settings, name, 1), credentials(settings, name))
+
+
+def _signer(plan: Blueprint, credentials: Credentials | None) -> Signer:
+    origin = plan.settings
+    return Signer(origin.profile, origin.location(), credentials, asks_checksums=plan.asks_checksums)
+
+
+def credentials(settings: Settings, name: str) -> Credentials | None:
+    """An origin's credentials, if it has any. Raises ConfigError."""
+    origin = settings.origins[name]
+    given = {key: value.get_secret_value() for key in SECRETS if (value := getattr(origin, key)) is not None}
+    return credentials_of(name, given)
+
+
+def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
+    """An origin's credentials out of its secrets by their keys; None without an id or a key. Raises ConfigError."""
+    if "access_key_id" not in given or "secret_key" not in given:
+        return None
+    try:
+        return Credentials(given["access_key_id"], given["secret_key"], given.get("session_token"))
+    except ValueError as error:
+        raise ConfigError([f"origins.{name}.{error}"]) from None
 
 
 def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
     """All origins, for one of `workers` workers. Raises ConfigError."""
     made = [
-        _origin(name, origin, workers, signer=signer(settings, name), gateway=_gateway(settings, name))
-        for name, origin in settings.origins.items()
+        origin_of(plan, credentials(settings, name), authorities_of(plan))
+        for name, plan in blueprints(settings, workers).items()
     ]
     failover = settings.failover
     return Origins(made, deadline_seconds=failover.deadline, retry_share=failover.retry_budget, clock=clock)
 
 
-def _gateway(settings: Settings, name: str) -> Gateway:
-    """This node's identification to an origin of that name."""
-    node = settings.node.encode()
-    heeds = any(name in route.origins and SURROGATE in route.freshness.targeted for route in settings.route_table())
-    return Gateway(node, via(b"1.1", settings.node), capability=capability(node) if heeds else b"")
+def _gateway(plan: Blueprint) -> Gateway:
+    """This node's identification to an origin."""
+    node = plan.node.encode()
+    return Gateway(node, via(b"1.1", plan.node), capability=capability(node) if plan.heeds_surrogates else b"")
 
 
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
     """The node's workers as a source, with a little more patience than each of them has with origins."""
-    shared, times = place.shared, [origin.timeouts for origin in settings.origins.values()]
+    shared = place.shared
     standing, now = shared.standing, asyncio.get_running_loop().time  # the clock of heartbeats
 
     def is_silent(worker: int) -> bool:
@@ -76,24 +122,35 @@ def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable
         is_down=lambda worker: standing[worker] != Standing.SERVING or is_silent(worker),
         is_silent=is_silent,
     )
-    timeouts = Timeouts(
+    timeouts = among_workers(settings)
+    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
+
+
+def among_workers(settings: Settings) -> Timeouts:
+    """How long a worker waits for another: a little longer than that one does for origins."""
+    times = [origin.timeouts for origin in settings.origins.values()]
+    return Timeouts(
         connect=1.0,
         first_byte=settings.failover.deadline + 1.0,
         between_bytes=max(each.between_bytes for each in times) + 5.0,
         total=max(each.total for each in times) + 5.0,
     )
-    return Owners(origins, ring, node=settings.node, timeouts=timeouts, clock=clock)
 
 
-def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, gateway: Gateway) -> Origin:
-    where = origin.location()
-    context = client_context(origin.ca_file) if where.tls else None
+def authorities_of(plan: Blueprint) -> ssl.SSLContext | None:
+    """The TLS context towards an origin, if it speaks TLS. Blocks for some milliseconds. Raises ConfigError."""
+    return client_context(plan.settings.ca_file) if plan.settings.location().tls else None
+
+
+def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSLContext | None) -> Origin:
+    """An origin to be used within the event loop that runs. Raises ConfigError."""
+    name, origin, where = plan.name, plan.settings, plan.settings.location()
     times = origin.timeouts
     return Origin(
         name,
         role=origin.role,
         provider=origin.profile,
-        signer=signer,
+        signer=_signer(plan, credentials),
         pool=Pool(
             Endpoint(name, where.host, where.port, context, where.host if where.tls else None),
             timeouts=Timeouts(
@@ -103,11 +160,12 @@ def _origin(name: str, origin: OriginSettings, workers: int, *, signer: Signer, 
                 total=times.total,
             ),
             limits=PoolLimits(
-                connections=-(-origin.connections // workers), message=MessageLimits(bare_lf=origin.lenient_heads)
+                connections=-(-origin.connections // plan.workers),
+                message=MessageLimits(bare_lf=origin.lenient_heads),
             ),
             resolver=Resolver(where.name, where.port, refresh=origin.dns_refresh),
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
-        gateway=gateway,
+        gateway=_gateway(plan),
     )

@@ -41,9 +41,20 @@ def _root(
 
 
 @_app.command()
-def serve(config: ConfigFile) -> None:
-    """Run a node in the foreground until SIGTERM or Ctrl-C."""
+def serve(
+    config: ConfigFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Reload the settings when their file changes.")] = False,
+) -> None:
+    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads its settings."""
     from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
+
+    raise typer.Exit(run(config, watch=watch))
+
+
+@_app.command()
+def reload(config: ConfigFile) -> None:
+    """Have the running node read its settings again. Exit code 1 if they are refused."""
+    from shield.cli.reload import reload as run
 
     raise typer.Exit(run(config))
 

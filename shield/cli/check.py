@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from shield.build.listeners import listener_tls
 from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
 from shield.config.places import dotted
 from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
+from shield.origin.tls import client_context
 from shield.store.upkeep.ground import Wish, notes
 
 
@@ -21,8 +23,25 @@ def check(path: Path) -> int:
     loaded = read(path)
     if loaded is None:
         return 2
+    problems = list(_useless_files(loaded.settings))
+    if problems:
+        _say(problems)
+        return 2
     print("\n".join(_summary(loaded)))
     return 0
+
+
+def _useless_files(settings: Settings) -> Iterator[str]:
+    """Certificates that can't be used, or not together."""
+    try:
+        listener_tls(settings)
+    except ConfigError as error:
+        yield from error.problems
+    for name, origin in settings.origins.items():
+        try:
+            client_context(origin.ca_file)
+        except ConfigError as error:
+            yield from (f"origins.{name}.ca_file: {problem}" for problem in error.problems)
 
 
 def read(path: Path) -> Loaded | None:
@@ -30,10 +49,13 @@ def read(path: Path) -> Loaded | None:
     try:
         return load(path, environ=os.environ)
     except ConfigError as error:
-        print("\n".join(error.problems), file=sys.stderr)
-        count = len(error.problems)
-        print(f"{count} problem{'s' if count > 1 else ''}; these settings can't be used", file=sys.stderr)
+        _say(error.problems)
         return None
+
+
+def _say(problems: Sequence[str]) -> None:
+    print("\n".join(problems), file=sys.stderr)
+    print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; these settings can't be used", file=sys.stderr)
 
 
 def directory_notes(settings: Settings) -> list[str]:

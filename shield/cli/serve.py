@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from functools import partial
+import time
 from pathlib import Path
 
 from shield import app, supervisor, worker
-from shield.build.listeners import listener_tls
-from shield.build.storage import hit_slots
+from shield.build.edition import Edition
 from shield.cli.check import directory_notes, read
-from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.node import Node
 from shield.observe.logs import configure
@@ -20,7 +18,7 @@ from shield.shared import Seat
 log = logging.getLogger("shield.cli")
 
 
-def serve(path: Path) -> int:
+def serve(path: Path, *, watch: bool = False) -> int:
     """Run a node. 0 after a clean stop, 2 for settings that can't be used."""
     loaded = read(path)
     if loaded is None:
@@ -29,24 +27,16 @@ def serve(path: Path) -> int:
     configure(settings.log.level, style=settings.log.format)
     for note in (*loaded.notes, *directory_notes(settings)):
         log.warning("%s", note)
+    edition = Edition(loaded, since=time.time())
     try:
-        plan = worker.Plan(
-            listen=settings.listen,
-            admin=settings.admin.listen,
-            tls=listener_tls(settings),
-            drain_delay_seconds=settings.drain.delay,
-            drain_timeout_seconds=settings.drain.timeout,
-            hit_slots=hit_slots(settings),
-            stall_seconds=settings.worker_stall,
-        )
         if settings.workers > 1:
-            return supervisor.supervise(plan, partial(_build, settings), workers=settings.workers)
-        return worker.run(plan, partial(_build, settings))
+            return supervisor.supervise(edition, _build, watch=watch)
+        return worker.run(edition, _build, watch=watch)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 2
 
 
-def _build(settings: Settings, place: Seat) -> Node:
-    return app.build(settings, place=place)
+def _build(edition: Edition, place: Seat) -> Node:
+    return app.build(edition.loaded.settings, place=place, edition=edition)

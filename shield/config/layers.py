@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,15 +19,17 @@ from shield.config.yaml_text import YamlText
 _VARIABLE = "SHIELD_"
 _SECRET_FILE = "shield_"
 _MAX_SECRET_BYTES = 64 * 1024
+# What Kubernetes tells every container of a Service whose name begins with "shield".
+_of_a_service = re.compile(r"SHIELD_(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT|PORT)(?:_.*)?").fullmatch
 
 
-def read_file(path: Path, tree: Tree) -> list[Problem]:
-    """Put the values of a YAML file into the tree."""
+def read_file(path: Path, raw: bytes | OSError, tree: Tree) -> list[Problem]:
+    """Put the values of a YAML file, or the reason why it can't be read, into the tree."""
     root = Place(Layer.YAML, str(path))
+    if isinstance(raw, OSError):
+        return [Problem(root, (), f"can't be read: {raw.strerror}")]
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return [Problem(root, (), f"can't be read: {error.strerror}")]
+        text = raw.decode("utf-8-sig")
     except ValueError:
         return [Problem(root, (), "expected text in UTF-8")]
     yaml = YamlText(Layer.YAML, str(path))
@@ -35,22 +38,30 @@ def read_file(path: Path, tree: Tree) -> list[Problem]:
     return _discreet(yaml.problems)
 
 
-def read_environment(environ: Mapping[str, str], tree: Tree) -> list[Problem]:
-    """Put the values of `SHIELD_` variables into the tree."""
-    problems = []
+def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Problem], list[str]]:
+    """Put the values of `SHIELD_` variables into the tree; problems and notes.
+
+    Other programs may have variables with this prefix: one that is neither a whole section nor has the two
+    underscores of a key within one isn't ours, and is noted if it seems meant to be.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
     for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
         if not name.upper().startswith(_VARIABLE):
             continue
         place = Place(Layer.ENVIRONMENT, name)
         words = name[len(_VARIABLE) :].lower().split("__")
         path = resolve(words) if name.isupper() else None
-        if path is None:
-            known = [key.replace("-", "_") for key in _keys(tree)]
-            guess = did_you_mean("__".join(words), known, spelled=lambda key: _VARIABLE + key.upper())
-            problems.append(Problem(place, (), f"no setting has this name{guess}"))
-        else:
+        if path is not None:
             problems += _put_text(environ[name], path, place, tree)
-    return problems
+            continue
+        known = [key.replace("-", "_") for key in _keys(tree)]
+        guess = did_you_mean("__".join(words), known, spelled=lambda key: _VARIABLE + key.upper())
+        if len(words) > 1:
+            problems.append(Problem(place, (), f"no setting has this name{guess}"))
+        elif guess and not _of_a_service(name):
+            notes.append(f"{place}: has no effect: no setting has this name{guess}")
+    return problems, notes
 
 
 def read_secret_directory(directory: Path, tree: Tree, *, own: bool) -> tuple[list[Problem], list[str]]:

@@ -7,11 +7,12 @@ raised as ours afterwards, outside of their handlers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from shield.config.changes import held_over, waiting
 from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
@@ -20,20 +21,84 @@ from shield.config.places import KeyPath, Layer, Place, Problem, Tree
 from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
+from shield.replaced import Marks, marks_of
 
 SECRET_DIRECTORIES = (Path("/run/secrets"),)
 """The directory of containers' secrets. Other programs may have theirs there, too."""
+
+CERTIFICATES: KeyPath = ("tls",)
+"""What `Loaded.files` has those of listeners under."""
+
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What settings are made of, besides files with secrets: these may be read anew while the rest stays.
+
+    `text` is the YAML file's, as it was read, or why it couldn't be. Can be sent to another process.
+    """
+
+    path: Path | None
+    text: bytes | OSError = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+    directories: Sequence[Path]
+
+    @classmethod
+    def of(cls, path: Path | None, environ: Mapping[str, str], directories: Sequence[Path]) -> Source:
+        """As it is now."""
+        try:
+            text: bytes | OSError = b"" if path is None else path.read_bytes()
+        except OSError as error:
+            text = error
+        kept = {name: value for name, value in environ.items() if name.upper().startswith(("SHIELD_", _CREDENTIALS))}
+        return cls(path, text, kept, tuple(directories))
+
+    def read(self) -> Read:
+        """All layers laid over each other; reads files with secrets."""
+        path, environ = self.path, self.environ
+        root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
+        tree = Tree(root)
+        problems = read_file(path, self.text, tree) if path is not None else []
+        unread = bool(problems) and not tree.values  # so don't report missing keys
+        found, notes = read_environment(environ, tree)
+        problems += found
+        for directory in self.directories:
+            found, noted = read_secret_directory(directory, tree, own=False)
+            problems += found
+            notes += noted
+        if own := environ.get(_CREDENTIALS):
+            problems += read_secret_directory(Path(own), tree, own=True)[0]
+        problems += read_named_files(tree)
+        return Read(tree, problems, notes, unread)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read, not yet looked at as a whole. `unread`: nothing could be."""
+
+    tree: Tree
+    problems: list[Problem]
+    notes: list[str]
+    unread: bool
 
 
 @dataclass(frozen=True)
 class Loaded:
     """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and notes on
     settings with unwelcome effects.
+
+    `files` are those with secrets and certificates that may be replaced while the node runs, by their owners:
+    `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, taken before they are read.
     """
 
     settings: Settings
     secrets: Mapping[KeyPath, str]
     notes: tuple[str, ...]
+    source: Source
+    files: Mapping[KeyPath, tuple[Path, ...]]
+    certificates: Marks
+    given: Settings  # what was written: of `settings` what needs a restart may be older
 
 
 def load(
@@ -43,28 +108,40 @@ def load(
 
     Raises ConfigError with all problems.
     """
-    root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
-    tree = Tree(root)
-    problems = read_file(path, tree) if path is not None else []
-    unread = bool(problems) and not tree.values  # so don't report missing keys
-    problems += read_environment(environ, tree)
-    notes: list[str] = []
-    for directory in secret_directories:
-        found, noted = read_secret_directory(directory, tree, own=False)
-        problems += found
-        notes += noted
-    if own := environ.get("CREDENTIALS_DIRECTORY"):
-        problems += read_secret_directory(Path(own), tree, own=True)[0]
-    problems += read_named_files(tree)
+    return _loaded(Source.of(path, environ, secret_directories), None)
 
+
+def load_again(running: Loaded) -> tuple[Loaded, tuple[str, ...]]:
+    """The same sources as they are now, for a node that runs with others; and the keys that wait for a restart.
+
+    What needs one is as it was in these settings: together with it they are as good as by themselves. Raises
+    ConfigError as `load`.
+    """
+    before = running.source
+    made = _loaded(Source.of(before.path, before.environ, before.directories), running.settings)
+    return made, waiting(running.settings, made.given)
+
+
+def _loaded(source: Source, running: Settings | None) -> Loaded:
+    read = source.read()
+    tree, problems = read.tree, read.problems
     settings = None
-    if not unread:
+    if not read.unread:
         settings, wrong = _validated(tree)
         problems += wrong
         problems += check(tree, settings)
     if problems or settings is None:
-        raise ConfigError(_lines(problems))
-    return Loaded(settings, _secrets(settings, tree), (*notes, *notes_on(settings, tree)))
+        raise ConfigError(lines(problems))
+    given = settings
+    if running is not None:
+        settings = held_over(running, given)
+        problems = list(check(tree, settings))
+    if problems:
+        raise ConfigError([f"{line} (until the node is restarted)" for line in lines(problems)])
+    files = _files(settings, tree)
+    certificates = marks_of(files.get(CERTIFICATES, ()))
+    notes = (*read.notes, *notes_on(settings, tree))
+    return Loaded(settings, _secrets(settings, tree), notes, source, files, certificates, given)
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
@@ -75,13 +152,32 @@ def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
     return None, problems_of(details, tree)
 
 
-def _lines(problems: list[Problem]) -> list[str]:
+def lines(problems: list[Problem]) -> list[str]:
     """In the order of positions, each once."""
     ordered = sorted(problems, key=lambda problem: (problem.place, [str(key) for key in problem.path]))
     return list(dict.fromkeys(str(problem) for problem in ordered))
 
 
 def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
+    """The place of each secret."""
+    return {path: str(tree.place(path)) for path in _secret_keys(settings)}
+
+
+def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
+    """By their owners: the files of one owner are replaced together."""
+    found: dict[KeyPath, list[Path]] = {}
+    for path in _secret_keys(settings):
+        place = tree.place(path)
+        if place.layer is Layer.FILE:
+            found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
+    if settings.tls is not None:
+        certificate = None if settings.access is None else settings.access.client_certificate
+        found[CERTIFICATES] = [settings.tls.certificate_file, settings.tls.key_file]
+        found[CERTIFICATES] += [] if certificate is None else [certificate.ca_file]
+    return {group: tuple(dict.fromkeys(files)) for group, files in found.items()}
+
+
+def _secret_keys(settings: Settings) -> list[KeyPath]:
     """Those of origins in their order, then those of access: each key of signed URLs separately."""
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -94,4 +190,4 @@ def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
         paths.append(("access", "header", "secrets"))
     if access is not None and access.signed_urls is not None:
         paths += [("access", "signed_urls", "keys", name) for name in access.signed_urls.keys]
-    return {path: str(tree.place(path)) for path in paths}
+    return paths

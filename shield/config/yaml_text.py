@@ -19,6 +19,8 @@ _PLAIN_TAGS = frozenset(_TAG + name for name in (*_SCALARS, "seq", "map"))
 _MERGE = _TAG + "merge"
 _MAX_DEPTH = 16
 _MAX_NODES = 20_000  # aliases multiply
+_TAB = "a tab, where YAML wants spaces"
+_is_tab = re.compile(r"found character '\\t' that cannot start any token").search
 _QUOTED = re.compile(r"(['\"])(?!<)(?:(?!\1).){2,}\1")
 
 
@@ -49,7 +51,7 @@ class YamlText:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             said = ", ".join(part for part in (error.context, error.problem) if part)
-            said = _QUOTED.sub("...", said)
+            said = _TAB if _is_tab(said) else _QUOTED.sub("...", said)
         except yaml.YAMLError:
             mark, said = None, "a character that YAML doesn't allow"
         except (OverflowError, ValueError):  # an escape that is no character, a version that is no number

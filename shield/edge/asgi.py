@@ -55,6 +55,10 @@ class Application:
         self._listener = listener
         self._accounting = Accounting(proxy.counters, access)
 
+    def log_to(self, access: AccessLog | None) -> None:
+        """Log the exchanges that end from now on there."""
+        self._accounting = Accounting(self._proxy.counters, access)
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             mend()

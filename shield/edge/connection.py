@@ -18,6 +18,7 @@ from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Request
+from shield.observe.accounting import Accounting
 from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End, Exchange, Outcome
 from shield.reply import Part, Reply
 from shield.rules.access import Visitor
@@ -56,8 +57,7 @@ class ClientConnection(ConnectionLife):
     def __init__(self, front: Front, server_state: ServerState, life: Life = Life.OUTSIDE) -> None:
         super().__init__(front, server_state, life)
         self._proxy = front.proxy
-        self._accounting = front.accounting
-        self._plain = front.accounting.plain
+        self.account_to(front.accounting)
         self._loop = front.loop
         self._visitor: Visitor | None = None  # whom `_let_in` judges at each request; None: all of them are let in
         self._held: tuple[int, int] | None = None  # of a whole answer
@@ -65,6 +65,11 @@ class ClientConnection(ConnectionLife):
         # of the request under way, which waits for a disk or an origin
         self._transfer: Transfer | None = None
         self._exchange: Exchange | None = None
+
+    def account_to(self, accounting: Accounting) -> None:
+        """Record exchanges there that end from now on."""
+        self._accounting = accounting
+        self._plain = accounting.plain
 
     # transport
 

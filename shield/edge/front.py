@@ -53,6 +53,9 @@ class Reconsidering(Protocol):
     def reconsider(self, limits: ClientLimits) -> None:
         """Another regime is in force, with these limits."""
 
+    def account_to(self, accounting: Accounting) -> None:
+        """Record exchanges there that end from now on."""
+
 
 class Front:
     """What all connections of a listener share. Each kind of connection has its own kind of front, which makes it."""
@@ -81,6 +84,19 @@ class Front:
         self.limits = self.door.limits = self._own(regime.limits)
         for connection in self.connections:
             connection.reconsider(self.limits)
+
+    def wind_down(self) -> None:
+        """Have each connection, open or to come, end with its next answer."""
+        self.limits = self.door.limits = replace(self.limits, max_requests=1)
+        for connection in self.connections:
+            connection.reconsider(self.limits)
+
+    def log_to(self, access: AccessLog | None) -> None:
+        """Log the exchanges that end from now on there, those of open connections too."""
+        self.access = access
+        self.accounting = Accounting(self.proxy.counters, access)
+        for connection in self.connections:
+            connection.account_to(self.accounting)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """The limits of this front's connections."""

@@ -7,6 +7,7 @@ timer of its own.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from shield.edge.reading import RequestReader
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import Turn
 from shield.errors import RequestError
+from shield.observe.accounting import Accounting
 from shield.rules.limits import ClientLimits
 
 if TYPE_CHECKING:
@@ -82,6 +84,10 @@ class ConnectionLife(RequestReader):
         if limits.max_requests != before and self._listener.numbers and self._life in (Life.OPEN, Life.NUMBERED):
             self._left = limits.max_requests
             self._life = Life.NUMBERED if self._left else Life.OPEN
+
+    @abstractmethod
+    def account_to(self, accounting: Accounting) -> None:
+        """Record exchanges there that end from now on."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._life is not Life.OUTSIDE:

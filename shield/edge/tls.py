@@ -70,6 +70,10 @@ class Greeter:
         self._again: asyncio.TimerHandle | None = None
         self._loop.add_reader(listener, self._accept)
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Begin handshakes by this one from now on. Connections that are open stay as they are."""
+        self._context = context
+
     def close(self) -> None:
         """Take no more. Handshakes go on."""
         self._loop.remove_reader(self._listener)

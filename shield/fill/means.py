@@ -44,9 +44,9 @@ class FillPolicy:
     persist_seconds: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Means:
-    """What every fill of a worker needs. Made on the event loop that they run on."""
+    """What every fill of a worker needs. Made on the event loop that they run on. Only `policy` may change."""
 
     source: Source
     store: Store
@@ -64,5 +64,10 @@ class Means:
         above = size
         if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
             size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
-        terms = Terms(self.via, slice_bytes=size, largest=largest, sliced_above=max(above, size))
-        object.__setattr__(self, "terms", terms)
+        self.terms = Terms(
+            self.via,
+            slice_bytes=size,
+            largest=largest,
+            sliced_above=max(above, size),
+            keeps_slices=self.store.slice_bytes > 0,
+        )

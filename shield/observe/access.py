@@ -39,7 +39,7 @@ class AccessLog:
         self._stream = stream
         self._alone = alone
         self.misses_only = misses_only
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lines: list[str] = []
         self._waiting_bytes = 0
         self._writing_bytes = 0  # what the thread still has
@@ -54,7 +54,7 @@ class AccessLog:
         if self.misses_only and outcome.word == "hit":
             return
         self._now = exchange.ended
-        if self.held_bytes >= self._max_bytes:
+        if self.held_bytes >= self.max_bytes:
             self._drop(1, "their reader is too slow")
             return
         line: dict[str, object] = {

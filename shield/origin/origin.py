@@ -6,9 +6,11 @@ a fault.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +19,7 @@ from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
-from shield.origin.signer import Signer
+from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
@@ -35,6 +37,9 @@ SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
 
 
+Renew = Callable[[], Awaitable[None]]
+
+
 class Mend(Enum):
     """The reason for a second request in the same attempt, and what it changes."""
 
@@ -45,6 +50,7 @@ class Mend(Enum):
     PARTS = "parts"  # the response to a tentative span is no part of the object: request the whole
     CONNECTION = "connection"  # the origin had closed the kept one: use a new one
     CLOCK = "clock"  # it was signed with a wrong clock: use the origin's
+    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class Origin:
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
+        self.renew: Renew | None = None
+        """Reads the credentials' files again, and has the signer use what is new there."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
         self.fetches = 0
         self.retries = 0
@@ -93,7 +101,7 @@ class Origin:
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:
-            request_time = clock()
+            request_time, signed = clock(), self.signer.credentials
             response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
             if want.method == b"HEAD" and self._needs_get(response.head.status):
                 response = await self._ask_by_get(want, response, request_time, deadline)
@@ -110,6 +118,8 @@ class Origin:
                 return Fetched(self.name, response, request_time, response_time)
             refusal = await read_refusal(response, deadline)
             mend = self._mend(want, refusal, response_time)
+            if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
+                mend = Mend.CREDENTIALS
             if mend is None or mend in mended:
                 return self._conclude(want, refusal, response_time)
             mended.add(mend)
@@ -173,6 +183,20 @@ class Origin:
             return Mend.CLOCK
         return None
 
+    async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
+        """Whether credentials were refused that aren't, or needn't be, used any more."""
+        if signed is None or self._answer(refusal) is not Answer.AUTH:
+            return False
+        if self.signer.credentials is signed and self.renew is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self.renew()
+        return self.signer.credentials is not signed
+
+    def _answer(self, refusal: Refusal) -> Answer:
+        status, code, absent = refusal.status, refusal.code, self._denied_is_absent
+        return s3_errors.classify(status, code, provider=self.provider, denied_is_absent=absent)
+
     def _follow_clock(self, refusal: Refusal, now: float) -> bool:
         """Correct the signer's clock by the origin's, if it is wrong. It may be why credentials were rejected."""
         shown = refusal.date
@@ -187,7 +211,7 @@ class Origin:
         status, code = refusal.status, refusal.code
         if status == 412 and want.span is not None:
             raise OriginError(self.name, Fault.VALIDATOR, "another version is there now", status=status)
-        answer = s3_errors.classify(status, code, provider=self.provider, denied_is_absent=self._denied_is_absent)
+        answer = self._answer(refusal)
         denies = s3_errors.denies(status, code)
         if answer is Answer.ABSENT:
             self.absent += 1

@@ -178,6 +178,21 @@ class Pool:
             fields_dropped_total=self._fields_dropped_total,
         )
 
+    @property
+    def in_use(self) -> bool:
+        """Whether any fetch has a connection, or waits for one."""
+        return self._lent > 0 or any(not waiter.done() for waiter in self._waiters)
+
+    def use(self, timeouts: Timeouts) -> None:
+        """Hold fetches to these from now on; connections that were made for others aren't used again."""
+        if timeouts == self._timeouts:
+            return
+        self._timeouts = timeouts
+        self._terms = Terms(self._name, timeouts, self._limits.message)
+        for connection in self._connections:
+            connection.retired = True
+        self.close_idle()
+
     def close_idle(self) -> None:
         """Close every connection that is not in use."""
         idle, self._idle = self._idle, []

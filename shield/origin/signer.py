@@ -65,6 +65,11 @@ class Signer:
         self._before_hash = b""  # of the string to sign
         self._before_signature = b""  # of the head
 
+    @property
+    def credentials(self) -> Credentials | None:
+        """What requests are signed with now."""
+        return self._credentials
+
     def use(self, credentials: Credentials) -> None:
         """Sign with these from the next request on."""
         self._credentials = credentials if self._provider.signed else None

@@ -16,6 +16,7 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
 from shield.outcome import Outcome
 from shield.rules import digests, hidden
+from shield.rules.key import CacheKey
 
 FIELD = b"shield-peer"
 
@@ -55,9 +56,16 @@ def _bytes(text: str | None) -> bytes:
     return (text or "").encode("ascii", "replace")
 
 
-def request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
+def named(key: CacheKey) -> bytes:
+    """The owner's name in a request for one of its keys: workers may map a target to different keys, for as long as
+    some of them don't know of other routes yet.
+    """
+    return key.digest.hex().encode()
+
+
+def request_head(method: bytes, target: bytes, fields: Sequence[Field], *, host: bytes = b"shield") -> bytes:
     lines = b"".join([b"%b: %b\r\n" % line for line in fields])
-    return b"%b %b HTTP/1.1\r\nhost: shield\r\n%b\r\n" % (method, target, lines)
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, lines)
 
 
 def strip_outcome(response: Response, node: bytes) -> bytes:

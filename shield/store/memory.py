@@ -197,6 +197,11 @@ class MemoryTier:
         """Keys of all entries."""
         return [entry.key for entry in self._cache.values()]
 
+    def forget_heads(self) -> None:
+        """Have the heads of answers made anew, since what they say of the node has changed."""
+        for entry in self._cache.values():
+            entry.rendered_age = -1
+
     def clear(self) -> None:
         self._cache.clear()
 

@@ -55,6 +55,14 @@ def test_paths_are_removed_and_counted() -> None:
     assert store.removed == [b"/a?w=1", b"/b"]
 
 
+def test_urls_are_removed_as_clients_ask_for_them() -> None:
+    store, urls = Store(), ["https://cdn.example/a?w=1#x", "HTTP://cdn.example:81", "http://x?w=1", "/http://x/y"]
+
+    ask(store, json.dumps({"paths": urls}).encode())
+
+    assert store.removed == [b"/a?w=1", b"/", b"/?w=1", b"/http://x/y"]
+
+
 @pytest.mark.parametrize("prefix", ["/images/", "s1:/images/", ":/"])
 def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
     store = Store()
@@ -76,6 +84,7 @@ def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
         b'{"paths": [1]}',
         b'{"prefix": ""}',
         b'{"prefix": "images"}',
+        b'{"prefix": "/images/*"}',
         b'{"prefix": "/a", "paths": ["/b"]}',
         b'{"path": ["/a"]}',
         '{"paths": ["/\u00e4"]}'.encode(),

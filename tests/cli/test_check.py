@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shield.cli.check import check, directory_notes
 from shield.config.loading import load
 from shield.errors import ConfigError
+from tests.doubles.certificates import Authority
 from tests.ground import DOCUMENTED, PLAIN, SECRET, SIGNED, Ground
 
 KEYS = "    access_key_id: AK\n    secret_key: SK\n"
@@ -207,7 +208,6 @@ def test_the_same_notes_are_there_for_whoever_serves(ground: Ground, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("SHIELD_NDOE", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
         ("SHIELD_NODE__X", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
         ("SHIELD_LISTEN__0", "x", 'no setting has this name; did you mean "SHIELD_LISTEN"?'),
         (
@@ -215,8 +215,6 @@ def test_the_same_notes_are_there_for_whoever_serves(ground: Ground, tmp_path: P
             "x",
             'no setting has this name; did you mean "SHIELD_ORIGINS__FRA__ENDPOINT"?',
         ),
-        ("shield_node", "x", 'no setting has this name; did you mean "SHIELD_NODE"?'),
-        ("SHIELD_", "x", "no setting has this name"),
         ("SHIELD_LOG__LEVEL", "lout", 'log.level: got "lout"; expected one of debug info warning error'),
         ("SHIELD_DRAIN", "{delay: soon}", 'drain.delay: got "soon"; expected a duration: *'),
         ("SHIELD_DRAIN", "{delay: ", "not YAML: *"),
@@ -234,6 +232,31 @@ def test_a_problem_with_a_variable_names_it(ground: Ground, name: str, value: st
 
     assert len(found) == 1
     assert re.fullmatch(re.escape(f"{name}: {problem}").replace(r"\*", ".*"), found[0]), found
+
+
+SERVICE = {  # as Kubernetes tells of a Service named shield, or one whose name begins so
+    "SHIELD_PORT": "tcp://10.0.0.1:80",
+    "SHIELD_PORT_80_TCP_ADDR": "10.0.0.1",
+    "SHIELD_SERVICE_HOST": "10.0.0.1",
+    "SHIELD_SERVICE_PORT_HTTP": "80",
+    "SHIELD_ADMIN_PORT": "tcp://10.0.0.2:80",
+    "SHIELD_": "x",
+    "SHIELD_OF_ANOTHER_MAKE": "x",
+}
+
+
+def test_variables_of_others_are_left_alone(ground: Ground) -> None:
+    loaded = ground.load(PLAIN, **SERVICE)
+
+    assert (loaded.settings, loaded.notes) == (ground.load(PLAIN).settings, ground.load(PLAIN).notes)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("SHIELD_NDOE", "SHIELD_NODE"), ("shield_workers", "SHIELD_WORKERS")])
+def test_a_variable_that_may_have_been_meant_for_us_is_noted(ground: Ground, name: str, meant: str) -> None:
+    loaded = ground.load(PLAIN, **{name: "2"})
+
+    assert f'{name}: has no effect: no setting has this name; did you mean "{meant}"?' in loaded.notes
+    assert loaded.settings.workers == 1
 
 
 @pytest.mark.parametrize(
@@ -387,3 +410,32 @@ def test_a_secret_is_never_said_whatever_is_around_it(secret: str, before: str, 
             said = ""
 
     assert PIECE not in said, said
+
+
+# certificates
+
+
+def test_a_certificate_and_a_key_that_do_not_match_are_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = Authority().write_server(tmp_path, "localhost")
+    file = tmp_path / "shield.yaml"
+    file.write_text(PLAIN + f"tls: {{certificate_file: {certificate}, key_file: {key}}}\n")
+    good, kept = check(file), certificate.read_bytes()
+    Authority().write_server(tmp_path, "localhost")
+    certificate.write_bytes(kept)
+
+    bad = check(file)
+
+    assert (good, bad) == (0, 2)
+    assert "server.key can't be used" in capsys.readouterr().err
+
+
+def test_a_file_of_authorities_that_has_none_is_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ca.pem").write_text("nonsense")
+    file = tmp_path / "shield.yaml"
+    file.write_text(PLAIN + "    ca_file: ca.pem\n")
+
+    assert check(file) == 2
+    said = capsys.readouterr().err
+    assert "origins.fra.ca_file" in said and "no PEM certificates" in said

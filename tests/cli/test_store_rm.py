@@ -51,6 +51,15 @@ def test_rm_takes_all_below_a_prefix(ground: Ground) -> None:
     assert not ground.has("one", "images/x")
 
 
+def test_rm_takes_no_star_for_what_it_isnt(ground: Ground) -> None:
+    ground.fill_all()
+
+    result = ground.run("rm", "--prefix", "/*")
+
+    assert result.exit_code == 2
+    assert "leave the * at its end out" in result.stderr
+
+
 def test_rm_removes_what_a_lost_index_doesnt_know_yet(ground: Ground) -> None:
     ground.fill_all()
     abandon(opened(ground.path / "three", LIMITS, boot="before"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import shutil
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shield.build.regime import regime_of
 from shield.errors import Fault
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
@@ -27,7 +29,7 @@ from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Bytes, Head, Reset, Wait
-from tests.node import FakeClock
+from tests.node import FakeClock, settings_of
 from tests.origin.leg import LoopFactory, body, no_descriptor_left, on_both_loops, run, until
 from tests.peers.pair import Two, Worker, two
 
@@ -613,3 +615,26 @@ def test_what_an_origin_says_before_its_answer_comes_through_the_owner(
     assert (hint.status, hint.fields) == (103, [("link", "</a.css>; rel=preload")])
     assert (answer.status, answer.body, answer.get("link")) == (200, b"hello", None)
     assert origin.fetches(node.path) == 1
+
+
+# workers under different settings
+
+
+def test_an_owner_that_takes_a_target_for_another_key_is_done_without(origin: FaultyOrigin, clock: FakeClock) -> None:
+    moved = settings_of({"fra": origin}, routes={"all": {"add": "/moved"}})
+    with two(origin, clock) as workers:
+        owns = workers.owner.node.owners.owns
+        after = regime_of(moved, workers=2, generation=2)
+
+        def is_owned(target: str) -> bool:
+            before = workers.owner.node.proxy.resolve(target.encode())
+            return owns(before.key) and owns(after.targets.resolve(target.encode()).key)
+
+        path = next(path for path in map("/object-{}".format, itertools.count()) if is_owned(path))
+        origin.serves(path, b"old", lifetime=60)
+        origin.serves(f"/moved{path}", b"new", lifetime=60)
+        workers.asker.call(lambda: workers.asker.node.in_force.swap(after))
+
+        answers = [workers.asker.get(path), workers.owner.get(path), workers.asker.get(path)]
+
+    assert [answer.body for answer in answers] == [b"new", b"old", b"new"]

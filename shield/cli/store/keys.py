@@ -16,6 +16,8 @@ def prefix_of(text: str) -> bytes:
     space, path = _split(text)
     if path is None:
         raise UsageError(f"{text}: a prefix begins with a slash, as /images/, or with a space, as s1:/images/")
+    if text.endswith("*"):
+        raise UsageError(f"{text}: a prefix stands for all that begins so: leave the * at its end out")
     plain, mark, query = path.partition("?")
     encoded = quote_from_bytes(unquote_to_bytes(target_of(plain)), safe="/") + mark + query
     return encoded.encode() if space is None else f"{space}:{encoded}".encode()

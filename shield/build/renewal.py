@@ -1,0 +1,162 @@
+"""Other settings for a node that serves: prepared aside, where they may fail, then put in force at once.
+
+    prepared = await renewal.prepare(edition)      # raises ConfigError; nothing has changed
+    prepared.commit()                              # or: await prepared.discard()
+
+What is the same before and after stays: origins that don't differ keep their connections, health and figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shield.build.edition import Edition
+from shield.build.fills import fill_policy
+from shield.build.listeners import listener_tls
+from shield.build.origins import Blueprint, among_workers, authorities_of, blueprints, credentials, origin_of
+from shield.build.regime import regime_of
+from shield.build.replies import noted, replies_of
+from shield.build.secrets import SecretFiles
+from shield.config.settings import Settings
+from shield.edge.asgi import Application
+from shield.edge.guard import GuardedFront
+from shield.figures import Configuration, Vitals
+from shield.fill.means import Means
+from shield.observe.access import AccessLog
+from shield.origin.origin import Origin
+from shield.origin.origins import Origins
+from shield.origin.signer import Credentials
+from shield.peers.owners import Owners
+from shield.proxy import Proxy
+from shield.regime import InForce, Regime
+from shield.store.tiers import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What of a node goes by settings that may change."""
+
+    workers: int
+    vitals: Vitals
+    in_force: InForce
+    origins: Origins
+    owners: Owners
+    secrets: SecretFiles
+    store: Store
+    proxies: Sequence[Proxy]
+    front: GuardedFront
+    asgi: Application
+    means: Means
+    access: AccessLog
+    admin_hosts: list[str]
+
+
+class Renewal:
+    """Of one worker. Made and used within one event loop; one preparation at a time."""
+
+    def __init__(self, parts: Parts, edition: Edition, plans: Mapping[str, Blueprint]) -> None:
+        self.parts = parts
+        self.edition = edition
+        self._plans = plans
+
+    async def prepare(self, edition: Edition) -> Prepared:
+        """All that these settings take, made but not used. Raises ConfigError."""
+        settings, workers = edition.loaded.settings, self.parts.workers
+        drawn = await asyncio.get_running_loop().run_in_executor(
+            None, _drawn, settings, workers, edition.generation, self._plans
+        )
+        made: list[Origin] = []
+        try:
+            for name, context in drawn.contexts.items():
+                made.append(origin_of(drawn.plans[name], drawn.credentials[name], context))
+        except BaseException:
+            await _close(made)
+            raise
+        return Prepared(self, edition, drawn, made)
+
+    def note_refusal(self) -> None:
+        """A later edition was refused, by this worker or elsewhere."""
+        self.edition = self.edition.outdated()
+        self.parts.vitals.configuration = configuration_of(self.edition)
+
+    def follow(self, edition: Edition, plans: Mapping[str, Blueprint]) -> None:
+        """Called when an edition is in force."""
+        self.edition, self._plans = edition, plans
+        self.parts.vitals.configuration = configuration_of(edition)
+
+
+class Prepared:
+    """Settings on their way; `commit` or `discard` them."""
+
+    def __init__(self, renewal: Renewal, edition: Edition, drawn: _Drawn, made: Sequence[Origin]) -> None:
+        self.edition = edition
+        self._renewal = renewal
+        self._drawn = drawn
+        self._made = made
+
+    def commit(self) -> None:
+        """From now on they hold, for requests that begin."""
+        parts, drawn, settings = self._renewal.parts, self._drawn, self.edition.loaded.settings
+        made = {origin.name: origin for origin in self._made}
+        kept = {origin.name: origin for origin in parts.origins.all()}
+        origins = [made.get(name) or kept[name] for name in drawn.plans]
+        for origin in origins:
+            given = drawn.credentials[origin.name]
+            if given is not None and given != origin.signer.credentials:
+                origin.signer.use(given)
+        failover = settings.failover
+        parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
+        parts.owners.use(among_workers(settings))
+        parts.means.policy = fill_policy(settings)
+        replies = replies_of(settings)
+        for proxy in parts.proxies:
+            proxy.replies = replies
+        parts.in_force.swap(drawn.regime)
+        parts.store.forget_heads()
+        access = noted(settings, parts.access, workers=parts.workers)
+        parts.front.log_to(access)
+        parts.asgi.log_to(access)
+        parts.admin_hosts[:] = settings.admin.hosts
+        parts.secrets.follow(self.edition.loaded)
+        if drawn.tls is not None:
+            parts.secrets.show(drawn.tls)
+        self._renewal.follow(self.edition, drawn.plans)
+
+    async def discard(self) -> None:
+        """They won't hold."""
+        await _close(self._made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What can be made without the event loop."""
+
+    plans: Mapping[str, Blueprint]
+    contexts: Mapping[str, ssl.SSLContext | None]  # of origins that are to be made
+    credentials: Mapping[str, Credentials | None]
+    regime: Regime
+    tls: ssl.SSLContext | None
+
+
+def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
+    plans = blueprints(settings, workers)
+    return _Drawn(
+        plans,
+        {name: authorities_of(plan) for name, plan in plans.items() if before.get(name) != plan},
+        {name: credentials(settings, name) for name in plans},
+        regime_of(settings, workers=workers, generation=generation),
+        listener_tls(settings),
+    )
+
+
+def configuration_of(edition: Edition) -> Configuration:
+    """As it is told."""
+    return Configuration(edition.generation, edition.since, edition.is_latest, edition.waiting)
+
+
+async def _close(origins: Sequence[Origin]) -> None:
+    for origin in origins:
+        await origin.pool.close()

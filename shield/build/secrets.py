@@ -1,0 +1,176 @@
+"""Secrets and certificates in files that others replace while the node runs: looked at once a second, by a thread.
+
+Each worker does so for itself. What can't be read keeps the old in use, and is complained of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from shield.build.listeners import listener_tls
+from shield.build.origins import credentials_of
+from shield.build.regime import access_rules
+from shield.complaints import Complaints
+from shield.config.access import AccessSettings
+from shield.config.anew import Anew
+from shield.config.loading import CERTIFICATES, Loaded
+from shield.config.places import KeyPath, dotted
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+from shield.origin.origins import Origins
+from shield.origin.signer import Credentials
+from shield.regime import InForce
+from shield.replaced import Change, FileSet, Marks
+
+log = logging.getLogger("shield.secrets")
+
+Value = Credentials | Settings | ssl.SSLContext  # settings: with other rules of access
+
+
+class SecretFiles:
+    """Has origins, access rules and TLS listeners follow their files. A service of the node.
+
+    Made and used within one event loop. `show` is given each context for handshakes to come.
+    """
+
+    name = "files with secrets"
+
+    def __init__(self, origins: Origins, in_force: InForce) -> None:
+        self._origins = origins
+        self._in_force = in_force
+        self.show: Callable[[ssl.SSLContext], None] = lambda context: None
+        self._loop = asyncio.get_running_loop()
+        self._complaints = Complaints(log)
+        self._groups: list[_Group] = []
+        self._loaded: Loaded | None = None
+        self._access: AccessSettings | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
+
+    def follow(self, loaded: Loaded) -> None:
+        """From now on these settings' files count."""
+        self._loaded = loaded
+        self._access = loaded.settings.access
+        self._groups = [
+            _Group(path, FileSet(files, loaded.certificates if path == CERTIFICATES else ()))
+            for path, files in loaded.files.items()
+        ]
+        for origin in self._origins.all():
+            path = ("origins", origin.name)
+            origin.renew = self.look if path in loaded.files else None
+
+    async def open(self) -> None:
+        """Nothing to begin."""
+
+    def tick(self) -> None:
+        """Begin to look, unless that goes on already."""
+        if self._groups and self._running is None and self._waiting is None:
+            self._begin()
+
+    async def look(self) -> None:
+        """Look now, and have used what is there. Several who ask at once share one look, which begins after that."""
+        if self._groups:
+            await asyncio.shield(self._waiting or self._begin())
+
+    async def close(self) -> None:
+        """End what is under way."""
+        self._groups = []
+        tasks = [task for task in (self._running, self._waiting) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _begin(self) -> asyncio.Task[None]:
+        self._waiting = self._loop.create_task(self._look(self._running))
+        return self._waiting
+
+    async def _look(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait((before,))
+        self._running, self._waiting = self._waiting, None
+        try:
+            groups, loaded, now = self._groups, self._loaded, self._loop.time()
+            if groups and loaded is not None:
+                found = await self._loop.run_in_executor(None, _inspect, groups, loaded, now)
+                for finding in found:
+                    if finding.group in self._groups:
+                        self._apply(finding, now)
+        finally:
+            self._running = None
+
+    def _apply(self, finding: _Finding, now: float) -> None:
+        group, value = finding.group, finding.value
+        name = dotted(group.path)
+        if value is None:
+            self._complaints.say(group.path, now, "%s: the old stays in use: %s", name, "; ".join(finding.problems))
+            return
+        group.files.use(finding.marks)
+        if isinstance(value, Credentials):
+            signer = self._origins.get(str(group.path[1])).signer
+            if signer.credentials == value:
+                return
+            signer.use(value)
+        elif isinstance(value, Settings):
+            if value.access == self._access:
+                return
+            self._access = value.access
+            self._in_force.swap(replace(self._in_force.regime, access=access_rules(value)))
+        else:
+            self.show(value)
+        log.info("%s: its files were replaced; what is in them is used from now on", name)
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Files of one thing, named by its key."""
+
+    path: KeyPath
+    files: FileSet
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What a look brought: something to use, or None and why not."""
+
+    group: _Group
+    marks: Marks
+    value: Value | None = None
+    problems: Sequence[str] = ()
+
+
+def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Finding]:
+    """What of these is to be used now, or can't be. Blocks."""
+    found, changed = [], []
+    for group in groups:
+        marks = group.files.look()
+        change = group.files.judge(marks, now)
+        if change is Change.GONE:
+            found.append(_Finding(group, marks, None, [f"{group.files.missing(marks)} is gone"]))
+        elif change is Change.WHOLE:
+            changed.append((group, marks))
+    anew = Anew(loaded.source) if any(group.path != CERTIFICATES for group, _ in changed) else None
+    for group, marks in changed:
+        try:
+            value, problems = _value(group.path, loaded.settings, anew), []
+        except ConfigError as error:
+            value, problems = None, list(error.problems)
+        if group.files.look() == marks:  # else it is being replaced just now
+            found.append(_Finding(group, marks, value, problems))
+    return found
+
+
+def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Value:
+    """What files hold now. Raises ConfigError."""
+    if path == CERTIFICATES:
+        return cast(ssl.SSLContext, listener_tls(settings))
+    assert anew is not None
+    if path == ("access",):
+        return settings.model_copy(update={"access": anew.of_access()})
+    credentials = credentials_of(str(path[1]), anew.of_origin(str(path[1])))
+    if credentials is None:
+        raise ConfigError([f"{dotted(path)}: no credentials in its files any more"])
+    return credentials

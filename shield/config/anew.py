@@ -1,0 +1,47 @@
+"""Secrets read anew, from files that may have been replaced, while all else that was given stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from shield.config.access import AccessSettings
+from shield.config.loading import Source, lines
+from shield.config.origin import SECRETS
+from shield.config.places import KeyPath, Tree
+from shield.config.wording import problems_of
+from shield.errors import ConfigError
+
+
+class Anew:
+    """What files hold now. Reads them, and so blocks, when it is made."""
+
+    def __init__(self, source: Source) -> None:
+        read = source.read()
+        self._tree: Tree = read.tree
+        self._problems = read.problems
+
+    def of_origin(self, name: str) -> Mapping[str, str]:
+        """Its secrets by their keys. Raises ConfigError when one of them can't be read."""
+        here: KeyPath = ("origins", name)
+        self._check(here)
+        found = {key: self._tree.get((*here, key)) for key in SECRETS}
+        return {key: value for key, value in found.items() if isinstance(value, str)}
+
+    def of_access(self) -> AccessSettings:
+        """Who may ask. Raises ConfigError when that can't be read, or is nothing that can be used."""
+        here: KeyPath = ("access",)
+        self._check(here)
+        try:
+            return AccessSettings.model_validate(self._tree.get(here))
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        for detail in details:
+            detail["loc"] = (*here, *detail["loc"])
+        raise ConfigError(lines(problems_of(details, self._tree)))
+
+    def _check(self, here: KeyPath) -> None:
+        problems = [problem for problem in self._problems if problem.path[: len(here)] == here]
+        if problems:
+            raise ConfigError(lines(problems))

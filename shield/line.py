@@ -1,0 +1,84 @@
+"""The line between the supervisor and a worker: framed messages, both ways, that never make either of them wait."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from enum import Enum
+
+_HEAD = struct.Struct("!Ic")  # length of the body, kind
+_AT_ONCE = 1 << 18
+
+
+class Kind(Enum):
+    """What a message says. Down the line, if not said otherwise."""
+
+    READY = b"r"  # up: it serves
+    DRAIN = b"d"  # finish what runs, then end
+    STOP = b"s"  # end at once
+    PREPARE = b"p"  # a number and settings that are to hold, pickled: make all they take, and vote
+    VOTE = b"v"  # up: in JSON that number, and the problems with them; none: yes
+    COMMIT = b"c"  # all said yes: they hold from now on
+    DONE = b"o"  # up: they do here; as a vote
+    REFUSED = b"x"  # they won't hold; or settings that were to be prepared couldn't even be read
+    ASK = b"q"  # up: somebody wants a reload; in JSON a number to tell one from another
+    RESULT = b"t"  # that number, and what has become of the reload, in JSON
+
+
+class Line:
+    """One end. `socket` is connected, of a stream; this end is given up by `close`."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._in = bytearray()
+        self._out = bytearray()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is left to be sent: `flush` once the socket is writable."""
+        return bool(self._out)
+
+    def send(self, kind: Kind, body: bytes = b"") -> None:
+        """Send a message, or as much of it as goes. To an end that is gone it goes nowhere."""
+        self._out += _HEAD.pack(len(body), kind.value) + body
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what goes of the rest."""
+        try:
+            while self._out:
+                del self._out[: self._socket.send(self._out[:_AT_ONCE])]
+        except BlockingIOError:
+            pass
+        except OSError:  # its end is noticed by `receive`
+            self._out.clear()
+
+    def receive(self) -> list[tuple[Kind, bytes]]:
+        """The messages that have come whole. Raises EOFError when the other end is gone and none is left."""
+        is_over = False
+        with contextlib.suppress(BlockingIOError):
+            try:
+                while data := self._socket.recv(_AT_ONCE):
+                    self._in += data
+                is_over = True
+            except ConnectionError:
+                is_over = True
+        messages = []
+        while len(self._in) >= _HEAD.size:
+            length, kind = _HEAD.unpack_from(self._in)
+            end = _HEAD.size + length
+            if len(self._in) < end:
+                break
+            messages.append((Kind(kind), bytes(self._in[_HEAD.size : end])))
+            del self._in[:end]
+        if is_over and not messages:
+            raise EOFError
+        return messages
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,62 @@
+"""The supervisor's signals, as something to wait for beside sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
+
+
+class Signals:
+    """Signals as something to wait for, while entered."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._before: dict[int, Any] = {}  # as `signal.signal` gave them
+
+    def __enter__(self) -> Signals:
+        for end in (self._reader, self._writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, lambda number, frame: None)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._reader.close()
+        self._writer.close()
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def taken(self) -> bytes:
+        """Numbers of the signals received."""
+        try:
+            return self._reader.recv(4096)
+        except BlockingIOError:
+            return b""
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """None is delivered meanwhile: a forked process would report it to the parent."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def forget(self) -> None:
+        """In a forked process: restore everything as before entering."""
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+        self._reader.close()
+        self._writer.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
