@@ -51,10 +51,8 @@ class SlicedRegistry(Protocol):
     def count_thrifty(self, how: str) -> None:
         """An address over its budget of origin bytes was served thriftily."""
 
-    def mark_large(self, resource: Resource, *, slice_bytes: int = 0) -> None:
-        """It is too large to be kept, and read in slices of this size if in any: of later ranges nothing else is
-        fetched.
-        """
+    def mark_large(self, resource: Resource) -> None:
+        """It is too large to be kept: of later ranges nothing else is asked for."""
 
     def lacks_parts(self, fill: SlicedFill) -> None:
         """Its origin gives the object as a whole only: nobody need try again for a while."""
@@ -202,7 +200,7 @@ class SlicedFill:
         """
         size = self.slice_bytes
         if not self.is_kept:
-            self._registry.mark_large(self.resource, slice_bytes=size)
+            self._registry.mark_large(self.resource)
         if span.start % size == 0 and (span.stop - span.start >= size or span.stop == self.length):
             return self._runs.adopt(fetched, span.start, span.stop, self)
         if span.stop - span.start > size:

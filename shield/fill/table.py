@@ -114,12 +114,12 @@ class FillTable:
         """
         asked, text = request.notable.get(b"range"), resource.key.text
         if stored is None and asked is not None and request.method == b"GET" and not self.is_whole_only(text):
-            known = 0 if text in self._hit_for_miss else self._touches.slice_bytes(resource.key.digest)
-            kept = self._store.slice_bytes if known is None else 0
-            if kept or known is not None or self.is_thrifty(reader):
+            is_never_kept = text in self._hit_for_miss or self._touches.is_large(resource.key.digest)
+            size = 0 if is_never_kept else self._store.slice_bytes
+            if size or is_never_kept or self.is_thrifty(reader):
                 start = exact.first_of(asked)
-                touched = bool(kept) and start is not None and self.touches_again(resource, start // kept, reader)
-                span = exact.first_asked(asked, kept or known or 0, most=RUN_SLICES, touched=touched)
+                touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
+                span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
                 if span is not None:
                     forwarded = resource.forwarded
                     return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
@@ -139,11 +139,9 @@ class FillTable:
         self.count_thrifty("exact")
         return False
 
-    def mark_large(self, resource: Resource, *, slice_bytes: int = 0) -> None:
-        """It is too large to be kept, and read in slices of this size if in any: of later ranges nothing else is
-        fetched.
-        """
-        self._touches.mark_large(resource.key.digest, slice_bytes=slice_bytes)
+    def mark_large(self, resource: Resource) -> None:
+        """It is too large to be kept: of later ranges nothing else is asked for."""
+        self._touches.mark_large(resource.key.digest)
 
     def reading(self, resource: Resource, request: Request, reader: Reader, entry: Entry) -> SlicedFill:
         """The slices of a large entry, joined by `reader`."""

@@ -15,7 +15,7 @@ class Touches:
 
     def __init__(self) -> None:
         self._touched: OrderedDict[tuple[bytes, int], None] = OrderedDict()
-        self._large: OrderedDict[bytes, int] = OrderedDict()
+        self._large: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._touched) + len(self._large)
@@ -32,15 +32,12 @@ class Touches:
             self._touched.popitem(last=False)
         return again
 
-    def mark_large(self, digest: bytes, *, slice_bytes: int = 0) -> None:
-        """An object turned out to be too large to be kept. `slice_bytes`: it is read in slices of this size; 0: in
-        none.
-        """
-        self._large[digest] = slice_bytes
+    def mark_large(self, digest: bytes) -> None:
+        """An object turned out to be too large to be kept."""
+        self._large[digest] = None
         self._large.move_to_end(digest)
         if len(self._large) > MOST:
             self._large.popitem(last=False)
 
-    def slice_bytes(self, digest: bytes) -> int | None:
-        """The size of the slices in which a large object is read, 0 for none; None: it isn't known to be large."""
-        return self._large.get(digest)
+    def is_large(self, digest: bytes) -> bool:
+        return digest in self._large
