@@ -148,7 +148,7 @@ class SlicedFill:
                 stop = last * size
             self._runs.bring(number, stop, self)
             return
-        span = exact.rounded(position, until, slack=reader.slack)
+        span = exact.rounded(position, min(until, position + exact.PIECE), slack=reader.slack)
         self._excerpts.bring(Span(max(span.start, begin), min(span.stop, end)), self)
 
     def _is_worth(self, number: int, wanted: int, reader: Reader) -> bool:
