@@ -241,13 +241,13 @@ class Transfer:
                 freshness=fill.freshness,
                 in_parts=fill.stores,
             )
-            if chosen.status == 206 and not chosen.is_cheap and self._is_wasteful(fill):
+            if chosen.status == 206 and self._is_wasteful(fill):
                 if not fill.stores and self._may_fetch_part(fill.head):
                     self._settle(chosen, fill.head.etag)
                     self._fetch_rest()  # the body isn't kept: fetch just that part of it
                     return
                 # A server may ignore Range (RFC 9110 §14.2): the client takes as much as the origin sends.
-                request, now = self.request.whole(), self._clock()
+                request, now = self.request if chosen.is_cheap else self.request.whole(), self._clock()
                 chosen = self._replies.selection(request, fill.head, fill.length, now=now, freshness=fill.freshness)
             self._settle(chosen, fill.head.etag)
             if fill.part is not None and not chosen.lies_in(fill.part):
