@@ -239,23 +239,19 @@ class Transfer:
         chosen = self._selection
         if chosen is None:
             assert fill.head is not None
+            now, fresh = self._clock(), fill.freshness
             # A window can't go back, nor do parts of one answer come from several fetches.
             chosen = self._replies.selection(
-                self.request,
-                fill.head,
-                fill.length,
-                now=self._clock(),
-                freshness=fill.freshness,
-                in_parts=fill.stores,
+                self.request, fill.head, fill.length, now=now, freshness=fresh, in_parts=fill.stores
             )
-            if chosen.status == 206 and not chosen.is_cheap and self._is_wasteful(fill):
+            if chosen.status == 206 and self._is_wasteful(fill):
                 if not fill.stores and self._may_fetch_part(fill.head):
                     self._settle(chosen, fill.head.etag)
                     self._fetch_rest()  # the body isn't kept: fetch just that part of it
                     return
                 # A server may ignore Range (RFC 9110 §14.2): the client takes as much as the origin sends.
-                request, now = self.request.whole(), self._clock()
-                chosen = self._replies.selection(request, fill.head, fill.length, now=now, freshness=fill.freshness)
+                request = self.request if chosen.is_cheap else self.request.whole()
+                chosen = self._replies.selection(request, fill.head, fill.length, now=now, freshness=fresh)
             self._settle(chosen, fill.head.etag)
             if fill.part is not None and not chosen.lies_in(fill.part):
                 if chosen.status == 206 and not self._later and is_strong(self._etag) and self._in_parts:
@@ -351,9 +347,10 @@ class Transfer:
             return
         self._entry = entry
         self._settle(chosen, entry.etag)
+        resource = self._resource
         if self._fill is not None:
             self._fill.leave(self)
-        resource = self._resource if self._fill is None else self._fill.resource  # it knows of which variant it is
+            resource = self._fill.resource  # it knows of which variant it is
         self._mode = Mode.SLICED
         self._sliced = self._fills.reading(resource, self.request, self, entry)
         if self._forward is None and not all(
@@ -454,7 +451,7 @@ class Transfer:
         self._collapsed, resource = False, self._resource
         span, forwarded = Span(self.position, self.stop), resource.forwarded
         want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
-        want.version_of = self._fill and self._fill.origin
+        want.version_of = None if self._fill is None else self._fill.origin
         self._fill = self._fills.alone(resource, self.request, self, want)
 
     def _break_off(self) -> None:

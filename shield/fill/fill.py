@@ -32,7 +32,7 @@ from shield.fill.settlement import (
     settle_absence,
     whole_entry,
 )
-from shield.fill.sorting import is_current, sorted_in
+from shield.fill.sorting import find_room, is_current, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.fill.window import Window
 from shield.messages import Request
@@ -320,10 +320,11 @@ class Fill:
 
     def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
-        mine = sorted_in(settled, self.question, self._means, self.generation, to_disk=to_disk)
+        mine = variant_of(self.question, settled, self._means, self.generation, to_disk=to_disk)
         if mine.key != self.resource.key:
             self._registry.rename(self, mine)
             self._readers.send_on(others(self._readers, mine, self._means.store.variants))
+        find_room(settled, mine, self._means, to_disk=to_disk)
 
     def _send_on(self, readers: Collection[Reader]) -> None:
         """Let these begin anew, all together: the answer isn't theirs."""

@@ -197,7 +197,7 @@ def _is_enough(part: Span, question: Question, head: ResponseHead) -> bool:
     """Whether a part is what the leader wants, or the rest can be fetched by itself at less cost than the whole."""
     length, request = head.length or 0, question.request
     spans = exact.spans_of(request.notable.get(b"range"), length)
-    if len(spans) > 1:
+    if len(spans) > 1 or not length:
         return False
     if not spans or (part.start <= spans[0].start and spans[0].stop <= part.stop):
         return True

@@ -169,7 +169,7 @@ class SlicedFill:
             return
         if not self.is_kept and self._excerpts.under_way >= UNKEPT_RUNS:
             return  # each that ends has its reader told
-        span = exact.rounded(position, until, slack=reader.slack)
+        span = exact.rounded(position, min(until, position + exact.PIECE), slack=reader.slack)
         self._excerpts.bring(Span(max(span.start, begin), min(span.stop, end)), self)
 
     def _is_worth(self, number: int, wanted: int, reader: Reader) -> bool:

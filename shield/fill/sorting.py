@@ -11,24 +11,28 @@ from shield.rules.routes import Resource
 from shield.rules.verdict import Reason, Share
 
 
-def sorted_in(settled: Settlement, question: Question, means: Means, generation: int, *, to_disk: bool) -> Resource:
-    """The variant that an answer is (RFC 9111 §4.1). Without a place among the variants it is settled anew: it isn't
-    kept.
-    """
-    variants, resource = means.store.variants, question.resource
+def variant_of(question: Question, settled: Settlement, means: Means, generation: int, *, to_disk: bool) -> Resource:
+    """The variant that an answer is (RFC 9111 §4.1)."""
+    variants, named = means.store.variants, question.resource.named
     if settled.learns:
-        named = resource.named
-        marker = variants.learn(named, settled.learns, means.clock())
-        means.store.commit(marker, still=lambda: not means.store.was_removed(named.text, generation), to_disk=to_disk)
-    mine, until = variants.of(resource, question.request), settled.kept_until
-    room = until is None or variants.make_room(mine, means.clock(), until)
+
+        def still() -> bool:
+            return not means.store.was_removed(named.text, generation)
+
+        means.store.commit(variants.learn(named, settled.learns, means.clock()), still=still, to_disk=to_disk)
+    return variants.of(question.resource, question.request)
+
+
+def find_room(settled: Settlement, mine: Resource, means: Means, *, to_disk: bool) -> None:
+    """Have a variant take its place among those that are kept; without one it is settled anew: it isn't kept."""
+    until = settled.kept_until
+    room = until is None or means.store.variants.make_room(mine, means.clock(), until)
     if isinstance(room, CacheKey):
         means.store.drop(room, from_disk=to_disk)  # variants on disk are their owner's
     elif not room:
         assert settled.disposition is not None
         settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
         settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
-    return mine
 
 
 def is_current(question: Question, means: Means, generation: int) -> bool:

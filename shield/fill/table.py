@@ -77,6 +77,8 @@ class FillTable:
         is of no use.
         """
         fill = self._find(resource, request)
+        if whole and fill is not None and fill.question.want.tentative:
+            fill = None  # it may be of no use again
         under_way = fill is not None
         if fill is not None:
             self._collapsed += 1

@@ -18,6 +18,9 @@ GRID = FREE // 2
 """To multiples of this, exact spans are rounded out: so far that neighbours share one fetch, and both ends together
 cost no more than `FREE`. So much is asked for, too, of what must be known before the wanted bytes can be named."""
 
+PIECE = 512 << 10
+"""Bytes of a slice that are fetched exactly at a time: so much memory one slow reader can hold."""
+
 _FARTHEST = 1 << 53  # an offset that no object reaches, and every parser of numbers can read
 
 
@@ -60,7 +63,7 @@ def first_asked(value: bytes, slice_bytes: int, *, most: int, touched: bool) -> 
     first = start // slice_bytes * slice_bytes
     boundary = first + slice_bytes
     if not touched and not is_worth(slice_bytes, min(stop, boundary) - start):
-        asked = rounded(start, min(stop, boundary))
+        asked = rounded(start, min(stop, boundary, start + PIECE))
         return _beginning(Span(max(asked.start, first), min(asked.stop, boundary)))
     end = min(stop, first + most * slice_bytes)
     over = end % slice_bytes

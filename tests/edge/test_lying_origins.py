@@ -95,10 +95,11 @@ def test_what_is_no_whole_object_is_no_answer_to_who_asked_for_one(
     ],
 )
 def test_what_is_no_part_as_it_was_asked_for_is_not_passed_on_as_one(
-    shield: Shield, origin: FaultyOrigin, lie: Fault
+    shield: Shield, origin: FaultyOrigin, clock: FakeClock, lie: Fault
 ) -> None:
     origin.serves("/a", OLD, fields={"cache-control": "no-store"})
     ordinary = shield.get("/a", [("Range", "bytes=1000-1999")])
+    clock.advance(11)  # else a part is asked for at once
     origin.spoils("/a", lambda answer: answer, times=1)  # from whose head is seen that a part is wanted
     origin.spoils("/a", lie, times=1)
 

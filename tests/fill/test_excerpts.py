@@ -163,7 +163,8 @@ def test_excerpts_that_bring_nothing_again_and_again_end_it(tmp_path: Path) -> N
         before = len(ground.source.fetches) - 1
         stated = (b"content-range", b"bytes %d-%d/%d" % (2 * SLICE, 2 * SLICE + GRID - 1, len(BODY)))
         for number in range(STRIKES):
-            await ground.until(lambda: client.is_over or len(ground.source.fetches) == before + number + 1)  # noqa: B023
+            due = before + number + 1
+            await ground.until(lambda: client.is_over or len(ground.source.fetches) == due)  # noqa: B023  # it is waited for here
             if client.is_over:
                 break
             ground.source.last.answers(TAG, LASTING, stated, status=206, length=GRID)
@@ -265,3 +266,24 @@ def test_touches_are_bounded_and_the_oldest_are_forgotten() -> None:
     touches.mark_large(b"c")
     assert touches.is_large(b"c") and not touches.is_large(b"0")
     assert len(touches) == 2 * MOST
+
+
+def test_a_long_excerpt_comes_piece_by_piece_so_that_a_slow_reader_holds_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.rules.exact.PIECE", 2 * GRID)
+
+    async def scenario(ground: Ground) -> None:
+        client = await ground.asked(fields=of(SLICE, SLICE + 5 * GRID))
+        for number in range(3):
+            await ground.until(lambda: len(ground.source.fetches) == number + 1)  # noqa: B023  # it is waited for here
+            assert ground.memory.used <= 2 * GRID
+            sends(ground.source.last)
+            await turns()
+        await over(ground, client)
+
+        assert client.body == BODY[SLICE : SLICE + 5 * GRID]
+        asked = [fetch.want.span for fetch in ground.source.fetches]
+        assert asked == [Span(SLICE + at * GRID, SLICE + min(at + 2, 5) * GRID) for at in (0, 2, 4)]
+
+    on_ground(scenario, path=tmp_path)
