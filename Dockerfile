@@ -14,13 +14,18 @@ ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
 WORKDIR /src
+COPY deploy/lock/build.txt deploy/lock/node.txt deploy/lock/
 COPY pyproject.toml README.md ./
 COPY shield shield
-# The environment is made without pip, which nothing needs later. The empty directories are the image's own: a new
-# volume takes over their owner.
-RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . && \
+# All that is installed is pinned by the lock, and checked by its hash. The node's environment has no pip, which nothing
+# needs later. The empty directories are the image's own: a new volume takes over their owner.
+RUN python -m venv /build && \
+    /build/bin/python -m pip install --no-cache-dir --require-hashes -r deploy/lock/build.txt && \
+    /build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . && \
     python -m venv --without-pip /opt/shield && \
-    python -m pip --python /opt/shield/bin/python install --no-cache-dir /wheels/*.whl && \
+    /build/bin/python -m pip --python /opt/shield/bin/python install --no-cache-dir --require-hashes \
+        --only-binary :all: -r deploy/lock/node.txt && \
+    /build/bin/python -m pip --python /opt/shield/bin/python install --no-cache-dir --no-deps /wheels/*.whl && \
     install -d /empty/config /empty/cache
 
 FROM python:${PYTHON}-slim-bookworm

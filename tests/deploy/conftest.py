@@ -13,15 +13,17 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which pip installs from a stock of wheels: those of Shield's dependencies and its builder."""
     directory = tmp_path_factory.mktemp("wheels")
     source = checkout(tmp_path_factory.mktemp("source"))
-    made = subprocess.run(
-        [base_python(), "-m", "pip", "wheel", "-q", "-w", directory, source, "setuptools>=77"],
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_SECONDS,
-    )
-    if made.returncode:
-        pytest.skip(f"no wheels can be had: {made.stderr.strip()[-300:]}")
+    pip, lock = (base_python(), "-m", "pip"), source / "deploy" / "lock"
+    for words in (
+        (*pip, "download", "-q", "-d", directory, "-r", lock / "node.txt", "-r", lock / "build.txt"),
+        (*pip, "wheel", "-q", "-w", directory, "-f", directory, source, "setuptools>=77"),
+    ):
+        command = [str(word) for word in words]
+        made = subprocess.run(
+            command, env=plain_environment(), capture_output=True, text=True, timeout=INSTALL_SECONDS
+        )
+        if made.returncode:
+            pytest.skip(f"no wheels can be had: {made.stderr.strip()[-300:]}")
     for own in Path(directory).glob("shield-*.whl"):
         own.unlink()  # each test builds its own
     return plain_environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(directory))

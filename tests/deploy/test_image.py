@@ -89,7 +89,7 @@ def test_what_it_runs_makes_a_command_that_works_with_nothing_but_what_a_node_ne
     """The RUN lines as they are, with their absolute paths below a directory of ours."""
     source = checkout(tmp_path)
     places = {"/src": source, "/wheels": tmp_path / "wheels", "/opt/shield": tmp_path / "opt/shield"}
-    places["/empty"] = tmp_path / "empty"
+    places |= {"/empty": tmp_path / "empty", "/build": tmp_path / "build"}
     for line in [rest for word, rest in stages()[0] if word == "RUN"]:
         script = re.sub(r"(^|&& )python ", rf"\1{base_python()} ", line)
         for place, ours in places.items():

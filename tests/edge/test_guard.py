@@ -211,9 +211,9 @@ def test_all_that_is_required_must_hold(guarded: Open) -> None:
 
 def test_a_route_may_be_open_or_ask_for_more(guarded: Open) -> None:
     routes = {
-        "default": {},
+        "default": {"shares": True},  # who has the secret reaches /v2 as well
         "health": {"match": "/open", "access": "off"},
-        "signed": {"match": "/v", "strip": "/v", "add": "/v2", "access": ["signed_urls"]},
+        "signed": {"match": "/v", "strip": "/v", "add": "/v2", "access": ["signed_urls"], "shares": True},
     }
 
     with guarded({**HEADER, **LINKS, "require": ["header"]}, routes=routes) as (_, ask):
