@@ -28,42 +28,44 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: the HTTP/1.1 front with the fast lane, on reading (heads) and life (beginning and end);
                 states: its states; front: what connections of a listener share; turn: requests that aren't plain;
-                asgi: the same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; guard: access; door,
-                heads: limits; pace: slow readers; tls: handshakes
-    admin       health, readiness, metrics, state, removal; visitors: the names it answers to
+                asgi: the same for HTTP/2 and HTTP/3 servers; hypercorn: what that one lacks; guard: access; door: who
+                may come in, and who gives way; heads; pace: slow readers; tls: handshakes
+    admin       health, readiness, metrics, state, removal; visitors: the names it answers to; listener: its
+                connections and their time
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     reply       answers ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: what becomes of an answer once its head is here; means:
                 what fills need; readers; window: a body that isn't kept; sliced: a large entry and its readers;
-                shelf: its slices in memory and on disk; runs: fetches of them; table: which fills are shared;
-                buffer: bytes in flight and their bound
+                shelf: its slices in memory and on disk; runs: fetches of them; setbacks: fetches that failed for a
+                while; whose: readers whose answer it isn't; table, registry: which fills are shared; buffer: bytes in
+                flight and their bound
     store       tiers: all of it as one store; removals: what is gone, and in which order; entry: a stored response;
                 variants: by what answers vary; memory: the RAM tier (S3-FIFO); pending: on its way to a disk; disk:
                 what moves between disk tiers; slices: a large entry's body; volume: a directory that comes and goes;
-                backlog: what its writer has to do; admission. directory/: one cache directory, made of home, claim,
-                premises, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
-                condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit, listing,
-                scrub, moving, intake, ground, for people
+                backlog: what its writer has to do; admission; shares: RAM that one key's variants use. directory/:
+                one cache directory, made of home, claim, premises, index (LMDB) and its change and values, segments,
+                record, log (writing), room, reading, condition, reclaim, rebuild, scanning, all on the system through
+                files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for people
     origin      want: what is asked for and what comes; origin: one attempt; refusal, decoding: errors read; by_get:
                 HEAD where only GET works; origins: carries the schedule out; signer: request heads; pool, dial,
                 connection, response, chunks, head, line_ends: the HTTP/1.1 leg; conduct: bodies behind answers that
                 have none; health: ill addresses; resolver, tls
-    observe     accounting: the end of every request; counters, metrics, report: all workers' figures together;
-                access log, log of events
+    observe     accounting: the end of every request; readiness; counters, metrics, report: all workers' figures
+                together; access log, log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory of all workers of a node: removals, hits, standing, signs of life, homes of directories
     heap        freed memory that goes back to the system
     complaints  a trouble that lasts, said once in ten seconds
     outcome     what became of a request -> Cache-Status, log fields, metric labels; Exchange: all that is known of it
                 at its end
-    config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files,
-                and for each problem its place
+    config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
+                for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
                 selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
                 link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
-                rendezvous, sigv4, providers, s3_errors
+                persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

@@ -64,5 +64,10 @@ class Means:
         above = size
         if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
             size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
-        terms = Terms(self.via, slice_bytes=size, largest=largest, sliced_above=max(above, size))
-        self.terms = terms
+        self.terms = Terms(
+            self.via,
+            slice_bytes=size,
+            largest=largest,
+            sliced_above=max(above, size),
+            keeps_slices=self.store.slice_bytes > 0,
+        )

@@ -69,13 +69,14 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What holds for all answers: bodies above `sliced_above` bytes are read in slices, and nothing above `largest`
-    bytes is kept otherwise.
+    bytes is kept otherwise. `keeps_slices`: there is a disk for them.
     """
 
     via: bytes
     slice_bytes: int
     largest: int
     sliced_above: int
+    keeps_slices: bool = True
 
 
 @dataclass(slots=True)
@@ -163,6 +164,8 @@ def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: 
     """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
     if head.length is None or head.length <= terms.sliced_above:
         return False
+    if not terms.keeps_slices and b"range" in question.request.notable:
+        return False  # just that part is fetched
     if not question.in_slices or question.want.method != b"GET" or not is_strong(head.get(b"etag")):
         return False
     return ranges.has_parts(fetched.response.head.status, head.fields)

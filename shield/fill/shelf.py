@@ -33,6 +33,7 @@ class Shelf:
         self._size = slices.entry.slice_bytes
         self._memory = memory
         self._most_held = HELD if self.is_kept else max(HELD, memory.capacity // 2 // self._size)
+        self._spare = 0 if self.is_kept else self._most_held // 2  # held though nobody reads them
         self._arriving: dict[int, FillBuffer] = {}  # slices in memory: on their way, or on theirs to the disk
         self._held: list[int] = []  # complete ones that no disk takes, the oldest first
         self._cold: set[tuple[int, int]] = set()  # slice and offset of what a thread reads
@@ -139,11 +140,14 @@ class Shelf:
         return bool(self._held)
 
     def let_go(self, readers: Collection[Reader]) -> None:
-        """Give up held slices that all readers have passed or won't come to."""
+        """Give up held slices that all readers have passed or won't come to; where there is no disk, some stay for
+        those who come next."""
         if not self._held:
             return
         places = {reader.position // self._size for reader in readers}
         for number in list(self._held):
+            if len(self._held) <= self._spare:
+                return
             if number not in places and number - 1 not in places:
                 self.release(number)
 

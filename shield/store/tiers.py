@@ -320,9 +320,9 @@ class Store:
         if found.kind == Kind.HEAD:
             slice_bytes = stored.header.record.slice_bytes
             large = Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
-            large.tags = stored.header.tags
+            large.origin, large.tags = stored.header.record.origin, stored.header.tags
             return large
-        entry = Entry(stored.key, head, found.freshness, (body,) if body else ())
+        entry = Entry(stored.key, head, found.freshness, (body,) if body else (), origin=stored.header.record.origin)
         entry.tags = stored.header.tags
         if entry.size <= self._memory.max_entry:
             self._memory.commit(entry)

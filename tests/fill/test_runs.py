@@ -72,6 +72,7 @@ def test_a_part_is_fetched_by_its_slices_and_the_rest_when_it_is_needed(tmp_path
         assert whole.status is None
         first = ground.source.last
         assert (first.want.span, first.want.etag, first.want.length) == (Span(0, SLICE), TAG[1], len(BODY))
+        assert first.want.version_of == "fra"  # as the disk has kept it
         sends_all(first, 0, SLICE)
         await ground.until(lambda: len(ground.source.fetches) == 3)
         later = ground.source.last
