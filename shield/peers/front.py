@@ -17,7 +17,7 @@ from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import PLAIN_HIT, Outcome
-from shield.peers.words import outcome_line, take_key_off
+from shield.peers.words import named, outcome_line
 from shield.proxy import Proxy
 from shield.reply import Part, Replies, Reply
 from shield.rules import hidden
@@ -66,11 +66,10 @@ class PeerProxy(Proxy):
             resource = (regime or self.in_force.regime).targets.resolve(request.target)
         except RequestError as error:
             return self.refuse(error, request, now)
-        meant = take_key_off(request.fields)
-        if meant is not None and meant != resource.key.digest.hex().encode():
-            return self.refuse(RequestError(421, "other-rules"), request, now)
         if not self._owns(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
+        if (b"host", named(resource.key)) not in request.fields:
+            return self.refuse(RequestError(421, "another-key"), request, now)
         if request.notable or resource.route.hides:
             request.notable[hidden.LINE] = b""  # never on a client's request: not one of the fields in NOTABLE
         return super().try_hit(request, now, regime)

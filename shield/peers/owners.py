@@ -117,15 +117,15 @@ class Owners:
         owner = self._owner(key.digest)
         if owner == self._worker or judged is None:
             return self._origins.fetch(names, want)
-        return self._fetch_from(owner, target, names, want, (*judged, words.key_field(key)))
+        return self._fetch_from(owner, key, target, names, want, judged)
 
     async def _fetch_from(
-        self, owner: int, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field]
+        self, owner: int, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field]
     ) -> Fetched | Absent | Failed:
         if not self._is_down(owner) and self._now() >= self._avoided_until[owner]:
             self._asked += 1
             try:
-                return await self._watch.wait(owner, self._ask(owner, target, want, judged))
+                return await self._watch.wait(owner, self._ask(owner, key, target, want, judged))
             except TimeoutError:
                 self._complain(owner, OriginError(f"worker-{owner}", Fault.FIRST_BYTE_TIMEOUT, "it hangs"))
             except OriginError as error:
@@ -137,7 +137,9 @@ class Owners:
         self._done_without += 1
         return await self._origins.fetch(names, want)
 
-    async def _ask(self, owner: int, target: bytes, want: Want, judged: Sequence[Field]) -> Fetched | Absent | Failed:
+    async def _ask(
+        self, owner: int, key: CacheKey, target: bytes, want: Want, judged: Sequence[Field]
+    ) -> Fetched | Absent | Failed:
         """The owner's response. Raises OriginError when it is of no use."""
         name = f"worker-{owner}"
         deadline = self._now() + self._timeouts.first_byte
@@ -145,7 +147,7 @@ class Owners:
             asked = self._clock()
             passed = loops.passed(want.asked)
             way = ((loops.NAME, passed),) if passed else ()
-            request = words.request_head(want.method, target, (*want.fields(), *judged, *way))
+            request = words.request_head(want.method, target, (*want.fields(), *judged, *way), host=words.named(key))
             response = await self._pools[owner].fetch(
                 request, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
             )

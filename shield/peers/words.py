@@ -19,10 +19,6 @@ from shield.rules import digests, hidden
 from shield.rules.key import CacheKey
 
 FIELD = b"shield-peer"
-KEY = b"shield-key"
-"""What the asking worker takes the target to name. To one that goes by other rules, as during a reload, it names
-another key, and what that one would answer is made by those."""
-
 
 _HIT = b"hit"
 _FAILED = b"failed"
@@ -60,21 +56,16 @@ def _bytes(text: str | None) -> bytes:
     return (text or "").encode("ascii", "replace")
 
 
-def key_field(key: CacheKey) -> Field:
-    return KEY, key.digest.hex().encode()
+def named(key: CacheKey) -> bytes:
+    """The owner's name in a request for one of its keys: workers may map a target to different keys, for as long as
+    some of them don't know of other routes yet.
+    """
+    return key.digest.hex().encode()
 
 
-def take_key_off(fields: list[Field]) -> bytes | None:
-    """What a peer's request says of its key, removed: no origin is to see it. None where it says nothing."""
-    said = [value for name, value in fields if name == KEY]
-    if said:
-        fields[:] = [line for line in fields if line[0] != KEY]
-    return said[0] if said else None
-
-
-def request_head(method: bytes, target: bytes, fields: Sequence[Field]) -> bytes:
+def request_head(method: bytes, target: bytes, fields: Sequence[Field], *, host: bytes = b"shield") -> bytes:
     lines = b"".join([b"%b: %b\r\n" % line for line in fields])
-    return b"%b %b HTTP/1.1\r\nhost: shield\r\n%b\r\n" % (method, target, lines)
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, lines)
 
 
 def strip_outcome(response: Response, node: bytes) -> bytes:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from shield.peers.front import REPORT
+from shield.peers.words import named
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.edge.wire import Wire
 from tests.node import Shield
@@ -17,7 +18,8 @@ def ask(shield: Shield, target: bytes) -> bytes:
     connection: Any
     connection, wire = shield.node.peers.protocol(cast(Any, None), shield._state, {}), Wire()
     connection.connection_made(wire)
-    connection.data_received(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    host = named(shield.node.proxy.resolve(target).key) if target == b"/a" else b"x"
+    connection.data_received(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
     connection.connection_lost(None)
     return bytes(wire.written)
 
