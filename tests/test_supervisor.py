@@ -344,7 +344,7 @@ def test_a_node_that_drains_finishes_what_runs_in_all_workers(tmp_path: Path, or
         answers = [client.read_head() for client in clients]
 
         node.signal()
-        until(lambda: node.said.count("nothing new is accepted") == WORKERS)
+        until(lambda: node.said.count("no longer accepting connections") == WORKERS)
 
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", node.port), PATIENCE)
@@ -368,7 +368,7 @@ def test_a_signal_to_all_processes_at_once_is_one_signal(tmp_path: Path, origin:
 
         for pid in (*node.workers, node.process.pid):
             os.kill(pid, signal.SIGTERM)
-        until(lambda: node.said.count("nothing new is accepted") == WORKERS)
+        until(lambda: node.said.count("no longer accepting connections") == WORKERS)
 
         gate.open()
         client.read_body(answer)
@@ -386,7 +386,7 @@ def test_a_second_signal_does_not_wait_for_transfers(tmp_path: Path, origin: Fau
         gate.reached()
         answer = client.read_head()
         node.signal()
-        node.says("nothing new is accepted; 1 connections")
+        node.says("no longer accepting connections; 1 are open")
 
         node.signal(signal.SIGINT)
 

@@ -56,7 +56,7 @@ def test_a_node_that_drains_finishes_what_runs_and_takes_nothing_new(tmp_path: P
         answer = client.read_head()
 
         node.signal()
-        node.says("nothing new is accepted; 1 connections")
+        node.says("no longer accepting connections; 1 are open")
 
         assert node.admin("/ready").status == 503
         assert node.admin("/live").status == 200
@@ -97,7 +97,7 @@ def test_a_second_signal_does_not_wait_for_transfers(tmp_path: Path, origin: Fau
         gate.reached()
         answer = client.read_head()
         node.signal()
-        node.says("nothing new is accepted; 1 connections")
+        node.says("no longer accepting connections; 1 are open")
 
         node.signal(signal.SIGINT)
 
