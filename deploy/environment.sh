@@ -35,12 +35,14 @@ make_locked_environment() {
     rm -f "$directory/.installed"
     local install=("$directory/bin/python" -m pip install --quiet --disable-pip-version-check)
     # Isolated builds would take the newest build tools, whatever they are.
-    "${install[@]}" --require-hashes --requirement "$build" &&
-        "${install[@]}" --require-hashes --no-build-isolation --use-pep517 --requirement "$lock" &&
-        "${install[@]}" --no-deps --no-build-isolation --editable . || {
+    if ! {
+        "${install[@]}" --require-hashes --requirement "$build" &&
+            "${install[@]}" --require-hashes --no-build-isolation --use-pep517 --requirement "$lock" &&
+            "${install[@]}" --no-deps --no-build-isolation --editable .
+    }; then
         echo "$lock can't be installed; after a change of pyproject.toml make it anew: nox -s lock" >&2
         return 1
-    }
+    fi
     echo "$stamp" >"$directory/.installed"
 }
 

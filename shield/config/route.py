@@ -364,7 +364,7 @@ class RouteSettings(Section):
     def _rewriting(self, providers: Collection[Provider]) -> Rewriting:
         if all(provider.signed for provider in providers):
             return Rewriting()  # storages redirect nobody
-        return Rewriting(self.response_fields.rewrite_location, self.strip.encode(), self.add.encode())
+        return Rewriting(self.response_fields.rewrite_location)
 
     def _home(self, place: Location | None) -> Home | None:
         if place is None:

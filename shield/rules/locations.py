@@ -23,11 +23,9 @@ _dots = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:[/?#\\;]|%2[fF]|%5[cC]|\Z)").search
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """The part of it that differs between routes to the same origins: whether, and between which paths."""
+    """Whether a route maps them. Mapped by another route to the same origins they lead to the same place."""
 
     on: bool = True
-    strip: bytes = b""
-    add: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

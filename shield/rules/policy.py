@@ -20,7 +20,7 @@ _NAME_BYTES = 5
 
 # Of the node (its name, what its origins are by their providers), of serving, or a bound on requests.
 _NO_POLICY = frozenset(
-    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields"}
+    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "home"}
 )
 
 

@@ -256,7 +256,7 @@ def test_settings_that_cant_be_used_are_said_so(ground: Ground, command: list[st
     ("arguments", "said"),
     [
         (["stat", "--tier", "hdd"], "no tier is named hdd; expected one of fast, slow"),
-        (["ls", "--directory", "/x"], "/x is no directory of these settings; there are "),
+        (["ls", "--directory", "/x"], "/x is no directory of these settings; expected one of "),
         (["ls", "images"], "images: a prefix begins with a slash"),
         (["verify", "--rate", "fast"], "--rate: expected a size"),
         (["export", "f", "--limit-bytes", "x"], "--limit-bytes: expected a size"),

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import FreshnessRules
+from shield.rules.locations import Rewriting
 from shield.rules.policy import policy_name
 from shield.rules.vary import Forwarding
 
-USUAL = (FreshnessRules(), Forwarding(), FieldRules())
+USUAL = (FreshnessRules(), Forwarding(), FieldRules(), Rewriting())
 
 
 def name(*changed: Any) -> bytes:
@@ -26,6 +27,7 @@ def name(*changed: Any) -> bytes:
 
 
 OTHERS: list[Any] = [
+    Rewriting(on=False),
     *[
         FreshnessRules(**change)
         for change in list[dict[str, Any]](
@@ -99,6 +101,7 @@ def test_no_setting_that_decides_it_was_forgotten_above() -> None:
         "drop",
         "max_bytes",
         "max_fields",
+        "home",  # an origin's place; whether it counts, `Rewriting` says
     }
     usual = {type(part): part for part in USUAL}
     seen = {
@@ -145,6 +148,7 @@ def test_no_list_is_taken_for_another(one: list[bytes], other: list[bytes]) -> N
 
 SCRIPT = """
 from shield.rules.freshness import FreshnessRules
+from shield.rules.locations import Rewriting
 from shield.rules.policy import policy_name
 rules = FreshnessRules(grace=60.0, credentials=frozenset({b"a", b"b", b"c", b"d"}), negative={404: 1.0, 410: 0.5})
 print(policy_name([(rules, FreshnessRules())]).decode())

@@ -182,7 +182,7 @@ def test_who_sees_another_index_in_its_place_leaves(tmp_path: Path) -> None:
 
         assert directory.tend() is Health.OUT
         directory.close()
-        with pytest.raises(StoreError, match="others still use another index"):
+        with pytest.raises(StoreError, match="other processes still use an index"):
             opened(tmp_path, worker=0)
         assert other.does("directory.tend()") == "<Health.OUT: 'out'>"
     again = rebuilt(opened(tmp_path))
