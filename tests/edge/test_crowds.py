@@ -160,10 +160,11 @@ def test_a_node_that_runs_out_of_descriptors_turns_clients_away_and_goes_on(
         running = stack.enter_context(Client(process.port))
         running.send(request("/slow"))
         gate.reached()
-        crowd = [stack.enter_context(Client(process.port)) for _ in range(2 * DESCRIPTORS)]
-        for client in crowd:
+        crowd = []
+        for _ in range(2 * DESCRIPTORS):
+            crowd.append(stack.enter_context(Client(process.port)))
             with contextlib.suppress(ConnectionError):
-                client.send(b"GET /a HTTP/1.1\r\n")  # busy ones: idle ones would give way
+                crowd[-1].send(b"GET /a HTTP/1.1\r\n")  # an idle one would give way
         process.says("descriptors are in use")
         last = stack.enter_context(Client(process.port))
         assert last.at_end()
