@@ -15,6 +15,7 @@ import pytest
 from shield.edge.door import Door
 from shield.edge.pace import unsent
 from shield.edge.states import Reading
+from shield.peers.words import named
 from shield.rules.limits import ClientLimits
 from tests.client import Client, request
 from tests.doubles.faults import at_body, chunked
@@ -385,19 +386,22 @@ def test_workers_of_the_node_are_not_limited(shield: Shield, tmp_path: Path) -> 
         server.close()
         await server.wait_closed()
 
+    key = shield.node.proxy.resolve(b"/a").key
     server = shield.run(listen())
-    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
-        for each in (first, second):
-            each.settimeout(10)
-            each.connect(path)
-            with each.makefile("rb") as file:
-                for _ in range(2):
-                    each.sendall(request("/a", method="HEAD"))
-                    assert file.readline() == b"HTTP/1.1 200 OK\r\n"
-                    while file.readline() != b"\r\n":
-                        pass
-    shield.wait_for(lambda: shield.connections == 0)
-    shield.run(close())
+    try:
+        with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+            for each in (first, second):
+                each.settimeout(10)
+                each.connect(path)
+                with each.makefile("rb") as file:
+                    for _ in range(2):
+                        each.sendall(request("/a", method="HEAD", host=named(key).decode()))
+                        assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+                        while file.readline() != b"\r\n":
+                            pass
+        shield.wait_for(lambda: shield.connections == 0)
+    finally:
+        shield.run(close())
 
 
 def test_the_last_request_that_a_connection_may_bring_ends_it(shield: Shield) -> None:
