@@ -80,7 +80,9 @@ def peer_of(text: str) -> Peer:
     return UNIX if text == UNIX else _address(text.partition("%")[0])
 
 
-def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks) -> list[Peer]:
+def stated_clients(
+    peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks
+) -> list[Peer]:
     """The client behind a trusted peer, by each of the fields: the rightmost address that isn't trusted.
 
     One result for each field present, since a proxy that writes one of them may pass on a client's forgery of
@@ -89,12 +91,12 @@ def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | N
     """
     if peer not in trusted:
         return [peer]
-    told = [
+    stated = [
         _rightmost(peer, hops_in(value.decode("latin-1")) if len(value) <= _MOST else [""], trusted)
         for value, hops_in in ((forwarded, _forwarded), (x_forwarded_for, _x_forwarded_for))
         if value is not None
     ]
-    return told or [peer]
+    return stated or [peer]
 
 
 def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:

@@ -43,8 +43,8 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
         return []
     public = {name: value for name, value in found.items() if sending == "always" and name not in _LEGACY}
     others = {name: value for name, value in found.items() if name not in public}
-    told = ((PUBLIC, public), (hidden.LINE, others))
-    return [(name, hidden.dictionary(digests)) for name, digests in told if digests]
+    groups = ((PUBLIC, public), (hidden.LINE, others))
+    return [(name, hidden.dictionary(digests)) for name, digests in groups if digests]
 
 
 def wanted(fields: Fields, want: bytes) -> Field | None:
@@ -69,7 +69,7 @@ def are_hidden_in(fields: Fields) -> bool:
     return not _SIZES.keys().isdisjoint(hidden.hidden_in(fields))
 
 
-def told_openly(fields: Fields) -> tuple[Field, ...]:
+def revealed(fields: Fields) -> tuple[Field, ...]:
     """The fields from another worker, with its hidden digests in the form in which an origin states them."""
     return tuple([(PUBLIC, value) if name == hidden.LINE else (name, value) for name, value in fields])
 

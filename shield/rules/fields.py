@@ -15,7 +15,7 @@ from shield.messages import Field, Fields, ResponseHead
 from shield.rules import digests, hidden, locations
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 from shield.rules.ranges import with_parts
 
 NOT_CHANGEABLE = frozenset(
@@ -37,7 +37,7 @@ class FieldRules:
 
     Names in `drop` or with a prefix in `prefixes` are removed, except for names in `keep` and those that are set
     or added. Names in `keep` and `remove` may end with a star, for any ending. `storage`: responses are those
-    of an S3 API. `home`: references to this place become those of the route.
+    of an S3 API. `mapping`: references to this place become those of the route.
     """
 
     drop: frozenset[bytes] = _OF_OTHER_HOSTS
@@ -49,7 +49,7 @@ class FieldRules:
     digests: Sending = "off"
     md5_etags: bool = False
     storage: bool = False
-    home: Home | None = None
+    mapping: PathMapping | None = None
 
     def changed(self, head: ResponseHead) -> ResponseHead:
         """The head as its object has it: without the removed fields, with set ones in place of the origin's, and with
@@ -60,8 +60,8 @@ class FieldRules:
         """
         if self.storage:
             head = _of_object(head)
-        if self.home is not None and head.has_any(locations.NAMES):
-            head = ResponseHead(head.status, self.home.fields(head.fields), head.length)
+        if self.mapping is not None and head.has_any(locations.NAMES):
+            head = ResponseHead(head.status, self.mapping.fields(head.fields), head.length)
         if not (self.remove or self.set or self.add):
             return head
         gone = self._gone
@@ -123,8 +123,8 @@ def _of_object(head: ResponseHead) -> ResponseHead:
             fields = [line for line in fields if line[0] != _ENCODING]
             if real:
                 fields.append((_ENCODING, b", ".join(real)))
-    told = with_parts(fields) if silent else tuple(fields)
-    return ResponseHead(head.status, told, head.length)
+    stated = with_parts(fields) if silent else tuple(fields)
+    return ResponseHead(head.status, stated, head.length)
 
 
 _DEFAULT = FieldRules()

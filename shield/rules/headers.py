@@ -86,7 +86,7 @@ _STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) f
 _REMEMBERED = 1024  # names; origins repeat the same few
 
 
-class _Names(dict[bytes, bool]):
+class _ValidNames(dict[bytes, bool]):
     """Whether a name is a token in lower case (RFC 9110 §5.1), remembered."""
 
     def __missing__(self, name: bytes) -> bool:
@@ -125,7 +125,7 @@ class _Fates(dict[bytes, bool]):
         return found
 
 
-_NAMES = _Names()
+_NAMES = _ValidNames()
 
 
 class Sieve:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from shield.messages import ResponseHead
 from shield.rules.headers import OURS, Sieve, block
 
-LONGEST_TOLD = 16 * 1024
+MAX_BYTES = 16 * 1024
 """Bytes of interim responses that one fetch passes on; more are no useful hints."""
 
-MOST_TOLD = 10
+MAX_RESPONSES = 10
 """Interim responses that one fetch passes on."""
 
 PASSED = frozenset({102, 103})
@@ -30,10 +30,10 @@ class Interims:
 
     def taken(self, head: ResponseHead) -> bytes | None:
         """A whole interim response for HTTP/1.1 clients; None for one that isn't passed on."""
-        if head.status not in PASSED or self._count >= MOST_TOLD:
+        if head.status not in PASSED or self._count >= MAX_RESPONSES:
             return None
         made = block(head.status, tuple(_SIEVE.passes(head.fields))) + b"\r\n"
-        if self._bytes + len(made) > LONGEST_TOLD:
+        if self._bytes + len(made) > MAX_BYTES:
             return None
         self._count += 1
         self._bytes += len(made)

@@ -39,12 +39,12 @@ def capped(head: bytes, *, rest: int, age: float, lifetime: float) -> bytes:
         if name not in _OF_CACHES and not name.endswith(b"-" + _CONTROL):
             fields.append((name, value))
             continue
-        told = _SECONDS.sub(
+        bounded = _SECONDS.sub(
             lambda said: b"%b=%d" % (said[1], min(int(said[2][:18]), bound)), _BEYOND.sub(b"", value).strip(b" ,")
         )
-        states = states or (name == _CONTROL and _STATES.search(told) is not None)
-        if told:
-            fields.append((name, told))
+        states = states or (name == _CONTROL and _STATES.search(bounded) is not None)
+        if bounded:
+            fields.append((name, bounded))
     if not states:
         fields.append((_CONTROL, b"max-age=%d" % min(bound, max(0, int(lifetime)))))
     return block(status, fields)

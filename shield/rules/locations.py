@@ -29,7 +29,7 @@ class Rewriting:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class PathMapping:
     """An origin's own place, and how a route's paths map to its paths: without `strip` and below `below`.
 
     `authority` has no default port, as in requests to the origin; `tls` says which one that is.

@@ -20,7 +20,7 @@ _NAME_BYTES = 5
 
 # Of the node (its name, what its origins are by their providers), of serving, or a bound on requests.
 _NO_POLICY = frozenset(
-    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "home"}
+    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "mapping"}
 )
 
 
@@ -29,10 +29,10 @@ def policy_name(parts: Iterable[tuple[Any, Any]]) -> bytes:
 
     The same in each process, under each version of Python. Parts that say the same count once, in no order.
     """
-    told = {said for rules, usual in parts if (said := _differences(rules, usual))}
-    if not told:
+    spelled = {said for rules, usual in parts if (said := _differences(rules, usual))}
+    if not spelled:
         return b""
-    return hashlib.blake2b("\n".join(sorted(told)).encode(), digest_size=_NAME_BYTES).hexdigest().encode()
+    return hashlib.blake2b("\n".join(sorted(spelled)).encode(), digest_size=_NAME_BYTES).hexdigest().encode()
 
 
 def _differences(rules: Any, usual: Any) -> str:

@@ -21,7 +21,7 @@ _is_expiry = re.compile(rb"[1-9][0-9]{0,11}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class LinkParameters:
     """The names of a link's parameters in its query."""
 
     expires: bytes = b"expires"
@@ -46,7 +46,7 @@ class Links:
     """Makes and checks signed links. `keys` are secrets by their ids: several are valid at once."""
 
     keys: Mapping[bytes, bytes]
-    parameters: Parameters = Parameters()
+    parameters: LinkParameters = LinkParameters()
 
     def taken_off(self, target: bytes) -> tuple[bytes, Link | None]:
         """A target without the parts of a link, and these parts; None when it has none."""

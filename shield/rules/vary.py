@@ -39,9 +39,9 @@ _OF_CLIENT = frozenset(
     b" x-vercel-forwarded-for".split()
 )
 _NEVER = _OF_OTHERS | _OF_CLIENT
-_TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
+_SET_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
-_NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
+_NEVER_BEGINNINGS = _SET_BY_PROXIES + _S3_MEANS
 
 MARK = b" vary="
 """Stands in the text of a variant's key behind that of the key itself: no canonical path or query has a space."""
@@ -182,8 +182,8 @@ def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: 
 
     Clients' values can be long and chosen at will, so they are included as a collision-resistant hash.
     """
-    told = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
-    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, told))
+    digest = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
+    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, digest))
 
 
 def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
