@@ -92,7 +92,7 @@ class AcceptedSecrets:
 
 
 class Hosts:
-    """Names of hosts; `*.cdn.example` is every name below it."""
+    """Host names; `*.cdn.example` stands for every name below `cdn.example`."""
 
     def __init__(self, names: Iterable[str]) -> None:
         lower = [name.lower().encode() for name in names]
@@ -135,11 +135,11 @@ class AccessRules:
 
     @cached_property
     def depend_on_target(self) -> bool:
-        """Whether the decision depends on the target."""
+        """Whether decisions depend on a request's target: routes have their own rules, or links are signed."""
         return bool(self.routes) or self.links is not None
 
     def always(self, rule: Rule) -> bool:
-        """Whether every admitted client meets it."""
+        """Whether every admitted client satisfies this rule."""
         return all((rule,) in each for each in (self.require, *self.routes.values()))
 
     def identify(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity:
@@ -163,7 +163,7 @@ class AccessRules:
         )
 
     def judge(self, identity: ClientIdentity, facts: RequestFacts, requirement: Requirement) -> DeniedError | None:
-        """None for an admitted client. Stops at the first group of which no rule holds."""
+        """The denial, None if the client is admitted. Stops at the first group in which no rule holds."""
         settled = identity.settled
         for group in requirement:
             objections = []
@@ -177,7 +177,7 @@ class AccessRules:
         return None
 
     def _objection(self, rule: Rule, peer: Peer, facts: RequestFacts) -> str | None:
-        """Why a request doesn't meet a rule."""
+        """Why a request doesn't satisfy a rule; None if it does."""
         if rule is Rule.HEADER:
             given = None if self.header is None else facts.fields.get(self.header)
             if given is None:
@@ -211,7 +211,7 @@ def certificate_names(certificate: Mapping[str, Any]) -> frozenset[str]:
 
 
 def requirement_of(texts: Iterable[str]) -> Requirement:
-    """The meaning of `header or addresses`, one for each group. Raises ValueError for an unknown rule."""
+    """A requirement from one text per group, such as `header or addresses`. Raises ValueError for an unknown rule."""
     order = list(Rule)
     groups = [tuple(sorted((Rule(word) for word in text.split(" or ")), key=order.index)) for text in texts]
     return tuple(sorted(groups, key=lambda group: max(map(order.index, group))))  # the most expensive last
