@@ -24,8 +24,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     build       parts made of settings: regime, origins, storage, listeners
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
-    peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the worker
-                that owns a key; words: their protocol; watch: ends waits for workers that hang
+    peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
+                worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
                 asgi: the same for HTTP/2 and HTTP/3 servers; hypercorn: workarounds for that server; guard: access;
@@ -43,11 +43,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
-                written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory that
-                may fail and return; backlog: its writer's queue; admission; shares: RAM used by one key's variants.
-                directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change and values,
-                segments, record, log (writing), room, reading, condition, reclaim, rebuild, scanning, all on the
-                system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for maintenance
+                written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
+                that may fail and return; backlog: its writer's queue; admission; shares: RAM used by one key's
+                variants. directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change
+                and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, scanning, all
+                on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
+                maintenance
     origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
                 HEAD where only GET works; origins: carries out the schedule; signer: request heads; pool, dial,
                 connection, response, chunks, head, line_ends: the HTTP/1.1 client; conduct: bodies after responses
@@ -58,7 +59,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
-    outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all that is recorded of it
+    outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
@@ -72,10 +73,10 @@ A hit: `edge.connection` parses; `proxy.try_hit` finds the entry and its ready-m
 verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no timer.
 Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
 `FillTable`; the fill's task calls `Origins.fetch`, which carries out a `Schedule` within one deadline and commits to
-the first origin that has the object; `settle` decides on the response; then callbacks push the bytes from the origin's
-connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes an entry. A
-large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every reader reads them
-from there at its own speed.
+the first origin that has the object; `settle` decides on the response; then callbacks push the bytes from the
+origin's connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes
+an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every
+reader reads them from there at its own speed.
 """
 
 __version__ = "0.1.0"
