@@ -2,7 +2,7 @@
 
 ASGI has no word for an answer that breaks off. What shows it is an application that fails in mid-body: hypercorn and
 uvicorn then close an HTTP/1.1 connection short of its length or last chunk. hypercorn leaves an HTTP/2 stream open
-instead, so `hypercorn.Stream` resets it. To HTTP/1.0 clients, a body without a length can't be seen to be cut off.
+instead, so `hypercorn.HypercornStream` resets it. To HTTP/1.0 clients, a body without a length can't be seen to be cut off.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
-from shield.edge.hypercorn import Stream, mend
+from shield.edge.hypercorn import HypercornStream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
@@ -168,7 +168,7 @@ class _AsgiClient:
         self.broken = False  # it must be seen to end too early
         self.whole: Reply | None = None
         self._send = send
-        self._stream = Stream(send)
+        self._stream = HypercornStream(send)
         self._messages: list[Message] = []
         self._waiting = 0
         self._gone = False

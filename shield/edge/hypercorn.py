@@ -19,7 +19,7 @@ _ALLOW = (b"allow", b"GET, HEAD")
 _mended: set[object] = set()  # classes
 
 
-class Stream:
+class HypercornStream:
     """The HTTP/2 stream behind an ASGI `send`, if there is one."""
 
     def __init__(self, send: object) -> None:
