@@ -27,7 +27,7 @@ ROWS = [
     ["proxy"],
     ["transfer"],
     ["reply", "fill", "purge"],
-    ["peers"],
+    ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap"],
     ["rules"],

@@ -37,7 +37,7 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
     `md5_etags`: its ETag is the MD5 of the object, if it looks like one and nothing contradicts it.
     """
     found = _stated(head) if head.has_any(_WORDS) else {}
-    if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
+    if "md5" not in found and md5_etags and (digest := md5_of_etag(head)) is not None:
         found["md5"] = digest
     if not found:
         return []
@@ -101,8 +101,11 @@ def _goog_md5(head: ResponseHead) -> bytes | None:
     return None if match is None else match[1]
 
 
-def _md5_of_etag(head: ResponseHead) -> bytes | None:
-    """Not for multipart objects, which show, nor with keys of KMS or the customer, nor in a directory bucket."""
+def md5_of_etag(head: ResponseHead) -> bytes | None:
+    """The MD5 that an ETag is, if it is one.
+
+    Not for multipart objects, which show, nor with keys of KMS or the customer, nor in a directory bucket.
+    """
     match = _MD5_TAG(head.get(b"etag") or b"")
     encryption = head.get(b"x-amz-server-side-encryption")
     if (
