@@ -24,8 +24,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     build       parts made of settings: regime, origins, storage, listeners, buckets to audit
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
-    audit       the origins' objects compared: listing: a page; merge: rows of several listings; judgement: what differs;
-                run: a whole audit; bucket: an origin as it is asked; place: kept to go on from
+    audit       the objects of origins compared: listing: a page; merge: rows of several; judgement: differences;
+                run: a whole audit; bucket: requests to an origin; place: kept to go on from
     peers       how the workers of a node ask each other; front: answers them, above edge; owners: asks the worker
                 that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: the HTTP/1.1 front with the fast lane, on reading (heads) and life (beginning and end);

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote_from_bytes
 
-from shield.audit.listing import PAGE, Listed, ListingError, Page, page_query, parse_page
+from shield.audit.listing import PAGE, ListedObject, ListingError, ListingPage, page_query, parse_page
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.decoding import decoded
@@ -43,14 +43,14 @@ _PASSING = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ObjectContents:
     """The bytes of an object as they came: how many, and their SHA-256."""
 
     size: int
     digest: bytes
 
 
-class Bucket:
+class ListedBucket:
     """One origin of an audit. `clock` gives the time of day, `sleep` waits, `chance` gives numbers from 0 to 1."""
 
     def __init__(
@@ -70,7 +70,9 @@ class Bucket:
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
 
-    async def page(self, prefix: bytes, *, after: bytes | None, token: bytes | None = None, keys: int = PAGE) -> Page:
+    async def page(
+        self, prefix: bytes, *, after: bytes | None, token: bytes | None = None, keys: int = PAGE
+    ) -> ListingPage:
         """The page of keys after `after`. Raises OriginError, ListingError."""
         query = page_query(prefix, after=after, token=token, keys=keys)
         body = await self._persistently(Want(b"GET", b"/", query), self._document)
@@ -81,7 +83,7 @@ class Bucket:
         except ListingError as error:
             raise ListingError(f"origin {self.name}: its listing can't be used: {error}") from None
 
-    async def listed(self, key: bytes) -> Listed | None:
+    async def listed(self, key: bytes) -> ListedObject | None:
         """The object as it is listed now. Raises OriginError, ListingError."""
         page = await self.page(key, after=None, keys=1)
         return page.objects[0] if page.objects and page.objects[0].key == key else None
@@ -90,7 +92,7 @@ class Bucket:
         """Whether the ETag is the MD5 of the object, by what its head says; None if it isn't there any more."""
         return await self._persistently(Want(b"HEAD", _path(key)), _has_md5)
 
-    async def contents(self, key: bytes) -> Contents | None:
+    async def contents(self, key: bytes) -> ObjectContents | None:
         """What the object's bytes are, read to their end; None if it isn't there. Raises OriginError."""
         return await self._persistently(Want(b"GET", _path(key)), self._digest)
 
@@ -124,7 +126,7 @@ class Bucket:
             raise OriginError(self.name, Fault.MALFORMED, f"a page of the listing is larger than {_PAGE_BYTES} bytes")
         return body
 
-    async def _digest(self, response: Response) -> Contents:
+    async def _digest(self, response: Response) -> ObjectContents:
         hashing = _Hashing(self._loop.create_future())
         response.start(hashing)
         try:
@@ -133,7 +135,7 @@ class Bucket:
             self.read_bytes += hashing.size
         if hashing.error is not None:
             raise hashing.error
-        return Contents(hashing.size, hashing.hash.digest())
+        return ObjectContents(hashing.size, hashing.hash.digest())
 
 
 class _Hashing:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from shield.audit.listing import Listed
-from shield.audit.merge import Row
+from shield.audit.listing import ListedObject
+from shield.audit.merge import KeyRow
 
 
-class Kind(Enum):
+class Likeness(Enum):
     """What can be said of a key at an origin, compared with the reference."""
 
     SAME = "same"  # the bytes are the same, by an ETag that is made of them or because they were read
@@ -24,13 +24,13 @@ class Kind(Enum):
     UNREAD = "unread"  # nothing is known: it couldn't be read
 
 
-DIFFERENCES = frozenset({Kind.MISSING, Kind.EXTRA, Kind.DIFFERENT})
-TOLD = DIFFERENCES | {Kind.LAGGING, Kind.UNREAD}
+DIFFERENCES = frozenset({Likeness.MISSING, Likeness.EXTRA, Likeness.DIFFERENT})
+TOLD = DIFFERENCES | {Likeness.LAGGING, Likeness.UNREAD}
 """Kinds that are told one by one; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class AuditSide:
     """An origin in an audit. `max_lag`: seconds that a copy may be late; `is_part`: it needn't hold everything."""
 
     name: str
@@ -39,10 +39,10 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """What was found of a key at an origin. `lag`: seconds since the reference's copy was written, if that counts."""
 
-    kind: Kind
+    kind: Likeness
     origin: str
     key: bytes
     size: int
@@ -52,7 +52,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class AuditDoubt:
     """Two copies of one size that listings can't tell apart; `must`: their ETags differ, and may mean it."""
 
     at: int  # the place of the origin among the sides
@@ -76,10 +76,10 @@ class Tally:
     compared_bytes: int = 0
     oldest_lag: float = 0.0
 
-    def count(self, finding: Finding) -> None:
+    def count(self, finding: AuditFinding) -> None:
         name = finding.kind.value.replace("-", "_")
         setattr(self, name, getattr(self, name) + 1)
-        if finding.kind in (Kind.MISSING, Kind.LAGGING, Kind.DIFFERENT) and finding.lag is not None:
+        if finding.kind in (Likeness.MISSING, Likeness.LAGGING, Likeness.DIFFERENT) and finding.lag is not None:
             self.oldest_lag = max(self.oldest_lag, finding.lag)
 
     @property
@@ -90,14 +90,14 @@ class Tally:
         return asdict(self)
 
 
-class Judge:
+class RowJudge:
     """Judges rows by the copy of the first side, which is the reference. `started`: when the audit began."""
 
-    def __init__(self, sides: Sequence[Side], *, started: float) -> None:
+    def __init__(self, sides: Sequence[AuditSide], *, started: float) -> None:
         self._sides = tuple(sides)
         self._started = started
 
-    def judge(self, row: Row, now: float) -> Iterator[Finding | Doubt]:
+    def judge(self, row: KeyRow, now: float) -> Iterator[AuditFinding | AuditDoubt]:
         """One value for each other side that has the key or should have it."""
         reference = row.copies[0]
         for at in range(1, len(self._sides)):
@@ -111,44 +111,44 @@ class Judge:
                     why = f"{copy.size} bytes, at {self._sides[0].name} {reference.size}"
                     yield self.differs(at, copy, reference, now, why)
                 elif copy.proves(reference):
-                    yield self.same(at, copy, Kind.SAME)
+                    yield self.same(at, copy, Likeness.SAME)
                 else:
-                    yield Doubt(at, must=copy.may_be_md5 and reference.may_be_md5)
+                    yield AuditDoubt(at, must=copy.may_be_md5 and reference.may_be_md5)
 
-    def same(self, at: int, copy: Listed, kind: Kind) -> Finding:
+    def same(self, at: int, copy: ListedObject, kind: Likeness) -> AuditFinding:
         """A copy that is as the reference's, as far as `kind` says."""
-        return Finding(kind, self._sides[at].name, copy.key, copy.size, copy.modified)
+        return AuditFinding(kind, self._sides[at].name, copy.key, copy.size, copy.modified)
 
-    def differs(self, at: int, copy: Listed, reference: Listed, now: float, why: str) -> Finding:
+    def differs(self, at: int, copy: ListedObject, reference: ListedObject, now: float, why: str) -> AuditFinding:
         """A copy with other bytes: an older one if the reference's was written a moment ago."""
         lag = _lag(reference, now)
-        kind = Kind.LAGGING if self._is_young(at, reference, now) else Kind.DIFFERENT
-        return Finding(kind, self._sides[at].name, copy.key, copy.size, copy.modified, why, lag)
+        kind = Likeness.LAGGING if self._is_young(at, reference, now) else Likeness.DIFFERENT
+        return AuditFinding(kind, self._sides[at].name, copy.key, copy.size, copy.modified, why, lag)
 
-    def unread(self, at: int, copy: Listed, why: str) -> Finding:
+    def unread(self, at: int, copy: ListedObject, why: str) -> AuditFinding:
         """A copy that couldn't be read."""
-        return Finding(Kind.UNREAD, self._sides[at].name, copy.key, copy.size, copy.modified, why)
+        return AuditFinding(Likeness.UNREAD, self._sides[at].name, copy.key, copy.size, copy.modified, why)
 
-    def changed(self, at: int, copy: Listed, why: str) -> Finding:
+    def changed(self, at: int, copy: ListedObject, why: str) -> AuditFinding:
         """A copy that isn't any more as it was listed a moment ago."""
-        return Finding(Kind.LAGGING, self._sides[at].name, copy.key, copy.size, copy.modified, why)
+        return AuditFinding(Likeness.LAGGING, self._sides[at].name, copy.key, copy.size, copy.modified, why)
 
-    def _missing(self, at: int, reference: Listed, now: float) -> Finding:
+    def _missing(self, at: int, reference: ListedObject, now: float) -> AuditFinding:
         side, lag = self._sides[at], _lag(reference, now)
-        kind = Kind.LAGGING if self._is_young(at, reference, now) else Kind.MISSING
+        kind = Likeness.LAGGING if self._is_young(at, reference, now) else Likeness.MISSING
         if side.is_part:
-            kind = Kind.NOT_HELD
-        return Finding(kind, side.name, reference.key, reference.size, reference.modified, lag=lag)
+            kind = Likeness.NOT_HELD
+        return AuditFinding(kind, side.name, reference.key, reference.size, reference.modified, lag=lag)
 
-    def _extra(self, at: int, copy: Listed) -> Finding:
-        kind = Kind.LAGGING if copy.modified >= self._started else Kind.EXTRA
+    def _extra(self, at: int, copy: ListedObject) -> AuditFinding:
+        kind = Likeness.LAGGING if copy.modified >= self._started else Likeness.EXTRA
         why = f"not at {self._sides[0].name}"
-        return Finding(kind, self._sides[at].name, copy.key, copy.size, copy.modified, why)
+        return AuditFinding(kind, self._sides[at].name, copy.key, copy.size, copy.modified, why)
 
-    def _is_young(self, at: int, reference: Listed, now: float) -> bool:
+    def _is_young(self, at: int, reference: ListedObject, now: float) -> bool:
         return now - reference.modified < self._sides[at].max_lag or reference.modified >= self._started
 
 
-def _lag(reference: Listed, now: float) -> float | None:
+def _lag(reference: ListedObject, now: float) -> float | None:
     """How late a copy is; None if the listing doesn't tell when the reference was written."""
     return None if math.isinf(reference.modified) else now - reference.modified

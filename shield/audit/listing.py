@@ -26,7 +26,7 @@ class ListingError(ShieldError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedObject:
     """An object as a listing states it; `etag` is without its quotes, `modified` in epoch seconds."""
 
     key: bytes
@@ -39,7 +39,7 @@ class Listed:
         """Whether the ETag looks like the MD5 of an object in one part. Encrypted ones look the same."""
         return _SPELLS_MD5(self.etag) is not None
 
-    def proves(self, other: Listed) -> bool:
+    def proves(self, other: ListedObject) -> bool:
         """Whether the listings alone show the same bytes: equal ETags that are made of them, however many parts."""
         if self.size != other.size:
             return False
@@ -47,10 +47,10 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """Some objects in order. `token`: with it the listing goes on; None: by the last key, unless `is_last`."""
 
-    objects: tuple[Listed, ...]
+    objects: tuple[ListedObject, ...]
     is_last: bool
     token: bytes | None = None
 
@@ -67,12 +67,12 @@ def page_query(prefix: bytes, *, after: bytes | None = None, token: bytes | None
     return b"&".join([name + b"=" + quote_from_bytes(asked[name], safe="").encode() for name in sorted(asked)])
 
 
-def parse_page(body: bytes, prefix: bytes, *, after: bytes | None = None) -> Page:
+def parse_page(body: bytes, prefix: bytes, *, after: bytes | None = None) -> ListingPage:
     """The page that a document holds, of keys that begin with `prefix`, all after `after`. Raises ListingError."""
     root = _root(body)
     fields = {_name(element): element.text or "" for element in root}
     is_encoded = fields.get("EncodingType", "").strip().lower() == "url"
-    objects: list[Listed] = []
+    objects: list[ListedObject] = []
     for element in root:
         if _name(element) != "Contents":
             continue
@@ -88,7 +88,7 @@ def parse_page(body: bytes, prefix: bytes, *, after: bytes | None = None) -> Pag
     token = fields.get("NextContinuationToken") or None
     if not is_last and not objects and token is None:
         raise ListingError("an empty page says that the listing goes on, and not how")
-    return Page(tuple(objects), is_last, None if is_last or token is None else token.encode())
+    return ListingPage(tuple(objects), is_last, None if is_last or token is None else token.encode())
 
 
 def _root(body: bytes) -> ElementTree.Element:
@@ -103,7 +103,7 @@ def _root(body: bytes) -> ElementTree.Element:
     return root
 
 
-def _listed(element: ElementTree.Element, *, is_encoded: bool) -> Listed:
+def _listed(element: ElementTree.Element, *, is_encoded: bool) -> ListedObject:
     fields = {_name(child): child.text or "" for child in element}
     key = fields.get("Key", "")
     if not key:
@@ -113,7 +113,9 @@ def _listed(element: ElementTree.Element, *, is_encoded: bool) -> Listed:
     size = fields.get("Size", "").strip()
     if not (size.isascii() and size.isdigit() and len(size) < 20):
         raise ListingError(f"{_shown(raw)} has no size")
-    return Listed(raw, int(size), fields.get("ETag", "").strip().strip('"'), _epoch(fields.get("LastModified", "")))
+    return ListedObject(
+        raw, int(size), fields.get("ETag", "").strip().strip('"'), _epoch(fields.get("LastModified", ""))
+    )
 
 
 def _epoch(text: str) -> float:

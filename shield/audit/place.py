@@ -16,48 +16,50 @@ from shield.errors import ShieldError
 _FORMAT = 1
 
 
-class PlaceError(ShieldError):
+class AuditPlaceError(ShieldError):
     """A file that holds no place of this audit, or can't be written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AuditPlace:
     """The last key that was done with, and what was found up to it."""
 
     after: bytes
     tallies: Mapping[str, Tally]
 
 
-class PlaceFile:
+class AuditPlaceFile:
     """A file for the place of one audit. `audit` says which: its prefix, origins and depth, in plain values."""
 
     def __init__(self, path: Path, audit: Mapping[str, Any]) -> None:
         self._path = path
         self._audit = dict(audit)
 
-    def read(self) -> Place | None:
-        """The place; None if there is no such file. Raises PlaceError."""
+    def read(self) -> AuditPlace | None:
+        """The place; None if there is no such file. Raises AuditPlaceError."""
         try:
             said = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise PlaceError(f"{self._path}: can't be read: {error.strerror}") from None
+            raise AuditPlaceError(f"{self._path}: can't be read: {error.strerror}") from None
         except ValueError:
-            raise PlaceError(f"{self._path}: holds no place of an audit; name another file, or delete it") from None
+            raise AuditPlaceError(
+                f"{self._path}: holds no place of an audit; name another file, or delete it"
+            ) from None
         if not isinstance(said, dict) or said.get("format") != _FORMAT:
-            raise PlaceError(f"{self._path}: holds no place of an audit; name another file, or delete it")
+            raise AuditPlaceError(f"{self._path}: holds no place of an audit; name another file, or delete it")
         if said.get("audit") != self._audit:
             held = json.dumps(said.get("audit"))[:500]
-            raise PlaceError(f"{self._path}: holds the place of another audit ({held}); name another file")
+            raise AuditPlaceError(f"{self._path}: holds the place of another audit ({held}); name another file")
         try:
             tallies = {name: Tally(**values) for name, values in said["tallies"].items()}
-            return Place(unquote_to_bytes(said["after"]), tallies)
+            return AuditPlace(unquote_to_bytes(said["after"]), tallies)
         except (KeyError, TypeError, AttributeError):
-            raise PlaceError(f"{self._path}: is damaged; delete it to begin anew") from None
+            raise AuditPlaceError(f"{self._path}: is damaged; delete it to begin anew") from None
 
-    def write(self, place: Place) -> None:
-        """Replace what is there, in one step. Raises PlaceError."""
+    def write(self, place: AuditPlace) -> None:
+        """Replace what is there, in one step. Raises AuditPlaceError."""
         said = {
             "format": _FORMAT,
             "audit": self._audit,
@@ -72,7 +74,7 @@ class PlaceFile:
                 os.fsync(file.fileno())
             beside.replace(self._path)
         except OSError as error:
-            raise PlaceError(f"{self._path}: can't be written: {error.strerror}") from None
+            raise AuditPlaceError(f"{self._path}: can't be written: {error.strerror}") from None
 
     def remove(self) -> None:
         """The audit came to its end: the next one begins anew."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import xxhash
 
-from shield.audit.bucket import Bucket, Contents
-from shield.audit.judgement import Doubt, Finding, Judge, Kind, Side
-from shield.audit.listing import Listed, ListingError, Page
-from shield.audit.merge import Merge, Row
+from shield.audit.bucket import ListedBucket, ObjectContents
+from shield.audit.judgement import AuditDoubt, AuditFinding, AuditSide, Likeness, RowJudge
+from shield.audit.listing import ListedObject, ListingError, ListingPage
+from shield.audit.merge import KeyRow, ListingMerge
 from shield.errors import OriginError
 
 STEP = 1000
@@ -24,7 +24,7 @@ STEP = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class ReadingDepth:
     """What is read of objects: nothing, or the bytes of one key in `one_in`, with so many keys at once."""
 
     reads: bool = False
@@ -37,11 +37,11 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AuditStep:
     """Some rows in order, and what was found of them."""
 
-    rows: Sequence[Row]
-    findings: Sequence[Finding]
+    rows: Sequence[KeyRow]
+    findings: Sequence[AuditFinding]
 
     @property
     def last(self) -> bytes:
@@ -53,25 +53,25 @@ class Audit:
 
     def __init__(
         self,
-        buckets: Sequence[Bucket],
-        sides: Sequence[Side],
+        buckets: Sequence[ListedBucket],
+        sides: Sequence[AuditSide],
         *,
         prefix: bytes,
-        depth: Depth,
+        depth: ReadingDepth,
         clock: Callable[[], float],
     ) -> None:
         self._buckets = tuple(buckets)
         self._prefix = prefix
         self._depth = depth
         self._clock = clock
-        self._judge = Judge(sides, started=clock())
+        self._judge = RowJudge(sides, started=clock())
         self._turn = asyncio.Semaphore(depth.at_once)
 
-    async def steps(self, after: bytes | None = None) -> AsyncGenerator[Step, None]:
+    async def steps(self, after: bytes | None = None) -> AsyncGenerator[AuditStep, None]:
         """All rows after a key."""
         async with aclosing(self._rows(after)) as parts:
             async for rows in parts:
-                yield Step(rows, await self._judged(rows))
+                yield AuditStep(rows, await self._judged(rows))
 
     async def estimate(self, after: bytes | None = None) -> int:
         """Bytes that would be read, by the listings."""
@@ -81,10 +81,10 @@ class Audit:
                 total += sum([self._bytes_to_read(row) for row in rows])
         return total
 
-    async def _rows(self, after: bytes | None) -> AsyncGenerator[Sequence[Row], None]:
-        merge = Merge(len(self._buckets))
+    async def _rows(self, after: bytes | None) -> AsyncGenerator[Sequence[KeyRow], None]:
+        merge = ListingMerge(len(self._buckets))
         listings = [_Listing(bucket, self._prefix, after) for bucket in self._buckets]  # all of them begin now
-        rows: list[Row] = []
+        rows: list[KeyRow] = []
         try:
             while not merge.is_over:
                 for at in merge.wanted():
@@ -101,49 +101,51 @@ class Audit:
             for listing in listings:
                 await listing.close()
 
-    async def _judged(self, rows: Sequence[Row]) -> list[Finding]:
+    async def _judged(self, rows: Sequence[KeyRow]) -> list[AuditFinding]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._found(row)) for row in rows if self._is_asked(row)]
         settled = {row.key: found for row, found in [task.result() for task in tasks]}
-        findings: list[Finding] = []
+        findings: list[AuditFinding] = []
         for row in rows:
             findings += settled[row.key] if row.key in settled else self._by_listing(row)
         return findings
 
-    def _is_asked(self, row: Row) -> bool:
+    def _is_asked(self, row: KeyRow) -> bool:
         """Whether the origins must be asked for more than their listings."""
         if self._bytes_to_read(row):
             return True
-        return any(isinstance(value, Doubt) and value.must for value in self._judge.judge(row, self._clock()))
+        return any(isinstance(value, AuditDoubt) and value.must for value in self._judge.judge(row, self._clock()))
 
-    def _bytes_to_read(self, row: Row) -> int:
+    def _bytes_to_read(self, row: KeyRow) -> int:
         reference = row.copies[0]
         if reference is None or not reference.size or not self._depth.covers(row.key):
             return 0
         alike = [copy for copy in row.copies if copy is not None and copy.size == reference.size]
         return len(alike) * reference.size if len(alike) > 1 else 0
 
-    def _by_listing(self, row: Row) -> list[Finding]:
+    def _by_listing(self, row: KeyRow) -> list[AuditFinding]:
         return [
-            self._judge.same(value.at, _there(row, value.at), Kind.SIZED) if isinstance(value, Doubt) else value
+            self._judge.same(value.at, _there(row, value.at), Likeness.SIZED)
+            if isinstance(value, AuditDoubt)
+            else value
             for value in self._judge.judge(row, self._clock())
         ]
 
-    async def _found(self, row: Row) -> tuple[Row, list[Finding]]:
+    async def _found(self, row: KeyRow) -> tuple[KeyRow, list[AuditFinding]]:
         async with self._turn:
             if self._bytes_to_read(row):
                 return row, await self._by_bytes(row)
-            findings: list[Finding] = []
+            findings: list[AuditFinding] = []
             for value in self._judge.judge(row, self._clock()):
-                if isinstance(value, Finding):
+                if isinstance(value, AuditFinding):
                     findings.append(value)
                 elif value.must:
                     findings.append(await self._by_head(row, value.at))
                 else:
-                    findings.append(self._judge.same(value.at, _there(row, value.at), Kind.SIZED))
+                    findings.append(self._judge.same(value.at, _there(row, value.at), Likeness.SIZED))
             return row, findings
 
-    async def _by_head(self, row: Row, at: int) -> Finding:
+    async def _by_head(self, row: KeyRow, at: int) -> AuditFinding:
         """ETags differ, and both look like an MD5: they count if the heads don't show encryption."""
         reference, copy = _there(row, 0), _there(row, at)
         try:
@@ -153,30 +155,34 @@ class Audit:
         if None in said:
             return await self._surprise(row, at, "it is listed, and absent when asked for")
         if not all(said):
-            return self._judge.same(at, copy, Kind.SIZED)
+            return self._judge.same(at, copy, Likeness.SIZED)
         why = f"ETag {copy.etag}, at {self._buckets[0].name} {reference.etag}"
         return self._judge.differs(at, copy, reference, self._clock(), why)
 
-    async def _by_bytes(self, row: Row) -> list[Finding]:
+    async def _by_bytes(self, row: KeyRow) -> list[AuditFinding]:
         reference = _there(row, 0)
         places = [at for at, copy in enumerate(row.copies) if copy is not None and copy.size == reference.size]
         read = dict(zip(places, await asyncio.gather(*[self._contents(row.key, at) for at in places]), strict=True))
-        findings: list[Finding] = []
+        findings: list[AuditFinding] = []
         for at in range(1, len(row.copies)):
             if at in read:
                 findings.append(await self._compared(row, at, read[0], read[at]))
         rest = [value for value in self._by_listing(row) if value.origin not in {each.origin for each in findings}]
         return [*findings, *rest]
 
-    async def _contents(self, key: bytes, at: int) -> Contents | OriginError | None:
+    async def _contents(self, key: bytes, at: int) -> ObjectContents | OriginError | None:
         try:
             return await self._buckets[at].contents(key)
         except OriginError as error:
             return error
 
     async def _compared(
-        self, row: Row, at: int, reference: Contents | OriginError | None, copy: Contents | OriginError | None
-    ) -> Finding:
+        self,
+        row: KeyRow,
+        at: int,
+        reference: ObjectContents | OriginError | None,
+        copy: ObjectContents | OriginError | None,
+    ) -> AuditFinding:
         listed = _there(row, at)
         for where, value in ((0, reference), (at, copy)):
             if isinstance(value, OriginError):
@@ -186,13 +192,13 @@ class Audit:
             if value.size != listed.size:
                 said = f"it is listed with {listed.size} bytes, and {value.size} came"
                 return await self._surprise(row, at, said, where)
-        assert isinstance(reference, Contents) and isinstance(copy, Contents)
+        assert isinstance(reference, ObjectContents) and isinstance(copy, ObjectContents)
         if copy.digest == reference.digest:
-            return self._judge.same(at, listed, Kind.SAME)
+            return self._judge.same(at, listed, Likeness.SAME)
         why = f"SHA-256 {copy.digest.hex()}, at {self._buckets[0].name} {reference.digest.hex()}"
         return self._judge.differs(at, listed, _there(row, 0), self._clock(), why)
 
-    async def _surprise(self, row: Row, at: int, why: str, where: int | None = None) -> Finding:
+    async def _surprise(self, row: KeyRow, at: int, why: str, where: int | None = None) -> AuditFinding:
         """An object isn't as listed: a difference if it is still listed that way, else it changed meanwhile."""
         copy = _there(row, at)
         for each in (0, at) if where is None else (where,):
@@ -203,20 +209,22 @@ class Audit:
             if now != row.copies[each]:
                 return self._judge.changed(at, copy, f"changed at {self._buckets[each].name} meanwhile")
         name = self._buckets[at if where is None else where].name
-        return Finding(Kind.DIFFERENT, self._buckets[at].name, row.key, copy.size, copy.modified, f"{name}: {why}")
+        return AuditFinding(
+            Likeness.DIFFERENT, self._buckets[at].name, row.key, copy.size, copy.modified, f"{name}: {why}"
+        )
 
 
 class _Listing:
     """A bucket's pages, the next of which is fetched while one is looked at."""
 
-    def __init__(self, bucket: Bucket, prefix: bytes, after: bytes | None) -> None:
+    def __init__(self, bucket: ListedBucket, prefix: bytes, after: bytes | None) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._after = after
         self._token: bytes | None = None
-        self._task: asyncio.Task[Page] | None = self._begin()
+        self._task: asyncio.Task[ListingPage] | None = self._begin()
 
-    async def next(self) -> Page:
+    async def next(self) -> ListingPage:
         """Raises OriginError, ListingError."""
         assert self._task is not None, "the listing has come to its end"
         page = await self._task
@@ -230,7 +238,7 @@ class _Listing:
             self._task = self._begin()
         return page
 
-    def _begin(self) -> asyncio.Task[Page]:
+    def _begin(self) -> asyncio.Task[ListingPage]:
         # A token comes from the page before; without one, as at the beginning, it goes on by the last key.
         wanted = self._bucket.page(self._prefix, after=self._after, token=self._token)
         return asyncio.get_running_loop().create_task(wanted)
@@ -243,7 +251,7 @@ class _Listing:
                 await task
 
 
-def _there(row: Row, at: int) -> Listed:
+def _there(row: KeyRow, at: int) -> ListedObject:
     copy = row.copies[at]
     assert copy is not None, "judged only where it is listed"
     return copy

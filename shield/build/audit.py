@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from shield.audit.bucket import Bucket
-from shield.audit.judgement import Side
+from shield.audit.bucket import ListedBucket
+from shield.audit.judgement import AuditSide
 from shield.build.origins import Blueprint, authorities_of, blueprints, credentials, origin_of
 from shield.config.settings import Settings
 from shield.errors import ConfigError
@@ -50,10 +50,10 @@ def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(listable, key=lambda name: settings.origins[name].role != "primary"))
 
 
-def sides_of(settings: Settings, names: Sequence[str]) -> list[Side]:
+def sides_of(settings: Settings, names: Sequence[str]) -> list[AuditSide]:
     """The origins as a judge knows them."""
     return [
-        Side(name, max_lag=settings.origins[name].max_lag or 0.0, is_part=settings.origins[name].holds == "part")
+        AuditSide(name, max_lag=settings.origins[name].max_lag or 0.0, is_part=settings.origins[name].holds == "part")
         for name in names
     ]
 
@@ -66,7 +66,7 @@ def buckets_of(
     *,
     chance: Callable[[], float] = random.random,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> list[Bucket]:
+) -> list[ListedBucket]:
     """The origins as buckets, closed with the stack. Raises ConfigError."""
     plans = blueprints(settings, 1)
     found = []
@@ -74,7 +74,7 @@ def buckets_of(
         plan = _patient(plans[name])
         origin = origin_of(plan, credentials(settings, name), authorities_of(plan))
         stack.push_async_callback(origin.pool.close)
-        found.append(Bucket(origin, clock=clock, chance=chance, sleep=sleep))
+        found.append(ListedBucket(origin, clock=clock, chance=chance, sleep=sleep))
     return found
 
 

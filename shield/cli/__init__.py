@@ -109,12 +109,12 @@ def audit(
     yes: Annotated[bool, typer.Option("--yes", help="With --deep: don't ask before reading.")] = False,
 ) -> None:
     """Compare the objects of several origins by their listings: 0 the same, 1 differences, 2 couldn't be told."""
-    from shield.cli.audit import Wish
+    from shield.cli.audit import AuditWish
     from shield.cli.audit import audit as run
 
     names = tuple(name.strip() for name in origins.split(",") if name.strip())
     raise typer.Exit(
-        run(config, Wish(prefix, names, deep=deep, one_in=sample, resume=resume, as_json=as_json, assents=yes))
+        run(config, AuditWish(prefix, names, deep=deep, one_in=sample, resume=resume, as_json=as_json, assents=yes))
     )
 
 

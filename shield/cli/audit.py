@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from shield.audit.judgement import TOLD, Finding, Tally
-from shield.audit.place import Place, PlaceFile
-from shield.audit.run import Audit, Depth, Step
+from shield.audit.judgement import TOLD, AuditFinding, Tally
+from shield.audit.place import AuditPlace, AuditPlaceFile
+from shield.audit.run import Audit, AuditStep, ReadingDepth
 from shield.build.audit import audited, buckets_of, sides_of
 from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
@@ -34,7 +34,7 @@ class _DeclinedError(ShieldError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AuditWish:
     """What to audit. `one_in`: of so many keys one is read, if `deep`; `assents`: without being asked."""
 
     prefix: str = ""
@@ -46,7 +46,7 @@ class Wish:
     assents: bool = False
 
 
-def audit(path: Path, wish: Wish) -> int:
+def audit(path: Path, wish: AuditWish) -> int:
     """0 when all is the same, 1 when there are differences, 2 when it couldn't be told."""
     loaded = read(path)
     if loaded is None:
@@ -54,7 +54,7 @@ def audit(path: Path, wish: Wish) -> int:
     try:
         names = audited(loaded.settings, wish.origins)
         with asyncio.Runner() as runner:
-            return runner.run(_Run(loaded.settings, names, wish).run())
+            return runner.run(_AuditCommand(loaded.settings, names, wish).run())
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
     except OriginError as error:
@@ -82,16 +82,16 @@ def _advice(settings: Settings, error: OriginError) -> str:
     return said
 
 
-class _Run:
+class _AuditCommand:
     """One audit, and what it has found so far."""
 
-    def __init__(self, settings: Settings, names: Sequence[str], wish: Wish) -> None:
+    def __init__(self, settings: Settings, names: Sequence[str], wish: AuditWish) -> None:
         self._settings = settings
         self._names = names
         self._wish = wish
         self._tallies = {name: Tally() for name in names}
         self._progress = _Progress()
-        self._file = None if wish.resume is None else PlaceFile(wish.resume, self._identity())
+        self._file = None if wish.resume is None else AuditPlaceFile(wish.resume, self._identity())
 
     def _identity(self) -> Mapping[str, object]:
         where = {name: self._settings.origins[name].location().object_url(b"/") for name in self._names}
@@ -100,7 +100,7 @@ class _Run:
     async def run(self) -> int:
         wish = self._wish
         after = self._resumed()
-        depth = Depth(reads=wish.deep, one_in=wish.one_in)
+        depth = ReadingDepth(reads=wish.deep, one_in=wish.one_in)
         async with AsyncExitStack() as stack:
             buckets = buckets_of(self._settings, self._names, time.time, stack)
             sides = sides_of(self._settings, self._names)
@@ -116,7 +116,7 @@ class _Run:
                         self._tallies[bucket.name].compared_bytes += bucket.read_bytes
                         bucket.read_bytes = 0
                     if self._file is not None:
-                        self._file.write(Place(step.last, self._tallies))
+                        self._file.write(AuditPlace(step.last, self._tallies))
         self._progress.end()
         if self._file is not None:
             self._file.remove()
@@ -133,7 +133,7 @@ class _Run:
         print(f"going on after {shown_text(place.after)}", file=sys.stderr)
         return place.after
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: AuditStep) -> None:
         for row in step.rows:
             for name, copy in zip(self._names, row.copies, strict=True):
                 if copy is not None:
@@ -171,14 +171,14 @@ def _confirm(estimate: int) -> None:
         raise _DeclinedError("nothing was read")
 
 
-def _as_text(finding: Finding) -> str:
+def _as_text(finding: AuditFinding) -> str:
     said = f"{finding.kind.value:9}  {finding.origin}  {shown_size(finding.size):>8}  {shown_text(finding.key)}"
     if finding.lag is not None:
         said += f"  written {shown_duration(finding.lag)} ago"
     return f"{said}  ({finding.why})" if finding.why else said
 
 
-def _as_json(finding: Finding) -> str:
+def _as_json(finding: AuditFinding) -> str:
     return json.dumps(
         {
             "kind": finding.kind.value,

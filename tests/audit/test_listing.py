@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.audit.listing import Listed, ListingError, page_query, parse_page
+from shield.audit.listing import ListedObject, ListingError, page_query, parse_page
 
 MD5 = "9a0364b9e99bb480dd25e1f0284c8555"
 AT = "2009-10-12T17:50:30.000Z"
@@ -39,7 +39,7 @@ def page(*objects: str, encoded: bool = True, truncated: bool = False, token: st
 def test_an_object_has_key_size_etag_and_time() -> None:
     read = parse_page(page(contents("images/a.webp", size="1234")), b"images/")
 
-    assert read.objects == (Listed(b"images/a.webp", 1234, MD5, 1255369830.0),)
+    assert read.objects == (ListedObject(b"images/a.webp", 1234, MD5, 1255369830.0),)
     assert read.is_last and read.token is None
 
 
@@ -153,4 +153,4 @@ def test_a_token_takes_the_place_of_a_key_and_no_prefix_is_left_out() -> None:
     ],
 )
 def test_equal_etags_of_s3_prove_equal_bytes(one: tuple[int, str], other: tuple[int, str], proven: bool) -> None:
-    assert Listed(b"a", *one, 0.0).proves(Listed(b"a", *other, 0.0)) == proven
+    assert ListedObject(b"a", *one, 0.0).proves(ListedObject(b"a", *other, 0.0)) == proven

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.audit.listing import Listed
-from shield.audit.merge import Merge, Row
+from shield.audit.listing import ListedObject
+from shield.audit.merge import KeyRow, ListingMerge
 
 keys = st.binary(min_size=1, max_size=3)
 listings = st.lists(st.lists(keys, unique=True).map(sorted), min_size=1, max_size=4)
 
 
-def listed(key: bytes) -> Listed:
-    return Listed(key, 1, "", 0.0)
+def listed(key: bytes) -> ListedObject:
+    return ListedObject(key, 1, "", 0.0)
 
 
-def merged(given_keys: Sequence[Sequence[bytes]], page: int) -> tuple[list[Row], int]:
+def merged(given_keys: Sequence[Sequence[bytes]], page: int) -> tuple[list[KeyRow], int]:
     """All rows of listings that come in pages, and the most objects that were held."""
-    merge = Merge(len(given_keys))
+    merge = ListingMerge(len(given_keys))
     left = [list(each) for each in given_keys]
-    rows: list[Row] = []
+    rows: list[KeyRow] = []
     most = held = 0
     while not merge.is_over:
         for at in merge.wanted():
@@ -58,7 +58,7 @@ def test_no_more_than_a_page_of_each_listing_is_held(given_keys: list[list[bytes
 
 
 def test_no_row_comes_before_every_listing_could_speak() -> None:
-    merge = Merge(2)
+    merge = ListingMerge(2)
     merge.feed(0, [listed(b"a"), listed(b"c")], is_last=True)
 
     assert list(merge.rows()) == [] and merge.wanted() == [1]

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, quote_plus
 import pytest
 
 from shield.audit.bucket import ATTEMPTS, LONGEST_WAIT, wait_before
-from shield.audit.judgement import Finding, Kind
+from shield.audit.judgement import AuditFinding, Likeness
 from shield.audit.listing import ListingError
-from shield.audit.run import STEP, Audit, Depth
+from shield.audit.run import STEP, Audit, ReadingDepth
 from shield.build.audit import buckets_of, sides_of
 from shield.errors import Fault, OriginError
 from tests.audit.test_listing import contents, page
@@ -101,18 +101,18 @@ class Auditor:
         self.waits: list[float] = []
         self.read_bytes = 0
 
-    def __call__(self, *, after: bytes | None = None, depth: Depth | None = None) -> list[Finding]:
-        return asyncio.run(self._found(after, depth or Depth()))
+    def __call__(self, *, after: bytes | None = None, depth: ReadingDepth | None = None) -> list[AuditFinding]:
+        return asyncio.run(self._found(after, depth or ReadingDepth()))
 
-    def estimate(self, depth: Depth) -> int:
+    def estimate(self, depth: ReadingDepth) -> int:
         async def asked() -> int:
             async with AsyncExitStack() as stack:
                 return await self._audit(stack, depth).estimate()
 
         return asyncio.run(asked())
 
-    async def _found(self, after: bytes | None, depth: Depth) -> list[Finding]:
-        found: list[Finding] = []
+    async def _found(self, after: bytes | None, depth: ReadingDepth) -> list[AuditFinding]:
+        found: list[AuditFinding] = []
         async with AsyncExitStack() as stack:
             audit = self._audit(stack, depth)
             async for step in audit.steps(after):
@@ -120,7 +120,7 @@ class Auditor:
             self.read_bytes = sum(bucket.read_bytes for bucket in self._buckets)
         return found
 
-    def _audit(self, stack: AsyncExitStack, depth: Depth) -> Audit:
+    def _audit(self, stack: AsyncExitStack, depth: ReadingDepth) -> Audit:
         async def wait(seconds: float) -> None:
             self.waits.append(seconds)
 
@@ -134,7 +134,7 @@ def audit(origin: FaultyOrigin, replica: FaultyOrigin) -> Iterator[Auditor]:
     yield Auditor(origin, replica)
 
 
-def kinds(found: list[Finding]) -> dict[str, Kind]:
+def kinds(found: list[AuditFinding]) -> dict[str, Likeness]:
     return {finding.key.decode(): finding.kind for finding in found}
 
 
@@ -153,9 +153,9 @@ def test_listings_in_pages_of_different_sizes_are_read_to_their_ends(
     found = audit()
 
     assert [finding.key.decode() for finding in found] == [f"k{number:02d}" for number in range(20)]
-    assert {key: kind for key, kind in kinds(found).items() if kind is not Kind.SAME} == {
-        "k07": Kind.MISSING,
-        "k19": Kind.EXTRA,
+    assert {key: kind for key, kind in kinds(found).items() if kind is not Likeness.SAME} == {
+        "k07": Likeness.MISSING,
+        "k19": Likeness.EXTRA,
     }
     assert len(fra.listings) == 7 and len(iad.listings) == 3
 
@@ -164,7 +164,7 @@ def test_it_goes_on_after_a_key(fra: Holding, iad: Holding, audit: Auditor) -> N
     for key in "abc":
         fra.has(key)
 
-    assert kinds(audit(after=b"a")) == {"b": Kind.MISSING, "c": Kind.MISSING}
+    assert kinds(audit(after=b"a")) == {"b": Likeness.MISSING, "c": Likeness.MISSING}
     assert fra.listings[0]["start-after"] == iad.listings[0]["start-after"] == "a"
 
 
@@ -182,7 +182,7 @@ def test_a_page_is_asked_for_again_after_a_fault_that_passes(
     fra.has("a")
     fra.stumbles(code, times=2)
 
-    assert kinds(audit()) == {"a": Kind.MISSING}
+    assert kinds(audit()) == {"a": Likeness.MISSING}
     assert audit.waits == [0.5, 1.0]
 
 
@@ -232,10 +232,10 @@ def test_other_etags_are_looked_at_by_head(fra: Holding, iad: Holding, audit: Au
     iad.has("multipart", etag=f"{OTHER}-3")
 
     assert kinds(audit()) == {
-        "plain": Kind.DIFFERENT,
-        "kms": Kind.SIZED,
-        "customer": Kind.SIZED,
-        "multipart": Kind.SIZED,
+        "plain": Likeness.DIFFERENT,
+        "kms": Likeness.SIZED,
+        "customer": Likeness.SIZED,
+        "multipart": Likeness.SIZED,
     }
     assert fra.origin.fetches("/images/multipart") == 0
 
@@ -247,18 +247,18 @@ def test_a_body_that_can_not_be_read_is_no_difference(fra: Holding, iad: Holding
 
     (found,) = audit()
 
-    assert found.kind is Kind.UNREAD and "InternalError" in found.why
+    assert found.kind is Likeness.UNREAD and "InternalError" in found.why
 
 
 def test_bytes_are_compared_whatever_etags_say(fra: Holding, iad: Holding, audit: Auditor) -> None:
     for key, here, there in [("rot", b"right", b"wrong"), ("kms", b"same", b"same"), ("longer", b"a", b"ab")]:
         fra.has(key, here)
         iad.has(key, there, etag=OTHER if key == "kms" else ONE)
-    deep = Depth(reads=True)
+    deep = ReadingDepth(reads=True)
 
     found = audit(depth=deep)
 
-    assert kinds(found) == {"rot": Kind.DIFFERENT, "kms": Kind.SAME, "longer": Kind.DIFFERENT}
+    assert kinds(found) == {"rot": Likeness.DIFFERENT, "kms": Likeness.SAME, "longer": Likeness.DIFFERENT}
     assert audit.read_bytes == audit.estimate(deep) == 2 * len(b"right") + 2 * len(b"same")
 
 
@@ -267,19 +267,19 @@ def test_a_body_that_breaks_off_is_read_again(fra: Holding, iad: Holding, audit:
     iad.has("a", b"x" * 1000)
     iad.origin.spoils("/images/a", at_body(500, Reset()), times=1)
 
-    assert kinds(audit(depth=Depth(reads=True))) == {"a": Kind.SAME}
+    assert kinds(audit(depth=ReadingDepth(reads=True))) == {"a": Likeness.SAME}
     assert len(audit.waits) == 1
 
 
 def test_a_sample_is_always_the_same_keys_and_about_so_many() -> None:
-    sample = Depth(reads=True, one_in=10)
+    sample = ReadingDepth(reads=True, one_in=10)
     keys = [b"images/%d" % number for number in range(10_000)]
 
     read = [key for key in keys if sample.covers(key)]
 
     assert 800 < len(read) < 1200
-    assert read == [key for key in keys if Depth(reads=True, one_in=10).covers(key)]
-    assert not Depth(one_in=1).covers(b"a") and all(map(Depth(reads=True).covers, keys))
+    assert read == [key for key in keys if ReadingDepth(reads=True, one_in=10).covers(key)]
+    assert not ReadingDepth(one_in=1).covers(b"a") and all(map(ReadingDepth(reads=True).covers, keys))
 
 
 def test_an_object_deleted_meanwhile_is_no_difference(fra: Holding, iad: Holding, audit: Auditor) -> None:
@@ -290,12 +290,12 @@ def test_an_object_deleted_meanwhile_is_no_difference(fra: Holding, iad: Holding
 
     (found,) = audit()
 
-    assert (found.kind, found.why) == (Kind.LAGGING, "changed at b meanwhile")
+    assert (found.kind, found.why) == (Likeness.LAGGING, "changed at b meanwhile")
 
 
-@pytest.mark.parametrize("depth", [Depth(), Depth(reads=True)])
+@pytest.mark.parametrize("depth", [ReadingDepth(), ReadingDepth(reads=True)])
 def test_an_object_that_is_listed_and_can_not_be_had_is_a_difference(
-    fra: Holding, iad: Holding, audit: Auditor, depth: Depth
+    fra: Holding, iad: Holding, audit: Auditor, depth: ReadingDepth
 ) -> None:
     fra.has("a")
     iad.has("a", etag=OTHER)
@@ -303,7 +303,7 @@ def test_an_object_that_is_listed_and_can_not_be_had_is_a_difference(
 
     (found,) = audit(depth=depth)
 
-    assert (found.kind, found.why) == (Kind.DIFFERENT, "b: it is listed, and absent when asked for")
+    assert (found.kind, found.why) == (Likeness.DIFFERENT, "b: it is listed, and absent when asked for")
 
 
 def test_an_object_of_another_length_than_it_is_listed_with_is_a_difference(
@@ -313,9 +313,9 @@ def test_an_object_of_another_length_than_it_is_listed_with_is_a_difference(
     iad.has("a")
     iad.origin.serves("/images/a", b"bodies")
 
-    (found,) = audit(depth=Depth(reads=True))
+    (found,) = audit(depth=ReadingDepth(reads=True))
 
-    assert (found.kind, found.why) == (Kind.DIFFERENT, "b: it is listed with 4 bytes, and 6 came")
+    assert (found.kind, found.why) == (Likeness.DIFFERENT, "b: it is listed with 4 bytes, and 6 came")
 
 
 def test_waits_grow_and_heed_the_origin_within_bounds() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shield.cli.audit import Wish, audit
+from shield.cli.audit import AuditWish, audit
 from tests.audit.storage import Put, Storage, storage
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ class Ground:
         return self.path
 
     def audit(self, **wish: Any) -> int:
-        return audit(self.settings(), Wish(**wish))
+        return audit(self.settings(), AuditWish(**wish))
 
 
 @pytest.fixture
@@ -168,21 +168,21 @@ def test_it_goes_on_from_its_place(ground: Ground, capsys: pytest.CaptureFixture
     kept: list[bytes] = []
     settings = ground.settings()
     with pytest.MonkeyPatch.context() as patch:
-        from shield.audit.place import PlaceFile
+        from shield.audit.place import AuditPlaceFile
 
-        write = PlaceFile.write
+        write = AuditPlaceFile.write
 
-        def write_and_stop(self: PlaceFile, value: Any) -> None:
+        def write_and_stop(self: AuditPlaceFile, value: Any) -> None:
             write(self, value)
             kept.append(value.after)
             raise KeyboardInterrupt
 
-        patch.setattr(PlaceFile, "write", write_and_stop)
-        assert audit(settings, Wish(as_json=True, resume=place)) == 2
+        patch.setattr(AuditPlaceFile, "write", write_and_stop)
+        assert audit(settings, AuditWish(as_json=True, resume=place)) == 2
     stopped = capsys.readouterr()
     assert kept == [MANY[999].encode()] and "goes on from here" in stopped.err
 
-    assert audit(settings, Wish(as_json=True, resume=place)) == 1
+    assert audit(settings, AuditWish(as_json=True, resume=place)) == 1
     rest, last = lines_of(capsys)
     assert [json.loads(line)["key"] for line in stopped.out.splitlines()] == [MANY[10]]
     assert [each["key"] for each in rest] == [MANY[2200]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from shield.audit.listing import Listed, ListingError, parse_page
+from shield.audit.listing import ListedObject, ListingError, parse_page
 from tests.fuzz.target import Target
 
 PREFIXES = (b"", b"images/")
@@ -30,11 +30,11 @@ def check_page(data: bytes) -> None:
             _goes_on_after(data, prefix, page.objects)
 
 
-def _is_sound(listed: Listed, prefix: bytes) -> bool:
+def _is_sound(listed: ListedObject, prefix: bytes) -> bool:
     return bool(listed.key) and listed.key.startswith(prefix) and 0 <= listed.size < 10**19
 
 
-def _goes_on_after(data: bytes, prefix: bytes, objects: tuple[Listed, ...]) -> None:
+def _goes_on_after(data: bytes, prefix: bytes, objects: tuple[ListedObject, ...]) -> None:
     """A page that comes once more is refused: an audit never goes round in circles."""
     try:
         parse_page(data, prefix, after=objects[-1].key)
