@@ -30,6 +30,7 @@ from shield.fill.settlement import (
     negative_entry,
     settle,
     settle_absence,
+    settle_ordinary,
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, variant_of
@@ -224,15 +225,9 @@ class Fill:
         judged = judged_by(request, resource.forwarded) if question.shared else None
         self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
-        result = await self._means.source.fetch(
+        return await self._means.source.fetch(
             resource.named, request.target, resource.route.origins, question.want, judged
         )
-        if isinstance(result, Fetched):
-            response = result.response
-            response.head = resource.route.fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
-            if not question.in_parts:
-                response.head = without_parts(response.head)
-        return result
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Do as an answer says; False when the whole object is to be asked for instead."""
@@ -246,11 +241,7 @@ class Fill:
                 return False
             self._fail(result)
             return True
-        resource, means = question.resource, self._means
-        known = means.store.variants.names(resource.named) if resource.route.particular else ()
-        settled = settle(question, result, means.terms, known=known)
-        if settled.sorts:
-            self._sort(settled, to_disk=not result.by_peer)
+        settled = settle_ordinary(question, result, self._means.terms) or self._settle(result)
         step = settled.step
         if step is Step.ASK_WHOLE:
             result.response.close()
@@ -269,6 +260,19 @@ class Fill:
         else:
             self._bring(settled, result)
         return True
+
+    def _settle(self, fetched: Fetched) -> Settlement:
+        """What becomes of any answer, and of which variant it is."""
+        question, response = self.question, fetched.response
+        resource, means = question.resource, self._means
+        response.head = resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer).changed(response.head)
+        if not question.in_parts:
+            response.head = without_parts(response.head)
+        known = means.store.variants.names(resource.named) if resource.route.particular else ()
+        settled = settle(question, fetched, means.terms, known=known)
+        if settled.sorts:
+            self._sort(settled, to_disk=not fetched.by_peer)
+        return settled
 
     def _ask_whole(self, *, drops: bool) -> None:
         """What came is of no use; a question for all of the object can't come to that."""

@@ -114,6 +114,25 @@ class Settlement:
     of_equals: bool = False
 
 
+def settle_ordinary(question: Question, fetched: Fetched, terms: Terms) -> Settlement | None:
+    """What becomes of an ordinary answer that is stored whole, as nearly all are; None: `settle` has to say it."""
+    head, request, want, length = fetched.response.head, question.request, question.want, fetched.response.head.length
+    ordinary = question.resource.route.ordinary.get(fetched.origin)
+    if ordinary is None or length is None or length > min(terms.sliced_above, terms.largest - OVERHEAD):
+        return None
+    if request.notable or want.method != b"GET" or want.span is not None or question.stored is not None:
+        return None
+    if fetched.by_peer or not question.in_parts:
+        return None
+    disposition = ordinary.judge(head, fetched.request_time, fetched.response_time)
+    if disposition is None:
+        return None
+    told = ordinary.head(head, length, disposition.freshness, terms.via)
+    settled = Settlement(Step.STORE, disposition, told, length, drops=True, keeps_bytes=length + OVERHEAD)
+    settled.hit_for_miss = HitForMiss.FORGET
+    return settled
+
+
 def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[bytes, ...]) -> Settlement:
     """What becomes of an answer. `known` are the fields by which the key's answers are known to vary."""
     head, stored, want = fetched.response.head, question.stored, question.want
