@@ -36,7 +36,7 @@ class Ordinary:
         unusual = {*_JUDGED, *freshness.targeted, *freshness.tags, *freshness.dropped}
         unusual.update(digests.WORDS if fields.digests != "off" else ())
         unusual.update((b"content-encoding",) if fields.storage else ())
-        unusual.update(locations.NAMES if fields.home is not None else ())
+        unusual.update(locations.NAMES if fields.mapping is not None else ())
         self._unusual = frozenset(unusual)
         self._removed = NameSet((*fields.remove, *(name for name, _ in fields.set)))
         self._added = fields.kept((*fields.set, *fields.add))

@@ -12,7 +12,7 @@ from shield.messages import Field, Request, ResponseHead
 from shield.rules.dates import imf_fixdate
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import FreshnessRules
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 from shield.rules.ordinary import Ordinary
 from shield.rules.selection import as_judged, stored_head
 from shield.rules.tags import labels
@@ -200,7 +200,7 @@ RULES = st.builds(
     digests=st.sampled_from(["off", "asked", "always"]),
     md5_etags=st.booleans(),
     storage=st.booleans(),
-    home=st.sampled_from([None, None, Home(b"origin.example", tls=False)]),
+    mapping=st.sampled_from([None, None, PathMapping(b"origin.example", tls=False)]),
 )
 
 
