@@ -53,7 +53,7 @@ class Done:
     """An origin gave the object, all have answered, or time is up."""
 
 
-Step = Start | Wait | Done
+NextStep = Start | Wait | Done
 
 
 class Schedule:
@@ -101,7 +101,7 @@ class Schedule:
         """Whether every origin was tried at least once."""
         return not self._left
 
-    def next(self, now: float) -> Step:
+    def next(self, now: float) -> NextStep:
         """The next step."""
         if self._over:
             return Done()
@@ -141,7 +141,7 @@ class Schedule:
         if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
             self._again.append((now + wait, origin))
 
-    def _repeat_next(self, now: float) -> Step:
+    def _repeat_next(self, now: float) -> NextStep:
         while self._again:
             first = min(self._again)
             ready, origin = first
