@@ -52,8 +52,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for people
     origin      want: what is asked for and what comes; origin: one attempt; refusal, decoding: errors read; by_get:
                 HEAD where only GET works; origins: carries the schedule out; signer: request heads; pool, dial,
-                connection, response, chunks, head, line_ends: the HTTP/1.1 leg; conduct: bodies behind answers that
-                have none; health: ill addresses; resolver, tls
+                connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 leg; conduct: bodies behind
+                answers that have none; health: ill addresses; resolver, tls
     observe     accounting: the end of every request; readiness; counters, metrics, report: all workers' figures
                 together; access log, log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -64,8 +64,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 at its end
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 for each problem its place
-    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
-                selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
+                step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
                 link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
                 persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
