@@ -64,9 +64,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem
-    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
-                selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
-                link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in
+                one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
                 persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
