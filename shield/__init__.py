@@ -21,9 +21,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     private     the directory of the workers' sockets
     worker      one worker process: sockets, signals, readiness, drain
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners
+    build       parts made of settings: regime, origins, storage, listeners, buckets to audit
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
+    audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
+                run: a whole audit; bucket: requests to an origin; place: a saved position to resume from
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
@@ -62,9 +64,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem
-    rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
-                selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
-                link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in
+                one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
                 persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
