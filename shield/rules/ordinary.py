@@ -1,8 +1,8 @@
 """A shortcut for ordinary responses: 200 to a plain GET, with no field that affects a rule beyond the usual ones.
 
-Nearly all responses of a storage are like that, and only their age differs in the eyes of the rules. So for each route
-and origin the irrelevant fields are determined once, and so is the decision for each Cache-Control. The results equal
-those of `verdict`, `fields` and `selection`; tests compare them.
+Nearly all responses of a storage are like that, and only their age differs in the eyes of the rules. So for each
+route and origin the irrelevant fields are determined once, and so is the decision for each Cache-Control. The
+results equal those of `verdict`, `fields` and `selection`; tests compare them.
 """
 
 from __future__ import annotations
