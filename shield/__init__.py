@@ -66,8 +66,8 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, conditional, ranges, multipart,
                 selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
-                link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
-                persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
+                link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials, persistence,
+                ranking, prices, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

@@ -224,9 +224,7 @@ class Fill:
         judged = judged_by(request, resource.forwarded) if question.shared else None
         self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
-        result = await self._means.source.fetch(
-            resource.named, request.target, resource.route.origins, question.want, judged
-        )
+        result = await self._means.source.fetch(resource.named, request.target, resource.tried, question.want, judged)
         if isinstance(result, Fetched):
             response = result.response
             response.head = resource.route.fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
