@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from shield.rules.key import (
     forbidden_queries,
     key_length,
 )
+from shield.rules.ordinary import Ordinary
 from shield.rules.ranking import OriginFacts, Strategy, drawn, order_of, seed_of
 from shield.rules.vary import Forwarding
 
@@ -55,6 +56,8 @@ class Route:
     particular: bool = field(init=False, repr=False, compare=False)
     # derived: the order in which origins are tried where it is the same for all keys; None: it is drawn for each
     fixed_order: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
+    # derived: how the ordinary responses of each origin are judged, if it has any
+    ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
     # derived: the prefix of its cache keys, of `space` and `policy`
     key_space: bytes = field(init=False, repr=False, compare=False)
 
@@ -65,6 +68,9 @@ class Route:
             order = tuple([place.name for place in order_of(self.choose, self.facts)]) if self.facts else self.origins
         object.__setattr__(self, "fixed_order", order)
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
+        made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
+        ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}
+        object.__setattr__(self, "ordinary", ordinary)
 
     @property
     def allow(self) -> bytes:
@@ -137,7 +143,7 @@ class Resource(NamedTuple):  # one per request, as CacheKey
     @property
     def tried(self) -> tuple[str, ...]:
         """The origins that have it, in the order in which they are tried: the same for all its variants and parts."""
-        return self.route.order(self.named.digest)
+        return self.route.fixed_order or self.route.order(self.named.digest)
 
     @property
     def label(self) -> str:
