@@ -1,4 +1,4 @@
-"""Which origin comes first."""
+"""The order of origins."""
 
 from __future__ import annotations
 
