@@ -177,6 +177,11 @@ class Pool:
         )
 
     @property
+    def is_full(self) -> bool:
+        """Whether another fetch would wait for a place."""
+        return self._lent >= self._limits.connections
+
+    @property
     def in_use(self) -> bool:
         """Whether any fetch has a connection, or waits for one."""
         return self._lent > 0 or any(not waiter.done() for waiter in self._waiters)

@@ -79,9 +79,9 @@ Step = Start | Wait | Done
 class Schedule:
     """Each origin of `order` in turn; then once more, after a short wait, those whose failure may have passed.
 
-    The next is tried as soon as all before it have failed or used up their patience. `budgets` pay for repeats;
-    origins without one are tried once. `chance` gives numbers from 0 to 1 by which waits are spread. No wait for a
-    repeat exceeds `longest_wait`.
+    The next is tried as soon as all before it have failed or used up their patience, or an even share of the time.
+    `budgets` pay for repeats; origins without one are tried once. `chance` gives numbers from 0 to 1 by which waits
+    are spread. No wait for a repeat exceeds `longest_wait`.
     """
 
     __slots__ = (
@@ -191,7 +191,8 @@ class Schedule:
 
     def _start(self, origin: str, now: float, most: float) -> Start:
         """Begin an attempt that may take `most` seconds."""
-        self._under_way[origin] = now + self._patience[origin]
+        share = (self._deadline - now) / (len(self._left) + 1)
+        self._under_way[origin] = now + min(self._patience[origin], share)
         return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
 
 

@@ -45,6 +45,9 @@ LEAST_SHARE = 0.8
 LEAST_FETCHES = 20
 """With fewer in ten seconds a share says little."""
 
+LEAST_REFUSED = 0.5
+"""The share of requests refused as too many from which an origin is asked less: every refusal costs another fetch."""
+
 PROBES_AT_ONCE = 2
 """Probes of a suspect; one that fails is enough."""
 
@@ -107,6 +110,7 @@ class Cause(IntEnum):
     NO_PROBE = 9
     OWN_FAULT = 10
     SUCCESS = 11
+    THROTTLED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,7 @@ _WORDS = {
     Cause.TIME: "no trouble for {seconds:.0f} s",
     Cause.NO_PROBE: "nothing known to probe it with",
     Cause.OWN_FAULT: "all origins failed together",
+    Cause.THROTTLED: "{count} requests refused in 10 s since they were too many, half of the fetches or more",
     Cause.SUCCESS: "it answered again",
 }
 
@@ -365,6 +370,9 @@ def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
         if evidence.refused == evidence.streak:
             return Cause.AUTH, evidence.refused, 0.0
         return Cause.FAILURES, evidence.streak, 0.0
+    fetches = evidence.ok + evidence.failed + evidence.throttled
+    if fetches >= LEAST_FETCHES and evidence.throttled >= LEAST_REFUSED * fetches:
+        return Cause.THROTTLED, evidence.throttled, 0.0
     fetches = evidence.ok + evidence.failed
     if fetches >= LEAST_FETCHES and evidence.ok < LEAST_SHARE * fetches:
         return Cause.SHARE, evidence.failed, 0.0

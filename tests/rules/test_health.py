@@ -82,6 +82,9 @@ def test_fetches_that_wait_too_long_without_a_success_are_a_stall(
         (Evidence(ok=1000, failed=200), None),
         (Evidence(ok=70, failed=30), Cause.SHARE),
         (Evidence(ok=7, failed=3), None),  # too few to say
+        (Evidence(ok=10, throttled=10), Cause.THROTTLED),
+        (Evidence(ok=11, throttled=10), None),
+        (Evidence(throttled=19), None),
         (Evidence(failed=5, streak=5, keys=3), Cause.FAILURES),
         (Evidence(failed=5, streak=5, keys=2), None),  # these objects are broken
         (Evidence(failed=4, streak=4, keys=4), None),
