@@ -5,6 +5,7 @@
     /o/SIZE/NAME                        at once; a range of it, too
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
     /asked                              GETs so far and their bytes, as JSON, and each slow path's GETs
+    /mode/STATUS                        from now on every object is answered by this status; 200: as above
 
 It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
 """
@@ -51,6 +52,7 @@ class Asked:
         self.total = 0
         self.bytes = 0
         self.slow: Counter[str] = Counter()
+        self.status = 200
         self.tick()
 
     def tick(self) -> None:
@@ -79,6 +81,12 @@ class Connection(asyncio.Protocol):
         parts = target.split(b"/")
         if method != b"GET":
             self._transport.close()
+        elif parts[1] == b"mode":
+            self._asked.status = int(parts[2])
+            self._transport.write(HEAD % (self._asked.date, 0))
+        elif self._asked.status != 200 and parts[1] in (b"o", b"slow"):
+            self._asked.total += 1
+            self._transport.write(b"HTTP/1.1 %d Out\r\nContent-Length: 0\r\n\r\n" % self._asked.status)
         elif parts[1] == b"o":
             self._asked.total += 1
             size = int(parts[2])
