@@ -4,10 +4,10 @@
 
 A node of two workers, and two origins of which the first is stopped (SIGSTOP), killed, or answers 500 or 429. Every
 request is a miss. They arrive by the clock, whether those before them have been answered or not (an open model:
-clients that wait would flatter an outage), and a request's time counts from when it was due. It ends with an error if a
-request fails, if more than fifteen take longer than a second in the first minute or any later, or if the node fetches
-more than 1.1 times as often as without the fault. With `--recovery` the origin then returns; the last column shows
-after how many seconds it has nine of ten fetches again. Below are the node's own lines on its origins.
+clients that wait would flatter an outage), and a request's time counts from when it was due. It ends with an error if
+a request fails, if more than fifteen take longer than a second in the first minute or any later, or if the node
+fetches more than 1.1 times as often as without the fault. With `--recovery` the origin then returns; the last column
+shows after how many seconds it has nine of ten fetches again. Below are the node's own lines on its origins.
 """
 
 from __future__ import annotations
