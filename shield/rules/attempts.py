@@ -73,7 +73,7 @@ class Done:
     """An origin gave the object, all have answered, or time is up."""
 
 
-Step = Start | Wait | Done
+NextStep = Start | Wait | Done
 
 
 class Schedule:
@@ -124,7 +124,7 @@ class Schedule:
         """Whether every origin was tried at least once."""
         return not self._left
 
-    def next(self, now: float) -> Step:
+    def next(self, now: float) -> NextStep:
         """The next step."""
         if self._over:
             return Done()
@@ -177,7 +177,7 @@ class Schedule:
         self._started = True
         return self._start(candidate.origin, now, patience)
 
-    def _repeat_next(self, now: float) -> Step | None:
+    def _repeat_next(self, now: float) -> NextStep | None:
         while self._again:
             first = min(self._again)
             ready, origin = first

@@ -59,7 +59,7 @@ class StoredHead:
     ) -> None:
         self.status = status
         self.block = block
-        self.shown = hidden.shown(block)
+        self.shown = hidden.shown(block) if block.endswith(hidden.END) else block
         self._fields = fields
         self._not_modified: bytes | None = None
         self.etag = etag
