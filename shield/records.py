@@ -67,6 +67,8 @@ _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
 _ROW_WORDS = _WAITING + SLOTS
 
 _WORD = 8
+_NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
+_NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 
 def size_for(workers: int) -> int:
@@ -191,18 +193,14 @@ class Seen:
 
     # written on each fetch
 
-    def begin(self, now: float) -> int:
-        """An unanswered fetch from now on; the number of its slot, 0 if there is none left."""
-        if not self._free:
-            return 0
-        slot = self._free.pop()
+    def begin(self, now: float, *, slot: int = 0) -> int:
+        """A request goes out, for the fetch with this slot or a new one; its slot, 0 if there is none left."""
+        if not slot:
+            if not self._free:
+                return 0
+            slot = self._free.pop()
         self._times[slot] = now
         return slot
-
-    def resend(self, slot: int, now: float) -> None:
-        """Its request goes out (again)."""
-        if slot:
-            self._times[slot] = now
 
     def end(self, slot: int) -> None:
         """It is answered, or given up."""
@@ -210,16 +208,17 @@ class Seen:
             self._times[slot] = 0.0
             self._free.append(slot)
 
-    def succeeded(self, came: Came, now: float, seconds: float) -> None:
-        """An origin that works: its first byte came after `seconds`."""
+    def succeeded(self, came: Came, now: float, seconds: float, *, slot: int = 0) -> None:
+        """An origin that works: its first byte came after `seconds`. Ends the fetch with this slot."""
+        if slot:
+            self._times[slot] = 0.0
+            self._free.append(slot)
         self._times[_SUCCEEDED] = now
         self._count(came, now)
-        generation = _generation(now)
+        counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
         at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
-        counts = self._counts
         if counts[at] != generation:
-            for each in range(at + 1, at + 1 + BUCKETS):
-                counts[each] = 0
+            counts[at : at + 1 + BUCKETS] = _NO_BUCKETS
             counts[at] = generation
         counts[at + 1 + bucket_of(seconds)] += 1
 
@@ -237,12 +236,10 @@ class Seen:
         counts[_FAILED_TOTAL] = total + 1
 
     def _count(self, came: Came, now: float) -> None:
-        second = int(now)
+        counts, second = self._counts, int(now)
         at = _RING + _COLUMNS * (second % _SECONDS)
-        counts = self._counts
         if counts[at] != second:
-            for each in range(at + 1, at + _COLUMNS):
-                counts[each] = 0
+            counts[at : at + _COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
 
@@ -338,7 +335,7 @@ class Seen:
 
     def measure(self, now: float) -> None:
         """Publish the 95th percentile of first bytes; the last one stays while there are too few."""
-        generation = _generation(now)
+        generation = 1 + int(now / _GENERATION_SECONDS)
         totals = [0] * BUCKETS
         for counts, _ in self._rows:
             for at in (_HISTOGRAM, _HISTOGRAM + 1 + BUCKETS):
@@ -347,10 +344,6 @@ class Seen:
         p95 = quantile(totals, 0.95)
         if p95 is not None:
             self._published[_P95] = p95
-
-
-def _generation(now: float) -> int:
-    return 1 + int(now / _GENERATION_SECONDS)
 
 
 def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:

@@ -63,7 +63,7 @@ def test_a_success_of_any_worker_ends_a_streak() -> None:
 def test_fetches_wait_from_when_they_were_sent_until_they_end() -> None:
     records, one, other = two()
     first, second = one.begin(NOW + 1), other.begin(NOW + 2)
-    one.resend(first, NOW + 3)
+    one.begin(NOW + 3, slot=first)
 
     assert sorted(one.evidence(0.0, NOW).waiting) == [NOW + 2, NOW + 3]
     one.end(first)

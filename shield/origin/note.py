@@ -39,34 +39,28 @@ class Note:
 
     __slots__ = ("_began", "_now", "_seen", "_slot", "_tell")
 
-    def __init__(
-        self, seen: Seen, now: Callable[[], float], *, queues: bool, tell: Callable[[], None] | None
-    ) -> None:
-        """`queues`: it may wait for a place among our own connections first, which isn't the origin's fault.
+    def __init__(self, seen: Seen, now: Callable[[], float], *, opens: bool, tell: Callable[[], None] | None) -> None:
+        """`opens`: it begins with a new connection. Else it may wait for one of ours, which isn't the origin's fault.
 
         `tell` is called whenever a request goes out.
         """
         self._seen = seen
         self._now = now
         self._tell = tell
-        self._began = now()
-        self._slot = 0 if queues else seen.begin(self._began)
+        self._began = began = now()
+        self._slot = seen.begin(began) if opens else 0
 
     def sent(self) -> None:
         """A request goes out."""
         self._began = now = self._now()
-        if self._slot:
-            self._seen.resend(self._slot, now)
-        else:
-            self._slot = self._seen.begin(now)
+        self._slot = self._seen.begin(now, slot=self._slot)
         if self._tell is not None:
             self._tell()
 
     def gave(self, came: Came) -> float:
         """It responded as an origin should; returns the time."""
         now = self._now()
-        self._seen.end(self._slot)
-        self._seen.succeeded(came, now, now - self._began)
+        self._seen.succeeded(came, now, now - self._began, slot=self._slot)
         return now
 
     def failed(self, fault: Fault, key: bytes) -> None:

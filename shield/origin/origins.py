@@ -19,7 +19,7 @@ from shield.errors import OriginError
 from shield.origin.conductor import Conductor
 from shield.origin.note import is_failure
 from shield.origin.origin import Origin
-from shield.origin.race import Lead, Race
+from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
@@ -172,51 +172,46 @@ class Origins:
             order, began = lot.order(names, want.path, self._now), self._now()
             if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
                 return await self._race(names, order, want, lot, began).run()
+            if len(order) > 1:
+                return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
-
-            def begin() -> Race:
-                race = self._race(names, order, want, lot, began, leads=True)
-                race.follow(origin.name)
-                return race
-
-            return await self._lead(origin, want, began, lot, begin, in_all=len(order))
+            answer: AttemptResult
+            try:
+                answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+                if isinstance(answer, Fetched):
+                    lot.budgets[origin.name].earn()
+                    return answer
+            except OriginError as error:
+                answer = error
+            return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
 
-    async def _lead(
-        self,
-        origin: Origin,
-        want: Want,
-        began: float,
-        lot: _Lot,
-        begin: Callable[[], Race],
-        *,
-        in_all: int,
-    ) -> Fetched | Absent | Failed:
-        """The first attempt of a fetch that has `in_all` origins to try, and what comes of it."""
-        lead = None if in_all == 1 else Lead(origin, begin, within=lot.deadline_seconds / in_all)
-        answer: Fetched | Absent | OriginError
+    async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
+        """The first attempt of a fetch that has several origins to try, and what comes of it."""
+        origin = lot.origins[order[0]]
+        lead = Lead(
+            origin,
+            lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
+            within=lot.deadline_seconds / len(order),
+        )
+        answer: AttemptResult
         try:
             answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
         except OriginError as error:
             answer = error
         except asyncio.CancelledError:
-            result = None if lead is None else lead.result_of_race()
-            if result is None:
+            if (result := lead.result_of_race()) is None:
                 raise
             return result
         finally:
-            if lead is not None:
-                lead.over()
+            lead.over()
         if isinstance(answer, Fetched):
             lot.budgets[origin.name].earn()
-            if lead is not None:
-                lead.drop()
+            lead.drop()
             return answer
-        if lead is None or lead.race is None or lead.beside is None:
-            race = begin()
-            race.report(origin.name, answer)
-            return await race.run()
+        if lead.race is None or lead.beside is None:
+            return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
         lead.race.report(origin.name, answer)
         return await lead.beside
 
@@ -231,17 +226,8 @@ class Origins:
         budgets = {**{name: RetryBudget(0.0) for name in names}, **lot.budgets}
         return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
 
-    def _race(
-        self,
-        names: Sequence[str],
-        order: Sequence[str],
-        want: Want,
-        lot: _Lot,
-        began: float,
-        *,
-        leads: bool = False,
-    ) -> Race:
-        """The attempts as the schedule has them. `leads`: the first was made when it began."""
+    def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
+        """The attempts of a fetch of these names that began then, as the schedule has them."""
         schedule = Schedule(
             lot.contenders(order),
             deadline=began + lot.deadline_seconds,
@@ -249,8 +235,6 @@ class Origins:
             chance=self._chance,
             longest_wait=_STORED_PATIENCE if want.validators else math.inf,
         )
-        if leads:
-            schedule.next(began)
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
 

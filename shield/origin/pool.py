@@ -177,9 +177,9 @@ class Pool:
         )
 
     @property
-    def is_full(self) -> bool:
-        """Whether another fetch would wait for a place."""
-        return self._lent >= self._limits.connections
+    def opens(self) -> bool:
+        """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
+        return not self._idle and self._lent < self._limits.connections
 
     @property
     def in_use(self) -> bool:

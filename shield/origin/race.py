@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 from shield.errors import Fault, OriginError
 from shield.origin.origin import Origin
@@ -21,10 +22,7 @@ AttemptResult = Fetched | Absent | OriginError
 
 
 class Race:
-    """A fetch that didn't end with its first attempt at once. `run` it.
-
-    An attempt that was started elsewhere is reported by `report`.
-    """
+    """A fetch that takes more than its first attempt. `run` it."""
 
     def __init__(
         self,
@@ -52,9 +50,17 @@ class Race:
         self._absent: set[str] = set()
         self._gone: Absent | None = None
 
-    def follow(self, origin: str) -> None:
-        """An attempt at this origin was started elsewhere."""
-        self._under_way[origin] = None
+    def beside(self, first: str, began: float) -> Self:
+        """The first attempt was begun elsewhere, then, and is under way; it will be reported."""
+        self._schedule.next(began)
+        self._under_way[first] = None
+        return self
+
+    async def run_after(self, first: str, began: float, answer: AttemptResult) -> Fetched | Absent | Failed:
+        """As `run`, after a first attempt that was begun elsewhere, and has ended."""
+        self._schedule.next(began)
+        self._answers.append((first, answer))
+        return await self.run()
 
     def report(self, origin: str, answer: AttemptResult) -> None:
         """An attempt has ended."""

@@ -174,7 +174,7 @@ _WORDS = {
     Cause.TIME: "no trouble for {seconds:.0f} s",
     Cause.NO_PROBE: "nothing known to probe it with",
     Cause.OWN_FAULT: "all origins failed together",
-    Cause.THROTTLED: "{count} requests refused in 10 s since they were too many, half of the fetches or more",
+    Cause.THROTTLED: "{count} requests refused as too many in 10 s, half of the fetches or more",
     Cause.SUCCESS: "it answered again",
 }
 
