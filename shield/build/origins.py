@@ -155,7 +155,6 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
     times = origin.timeouts
     return Origin(
         name,
-        role=origin.role,
         provider=origin.profile,
         signer=_signer(plan, credentials),
         pool=Pool(

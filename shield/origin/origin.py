@@ -31,7 +31,6 @@ from shield.rules.health import HealthState
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
-from shield.rules.routing import Candidate
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
 
@@ -100,7 +99,6 @@ class Origin:
         self,
         name: str,
         *,
-        role: str,
         provider: Provider,
         signer: Signer,
         pool: Pool,
@@ -109,7 +107,6 @@ class Origin:
         gateway: Gateway | None = None,
     ) -> None:
         self.name = name
-        self.candidate = Candidate(name, role)
         self.provider = provider
         self.signer = signer
         self.pool = pool

@@ -26,7 +26,6 @@ from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import RetryBudget
 from shield.rules.health import find_trouble, order
 from shield.rules.ranges import Span
-from shield.rules.routing import rank
 
 log = logging.getLogger("shield.origin")
 
@@ -59,7 +58,7 @@ class _Lot:
         origins = self.origins
         if len(names) == 1 and names[0] in origins:
             return names
-        ranked = rank([origins[name].candidate for name in names if name in origins])
+        ranked = [name for name in names if name in origins]
         if all(origins[name].seen.is_up for name in ranked):
             return ranked
         spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
@@ -118,10 +117,6 @@ class Origins:
     def open(self) -> None:
         """Begin to judge them."""
         self.conductor.open()
-
-    def order(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The order in which the named origins are tried now."""
-        return tuple(self._lot.order(names, b"", self._now))
 
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
         """Have these instead from now on. Those that are there already may be among them, and stay as they are."""
