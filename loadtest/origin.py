@@ -6,6 +6,7 @@
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
     /bucket/...                         the same, for those who ask for objects of a bucket
     /asked                              GETs so far and their bytes, as JSON, each slow path's GETs, access key ids
+    /mode/STATUS                        from now on every object is answered by this status; 200: as above
 
 It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
 """
@@ -53,6 +54,7 @@ class Asked:
         self.bytes = 0
         self.slow: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
+        self.status = 200
         self.tick()
 
     def tick(self) -> None:
@@ -81,6 +83,12 @@ class Connection(asyncio.Protocol):
         parts = target.removeprefix(b"/bucket").split(b"/")
         if method != b"GET":
             self._transport.close()
+        elif parts[1] == b"mode":
+            self._asked.status = int(parts[2])
+            self._transport.write(HEAD % (self._asked.date, 0))
+        elif self._asked.status != 200 and parts[1] in (b"o", b"slow"):
+            self._asked.total += 1
+            self._transport.write(b"HTTP/1.1 %d Out\r\nContent-Length: 0\r\n\r\n" % self._asked.status)
         elif parts[1] == b"o":
             self._asked.total += 1
             if (key := head.find(b"Credential=")) >= 0:
