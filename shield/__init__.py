@@ -34,6 +34,7 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
                 connections and their time
     proxy       life of a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
+    choice      what a request gets of a fill's answer, and what is fetched besides
     reply       answers ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: what becomes of an answer once its head is here; means:
@@ -63,9 +64,10 @@ Rooms, from the top down. Arrows point down only; `tests/test_architecture.py` h
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 for each problem its place
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
-                step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags, loops, access, addresses, signed_urls,
-                link_lifetime, limits, digests, hidden, interim, dates, routing, schedule, budget, denials,
-                persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
+                step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags,
+                loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
+                routing, schedule, budget, denials, persistence, locations, policy, reach, rendezvous, sigv4,
+                providers, s3_errors
     errors      ShieldError and what is below it
     messages    Request, ResponseHead: our words for HTTP, free of any framework
 

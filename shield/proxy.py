@@ -23,7 +23,7 @@ from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
-from shield.transfer import Transfer
+from shield.transfer import Transfer, TransferMeans
 
 
 class Proxy:
@@ -45,6 +45,7 @@ class Proxy:
         self.in_force = in_force
         self._store = store
         self._fills = fills
+        self._means = TransferMeans(store, fills, replies, clock)
         self._accounts = Accounts()
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
@@ -156,16 +157,8 @@ class Proxy:
         `peer` is the address that the client comes from. The client may be called back before this returns.
         """
         regime = regime or self.in_force.regime
-        transfer = Transfer(
-            request,
-            regime.targets.resolve(request.target),
-            client,
-            store=self._store,
-            fills=self._fills,
-            replies=self.replies,
-            clock=self.clock,
-            account=self._accounts.of(peer, regime.amplification, self.clock()),
-        )
+        account = self._accounts.of(peer, regime.amplification, self.clock())
+        transfer = Transfer(request, regime.targets.resolve(request.target), client, self._means, account)
         transfer.start()
         return transfer
 

@@ -76,6 +76,17 @@ class FillTable:
         `stored` is what is there but may not be served as it is: it is validated rather than fetched. `whole`: a part
         is of no use.
         """
+        name = resource.key.text, request.method
+        is_plain = name[1] == b"GET" and not request.notable and stored is None
+        if not is_plain or name in self._shared or name[0] in self._hit_for_miss:
+            return self._join_any(resource, request, reader, stored, whole=whole)
+        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
+        fill.join(reader)
+        return fill, False
+
+    def _join_any(
+        self, resource: Resource, request: Request, reader: Reader, stored: Entry | None, *, whole: bool
+    ) -> tuple[Fill, bool]:
         fill = self._find(resource, request)
         if whole and fill is not None and fill.question.want.tentative:
             fill = None  # it may be of no use again

@@ -1,4 +1,4 @@
-"""What is told of an answer that a fill brings."""
+"""What is told of an answer that a fill or an entry gives."""
 
 from __future__ import annotations
 
@@ -23,4 +23,20 @@ def outcome_of(fill: Fill, entry: Entry | None, forward: Forward | None, now: fl
         detail=None if stores or fill.disposition is None else fill.disposition.reason.value,
         origin=fill.origin,
         key=fill.resource.key.text,
+    )
+
+
+def outcome_of_entry(
+    entry: Entry, forward: Forward | None, now: float, *, collapsed: bool, detail: str | None, is_kept: bool
+) -> Outcome:
+    """For a request that is answered with an entry, without a fill; `is_kept`: that is stored, or being so."""
+    is_hit = forward is None
+    return Outcome(
+        hit=is_hit,
+        forward=forward,
+        ttl=entry.freshness.shown_ttl(now),
+        stored=not is_hit and detail is None and is_kept,  # with a detail it is stale, since no origin answered
+        collapsed=collapsed,
+        detail=detail,
+        key=entry.key.text,
     )
