@@ -28,7 +28,7 @@ ROWS = [
     ["transfer"],
     ["choice"],
     ["reply", "fill", "purge"],
-    ["peers"],
+    ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap"],
     ["rules"],

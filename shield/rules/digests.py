@@ -45,7 +45,7 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
     `md5_etags`: an ETag that looks like an MD5 is that of the object, unless other fields contradict it.
     """
     found = _stated(head) if head.has_any(WORDS) else {}
-    if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
+    if "md5" not in found and md5_etags and (digest := md5_of_etag(head)) is not None:
         found["md5"] = digest
     if not found:
         return []
@@ -109,7 +109,7 @@ def _goog_md5(head: ResponseHead) -> bytes | None:
     return None if match is None else match[1]
 
 
-def _md5_of_etag(head: ResponseHead) -> bytes | None:
+def md5_of_etag(head: ResponseHead) -> bytes | None:
     """The MD5 in an ETag; None for multipart objects, with keys of KMS or the customer, and in directory buckets."""
     match = _MD5_TAG(head.get(b"etag") or b"")
     is_standard = head.get(_ENCRYPTION) in (None, b"AES256") and head.get(_KEY) is None
