@@ -14,12 +14,12 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
-from shield.regime import InForce, Regime, Targets
+from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.amplification import Accounts
 from shield.rules.loops import loop_objection, passed
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource, Route, Targets
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -82,6 +82,8 @@ class Proxy:
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
         if entry is None:
+            if not self._store.has_disk:
+                return None
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
                 return self.replies.of_plain(plain, key, with_body=method == b"GET")

@@ -87,6 +87,8 @@ class Origin:
         self.renew: Renew | None = None
         """Reads the credentials' files again, and has the signer use what is new there."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
+        if self._gateway is not None:
+            signer.prepare(self._gateway.alone)
         self.fetches = 0
         self.retries = 0
         self.absent = 0

@@ -18,7 +18,7 @@ from shield.origin.origin import Origin
 from shield.origin.want import Absent, Failed, Fetched, Want, settled
 from shield.rules.budget import RetryBudget
 from shield.rules.routing import rank
-from shield.rules.schedule import MIN_ATTEMPT_SECONDS, Schedule, Start, Wait, share_of
+from shield.rules.schedule import MIN_ATTEMPT_SECONDS, Schedule, Start, Wait
 
 log = logging.getLogger("shield.origin")
 
@@ -122,7 +122,8 @@ class Origins:
             order, began = lot.order(names), self._now()
             if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
                 return await self._fail_over(names, order, want, lot, began, None)
-            origin, deadline = lot.origins[order[0]], share_of(began, began + lot.deadline_seconds, len(order))
+            origin = lot.origins[order[0]]
+            deadline = began + lot.deadline_seconds / len(order)  # as the schedule would have it
             result: Fetched | Absent | OriginError
             try:
                 result = await origin.fetch(want, deadline=deadline, clock=self._clock)

@@ -157,13 +157,8 @@ class Schedule:
 
     def _start(self, origin: str, now: float, count: int) -> Start:
         """Begin an attempt at the first of `count` origins that share the time."""
-        self._under_way = Start(origin, share_of(now, self._deadline, count))
+        self._under_way = Start(origin, min(now + (self._deadline - now) / count, self._deadline))
         return self._under_way
-
-
-def share_of(now: float, deadline: float, count: int) -> float:
-    """When the first of `count` attempts has to end that share the time until the deadline."""
-    return min(now + (deadline - now) / count, deadline)
 
 
 def is_transient(fault: Fault, status: int | None) -> bool:
