@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from shield.choice import Delivery, choose, part_of, stands_in, status_of
@@ -51,6 +51,7 @@ class TransferMeans:
     clock: Callable[[], float]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Transfer:
     """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
 
@@ -60,60 +61,28 @@ class Transfer:
     its selection, `position` being the next byte and `stop` the piece's end, or at the end of the last.
     """
 
-    __slots__ = (
-        "_client",
-        "_collapsed",
-        "_detail",
-        "_entry",
-        "_etag",
-        "_fill",
-        "_forward",
-        "_in_parts",
-        "_later",
-        "_means",
-        "_mode",
-        "_resource",
-        "_selection",
-        "_sliced",
-        "_stored",
-        "account",
-        "position",
-        "request",
-        "slack",
-        "stop",
-        "touched",
-    )
+    request: Request
+    _resource: Resource
+    _client: Client
+    _means: TransferMeans
+    account: Account | None = None  # of the client's address; None: nothing is kept for it
+    slack: int = exact.FREE
+    touched: dict[int, bool] = field(default_factory=dict)
+    position: int = 0
+    stop: int | None = None  # where it needs no more bytes; None: at the end of the body
 
-    def __init__(
-        self,
-        request: Request,
-        resource: Resource,
-        client: Client,
-        means: TransferMeans,
-        account: Account | None = None,
-    ) -> None:
-        self.account = account  # of the client's address; None: nothing is kept for it
-        self.slack = exact.FREE
-        self.touched: dict[int, bool] = {}
-        self.position = 0
-        self.stop: int | None = None  # where it needs no more bytes; None: at the end of the body
-        self.request = request
-        self._resource = resource
-        self._client = client
-        self._means = means
-
-        self._mode = Mode.LOOKING_UP
-        self._stored: Entry | None = None  # what was found, though it could not be served as it is
-        self._forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
-        self._fill: Fill | None = None
-        self._sliced: SlicedFill | None = None  # read instead of `_fill`
-        self._entry: Entry | None = None  # the large one whose slices are read
-        self._collapsed = False
-        self._detail: str | None = None
-        self._selection: Selection | None = None  # settled, though perhaps not sent yet
-        self._later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
-        self._etag: bytes | None = None  # of the version that was settled on
-        self._in_parts = True  # False: it was tried in vain to fetch just a part
+    _mode: Mode = Mode.LOOKING_UP
+    _stored: Entry | None = None  # what was found, though it could not be served as it is
+    _forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
+    _fill: Fill | None = None
+    _sliced: SlicedFill | None = None  # read instead of `_fill`
+    _entry: Entry | None = None  # the large one whose slices are read
+    _collapsed: bool = False
+    _detail: str | None = None
+    _selection: Selection | None = None  # settled, though perhaps not sent yet
+    _later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
+    _etag: bytes | None = None  # of the version that was settled on
+    _in_parts: bool = True  # False: it was tried in vain to fetch just a part
 
     def start(self) -> None:
         """Look up and go on from there. The client may be called back before this returns."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
@@ -49,82 +49,59 @@ from shield.store.entry import OVERHEAD, Entry
 log = logging.getLogger("shield.fill")
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Fill:
     """One fetch and those who read from it. Made by `FillTable` only."""
 
-    __slots__ = (
-        "_brake",
-        "_buffer",
-        "_due",
-        "_means",
-        "_purse",
-        "_readers",
-        "_registry",
-        "_response",
-        "_tags",
-        "_task",
-        "_timer",
-        "_window",
-        "background",
-        "by_peer",
-        "committed",
-        "disposition",
-        "entry",
-        "failure",
-        "freshness",
-        "generation",
-        "head",
-        "length",
-        "origin",
-        "part",
-        "phase",
-        "question",
-        "start",
-        "status",
-        "told",
-        "was_hit",
-    )
+    question: Question
+    _means: Means
+    _registry: Registry[Fill]
+    background: bool = False  # goes on though nobody reads
+    phase: Phase = Phase.OPENING
+    start: int = 0  # absolute offset of its first byte
 
-    def __init__(self, question: Question, means: Means, registry: Registry[Fill]) -> None:
-        self.question = question
-        self.background = False  # goes on though nobody reads
-        # absolute offset of its first byte; what a tentative span brings is all of the object, or goes on in slices
+    # known once the head is there
+    head: StoredHead | None = None
+    status: int = 0
+    length: int | None = None  # of the body that it brings, or brings a part of
+    part: Span | None = None  # what it brings of the object, if just that
+    freshness: Freshness | None = None
+    disposition: Disposition | None = None
+    origin: str | None = None
+    by_peer: bool = False
+    was_hit: bool = False  # of another worker: to clients it is the node's
+    _tags: bytes = b""
+    _due: int | None = None  # bytes that it brings in all
+
+    # what followers share of their answers; theirs to fill in
+    told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = field(default_factory=dict)
+
+    # known at the end
+    entry: Entry | None = None
+    committed: bool = False
+    failure: Failed | OriginError | None = None
+
+    generation: int = field(init=False)
+    _buffer: FillBuffer = field(init=False)
+    _readers: Readers = field(init=False)
+    _purse: Purse = field(init=False)
+    _brake: Brake = field(init=False)
+    _response: Response | None = None
+    _task: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None  # linger
+    _window: Window | None = None  # of a body that isn't retained
+
+    def __post_init__(self) -> None:
+        question, means = self.question, self._means
         want = question.want
-        self.start = 0 if want.span is None or want.tentative else want.span.start
+        if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
+            self.start = want.span.start
         want.asked = question.request.fields
-
-        # known once the head is there
-        self.phase = Phase.OPENING
-        self.head: StoredHead | None = None
-        self.status = 0
-        self.length: int | None = None  # of the body that it brings, or brings a part of
-        self.part: Span | None = None  # what it brings of the object, if just that
-        self._due: int | None = None  # bytes that it brings in all
-        self.freshness: Freshness | None = None
-        self.disposition: Disposition | None = None
-        self.origin: str | None = None
-        self.by_peer = False
-        self.was_hit = False  # of another worker: to clients it is the node's
-        self._tags = b""
-
-        # what followers share of their answers; theirs to fill in
-        self.told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = {}
-
-        self.entry: Entry | None = None  # known at the end
-        self.committed = False
-        self.failure: Failed | OriginError | None = None
-
-        self._means = means
-        self._registry = registry
+        self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
-        self._response: Response | None = None
         self._readers = Readers(question.request, question.resource)
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None  # linger
         self._purse = Purse(means.clock)
         self._brake = Brake()
-        self._window: Window | None = None  # of a body that isn't retained
-        self.generation = means.store.generation
 
     @property
     def resource(self) -> Resource:
