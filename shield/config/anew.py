@@ -30,7 +30,7 @@ class Anew:
         return {key: value for key, value in found.items() if isinstance(value, str)}
 
     def of_access(self) -> AccessSettings:
-        """Who may ask. Raises ConfigError when that can't be read, or is nothing that can be used."""
+        """The access section. Raises ConfigError if its secrets can't be read, or aren't valid."""
         here: KeyPath = ("access",)
         self._check(here)
         try:
