@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shield.config.price import PriceSettings
 from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
 from shield.config.units import Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
@@ -88,6 +89,18 @@ class OriginSettings(Section):
         default=None,
         description="How long replication from the primary may take. `shield audit` counts younger objects that are "
         "missing or older here as lagging, which is no difference. If omitted: 0s, so that all missing ones count.",
+    )
+    weight: float = Field(
+        default=100.0,
+        ge=0,
+        le=1_000_000,
+        description="Share of the keys for which it is tried first, in proportion to the other origins' weights, in "
+        "routes with `choose: weighted`. 0: only when all others have failed.",
+    )
+    price: PriceSettings | None = Field(
+        default=None,
+        description="What reading from it costs, for routes with `choose: cheapest` and for `shield audit --deep`: "
+        "the name of a list price, as aws-eu-central-1, or a mapping. If omitted: unknown.",
     )
     holds: Literal["all", "part"] = Field(
         default="all",

@@ -19,6 +19,7 @@ from shield.rules.key import KeyRules
 from shield.rules.locations import PathMapping, Rewriting
 from shield.rules.policy import policy_name
 from shield.rules.providers import Location, Provider
+from shield.rules.ranking import OriginFacts, Strategy
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
 from shield.rules.vary import Forwarding
@@ -60,6 +61,15 @@ def _header_name(value: str) -> str:
 def _statuses(value: Any) -> Any:
     if isinstance(value, Mapping) and not all(re.fullmatch("[45][0-9]{2}", str(status)) for status in value):
         raise ExpectedError("expected statuses from 400 to 599, as 404: 10s")
+    return value
+
+
+def _strategy(value: Any) -> Any:
+    if value == "nearest":
+        raise ExpectedError(
+            "nearest needs measured times, which this version doesn't take; expected ordered, with the nearest "
+            "listed first, or primary-first, weighted, cheapest"
+        )
     return value
 
 
@@ -226,6 +236,14 @@ class RouteSettings(Section):
         default=(),
         description="Origins that have these objects, in the order in which they are tried. Empty: all, as listed.",
     )
+    choose: Annotated[Literal["ordered", "primary-first", "weighted", "cheapest"], BeforeValidator(_strategy)] = (
+        Field(
+            default="ordered",
+            description="The origin that is tried first; the others follow if it fails. ordered: as listed. "
+            "primary-first: the primary. weighted: by key, each for a share of the keys in proportion to its weight. "
+            "cheapest: by price.",
+        )
+    )
     query: QuerySettings = Field(default_factory=QuerySettings, description="The query parameters that are kept.")
     duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
         default=None,
@@ -318,9 +336,10 @@ class RouteSettings(Section):
         all_origins: Collection[str],
         providers: Mapping[str, Provider] = MappingProxyType({}),
         places: Mapping[str, Location] = MappingProxyType({}),
+        facts: Mapping[str, OriginFacts] = MappingProxyType({}),
         node: str = "",
     ) -> Route:
-        """This route as a rule of a node. `providers` and `places` are the origins' by name."""
+        """This route as a rule of a node. `providers`, `places` and `facts` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -357,6 +376,8 @@ class RouteSettings(Section):
                 self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
+            choose=Strategy(self.choose),
+            facts=tuple([facts.get(origin, OriginFacts(origin)) for origin in chosen]),
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )

@@ -26,6 +26,7 @@ from shield.config.section import (
     off_is_off,
 )
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
+from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
 
 S = TypeVar("S", bound=Section)
@@ -366,11 +367,24 @@ class Settings(Section):
         self.__dict__["routes"] = routes  # frozen from here on
         return self
 
+    def _facts(self) -> Mapping[str, OriginFacts]:
+        return {
+            name: OriginFacts(
+                name,
+                is_primary=origin.role == "primary",
+                weight=origin.weight,
+                price=None if origin.price is None else origin.price.price,
+            )
+            for name, origin in self.origins.items()
+        }
+
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
         places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(name, all_origins=names, providers=providers, places=places, node=self.node)
+            route.rule(
+                name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
+            )
             for name, route in self.routes.items()
         )
