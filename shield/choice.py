@@ -1,6 +1,6 @@
-"""What a request gets of a fill's answer, what has to be fetched besides, and what it gets where none has come.
+"""The part of a fill's response that a request gets, further fetches for it, and its response if all fetches failed.
 
-This decides; the transfer does it.
+These functions decide; the transfer carries it out.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from shield.store.entry import Entry
 
 
 class Delivery(Enum):
-    """How the client is given what was chosen."""
+    """How the chosen response is sent."""
 
-    SEND = "send"  # send it from the fill
-    FETCH_PART = "fetch part"  # fetch just that part of this very version: the fill isn't to bring it
-    FETCH_WHOLE = "fetch whole"  # fetch all of the object: what the fill brings is another part
+    SEND = "send"  # from the fill
+    FETCH_PART = "fetch part"  # fetch just that part of the same version: the fill shall not bring it
+    FETCH_WHOLE = "fetch whole"  # fetch the whole object: the fill brings another part
 
 
 def choose(
     request: Request, fill: Fill, replies: Replies, now: float, *, in_parts: bool, is_thrifty: bool
 ) -> tuple[Selection, Delivery]:
-    """What a request gets of the answer of a fill whose head is there.
+    """The response to a request from a fill whose head has arrived.
 
-    `in_parts`: a part may be fetched by itself. `is_thrifty`: nothing may be fetched but what the client wants.
+    `in_parts`: a part may be fetched by itself. `is_thrifty`: nothing beyond the client's own bytes may be fetched.
     """
     head, fresh = fill.head, fill.freshness
     assert head is not None
@@ -53,14 +53,14 @@ def choose(
 
 
 def _is_wasteful(fill: Fill, *, is_thrifty: bool) -> bool:
-    """Whether what a fill brings of the whole besides a part is of no use, or can't be afforded."""
+    """Whether the bytes that a fill brings besides the requested part are of no use, or exceed the budget."""
     if fill.part is not None:
         return False
     return not fill.stores or (fill.phase is Phase.STREAMING and is_thrifty)
 
 
 def part_of(resource: Resource, span: Span, etag: bytes | None, origin: str | None) -> Want:
-    """Just a part of the version with this ETag, which an origin gave."""
+    """The fetch of just a part of the version with this ETag, from the origin that gave it."""
     forwarded = resource.forwarded
     want = Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded)
     want.version_of = origin
@@ -68,12 +68,12 @@ def part_of(resource: Resource, span: Span, etag: bytes | None, origin: str | No
 
 
 def stands_in(stored: Entry, failure: Failed | OriginError | None, now: float) -> bool:
-    """Whether a stale entry may be served since no origin answers (RFC 9111 §4.2.4, RFC 5861 §4)."""
+    """Whether a stale entry may be served because no origin answers (RFC 9111 §4.2.4, RFC 5861 §4)."""
     return not stored.no_cache and not ends_stale(failure) and stored.freshness.in_error_grace(now)
 
 
 def status_of(failure: Failed | OriginError | None, stored: Entry | None) -> int:
-    """The status of our error response where no entry may stand in."""
+    """The status of the error response if no entry may be served instead."""
     # What must be validated is as if it came too late: RFC 9111 §5.2.2.2 wants 504.
     forbidden = stored is not None and stored.must_revalidate and stored.head.status < 400
     return 504 if reasons(failure)[1] or forbidden else 503

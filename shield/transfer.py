@@ -32,18 +32,18 @@ _LOOKED_UP = (b"GET", b"HEAD")
 
 
 class Mode(Enum):
-    """Where a transfer stands, and what it does when it is told to advance."""
+    """The state of a transfer, and what it does in it when told to advance."""
 
     LOOKING_UP = "looking up"  # a disk is being read: wait
-    JOINED = "joined"  # it reads from a fill: once that has a head, settle the answer and send its own
+    JOINED = "joined"  # it reads from a fill: once that has a head, choose the response and send its head
     SLICED = "sliced"  # it reads from a large entry's slices: send the head with their first bytes
     STREAMING = "streaming"  # the head was sent: send bytes of the one or the other
-    OVER = "over"  # the client was told the end, or is gone
+    OVER = "over"  # the client has got the end, or is gone
 
 
 @dataclass(frozen=True, slots=True)
 class TransferMeans:
-    """What every transfer of a worker needs."""
+    """The dependencies of all transfers of a worker."""
 
     store: Store
     fills: FillTable
@@ -55,37 +55,37 @@ class TransferMeans:
 class Transfer:
     """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
 
-    Usually one fill serves it from beginning to end. It goes on by itself when its fill lets go of it: from the
-    start if nothing was sent, else with the rest of the very version whose head was sent. A large entry is read from
-    the fill of its slices, whose head goes out with the first bytes. Between two calls it stands inside a piece of
-    its selection, `position` being the next byte and `stop` the piece's end, or at the end of the last.
+    Usually one fill serves it from beginning to end. If the fill releases it, it continues by itself: from the start
+    if nothing was sent, else with the rest of the very version whose head was sent. A large entry is read from the
+    fill of its slices, and its head is sent with the first bytes. Between two calls it is inside a piece of its
+    selection, `position` being the next byte and `stop` the piece's end, or at the end of the last.
     """
 
     request: Request
     _resource: Resource
     _client: Client
     _means: TransferMeans
-    account: Account | None = None  # of the client's address; None: nothing is kept for it
+    account: Account | None = None  # the budget of the client's address; None: it has no limit
     slack: int = exact.FREE
     touched: dict[int, bool] = field(default_factory=dict)
     position: int = 0
-    stop: int | None = None  # where it needs no more bytes; None: at the end of the body
+    stop: int | None = None  # where it is done; None: the end of the body
 
     _mode: Mode = Mode.LOOKING_UP
-    _stored: Entry | None = None  # what was found, though it could not be served as it is
+    _stored: Entry | None = None  # the entry that was found, but must be validated first
     _forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
     _fill: Fill | None = None
     _sliced: SlicedFill | None = None  # read instead of `_fill`
     _entry: Entry | None = None  # the large one whose slices are read
     _collapsed: bool = False
     _detail: str | None = None
-    _selection: Selection | None = None  # settled, though perhaps not sent yet
+    _selection: Selection | None = None  # chosen, though perhaps not sent yet
     _later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
-    _etag: bytes | None = None  # of the version that was settled on
-    _in_parts: bool = True  # False: it was tried in vain to fetch just a part
+    _etag: bytes | None = None  # of the chosen version
+    _in_parts: bool = True  # False: fetching just a part has failed
 
     def start(self) -> None:
-        """Look up and go on from there. The client may be called back before this returns."""
+        """Look up the entry and continue from there. The client may be called back before this returns."""
         store, self._mode, route = self._means.store, Mode.LOOKING_UP, self._resource.route
         if route.particular and route.forwarding.any:
             self._resource = store.variants.of(self._resource, self.request)
@@ -96,7 +96,7 @@ class Transfer:
             self._found(found)
 
     def _found(self, entry: Entry | None) -> None:
-        """What was looked up is here: serve it if that is allowed, else ask an origin."""
+        """Continue with the entry that was looked up: serve it if that is allowed, else fetch."""
         if self._mode is not Mode.LOOKING_UP:
             return
         resource, request = self._resource, self.request
@@ -112,7 +112,8 @@ class Transfer:
         self._go_to(fill)
 
     def _is_served(self, entry: Entry | None, under_way: SlicedFill | None) -> bool:
-        """Whether what is stored, or what the request demands, needs no fill that others share (RFC 9111 §4)."""
+        """Answer without a shared fill, if the entry or the request's directives allow or demand that (RFC 9111 §4);
+        False if they don't."""
         if entry is not None and entry.is_marker:
             if self._resource.route.forwarding.any:
                 self._means.store.variants.learn_from(entry)
@@ -150,18 +151,18 @@ class Transfer:
         return True
 
     def _go_to(self, fill: Fill) -> None:
-        """Go on with a fill that was joined or begun."""
+        """Continue with a fill that was joined or begun."""
         self._mode, self._fill = Mode.JOINED, fill
         if fill.phase is not Phase.OPENING:
             self.advance()
 
     @property
     def over(self) -> bool:
-        """The client has been told the end, or is gone."""
+        """Whether the client has got the end, or is gone."""
         return self._mode is Mode.OVER
 
     def held(self) -> tuple[int, int] | None:
-        """The body in memory that it goes through, and its bytes; None where it is a window or comes from a disk."""
+        """The body in memory that it reads, and its bytes; None for a window or a body on disk."""
         fill = self._fill
         if fill is None or not fill.stores or fill.length is None:
             return None
@@ -195,7 +196,7 @@ class Transfer:
             self._fill = self._means.fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
-        """The fill turned out to bring another variant than this request's, or what may not be reused for it."""
+        """The fill is of another variant, or its response may not be reused for this request."""
         if not self.over:
             self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
             self.start()
@@ -208,7 +209,7 @@ class Transfer:
     # the head
 
     def _begin(self) -> None:
-        """Settle the answer and send its head, once the fill has one."""
+        """Choose the response and send its head, once the fill has one."""
         fill = self._fill
         assert fill is not None
         if fill.phase is Phase.OPENING:
@@ -228,11 +229,11 @@ class Transfer:
         self._send_head(chosen, head, self._next(fill), outcome)
 
     def _choose(self, fill: Fill) -> bool:
-        """Settle on what of an answer the client gets; False if it went another way."""
+        """Choose the part of the response that the client gets; False if the request took another way."""
         if fill.phase is Phase.FAILED:
             if self._selection is None or not is_no_part(fill.failure):
                 self._give_up(fill.failure)
-            else:  # another version, or no part after all: read it from the whole
+            else:  # another version, or no part after all: read from the whole
                 fill.leave(self)
                 self._selection, self._in_parts = None, False
                 self._fill = self._means.fills.alone(self._resource, self.request, self, in_slices=False)
@@ -255,7 +256,7 @@ class Transfer:
         return delivery is Delivery.SEND
 
     def _fetch_whole(self, fill: Fill) -> None:
-        """All of the object: what came is a part of it in which the client's doesn't lie."""
+        """Fetch all of the object: the fill brings a part that doesn't contain the client's."""
         fill.leave(self)
         self._selection, self.stop, self.position, self._later = None, None, 0, ()
         self._fill, self._collapsed = self._means.fills.join(
@@ -265,7 +266,7 @@ class Transfer:
             self.advance()
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
-        """This is what the client gets."""
+        """Remember the choice."""
         self._selection, self._etag = chosen, etag
         if chosen.pieces:
             _, self.position, self.stop = chosen.pieces[0]
@@ -273,10 +274,10 @@ class Transfer:
             self.slack = exact.FREE // len(chosen.pieces)
 
     def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
-        """Begin the answer, with the first bytes of its body if they are at hand, and go on."""
+        """Begin the response, with the first bytes of its body if they are there, and continue."""
         self._mode = Mode.STREAMING
         before, client = chosen.pieces[0].before, self._client
-        # One write for both: a system call costs as much as a good part of all else that is done here.
+        # One write for both: a system call costs as much as a good part of all other work here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
         if before:
             if data is not None and not self.over:
@@ -286,7 +287,7 @@ class Transfer:
             self._stream()
 
     def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
-        """What became of this request, and the field lines that say so; the same for many followers at a time."""
+        """The outcome, and the field lines that state it; many followers share them."""
         now = self._means.clock()
         age = 0.0 if fill.freshness is None else fill.freshness.age(now)
         assert self._forward is not None
@@ -294,7 +295,7 @@ class Transfer:
         told = fill.told.get(key)
         if told is None:
             outcome = outcome_of(fill, self._entry, self._forward, now, collapsed=self._collapsed)
-            fill.told.clear()  # of a second that is over
+            fill.told.clear()  # those of the last second
             told = fill.told[key] = (outcome, self._means.replies.trailer(age, outcome))
         return told
 
@@ -311,7 +312,7 @@ class Transfer:
     # an entry, whole or in slices
 
     def _answer_with(self, entry: Entry) -> None:
-        """All of the answer, unless its body is in slices: then their fill is joined."""
+        """Answer from an entry; if its body is in slices, join their fill."""
         now = self._means.clock()
         chosen = self._means.replies.selection(
             self.request, entry.head, entry.length, now=now, freshness=entry.freshness
@@ -325,7 +326,7 @@ class Transfer:
         resource = self._resource
         if self._fill is not None:
             self._fill.leave(self)
-            resource = self._fill.resource  # it knows of which variant it is
+            resource = self._fill.resource  # it is that of the variant
         self._mode = Mode.SLICED
         self._sliced = self._means.fills.reading(resource, self.request, self, entry)
         if self._forward is None and not all(
@@ -335,7 +336,7 @@ class Transfer:
         self.advance()
 
     def _begin_sliced(self) -> None:
-        """Send the head with the first bytes: until then an origin that fails needn't be seen."""
+        """Send the head with the first bytes: until then a failing origin can be hidden."""
         chosen, entry, sliced = self._selection, self._entry, self._sliced
         assert chosen is not None and entry is not None and sliced is not None
         data = self._next(sliced)
@@ -349,12 +350,11 @@ class Transfer:
         self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
-        """Nothing was sent yet: another version, or what is to be had as a whole only, is fetched anew; else as after
-        any failure."""
+        """Nothing was sent yet: fetch another version or an object without ranges anew, else give up."""
         sliced.leave(self)
         self._sliced, self._selection = None, None
         if sliced.in_parts and (not sliced.changed or self._forward is Forward.URI_MISS):
-            self._stored = None  # what could be served of it was tried
+            self._stored = None  # serving it was tried
             self._give_up(sliced.failure)
             return
         self._entry, self._forward = None, Forward.URI_MISS
@@ -362,7 +362,7 @@ class Transfer:
         self._go_to(fill)
 
     def _leave_slices(self, sliced: SlicedFill) -> None:
-        """Its slices won't come."""
+        """The slices won't arrive."""
         if self._mode is Mode.SLICED:
             self._restart_or_give_up(sliced)
         else:
@@ -393,7 +393,7 @@ class Transfer:
             fill.progressed()
 
     def _go_to_next_piece(self) -> None:
-        """Once a piece is sent to its end, begin with the next one that has bytes of the body."""
+        """After the end of a piece, begin with the next one that has bytes of the body."""
         while self._later and self.stop is not None and self.position >= self.stop and not self.over:
             (before, self.position, self.stop), *later = self._later
             self._later = tuple(later)
@@ -405,7 +405,7 @@ class Transfer:
         return fill.read(self.position)
 
     def _next(self, fill: Fill | SlicedFill) -> Part | None:
-        """The next bytes for the client, counted as taken; None when there are none (yet)."""
+        """The next bytes for the client, counted as sent; None when there are none (yet)."""
         data, stop = self._peek(fill), self.stop
         if data is None:
             return None
@@ -417,7 +417,7 @@ class Transfer:
         return data
 
     def _fetch_rest(self) -> None:
-        """What is missing of the version that was settled on, by ourselves."""
+        """Fetch the missing bytes of the chosen version with a fill of our own."""
         if self.stop is None or self._later or not is_strong(self._etag):
             self._break_off()  # bytes of two versions could mix
             return
@@ -436,7 +436,7 @@ class Transfer:
     # the end
 
     def _give_up(self, failure: Failed | OriginError | None) -> None:
-        """Nothing was sent yet: stale if any may be served (RFC 9111 §4.2.4, RFC 5861 §4), else an honest error."""
+        """Nothing was sent yet: serve the stale entry if allowed (RFC 9111 §4.2.4, RFC 5861 §4), else an error."""
         now, stored, key = self._means.clock(), self._stored, self._resource.key.text
         detail, status = reasons(failure)[0], status_of(failure, stored)
         if stored is not None and stands_in(stored, failure, now):

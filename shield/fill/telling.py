@@ -1,4 +1,4 @@
-"""What is told of an answer that a fill or an entry gives."""
+"""The outcome of a request that a fill or an entry answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shield.store.entry import Entry
 
 
 def outcome_of(fill: Fill, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
-    """For a request that was forwarded for this reason; `entry` is the one that it is answered with, if any."""
+    """Of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
     known = fill.entry or entry
     fresh = fill.freshness if known is None else known.freshness
     stores = fill.stores or fill.committed
@@ -29,7 +29,7 @@ def outcome_of(fill: Fill, entry: Entry | None, forward: Forward | None, now: fl
 def outcome_of_entry(
     entry: Entry, forward: Forward | None, now: float, *, collapsed: bool, detail: str | None, is_kept: bool
 ) -> Outcome:
-    """For a request that is answered with an entry, without a fill; `is_kept`: that is stored, or being so."""
+    """Of a request that an entry answers without a fill; `is_kept`: the entry is stored, or being stored."""
     is_hit = forward is None
     return Outcome(
         hit=is_hit,

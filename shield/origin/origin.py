@@ -117,7 +117,7 @@ class Origin:
         deadline: float,
         clock: Callable[[], float],
     ) -> Fetched | Absent:
-        """What any response to a first request comes to, after further ones if these can mend it."""
+        """The result of any response to a first request, after further requests if these can mend it."""
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:

@@ -27,11 +27,11 @@ _STORED_PATIENCE = 1.0
 
 
 _LEFT_SECONDS = 60.0
-"""How long an origin that was left out isn't asked until it is forgotten."""
+"""A removed origin is forgotten after this time without a fetch."""
 
 
 class _Lot:
-    """The origins of one time, and for how long they are asked."""
+    """The origins in use at one time, and the deadline of a fetch from them."""
 
     __slots__ = ("budgets", "deadline_seconds", "origins", "users")
 
@@ -41,10 +41,10 @@ class _Lot:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
         self.budgets = budgets
-        self.users = 0  # fetches under way that go by it
+        self.users = 0  # fetches under way that use it
 
     def order(self, names: Sequence[str]) -> Sequence[str]:
-        """The order in which those of them are tried that are there."""
+        """The order in which the named origins are tried; unknown names are left out."""
         if len(names) == 1 and names[0] in self.origins:
             return names
         return rank([self.origins[name].candidate for name in names if name in self.origins])
@@ -53,9 +53,8 @@ class _Lot:
 class Origins:
     """All origins of a node. `fetch` walks an order of names within one deadline.
 
-    They may be replaced by others (`adopt`): a fetch goes on with those it began with. One that is left out can be
-    fetched from for a while longer, for requests that began under routes that name it; its connections end when their
-    fetches do.
+    They may be replaced by others (`adopt`): a fetch continues with those it began with. A removed one can be used
+    for a while longer, by requests that began under routes that name it; its connections end with their fetches.
     """
 
     def __init__(
@@ -69,8 +68,8 @@ class Origins:
     ) -> None:
         self._retry_share = retry_share
         self._lot = _Lot(origins, deadline_seconds, {each.name: RetryBudget(retry_share) for each in origins})
-        self._left: dict[str, tuple[Origin, float]] = {}  # out, by name, and when each was asked last
-        self._ending: list[tuple[Origin, _Lot]] = []  # to be closed when nothing needs them any more
+        self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
+        self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
         self._clock = clock
@@ -82,7 +81,7 @@ class Origins:
         return tuple(self._lot.order(names))
 
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
-        """Have these instead from now on. Those that are there already may be among them, and stay as they are."""
+        """Use these from now on. Present ones among them stay as they are."""
         before, now = self._lot, self._now()
         kept = before.budgets if retry_share == self._retry_share else {}
         budgets = {each.name: kept.get(each.name) or RetryBudget(retry_share) for each in origins}
@@ -97,7 +96,7 @@ class Origins:
             self._left.pop(name, None)
 
     def tick(self) -> None:
-        """Once a second: end what was left out and isn't needed any more."""
+        """Once a second: close removed origins that aren't needed any more."""
         now = self._now()
         for name, (_, asked) in list(self._left.items()):
             if now - asked > _LEFT_SECONDS:
@@ -137,7 +136,7 @@ class Origins:
             lot.users -= 1
 
     def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
-        """For requests that began when these names were origins'."""
+        """With removed origins, for requests that began when they were in use."""
         now = self._now()
         origins = dict(lot.origins)
         for name in names:
@@ -156,8 +155,8 @@ class Origins:
         began: float,
         first: Absent | OriginError | None,
     ) -> Fetched | Absent | Failed:
-        """What comes of further attempts, as the schedule has them. `first` is the result of the first attempt, which
-        was made when it began; None: there was none."""
+        """The result of further attempts, by the schedule. `first` is the result of the first attempt, made at
+        `began`; None: there was none."""
         now = self._now
         schedule = Schedule(
             order,

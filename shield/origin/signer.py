@@ -103,8 +103,8 @@ class Signer:
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
 
     def _with(self, extra_fields: Sequence[Field]) -> tuple[bytes, bytes]:
-        """The first line with our fields, and the others: of a name in both, a storage gets ours, others the
-        client's."""
+        """The request line's end with our fields, and the lines of the others. Of a name in both a storage gets ours,
+        another server the client's."""
         plain, others = self._plain, list(extra_fields)
         if any(name in _OURS for name, _ in others):
             if self._provider.signed:
