@@ -41,12 +41,17 @@ class Proxy:
     ) -> None:
         self.clock = clock
         self.counters = counters
-        self.replies = replies
+        self.replies = replies  # `use` others
         self.in_force = in_force
         self._store = store
         self._fills = fills
         self._means = TransferMeans(store, fills, replies, clock)
         self._accounts = Accounts()
+
+    def use(self, replies: Replies) -> None:
+        """Answer in this way from now on; transfers under way stay as they are."""
+        self.replies = replies
+        self._means = TransferMeans(self._store, self._fills, replies, self.clock)
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         """The whole response if it is available now, or a refusal; None when it takes a `Transfer`.
