@@ -26,6 +26,7 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
+    ["choice"],
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],
