@@ -19,8 +19,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from shield.rules.attempts import THROTTLED_SECONDS
 from shield.rules.budget import RetryBudget
-from shield.rules.schedule import THROTTLED_SECONDS
 from shield.rules.throttling import FetchLimit, LimitEvidence, MissQueue, retry_after, shares
 
 STORM_SECONDS = 10.0
@@ -35,6 +35,7 @@ CONNECTIONS = 256
 class Miss:
     """An object that is wanted."""
 
+    number: int
     clients: int
     asked: float
     visits: int = 1
@@ -156,9 +157,9 @@ class Limited:
         if not self._is_ticking:
             self._is_ticking = True
             self._simulation.at(self._simulation.now + STEP_SECONDS, self._step)
-        worker = id(miss) // 64 % len(self._queues)
-        self._misses[id(miss)] = miss
-        refused = self._queues[worker].offer(id(miss), miss.clients, self._simulation.now)
+        worker = miss.number % len(self._queues)
+        self._misses[miss.number] = miss
+        refused = self._queues[worker].offer(miss.number, miss.clients, self._simulation.now)
         if isinstance(refused, int):
             self._refuse(worker, self._misses.pop(refused))
         self._go(worker)
@@ -180,8 +181,8 @@ class Limited:
                 self._simulation.serve(miss)
             else:
                 self._throttled += 1  # it waits once more, as old as it is: the limit has become smaller
-                self._misses[id(miss)] = miss
-                refused = self._queues[worker].offer(id(miss), miss.clients, self._simulation.now)
+                self._misses[miss.number] = miss
+                refused = self._queues[worker].offer(miss.number, miss.clients, self._simulation.now)
                 if isinstance(refused, int):
                     self._refuse(worker, self._misses.pop(refused))
             self._go(worker)
@@ -218,7 +219,8 @@ def storm(objects: int, rate: float, workers: int, seed: int, *, is_limited: boo
     offer = Limited(simulation, workers).offer if is_limited else repeats(simulation)
     chance = random.Random(seed)
     misses = [
-        Miss(min(1000, int(chance.paretovariate(1.0))), chance.uniform(0.0, STORM_SECONDS)) for _ in range(objects)
+        Miss(number, min(1000, int(chance.paretovariate(1.0))), chance.uniform(0.0, STORM_SECONDS))
+        for number in range(objects)
     ]
     for miss in misses:
         simulation.at(miss.asked, lambda miss=miss: offer(miss))  # type: ignore[misc]

@@ -16,8 +16,8 @@ from shield.origin.decoding import decoded
 from shield.origin.origin import Origin
 from shield.origin.response import Response
 from shield.origin.want import Absent, Fetched, Want
+from shield.rules.attempts import is_transient
 from shield.rules.digests import md5_of_etag
-from shield.rules.schedule import is_transient
 
 T = TypeVar("T")
 
