@@ -21,7 +21,7 @@ from shield.rules.conditional import is_strong
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span, has_parts
 from shield.rules.routes import Resource
-from shield.rules.selection import Selection, StoredHead
+from shield.rules.selection import Selection
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -66,6 +66,7 @@ class Transfer:
         "_store",
         "_stored",
         "account",
+        "given",
         "position",
         "request",
         "slack",
@@ -89,6 +90,7 @@ class Transfer:
         self.slack = exact.FREE
         self.touched: dict[int, bool] = {}
         self.position = 0
+        self.given = 0
         self.stop: int | None = None  # where it needs no more bytes; None: at the end of the body
         self.request = request
         self._resource = resource
@@ -171,6 +173,10 @@ class Transfer:
         """The client has been told the end, or is gone."""
         return self._mode is Mode.OVER
 
+    @property
+    def untaken(self) -> int:
+        return self._client.untaken
+
     def held(self) -> tuple[int, int] | None:
         """The body in memory that it goes through, and its bytes; None where it is a window or comes from a disk."""
         fill = self._fill
@@ -203,7 +209,6 @@ class Transfer:
         if self._mode is Mode.STREAMING:
             self._fetch_rest()
         else:
-            self._collapsed = False
             self._fill = self._fills.alone(self._resource, self.request, self)
 
     def go_on_alone(self) -> None:
@@ -245,7 +250,8 @@ class Transfer:
                 self.request, fill.head, fill.length, now=now, freshness=fresh, in_parts=fill.stores
             )
             if chosen.status == 206 and self._is_wasteful(fill):
-                if not fill.stores and self._may_fetch_part(fill.head):
+                parts = self._in_parts and has_parts(fill.head.status, fill.head.fields)
+                if not fill.stores and parts and is_strong(fill.head.etag):  # of this very version
                     self._settle(chosen, fill.head.etag)
                     self._fetch_rest()  # the body isn't kept: fetch just that part of it
                     return
@@ -279,9 +285,6 @@ class Transfer:
         self._fill, self._collapsed = self._fills.join(self._resource, self.request, self, self._stored, whole=True)
         if self._fill.phase is not Phase.OPENING:
             self.advance()
-
-    def _may_fetch_part(self, head: StoredHead) -> bool:  # of this very version
-        return self._in_parts and is_strong(head.etag) and has_parts(head.status, head.fields)
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
         """This is what the client gets."""
@@ -437,6 +440,7 @@ class Transfer:
         if stop is not None and len(data) > stop - self.position:
             data = memoryview(data)[: stop - self.position]
         self.position += len(data)
+        self.given += len(data)
         if self.account is not None:
             self.account.took(len(data))
         return data
@@ -444,7 +448,10 @@ class Transfer:
     def _fetch_rest(self) -> None:
         """What is missing of the version that was settled on, by ourselves."""
         if self.stop is None or self._later or not is_strong(self._etag):
-            self._break_off()  # bytes of two versions could mix
+            if self._mode is Mode.STREAMING:  # bytes of two versions could mix
+                self._finish(clean=False)
+            else:
+                self._give_up(OriginError("-", Fault.REFUSED, "there is no strong ETag to fetch a part of it by"))
             return
         if self._fill is not None:
             self._fill.leave(self)
@@ -453,12 +460,6 @@ class Transfer:
         want = Want(b"GET", resource.path, resource.query, span=span, etag=self._etag, forwarded=forwarded)
         want.version_of = None if self._fill is None else self._fill.origin
         self._fill = self._fills.alone(resource, self.request, self, want)
-
-    def _break_off(self) -> None:
-        if self._mode is Mode.STREAMING:
-            self._finish(clean=False)
-        else:
-            self._give_up(OriginError("-", Fault.REFUSED, "the object has no strong ETag to fetch a part of it by"))
 
     # the end
 

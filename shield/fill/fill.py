@@ -16,7 +16,8 @@ from dataclasses import replace
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
-from shield.fill.purse import Brake, Purse
+from shield.fill.pacing import Pacing
+from shield.fill.purse import Purse
 from shield.fill.readers import OVER, Phase, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.runs import Run
@@ -34,9 +35,7 @@ from shield.fill.settlement import (
 )
 from shield.fill.sorting import find_room, is_current, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
-from shield.fill.window import Window
 from shield.messages import Request
-from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, without_parts
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
@@ -54,17 +53,15 @@ class Fill:
     """One fetch and those who read from it. Made by `FillTable` only."""
 
     __slots__ = (
-        "_brake",
         "_buffer",
         "_means",
+        "_pacing",
         "_purse",
         "_readers",
         "_registry",
-        "_response",
         "_tags",
         "_task",
         "_timer",
-        "_window",
         "background",
         "by_peer",
         "committed",
@@ -116,13 +113,11 @@ class Fill:
         self._means = means
         self._registry = registry
         self._buffer = FillBuffer(means.memory)
-        self._response: Response | None = None
         self._readers = Readers(question.request, question.resource)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # linger
         self._purse = Purse(means.clock)
-        self._brake = Brake()
-        self._window: Window | None = None  # of a body that isn't retained
+        self._pacing = Pacing(means.loop, self._buffer, self._readers, self._purse)
         self.generation = means.store.generation
 
     @property
@@ -156,7 +151,7 @@ class Fill:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
         self._stop_timer()
-        self.progressed()
+        self._pacing.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader has all it wanted, or its client is gone. Nothing happens if it isn't one any more."""
@@ -167,15 +162,17 @@ class Fill:
             return
         if self._readers:
             self._purse.left_to(self._readers)
-            self.progressed()
+            self._pacing.progressed()
         elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
             if linger:
-                self._brake.hold(self._response)  # whoever comes back finds it, at no further cost
+                self._pacing.hold()  # whoever comes back finds it, at no further cost
             self._timer = self._means.loop.call_later(linger, self.cancel)
+        else:
+            self._pacing.release()
 
-    def _worth_finishing(self, *, has_all: bool) -> bool:
+    def _worth_finishing(self, *, has_all: bool = False) -> bool:
         """Nobody reads: go on all the same if it will be stored, and was of use or most of its cost is paid."""
         if self.background:
             return True
@@ -298,7 +295,8 @@ class Fill:
         if settled.step is Step.PART:
             assert settled.span is not None
             self.part, self.start = settled.span, settled.span.start
-        response = self._response = fetched.response
+        response = fetched.response
+        self._pacing.begin(response, start=self.start, finishes=self._worth_finishing)
         self.phase = Phase.STREAMING
         retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
         if settled.drops and not retained:
@@ -312,8 +310,8 @@ class Fill:
         if not self._readers and not self.joinable:
             self.cancel()
             return
-        if not self._readers and not self._worth_finishing(has_all=False):
-            self._brake.hold(response)  # it lingers
+        if not self._readers and not self._worth_finishing():
+            self._pacing.hold()  # it lingers
         response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._readers.tell()  # else the first bytes told them, and went out with the head
@@ -414,11 +412,8 @@ class Fill:
             return
         self._purse.cost(len(data))
         self._readers.tell()
-        if buffer.retained and self._is_outrun:
-            self._brake.hold(self._response)
+        if self._pacing.came():
             self._registry.count_thrifty("paced")
-        if not buffer.retained:
-            self.progressed()
 
     @property
     def _due(self) -> int | None:
@@ -433,7 +428,6 @@ class Fill:
             self._registry.forget(self)
 
     def on_end(self, error: OriginError | None) -> None:
-        self._response = None
         received, due = self._buffer.received, self._due
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
@@ -450,24 +444,9 @@ class Fill:
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
-    @property
-    def _is_outrun(self) -> bool:
-        return self._purse.is_outrun(self._buffer.received, self._readers, self.start)
-
     def progressed(self) -> None:
-        """Readers have read on: give up what all have passed; pause the origin while one holds a full window."""
-        if self._brake.is_on and not self._is_outrun:
-            self._brake.release(self._response)
-        if self._buffer.retained or self._response is None:
-            return
-        if self._window is None:
-            self._window = Window(self._means.loop, self._buffer, self._readers, start=self.start, lose=self._lose)
-        self._window.progressed(self._response)
-
-    def _lose(self, reader: Reader, response: Response) -> None:
-        """A reader holds the others up."""
-        if response is self._response:
-            self._readers.detach(reader)
+        """Readers have read on."""
+        self._pacing.progressed()
 
     # the end
 
@@ -477,17 +456,12 @@ class Fill:
         self.failure = failure
         if self.phase is Phase.STREAMING:
             self._registry.count_broken()
-        if self._response is not None:
-            self._response.close()
-            self._response = None
         self._finish(Phase.FAILED)
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         self._stop_timer()
-        if self._window is not None:
-            self._window.stop()
-            self._window = None  # it refers to the fill
+        self._pacing.end()
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()

@@ -29,9 +29,14 @@ class Reader(Protocol):
 
     request: Request
     position: int  # absolute offset of the next byte it needs
+    given: int  # bytes of the body so far, wherever they lie in it
     slack: int  # bytes that may be fetched for it beyond twice what it wants, at each of its places
     account: Account | None  # of the address that it reads for; None: nothing is kept for it
     touched: dict[int, bool]  # slices that it wants little of, and whether another reader did before
+
+    @property
+    def untaken(self) -> int:
+        """Those of the bytes `given` that wait for its client to take them."""
 
     @property
     def stop(self) -> int | None:
@@ -48,6 +53,11 @@ class Reader(Protocol):
 
     def go_on_alone(self) -> None:
         """The fill brings nothing that may answer this reader's request, and has let go of it: begin anew."""
+
+
+def taken(reader: Reader) -> int:
+    """Bytes of the body that a reader's client has taken."""
+    return reader.given - reader.untaken
 
 
 class Readers:

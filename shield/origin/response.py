@@ -32,6 +32,8 @@ class Source(Protocol):
 
     def abandon(self) -> None: ...
 
+    def unread(self) -> int: ...
+
 
 Inform = Callable[[ResponseHead], None]
 """Called with each interim response (1xx) before the head; must neither raise nor block."""
@@ -123,6 +125,10 @@ class Response:
         source, self._source = self._source, None
         if source is not None:
             source.abandon()
+
+    def unread(self) -> int:
+        """Bytes that have come from the origin and that nobody was given."""
+        return sum(map(len, self._buffer)) + (0 if self._source is None else self._source.unread())
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""

@@ -1,0 +1,104 @@
+"""The pace of one answer: how far it may be ahead of its readers, and what holds it up.
+
+A reader that leaves leaves behind what had come ahead of it. So no more comes than `exact.FREE` bytes and twice what
+readers have taken, unless the rest would be finished without them, too. Readers as fast as the origin never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shield.fill.buffer import FillBuffer
+from shield.fill.purse import Purse
+from shield.fill.readers import Readers
+from shield.fill.window import Window
+from shield.origin.response import Response
+
+PATIENCE_SECONDS = 3.0
+"""How long an answer that is kept is held up for slow readers; then they pay for what comes ahead of them. Less than
+`origin.pool.PATIENCE_SECONDS`, after which a connection may be taken away from an answer that can't be resumed."""
+
+
+class Pacing:
+    """Of one fill. It holds the answer from `begin` to `end`, and until then refers to the fill."""
+
+    __slots__ = ("_buffer", "_finishes", "_is_held", "_loop", "_purse", "_readers", "_response", "_timer", "_window")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: FillBuffer, readers: Readers, purse: Purse) -> None:
+        self._loop = loop
+        self._buffer = buffer
+        self._readers = readers
+        self._purse = purse
+        self._response: Response | None = None
+        self._finishes: Callable[[], bool] | None = None
+        self._is_held = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._window: Window | None = None  # of a body that isn't kept
+
+    def begin(self, response: Response, *, start: int, finishes: Callable[[], bool]) -> None:
+        """An answer whose first byte is at `start`. `finishes`: whether the rest may come though nobody reads."""
+        self._response = response
+        self._finishes = finishes
+        self._window = Window(self._loop, self._buffer, self._readers, start=start, lose=self._readers.detach)
+
+    def came(self) -> bool:
+        """Bytes have come, and readers were told; True: the next ones are held up since no budget is left."""
+        if not self._buffer.retained or not self._is_outrun():
+            self.progressed()
+            return False
+        if not self._is_held:
+            self.hold()
+            self._timer = self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+        return self._purse.is_empty
+
+    def progressed(self) -> None:
+        """Readers have read on, or joined."""
+        response, window = self._response, self._window
+        if response is None or window is None:
+            return
+        if self._is_held and not self._is_outrun():
+            self.release()
+        if not self._buffer.retained:
+            window.progressed(response)
+
+    def hold(self) -> None:
+        """Let no more come until it is released or readers make progress."""
+        self._stop_timer()
+        if self._response is not None and not self._is_held:
+            self._is_held = True
+            self._response.pause()
+
+    def release(self) -> None:
+        self._stop_timer()
+        if self._response is not None and self._is_held:
+            self._is_held = False
+            self._response.resume()
+
+    def end(self) -> None:
+        """Take no more of the answer, whether or not it is complete. What came in vain is paid for."""
+        self._stop_timer()
+        response, window = self._response, self._window
+        self._response = self._window = self._finishes = None
+        if window is not None:
+            window.stop()
+        if response is not None:
+            self._purse.cost(response.unread())
+            response.close()
+
+    def _is_outrun(self) -> bool:
+        """Whether more has come than may be left behind."""
+        if not self._purse.is_outrun(self._buffer.received, self._readers):
+            return False
+        return self._finishes is None or not self._finishes()
+
+    def _lose_patience(self) -> None:
+        """The readers are slow rather than gone."""
+        self._timer = None
+        self._purse.open()
+        self.progressed()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
