@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shield.config.section import Bucket, Endpoint, File, Region, Secret, Section
+from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
 from shield.config.units import Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
 
@@ -57,7 +57,7 @@ class OriginSettings(Section):
         description="The API it speaks: decides addressing, default endpoint and region, and signs of throttling. "
         "`http` is a plain web server, nothing is signed."
     )
-    endpoint: Endpoint | None = Field(
+    endpoint: EndpointUrl | None = Field(
         default=None,
         description="URL without the bucket, such as https://s3.eu-central-1.amazonaws.com. If omitted, the "
         "provider's for the region (aws, gcs, b2, wasabi); others have none. A path is for provider http only.",
