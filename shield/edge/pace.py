@@ -37,7 +37,7 @@ from typing import Protocol, TypeVar
 
 from shield.rules.limits import ClientLimits
 
-UNSENT = 64 << 10
+UNSENT = 128 << 10
 """Bytes for a client that the kernel keeps at most while its answer comes from an origin, but for the last write's:
 else it takes megabytes of what nobody may ever read, and they would count as taken."""
 

@@ -18,6 +18,7 @@ FIRST = 64 << 10
 LAST = 1 << 20
 """Bytes that have come over a connection when its room is left to the kernel."""
 
+_ANY = 1 << 30
 _SO_BUF_LOCK = 72  # Linux 5.16; Python's `socket` has no name for it
 
 
@@ -43,12 +44,15 @@ class Inflow:
             self._make_room()
             return True
         with contextlib.suppress(OSError):  # it is closed
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, _ANY)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
         return False
 
     def _make_room(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
+            # The window doesn't follow by itself.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 2 * self._room)
 
 
 def inflow_of(connected: socket.socket | None) -> Inflow | None:
