@@ -173,7 +173,9 @@ PLACES = (
     Place("the budget is spent", (*ONCE, *GONE), burst=MIB, budget_of_all=MIB),
     Place("the budget is spent, the same object", ONCE[1:], same=True, burst=MIB, budget_of_all=MIB),
     Place("the budget is spent, nothing kept", UNKEPT, same=True, burst=MIB, budget=LEFT, budget_of_all=MIB),
-    Place("the budget is spent, clients that leave", (*ABANDONED, *STALLED), burst=MIB, budget=LEFT, budget_of_all=MIB),
+    Place(
+        "the budget is spent, clients that leave", (*ABANDONED, *STALLED), burst=MIB, budget=LEFT, budget_of_all=MIB
+    ),
     Place(
         "the budget is spent, of what fits RAM",
         (*ABANDONED, *STALLED),

@@ -82,6 +82,16 @@ class OriginSettings(Section):
     role: Literal["primary", "replica"] = Field(
         default="replica", description="`primary` is where objects are written first; at most one origin may be."
     )
+    max_lag: Duration | None = Field(
+        default=None,
+        description="How long objects may take from the primary to here. `shield audit` counts younger ones that are "
+        "missing or older here as lagging, which is no difference. If omitted: 0s, so that all missing ones count.",
+    )
+    holds: Literal["all", "part"] = Field(
+        default="all",
+        description="`part`: it has a part of the objects only, as a hot tier does, so that those missing here are "
+        "no difference to `shield audit`.",
+    )
     access_denied_is_absent: bool = Field(
         default=False,
         description="Read 403 AccessDenied as an absent object: S3 sends it for absent keys to credentials that "

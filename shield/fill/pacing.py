@@ -14,6 +14,7 @@ from shield.fill.purse import Purse
 from shield.fill.readers import Readers
 from shield.fill.window import Window
 from shield.origin.response import Response
+from shield.rules import exact
 
 PATIENCE_SECONDS = 3.0
 """How long an answer that is kept is held up for slow readers; then they pay for what comes ahead of them. Less than
@@ -21,11 +22,25 @@ PATIENCE_SECONDS = 3.0
 
 
 class Pacing:
-    """Of one fill. It holds the answer from `begin` to `end`, and until then refers to the fill."""
+    """Of one fill, whose first byte is at `start`. It holds the answer from `begin` to `end`, and refers to the fill."""
 
-    __slots__ = ("_buffer", "_finishes", "_is_held", "_loop", "_purse", "_readers", "_response", "_timer", "_window")
+    __slots__ = (
+        "_buffer",
+        "_finishes",
+        "_is_held",
+        "_loop",
+        "_purse",
+        "_readers",
+        "_response",
+        "_timer",
+        "_window",
+        "start",
+    )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, buffer: FillBuffer, readers: Readers, purse: Purse) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, buffer: FillBuffer, readers: Readers, purse: Purse, *, start: int
+    ) -> None:
+        self.start = start
         self._loop = loop
         self._buffer = buffer
         self._readers = readers
@@ -36,16 +51,18 @@ class Pacing:
         self._timer: asyncio.TimerHandle | None = None
         self._window: Window | None = None  # of a body that isn't kept
 
-    def begin(self, response: Response, *, start: int, finishes: Callable[[], bool]) -> None:
-        """An answer whose first byte is at `start`. `finishes`: whether the rest may come though nobody reads."""
+    def begin(self, response: Response, *, finishes: Callable[[], bool]) -> None:
+        """The answer is here. `finishes`: whether the rest of it may come though nobody reads."""
         self._response = response
         self._finishes = finishes
-        self._window = Window(self._loop, self._buffer, self._readers, start=start, lose=self._readers.detach)
 
     def came(self) -> bool:
         """Bytes have come, and readers were told; True: the next ones are held up since no budget is left."""
-        if not self._buffer.retained or not self._is_outrun():
+        buffer = self._buffer
+        if not buffer.retained:
             self.progressed()
+            return False
+        if buffer.received <= exact.FREE or not self._is_outrun():
             return False
         if not self._is_held:
             self.hold()
@@ -54,13 +71,16 @@ class Pacing:
 
     def progressed(self) -> None:
         """Readers have read on, or joined."""
-        response, window = self._response, self._window
-        if response is None or window is None:
+        response, buffer = self._response, self._buffer
+        if response is None:
             return
         if self._is_held and not self._is_outrun():
             self.release()
-        if not self._buffer.retained:
-            window.progressed(response)
+        if not buffer.retained:
+            if self._window is None:
+                lose = self._readers.detach
+                self._window = Window(self._loop, buffer, self._readers, start=self.start, lose=lose)
+            self._window.progressed(response)
 
     def hold(self) -> None:
         """Let no more come until it is released or readers make progress."""

@@ -23,7 +23,15 @@ PUBLIC = b"repr-digest"
 OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha256", b"x-goog-hash"})
 """Fields that may describe only the part in a 206."""
 
-_WORDS = (PUBLIC, *OF_CONTENT)
+WORDS = (PUBLIC, *OF_CONTENT)
+"""Fields that state digests."""
+
+_ENCRYPTION, _KEY = b"x-amz-server-side-encryption", b"x-amz-server-side-encryption-customer-algorithm"
+_CLASS = b"x-amz-storage-class"
+
+BESIDE_ETAGS = frozenset({_ENCRYPTION, _KEY, _CLASS})
+"""Fields that say whether an ETag is a digest."""
+
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
 _LONGEST_WANT = 1024  # longer values of Want-Repr-Digest are ignored
 _LEGACY = frozenset({"md5"})  # sent only on request (RFC 9530 §5)
@@ -36,8 +44,8 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
 
     `md5_etags`: an ETag that looks like an MD5 is that of the object, unless other fields contradict it.
     """
-    found = _stated(head) if head.has_any(_WORDS) else {}
-    if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
+    found = _stated(head) if head.has_any(WORDS) else {}
+    if "md5" not in found and md5_etags and (digest := md5_of_etag(head)) is not None:
         found["md5"] = digest
     if not found:
         return []
@@ -101,16 +109,11 @@ def _goog_md5(head: ResponseHead) -> bytes | None:
     return None if match is None else match[1]
 
 
-def _md5_of_etag(head: ResponseHead) -> bytes | None:
+def md5_of_etag(head: ResponseHead) -> bytes | None:
     """The MD5 in an ETag; None for multipart objects, with keys of KMS or the customer, and in directory buckets."""
     match = _MD5_TAG(head.get(b"etag") or b"")
-    encryption = head.get(b"x-amz-server-side-encryption")
-    if (
-        match is None
-        or encryption not in (None, b"AES256")
-        or head.get(b"x-amz-server-side-encryption-customer-algorithm") is not None
-        or head.get(b"x-amz-storage-class") == b"EXPRESS_ONEZONE"
-    ):
+    is_standard = head.get(_ENCRYPTION) in (None, b"AES256") and head.get(_KEY) is None
+    if match is None or not is_standard or head.get(_CLASS) == b"EXPRESS_ONEZONE":
         return None
     return bytes.fromhex(match[1].decode())
 

@@ -17,12 +17,13 @@ LINE = b"shield-hidden"
 
 _LINE = LINE + b": "
 _FIELDS = "fields"
-_END = b":\r\n"  # ends a hidden line, and hardly any other
+END = b":\r\n"
+"""The end of a hidden line, and of hardly any other."""
 
 
 def shown(block: bytes) -> bytes:
     """The block of a stored head without its hidden line."""
-    if not block.endswith(_END):
+    if not block.endswith(END):
         return block
     start = block.rfind(b"\r\n", 0, -2) + 2
     return block[:start] if block.startswith(_LINE, start) else block

@@ -48,15 +48,17 @@ class Gateway:
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
+        self._alone = (*self._others, (NAME, node))
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
         """The fields of a request to an origin, with our members appended. `asked` are the client's fields; `fields`,
         the forwarded ones, may have Via and Surrogate-Capability, but never CDN-Loop.
         """
         way = passed(asked)
+        return self._added(fields, way) if fields or way else self._alone
+
+    def _added(self, fields: Sequence[Field], way: bytes) -> tuple[Field, ...]:
         loop = (NAME, b"%b, %b" % (way, self._node) if way else self._node)
-        if not fields:
-            return (*self._others, loop)
         added = []
         for name, member in self._others:
             before = [value for known, value in fields if known == name]

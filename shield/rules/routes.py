@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from shield.rules.key import (
     forbidden_queries,
     key_length,
 )
+from shield.rules.ordinary import Ordinary
 from shield.rules.vary import Forwarding
 
 
@@ -50,12 +51,17 @@ class Route:
     early_hints: bool = False  # interim responses (102, 103) are forwarded to clients
     # derived: whether a request's response depends on more than its target; checked at each hit
     particular: bool = field(init=False, repr=False, compare=False)
+    # derived: how the ordinary responses of each origin are judged, if it has any
+    ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
     # derived: the prefix of its cache keys, of `space` and `policy`
     key_space: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
+        made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
+        ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}
+        object.__setattr__(self, "ordinary", ordinary)
 
     @property
     def allow(self) -> bytes:
