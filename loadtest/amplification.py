@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shield.edge.pace import UNSENT
-from shield.origin.inflow import FIRST
 from shield.rules.exact import FREE
 from tests.client import Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -42,8 +41,9 @@ WRITE = 64 * KIB  # and that a client's kernel takes at once beyond what it may 
 AHEAD = 2 * (UNSENT + WRITE + 2 * CLIENT_BUFFER) + READ
 """What we read ahead of a client that leaves: twice what counts as taken though it isn't, and one reading."""
 
-LEFT = 2 * AHEAD + 2 * FIRST
-"""What is left behind over a new connection: that, and a kernel's room, which grows with it."""
+LEFT = 3 * AHEAD
+"""What is left behind over a new connection, some 2 MiB: that, and what a kernel takes, which is up to twice as much as
+has come (`origin.inflow`)."""
 
 WINDOW = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
 """A kernel's room at a connection over which more has come before, at most."""

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 3.0
 
 
 class Pacing:
-    """Of one fill, whose first byte is at `start`. It holds the answer from `begin` to `end`, and refers to the fill."""
+    """Of one fill, whose first byte is at `start`. From `begin` to `end` it has the answer and refers to the fill."""
 
     __slots__ = (
         "_buffer",

@@ -51,7 +51,7 @@ class Window:
             self._paused = True
             response.pause()
             self._be_patient(slowest, response)
-        elif buffer.held < most // 2 and self._paused:
+        elif self._paused and buffer.held < (most // 2 if self._is_wide else most):
             self._paused = False
             self.stop()
             response.resume()

@@ -13,7 +13,7 @@ import functools
 import socket
 
 FIRST = 64 << 10
-"""Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses part of that for data."""
+"""Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses half to all of it."""
 
 LAST = 1 << 20
 """Bytes that have come over a connection when its room is left to the kernel."""
