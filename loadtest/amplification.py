@@ -42,8 +42,8 @@ AHEAD = 2 * (UNSENT + WRITE + 2 * CLIENT_BUFFER) + READ
 """What we read ahead of a client that leaves: twice what counts as taken though it isn't, and one reading."""
 
 LEFT = 3 * AHEAD
-"""What is left behind over a new connection, some 2 MiB: that, and what a kernel takes, which is up to twice as much as
-has come (`origin.inflow`)."""
+"""What is left behind over a new connection, some 2 MiB: that, and what the kernel has taken besides, up to twice as
+much as was read (`origin.inflow`)."""
 
 WINDOW = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
 """A kernel's room at a connection over which more has come before, at most."""

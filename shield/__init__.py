@@ -39,7 +39,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers; window: a body that isn't kept; sliced: a large entry and its readers;
+                dependencies of fills; readers; purse, pacing: who pays, and how far a fill may be ahead of its readers;
+                window: a body that isn't kept; sliced: a large entry and its readers;
                 shelf: its slices in memory and on disk; runs: fetches of them; setbacks: fetches that failed for a
                 while; whose: readers that must not get the response; table, registry: shared fills; buffer: bytes in
                 flight and their limit
@@ -53,7 +54,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 maintenance
     origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
                 HEAD where only GET works; origins: carries out the schedule; signer: request heads; pool, dial,
-                connection, response, chunks, head, line_ends: the HTTP/1.1 client; conduct: bodies after responses
+                connection, response, chunks, head, line_ends: the HTTP/1.1 client; inflow: the kernel's receive
+                buffer at new connections; conduct: bodies after responses
                 that have none; health: failing addresses; resolver, tls
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access log, log of events
