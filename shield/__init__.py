@@ -40,9 +40,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers; purse: who pays for a fill; pacing: its lead on its readers; window: a
-                body that isn't kept; sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them; setbacks: fetches that failed for a
-                while; whose: readers that must not get the response; table, registry: shared fills; buffer: bytes in
-                flight and their limit
+                body that isn't kept; sliced: a large entry and its readers; shelf: its slices in memory and on disk;
+                runs: fetches of them; setbacks: fetches that failed for a while; whose: readers that must not get the
+                response; table, registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
