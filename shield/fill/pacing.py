@@ -95,16 +95,19 @@ class Pacing:
             self._is_held = False
             self._response.resume()
 
+    def give_up(self) -> None:
+        """Take no more of the answer. What came in vain is paid for."""
+        if self._response is not None:
+            self._purse.cost(self._response.unread())
+            self._response.close()
+
     def end(self) -> None:
-        """Take no more of the answer, whether or not it is complete. What came in vain is paid for."""
-        self._stop_timer()
-        response, window = self._response, self._window
+        """The answer is complete, or given up."""
+        if self._timer is not None:
+            self._stop_timer()
+        if self._window is not None:
+            self._window.stop()
         self._response = self._window = self._finishes = None
-        if window is not None:
-            window.stop()
-        if response is not None:
-            self._purse.cost(response.unread())
-            response.close()
 
     def _is_outrun(self) -> bool:
         """Whether more has come than may be left behind."""

@@ -148,16 +148,26 @@ def test_readers_who_are_slow_for_long_pay_for_what_comes_ahead_until_they_have_
     on_loop(scenario)
 
 
-def test_what_nobody_has_read_is_paid_for_at_the_end_and_the_connection_given_up() -> None:
+def test_what_nobody_has_read_is_paid_for_when_it_is_given_up_and_so_is_the_connection() -> None:
     def scenario() -> None:
         scene = Scene()
         scene.carrier.left = 3 * MIB
-        scene.pacing.end()
+        scene.pacing.give_up()
         assert scene.carrier.is_abandoned
         assert scene.account.affords(61 * MIB, 0.0)
         assert not scene.account.affords(61 * MIB + 1, 0.0)
-        scene.pacing.end()  # once is enough
-        assert scene.account.affords(61 * MIB, 0.0)
+
+    on_loop(scenario)
+
+
+def test_once_it_is_over_nothing_of_it_is_held_or_waited_for() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        scene.comes(MIB)
+        scene.pacing.end()
+        assert (scene.pacing._timer, scene.pacing._response, scene.pacing._finishes) == (None, None, None)
+        scene.takes(MIB)
+        assert scene.carrier.is_held  # it is no longer asked
 
     on_loop(scenario)
 
