@@ -72,7 +72,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim,
                 dates, ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
+                throttling, budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
 
