@@ -121,7 +121,7 @@ class _AuditCommand:
         self._progress.end()
         if self._file is not None:
             self._file.remove()
-        self._conclude()
+        self._conclude(made.opaque)
         if any(tally.unread for tally in self._tallies.values()):
             return 2
         return 1 if any(tally.differences for tally in self._tallies.values()) else 0
@@ -159,12 +159,14 @@ class _AuditCommand:
         sys.stdout.flush()
         self._progress.tell(step.last, self._tallies)
 
-    def _conclude(self) -> None:
+    def _conclude(self, opaque: Sequence[str]) -> None:
         if self._wish.as_json:
             summary = {name: tally.as_dict() for name, tally in self._tallies.items()}
-            print(json.dumps({"reference": self._names[0], "summary": summary}))
+            print(json.dumps({"reference": self._names[0], "summary": summary, "opaque": opaque}))
             return
         _print_table(self._names, self._tallies)
+        for name in opaque:
+            print(f"{name}: its ETags are no MD5s, as with keys of KMS, and weren't compared: --deep compares bytes")
         if not any(tally.objects for tally in self._tallies.values()) and self._wish.prefix.startswith("/"):
             print("nothing begins with this prefix: keys of objects seldom begin with a slash, as paths of URLs do")
         if self._wish.deep:
