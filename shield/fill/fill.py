@@ -133,8 +133,10 @@ class Fill:
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
-        self._stop_timer()
-        self.progressed()
+        if self._timer is not None:
+            self._stop_timer()
+        if self._response is not None:
+            self.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader is done, or its client is gone. Without effect if it has left already."""
