@@ -37,7 +37,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
-    choice      the part of a fill's response that a request gets, and further fetches for it
+    delivery    the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
