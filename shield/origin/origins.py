@@ -257,7 +257,7 @@ class Origins:
             self.conductor.notice([origin])
 
     async def _probe(self, origin: Origin, deadline: float) -> bool:
-        """Whether an origin gives the beginning of an object that it gave lately, or shows otherwise that it works."""
+        """Whether an origin gives the beginning of an object that it gave lately, or shows in another way to work."""
         assert origin.sample is not None
         path, query = origin.sample
         want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True)
