@@ -84,8 +84,8 @@ Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, whic
 `FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
 commits to the first that has the object; `settle_ordinary`, or else `settle`, decides on the response; then callbacks
 push the bytes from the origin's connection through the fill's buffer to each reader at its own speed, and a complete,
-verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every
-reader reads them from there at its own speed.
+verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they
+complete, and every reader reads them from there at its own speed.
 """
 
 __version__ = "0.1.0"
