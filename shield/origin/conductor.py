@@ -21,6 +21,10 @@ log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
 
+_RANDOM = (
+    random.SystemRandom()
+)  # the module's generator belongs to whoever seeds it, and this thread draws all the time
+
 
 class Conductor:
     """The conductor of one worker. `open` it on its event loop, then `close` it."""
@@ -34,7 +38,7 @@ class Conductor:
         rescue: Callable[[Origin], None],
         probe: Callable[[Origin, float], Awaitable[bool]],
         now: Callable[[], float],
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _RANDOM.random,
     ) -> None:
         self._records = records
         self._worker = worker
