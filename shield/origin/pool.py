@@ -23,6 +23,7 @@ from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Inform, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
+from shield.rules import attempts
 
 log = logging.getLogger("shield.origin")
 
@@ -116,6 +117,9 @@ class Pool:
         try:
             await response.arrived
         except asyncio.CancelledError:
+            waited = self._loop.time() - connection.asked_at
+            if waited >= attempts.PATIENCE_SECONDS and self._is_silent(connection):
+                self._dialer.note_ill(connection.address)  # another origin was faster
             response.close()
             raise
         if response.answered and not self._ill:

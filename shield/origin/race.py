@@ -187,7 +187,7 @@ class Lead:
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(origin.seen.patience, within), self.suspect, origin.name)
+        self._timer = loop.call_later(within, self.suspect, origin.name)
         origin.waiting.add(self)
 
     def suspect(self, origin: str) -> None:
