@@ -257,8 +257,8 @@ class Seen:
 
     @property
     def patience(self) -> float:
-        """How long a fetch waits for this origin alone."""
-        return patience(self._published[_P95] or None)
+        """How long a fetch waits for this origin alone; for ever while the fault is our own: others are no help."""
+        return math.inf if self._records.frozen_at else patience(self._published[_P95] or None)
 
     @property
     def is_raised(self) -> bool:

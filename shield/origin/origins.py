@@ -64,6 +64,11 @@ class _Lot:
         spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
         return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
 
+    def contenders(self, order: Sequence[str]) -> list[Contender]:
+        """The same with what a schedule needs to know of them."""
+        seen = [(name, self.origins[name].seen) for name in order]
+        return [Contender(name, each.patience, is_out=not each.treated().is_good) for name, each in seen]
+
 
 class Origins:
     """All origins of a node. `fetch` walks an order of names within one deadline.
@@ -180,7 +185,7 @@ class Origins:
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
-            within=min(self._patience(origin.name, lot), lot.deadline_seconds / len(order)),
+            within=min(origin.seen.patience, lot.deadline_seconds / len(order)),
         )
         answer: AttemptResult
         try:
@@ -216,10 +221,7 @@ class Origins:
     def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
         """The attempts of a fetch of these names that began then, as the schedule has them."""
         schedule = Schedule(
-            [
-                Contender(name, self._patience(name, lot), is_out=not lot.origins[name].seen.treated().is_good)
-                for name in order
-            ],
+            lot.contenders(order),
             deadline=began + lot.deadline_seconds,
             budgets=lot.budgets,
             chance=self._chance,
@@ -227,10 +229,6 @@ class Origins:
         )
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
-
-    def _patience(self, name: str, lot: _Lot) -> float:
-        """How long an origin is waited for alone. If the fault is our own, others beside it would be no help."""
-        return math.inf if self._records.frozen_at else lot.origins[name].seen.patience
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
