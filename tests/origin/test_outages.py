@@ -26,6 +26,23 @@ def look_later(shield: Shield, seconds: float) -> None:
 
 
 @pytest.fixture
+def pair(pair: Shield) -> Shield:
+    """A node with a primary and a replica, whose conductor looks only when it is told to."""
+    return _unwatched(pair)
+
+
+@pytest.fixture
+def shield(shield: Shield) -> Shield:
+    """The same with one origin."""
+    return _unwatched(shield)
+
+
+def _unwatched(shield: Shield) -> Shield:
+    shield.run(shield.node.origins.conductor.close())
+    return shield
+
+
+@pytest.fixture
 def gate(origin: FaultyOrigin) -> Gate:
     return origin.gate()
 
@@ -231,6 +248,7 @@ def test_whoever_wins_the_others_are_given_up_and_the_question_counts_from_the_f
         }
         settings = settings_of({}, origins=origins, failover={"deadline": "60s"})
         with Shield(settings, clock=clock) as shield, ThreadPoolExecutor(1) as pool:
+            _unwatched(shield)
             pools = [each.pool for each in shield.node.origins.all()]
             want = Want(b"GET", b"/a", sent=lambda: sent.append(1))
 
