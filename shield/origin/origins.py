@@ -67,10 +67,7 @@ class _Lot:
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
         seen = [(name, self.origins[name].seen) for name in order]
-        return [
-            Contender(name, each.patience, is_out=not each.is_up and not each.treated().is_good)
-            for name, each in seen
-        ]
+        return [Contender(name, each.patience, is_out=not each.treated().is_good) for name, each in seen]
 
 
 class Origins:
@@ -187,7 +184,7 @@ class Origins:
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
-            within=lot.deadline_seconds / len(order),
+            within=min(origin.seen.patience, lot.deadline_seconds / len(order)),
         )
         answer: AttemptResult
         try:
@@ -204,10 +201,9 @@ class Origins:
             lot.budgets[origin.name].earn()
             lead.drop()
             return answer
-        if lead.race is None or lead.beside is None:
+        if lead.race is None:
             return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
-        lead.race.report(origin.name, answer)
-        return await lead.beside
+        return await lead.joined(answer)
 
     def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
         """With removed origins, for requests that began when they were in use."""

@@ -23,6 +23,7 @@ from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Inform, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
+from shield.rules import attempts
 
 log = logging.getLogger("shield.origin")
 
@@ -116,6 +117,7 @@ class Pool:
         try:
             await response.arrived
         except asyncio.CancelledError:
+            self._note_silence(connection)
             response.close()
             raise
         if response.answered and not self._ill:
@@ -157,6 +159,12 @@ class Pool:
             )
             is_ill = is_late and self._is_silent(connection)
         return is_ill and self._dialer.note_ill(connection.address) and self._loop.time() < deadline
+
+    def _note_silence(self, connection: Connection) -> None:
+        """A request is given up before its response: another origin was faster. Perhaps its address is why."""
+        waited = self._loop.time() - connection.asked_at
+        if waited >= attempts.PATIENCE_SECONDS and self._is_silent(connection):
+            self._dialer.note_ill(connection.address)
 
     def _is_silent(self, connection: Connection) -> bool:
         since = connection.asked_at
