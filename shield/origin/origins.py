@@ -205,10 +205,10 @@ class Origins:
             lot.budgets[origin.name].earn()
             lead.drop()
             return answer
-        if lead.race is None or lead.beside is None:
+        if lead.race is None:
             return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
         lead.race.report(origin.name, answer)
-        return await lead.beside
+        return await lead.rest()
 
     def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
         """For requests that began when these names were origins'."""
