@@ -77,7 +77,7 @@ class Line:
 
     async def _fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched:
         loop = asyncio.get_running_loop()
-        self.note = Note(self.origin.seen, loop.time, opens=True, tell=want.sent)
+        self.note = Note(self.origin.seen, loop.time, want, opens=True)
         await self._does
         response = Response(self.carrier, loop.create_future(), 1 << 16)
         response.arrive(ResponseHead(200, (), 5))
@@ -180,3 +180,20 @@ def test_an_answer_is_used_whenever_the_other_origin_fails(delay: int) -> None:
         assert story.iad.held == 1
 
     played(tell)
+
+
+def test_once_there_are_two_requests_neither_is_the_one_that_all_who_came_before_it_share() -> None:
+    """The first is sent only now, or again; the answer may be that to the second."""
+    asked: list[str] = []
+    want = Want(b"GET", b"/a", sent=lambda: asked.append("sent"))
+
+    async def tell(story: Story) -> None:
+        assert story.fra.note is not None and story.iad.note is not None
+        story.iad.note.sent()
+        story.fra.note.sent()
+        story.iad.answers()
+        await settled(story)
+
+    played(tell, want)
+
+    assert asked == []
