@@ -143,7 +143,7 @@ class Origin:
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
         request_time, signed = clock(), self.signer.credentials
-        note = Note(self.seen, self._now, opens=self.pool.opens, tell=want.sent)
+        note = Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:

@@ -10,7 +10,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Self
 
 from shield.errors import Fault, OriginError
@@ -108,15 +107,17 @@ class Race:
     def _start(self, origin: Origin, deadline: float) -> None:
         if origin.name in self._failures:
             origin.retries += 1
-        # A request that joins after the first of several attempts must not get a response that may be older.
-        want = replace(self._want, sent=None) if self._under_way else self._want
-        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, want, deadline))
+        if self._under_way:
+            # A request that joins after the first of several attempts must not get a response that may be older. The
+            # attempts under way may send theirs once more, or only now: neither of them tells any more.
+            self._want.sent = None
+        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, deadline))
 
-    async def _attempt(self, origin: Origin, want: Want, deadline: float) -> None:
+    async def _attempt(self, origin: Origin, deadline: float) -> None:
         answer: AttemptResult
         origin.waiting.add(self)
         try:
-            answer = await origin.fetch(want, deadline=deadline, clock=self._clock)
+            answer = await origin.fetch(self._want, deadline=deadline, clock=self._clock)
         except OriginError as error:
             answer = error
         except Exception as error:  # a bug must end the fetch
