@@ -258,11 +258,11 @@ class Fill:
             self._ask_whole(drops=settled.drops)
             return False
         head = result.response.head
-        self.origin, self.status = result.origin, head.status
+        self.origin, self.status = result.origin or None, head.status
         self.by_peer, self.was_hit = result.by_peer, result.was_hit
         if step is Step.KEEP:
             result.response.close()
-            self._fail(OriginError(result.origin, Fault.SERVER, f"{head.status}", status=head.status))
+            self._fail(OriginError(self.origin or "-", Fault.SERVER, f"{head.status}", status=head.status))
         elif step is Step.FRESHEN or step is Step.CONFIRM:
             result.response.close()
             self._freshen(settled)

@@ -76,7 +76,7 @@ class Dialer:
                 if attempt.address is not None:
                     self._health.note_ill(attempt.address, loop.time())
                 if limit == deadline:
-                    raise attempt.failure(Fault.TOTAL_TIMEOUT, f"deadline reached while {attempt.step}")
+                    raise attempt.failure(attempt.timeout_fault, f"deadline reached while {attempt.step}")
                 raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
             connection = task.result()
             if not connection.closed:

@@ -108,7 +108,7 @@ def test_a_stalled_origin_moves_on_within_the_deadline(
         gate.open()
 
     assert (answer.status, answer.body) == (200, b"x")
-    assert list(faults) == ["total-timeout"]
+    assert list(faults) == ["first-byte-timeout"]
 
 
 def test_when_all_stall_it_is_504(origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock) -> None:

@@ -115,6 +115,13 @@ def test_a_client_sees_one_cache_and_one_proxy(workers: Two, origin: FaultyOrigi
     assert [line["origin"] for line in workers.asker.log()] == ["fra"]
 
 
+def test_an_absence_that_the_owner_concludes_is_logged_as_if_it_were_concluded_here(workers: Two) -> None:
+    workers.asker.get(workers.path)
+
+    (line,) = workers.asker.log()
+    assert (line["status"], line["cache"], "origin" in line) == (404, "miss", False)
+
+
 def test_an_answer_that_its_owner_had_stored_keeps_its_age(
     workers: Two, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
