@@ -75,7 +75,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, refused or error."""
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, refused, error."""
         if self.served_stale:
             return "stale"
         if self.hit:

@@ -17,6 +17,7 @@ from shield.errors import Fault, OriginError
 from shield.origin.origin import Origin
 from shield.origin.want import Absent, Failed, Fetched, Want, settled
 from shield.rules.budget import RetryBudget
+from shield.rules.outages import Outages
 from shield.rules.routing import rank
 from shield.rules.schedule import Schedule, Start, Wait
 
@@ -69,6 +70,7 @@ class Origins:
         self._chance = chance
         self._clock = clock
         self._complaints = Complaints(log)
+        self._outages = Outages()
         self._now = asyncio.get_running_loop().time
 
     def order(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -164,6 +166,8 @@ class Origins:
                 self._note(origin, error, want)
                 schedule.failed(origin.name, error.fault, now(), status=error.status, retry_after=error.retry_after)
                 continue
+            if self._outages.running:
+                self._note_answer(origin)
             if isinstance(result, Fetched):
                 return result
             failures.pop(origin.name, None)
@@ -188,5 +192,18 @@ class Origins:
 
     def _note(self, origin: Origin, error: OriginError, want: Want) -> None:
         origin.faults[error.fault.value] += 1
-        path = want.path.decode("ascii", "replace")
-        self._complaints.say((error.origin, error.fault), self._now(), "%s; for %s", error, path)
+        path, now = want.path.decode("ascii", "replace"), self._now()
+        self._complaints.say((error.origin, error.fault), now, "%s; for %s", error, path)
+        self._outages.failed(origin.name, error.fault, now)
+
+    def _note_answer(self, origin: Origin) -> None:
+        """Log the end of an outage."""
+        over, now = self._outages.answered(origin.name), self._now()
+        if over is not None:
+            said = (origin.name, over.seconds(now), over.failures, over.fault.value)
+            self._complaints.say(
+                (origin.name, "answers"),
+                now,
+                "origin %s: answers again, after %.0f s: %d attempts failed (%s)",
+                *said,
+            )
