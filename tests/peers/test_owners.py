@@ -457,6 +457,26 @@ def test_a_worker_reports_for_all(workers: Two, origin: FaultyOrigin) -> None:
     assert (figures["sent_bytes"], figures["workers_up"]) == ([15], [2])
 
 
+def test_what_happened_at_each_worker_s_door_and_in_answers_of_origins_is_summed(
+    workers: Two, origin: FaultyOrigin
+) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nnot a field\r\ncontent-length: 1\r\n\r\nx"
+    origin.answers(workers.path, raw)
+    for worker, turned_away, gave_way in ((workers.asker, 1, 2), (workers.owner, 4, 8)):
+        door = worker.node.front.door
+        door.turned_away, door.gave_way = turned_away, gave_way
+        worker.get(workers.path)
+
+    report = workers.asker.run(workers.asker.node.figures.report_of_all())
+
+    figures = {family.name: [(each.value, each.labels) for each in family.samples] for family in report.families}
+    assert report.state["door"] == {"turned_away": 5, "gave_way": 10}
+    assert figures["connections_turned_away"] == [(5, {})]
+    assert figures["connections_gave_way"] == [(10, {})]
+    assert figures["origin_fields_dropped"] == [(origin.fetches(workers.path), {"origin": "fra"})]
+    assert origin.fetches(workers.path) > 0
+
+
 def test_a_worker_that_is_down_or_silent_is_left_out(workers: Two) -> None:
     workers.owner.stop_listening_to_peers()
     silent = workers.asker.run(workers.asker.node.figures.report_of_all())
