@@ -21,6 +21,7 @@ PURE = frozenset(
         "functools",
         "hashlib",
         "hmac",
+        "html.unescape",
         "http.HTTPStatus",
         "ipaddress",
         "itertools",

@@ -60,11 +60,22 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command()
-def check(config: ConfigFile) -> None:
-    """Check settings, and list all problems."""
+def check(
+    config: ConfigFile,
+    online: Annotated[bool, typer.Option("--online", help="Ask each origin, too, with signed requests.")] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option(help="With --online: URL or path of an object that origins should have.", metavar="PATH"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="With --online: seconds for all origins together.", metavar="SECONDS")
+    ] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
+) -> None:
+    """Check settings, and list all problems. Exit code 2 for settings that can't be used, 1 for a failing origin."""
     from shield.cli.check import check as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(run(config, online=online, canary=canary, timeout=timeout, as_json=json))
 
 
 @_app.command()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from shield.build.origins import signer
 from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
 from shield.rules.routing import Candidate, rank
+from shield.rules.written import target_of
 
 
 def explain(url: str, path: Path) -> int:
@@ -29,22 +29,6 @@ def explain(url: str, path: Path) -> int:
         return 1
     print("\n".join(lines))
     return 0
-
-
-def target_of(url: str) -> bytes:
-    """The target that a client sends for a URL, in origin-form; non-ASCII characters are sent as UTF-8.
-
-    Raises RequestError for an invalid URL.
-    """
-    if "://" in url:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise RequestError(400, "not-a-url") from None
-        url = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    else:
-        url = url.partition("#")[0]
-    return b"".join(bytes((c,)) if 0x20 < c < 0x7F else b"%%%02X" % c for c in url.encode("utf-8", "surrogateescape"))
 
 
 def _lines(target: bytes, settings: Settings) -> list[str]:

@@ -102,7 +102,7 @@ class Origin:
         mended: set[Mend] = set()
         while True:
             request_time, signed = clock(), self.signer.credentials
-            response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
+            response = await self.ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
             if want.method == b"HEAD" and self._needs_get(response.head.status):
                 response = await self._ask_by_get(want, response, request_time, deadline)
             response_time = clock()
@@ -128,7 +128,8 @@ class Origin:
             elif mend is Mend.SPAN:
                 want = want.whole()
 
-    async def _ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
+    async def ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
+        """The response to one request, whatever it is. Raises OriginError. `deadline` is of the loop's time."""
         self.fetches += 1
         fields = want.fields()
         if self._gateway is not None:
@@ -157,10 +158,10 @@ class Origin:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
         probe.sent = want.sent
-        response = await self._ask(probe, now, deadline)
+        response = await self.ask(probe, now, deadline)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
-            response = await self._ask(probe.whole(), now, deadline)
+            response = await self.ask(probe.whole(), now, deadline)
         if response.head.status not in (200, 206):
             useless = refused if self.provider.signed else response  # a plain server's status says it all
             useless.close()
