@@ -82,12 +82,13 @@ def check(
 @_app.command()
 def health(
     config: ConfigFile,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.", metavar="SECONDS")] = 2.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if it is ready.")] = False,
 ) -> None:
     """Say whether the node of these settings is ready: 0 or 1, for probes."""
     from shield.cli.health import health as run
 
-    raise typer.Exit(run(config, timeout=timeout))
+    raise typer.Exit(run(config, timeout=timeout, quiet=quiet))
 
 
 @_app.command()
