@@ -16,7 +16,10 @@ from shield.observe.metrics import Family, Sample
 _GREATEST = frozenset({"uptime_seconds", "loop_lag_seconds", "generation", "since"})
 _OF_THE_NODE = {  # by section: the disks are shared by all workers
     "directory": frozenset(
-        {"entries", "entry_bytes", "segments", "segment_bytes", "index_bytes", "capacity_bytes", "unscanned"}
+        {
+            *("entries", "entry_bytes", "slices", "segments", "segment_bytes", "index_bytes", "capacity_bytes"),
+            *("unscanned", "oldest", "newest"),
+        }
     )
 }
 
