@@ -15,7 +15,7 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import OriginStatistics
+from shield.origin.origin import HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
@@ -204,6 +204,30 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             "Attempts at an origin after a failed one of the same fetch",
             "origin",
             {name: o.retries for name, o in origins},
+        ),
+        labelled(
+            "origin_overtaken",
+            "Attempts so late that another origin's response was used",
+            "origin",
+            {name: o.overtaken for name, o in origins},
+        ),
+        Family(
+            "origin_state",
+            "1 for the state of an origin: up, suspect, open, trial, recovering",
+            [
+                Sample(float(o.health.state == state), {"origin": name, "state": state})
+                for name, o in origins
+                for state in HEALTH_STATES
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_out_seconds",
+            "For how long an origin has not been up; 0 while it is",
+            [Sample(o.health.out_seconds, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         labelled(

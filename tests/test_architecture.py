@@ -30,6 +30,7 @@ ROWS = [
     ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap"],
+    ["records"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -5,7 +5,6 @@ left behind. That no task, connection or memory stays is checked by `Shield` on 
 from __future__ import annotations
 
 import gc
-import re
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -133,25 +132,6 @@ def test_a_slow_first_byte_gives_way_to_the_next_origin_or_to_what_is_stale_and_
         assert told == {'test-1; fwd=stale; ttl=-40; detail="fra=first-byte-timeout"'}
     assert (asked, faults) == (1, {"first-byte-timeout": 1})
     assert [record.message for record in caplog.records if "first-byte-timeout" in record.message]
-
-
-def test_an_origin_that_is_back_is_said_to_be_with_how_long_it_was_out(
-    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, caplog: pytest.LogCaptureFixture
-) -> None:
-    for path in "abcde":
-        replica.serves(f"/{path}", BODY, lifetime=60)
-        origin.serves(f"/{path}", BODY, lifetime=60)
-    origin.refuses()
-    for path in "abc":
-        assert pair.get(f"/{path}").status == 200
-    assert "answers again" not in caplog.text
-
-    origin.returns()
-    for path in "de":
-        assert pair.get(f"/{path}").status == 200
-
-    (said,) = [line for line in caplog.messages if "answers again" in line]
-    assert re.fullmatch(r"origin fra: answers again, after \d s: 3 attempts failed \(connect\)", said)
 
 
 def test_a_dripping_body_ends_at_the_total_limit_and_other_keys_are_served(clock: FakeClock) -> None:

@@ -175,6 +175,11 @@ class Pool:
         )
 
     @property
+    def opens(self) -> bool:
+        """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
+        return not self._idle and self._lent < self._limits.connections
+
+    @property
     def in_use(self) -> bool:
         """Whether any fetch has a connection, or waits for one."""
         return self._lent > 0 or any(not waiter.done() for waiter in self._waiters)

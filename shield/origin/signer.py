@@ -66,6 +66,11 @@ class Signer:
         self._before_hash = b""  # of the string to sign
         self._before_signature = b""  # of the head
 
+    @property
+    def place(self) -> bytes:
+        """The bucket: where requests go, and under which prefix."""
+        return b"%b%b" % (self._location.authority, self._location.base)
+
     def use(self, credentials: Credentials) -> None:
         """Sign with these from the next request on."""
         self.credentials = credentials if self._provider.signed else None

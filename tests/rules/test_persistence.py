@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shield.errors import Fault, OriginError
+from shield.rules.attempts import THROTTLED_SECONDS, TRANSIENT_SECONDS
 from shield.rules.persistence import GROWTH, STRIKES, may_pass, next_wait
-from shield.rules.schedule import THROTTLED_SECONDS, TRANSIENT_SECONDS
 
 
 def errors(*faults: Fault, status: int | None = None, retry_after: float | None = None) -> list[OriginError]:
