@@ -11,7 +11,7 @@ from shield.build.origins import authorities_of, blueprints, credentials, origin
 from shield.config.settings import Settings
 from shield.origin.canary import Canary
 from shield.origin.origin import Origin
-from shield.rules.canaries import About, Evidence, Findings, Grade, judge
+from shield.rules.canaries import About, CanaryEvidence, Findings, Grade, judge
 from shield.rules.routes import Resource
 from shield.rules.written import target_of
 
@@ -21,7 +21,7 @@ class Examined:
     """What became of one origin, and how long it took."""
 
     name: str
-    evidence: Evidence
+    evidence: CanaryEvidence
     findings: Findings
     seconds: float
 

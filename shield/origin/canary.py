@@ -12,7 +12,7 @@ from shield.origin.origin import Origin
 from shield.origin.refusal import BODY_LIMIT, clock_of, read_refusal
 from shield.origin.response import Response
 from shield.origin.want import Want
-from shield.rules.canaries import LISTING, SKEW_SECONDS, Evidence, Heard, Missed, Told, object_in
+from shield.rules.canaries import LISTING, SKEW_SECONDS, CanaryEvidence, Heard, Missed, Told, object_in
 from shield.rules.ranges import Span
 
 
@@ -33,7 +33,7 @@ class Canary:
         self._offset: float | None = None
         self._document = b""
 
-    async def examine(self) -> Evidence:
+    async def examine(self) -> CanaryEvidence:
         """All that can be found out before the deadline. Doesn't raise."""
         signed = self._origin.provider.signed
         listing = await self._heard(Want(b"GET", b"/", LISTING if signed else b""))
@@ -44,7 +44,7 @@ class Canary:
         if path is not None and isinstance(listing, Told):
             got = await self._heard(Want(b"GET", path, query, span=Span(0, 1)))
         shown = None if path is None else path.decode("ascii", "replace")
-        return Evidence(listing, shown, named, got, self._offset)
+        return CanaryEvidence(listing, shown, named, got, self._offset)
 
     async def _heard(self, want: Want) -> Heard:
         """What comes, with a second request by the origin's clock if ours was refused, as for traffic."""

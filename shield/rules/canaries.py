@@ -72,7 +72,7 @@ Heard = Told | Missed
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CanaryEvidence:
     """What came. `listing` is the response to a listing, of a plain web server to its root; `got` that to the first
     byte of `canary`, which was `named` or else found in the listing. `offset` is the origin's clock minus ours.
     """
@@ -120,7 +120,7 @@ def object_in(document: bytes) -> bytes | None:
     return first
 
 
-def judge(about: About, evidence: Evidence) -> Findings:
+def judge(about: About, evidence: CanaryEvidence) -> Findings:
     """The verdict on an origin."""
     findings = Findings()
     listing = evidence.listing
@@ -137,7 +137,7 @@ def judge(about: About, evidence: Evidence) -> Findings:
     return findings
 
 
-def _judge_bucket(about: About, evidence: Evidence, listing: Told, findings: Findings) -> None:
+def _judge_bucket(about: About, evidence: CanaryEvidence, listing: Told, findings: Findings) -> None:
     if listing.lists:
         findings.credentials = findings.bucket = findings.lists = True
     elif listing.code == "AccessDenied":
@@ -158,7 +158,7 @@ def _judge_bucket(about: About, evidence: Evidence, listing: Told, findings: Fin
         )
 
 
-def _judge_server(about: About, evidence: Evidence, root: Told, findings: Findings) -> None:
+def _judge_server(about: About, evidence: CanaryEvidence, root: Told, findings: Findings) -> None:
     if root.status >= 500 and evidence.got is None:
         findings.say(Grade.FAILED, f"it answers {root}: it doesn't work itself")
     elif evidence.canary is None:
@@ -169,7 +169,7 @@ def _judge_server(about: About, evidence: Evidence, root: Told, findings: Findin
     _judge_object(about, evidence, findings)
 
 
-def _judge_object(about: About, evidence: Evidence, findings: Findings) -> None:
+def _judge_object(about: About, evidence: CanaryEvidence, findings: Findings) -> None:
     """By the response to the first byte of the canary."""
     got, canary = evidence.got, evidence.canary
     if got is None:
@@ -213,7 +213,7 @@ def _judge_object(about: About, evidence: Evidence, findings: Findings) -> None:
         _refused(about, got, findings)
 
 
-def _denied(about: About, evidence: Evidence, got: Told, findings: Findings) -> str:
+def _denied(about: About, evidence: CanaryEvidence, got: Told, findings: Findings) -> str:
     if not about.signed:
         return (
             f"{got}: it refuses {evidence.canary}: it wants credentials, which provider http doesn't send, or admits "

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import Fault
-from shield.rules.canaries import About, Evidence, Grade, Heard, Missed, Told, judge, object_in
+from shield.rules.canaries import About, CanaryEvidence, Grade, Heard, Missed, Told, judge, object_in
 from shield.rules.s3_errors import _CODES
 
 ABOUT = About("fra", "http://s3.example/images/", bucket="images", region="eu-central-1")
@@ -15,8 +15,8 @@ PLAIN = About("web", "https://web.example/", signed=False)
 LISTED, DENIED, PART = Told(200, lists=True), Told(403, "AccessDenied"), Told(206)
 
 
-def of(listing: Heard, got: Heard | None = None, *, about: About = ABOUT, named: bool = False) -> Evidence:
-    return Evidence(listing, None if got is None else "/a.webp", named=named, got=got)
+def of(listing: Heard, got: Heard | None = None, *, about: About = ABOUT, named: bool = False) -> CanaryEvidence:
+    return CanaryEvidence(listing, None if got is None else "/a.webp", named=named, got=got)
 
 
 def test_an_origin_that_lists_and_gives_a_part_is_well_and_nothing_is_said() -> None:
@@ -115,13 +115,13 @@ def test_no_listing_is_no_trouble_where_a_denial_is_an_absence() -> None:
 
 @pytest.mark.parametrize(("offset", "word"), [(3600.0, "3600 s ahead of"), (-90.0, "90 s behind")])
 def test_a_clock_that_is_wrong_is_a_warning(offset: float, word: str) -> None:
-    evidence = Evidence(LISTED, "/a.webp", got=PART, offset=offset)
+    evidence = CanaryEvidence(LISTED, "/a.webp", got=PART, offset=offset)
 
     found = judge(ABOUT, evidence)
 
     assert found.grade is Grade.WARNING
     assert word in found.problems[0]
-    assert judge(ABOUT, Evidence(LISTED, "/a.webp", got=PART, offset=offset / 100)).grade is Grade.OK
+    assert judge(ABOUT, CanaryEvidence(LISTED, "/a.webp", got=PART, offset=offset / 100)).grade is Grade.OK
 
 
 @pytest.mark.parametrize(
