@@ -45,6 +45,7 @@ def test_what_names_nothing_is_refused(text: str, reason: str) -> None:
         ("/a,b", {b"/a%2Cb", b"/a,b"}),
         ("/a%2cb", {b"/a%2Cb", b"/a,b"}),
         ("/a%2Ab", {b"/a%2Ab", b"/a*b"}),
+        ("/a%2cb,c", {b"/a%2Cb%2Cc", b"/a%2Cb,c", b"/a,b,c"}),
         ("/images/..", {b"/images/.."}),
         ("s1:/x", {b"s1:/x"}),
         (":/x?w=1", {b":/x?w=1"}),
