@@ -43,7 +43,11 @@ def examine(settings: Settings, canary: str | None, *, timeout: float) -> list[E
     Raises RequestError for one that names nothing, ConfigError for settings that can't be used.
     """
     resource = None if canary is None else settings.route_table().resolve(target_of(canary))
-    return asyncio.run(_examine_all(settings, resource, timeout))
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_examine_all(settings, resource, timeout))
+    finally:
+        loop.close()  # `asyncio.run` would wait for a resolver that hangs
 
 
 async def _examine_all(settings: Settings, resource: Resource | None, timeout: float) -> list[Examined]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.client import PATIENCE
 from tests.doubles.certificates import Authority
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -273,6 +275,25 @@ def test_all_origins_are_asked_at_once_and_one_that_is_silent_is_given_up(
     assert (results[0].exit_code, silent) == (0, 1)
     assert (found["fra"]["verdict"], found["iad"]["verdict"]) == ("failed", "ok")
     assert "it accepts connections and stays silent" in found["fra"]["problems"][0]
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, ended = threading.Event(), threading.Event()
+
+    def hangs(*args: object, **kwargs: object) -> list[object]:
+        gate.wait(PATIENCE)
+        ended.set()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    file = settings(tmp_path, {"web": {"provider": "http", "endpoint": "http://slow.example"}})
+
+    code, found = judged(file, "--timeout", "0.2")
+
+    assert not ended.is_set()
+    gate.set()
+    assert (code, found["web"]["reached"]) == (1, False)
+    assert "mend this machine's DNS" in found["web"]["problems"][0]
 
 
 def test_a_plain_web_server_is_asked_for_a_named_object(tmp_path: Path) -> None:
