@@ -29,7 +29,7 @@ _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Which settings hold. `waiting` are keys whose new values wait for a restart."""
+    """The settings in force. `waiting` are keys whose new values wait for a restart."""
 
     generation: int = 1
     since: float = 0.0  # epoch seconds
@@ -150,9 +150,9 @@ def _door_families(door: DoorStatistics) -> list[Family]:
 
 def _configuration_families(held: Configuration) -> list[Family]:
     figures = (
-        ("config_generation", "Settings by number: each reload makes it one more", held.generation),
+        ("config_generation", "Number of the settings in force; each reload increments it", held.generation),
         ("config_last_reload_successful", "0 once a reload was refused, until the next", held.is_latest),
-        ("config_last_reload_success_timestamp_seconds", "When the settings that hold were loaded", held.since),
+        ("config_last_reload_success_timestamp_seconds", "When the settings in force were loaded", held.since),
         ("config_restart_needed", "1 while some of what is written waits for a restart", bool(held.waiting)),
     )
     return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
@@ -171,10 +171,10 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
     return [
         number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
         number("fills", "Fills started", fills.started),
-        number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+        number("fills_collapsed", "Requests that joined a fill in progress", fills.collapsed),
         labelled(
             "fills_thrifty",
-            "Times that an address over its budget of origin bytes was served thriftily",
+            "Times that a spent amplification budget of an address limited a fetch",
             "how",
             fills.thrifty,
         ),

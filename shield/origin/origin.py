@@ -115,6 +115,8 @@ class Origin:
         self.renew: Renew | None = None
         """Reads the credentials' files again, and has the signer use what is new there."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
+        if self._gateway is not None:
+            signer.prepare(self._gateway.alone)
         self.fetches = 0
         self.retries = 0
         self.absent = 0
@@ -170,7 +172,7 @@ class Origin:
         clock: Callable[[], float],
         note: Note,
     ) -> Fetched | Absent:
-        """What any response to a first request comes to, after further ones if these can mend it."""
+        """The result of any response to a first request, after further requests if these can mend it."""
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:

@@ -48,14 +48,15 @@ class Gateway:
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
-        self._alone = (*self._others, (NAME, node))
+        self.alone = (*self._others, (NAME, node))
+        """The fields of a request that has no others and came through no other proxy."""
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
         """The fields of a request to an origin, with our members appended. `asked` are the client's fields; `fields`,
         the forwarded ones, may have Via and Surrogate-Capability, but never CDN-Loop.
         """
         value = passed(asked)
-        return self._added(fields, value) if fields or value else self._alone
+        return self._added(fields, value) if fields or value else self.alone
 
     def _added(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
         loop = (NAME, b"%b, %b" % (loops, self._node) if loops else self._node)

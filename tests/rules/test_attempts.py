@@ -1,4 +1,4 @@
-"""Which origin is asked when, and for how long."""
+"""Which origin is tried when, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the next bytes of a large object are asked for again, and when it is no use."""
+"""When a failed fetch of a large object's next bytes is retried, and when it isn't."""
 
 from __future__ import annotations
 
