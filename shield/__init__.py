@@ -92,10 +92,10 @@ A hit: `edge.connection` parses; `proxy.try_hit` finds the entry and its ready-m
 verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no timer.
 Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
 `FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
-commits to the first that has the object; `settle` decides on the response; then callbacks push the bytes from the
-origin's connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes
-an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every
-reader reads them from there at its own speed.
+commits to the first that has the object; `settle_ordinary`, or else `settle`, decides on the response; then callbacks
+push the bytes from the origin's connection through the fill's buffer to each reader at its own speed, and a complete,
+verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they
+complete, and every reader reads them from there at its own speed.
 """
 
 __version__ = "0.1.0"
