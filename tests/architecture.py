@@ -24,6 +24,7 @@ PURE = frozenset(
         "functools",
         "hashlib",
         "hmac",
+        "html.unescape",
         "http.HTTPStatus",
         "ipaddress",
         "itertools",

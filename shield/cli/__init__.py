@@ -61,22 +61,34 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command()
-def check(config: ConfigFile) -> None:
-    """Check settings, and list all problems."""
+def check(
+    config: ConfigFile,
+    online: Annotated[bool, typer.Option("--online", help="Ask each origin, too, with signed requests.")] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option(help="With --online: URL or path of an object that origins should have.", metavar="PATH"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="With --online: seconds for all origins together.", metavar="SECONDS")
+    ] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
+) -> None:
+    """Check settings, and list all problems. Exit code 2 for settings that can't be used, 1 for a failing origin."""
     from shield.cli.check import check as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(run(config, online=online, canary=canary, timeout=timeout, as_json=json))
 
 
 @_app.command()
 def health(
     config: ConfigFile,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.", metavar="SECONDS")] = 2.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if it is ready.")] = False,
 ) -> None:
     """Say whether the node of these settings is ready: 0 or 1, for probes."""
     from shield.cli.health import health as run
 
-    raise typer.Exit(run(config, timeout=timeout))
+    raise typer.Exit(run(config, timeout=timeout, quiet=quiet))
 
 
 @_app.command()

@@ -202,6 +202,14 @@ class Origin:
             request_time, signed = clock(), self.signer.credentials
             response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
 
+    async def ask(self, want: Want, now: float, deadline: float) -> Response:
+        """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
+        note = Note(self.seen, self._now, opens=self.pool.opens, tell=None)
+        try:
+            return await self._ask(want, now, deadline, note)
+        finally:
+            note.given_up(want.path, counts=False)
+
     async def _ask(self, want: Want, now: float, deadline: float, note: Note, *, fresh: bool = False) -> Response:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()

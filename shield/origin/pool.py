@@ -34,7 +34,7 @@ RELIEF_SECONDS = 0.25
 """Between two checks for such a reader."""
 
 _ADDRESSES = 3  # that one fetch tries at most, while they fail
-_SILENCE_SECONDS = 1.0  # with a nearer deadline, a timeout isn't held against the address
+_SILENCE_SECONDS = 1.0  # a timeout after less than this, for a near deadline, isn't held against the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +154,8 @@ class Pool:
             is_ill = not connection.served
         else:
             waited = self._loop.time() - connection.asked_at
-            is_late = fault is Fault.FIRST_BYTE_TIMEOUT or (
-                fault is Fault.TOTAL_TIMEOUT and waited >= _SILENCE_SECONDS
-            )
-            is_ill = is_late and self._is_silent(connection)
+            is_late = waited >= min(self._timeouts.first_byte, _SILENCE_SECONDS)
+            is_ill = fault is Fault.FIRST_BYTE_TIMEOUT and is_late and self._is_silent(connection)
         return is_ill and self._dialer.note_ill(connection.address) and self._loop.time() < deadline
 
     def _note_silence(self, connection: Connection) -> None:
