@@ -204,7 +204,7 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        note = Note(self.seen, self._now, opens=self.pool.opens, tell=None)
+        note = Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             return await self._ask(want, now, deadline, note)
         finally:

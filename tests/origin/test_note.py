@@ -6,6 +6,7 @@ import pytest
 
 from shield.errors import Fault
 from shield.origin.note import Note, is_failure
+from shield.origin.want import Want
 from shield.records import Came, Seen, private
 from shield.rules.health import Evidence
 from tests.node import FakeClock
@@ -22,7 +23,7 @@ class Attempt:
         self.clock = FakeClock(NOW)
         self.seen: Seen = records.of(0, b"fra")
         self.told = 0
-        self.note = Note(self.seen, self.clock, opens=opens, tell=self._tell)
+        self.note = Note(self.seen, self.clock, Want(b"GET", b"/a", sent=self._tell), opens=opens)
 
     def _tell(self) -> None:
         self.told += 1
@@ -48,7 +49,7 @@ def test_it_is_unanswered_from_its_beginning_if_a_connection_must_be_opened_and_
 def test_a_response_ends_it_and_its_time_counts_from_the_last_request() -> None:
     attempt = Attempt()
     for _ in range(20):
-        note = Note(attempt.seen, attempt.clock, opens=True, tell=None)
+        note = Note(attempt.seen, attempt.clock, Want(b"GET", b"/a"), opens=True)
         attempt.clock.advance(0.25)
         note.sent()
         attempt.clock.advance(0.02)
