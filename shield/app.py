@@ -65,26 +65,12 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.alone = origins if len(place.peers) < 2 else None
     fills = FillTable(means)
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
     replies, guard = replies_of(settings), Guard(in_force)
-    figures = Figures(
-        name=settings.node,
-        started=clock(),
-        clock=clock,
-        vitals=vitals,
-        counters=counters,
-        peer_counters=peer_counters,
-        guard=guard,
-        store=store,
-        fills=fills,
-        owners=owners,
-        origins=origins,
-        access=log,
-        place=place,
-    )
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -97,6 +83,22 @@ def build(
         clock=clock,
     )
     front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
+    figures = Figures(
+        name=settings.node,
+        started=clock(),
+        clock=clock,
+        vitals=vitals,
+        counters=counters,
+        peer_counters=peer_counters,
+        guard=guard,
+        door=front.door,
+        store=store,
+        fills=fills,
+        owners=owners,
+        origins=origins,
+        access=log,
+        place=place,
+    )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)

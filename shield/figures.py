@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
@@ -57,6 +58,7 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    door: Door
     store: Store
     fills: FillTable
     owners: Owners
@@ -97,6 +99,7 @@ class Figures:
             "uptime_seconds": round(self.clock() - self.started, 1),
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
+            "door": asdict(self.door.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
             "sent_bytes": counters.sent_bytes,
@@ -113,6 +116,7 @@ class Figures:
             labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
+            *_door_families(self.door.statistics()),
             number(
                 "loop_lag_seconds",
                 "Latest delay of the event loop",
@@ -133,6 +137,15 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _door_families(door: DoorStatistics) -> list[Family]:
+    return [
+        number(
+            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
+        ),
+        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
+    ]
 
 
 def _configuration_families(held: Configuration) -> list[Family]:
@@ -217,6 +230,12 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             alike=True,
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
+        labelled(
+            "origin_fields_dropped",
+            "Malformed field lines of an origin's responses, which were omitted",
+            "origin",
+            {name: o.pool.fields_dropped_total for name, o in origins},
+        ),
         Family(
             "origin_faults",
             "Failed attempts at an origin",

@@ -27,6 +27,7 @@ PURE = frozenset(
         "functools",
         "hashlib",
         "hmac",
+        "html.unescape",
         "http.HTTPStatus",
         "ipaddress",
         "itertools",

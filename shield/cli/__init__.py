@@ -61,22 +61,34 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command()
-def check(config: ConfigFile) -> None:
-    """Check settings, and list all problems."""
+def check(
+    config: ConfigFile,
+    online: Annotated[bool, typer.Option("--online", help="Ask each origin, too, with signed requests.")] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option(help="With --online: URL or path of an object that origins should have.", metavar="PATH"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="With --online: seconds for all origins together.", metavar="SECONDS")
+    ] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
+) -> None:
+    """Check settings, and list all problems. Exit code 2 for settings that can't be used, 1 for a failing origin."""
     from shield.cli.check import check as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(run(config, online=online, canary=canary, timeout=timeout, as_json=json))
 
 
 @_app.command()
 def health(
     config: ConfigFile,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.", metavar="SECONDS")] = 2.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if it is ready.")] = False,
 ) -> None:
     """Say whether the node of these settings is ready: 0 or 1, for probes."""
     from shield.cli.health import health as run
 
-    raise typer.Exit(run(config, timeout=timeout))
+    raise typer.Exit(run(config, timeout=timeout, quiet=quiet))
 
 
 @_app.command()
@@ -109,6 +121,10 @@ def audit(
     resume: Annotated[
         Path | None, typer.Option(help="Keep the place in FILE, and go on from it.", metavar="FILE")
     ] = None,
+    paths: Annotated[
+        Path | None,
+        typer.Option(help="Compare what origins send for the URLs in FILE, one a line.", metavar="FILE"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --deep: don't ask before reading.")] = False,
 ) -> None:
@@ -117,9 +133,12 @@ def audit(
     from shield.cli.audit import audit as run
 
     names = tuple(name.strip() for name in origins.split(",") if name.strip())
-    raise typer.Exit(
-        run(config, AuditWish(prefix, names, deep=deep, one_in=sample, resume=resume, as_json=as_json, assents=yes))
+    if paths is not None and (prefix or deep or sample > 1 or resume is not None):
+        raise typer.BadParameter("--paths goes with --origins and --json alone")
+    wish = AuditWish(
+        prefix, names, deep=deep, one_in=sample, resume=resume, paths=paths, as_json=as_json, assents=yes
     )
+    raise typer.Exit(run(config, wish))
 
 
 @_app.command(name="sign-url")

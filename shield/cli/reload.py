@@ -8,10 +8,9 @@ import sys
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from shield.config.glimpse import glimpse
 from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, lines
-from shield.config.section import ListenAddress, parse_address
-from shield.config.settings import AdminSettings
-from shield.config.units import ExpectedError
+from shield.config.section import ListenAddress
 
 _SECONDS = 60.0  # longer than workers take to agree
 
@@ -49,12 +48,10 @@ def _admin(path: Path) -> ListenAddress | None:
     if read.unread:
         print("\n".join(lines(read.problems)), file=sys.stderr)
         return None
-    given = read.tree.get(("admin", "listen"))
-    try:
-        return parse_address(AdminSettings().listen if given is None else given)
-    except ExpectedError as error:
-        print(f"{path}: admin.listen: {error}; without it no node can be asked", file=sys.stderr)
-        return None
+    admin = glimpse(source).admin
+    if admin is None:
+        print(f"{path}: admin.listen is off: no node can be asked; send it SIGHUP", file=sys.stderr)
+    return admin
 
 
 def _asked(address: ListenAddress) -> tuple[int, dict[str, list[str]]]:

@@ -130,8 +130,10 @@ class Fill:
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
-        self._stop_timer()
-        self._pacing.progressed()
+        if self._timer is not None:
+            self._stop_timer()
+        if self.phase is Phase.STREAMING:
+            self._pacing.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader is done, or its client is gone. Without effect if it has left already."""
@@ -175,10 +177,8 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        want = self.question.want
-        want.sent = self._readers.question_sent
         if self.resource.route.early_hints:
-            want.inform = self._readers.inform
+            self.question.want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -196,11 +196,17 @@ class Fill:
             self._task = None
 
     async def _ask(self) -> Fetched | Absent | Failed:
-        question, fetch = self.question, self._means.source.fetch
-        resource, request, judged = question.resource, question.request, None
+        self._readers.question_sent()  # about now; the source reports when it really is
+        question, alone = self.question, self._means.alone
+        question.want.sent = self._readers.question_sent
+        if alone is not None:
+            return await alone.fetch(question.resource.tried, question.want)
+        return await self._ask_owner(question.resource, question.request)
+
+    async def _ask_owner(self, resource: Resource, request: Request) -> Fetched | Absent | Failed:
+        question, fetch, judged = self.question, self._means.source.fetch, None
         if question.shared:
             judged = judged_by(request, resource.forwarded) if request.notable else ()
-        self._readers.question_sent()  # about now; the source reports when it really is
         # Variants have one owner, that of their key.
         return await fetch(resource.named, request.target, resource.tried, question.want, judged)
 
@@ -219,7 +225,7 @@ class Fill:
             question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
-        self.origin, self.status = result.origin, result.response.head.status
+        self.origin, self.status = result.origin or None, result.response.head.status
         self.by_peer, self.was_hit = result.by_peer, result.was_hit
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()
