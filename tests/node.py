@@ -22,11 +22,10 @@ from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
 from shield.store.directory.files import Files
-from tests.client import Answer, Client, Fields, fetch
+from tests.client import PATIENCE, Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
 
 T = TypeVar("T")
-PATIENCE = 10.0
 START = 1_750_000_000.0
 
 
