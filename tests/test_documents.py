@@ -23,7 +23,7 @@ from shield.errors import Fault
 from shield.fill.readers import Phase
 from shield.observe.report import together
 from shield.rules.verdict import Verdict
-from tests.architecture import Source
+from tests.architecture import source_of
 from tests.disks import with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -89,7 +89,7 @@ def test_a_term_is_defined_once() -> None:
 
 def test_the_classes_of_terms_exist() -> None:
     named = {name for _, names in _terms() for name in re.findall(r"`(\w+)`", names)}
-    classes = {name for path in (ROOT / "shield").rglob("*.py") for name in Source("", path.read_text()).classes()}
+    classes = {name for path in (ROOT / "shield").rglob("*.py") for name in source_of(path).classes()}
 
     assert len(named) > 25
     assert named - classes == set()
