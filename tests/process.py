@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,18 +30,26 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Process:
-    """A running node. Its ports are read from what it says on standard error."""
+    """A running node. Its ports are read from what it says on standard error. `program` is how `shield` is begun."""
 
-    def __init__(self, config: Path, *options: str, **environ: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *options: str,
+        program: Sequence[str | Path] = (sys.executable, "-m", "shield"),
+        pass_fds: Sequence[int] = (),
+        **environ: str,
+    ) -> None:
         self._watch = Watch()
         self._said: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shield", "serve", "--config", str(config), *options],
+            [*program, "serve", "--config", str(config), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
 
