@@ -155,6 +155,7 @@ class Upgrades:
         return Handover(
             program=program,
             version=__version__,
+            words=self._program.words,
             back=tuple(back),
             settings=settings,
             failed=tuple(failed),
@@ -188,7 +189,6 @@ class Upgrades:
         if self._is_replacing and not rest:
             self._finish()
         elif self._is_replacing:
-            log.info("upgrade: worker %d is replaced; %d are left", post.number, len(rest))
             self._notifier.status(f"becoming version {__version__}: {len(rest)} workers are left")
 
     def lose(self, post: Post, process: Process, code: int, edition: Edition) -> None:

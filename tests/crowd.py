@@ -11,7 +11,7 @@ from typing import Self
 
 from tests.client import PATIENCE, request
 
-_PAUSE = 0.002
+_PAUSE = 0.02
 
 
 class Crowd:
@@ -20,7 +20,7 @@ class Crowd:
     `failed` are requests that weren't answered well: whole, with 200 and the right body.
     """
 
-    def __init__(self, port: int, bodies: Mapping[str, bytes], *, kept: int = 4, fresh: int = 2) -> None:
+    def __init__(self, port: int, bodies: Mapping[str, bytes], *, kept: int = 3, fresh: int = 1) -> None:
         self._port = port
         self._bodies = bodies
         self._kept = kept

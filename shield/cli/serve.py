@@ -34,7 +34,7 @@ def serve(path: Path, *, watch: bool = False) -> int:
         loaded = read(path) if left is None else _loaded(path, left)
         if loaded is None:
             return 2
-        program = Program.running(path, watch=watch)
+        program = Program.running(path, watch=watch, words=() if left is None else left.words)
         return supervisor.supervise(_edition(loaded, left), _build, program, watch=watch, left=left)
     except ConfigError as error:
         _say(error)

@@ -87,14 +87,15 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """`program` is the number of the one that takes over, among all of this node. `version` hands over, and `back` is
-    its command; empty: there is no way back. `settings`, pickled, in hexadecimal digits, are for its way back
-    alone. `failed`: why the program in between can't go on, where the way back is taken. `askers` asked for the
-    upgrade: processes, and their numbers for it.
+    """`program` is the number of the one that takes over, among all of this node. `words` begin the command by which
+    the installed version is started. `version` hands over, and `back` is its command; empty: there is no way back.
+    `settings`, pickled, in hexadecimal digits, are for its way back alone. `failed`: why the program in between
+    can't go on, where the way back is taken. `askers` asked for the upgrade: processes, and their numbers for it.
     """
 
     program: int
     version: str
+    words: tuple[str, ...]
     back: tuple[str, ...]
     settings: str
     failed: tuple[str, ...]
@@ -216,7 +217,7 @@ def unpacked(data: bytes) -> Handover:
             )
             for each in found["posts"]
         )
-        for name in ("back", "failed"):
+        for name in ("words", "back", "failed"):
             found[name] = tuple(map(str, found[name]))
         found["askers"] = tuple((_number(pid), _number(number)) for pid, number in found["askers"])
         for name in ("program", "generation", "memory", "lock", "private_lock"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -97,10 +98,9 @@ class Notifier:
         while self._waiting:
             news, descriptors = self._waiting[0]
             try:
-                if descriptors:
-                    socket.send_fds(self._socket, [news], list(descriptors), socket.MSG_DONTWAIT, where)
-                else:
-                    self._socket.sendto(news, socket.MSG_DONTWAIT, where)
+                # Not by `socket.send_fds`, which drops the address.
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+                self._socket.sendmsg([news], rights, socket.MSG_DONTWAIT, where)
             except BlockingIOError:
                 return  # the manager is behind: once more with the next news, or beat
             except OSError as error:

@@ -27,9 +27,9 @@ class Program:
     watch: bool = False
 
     @classmethod
-    def running(cls, settings: Path, *, watch: bool = False) -> Program:
-        """This one, as it was started."""
-        return cls(words_of(sys.argv[0], sys.orig_argv, sys.executable), settings.absolute(), watch)
+    def running(cls, settings: Path, *, watch: bool = False, words: Sequence[str] = ()) -> Program:
+        """This one, as it was started; with the `words` of the one before it, as that was."""
+        return cls(tuple(words) or words_of(sys.argv[0], sys.orig_argv, sys.executable), settings.absolute(), watch)
 
     @property
     def command(self) -> list[str]:
