@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shield.config.section import Address
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle import activation
@@ -66,12 +67,17 @@ def open_estate(
 ) -> Estate:
     """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
     workers = settings.workers
-    if left is not None:
+    if left is None:
+        listening = _fresh(
+            settings, notifier
+        )  # first, while no other descriptor can be taken for one of the manager's
+        shared = Shared(workers=workers, slots=slots, several=True)
+    else:
         left.check()
         if len(left.posts) != workers:
             raise HandoverError([f"workers: {len(left.posts)} are running, and the settings want {workers}"])
-    shared = _shared(workers, slots, left)
-    listening = _fresh(settings, notifier) if left is None else _taken_over(settings, left, notifier)
+        shared = _shared_before(workers, left)
+        listening = _taken_over(settings, left, notifier)
     for each in listening:
         for listener in each.sockets:
             stack.callback(listener.close)
@@ -87,19 +93,17 @@ def open_estate(
     return Estate(workers, shared, listening, private, peers)
 
 
-def _shared(workers: int, slots: int, left: Handover | None) -> Shared:
-    if left is None:
-        return Shared(workers=workers, slots=slots, several=True)
+def _shared_before(workers: int, left: Handover) -> Shared:
     try:
         return Shared(workers=workers, kept=Kept(left.memory, left.lock))
     except ValueError as error:
         raise HandoverError([f"the memory of the workers can't be taken over: {error}"]) from None
 
 
-def _addresses(settings: Settings) -> list[tuple[str, tuple[str, int]]]:
-    found = [("listen", (each.host, each.port)) for each in settings.listen]
+def _addresses(settings: Settings) -> list[tuple[str, Address]]:
+    found = [("listen", each) for each in settings.listen]
     if settings.admin.listen is not None:
-        found.append((ADMIN, (settings.admin.listen.host, settings.admin.listen.port)))
+        found.append((ADMIN, settings.admin.listen))
     return found
 
 

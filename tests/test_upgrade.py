@@ -51,8 +51,8 @@ def settings(directory: Path, origin: FaultyOrigin, **more: Any) -> Path:
 
 
 class Node(Process):
-    def __init__(self, config: Path, installed: Installed, **environ: str) -> None:
-        super().__init__(config, program=[installed.current], **environ)
+    def __init__(self, config: Path, installed: Installed) -> None:
+        super().__init__(config, program=[installed.current])
         self._config = config
         self._installed = installed
 

@@ -10,30 +10,13 @@ from pathlib import Path
 import pytest
 
 from shield.lifecycle.notify import Notifier
-
-
-class Manager:
-    """The manager's end."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(f"\0{path[1:]}" if isinstance(path, str) else str(path))
-        self.socket.setblocking(False)
-
-    def heard(self) -> list[str]:
-        found = []
-        while True:
-            try:
-                found.append(self.socket.recv(4096).decode())
-            except BlockingIOError:
-                return found
+from tests.lifecycle.manager import Manager
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
-    yield made
-    made.socket.close()
+    with Manager(tmp_path / "notify") as made:
+        yield made
 
 
 def test_news_is_told_line_by_line_in_its_order(manager: Manager, tmp_path: Path) -> None:
@@ -54,15 +37,12 @@ def test_news_is_told_line_by_line_in_its_order(manager: Manager, tmp_path: Path
 
 
 def test_a_manager_with_an_abstract_address_hears_the_same() -> None:
-    address = f"@shield-test-{os.getpid()}"
-    manager = Manager(address)
+    with Manager(f"@shield-test-{os.getpid()}") as manager:
+        notifier = Notifier(manager.address)
+        notifier.ready("serves")
+        notifier.close()
 
-    notifier = Notifier(address)
-    notifier.ready("serves")
-    notifier.close()
-
-    assert manager.heard() == ["READY=1\nSTATUS=serves"]
-    manager.socket.close()
+        assert manager.heard() == ["READY=1\nSTATUS=serves"]
 
 
 @pytest.mark.parametrize("address", [None, "/nowhere/at/all", "vsock:2:1234", ""])
@@ -122,17 +102,13 @@ def test_news_that_cannot_be_told_at_once_comes_later_and_in_order(manager: Mana
     notifier.close()
 
 
-def test_descriptors_are_handed_over_with_their_name(manager: Manager, tmp_path: Path) -> None:
-    notifier = Notifier(str(tmp_path / "notify"))
+def test_descriptors_are_handed_over_with_their_name(manager: Manager) -> None:
+    notifier = Notifier(manager.address)
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         notifier.keep("of shield", [one.fileno(), other.fileno()])
         notifier.forget("of shield")
-        data, descriptors, _, _ = socket.recv_fds(manager.socket, 4096, 10)
-        received = [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
-        assert data == b"FDSTORE=1\nFDNAME=of shield"
-        assert [each.getsockname() for each in received] == [one.getsockname(), other.getsockname()]
-        assert manager.heard() == ["FDSTOREREMOVE=1\nFDNAME=of shield"]
-    for each in received:
-        each.close()
+        assert manager.heard() == ["FDSTORE=1\nFDNAME=of shield", "FDSTOREREMOVE=1\nFDNAME=of shield"]
+        held = manager.held["of shield"]
+        assert [each.getsockname() for each in held] == [one.getsockname(), other.getsockname()]
     notifier.close()
