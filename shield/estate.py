@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shield.config.section import Address
+from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle import activation
@@ -100,7 +100,7 @@ def _shared_before(workers: int, left: Handover) -> Shared:
         raise HandoverError([f"the memory of the workers can't be taken over: {error}"]) from None
 
 
-def _addresses(settings: Settings) -> list[tuple[str, Address]]:
+def _addresses(settings: Settings) -> list[tuple[str, ListenAddress]]:
     found = [("listen", each) for each in settings.listen]
     if settings.admin.listen is not None:
         found.append((ADMIN, settings.admin.listen))

@@ -122,7 +122,7 @@ def objections(error: Exception) -> list[str]:
     return [f"internal error: {type(error).__name__}"]
 
 
-def told(done: Reloaded, edition: Edition | None = None) -> Reloaded:
+def logged(done: Reloaded, edition: Edition | None = None) -> Reloaded:
     """Log what has become of a reload, and give it back."""
     if done.problems:
         for problem in done.problems:

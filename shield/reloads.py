@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from shield.admin.reload import Reloaded
-from shield.agreement import Agreement, Verdict
+from shield.agreement import Agreement, AgreementState
 from shield.build.edition import Edition
-from shield.follower import objections, told
+from shield.follower import logged, objections
 from shield.lifecycle.notify import Notifier
 from shield.line import Kind
 from shield.observe.logs import configure
@@ -100,20 +100,20 @@ class Reloads:
 
     def _go_on(self, agreement: Agreement, now: float) -> None:
         verdict = agreement.judge(now)
-        if verdict is Verdict.REFUSED:
+        if verdict is AgreementState.REFUSED:
             self._refuse(tuple(agreement.problems))
             return
-        if verdict is Verdict.AGREED:
+        if verdict is AgreementState.AGREED:
             self.edition, self.plan = agreement.edition, self._next_plan
             settings = self.edition.loaded.settings
             configure(settings.log.level, style=settings.log.format)
             for post in self._posts:
                 post.tell(Kind.COMMIT)
             verdict = agreement.judge(now)
-        if verdict is Verdict.DONE:
+        if verdict is AgreementState.DONE:
             self._agreement = None
             edition = self.edition
-            self._answer(told(Reloaded(edition.generation, (), edition.waiting), edition))
+            self._answer(logged(Reloaded(edition.generation, (), edition.waiting), edition))
 
     def _begin(self) -> None:
         self._notifier.reloading("reading the settings again", time.monotonic())
@@ -135,7 +135,7 @@ class Reloads:
         self.edition = self.edition.outdated()
         for post in self._posts:
             post.tell(Kind.REFUSED)
-        self._answer(told(Reloaded(self.edition.generation, tuple(problems))))
+        self._answer(logged(Reloaded(self.edition.generation, tuple(problems))))
 
     def _answer(self, done: Reloaded) -> None:
         refused = "; the last reload was refused" if done.problems else ""

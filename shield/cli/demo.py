@@ -22,14 +22,14 @@ _TOGETHER = 100
 
 
 @dataclass
-class Told:
+class SceneResult:
     """The result of a scene."""
 
     ok: bool
     text: str
 
 
-Scene = Callable[[Stage], Awaitable[Told]]
+Scene = Callable[[Stage], Awaitable[SceneResult]]
 
 
 def demo(*, once: bool, port: int) -> int:
@@ -53,9 +53,9 @@ async def _run(console: Console, *, once: bool, port: int) -> int:
         with board.live:
             for title, scene in _SCENES:
                 board.begin(title)
-                told = await scene(made)
-                failed += not told.ok
-                await board.end(told)
+                result = await scene(made)
+                failed += not result.ok
+                await board.end(result)
             if not once:
                 await _stay_up(board, made)
         if failed:
@@ -72,63 +72,67 @@ _BOTH = [photo(number) for number in range(12, PHOTOS - LAGGING)]
 _FRA_ONLY = [photo(number) for number in range(PHOTOS - LAGGING, PHOTOS)]
 
 
-async def _miss(made: Stage) -> Told:
+async def _miss(made: Stage) -> SceneResult:
     answers = await _get(made, _COLD)
     words = _words(answers)
     ok = _right(made, answers) and words == {"miss, stored": len(_COLD)}
-    return Told(ok, f"{len(_COLD)} photos, each fetched once: {_say(words)}")
+    return SceneResult(ok, f"{len(_COLD)} photos, each fetched once: {_say(words)}")
 
 
-async def _hit(made: Stage) -> Told:
+async def _hit(made: Stage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, _COLD * 10)
     words, asked = _words(answers), await _fetches(made) - before
     ok = _right(made, answers) and words == {"hit": len(answers)} and asked == 0
-    return Told(ok, f"{len(answers)} requests: {_say(words)}; {asked} origin GETs")
+    return SceneResult(ok, f"{len(answers)} requests: {_say(words)}; {asked} origin GETs")
 
 
-async def _collapse(made: Stage) -> Told:
+async def _collapse(made: Stage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, [PANORAMA] * _TOGETHER)
     words, asked = _words(answers), await _fetches(made) - before
     size = len(made.images[PANORAMA]) / 1e6
     ok = _right(made, answers) and asked == 1
-    return Told(ok, f"{_TOGETHER} clients, one cold object of {size:.1f} MB: {asked} origin GET; {_say(words)}")
+    return SceneResult(
+        ok, f"{_TOGETHER} clients, one cold object of {size:.1f} MB: {asked} origin GET; {_say(words)}"
+    )
 
 
-async def _parts(made: Stage) -> Told:
+async def _parts(made: Stage) -> SceneResult:
     url = f"{made.url}/{PANORAMA}"
     part = await made.client.get(url, headers={"range": "bytes=1000000-1000999"})
     same = await made.client.get(url, headers={"if-none-match": part.headers.get("etag", "")})
     ok = part.status_code == 206 and part.content == made.images[PANORAMA][1_000_000:1_001_000]
     text = f"1,000 bytes of it: {part.status_code}; for a client that has it: {same.status_code}"
-    return Told(ok and same.status_code == 304, text)
+    return SceneResult(ok and same.status_code == 304, text)
 
 
-async def _failover(made: Stage) -> Told:
+async def _failover(made: Stage) -> SceneResult:
     await made.fra.tell("stop")
     answers = await _get(made, _BOTH)
     words = _words(answers)
     ok = _right(made, answers) and words == {"miss, stored": len(_BOTH)}
-    return Told(ok, f"fra is stopped; {len(answers)} photos come from iad: {_say(words)}")
+    return SceneResult(ok, f"fra is stopped; {len(answers)} photos come from iad: {_say(words)}")
 
 
-async def _lag(made: Stage) -> Told:
+async def _lag(made: Stage) -> SceneResult:
     """iad doesn't have these yet. Shield must not conclude that they don't exist."""
     while_down = await _get(made, _FRA_ONLY)
     await made.fra.tell("start")
     after = await _get(made, _FRA_ONLY)
     statuses = {answer.status_code for _, answer in while_down}
     ok = statuses == {503} and _right(made, after)
-    return Told(
+    return SceneResult(
         ok, f"{len(after)} photos that iad lacks: {_numbers(statuses)}, no 404; fra is back: {_say(_words(after))}"
     )
 
 
-async def _absent(made: Stage) -> Told:
+async def _absent(made: Stage) -> SceneResult:
     answer = await made.client.get(f"{made.url}/photos/none.png")
     lifetime = answer.headers.get("cache-control", "")
-    return Told(answer.status_code == 404, f"both say there is no such object: {answer.status_code}, {lifetime}")
+    return SceneResult(
+        answer.status_code == 404, f"both say there is no such object: {answer.status_code}, {lifetime}"
+    )
 
 
 _SCENES: list[tuple[str, Scene]] = [
@@ -209,11 +213,11 @@ class _Board:
     def begin(self, title: str) -> None:
         self._rows.append(("[yellow]..", title, ""))
 
-    async def end(self, told: Told) -> None:
-        mark, title = "[green]ok" if told.ok else "[red]no", self._rows.pop()[1]
-        self._rows.append((mark, title, told.text))
+    async def end(self, result: SceneResult) -> None:
+        mark, title = "[green]ok" if result.ok else "[red]no", self._rows.pop()[1]
+        self._rows.append((mark, title, result.text))
         if not self._console.is_terminal:
-            self._console.print(f"{mark}[/] {title:16} {told.text}", soft_wrap=True)
+            self._console.print(f"{mark}[/] {title:16} {result.text}", soft_wrap=True)
         await self.refresh()
 
     def say(self, text: str) -> None:

@@ -44,7 +44,7 @@ def photo(number: int) -> str:
 
 
 @dataclass
-class Server:
+class S3Server:
     """One S3 server, controlled by lines on its standard input."""
 
     name: str
@@ -73,8 +73,8 @@ class Stage:
     config: Path
     node_log: Path
     images: Mapping[str, bytes]
-    fra: Server
-    iad: Server
+    fra: S3Server
+    iad: S3Server
     client: httpx.AsyncClient
 
     async def state(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ async def stage(port: int) -> AsyncIterator[Stage]:
 
 
 @contextlib.asynccontextmanager
-async def _server(name: str, region: str) -> AsyncIterator[Server]:
+async def _server(name: str, region: str) -> AsyncIterator[S3Server]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "shield.cli.demo_origin", region, BUCKET, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
         start_new_session=True,  # Ctrl-C is handled here, in the right order
@@ -124,13 +124,13 @@ async def _server(name: str, region: str) -> AsyncIterator[Server]:
         first = await process.stdout.readline()
         if not first:
             raise RuntimeError(f"the S3 server {name} didn't start; is shield[demo] installed?")
-        yield Server(name, process, **json.loads(first))
+        yield S3Server(name, process, **json.loads(first))
     finally:
         await _end(process)
 
 
 @contextlib.asynccontextmanager
-async def _node(config: Path, log: Path, servers: tuple[Server, ...]) -> AsyncIterator[Process]:
+async def _node(config: Path, log: Path, servers: tuple[S3Server, ...]) -> AsyncIterator[Process]:
     secrets = {
         f"SHIELD_ORIGINS__{server.name.upper()}__{key.upper()}": getattr(server, key)
         for server in servers
@@ -158,7 +158,7 @@ async def _end(process: Process) -> None:
             await process.wait()
 
 
-async def _upload(server: Server, images: Mapping[str, bytes]) -> None:
+async def _upload(server: S3Server, images: Mapping[str, bytes]) -> None:
     for key, body in images.items():
         await server.tell(f"put {key} {len(body)}", body)
     await server.tell("secure")

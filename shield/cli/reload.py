@@ -9,8 +9,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from shield.config.loading import SECRET_DIRECTORIES, Source, lines
-from shield.config.section import Address, parse_address
+from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, lines
+from shield.config.section import ListenAddress, parse_address
 from shield.config.settings import AdminSettings
 from shield.config.units import ExpectedError
 
@@ -46,11 +46,11 @@ def asked(path: Path, target: str, *, seconds: float) -> tuple[int, dict[str, An
         return None
 
 
-def _admin(path: Path) -> Address | None:
+def _admin(path: Path) -> ListenAddress | None:
     """Where the node is to be asked. Whatever else is wrong with the settings is for the node to say: it may have
     secrets that aren't here.
     """
-    source = Source.of(path, os.environ, SECRET_DIRECTORIES)
+    source = SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)
     if isinstance(source.text, OSError):
         print(f"{path}: can't be read: {source.text.strerror}", file=sys.stderr)
         return None
@@ -66,7 +66,7 @@ def _admin(path: Path) -> Address | None:
         return None
 
 
-def _asked(address: Address, target: str, seconds: float) -> tuple[int, dict[str, Any]]:
+def _asked(address: ListenAddress, target: str, seconds: float) -> tuple[int, dict[str, Any]]:
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
     connection = HTTPConnection("::1" if host == "::" else host, address.port, timeout=seconds)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from shield.config.places import Given, KeyPath, Layer, Place, Problem, Value
+from shield.config.places import Given, KeyPath, Layer, Position, Problem, Value
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
@@ -61,7 +61,7 @@ class YamlText:
         self._problem(mark, (), f"not YAML: {said}")
         return None
 
-    def _walk(self, node: yaml.Node, path: KeyPath, place: Place) -> Iterator[Given]:
+    def _walk(self, node: yaml.Node, path: KeyPath, place: Position) -> Iterator[Given]:
         if path:
             if not isinstance(node, yaml.MappingNode):
                 children = node.value if isinstance(node, yaml.SequenceNode) else ()
@@ -114,8 +114,8 @@ class YamlText:
             return True
         return False
 
-    def _place(self, mark: yaml.Mark | None) -> Place:
-        return Place(self._layer, self._name, mark.line + 1 if mark is not None and self._lines else 0)
+    def _place(self, mark: yaml.Mark | None) -> Position:
+        return Position(self._layer, self._name, mark.line + 1 if mark is not None and self._lines else 0)
 
     def _problem(self, mark: yaml.Mark | None, path: KeyPath, text: str) -> None:
         self.problems.append(Problem(self._place(mark), path, text))

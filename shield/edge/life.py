@@ -74,6 +74,7 @@ class ConnectionLife(RequestReader):
             self._life, self._left = Life.NUMBERED, self._limits.max_requests
         self._connections.add(self)
         self._in_front.add(self)
+        self._list(idle=True)
 
     def reconsider(self, limits: ClientLimits) -> None:
         """Another regime is in force. Requests that it limits are counted anew."""

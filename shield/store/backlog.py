@@ -13,8 +13,8 @@ from shield.store.directory.log import RUN, Draft
 BACKLOG = 128 << 20
 """Bytes that may wait to be written, at most."""
 
-Change = Callable[[CacheDirectory], object]
-Done = Callable[[bool], None]
+DirectoryChange = Callable[[CacheDirectory], object]
+Completion = Callable[[bool], None]
 
 
 @dataclass(slots=True)
@@ -24,15 +24,15 @@ class Write:
     draft: Draft
     size: int
     moved: bool  # from another tier: skipped if it is here already
-    done: Done | None
+    done: Completion | None
 
 
 @dataclass(slots=True)
 class Work:
     """`change` None: open the directory anew. `directory`: one that isn't in use yet."""
 
-    change: Change | None
-    done: Done | None
+    change: DirectoryChange | None
+    done: Completion | None
     directory: CacheDirectory | None = None
 
 

@@ -429,7 +429,7 @@ def test_what_a_connection_settles_is_not_looked_at_again(origin: FaultyOrigin, 
         client.ask("/a")
         connections: set[GuardedConnection] = shield.call(lambda: set(shield._state.connections))
 
-        assert [connection._visitor for connection in connections] == [None]
+        assert [connection._identity for connection in connections] == [None]
 
 
 def test_workers_among_themselves_are_not_guarded(shield: Shield) -> None:
