@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from shield.errors import ConfigError
-from shield.lifecycle import handover
-from shield.lifecycle.handover import Running
+from shield.lifecycle.handover import PostRecord, ProcessRecord, taken
 from shield.line import Kind, Line
 from shield.observe.logs import mark_worker
 from shield.private import leave
@@ -38,7 +37,7 @@ _PROVEN_SECONDS = 10.0  # a worker that served this long is replaced at once
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 
-Work = Callable[[Seat, Sockets, Line], int]
+WorkerMain = Callable[[Seat, Sockets, Line], int]
 """What a worker's process does, until it ends with this code."""
 
 
@@ -55,21 +54,21 @@ class Process:
         self.is_hung = False  # it hung and was killed
 
     @classmethod
-    def left(cls, running: Running) -> Process:
-        """One that another program has begun."""
+    def adopted(cls, record: ProcessRecord) -> Process:
+        """One that another program has started."""
         line = Line(
-            handover.taken(running.line), bytes.fromhex(running.received), bytes.fromhex(running.unsent)
+            taken(record.line), bytes.fromhex(record.received), bytes.fromhex(record.unsent)
         )  # fmt: skip
-        made = cls(running.pid, line, program=running.program, tenant=running.tenant)
-        made.ready_at = running.ready_at
+        made = cls(record.pid, line, program=record.program, tenant=record.tenant)
+        made.ready_at = record.ready_at
         return made
 
-    def leave(self) -> Running | None:
+    def record(self) -> ProcessRecord | None:
         """For another program; None if its line is gone, as it will be itself."""
         if self.line is None:
             return None
         received, unsent = (part.hex() for part in self.line.rest)
-        return Running(self.pid, self.line.fileno(), received, unsent, self.ready_at, self.program, self.tenant)
+        return ProcessRecord(self.pid, self.line.fileno(), received, unsent, self.ready_at, self.program, self.tenant)
 
     def tell(self, order: Kind, body: bytes = b"") -> None:
         if self.line is not None:
@@ -103,23 +102,23 @@ class Post:
     def processes(self) -> list[Process]:
         return [each for each in (self.holder, self.successor, *self.retired) if each is not None]
 
-    def adopt(self, left: handover.Post) -> None:
-        """Those that another program has left."""
-        self.retired = [Process.left(running) for running in left.retired]
+    def adopt(self, record: PostRecord) -> None:
+        """Take over the processes that another program has started."""
+        self.retired = [Process.adopted(each) for each in record.retired]
         self.due = None
-        if left.holder is None:
+        if record.holder is None:
             self.due = 0.0
             return
-        self.holder = Process.left(left.holder)
+        self.holder = Process.adopted(record.holder)
         self.was_ready = self.holder.ready_at is not None
         self.tenant = self.holder.tenant
 
-    def leave(self, peer: int) -> handover.Post:
+    def record(self, peer: int) -> PostRecord:
         """For another program. A successor is of no use to it."""
         if self.successor is not None:
             self.successor.kill()
-        holder = None if self.holder is None else self.holder.leave()
-        return handover.Post(peer, holder, tuple(left for each in self.retired if (left := each.leave())))
+        holder = None if self.holder is None else self.holder.record()
+        return PostRecord(peer, holder, tuple(kept for each in self.retired if (kept := each.record())))
 
     def tell(self, order: Kind, body: bytes = b"") -> None:
         """Tell the holder."""
@@ -160,7 +159,7 @@ class Post:
 class Posts(list[Post]):
     """All of a node. `program` is the number of this one. `work` is done in processes that are begun."""
 
-    def __init__(self, posts: Sequence[Post], signals: Signals, *, program: int, work: Work) -> None:
+    def __init__(self, posts: Sequence[Post], signals: Signals, *, program: int, work: WorkerMain) -> None:
         super().__init__(posts)
         self._signals = signals
         self._work = work

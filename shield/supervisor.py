@@ -20,7 +20,6 @@ import time
 
 from shield import __version__
 from shield.build.edition import Edition
-from shield.estate import Estate, open_estate
 from shield.lifecycle.handover import Handover
 from shield.lifecycle.listening import names
 from shield.lifecycle.notify import Notifier
@@ -29,6 +28,7 @@ from shield.line import Kind, Line
 from shield.posts import UNUSABLE, Post, Posts, Process, fate
 from shield.reloads import Reloads
 from shield.replaced import FileWatch
+from shield.resources import Resources, open_resources
 from shield.shared import Seat, Standing
 from shield.signals import Signals, outlive
 from shield.upgrades import Upgrades
@@ -41,13 +41,13 @@ _LOOK_SECONDS = 0.5  # between two checks of the workers' heartbeats
 
 
 def supervise(
-    edition: Edition, build: Build, program: Program, *, watch: bool = False, left: Handover | None = None
+    edition: Edition, build: Build, program: Program, *, watch: bool = False, inherited: Handover | None = None
 ) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a clean stop, 2 for settings that can't be used.
 
-    `program` is this one, as it is started again. `watch`: reload the settings when their file changes. `left` is
-    what the program before this one has handed over. Raises ConfigError for what can't be begun with; then all that
-    was handed over is open still. Call it in a process without threads.
+    `program` is this one, as it is started again. `watch`: reload the settings when their file changes. `inherited`
+    is what the program before this one has handed over. Raises ConfigError if the node can't be started; then all
+    that was handed over is still open. Call it in a process without threads.
     """
     outlive()
     plan = Plan.of(edition.loaded.settings)
@@ -58,14 +58,16 @@ def supervise(
 
     with contextlib.ExitStack() as stack:
         stack.callback(notifier.close)
-        estate = open_estate(stack, edition.loaded.settings, slots=plan.hit_slots, left=left, notifier=notifier)
+        resources = open_resources(
+            stack, edition.loaded.settings, slots=plan.hit_slots, inherited=inherited, notifier=notifier
+        )
         signals = stack.enter_context(Signals())
-        number = 1 if left is None else left.program
-        posts = Posts([Post(*place) for place in estate.places()], signals, program=number, work=work)
+        number = 1 if inherited is None else inherited.program
+        posts = Posts([Post(*place) for place in resources.places()], signals, program=number, work=work)
         watched = FileWatch(edition.loaded.source.path) if watch else None
         reloads = Reloads(edition, plan, posts, watch=watched, notifier=notifier)
-        upgrades = Upgrades(program, posts, estate, left=left, notifier=notifier)
-        return _Supervisor(posts, reloads, upgrades, signals, notifier).run(estate)
+        upgrades = Upgrades(program, posts, resources, inherited=inherited, notifier=notifier)
+        return _Supervisor(posts, reloads, upgrades, signals, notifier).run(resources)
 
 
 class _Supervisor:
@@ -82,7 +84,7 @@ class _Supervisor:
         self._looked_at = self._awake_since = time.monotonic()
         self._code = 0
 
-    def run(self, estate: Estate) -> int:
+    def run(self, resources: Resources) -> int:
         """Runs until the last worker has ended."""
         gc.collect()
         gc.freeze()  # objects made so far aren't touched, and stay shared with the workers
@@ -103,14 +105,14 @@ class _Supervisor:
             self._reloads.step(may_begin=not self._upgrades.is_under_way)
             if not announced and all(post.was_ready for post in self._posts):
                 announced = True
-                self._announce(estate)
+                self._announce(resources)
         return self._code
 
-    def _announce(self, estate: Estate) -> None:
+    def _announce(self, resources: Resources) -> None:
         count, scheme = len(self._posts), self._reloads.plan.scheme
-        clients = names([each.sockets[0] for each in estate.clients], scheme)
+        clients = names([each.sockets[0] for each in resources.clients], scheme)
         who = f"{count} workers are ready" if count > 1 else "a worker is ready"
-        log.info("%s: the node serves on %s, admin on %s", who, clients, names(estate.admin[:1]))
+        log.info("%s: the node serves on %s, admin on %s", who, clients, names(resources.admin[:1]))
         if not self._orders:
             self._notifier.ready(f"serves with {count} worker{'s' if count > 1 else ''} of version {__version__}")
 

@@ -18,13 +18,13 @@ from dataclasses import asdict
 from shield import __version__
 from shield.admin.upgrade import Upgraded
 from shield.build.edition import Edition
-from shield.estate import Estate
-from shield.lifecycle.handover import Handover, Listening, become
+from shield.lifecycle.handover import Handover, ListenerRecord, become
 from shield.lifecycle.notify import Notifier
 from shield.lifecycle.program import Program, Trial
 from shield.lifecycle.terms import terms_of
 from shield.line import Kind
 from shield.posts import Post, Posts, Process, fate
+from shield.resources import Resources
 
 log = logging.getLogger("shield.supervisor")
 
@@ -36,30 +36,32 @@ _STOPPING = "the node is stopping"
 
 
 class Upgrades:
-    """`left` is what the program before this one has handed over, if there was one: its workers become the posts'.
+    """`inherited` is what the program before this one has handed over, if there was one: the posts get its workers.
     Call `step` in each turn of the loop.
     """
 
     def __init__(
-        self, program: Program, posts: Posts, estate: Estate, *, left: Handover | None, notifier: Notifier
+        self, program: Program, posts: Posts, resources: Resources, *, inherited: Handover | None, notifier: Notifier
     ) -> None:
         self._program = program
         self._posts = posts
-        self._estate = estate
+        self._estate = resources
         self._notifier = notifier
-        self._before = "" if left is None else left.version  # the version
-        self._back = () if left is None else left.back
-        self._failed = () if left is None else left.failed
-        self._settings = "" if left is None else left.settings  # of the version before
-        self._askers: list[tuple[int, int]] = [] if left is None else list(left.askers)  # pids and their numbers
+        self._before = "" if inherited is None else inherited.version  # the version
+        self._back = () if inherited is None else inherited.back
+        self._failed = () if inherited is None else inherited.failed
+        self._settings = "" if inherited is None else inherited.settings  # of the version before
+        self._askers: list[tuple[int, int]] = (
+            [] if inherited is None else list(inherited.askers)
+        )  # pids and their numbers
         self._trial: Trial | None = None
         self._is_wanted = False
-        self._is_replacing = left is not None  # the workers that another program has begun
+        self._is_replacing = inherited is not None  # the workers that another program has begun
         self._not_before = 0.0  # after one that failed
-        if left is not None:
-            for post, processes in zip(posts, left.posts, strict=True):
+        if inherited is not None:
+            for post, processes in zip(posts, inherited.posts, strict=True):
                 post.adopt(processes)
-            log.info("upgrade: version %s has taken over from version %s", __version__, left.version)
+            log.info("upgrade: version %s has taken over from version %s", __version__, inherited.version)
 
     @property
     def is_under_way(self) -> bool:
@@ -144,14 +146,14 @@ class Upgrades:
         log.info("upgrade: version %s becomes version %s", __version__, version)
         self._notifier.reloading(f"becoming version {version}", now)
         back, settings = tuple(self._program.back().command), pickle.dumps(edition.loaded).hex()
-        left = self._left(self._posts.program + 1, edition, back=back, settings=settings)
-        self._become(self._program.command, left)
+        handed = self._handover(self._posts.program + 1, edition, back=back, settings=settings)
+        self._become(self._program.command, handed)
 
-    def _left(
+    def _handover(
         self, program: int, edition: Edition, *, back: Sequence[str] = (), settings: str, failed: Sequence[str] = ()
     ) -> Handover:
         """All that the program of this number needs to go on."""
-        estate = self._estate
+        resources = self._estate
         return Handover(
             program=program,
             version=__version__,
@@ -160,26 +162,26 @@ class Upgrades:
             settings=settings,
             failed=tuple(failed),
             generation=edition.generation,
-            memory=estate.shared.kept.memory,
-            lock=estate.shared.kept.lock,
-            private=str(estate.private.path),
-            private_lock=estate.private.lock,
+            memory=resources.shared.kept.memory,
+            lock=resources.shared.kept.lock,
+            private=str(resources.private.path),
+            private_lock=resources.private.lock,
             listening=tuple(
-                Listening(each.key, str(each.address), tuple(made.fileno() for made in each.sockets))
-                for each in estate.listening
+                ListenerRecord(each.key, str(each.address), tuple(made.fileno() for made in each.sockets))
+                for each in resources.listening
             ),
             posts=tuple(
-                post.leave(estate.peers[post.number].fileno() if estate.peers else -1) for post in self._posts
+                post.record(resources.peers[post.number].fileno() if resources.peers else -1) for post in self._posts
             ),
             askers=tuple(self._askers),
         )
 
-    def _become(self, command: Sequence[str], left: Handover) -> None:
+    def _become(self, command: Sequence[str], handed: Handover) -> None:
         """Become another program. Goes on only if that can't be."""
         try:
-            become(command, left, os.environ)
+            become(command, handed, os.environ)
         except OSError as error:
-            self._give_up([*left.failed, f"{command[0]}: can't be started: {error.strerror}"])
+            self._give_up([*handed.failed, f"{command[0]}: can't be started: {error.strerror}"])
 
     # after
 
@@ -189,7 +191,7 @@ class Upgrades:
         if self._is_replacing and not rest:
             self._finish()
         elif self._is_replacing:
-            self._notifier.status(f"becoming version {__version__}: {len(rest)} workers are left")
+            self._notifier.status(f"becoming version {__version__}: {len(rest)} workers to go")
 
     def lose(self, post: Post, process: Process, code: int, edition: Edition) -> None:
         """A process has ended. If it was to show that the new version works, that has failed."""
@@ -201,7 +203,7 @@ class Upgrades:
             back, self._back = self._back, ()
             log.error("upgrade: version %s becomes version %s again", __version__, self._before)
             settings, number = self._settings, self._posts.program - 1
-            self._become(back, self._left(number, edition, settings=settings, failed=[problem]))
+            self._become(back, self._handover(number, edition, settings=settings, failed=[problem]))
         self._not_before = time.monotonic() + _AGAIN_SECONDS
 
     def _replace_next(self, now: float) -> None:

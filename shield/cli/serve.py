@@ -26,20 +26,20 @@ log = logging.getLogger("shield.cli")
 def serve(path: Path, *, watch: bool = False) -> int:
     """Run a node. 0 after a clean stop, 2 for settings that can't be used."""
     try:
-        left = handed_over(os.environ)
+        inherited = handed_over(os.environ)
     except ConfigError as error:
         _say(error)
         return 2
     try:
-        loaded = read(path) if left is None else _loaded(path, left)
+        loaded = read(path) if inherited is None else _loaded(path, inherited)
         if loaded is None:
             return 2
-        program = Program.running(path, watch=watch, words=() if left is None else left.words)
-        return supervisor.supervise(_edition(loaded, left), _build, program, watch=watch, left=left)
+        program = Program.running(path, watch=watch, words=() if inherited is None else inherited.words)
+        return supervisor.supervise(_edition(loaded, inherited), _build, program, watch=watch, inherited=inherited)
     except ConfigError as error:
         _say(error)
-        if left is not None:
-            go_back(left, error.problems, os.environ)
+        if inherited is not None:
+            go_back(inherited, error.problems, os.environ)
         return 2
 
 
@@ -48,20 +48,20 @@ def _say(error: ConfigError) -> None:
         print(problem, file=sys.stderr)
 
 
-def _loaded(path: Path, left: Handover) -> Loaded:
+def _loaded(path: Path, inherited: Handover) -> Loaded:
     """For a program that takes over, or is gone back to: then the settings are those that it had."""
-    if left.failed:
-        before: Loaded = pickle.loads(bytes.fromhex(left.settings))  # by this very version
+    if inherited.failed:
+        before: Loaded = pickle.loads(bytes.fromhex(inherited.settings))  # by this very version
         return before
     return load(path, environ=os.environ)
 
 
-def _edition(loaded: Loaded, left: Handover | None) -> Edition:
+def _edition(loaded: Loaded, inherited: Handover | None) -> Edition:
     settings = loaded.settings
     configure(settings.log.level, style=settings.log.format)
     for note in (*loaded.notes, *directory_notes(settings)):
         log.warning("%s", note)
-    return Edition(loaded, generation=1 if left is None else left.generation + 1, since=time.time())
+    return Edition(loaded, generation=1 if inherited is None else inherited.generation + 1, since=time.time())
 
 
 def _build(edition: Edition, place: Seat) -> Node:

@@ -12,12 +12,12 @@ from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle.listening import bind
-from shield.lifecycle.terms import Terms, objections, terms_of, unpacked
+from shield.lifecycle.terms import UpgradeTerms, objections, terms_of, unpacked
 from shield.worker import Plan
 
 
 def trial(path: Path) -> int:
-    """Terms in, one line of JSON out: the version, and the problems; none: it can."""
+    """UpgradeTerms in, one line of JSON out: the version, and the problems; none: it can."""
     try:
         problems = _problems(path, unpacked(sys.stdin.buffer.read()))
     except ConfigError as error:
@@ -28,7 +28,7 @@ def trial(path: Path) -> int:
     return 0
 
 
-def _problems(path: Path, running: Terms) -> list[str]:
+def _problems(path: Path, running: UpgradeTerms) -> list[str]:
     settings = load(path, environ=os.environ).settings
     problems = objections(running, terms_of(settings))
     if not problems:
@@ -37,7 +37,7 @@ def _problems(path: Path, running: Terms) -> list[str]:
     return problems
 
 
-def _try_to_bind(settings: Settings, running: Terms) -> None:
+def _try_to_bind(settings: Settings, running: UpgradeTerms) -> None:
     """Raises ConfigError for addresses that the node doesn't have, and can't."""
     wanted = [("listen", address) for address in settings.listen]
     if settings.admin.listen is not None:

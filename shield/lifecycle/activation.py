@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PassedSocket:
     """A listening TCP socket, and its name at the manager."""
 
     socket: socket.socket
@@ -47,7 +47,7 @@ def stored_name(key: str, address: object) -> str:
     return f"{STORED} {key} {address}".replace(":", ".")
 
 
-def given(environ: MutableMapping[str, str], pid: int, *, first: int = FIRST) -> list[Given]:
+def given(environ: MutableMapping[str, str], pid: int, *, first: int = FIRST) -> list[PassedSocket]:
     """The sockets handed over to the process `pid`, and the variables that tell of them are removed: children mustn't
     take them for theirs. Raises ConfigError with all that is wrong with them.
     """
@@ -61,7 +61,7 @@ def given(environ: MutableMapping[str, str], pid: int, *, first: int = FIRST) ->
     names = [""] * count if named is None else named.split(":")
     if len(names) != count:
         raise ConfigError([f"LISTEN_FDNAMES={named}: expected as many names as LISTEN_FDS={count} says"])
-    found: list[Given] = []
+    found: list[PassedSocket] = []
     for descriptor, name in enumerate(names, first):
         try:
             os.set_inheritable(descriptor, False)
@@ -77,7 +77,7 @@ def given(environ: MutableMapping[str, str], pid: int, *, first: int = FIRST) ->
             for each in found:
                 each.socket.close()
             raise ConfigError([f"LISTEN_FDS: descriptor {descriptor} ({name or 'without a name'}) {problem}"])
-        found.append(Given(socket.socket(fileno=descriptor), name))
+        found.append(PassedSocket(socket.socket(fileno=descriptor), name))
         found[-1].socket.setblocking(False)
     return found
 
@@ -104,16 +104,16 @@ def fault_of(descriptor: int) -> str:
 class Stock:
     """Sockets that are there before any is bound, to be taken by their addresses."""
 
-    def __init__(self, sockets: Sequence[Given]) -> None:
+    def __init__(self, sockets: Sequence[PassedSocket]) -> None:
         self._sockets = list(sockets)
 
-    def take(self, bound: tuple[str, int]) -> list[Given]:
+    def take(self, bound: tuple[str, int]) -> list[PassedSocket]:
         """Those that listen on this address and port."""
         taken = [each for each in self._sockets if each.socket.getsockname()[:2] == bound]
         self._sockets = [each for each in self._sockets if each not in taken]
         return taken
 
-    def rest(self) -> list[Given]:
+    def rest(self) -> list[PassedSocket]:
         """What nobody has taken. Of a former run it isn't wanted any more, and closed; its names are to be forgotten.
         Raises ConfigError for others.
         """
@@ -136,7 +136,7 @@ def shared_out(sockets: Sequence[T], count: int) -> list[list[T]]:
     return [[sockets[number % len(sockets)]] for number in range(count)]
 
 
-def _strange(each: Given) -> str:
+def _strange(each: PassedSocket) -> str:
     host, port = each.socket.getsockname()[:2]
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return (

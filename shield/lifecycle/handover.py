@@ -47,7 +47,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class ProcessRecord:
     """A worker's process. `line` is a descriptor; `received` and `unsent` are its rest, in hexadecimal digits.
 
     `program` and `tenant`: of which program's number it is, and its share of the directories.
@@ -63,21 +63,21 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostRecord:
     """The process that holds a worker's number, and those that have been replaced and end. `peer` is a descriptor, or
     -1.
     """
 
     peer: int
-    holder: Running | None
-    retired: tuple[Running, ...]
+    holder: ProcessRecord | None
+    retired: tuple[ProcessRecord, ...]
 
-    def processes(self) -> tuple[Running, ...]:
+    def processes(self) -> tuple[ProcessRecord, ...]:
         return self.retired if self.holder is None else (self.holder, *self.retired)
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ListenerRecord:
     """Sockets of one address, as the settings name it."""
 
     key: str
@@ -104,8 +104,8 @@ class Handover:
     lock: int
     private: str
     private_lock: int
-    listening: tuple[Listening, ...]
-    posts: tuple[Post, ...]
+    listening: tuple[ListenerRecord, ...]
+    posts: tuple[PostRecord, ...]
     askers: tuple[tuple[int, int], ...] = ()
     speech: int = field(default=SPEECH)
 
@@ -170,14 +170,14 @@ def become(command: Sequence[str], handover: Handover, environ: MutableMapping[s
         raise
 
 
-def go_back(left: Handover, problems: Sequence[str], environ: MutableMapping[str, str]) -> None:
+def go_back(handover: Handover, problems: Sequence[str], environ: MutableMapping[str, str]) -> None:
     """Become the version that has handed over, because of these problems. Returns if there is no way back, or it
     can't be gone.
     """
-    if left.back:
+    if handover.back:
         with contextlib.suppress(OSError):
-            failed = (*left.failed, *problems)
-            become(left.back, replace(left, program=left.program - 1, back=(), failed=failed), environ)
+            failed = (*handover.failed, *problems)
+            become(handover.back, replace(handover, program=handover.program - 1, back=(), failed=failed), environ)
 
 
 def handed_over(environ: MutableMapping[str, str]) -> Handover | None:
@@ -206,14 +206,14 @@ def unpacked(data: bytes) -> Handover:
         if found.get("speech") != SPEECH:
             raise ValueError(f"it is of version {found.get('speech')}, and this program knows {SPEECH}")
         found["listening"] = tuple(
-            Listening(each["key"], each["address"], tuple(map(_number, each["sockets"])))
+            ListenerRecord(each["key"], each["address"], tuple(map(_number, each["sockets"])))
             for each in found["listening"]
         )
         found["posts"] = tuple(
-            Post(
+            PostRecord(
                 _number(each["peer"]),
-                None if each["holder"] is None else _running(each["holder"]),
-                tuple(map(_running, each["retired"])),
+                None if each["holder"] is None else _process(each["holder"]),
+                tuple(map(_process, each["retired"])),
             )
             for each in found["posts"]
         )
@@ -235,8 +235,8 @@ def taken(descriptor: int) -> socket.socket:
     return made
 
 
-def _running(found: Any) -> Running:
-    made = Running(**{each.name: found[each.name] for each in fields(Running)})
+def _process(found: Any) -> ProcessRecord:
+    made = ProcessRecord(**{each.name: found[each.name] for each in fields(ProcessRecord)})
     for number in (made.pid, made.line, made.program, made.tenant):
         _number(number)
     bytes.fromhex(made.received), bytes.fromhex(made.unsent)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shield.errors import ConfigError
-from shield.lifecycle.activation import Given, Stock
+from shield.lifecycle.activation import PassedSocket, Stock
 
 BACKLOG = 4096
 
@@ -26,7 +26,7 @@ class Open:
 
 def opened(key: str, address: tuple[str, int], times: int, stock: Stock) -> Open:
     """Those of the stock, or else so many new ones. Raises ConfigError."""
-    there: list[Given] = stock.take(_resolved(key, address)[3][:2])
+    there: list[PassedSocket] = stock.take(_resolved(key, address)[3][:2])
     if there:
         return Open(key, address, [each.socket for each in there], bound=False)
     return Open(key, address, bind(address, times, key=key))

@@ -22,7 +22,7 @@ among workers. It rises with a change that another version wouldn't understand."
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class UpgradeTerms:
     """Of a program with its settings. `version` is for people; `fixed` are settings that a node keeps while it runs,
     as JSON has them; `listens` are its addresses.
     """
@@ -38,16 +38,16 @@ class Terms:
         return json.dumps(asdict(self)).encode()
 
 
-def terms_of(settings: Settings) -> Terms:
+def terms_of(settings: Settings) -> UpgradeTerms:
     """Of this program with these settings."""
     fixed = settings.model_dump(
         mode="json", include={"node": True, "workers": True, "cache": {"slice_bytes", "tiers"}}
     )
     listens = [*settings.listen, *([] if settings.admin.listen is None else [settings.admin.listen])]
-    return Terms(__version__, SPEECH, LAYOUT, FORMAT, fixed, tuple(map(str, listens)))
+    return UpgradeTerms(__version__, SPEECH, LAYOUT, FORMAT, fixed, tuple(map(str, listens)))
 
 
-def unpacked(data: bytes) -> Terms:
+def unpacked(data: bytes) -> UpgradeTerms:
     """Raises ValueError. Of another version fields may be missing, and others there."""
     try:
         fields = json.loads(data)
@@ -55,12 +55,12 @@ def unpacked(data: bytes) -> Terms:
         fixed, listens = fields["fixed"], fields["listens"]
         if {type(each) for each in (speech, layout, directories)} != {int} or not isinstance(fixed, dict):
             raise TypeError
-        return Terms(str(fields["version"]), speech, layout, directories, fixed, tuple(map(str, listens)))
+        return UpgradeTerms(str(fields["version"]), speech, layout, directories, fixed, tuple(map(str, listens)))
     except (KeyError, TypeError, RecursionError, ValueError):
         raise ValueError("these are no terms") from None
 
 
-def objections(running: Terms, wanted: Terms) -> list[str]:
+def objections(running: UpgradeTerms, wanted: UpgradeTerms) -> list[str]:
     """Why a program can't take over from the one that runs; empty if it can."""
     found = []
     for what, own, others in (

@@ -12,7 +12,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from shield.errors import ConfigError
-from shield.lifecycle.activation import Given, Stock, given, shared_out, stored_name
+from shield.lifecycle.activation import PassedSocket, Stock, given, shared_out, stored_name
 
 FIRST = 200  # descriptors that nothing else here has
 
@@ -49,11 +49,11 @@ def variables(count: object, names: str | None = None, *, pid: int = 7) -> dict[
     return found if names is None else {**found, "LISTEN_FDNAMES": names}
 
 
-def taken(environ: dict[str, str]) -> list[Given]:
+def taken(environ: dict[str, str]) -> list[PassedSocket]:
     return given(environ, 7, first=FIRST)
 
 
-def close(sockets: list[Given]) -> None:
+def close(sockets: list[PassedSocket]) -> None:
     for each in sockets:
         each.socket.detach()
 

@@ -19,9 +19,9 @@ from shield.lifecycle.handover import (
     VARIABLE,
     Handover,
     HandoverError,
-    Listening,
-    Post,
-    Running,
+    ListenerRecord,
+    PostRecord,
+    ProcessRecord,
     handed_over,
     unpacked,
 )
@@ -55,8 +55,8 @@ def left() -> Iterator[Handover]:
             lock=lock,
             private="/run/shield-x",
             private_lock=private,
-            listening=(Listening("listen", "127.0.0.1:80", (listener.fileno(),)),),
-            posts=(Post(peer.fileno(), Running(pid, ours.fileno(), "", "ff", 1.5, 1, 0), ()),),
+            listening=(ListenerRecord("listen", "127.0.0.1:80", (listener.fileno(),)),),
+            posts=(PostRecord(peer.fileno(), ProcessRecord(pid, ours.fileno(), "", "ff", 1.5, 1, 0), ()),),
             askers=((pid, 4),),
         )
         os.kill(pid, signal.SIGKILL)
@@ -86,19 +86,19 @@ def test_descriptors_that_are_not_what_they_should_be_are_named(left: Handover) 
         (replace(left, memory=listener), f"descriptor {listener} as the memory of the workers, but it is no file"),
         (replace(left, lock=9999), "descriptor 9999 as the lock of that memory, but it can't be used: Bad file"),
         (
-            replace(left, listening=(Listening("listen", "127.0.0.1:80", (memory,)),)),
+            replace(left, listening=(ListenerRecord("listen", "127.0.0.1:80", (memory,)),)),
             f"descriptor {memory} as a listener of listen 127.0.0.1:80, but it is no socket",
         ),
         (
-            replace(left, posts=(Post(holder.line, holder, ()),)),
+            replace(left, posts=(PostRecord(holder.line, holder, ()),)),
             f"descriptor {holder.line} as the unix socket of worker 0, but it is a unix socket for another use",
         ),
         (
-            replace(left, posts=(Post(peer, replace(holder, line=listener), ()),)),
+            replace(left, posts=(PostRecord(peer, replace(holder, line=listener), ()),)),
             f"descriptor {listener} as the line to worker 0 (pid {holder.pid}), but it is a socket of another kind",
         ),
         (
-            replace(left, posts=(Post(peer, replace(holder, pid=os.getpid()), ()),)),
+            replace(left, posts=(PostRecord(peer, replace(holder, pid=os.getpid()), ()),)),
             f"pid {os.getpid()} as worker 0, but it is no child",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Terms of a takeover: what two versions must have in common, and what is of no matter."""
+"""UpgradeTerms of a takeover: what two versions must have in common, and what is of no matter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.config.settings import Settings
-from shield.lifecycle.terms import Terms, differing, objections, terms_of, unpacked
+from shield.lifecycle.terms import UpgradeTerms, differing, objections, terms_of, unpacked
 
-TERMS = Terms("1.0", 1, 1, 7, {"node": "a", "workers": 2, "cache": {"tiers": [{"name": "x"}]}}, ("127.0.0.1:80",))
+TERMS = UpgradeTerms(
+    "1.0", 1, 1, 7, {"node": "a", "workers": 2, "cache": {"tiers": [{"name": "x"}]}}, ("127.0.0.1:80",)
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

@@ -1,6 +1,6 @@
-"""What a node has beside its processes: shared memory, listeners, the private directory, and the workers' sockets.
+"""A node's resources besides its processes: shared memory, listeners, the private directory, and workers' sockets.
 
-It is made at the start, or found: sockets that the service manager has, or all that another version has left.
+They are made at the start, taken over from the version before, or, as for listeners, passed by the service manager.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADMIN = "admin.listen"
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class Resources:
     """`peers` are the unix sockets by worker; a single worker has none."""
 
     workers: int
@@ -62,40 +62,42 @@ class Estate:
         ]
 
 
-def open_estate(
-    stack: contextlib.ExitStack, settings: Settings, *, slots: int, left: Handover | None, notifier: Notifier
-) -> Estate:
+def open_resources(
+    stack: contextlib.ExitStack, settings: Settings, *, slots: int, inherited: Handover | None, notifier: Notifier
+) -> Resources:
     """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
     workers = settings.workers
-    if left is None:
+    if inherited is None:
         listening = _fresh(
             settings, notifier
         )  # first, while no other descriptor can be taken for one of the manager's
         shared = Shared(workers=workers, slots=slots, several=True)
     else:
-        left.check()
-        if len(left.posts) != workers:
-            raise HandoverError([f"workers: {len(left.posts)} are running, and the settings want {workers}"])
-        shared = _shared_before(workers, left)
-        listening = _taken_over(settings, left, notifier)
+        inherited.check()
+        if len(inherited.posts) != workers:
+            raise HandoverError([f"workers: {len(inherited.posts)} are running, and the settings want {workers}"])
+        shared = _shared_before(workers, inherited)
+        listening = _taken_over(settings, inherited, notifier)
     for each in listening:
         for listener in each.sockets:
             stack.callback(listener.close)
     stack.callback(shared.close)
-    kept = None if left is None else Private(Path(left.private), left.private_lock)
+    kept = None if inherited is None else Private(Path(inherited.private), inherited.private_lock)
     private = stack.enter_context(private_directory(kept))
     peers: list[socket.socket] = []
     for number in range(workers if workers > 1 else 0):
         peers.append(
-            listen_on(str(socket_path(private.path, number))) if left is None else taken(left.posts[number].peer)
+            listen_on(str(socket_path(private.path, number)))
+            if inherited is None
+            else taken(inherited.posts[number].peer)
         )
         stack.callback(peers[-1].close)
-    return Estate(workers, shared, listening, private, peers)
+    return Resources(workers, shared, listening, private, peers)
 
 
-def _shared_before(workers: int, left: Handover) -> Shared:
+def _shared_before(workers: int, inherited: Handover) -> Shared:
     try:
-        return Shared(workers=workers, kept=Kept(left.memory, left.lock))
+        return Shared(workers=workers, kept=Kept(inherited.memory, inherited.lock))
     except ValueError as error:
         raise HandoverError([f"the memory of the workers can't be taken over: {error}"]) from None
 
@@ -126,10 +128,10 @@ def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
     return made
 
 
-def _taken_over(settings: Settings, left: Handover, notifier: Notifier) -> list[Open]:
+def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> list[Open]:
     """What was handed over for addresses that are still wanted; others are bound first, since that can fail."""
     wanted = _addresses(settings)
-    known = {(each.key, each.address): each.sockets for each in left.listening}
+    known = {(each.key, each.address): each.sockets for each in inherited.listening}
     made: dict[tuple[str, str], Open] = {}
     try:
         for key, address in wanted:
