@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shield.cli.demo_stage import LAGGING, PANORAMA, PHOTOS, Stage, photo, stage
+from shield.cli.demo_stage import LAGGING, PANORAMA, PHOTOS, DemoStage, photo, stage
 
 _TOGETHER = 100
 
@@ -29,7 +29,7 @@ class SceneResult:
     text: str
 
 
-Scene = Callable[[Stage], Awaitable[SceneResult]]
+Scene = Callable[[DemoStage], Awaitable[SceneResult]]
 
 
 def demo(*, once: bool, port: int) -> int:
@@ -72,14 +72,14 @@ _BOTH = [photo(number) for number in range(12, PHOTOS - LAGGING)]
 _FRA_ONLY = [photo(number) for number in range(PHOTOS - LAGGING, PHOTOS)]
 
 
-async def _miss(made: Stage) -> SceneResult:
+async def _miss(made: DemoStage) -> SceneResult:
     answers = await _get(made, _COLD)
     words = _words(answers)
     ok = _right(made, answers) and words == {"miss, stored": len(_COLD)}
     return SceneResult(ok, f"{len(_COLD)} photos, each fetched once: {_say(words)}")
 
 
-async def _hit(made: Stage) -> SceneResult:
+async def _hit(made: DemoStage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, _COLD * 10)
     words, asked = _words(answers), await _fetches(made) - before
@@ -87,7 +87,7 @@ async def _hit(made: Stage) -> SceneResult:
     return SceneResult(ok, f"{len(answers)} requests: {_say(words)}; {asked} origin GETs")
 
 
-async def _collapse(made: Stage) -> SceneResult:
+async def _collapse(made: DemoStage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, [PANORAMA] * _TOGETHER)
     words, asked = _words(answers), await _fetches(made) - before
@@ -98,7 +98,7 @@ async def _collapse(made: Stage) -> SceneResult:
     )
 
 
-async def _parts(made: Stage) -> SceneResult:
+async def _parts(made: DemoStage) -> SceneResult:
     url = f"{made.url}/{PANORAMA}"
     part = await made.client.get(url, headers={"range": "bytes=1000000-1000999"})
     same = await made.client.get(url, headers={"if-none-match": part.headers.get("etag", "")})
@@ -107,7 +107,7 @@ async def _parts(made: Stage) -> SceneResult:
     return SceneResult(ok and same.status_code == 304, text)
 
 
-async def _failover(made: Stage) -> SceneResult:
+async def _failover(made: DemoStage) -> SceneResult:
     await made.fra.tell("stop")
     answers = await _get(made, _BOTH)
     words = _words(answers)
@@ -115,7 +115,7 @@ async def _failover(made: Stage) -> SceneResult:
     return SceneResult(ok, f"fra is stopped; {len(answers)} photos come from iad: {_say(words)}")
 
 
-async def _lag(made: Stage) -> SceneResult:
+async def _lag(made: DemoStage) -> SceneResult:
     """iad doesn't have these yet. Shield must not conclude that they don't exist."""
     while_down = await _get(made, _FRA_ONLY)
     await made.fra.tell("start")
@@ -127,7 +127,7 @@ async def _lag(made: Stage) -> SceneResult:
     )
 
 
-async def _absent(made: Stage) -> SceneResult:
+async def _absent(made: DemoStage) -> SceneResult:
     answer = await made.client.get(f"{made.url}/photos/none.png")
     lifetime = answer.headers.get("cache-control", "")
     return SceneResult(
@@ -146,14 +146,14 @@ _SCENES: list[tuple[str, Scene]] = [
 ]
 
 
-async def _get(made: Stage, keys: Iterable[str]) -> list[tuple[str, httpx.Response]]:
+async def _get(made: DemoStage, keys: Iterable[str]) -> list[tuple[str, httpx.Response]]:
     async def one(key: str) -> tuple[str, httpx.Response]:
         return key, await made.client.get(f"{made.url}/{key}")
 
     return list(await asyncio.gather(*[one(key) for key in keys]))
 
 
-def _right(made: Stage, answers: Iterable[tuple[str, httpx.Response]]) -> bool:
+def _right(made: DemoStage, answers: Iterable[tuple[str, httpx.Response]]) -> bool:
     """Whether every response has exactly the bytes that were uploaded."""
     return all(answer.status_code == 200 and answer.content == made.images[key] for key, answer in answers)
 
@@ -180,7 +180,7 @@ def _numbers(numbers: Iterable[int]) -> str:
     return " and ".join(str(number) for number in sorted(numbers))
 
 
-async def _fetches(made: Stage) -> int:
+async def _fetches(made: DemoStage) -> int:
     origins: dict[str, dict[str, int]] = (await made.state())["origins"]
     return sum(origin["fetches"] for origin in origins.values())
 
@@ -188,7 +188,7 @@ async def _fetches(made: Stage) -> int:
 # display
 
 
-def _show_urls(console: Console, made: Stage) -> None:
+def _show_urls(console: Console, made: DemoStage) -> None:
     console.print(f"An image     {made.url}/{photo(0)}")
     console.print(f"Its metrics  {made.admin_url}/metrics")
     console.print(f"Its state    {made.admin_url}/state")
@@ -198,7 +198,7 @@ def _show_urls(console: Console, made: Stage) -> None:
 class _Board:
     """The scenes so far and the node's counters: live on a terminal, line by line elsewhere."""
 
-    def __init__(self, console: Console, made: Stage) -> None:
+    def __init__(self, console: Console, made: DemoStage) -> None:
         self._console = console
         self._made = made
         self._rows: list[tuple[str, str, str]] = []
@@ -256,7 +256,7 @@ class _Board:
         return table
 
 
-async def _stay_up(board: _Board, made: Stage) -> None:
+async def _stay_up(board: _Board, made: DemoStage) -> None:
     """A request now and then, until Ctrl-C or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

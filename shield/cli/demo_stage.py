@@ -65,7 +65,7 @@ class S3Server:
 
 
 @dataclass
-class Stage:
+class DemoStage:
     """All running processes. `images` holds the true bytes by key."""
 
     url: str
@@ -85,7 +85,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(port: int) -> AsyncIterator[Stage]:
+async def stage(port: int) -> AsyncIterator[DemoStage]:
     """Start everything, yield it, stop it. `port` 0 takes a free one."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shield-demo-")))
@@ -106,7 +106,7 @@ async def stage(port: int) -> AsyncIterator[Stage]:
         client = await stack.enter_async_context(
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=200), trust_env=False)
         )
-        made = Stage(
+        made = DemoStage(
             f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}", config, log, images, fra, iad, client
         )
         await _until_ready(made, node)
@@ -164,7 +164,7 @@ async def _upload(server: S3Server, images: Mapping[str, bytes]) -> None:
     await server.tell("secure")
 
 
-async def _until_ready(made: Stage, node: Process) -> None:
+async def _until_ready(made: DemoStage, node: Process) -> None:
     try:
         async with asyncio.timeout(_START_SECONDS):
             while node.returncode is None:

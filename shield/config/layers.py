@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shield.config import access
 from shield.config.origin import FILES, SECRETS, TLS_FILES
-from shield.config.places import Given, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
+from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
 
@@ -132,20 +132,20 @@ def _put_text(text: str, path: KeyPath, place: Position, tree: Tree) -> list[Pro
         yaml = YamlText(place.layer, place.name, lines=False)
         found = list(yaml.read(text, path))
         if yaml.problems and is_list(path):
-            found, yaml.problems = [Given(path, text, place)], []  # as [::1]:8080, which is no list
+            found, yaml.problems = [GivenValue(path, text, place)], []  # as [::1]:8080, which is no list
         for given in found:
             tree.put(_absolute(given, Path.cwd()))
         return _discreet(yaml.problems)
-    tree.put(_absolute(Given(path, text, place), Path.cwd()))
+    tree.put(_absolute(GivenValue(path, text, place), Path.cwd()))
     return []
 
 
-def _absolute(given: Given, base: Path) -> Given:
+def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
     if names_file and isinstance(value, str) and value:
-        return Given(at, str(base / value), given.place)
+        return GivenValue(at, str(base / value), given.place)
     return given
 
 

@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenValue:
     """One value at one position. Mappings come as an empty one, followed by their values; lists as a whole, with the
     positions of their `items`.
     """
@@ -69,7 +69,7 @@ class Tree:
         self.places: dict[KeyPath, Position] = {}
         self._root = root
 
-    def put(self, given: Given) -> None:
+    def put(self, given: GivenValue) -> None:
         """Set a value, overriding an earlier one. Values below a non-mapping are dropped, as reported elsewhere."""
         *above, last = given.path
         inside = self.values

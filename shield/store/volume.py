@@ -18,7 +18,7 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.shared import Shared
-from shield.store.backlog import BACKLOG, Backlog, Completion, DirectoryChange, Work, Write
+from shield.store.backlog import BACKLOG, Backlog, Completion, DirectoryChange, Write, WriterTask
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth, DirectoryStatistics
 from shield.store.directory.files import Files
@@ -141,7 +141,7 @@ class Volume:
 
     def change(self, change: DirectoryChange, done: Completion | None = None) -> None:
         """Queue another change for the writer; `done` is called with whether it succeeded."""
-        self._backlog.work(Work(change, done))
+        self._backlog.work(WriterTask(change, done))
 
     def remove(self, keys: Sequence[CacheKey], done: Completion | None = None) -> None:
         """Forget keys with all slices, durably; a directory that is out forgets them when it is back."""
@@ -190,7 +190,7 @@ class Volume:
             if health is DirectoryHealth.FAILING:
                 self.change(lambda directory: directory.probe(), self._tried)
             else:
-                self._backlog.work(Work(None, self._tried))
+                self._backlog.work(WriterTask(None, self._tried))
 
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
@@ -233,14 +233,14 @@ class Volume:
             else:
                 self._missed = None  # it is emptied when it is well again
                 self._joining = None
-                self._backlog.work(Work(CacheDirectory.close, None, directory))
+                self._backlog.work(WriterTask(CacheDirectory.close, None, directory))
 
         if missed is None:
             log.warning("cache directory %s: too much was removed while it was out: it is emptied", self.path)
-            self._backlog.work(Work(CacheDirectory.clear, rejoin, directory))
+            self._backlog.work(WriterTask(CacheDirectory.clear, rejoin, directory))
         else:
             keys = list(missed.values())
-            self._backlog.work(Work(lambda directory: directory.remove(keys), rejoin, directory))
+            self._backlog.work(WriterTask(lambda directory: directory.remove(keys), rejoin, directory))
 
     def _detach(self, gone: threading.Event) -> None:
         self.directory = None
@@ -293,9 +293,9 @@ class Volume:
             if self._rebuilding and not backlog.stopped:
                 self._rebuild()
 
-    def _do(self, jobs: list[Write | Work]) -> None:
+    def _do(self, jobs: list[Write | WriterTask]) -> None:
         first = jobs[0]
-        if isinstance(first, Work):
+        if isinstance(first, WriterTask):
             outcomes = [self._work(first)]
             self._deliver([(first.done, outcomes[0])])
             return
@@ -304,7 +304,7 @@ class Volume:
         self._backlog.written(writes)
         self._deliver([(write.done, well) for write, well in zip(writes, outcomes, strict=True)])
 
-    def _work(self, work: Work) -> bool:
+    def _work(self, work: WriterTask) -> bool:
         directory = work.directory or self.directory
         try:
             if work.change is None:
