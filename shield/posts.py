@@ -51,6 +51,7 @@ class Process:
         self.tenant = tenant
         self.began_at = time.monotonic()
         self.ready_at: float | None = None
+        self.retired_at = self.began_at
         self.is_hung = False  # it hung and was killed
 
     @classmethod
@@ -105,18 +106,19 @@ class Post:
     def adopt(self, record: PostRecord) -> None:
         """Take over the processes that another program has started."""
         self.retired = [Process.adopted(each) for each in record.retired]
+        self.was_ready = True
         self.due = None
         if record.holder is None:
             self.due = 0.0
             return
         self.holder = Process.adopted(record.holder)
-        self.was_ready = self.holder.ready_at is not None
         self.tenant = self.holder.tenant
 
     def record(self, peer: int) -> PostRecord:
         """For another program. A successor is of no use to it."""
         if self.successor is not None:
             self.successor.kill()
+            self.retired.append(self.successor)
         holder = None if self.holder is None else self.holder.record()
         return PostRecord(peer, holder, tuple(kept for each in self.retired if (kept := each.record())))
 
@@ -133,6 +135,7 @@ class Post:
             return False
         if self.holder is not None:
             self.holder.tell(Kind.RETIRE)
+            self.holder.retired_at = time.monotonic()
             self.retired.append(self.holder)
         self.holder, self.successor = process, None
         self.tenant = process.tenant

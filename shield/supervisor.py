@@ -37,6 +37,7 @@ from shield.worker import Build, Plan, Sockets, serve
 log = logging.getLogger("shield.supervisor")
 
 _KILL_SECONDS = 5.0  # after the order to stop at once
+_OVERDUE_SECONDS = 30.0  # after the time to drain, for a worker that was replaced to close its disks
 _LOOK_SECONDS = 0.5  # between two checks of the workers' heartbeats
 
 
@@ -213,6 +214,19 @@ class _Supervisor:
                 process.is_hung = True
                 log.error("worker %d (pid %d) has hung for %.1f s: killing it", post.number, process.pid, stood)
                 process.kill()
+        self._kill_overdue(now)
+
+    def _kill_overdue(self, now: float) -> None:
+        """Kill workers that were replaced, and don't end in the time that they have."""
+        until = now - self._reloads.plan.drain_timeout_seconds - _OVERDUE_SECONDS
+        for post in self._posts:
+            for process in post.retired:
+                if process.retired_at < until and not process.is_hung:
+                    process.is_hung = True
+                    log.error(
+                        "worker %d (pid %d), which was replaced, doesn't end: killing it", post.number, process.pid
+                    )
+                    process.kill()
 
     def _reap(self, post: Post, process: Process) -> None:
         pid, status = os.waitpid(process.pid, os.WNOHANG)

@@ -84,6 +84,8 @@ class Upgrades:
     def ask(self, asker: tuple[Process, int] | None = None) -> None:
         """Upgrade, as soon as may be; the asker is told what has become of it."""
         why = _UNDER_WAY if self.is_under_way else ""
+        if not all(post.was_ready for post in self._posts):
+            why = "the node is still starting: ask again when it is ready"
         if not why and any(post.retired for post in self._posts):
             why = "workers of the last upgrade still finish transfers: ask again later, at most after drain.timeout"
         if why:

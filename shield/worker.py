@@ -148,7 +148,7 @@ class _Server(uvicorn.Server):
         """
         loop, left = asyncio.get_running_loop(), self.config.timeout_graceful_shutdown or 0
         began = loop.time()
-        while self.server_state.connections and not self.force_exit and loop.time() < began + left / 2:  # noqa: ASYNC110  # uvicorn counts them, and tells nobody
+        while self.lingers and self.server_state.connections and loop.time() < began + left / 2:  # noqa: ASYNC110  # uvicorn counts them, and tells nobody
             await asyncio.sleep(_LINGER_LOOK_SECONDS)
         self.config.timeout_graceful_shutdown = cast(int, max(0.0, left - (loop.time() - began)))
 
@@ -274,6 +274,7 @@ class _Worker:
         mark_worker(self._place.worker)
 
     def _drain(self, why: str) -> None:
+        self._front.lingers = False
         if self._draining:
             return
         self._draining = True
@@ -299,6 +300,7 @@ class _Worker:
 
     def _stop(self, why: str) -> None:
         log.warning("%s: stopping without waiting for transfers", why)
+        self._front.lingers = False
         self._exit()
         self._front.force_exit = self._peers.force_exit = True
 

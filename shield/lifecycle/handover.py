@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
@@ -158,6 +159,8 @@ def become(command: Sequence[str], handover: Handover, environ: MutableMapping[s
     document = os.memfd_create("shield-handover", 0)
     try:
         os.write(document, json.dumps(asdict(handover)).encode())
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         hold_back()
         for descriptor, _, _ in handover.held():
             os.set_inheritable(descriptor, True)
