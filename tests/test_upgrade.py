@@ -93,9 +93,11 @@ def test_another_version_takes_over_and_no_request_fails(
             until(lambda: crowd.answered > so_far + 60)
         until(lambda: not set(before) & set(node.workers))
         after, version = node.workers, node.version
+        writers = {path.name for path in (tmp_path / "cache").glob("opening-*")}
         node.signal()
         code = node.ended()
 
+    assert writers == {"opening-256", "opening-257"}  # not those of the workers that were still writing
     assert (done.returncode, done.stdout) == (0, "upgraded: version 2.0 serves\n"), node.said
     assert crowd.failed == []
     assert crowd.closed >= 3
