@@ -21,9 +21,9 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Watch
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], *, patience: float = PATIENCE) -> None:
     """Wait for what other processes do."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "not so in time"
         time.sleep(0.005)
@@ -75,16 +75,16 @@ class Process:
     def said(self) -> str:
         return "".join(self._said)
 
-    def says(self, text: str) -> None:
+    def says(self, text: str, *, patience: float = PATIENCE) -> None:
         """Wait until it has said so."""
-        self._watch.wait(lambda: text in self.said or self.process.poll() is not None)
+        self._watch.wait(lambda: text in self.said or self.process.poll() is not None, patience)
         assert text in self.said, self.said
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE)
+    def ended(self, *, patience: float = PATIENCE) -> int:
+        return self.process.wait(patience)
 
     def admin(self, path: str, *, method: str = "GET") -> Answer:
         with Client(self.admin_port) as client:

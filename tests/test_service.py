@@ -20,6 +20,8 @@ from tests.process import Process, settings_file, until
 
 pytestmark = pytest.mark.slow
 
+STARTS = 60.0  # seconds in which programs are started, one after the other, on a busy machine
+
 # Puts descriptors where a manager would, and says that they are for this process.
 HAND_OVER = """
 import os, sys
@@ -96,7 +98,7 @@ def test_a_manager_hears_of_an_upgrade_from_the_same_process(
         until(lambda: news.has("READY=1"))
         installed.add("2.0")
         node.signal(signal.SIGUSR2)
-        until(lambda: news.has("READY=1", "RELOADING=1", "WATCHDOG=1", "READY=1", "WATCHDOG=1"))
+        until(lambda: news.has("READY=1", "RELOADING=1", "WATCHDOG=1", "READY=1", "WATCHDOG=1"), patience=STARTS)
         node.signal()
         assert node.ended() == 0
 

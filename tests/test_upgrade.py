@@ -24,6 +24,7 @@ from tests.process import Process, settings_file, until
 
 pytestmark = pytest.mark.slow
 
+STARTS = 60.0  # seconds in which programs are started, one after the other, on a busy machine
 BODIES = {f"/images/{number}": b"body of %d" % number * 200 for number in range(20)}
 LARGE = Pattern(2_000_000)
 
@@ -73,7 +74,7 @@ class Node(Process):
             [self._installed.current, "upgrade", "--config", self._config],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=STARTS,
             env={**os.environ, "SHIELD_ADMIN__LISTEN": f"127.0.0.1:{self.admin_port}"},
         )
 
@@ -113,7 +114,7 @@ def test_a_version_that_cannot_be_started_changes_nothing(
         installed.add("2.0", BROKEN)
         with Crowd(node.port, BODIES) as crowd:
             node.signal(signal.SIGUSR2)
-            node.says("upgrade failed")
+            node.says("upgrade failed", patience=STARTS)
             until(lambda: crowd.answered > 60)
         after, version = node.workers, node.version
         node.signal()
@@ -229,10 +230,10 @@ def test_an_order_to_stop_ends_a_node_in_the_middle_of_an_upgrade(
     with Node(settings(tmp_path, origin), installed) as node:
         installed.add("2.0")
         node.signal(signal.SIGUSR2)
-        node.says("version 1.0 becomes version 2.0")
+        node.says("version 1.0 becomes version 2.0", patience=STARTS)
         node.signal()
 
-        assert node.ended() == 0, node.said
+        assert node.ended(patience=STARTS) == 0, node.said
     assert node.said.count("has stopped") >= 2
 
 
