@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
             self._watch_body()
 
     def _inform(self, response: Response, head: ResponseHead, data: bytes) -> None:
-        """Pass an interim response on, and read what comes after it."""
+        """Pass an interim response on, and read the bytes after it."""
         self._interims += 1
         if self._interims > self._terms.limits.interim_heads:
             raise MessageError(Fault.MALFORMED, f"more than {self._terms.limits.interim_heads} interim responses")
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         self._turn_stale(response)
 
     def _begin_uncounted(self, response: Response, head: ResponseHead, data: bytes) -> None:
-        """What follows a head that states no length above 0."""
+        """Begin after a head that states no length above 0."""
         if self.bodiless or head.length == 0:
             if self.bodiless:
                 self.stated = (head.get(b"content-length") or b"0") != b"0"

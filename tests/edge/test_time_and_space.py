@@ -1,4 +1,4 @@
-"""Slow, silent, leaving and too many clients, and the end of the node: what a connection may use, and until when."""
+"""Slow, silent, departing and too many clients, and a node that stops: limits on resources and time."""
 
 from __future__ import annotations
 

@@ -6,8 +6,10 @@ The runner of a schedule requests the next step, does it, and reports the result
 - `Wait`: nothing to start before then, unless an attempt under way ends
 - `Done`: it is over
 
-A schedule may start an attempt while others are under way. This one doesn't: it tries each origin in turn, so its
-runner may simply wait for each result before it requests the next step.
+An origin that doesn't respond within its patience isn't given up: the next one is tried beside it, and the first
+that has the object wins. So a hung origin costs half a second, and an object that is slow everywhere still comes.
+Moving on to the next origin is never charged: all clients that wait at a hung origin must get away. Only repeats at
+the same origin are paid for, out of its budget.
 """
 
 from __future__ import annotations
@@ -22,6 +24,15 @@ from shield.rules.budget import RetryBudget
 MIN_ATTEMPT_SECONDS = 0.05
 """With less time than this before the deadline no attempt is worthwhile: remote origins don't respond so fast."""
 
+PATIENCE_SECONDS = 0.5
+"""The least time for an origin to respond before the next is tried as well."""
+
+PATIENCE_FACTOR = 4.0
+"""The same in times of the 95th percentile of its first bytes."""
+
+UNKNOWN_PATIENCE_SECONDS = 2.0
+"""The same while too few of its responses are known: the first need handshakes, far origins several round trips."""
+
 TRANSIENT_SECONDS = 0.05
 """A failed origin is tried again within this time, at random, so that fetches that failed together don't return
 together. As AWS's own clients do; a restart or a failed node behind it takes no longer."""
@@ -31,6 +42,15 @@ THROTTLED_SECONDS = 1.0
 
 _TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
 _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An origin of a fetch. One that `is_out` is waited for no longer than its patience, unless it is the first."""
+
+    origin: str
+    patience: float = UNKNOWN_PATIENCE_SECONDS
+    is_out: bool = False
 
 
 @dataclass(slots=True)
@@ -43,7 +63,7 @@ class Start:
 
 @dataclass(slots=True)
 class Wait:
-    """Nothing to start before `until`."""
+    """Nothing to start before `until`; infinite: until an attempt under way ends, each by its own deadline."""
 
     until: float
 
@@ -59,10 +79,9 @@ NextStep = Start | Wait | Done
 class Schedule:
     """Each origin of `order` in turn; then once more, after a short wait, those whose failure may have passed.
 
-    Time is shared out evenly: an origin may use the remaining time divided by the remaining origins, so that
-    the last one has its share even when all before it stall. `budgets` pay for repeats; origins without one are
-    tried once. `chance` gives numbers from 0 to 1 by which waits are spread. No wait for a repeat exceeds
-    `patience`.
+    The next is tried as soon as all before it have failed or used up their patience, or an even share of the time.
+    `budgets` pay for repeats; origins without one are tried once. `chance` gives numbers from 0 to 1 by which waits
+    are spread. No wait for a repeat exceeds `longest_wait`.
     """
 
     __slots__ = (
@@ -71,29 +90,33 @@ class Schedule:
         "_chance",
         "_deadline",
         "_left",
+        "_longest_wait",
         "_over",
         "_patience",
         "_repeated",
+        "_started",
         "_under_way",
     )
 
     def __init__(
         self,
-        order: Sequence[str],
+        order: Sequence[Contender],
         *,
         deadline: float,
         budgets: Mapping[str, RetryBudget],
         chance: Callable[[], float],
-        patience: float = math.inf,
+        longest_wait: float = math.inf,
     ) -> None:
         self._deadline = deadline
         self._budgets = budgets
         self._chance = chance
-        self._patience = patience
+        self._longest_wait = longest_wait
         self._left = list(order)
+        self._patience = {each.origin: each.patience for each in order}
         self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
-        self._under_way: Start | None = None
+        self._started = False
+        self._under_way: dict[str, float] = {}  # by origin: the time at which its patience ends
         self._over = False
 
     @property
@@ -105,65 +128,77 @@ class Schedule:
         """The next step."""
         if self._over:
             return Done()
-        if self._under_way is not None:
-            return Wait(self._under_way.deadline)
-        if self._deadline - now >= MIN_ATTEMPT_SECONDS:
+        if self._deadline - now >= MIN_ATTEMPT_SECONDS and (self._left or self._again):
+            turn = max(self._under_way.values(), default=now)
+            if turn > now:
+                return Wait(turn if turn < self._deadline else math.inf)
             if self._left:
-                count, origin = len(self._left), self._left.pop(0)
-                budget = self._budgets.get(origin)
-                if budget is not None:
-                    budget.earn()
-                return self._start(origin, now, count)
-            if self._again:
-                return self._repeat_next(now)
+                return self._start_next(now)
+            if (step := self._repeat_next(now)) is not None:
+                return step
+        if self._under_way:
+            return Wait(math.inf)
         self._over = True
         return Done()
 
     def fetched(self, origin: str) -> None:
         """It gave the object."""
-        self._under_way = None
+        self._under_way.clear()
         self._over = True
 
     def absent(self, origin: str) -> None:
         """It doesn't have the object."""
-        self._under_way = None
+        self._under_way.pop(origin, None)
 
     def failed(
         self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
     ) -> None:
         """It couldn't tell, or not in time; `retry_after` is the time in seconds that it asks for."""
-        self._under_way = None
+        self._under_way.pop(origin, None)
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
         wait = self._chance() * (THROTTLED_SECONDS if fault is Fault.THROTTLED else TRANSIENT_SECONDS)
         if retry_after is not None:
             wait += retry_after
-        if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
+        if wait <= self._longest_wait and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
             self._again.append((now + wait, origin))
 
-    def _repeat_next(self, now: float) -> NextStep:
+    def suspect(self, origin: str) -> None:
+        """It is suspected of being out: don't wait for it before the next is tried."""
+        if origin in self._under_way:
+            self._under_way[origin] = -math.inf
+
+    def _start_next(self, now: float) -> Start:
+        candidate = self._left.pop(0)
+        budget = self._budgets.get(candidate.origin)
+        if budget is not None:
+            budget.earn()
+        patience = candidate.patience if self._started and candidate.is_out else math.inf
+        self._started = True
+        return self._start(candidate.origin, now, patience)
+
+    def _repeat_next(self, now: float) -> NextStep | None:
         while self._again:
             first = min(self._again)
             ready, origin = first
             if ready > now:
                 return Wait(ready)
-            count = len(self._again)
             self._again.remove(first)
             if self._budgets[origin].take():
                 self._repeated.add(origin)
-                return self._start(origin, now, count)
-        self._over = True
-        return Done()
+                return self._start(origin, now, math.inf)
+        return None
 
-    def _start(self, origin: str, now: float, count: int) -> Start:
-        """Begin an attempt at the first of `count` origins that share the time."""
-        self._under_way = Start(origin, share_of(now, self._deadline, count))
-        return self._under_way
+    def _start(self, origin: str, now: float, most: float) -> Start:
+        """Begin an attempt that may take `most` seconds."""
+        share = (self._deadline - now) / (len(self._left) + 1)
+        self._under_way[origin] = now + min(self._patience[origin], share)
+        return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
 
 
-def share_of(now: float, deadline: float, count: int) -> float:
-    """When the first of `count` attempts has to end that share the time until the deadline."""
-    return min(now + (deadline - now) / count, deadline)
+def patience(p95: float | None) -> float:
+    """How long an origin with this 95th percentile of first bytes is waited for before the next is tried."""
+    return UNKNOWN_PATIENCE_SECONDS if p95 is None else max(PATIENCE_SECONDS, PATIENCE_FACTOR * p95)
 
 
 def is_transient(fault: Fault, status: int | None) -> bool:
