@@ -228,7 +228,7 @@ while read -r marker; do
         continue
     fi
     if grep -qsF "$old/" /proc/[0-9]*/maps; then
-        say "runs     $old: it stays until the node is restarted"
+        say "runs     $old: it stays until the node is upgraded or restarted"
     else
         rm -rf "$old"
         say "removed  $old"
