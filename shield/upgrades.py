@@ -57,6 +57,7 @@ class Upgrades:
         self._trial: Trial | None = None
         self._is_wanted = False
         self._is_replacing = inherited is not None  # the workers that another program has begun
+        self._is_stopping = False
         self._not_before = 0.0  # after one that failed
         if inherited is not None:
             for post, processes in zip(posts, inherited.posts, strict=True):
@@ -83,11 +84,7 @@ class Upgrades:
 
     def ask(self, asker: tuple[Process, int] | None = None) -> None:
         """Upgrade, as soon as may be; the asker is told what has become of it."""
-        why = _UNDER_WAY if self.is_under_way else ""
-        if not all(post.was_ready for post in self._posts):
-            why = "the node is still starting: ask again when it is ready"
-        if not why and any(post.retired for post in self._posts):
-            why = "workers of the last upgrade still finish transfers: ask again later, at most after drain.timeout"
+        why = self._hindrance()
         if why:
             log.error("upgrade refused: %s", why)
             if asker is not None:
@@ -97,8 +94,21 @@ class Upgrades:
         if asker is not None:
             self._askers.append((asker[0].pid, asker[1]))
 
+    def _hindrance(self) -> str:
+        """Why no upgrade can be begun; empty if one can."""
+        if self._is_stopping:
+            return _STOPPING
+        if self.is_under_way:
+            return _UNDER_WAY
+        if not all(post.was_ready for post in self._posts):
+            return "the node is still starting: ask again when it is ready"
+        if any(post.retired for post in self._posts):
+            return "workers of the last upgrade still finish transfers: ask again later, at most after drain.timeout"
+        return ""
+
     def stop(self) -> None:
         """Go on with none, and begin none any more."""
+        self._is_stopping = True
         if self._trial is not None:
             self._trial.close()
             self._trial = None

@@ -232,6 +232,7 @@ def test_an_order_to_stop_ends_a_node_in_the_middle_of_an_upgrade(
         node.signal(signal.SIGUSR2)
         node.says("version 1.0 becomes version 2.0", patience=STARTS)
         node.signal()
+        node.signal(signal.SIGUSR2)  # too late
 
         assert node.ended(patience=STARTS) == 0, node.said
     assert node.said.count("has stopped") >= 2
