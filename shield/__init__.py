@@ -45,10 +45,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers; window: a body that isn't kept; sliced: a large entry and its readers;
-                shelf: its slices in memory and on disk; runs: fetches of them; setbacks: fetches that failed for a
-                while; whose: readers that must not get the response; table, registry: shared fills; buffer: bytes in
-                flight and their limit
+                dependencies of fills; readers; purse: the budget that pays; pacing: the lead of a fill on its
+                readers; window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in
+                memory and on disk; runs: fetches of them; setbacks: fetches that failed for a while; whose: readers
+                that must not get the response; table, registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -61,7 +61,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 HEAD where only GET works; origins: fetches from the best of several; race: attempts beside a late
                 one; note: what becomes of an attempt; conductor: judges origins for all workers, and probes them;
                 signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
-                client; conduct: bodies after responses that have none; health: failing addresses; resolver, tls
+                client; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
+                failing addresses; resolver, tls
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access log, log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -76,7 +77,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim,
                 dates, ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers, s3_errors
+                throttling, budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
 

@@ -1,10 +1,10 @@
-"""One memory of a node's origins, written and read by all of its workers: what became of fetches, and the standing of
-each origin that follows from it.
+"""Shared records of a node's origins, written and read by all of its workers: results of fetches, and the health of
+each origin that follows from them.
 
-A cache that hits 99 times of 100 sees too few fetches per worker to learn from. So each worker has a row for each
-origin that it alone writes, without a lock: counts of the last ten seconds, times of the last failures and the last
-success, a histogram of first bytes, send times of unanswered fetches. One worker, the conductor, reads all rows and
-publishes a record per origin (`rules.health`), which all read. A hit touches none of this.
+With 99 hits in 100 requests, a single worker has too few fetches to learn from. So each worker has a row for each
+origin, which it alone writes, without a lock: counts of the last ten seconds, times of the last failures and the
+last success, a histogram of times to first byte, and send times of unanswered fetches. One worker, the conductor,
+reads all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shield.rules.health import Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.latency import BUCKETS, bucket_of, quantile
 
 PLACES = 32
-"""Origins that have a place at one time; others work, and are always taken to be up."""
+"""Origins with a place at a time; others work too, and always count as UP."""
 
 SLOTS = 64  # unanswered fetches of one worker at one origin that are known; further ones aren't counted
 SILENT_SECONDS = 1.0
@@ -38,7 +38,7 @@ _FAILURES = 16  # the last of a worker at an origin
 
 
 class Came(IntEnum):
-    """What became of a fetch: columns of the ring."""
+    """The result of a fetch: columns of the ring."""
 
     OK = 0
     ABSENT = 1  # or another answer that shows an origin that works
@@ -72,7 +72,7 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 
 def size_for(workers: int) -> int:
-    """Bytes of memory, zeroed, that `Records` of so many workers need."""
+    """The bytes of zeroed memory that `Records` for this number of workers need."""
     return _WORD * (1 + PLACES * _PLACE_WORDS + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
 
 
@@ -96,9 +96,9 @@ class Records:
         self._rows = self._hands + workers * _WORKER_WORDS
 
     def of(self, worker: int, identity: bytes) -> Seen:
-        """An origin as this worker sees it from now on; `identity` tells it from all others.
+        """This worker's view of an origin; `identity` distinguishes it from all others.
 
-        What it saw before, or another process in its place, is forgotten.
+        Earlier observations by this worker, or by a process that it replaces, are forgotten.
         """
         name = (xxhash.xxh3_64_intdigest(identity) >> 1) or 1
         with self._alone():
@@ -130,14 +130,14 @@ class Records:
     # workers
 
     def beat(self, worker: int, now: float, *, is_late: bool) -> None:
-        """A heartbeat. `is_late`: its loop was held up since the last one, and responses may wait to be read."""
+        """A heartbeat. `is_late`: this worker's loop was blocked since the last one, so responses may wait unread."""
         at = self._hands + worker * _WORKER_WORDS
         if is_late or not self._times[at + _BEAT]:
             self._times[at + _STEADY] = now
         self._times[at + _BEAT] = now
 
     def conductor(self, now: float) -> int | None:
-        """The worker that judges for all: the lowest that is alive."""
+        """The worker that judges for all: the living one with the lowest number."""
         return next((worker for worker in range(self.workers) if self.is_alive(worker, now)), None)
 
     def is_alive(self, worker: int, now: float) -> bool:
@@ -145,12 +145,12 @@ class Records:
         return beat > 0.0 and now - beat < SILENT_SECONDS
 
     def steady_since(self, worker: int) -> float:
-        """Since when its loop reads responses as they arrive."""
+        """The time since which its loop has read responses as they arrive."""
         return self._times[self._hands + worker * _WORKER_WORDS + _STEADY]
 
     @property
     def frozen_at(self) -> float:
-        """Since when no origin is judged, since the fault is our own; 0.0: all are."""
+        """The time since which no origin is judged, because of a fault on our side; 0.0: all are."""
         return self._times[self._frozen]
 
     @frozen_at.setter
@@ -178,7 +178,7 @@ def private(workers: int = 1) -> Records:
 
 
 class Seen:
-    """One origin: the row of one worker, which it writes, and the rows and the record that all write and read."""
+    """One origin: the row that this worker writes, and the shared rows and record."""
 
     __slots__ = ("_counts", "_free", "_place", "_published", "_records", "_rows", "_seconds", "_states", "_times")
 
@@ -194,7 +194,7 @@ class Seen:
     # written on each fetch
 
     def begin(self, now: float, *, slot: int = 0) -> int:
-        """A request goes out, for the fetch with this slot or a new one; its slot, 0 if there is none left."""
+        """A request is sent, for the fetch with this slot or a new one; returns its slot, 0 if there is none left."""
         if not slot:
             if not self._free:
                 return 0
@@ -203,13 +203,13 @@ class Seen:
         return slot
 
     def end(self, slot: int) -> None:
-        """It is answered, or given up."""
+        """The fetch has got a response, or was cancelled."""
         if slot:
             self._times[slot] = 0.0
             self._free.append(slot)
 
     def succeeded(self, came: Came, now: float, seconds: float, *, slot: int = 0) -> None:
-        """An origin that works: its first byte came after `seconds`. Ends the fetch with this slot."""
+        """The origin works: its first byte arrived after `seconds`. Ends the fetch with this slot."""
         if slot:
             self._times[slot] = 0.0
             self._free.append(slot)
@@ -223,7 +223,7 @@ class Seen:
         counts[at + 1 + bucket_of(seconds)] += 1
 
     def failed(self, came: Came, now: float, key: bytes) -> None:
-        """It failed, for the object of this key."""
+        """A fetch of the object with this key failed."""
         self._count(came, now)
         if came is Came.THROTTLED:
             return
@@ -247,7 +247,7 @@ class Seen:
 
     @property
     def is_up(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether the origin is UP without reservations."""
         return self._states[_STATE] == HealthState.UP and self._published[_RAISED] <= self._published[_SINCE]
 
     @property
@@ -257,7 +257,7 @@ class Seen:
 
     @property
     def patience(self) -> float:
-        """How long a fetch waits for this origin alone."""
+        """The seconds for which a fetch waits for this origin alone."""
         return patience(self._published[_P95] or None)
 
     @property
@@ -266,7 +266,7 @@ class Seen:
         return self._published[_RAISED] > self._published[_SINCE]
 
     def treated(self) -> HealthRecord:
-        """The record by which fetches go: the published one, and suspect as soon as any worker says so."""
+        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it."""
         record = self.record()
         return (
             replace(record, state=HealthState.SUSPECT)
@@ -290,11 +290,11 @@ class Seen:
         )
 
     def suspect(self, now: float) -> None:
-        """Have all workers treat it as suspect, until the conductor has judged it."""
+        """Make all workers treat it as SUSPECT, until the conductor has judged it."""
         self._published[_RAISED] = now
 
     def evidence(self, since: float, now: float) -> Evidence:
-        """What all workers have seen since then."""
+        """The observations of all workers since then."""
         records = self._records
         rows = self._rows
         succeeded = max([times[_SUCCEEDED] for _, times in rows])
@@ -325,7 +325,7 @@ class Seen:
     # written by the conductor
 
     def publish(self, record: HealthRecord) -> None:
-        """What holds from now on."""
+        """Publish a record for all workers."""
         states, times = self._states, self._published
         times[_SINCE], times[_UNTIL], times[_BAD_SINCE] = record.since, record.until, record.bad_since
         states[_TIMES], states[_FLAGS], states[_REASON] = record.times, record.flags, record.reason

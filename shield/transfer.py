@@ -69,6 +69,7 @@ class Transfer:
     slack: int = exact.FREE
     touched: dict[int, bool] = field(default_factory=dict)
     position: int = 0
+    given: int = 0  # bytes of the body to the client
     stop: int | None = None  # where it is done; None: the end of the body
 
     _mode: Mode = Mode.LOOKING_UP
@@ -160,6 +161,11 @@ class Transfer:
     def over(self) -> bool:
         """Whether the client has got the end, or is gone."""
         return self._mode is Mode.OVER
+
+    @property
+    def untaken(self) -> int:
+        """Those of the bytes `given` that wait for the client."""
+        return self._client.untaken
 
     def held(self) -> tuple[int, int] | None:
         """The body in memory that it reads, and its bytes; None for a window or a body on disk."""
@@ -412,6 +418,7 @@ class Transfer:
         if stop is not None and len(data) > stop - self.position:
             data = memoryview(data)[: stop - self.position]
         self.position += len(data)
+        self.given += len(data)
         if self.account is not None:
             self.account.took(len(data))
         return data

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
-from shield.fill.purse import Brake, Purse
+from shield.fill.pacing import Pacing
+from shield.fill.purse import Purse
 from shield.fill.readers import OVER, Phase, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.runs import Run
@@ -33,9 +34,7 @@ from shield.fill.settlement import (
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
-from shield.fill.window import Window
 from shield.messages import Request
-from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
@@ -85,11 +84,9 @@ class Fill:
     _buffer: FillBuffer = field(init=False)
     _readers: Readers = field(init=False)
     _purse: Purse = field(init=False)
-    _brake: Brake = field(init=False)
-    _response: Response | None = None
+    _pacing: Pacing = field(init=False)
     _task: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None  # linger
-    _window: Window | None = None  # of a body that isn't retained
 
     def __post_init__(self) -> None:
         question, means = self.question, self._means
@@ -101,7 +98,7 @@ class Fill:
         self._buffer = FillBuffer(means.memory)
         self._readers = Readers(question.request, question.resource)
         self._purse = Purse(means.clock)
-        self._brake = Brake()
+        self._pacing = Pacing(means.loop, self._buffer, self._readers, self._purse, start=self.start)
 
     @property
     def resource(self) -> Resource:
@@ -134,7 +131,7 @@ class Fill:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
         self._stop_timer()
-        self.progressed()
+        self._pacing.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader is done, or its client is gone. Without effect if it has left already."""
@@ -145,15 +142,17 @@ class Fill:
             return
         if self._readers:
             self._purse.left_to(self._readers)
-            self.progressed()
+            self._pacing.progressed()
         elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
             if linger:
-                self._brake.hold(self._response)  # a client that returns finds it, at no further cost
+                self._pacing.hold()  # a client that returns finds it, at no further cost
             self._timer = self._means.loop.call_later(linger, self.cancel)
+        else:
+            self._pacing.release()
 
-    def _worth_finishing(self, *, has_all: bool) -> bool:
+    def _worth_finishing(self, *, has_all: bool = False) -> bool:
         """Whether to continue without readers: it will be stored, and was of use or most of its cost is paid."""
         if self.background:
             return True
@@ -258,12 +257,13 @@ class Fill:
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
-        self.phase, self._response, self._due = Phase.STREAMING, fetched.response, self.length
+        self._pacing.begin(fetched.response, finishes=self._worth_finishing)
+        self.phase, self._due = Phase.STREAMING, self.length
         if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
             self._let_through(settled, disposition.share)
         if settled.head is not None and self._readers.latecomers:
             self._send_late_on(Streaming(settled.head, disposition.freshness))
-        if not self._readers and not self._lingers(fetched.response):
+        if not self._readers and not self._lingers():
             return
         fetched.response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
@@ -281,6 +281,7 @@ class Fill:
         if settled.step is Step.PART:
             assert settled.span is not None
             self.part, self.start = settled.span, settled.span.start
+            self._pacing.start = self.start
             self._due = settled.span.stop - settled.span.start
         if settled.drops:
             self._registry.drop(self.resource.key)
@@ -288,13 +289,13 @@ class Fill:
         if share is Share.LEADER_ONLY:
             self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
 
-    def _lingers(self, response: Response) -> bool:
+    def _lingers(self) -> bool:
         """Whether it continues without readers; if not it is cancelled."""
         if not self.joinable:
             self.cancel()
             return False
-        if not self._worth_finishing(has_all=False):
-            self._brake.hold(response)
+        if not self._worth_finishing():
+            self._pacing.hold()
         return True
 
     def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
@@ -390,11 +391,8 @@ class Fill:
         buffer.append(data)
         self._purse.cost(len(data))
         self._readers.tell()
-        if buffer.retained and self._is_outrun:
-            self._brake.hold(self._response)
+        if self._pacing.came():
             self._registry.count_thrifty("paced")
-        if not buffer.retained:
-            self.progressed()
 
     def _may_grow(self, size: int) -> bool:
         """Whether more bytes may arrive than were stated: only if no length was. Memory is reserved as they do, and
@@ -410,7 +408,6 @@ class Fill:
         return True
 
     def on_end(self, error: OriginError | None) -> None:
-        self._response = None
         received, due = self._buffer.received, self._due
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
@@ -427,24 +424,9 @@ class Fill:
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
-    @property
-    def _is_outrun(self) -> bool:
-        return self._purse.is_outrun(self._buffer.received, self._readers, self.start)
-
     def progressed(self) -> None:
-        """Readers have advanced: drop bytes that all have passed; pause the origin while one holds a full window."""
-        if self._brake.is_on and not self._is_outrun:
-            self._brake.release(self._response)
-        if self._buffer.retained or self._response is None:
-            return
-        if self._window is None:
-            self._window = Window(self._means.loop, self._buffer, self._readers, start=self.start, lose=self._lose)
-        self._window.progressed(self._response)
-
-    def _lose(self, reader: Reader, response: Response) -> None:
-        """Release a reader that holds the others up."""
-        if response is self._response:
-            self._readers.detach(reader)
+        """Readers have advanced."""
+        self._pacing.progressed()
 
     # the end
 
@@ -454,17 +436,13 @@ class Fill:
         self.failure = failure
         if self.phase is Phase.STREAMING:
             self._registry.count_broken()
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+        self._pacing.give_up()
         self._finish(Phase.FAILED)
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         self._stop_timer()
-        if self._window is not None:
-            self._window.stop()
-            self._window = None  # it refers to the fill
+        self._pacing.end()
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()

@@ -29,9 +29,14 @@ class Reader(Protocol):
 
     request: Request
     position: int  # absolute offset of the next byte it needs
+    given: int  # bytes of the body so far, at whatever place
     slack: int  # bytes that may be fetched for it beyond twice its own, at each of its places
     account: Account | None  # the budget of its address; None: it has no limit
     touched: dict[int, bool]  # slices of which it needs little, and whether another reader did before
+
+    @property
+    def untaken(self) -> int:
+        """Those of the bytes `given` that wait for its client."""
 
     @property
     def stop(self) -> int | None:
@@ -48,6 +53,11 @@ class Reader(Protocol):
 
     def go_on_alone(self) -> None:
         """The fill's response may not answer this reader's request, and it has released the reader: begin anew."""
+
+
+def taken(reader: Reader) -> int:
+    """Bytes of the body that a reader's client has taken."""
+    return reader.given - reader.untaken
 
 
 class Readers:

@@ -1,8 +1,8 @@
 """Judges the origins of a node four times a second, on behalf of all workers, and probes those in doubt.
 
-Every worker has one. It gives a heartbeat; the lowest worker that does conducts: it reads all workers'
-observations, takes `rules.health` one step on and publishes the records. Each has the fetches go on elsewhere that
-wait at an origin which isn't good any more.
+Every worker has one. It sends heartbeats; the living worker with the lowest number conducts: it reads all workers'
+observations, advances `rules.health` by one step and publishes the records. Each worker makes its own fetches move on
+that wait for an origin which has turned bad.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEP_SECONDS = 0.25
 
 
 class Conductor:
-    """Of one worker. `open` it on its event loop, `close` it."""
+    """The conductor of one worker. `open` it on its event loop, then `close` it."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Conductor:
         self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._turn)
 
     def look(self, now: float, *, is_late: bool = False) -> None:
-        """Once in a quarter of a second. `is_late`: this worker's loop was held up, so that nothing is judged yet."""
+        """Called four times a second. `is_late`: this worker's loop was blocked, so that nothing is judged yet."""
         records = self._records
         records.beat(self._worker, now, is_late=is_late)
         origins = {origin.name: origin for origin in self._origins()}
@@ -77,7 +77,7 @@ class Conductor:
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
-        """Have the fetches go on elsewhere that wait at an origin which has turned bad since the last look."""
+        """Make fetches move on that wait for an origin which has turned bad since the last look."""
         for origin in origins:
             if origin.seen.is_up or origin.seen.treated().is_good:
                 self._bad.discard(origin.name)
@@ -127,7 +127,7 @@ class Conductor:
 
 
 class _Probes:
-    """Results of those that were sent together."""
+    """The results of probes that were sent together."""
 
     __slots__ = ("missed", "passed")
 

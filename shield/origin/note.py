@@ -19,7 +19,7 @@ _KINDS = {
     Fault.SERVER: Came.FAILED,
     Fault.THROTTLED: Came.THROTTLED,
     Fault.AUTH: Came.AUTH,
-    # The origin works, whatever it says of the object.
+    # The origin works, whatever it says about the object.
     Fault.FORBIDDEN: Came.ABSENT,
     Fault.COLD: Came.ABSENT,
     Fault.VALIDATOR: Came.ABSENT,
@@ -30,17 +30,17 @@ was free, that nobody waits any more."""
 
 
 def is_failure(fault: Fault) -> bool:
-    """Whether it speaks against the origin rather than the object or us."""
+    """Whether a fault is the origin's, rather than the object's or ours."""
     return _KINDS.get(fault) is not Came.ABSENT
 
 
 class Note:
-    """From the moment at which an attempt begins; end it by exactly one of `gave`, `failed` and `given_up`."""
+    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
 
     __slots__ = ("_began", "_now", "_seen", "_slot", "_tell")
 
     def __init__(self, seen: Seen, now: Callable[[], float], *, opens: bool, tell: Callable[[], None] | None) -> None:
-        """`opens`: it begins with a new connection. Else it may wait for one of ours, which isn't the origin's fault.
+        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
 
         `tell` is called whenever a request goes out.
         """
@@ -51,14 +51,14 @@ class Note:
         self._slot = seen.begin(began) if opens else 0
 
     def sent(self) -> None:
-        """A request goes out."""
+        """A request is sent."""
         self._began = now = self._now()
         self._slot = self._seen.begin(now, slot=self._slot)
         if self._tell is not None:
             self._tell()
 
     def gave(self, came: Came) -> float:
-        """It responded as an origin should; returns the time."""
+        """The origin responded as it should; returns the time."""
         now = self._now()
         self._seen.succeeded(came, now, now - self._began, slot=self._slot)
         return now
@@ -74,7 +74,7 @@ class Note:
             self._seen.failed(kind, self._now(), key)
 
     def given_up(self, key: bytes, *, counts: bool = True) -> None:
-        """Nobody waits any more. That counts against the origin if it had had time enough to respond."""
+        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
         seen, now = self._seen, self._now()
         if counts and self._slot and now - self._began >= seen.patience:
             seen.failed(Came.FAILED, now, key)

@@ -1,4 +1,4 @@
-"""The attempts of one fetch at its origins, several at once where one is late: the first that has the object wins.
+"""The attempts of one fetch at its origins, several at once if one is late: the first that has the object wins.
 
 `rules.attempts` decides when each origin is tried; this carries it out. Any response that isn't the object ("absent",
 an error, a refusal) moves on to the next.
@@ -22,7 +22,7 @@ AttemptResult = Fetched | Absent | OriginError
 
 
 class Race:
-    """A fetch that takes more than its first attempt. `run` it."""
+    """A fetch that needs more than its first attempt. `run` it."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class Race:
         self._gone: Absent | None = None
 
     def beside(self, first: str, began: float) -> Self:
-        """The first attempt was begun elsewhere, then, and is under way; it will be reported."""
+        """The first attempt was started elsewhere, at `began`, and is in progress; it will be reported."""
         self._schedule.next(began)
         self._under_way[first] = None
         return self
 
     async def run_after(self, first: str, began: float, answer: AttemptResult) -> Fetched | Absent | Failed:
-        """As `run`, after a first attempt that was begun elsewhere, and has ended."""
+        """As `run`, after a first attempt that was started elsewhere, and has ended."""
         self._schedule.next(began)
         self._answers.append((first, answer))
         return await self.run()
@@ -74,7 +74,7 @@ class Race:
         self._wake()
 
     async def run(self) -> Fetched | Absent | Failed:
-        """The result. Attempts that are still under way then are cancelled, as when this is."""
+        """The result. Attempts still in progress are then cancelled, and also if this is cancelled."""
         try:
             return await self._run()
         finally:
@@ -108,7 +108,7 @@ class Race:
     def _start(self, origin: Origin, deadline: float) -> None:
         if origin.name in self._failures:
             origin.retries += 1
-        # Whoever joins after the first of several requests under way must not get a response that may be older.
+        # A request that joins after the first of several attempts must not get a response that may be older.
         want = replace(self._want, sent=None) if self._under_way else self._want
         self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, want, deadline))
 
@@ -119,7 +119,7 @@ class Race:
             answer = await origin.fetch(want, deadline=deadline, clock=self._clock)
         except OriginError as error:
             answer = error
-        except Exception as error:  # a bug of ours must end the fetch
+        except Exception as error:  # a bug must end the fetch
             self._bug = error
             self._wake()
             return
@@ -155,7 +155,7 @@ class Race:
         return self._gone or Absent()
 
     async def _wait(self, until: float) -> None:
-        """Until an attempt has ended, or then at the latest."""
+        """Wait until an attempt has ended, or `until` at the latest."""
         self._changed = self._loop.create_future()
         timer = None if until == math.inf else self._loop.call_at(until, self._wake)
         try:
@@ -171,9 +171,9 @@ class Race:
 
 
 class Lead:
-    """The first attempt of a fetch, made by the current task itself; a race begins beside it when it is late.
+    """The first attempt of a fetch, made by the current task itself; if it is late, a race begins beside it.
 
-    So an ordinary fetch takes no task of its own. Used as a context around the attempt.
+    So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
     """
 
     __slots__ = ("_begin", "_is_over", "_origin", "_owner", "_timer", "beside", "race")
@@ -191,7 +191,7 @@ class Lead:
         origin.waiting.add(self)
 
     def suspect(self, origin: str) -> None:
-        """It is late, or its origin suspect: try others beside it."""
+        """It is late, or its origin is suspect: try others beside it."""
         if self.race is not None or self._is_over:
             return
         race = self.race = self._begin()
@@ -212,9 +212,9 @@ class Lead:
         self._origin.waiting.discard(self)
 
     def result_of_race(self) -> Fetched | Absent | Failed | None:
-        """What the cancellation of this attempt comes to: the result of the race, if that was its cause.
+        """The result of the race, if that has cancelled this attempt.
 
-        None: it came from outside; then nothing is left behind.
+        None: the cancellation came from outside; then nothing is left behind.
         """
         beside, owner = self.beside, self._owner
         assert owner is not None
@@ -224,7 +224,7 @@ class Lead:
         return None
 
     def drop(self) -> None:
-        """Nobody needs the race any more."""
+        """Cancel the race."""
         beside = self.beside
         if beside is not None and not beside.cancel():
             _close(beside)

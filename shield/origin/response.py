@@ -33,6 +33,8 @@ class Carrier(Protocol):
 
     def abandon(self) -> None: ...
 
+    def unread(self) -> int: ...
+
 
 Inform = Callable[[ResponseHead], None]
 """Called with each interim response (1xx) before the head; must neither raise nor block."""
@@ -102,6 +104,11 @@ class Response:
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.abandon()
+
+    def unread(self) -> int:
+        """Bytes that have come from the origin and that nobody was given."""
+        carrier = self._carrier
+        return sum(map(len, self._buffer)) + (0 if carrier is None else carrier.unread())
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""

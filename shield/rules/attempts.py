@@ -1,15 +1,15 @@
 """The schedule of one fetch over several origins: which is tried when, and for how long. Pure; waits are returned.
 
-The runner of a schedule requests the next step, does it, and reports the result:
+The runner of a schedule requests the next step, carries it out, and reports the result:
 
-- `Start`: try this origin, and give up at its deadline; then report `fetched`, `absent` or `failed`
-- `Wait`: nothing to start before then, unless an attempt under way ends
-- `Done`: it is over
+- `Start`: try this origin, and give up at the deadline; then report `fetched`, `absent` or `failed`
+- `Wait`: nothing to start before then, unless an attempt in progress ends
+- `Done`: the schedule is over
 
-An origin that doesn't respond within its patience isn't given up: the next one is tried beside it, and the first
-that has the object wins. So a hung origin costs half a second, and an object that is slow everywhere still comes.
-Moving on to the next origin is never charged: all clients that wait at a hung origin must get away. Only repeats at
-the same origin are paid for, out of its budget.
+An origin that doesn't respond within its patience isn't abandoned: the next one is tried concurrently (a hedged
+request), and the first that has the object wins. So a hung origin costs half a second, and an object that is slow
+everywhere still arrives. Moving on to the next origin is free: all clients that wait for a hung origin must be able
+to leave it. Only retries at the same origin are charged, to its budget.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MIN_ATTEMPT_SECONDS = 0.05
 """With less time than this before the deadline no attempt is worthwhile: remote origins don't respond so fast."""
 
 PATIENCE_SECONDS = 0.5
-"""The least time for an origin to respond before the next is tried as well."""
+"""The time an origin has at least to respond before the next one is tried, too."""
 
 PATIENCE_FACTOR = 4.0
-"""The same in times of the 95th percentile of its first bytes."""
+"""The same as a multiple of the 95th percentile of its times to first byte."""
 
 UNKNOWN_PATIENCE_SECONDS = 2.0
-"""The same while too few of its responses are known: the first need handshakes, far origins several round trips."""
+"""The same without enough samples: first responses need handshakes, distant origins several round trips."""
 
 TRANSIENT_SECONDS = 0.05
-"""A failed origin is tried again within this time, at random, so that fetches that failed together don't return
-together. As AWS's own clients do; a restart or a failed node behind it takes no longer."""
+"""A failed origin is retried after a random part of this time, so that fetches that failed together don't retry
+together. AWS's own clients do the same; a restart or a failed node behind the origin takes no longer."""
 
 THROTTLED_SECONDS = 1.0
 """The same for an overloaded origin: another request a moment later would add to the overload."""
@@ -46,7 +46,7 @@ _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same reques
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An origin of a fetch. One that `is_out` is waited for no longer than its patience, unless it is the first."""
+    """An origin of a fetch. An attempt at one that `is_out` ends with its patience, unless it is the first."""
 
     origin: str
     patience: float = UNKNOWN_PATIENCE_SECONDS
@@ -63,25 +63,25 @@ class Start:
 
 @dataclass(slots=True)
 class Wait:
-    """Nothing to start before `until`; infinite: until an attempt under way ends, each by its own deadline."""
+    """Nothing to start before `until`; infinite: wait for an attempt in progress, each of which has a deadline."""
 
     until: float
 
 
 @dataclass(slots=True)
 class Done:
-    """An origin gave the object, all have answered, or time is up."""
+    """An origin has sent the object, all have responded, or time is up."""
 
 
 NextStep = Start | Wait | Done
 
 
 class Schedule:
-    """Each origin of `order` in turn; then once more, after a short wait, those whose failure may have passed.
+    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait.
 
-    The next is tried as soon as all before it have failed or used up their patience, or an even share of the time.
-    `budgets` pay for repeats; origins without one are tried once. `chance` gives numbers from 0 to 1 by which waits
-    are spread. No wait for a repeat exceeds `longest_wait`.
+    The next origin is tried once all before it have failed or have used up their patience, or an even share of the
+    time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
+    for jitter. No wait for a retry exceeds `longest_wait` seconds.
     """
 
     __slots__ = (
@@ -142,18 +142,18 @@ class Schedule:
         return Done()
 
     def fetched(self, origin: str) -> None:
-        """It gave the object."""
+        """The origin has sent the object."""
         self._under_way.clear()
         self._over = True
 
     def absent(self, origin: str) -> None:
-        """It doesn't have the object."""
+        """The origin doesn't have the object."""
         self._under_way.pop(origin, None)
 
     def failed(
         self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
     ) -> None:
-        """It couldn't tell, or not in time; `retry_after` is the time in seconds that it asks for."""
+        """The attempt failed, or timed out; `retry_after` are the seconds in the origin's Retry-After."""
         self._under_way.pop(origin, None)
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
@@ -164,7 +164,7 @@ class Schedule:
             self._again.append((now + wait, origin))
 
     def suspect(self, origin: str) -> None:
-        """It is suspected of being out: don't wait for it before the next is tried."""
+        """The origin is suspected to be down: try the next one at once."""
         if origin in self._under_way:
             self._under_way[origin] = -math.inf
 
@@ -190,20 +190,20 @@ class Schedule:
         return None
 
     def _start(self, origin: str, now: float, most: float) -> Start:
-        """Begin an attempt that may take `most` seconds."""
+        """Start an attempt that may take `most` seconds."""
         share = (self._deadline - now) / (len(self._left) + 1)
         self._under_way[origin] = now + min(self._patience[origin], share)
         return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
 
 
 def patience(p95: float | None) -> float:
-    """How long an origin with this 95th percentile of first bytes is waited for before the next is tried."""
+    """The patience with an origin, in seconds, by the 95th percentile of its times to first byte (None: unknown)."""
     return UNKNOWN_PATIENCE_SECONDS if p95 is None else max(PATIENCE_SECONDS, PATIENCE_FACTOR * p95)
 
 
 def is_transient(fault: Fault, status: int | None) -> bool:
-    """Whether the same request may well succeed a moment later.
+    """Whether the same request is likely to succeed a moment later.
 
-    Not after a timeout: every waiting request would try a hanging origin twice, and lose all its time.
+    Not after a timeout: every waiting request would try a hung origin twice, and use up its time.
     """
     return fault in _TRANSIENT and status not in _LASTING

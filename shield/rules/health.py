@@ -3,12 +3,12 @@
     UP ──trouble──> SUSPECT ──probes fail──> OPEN ──time is over──> TRIAL ──probes pass──> RECOVERING ──> UP
                        └──probes pass──> UP    └─────probes fail──────┘   (trouble: OPEN again, for longer)
 
-`judge` takes all origins of a node one step on: each by `step`, unless all of them turn bad together, which is our
-own fault. `order` makes of the states the order in which a fetch tries its origins. It excludes none: if all are bad,
-the least bad goes first.
+`judge` advances all origins of a node by one step: each by `step`, unless all of them turn bad together, which is a
+fault on our side. `order` derives the order in which a fetch tries its origins from their states. It excludes none:
+if all are bad, the least bad one comes first.
 
-Failures are no early sign of an origin that hangs, since they are counted when a timeout ends. The stall rule looks
-at the fetches that wait: several for longer than responses take, and no success meanwhile.
+Failures reveal a hung origin too late, since they are counted at the end of a timeout. The stall rule looks at
+waiting fetches: several that wait longer than responses take, without any success in between.
 """
 
 from __future__ import annotations
@@ -19,84 +19,85 @@ from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, IntFlag
 
 STALLED = 3
-"""So many unanswered fetches are a stall: one or two may be large or rare objects."""
+"""Unanswered fetches that make a stall: one or two may be for large or rare objects."""
 
 STALL_SECONDS = 0.3
-"""The least time that they wait in a stall; below it is the scatter of a healthy origin."""
+"""The time that each of them has waited at least; shorter waits are within the variation of a healthy origin."""
 
 STALL_FACTOR = 3.0
-"""The same in times of the 95th percentile of first bytes."""
+"""The same as a multiple of the 95th percentile of times to first byte."""
 
 UNKNOWN_P95 = 0.5
-"""In place of a 95th percentile while too few samples are known: generous, as the first responses need handshakes."""
+"""Used in place of a 95th percentile without enough samples: generous, since first responses need handshakes."""
 
 IN_A_ROW = 5
-"""Failures without a success between them: as Envoy and Finagle count."""
+"""Consecutive failures that make an origin suspect, as in Envoy and Finagle."""
 
 DIALS_IN_A_ROW = 3
-"""The same for failures to connect, which no object can be the cause of."""
+"""The same for failures to connect, which can't be caused by an object."""
 
 DIFFERENT_KEYS = 3
-"""Of the failures in a row: a broken object that is requested again and again is no trouble of its origin."""
+"""Different keys among these failures: a broken object that is requested repeatedly isn't the origin's fault."""
 
 LEAST_SHARE = 0.8
 """The share of the fetches of the last ten seconds that must succeed."""
 
 LEAST_FETCHES = 20
-"""With fewer in ten seconds a share says little."""
+"""Fetches in ten seconds without which that share means little."""
 
 LEAST_REFUSED = 0.5
-"""The share of requests refused as too many from which an origin is asked less: every refusal costs another fetch."""
+"""The share of throttled requests from which on an origin gets fewer: each throttled one costs another fetch."""
 
 PROBES_AT_ONCE = 2
 """Probes of a suspect; one that fails is enough."""
 
 TRIAL_PROBES = 3
-"""Probes of an origin that is out; two must pass."""
+"""Probes of an origin that is out of service; two must pass."""
 
 TRIAL_PASSES = 2
 
 PROBE_SECONDS = 1.0
-"""How long a probe may take, or four times the 95th percentile."""
+"""Time limit of a probe, unless four times the 95th percentile is longer."""
 
 OPEN_SECONDS = 1.0
-"""How long an origin is out at first; doubled each time. With few origins a long verdict costs more than a probe."""
+"""How long an origin is out of service at first; doubled each time. With few origins, staying out costs more than a
+probe."""
 
 LONGEST_OPEN_SECONDS = 30.0
 
 RECOVERY_SECONDS = 30.0
-"""In which the share of keys of a returned origin grows to all: its caches and connections are cold."""
+"""Time in which a returned origin's share of keys grows to all of them: its caches and connections are cold."""
 
 LEAST_KEYS = 0.1
-"""The share of keys with which that begins."""
+"""Its initial share of keys."""
 
 CALM_SECONDS = 30.0
-"""After so long without trouble an origin is treated as one that never had any."""
+"""After this time without trouble, an origin's history is forgotten."""
 
 TOGETHER_SECONDS = 2.0
 """If all origins turn bad within this time, the cause is on our side."""
 
 
 class HealthState(IntEnum):
-    """The state of an origin, and how it is treated."""
+    """The state of an origin, and its treatment."""
 
-    UP = 0  # in its turn
+    UP = 0  # in its normal position
     SUSPECT = 1  # behind the others, for a second: probes decide
-    OPEN = 2  # out: last, and only briefly waited for, until its time is over
-    TRIAL = 3  # out, and probed
-    RECOVERING = 4  # in its turn for a growing share of keys, behind the others for the rest
+    OPEN = 2  # out of service until its time is over: last, with a short time limit
+    TRIAL = 3  # out of service, and being probed
+    RECOVERING = 4  # in its normal position for a growing share of keys, behind the others for the rest
 
 
 class Flag(IntFlag):
     """Conditions besides the state."""
 
     NONE = 0
-    AUTH = 1  # it refuses our credentials
-    THROTTLED = 2  # it refuses some requests since there are too many
+    AUTH = 1  # it rejects our credentials
+    THROTTLED = 2  # it throttles some requests
 
 
 class Cause(IntEnum):
-    """The cause of the last change. With a record's `count` and `seconds` it makes the text for logs and people."""
+    """The cause of the last change. With a record's `count` and `seconds` it makes the text for logs."""
 
     START = 0
     STALL = 1
@@ -117,9 +118,9 @@ class Cause(IntEnum):
 class Evidence:
     """Observations of one origin by all workers since its record's last change, probes included.
 
-    `streak` are the failures since the last success, as far as they are remembered; of them `dials` got no connection
-    and `refused` were refusals of our credentials; `keys` is the number of different keys. `waiting` are the times at
-    which the unanswered fetches were sent.
+    `streak` is the number of known failures since the last success; of these, `dials` were failures to connect and
+    `refused` rejections of our credentials; `keys` is the number of different keys. `waiting` are the times at which
+    unanswered fetches were sent.
     """
 
     ok: int = 0  # in the last ten seconds, absent objects included
@@ -139,13 +140,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class HealthRecord:
-    """The standing of one origin. Times are those of the clock of `now`."""
+    """The health of one origin. Times are of the clock of `now`."""
 
     state: HealthState = HealthState.UP
     since: float = 0.0
     until: float = 0.0  # SUSPECT, OPEN, TRIAL: the state ends then at the latest
-    bad_since: float = 0.0  # since when it has not been UP without interruption
-    times: int = 0  # it was suspected or out, without `CALM_SECONDS` between
+    bad_since: float = 0.0  # since when it has continuously not been UP
+    times: int = 0  # how often it was suspected or out, without `CALM_SECONDS` in between
     flags: Flag = Flag.NONE
     reason: Cause = Cause.START
     count: int = 0
@@ -153,12 +154,12 @@ class HealthRecord:
 
     @property
     def is_good(self) -> bool:
-        """Whether it is asked in its turn, for some keys at least."""
+        """Whether it is in its normal position, at least for some keys."""
         return self.state in (HealthState.UP, HealthState.RECOVERING)
 
     @property
     def why(self) -> str:
-        """The reason of the last change, for people."""
+        """The reason of the last change, for logs and operators."""
         return _WORDS[self.reason].format(count=self.count, seconds=self.seconds)
 
 
@@ -180,15 +181,15 @@ _WORDS = {
 
 
 class EventKind(Enum):
-    """What an event asks for."""
+    """The action for an event."""
 
-    CHANGED = "changed"  # say it
+    CHANGED = "changed"  # log it
     PROBE = "probe"  # send `count` probes
 
 
 @dataclass(frozen=True, slots=True)
 class HealthEvent:
-    """Something to be done after a step. `record` is the one after it, `out` how long the origin was not UP."""
+    """An action after a step. `record` is the one after it, `out` the seconds for which the origin was not UP."""
 
     kind: EventKind
     record: HealthRecord
@@ -202,9 +203,9 @@ Events = tuple[HealthEvent, ...]
 def step(
     record: HealthRecord, evidence: Evidence, now: float, *, is_sole: bool = False, chance: float = 0.5
 ) -> tuple[HealthRecord, Events]:
-    """The next record of an origin, and what is to be done. `chance` (0 to 1) spreads the times for which it is out.
+    """The next record of an origin, and the actions. `chance` (0 to 1) adds jitter to the time for which it is out.
 
-    The sole origin of a node is never out, at most suspected.
+    The only origin of a node is never out, at most suspected.
     """
     record = _flagged(record, evidence)
     if record.state is HealthState.UP:
@@ -271,7 +272,7 @@ def _step_suspect(
 
 
 def _try(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRecord, Events]:
-    """Its time is over."""
+    """The time of an origin that is out is over: try it."""
     if not evidence.can_probe:
         return _recovering(record, Cause.NO_PROBE, now)
     after = replace(record, state=HealthState.TRIAL, since=now, until=now + probe_seconds(evidence.p95))
@@ -352,7 +353,7 @@ def _open_seconds(times: int, chance: float) -> float:
 
 
 def probe_seconds(p95: float | None) -> float:
-    """How long a probe may take."""
+    """The time limit of a probe, in seconds."""
     return max(PROBE_SECONDS, 4.0 * (UNKNOWN_P95 if p95 is None else p95))
 
 
@@ -360,7 +361,7 @@ Trouble = tuple[Cause, int, float]  # and a record's count and seconds
 
 
 def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
-    """The reason to suspect an origin that is in use."""
+    """The reason to suspect an origin that is in use, None without any."""
     stall = find_stall(evidence, now)
     if stall is not None:
         return (Cause.STALL, *stall)
@@ -380,7 +381,7 @@ def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
 
 
 def find_stall(evidence: Evidence, now: float) -> tuple[int, float] | None:
-    """The number of fetches that have waited too long, and for how long; None unless that means a stall."""
+    """The number of fetches that have waited too long, and the seconds; None unless that makes a stall."""
     if len(evidence.waiting) < STALLED:
         return None
     p95 = UNKNOWN_P95 if evidence.p95 is None else evidence.p95
@@ -393,9 +394,9 @@ def find_stall(evidence: Evidence, now: float) -> tuple[int, float] | None:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All records after a step, and what is to be done, by origin.
+    """All records after a step, and the actions, by origin.
 
-    `frozen_at`: our own fault began then; 0.0: there is none.
+    `frozen_at`: start of a fault on our side; 0.0: there is none.
     """
 
     records: Mapping[str, HealthRecord]
@@ -411,10 +412,10 @@ def judge(
     frozen_at: float = 0.0,
     chance: float = 0.5,
 ) -> Judgement:
-    """One step of all origins of a node.
+    """Advance all origins of a node by one step.
 
-    If all turn bad within two seconds, it isn't they who failed: all are treated as up, and none is judged until one
-    of them gives something.
+    If all turn bad within two seconds, the fault is on our side: all are treated as UP, and none is judged until
+    one of them responds.
     """
     if frozen_at:
         if not any(each.succeeded > frozen_at for each in evidence.values()):
@@ -438,7 +439,7 @@ def _is_our_own_fault(records: Mapping[str, HealthRecord], now: float) -> bool:
 
 
 def share_of_keys(record: HealthRecord, now: float) -> float:
-    """The share of keys, from 0 to 1, for which an origin is asked in its turn."""
+    """The share of keys, from 0 to 1, for which an origin is in its normal position."""
     if record.state is HealthState.UP:
         return 1.0
     if record.state is not HealthState.RECOVERING:
@@ -457,9 +458,9 @@ _PLACES = {
 
 
 def order(names: Sequence[str], records: Mapping[str, HealthRecord], spot: float, now: float) -> tuple[str, ...]:
-    """The order in which these origins are tried: all of them, the good ones in their order, then the least bad.
+    """The order in which origins are tried: the good ones in their order, then the others, the least bad first.
 
-    `spot` is the place of the key among all keys, from 0 to 1: a returned origin gets the same keys back first.
+    `spot` is the position of the key among all keys, from 0 to 1: a returned origin gets the same keys back first.
     """
 
     def place(name: str) -> tuple[int, float]:

@@ -1,7 +1,7 @@
-"""A histogram of times from a request to its response's first byte: its buckets, and quantiles of it. Pure.
+"""A histogram of times to first byte: its buckets and quantiles. Pure.
 
-Buckets grow by the square root of two from a millisecond, so that a quantile is right within 41 percent from a
-millisecond to a quarter of an hour, in a fixed number of integers that workers can add up.
+Buckets grow by the square root of two from a millisecond on, so that a quantile is accurate to 41 percent up to a
+quarter of an hour, in a fixed number of integers that workers can add up.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from collections.abc import Sequence
 BUCKETS = 40
 
 LEAST_SAMPLES = 20
-"""With fewer, a 95th percentile says nothing: it is the greatest of them, or nearly."""
+"""With fewer samples a 95th percentile is meaningless: it is the greatest of them, or nearly."""
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket that a time belongs to."""
+    """The bucket of a time in seconds."""
     if seconds <= 0.001:
         return 0
     return min(BUCKETS - 1, 1 + int(2.0 * math.log2(seconds * 1000.0)))
 
 
 def edge(bucket: int) -> float:
-    """The longest time, in seconds, that belongs to a bucket (the last one has no end)."""
+    """The upper bound of a bucket in seconds (the last one has none)."""
     return float(0.001 * 2.0 ** (bucket / 2.0))
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """A time that at least `share` of the samples don't exceed; None with too few samples."""
+    """An upper bound, in seconds, for the quantile `share` (0 to 1) of the samples; None with too few samples."""
     total = sum(counts)
     if total < LEAST_SAMPLES:
         return None

@@ -31,6 +31,7 @@ TINY = {
     "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
     "loadtest.policies": "--requests 400 --objects 80",
     "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
+    "loadtest.throttling": "--objects 300 --rate 20",
     "loadtest.way": "",
     "tests.fuzz": "--seconds 1",
 }
