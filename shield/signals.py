@@ -61,6 +61,15 @@ class Signals:
         except BlockingIOError:
             return b""
 
+    @property
+    def stop_is_waiting(self) -> bool:
+        """Whether an order to stop has come that wasn't taken yet."""
+        try:
+            waiting = self._reader.recv(4096, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        return signal.SIGTERM in waiting or signal.SIGINT in waiting
+
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
         """None is delivered meanwhile: a forked process would report it to the parent."""

@@ -67,7 +67,7 @@ def supervise(
         posts = Posts([Post(*place) for place in resources.places()], signals, program=number, work=work)
         watched = FileWatch(edition.loaded.source.path) if watch else None
         reloads = Reloads(edition, plan, posts, watch=watched, notifier=notifier)
-        upgrades = Upgrades(program, posts, resources, inherited=inherited, notifier=notifier)
+        upgrades = Upgrades(program, posts, resources, signals, inherited=inherited, notifier=notifier)
         return _Supervisor(posts, reloads, upgrades, signals, notifier).run(resources)
 
 

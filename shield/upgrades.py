@@ -25,6 +25,7 @@ from shield.lifecycle.terms import terms_of
 from shield.line import Kind
 from shield.posts import Post, Posts, Process, fate
 from shield.resources import Resources
+from shield.signals import Signals, hold_back, let_through
 
 log = logging.getLogger("shield.supervisor")
 
@@ -41,11 +42,19 @@ class Upgrades:
     """
 
     def __init__(
-        self, program: Program, posts: Posts, resources: Resources, *, inherited: Handover | None, notifier: Notifier
+        self,
+        program: Program,
+        posts: Posts,
+        resources: Resources,
+        signals: Signals,
+        *,
+        inherited: Handover | None,
+        notifier: Notifier,
     ) -> None:
         self._program = program
         self._posts = posts
         self._estate = resources
+        self._signals = signals
         self._notifier = notifier
         self._before = "" if inherited is None else inherited.version  # the version
         self._back = () if inherited is None else inherited.back
@@ -112,9 +121,8 @@ class Upgrades:
         if self._trial is not None:
             self._trial.close()
             self._trial = None
-        if self.is_under_way:
-            self._is_wanted = self._is_replacing = False
-            self._answer([_STOPPING])
+        self._is_wanted = self._is_replacing = False
+        self._answer([_STOPPING])
 
     def step(self, edition: Edition, *, may_begin: bool) -> None:
         """Begin an upgrade that is wanted, if that may be now, or go on with one."""
@@ -189,7 +197,13 @@ class Upgrades:
         )
 
     def _become(self, command: Sequence[str], handed: Handover) -> None:
-        """Become another program. Goes on only if that can't be."""
+        """Become another program. Goes on only if that can't be, or the node is to stop: a signal that has come, and
+        wasn't taken yet, would be lost.
+        """
+        hold_back()
+        if self._signals.stop_is_waiting:
+            let_through()
+            return
         try:
             become(command, handed, os.environ)
         except OSError as error:
