@@ -29,7 +29,7 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
-    ["choice"],
+    ["delivery"],
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],
