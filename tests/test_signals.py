@@ -1,8 +1,10 @@
-"""Signals as something to wait for: none is lost, and what is to end a node is seen before it is taken."""
+"""Signals as something to wait for: none is lost, and what is to end a node is seen before it is taken.
+
+They are sent to the thread of the test: others, which other tests may have left, hold none back.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 
 from shield.signals import Signals, hold_back, let_through
@@ -10,9 +12,9 @@ from shield.signals import Signals, hold_back, let_through
 
 def test_an_order_to_stop_is_seen_before_it_is_taken() -> None:
     with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         before = signals.stop_is_waiting
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
         assert (before, signals.stop_is_waiting) == (False, True)
         assert list(signals.taken()) == [signal.SIGHUP, signal.SIGTERM]
@@ -22,7 +24,7 @@ def test_an_order_to_stop_is_seen_before_it_is_taken() -> None:
 def test_what_is_held_back_comes_once_it_is_let_through() -> None:
     with Signals() as signals:
         hold_back()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         meanwhile = signals.taken()
         let_through()
 
@@ -31,7 +33,7 @@ def test_what_is_held_back_comes_once_it_is_let_through() -> None:
 
 def test_what_was_held_back_before_comes_on_entering() -> None:
     hold_back()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
 
     with Signals() as signals:
         assert list(signals.taken()) == [signal.SIGTERM]
