@@ -22,7 +22,8 @@ from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.front import Listener
-from shield.edge.guard import Guard, GuardedFront
+from shield.edge.guard import Guard
+from shield.edge.http2.front import ClientFront
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -96,7 +97,7 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
+    front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)

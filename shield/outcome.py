@@ -123,9 +123,9 @@ class Exchange:
     """A request and its response, from the head of the one to the end of the other. Each front keeps one per request
     and passes it on at the end; counters, access log and all other records read nothing but this.
 
-    `client` is an address, or "unix". `route` is None if no route was looked up. `status` is the response's, or 499
-    if there was none. `sent` are bytes of the body. Times are epoch seconds: `began` when the request's head was
-    complete, `answered` when the response's head was written.
+    `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
+    `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
+    `began` when the request's head was complete, `answered` when the response's head was written.
     """
 
     __slots__ = (
@@ -136,16 +136,27 @@ class Exchange:
         "ended",
         "method",
         "outcome",
+        "protocol",
         "route",
         "sent",
         "status",
         "target",
     )
 
-    def __init__(self, method: bytes, target: bytes, client: str, began: float, *, route: str | None = None) -> None:
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        client: str,
+        began: float,
+        *,
+        route: str | None = None,
+        protocol: str | None = None,
+    ) -> None:
         self.method = method
         self.target = target
         self.client = client
+        self.protocol = protocol
         self.route = route
         self.began = began
         self.answered: float | None = None

@@ -72,12 +72,23 @@ class Guard:
         rest = None if link is None else link.rest(now)
         return target, rest, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
 
-    def hold(
-        self, request: Request, peer: str, certificate: Mapping[str, Any] | None, now: float
-    ) -> DeniedError | None:
+    def visitor(self, peer: str, certificate: Mapping[str, Any] | None) -> Visitor | None:
+        """Whom requests on a connection from this address, with this certificate, come from; None: all are let in."""
+        rules = self.rules
+        if rules is None:
+            return None
+        visitor = rules.visitor(peer, certificate)
+        return None if rules.welcome(visitor) else visitor
+
+    def without_link(self, target: bytes) -> bytes:
+        """A target as logs may show it."""
+        rules = self.rules
+        return target if rules is None or rules.links is None else rules.links.taken_off(target)[0]
+
+    def hold(self, request: Request, visitor: Visitor | None, now: float) -> DeniedError | None:
         """Judge a request of which nothing has been taken out yet, and take out what only the guard may see."""
         rules, fields = self.rules, request.fields
-        if rules is None:
+        if rules is None or visitor is None:
             return None
         told: dict[bytes, bytes] = {}
         for name, value in fields:
@@ -86,7 +97,7 @@ class Guard:
         if rules.header in told:
             fields[:] = [field for field in fields if field[0] != rules.header]
         request.target, rest, denied = self.judge(
-            rules.visitor(peer, certificate), request.target, host=host_of(request.target, fields), told=told, now=now
+            visitor, request.target, host=host_of(request.target, fields), told=told, now=now
         )
         if rest is not None:
             request.notable[REST] = b"%d" % rest
@@ -160,11 +171,8 @@ class GuardedConnection(ClientConnection):
         """Judge this connection by the rules in force: whether its requests need a look."""
         super().reconsider(limits)
         rules = self._guard.rules
-        self._visitor, self._watched = None, WATCHED
-        if rules is not None:
-            visitor = rules.visitor(self._peer, self._transport.get_extra_info("peercert"))
-            if not rules.welcome(visitor):
-                self._visitor, self._watched = visitor, WATCHED | rules.fields
+        self._visitor = self._guard.visitor(self._peer, self._transport.get_extra_info("peercert"))
+        self._watched = WATCHED if rules is None or self._visitor is None else WATCHED | rules.fields
 
     def _let_in(self) -> bool:
         rules, visitor = self._guard.rules, self._visitor
@@ -185,9 +193,7 @@ class GuardedConnection(ClientConnection):
         return False
 
     def _refuse(self, error: RequestError) -> None:
-        rules = self._guard.rules
-        if rules is not None and rules.links is not None:
-            self._target = rules.links.taken_off(self._target)[0]  # for the log's sake
+        self._target = self._guard.without_link(self._target)
         super()._refuse(error)
 
     def _answer(self, turn: Turn) -> None:
