@@ -24,6 +24,7 @@ from shield.edge.asgi import Application
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
+from shield.edge.http2.traffic import Traffic
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -70,7 +71,7 @@ def build(
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
-    replies, guard = replies_of(settings), Guard(in_force)
+    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -79,6 +80,7 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        http2=http2,
         store=store,
         fills=fills,
         owners=owners,
@@ -97,7 +99,9 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
+    front = ClientFront(
+        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
+    )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
-from shield.edge.guard import GuardedFront
+from shield.edge.front import Listener
+from shield.edge.guard import Guard, GuardedFront
 from shield.edge.http2.connection import Http2Connection
 from shield.edge.http2.traffic import Traffic
 from shield.edge.states import Life
+from shield.rules.limits import ClientLimits
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
+
+    from shield.observe.access import AccessLog
+    from shield.proxy import Proxy
 
 
 class ClientFront(GuardedFront):
     """A guarded front whose connections behind TLS speak what their clients chose."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.http2 = Traffic()
+    def __init__(
+        self,
+        proxy: Proxy,
+        limits: ClientLimits,
+        *,
+        listener: Listener,
+        guard: Guard,
+        access: AccessLog | None,
+        clock: Callable[[], float],
+        http2: Traffic,
+    ) -> None:
+        super().__init__(proxy, limits, listener=listener, guard=guard, access=access, clock=clock)
+        self.http2 = http2
 
     def _behind_tls(self, server_state: ServerState) -> asyncio.Protocol:
         return _Agreement(self, server_state)
