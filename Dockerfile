@@ -6,8 +6,8 @@
 #   docker run --read-only --tmpfs /tmp --stop-timeout 60 -p 8080:8080 \
 #     -v ./shield.yaml:/etc/shield/shield.yaml:ro -v ./secrets:/run/secrets:ro -v shield-cache:/var/cache/shield shield
 #
-# docs/deploy.md says more. An SBOM is made by `docker buildx build --sbom=true`: scanners read the packages' own
-# metadata, which is kept.
+# docs/deploy.md has more. `docker buildx build --sbom=true` makes an SBOM: scanners read the packages' own metadata,
+# which is kept.
 
 # The version of Python that the tests run on.
 ARG PYTHON=3.11
@@ -17,8 +17,8 @@ WORKDIR /src
 COPY deploy/lock/build.txt deploy/lock/node.txt deploy/lock/
 COPY pyproject.toml README.md ./
 COPY shield shield
-# All that is installed is pinned by the lock, and checked by its hash. The node's environment has no pip, which nothing
-# needs later. The empty directories are the image's own: a new volume takes over their owner.
+# Everything installed is pinned by the lock and checked by its hash. The node's environment has no pip: nothing needs it
+# later. The empty directories give new volumes their owner.
 RUN python -m venv /build && \
     /build/bin/python -m pip install --no-cache-dir --require-hashes -r deploy/lock/build.txt && \
     /build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . && \
@@ -43,14 +43,14 @@ ENV PATH=/opt/shield/bin:$PATH \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /
-# Clients; the admin listener. shield.yaml says which addresses: in a container 0.0.0.0, not loopback.
+# Clients, and the admin listener. shield.yaml has the addresses: in a container 0.0.0.0, not loopback.
 EXPOSE 8080 9180
 VOLUME /var/cache/shield
-# Drains, then ends with 0. Allow for drain.delay and drain.timeout: docker run --stop-timeout 60.
+# Drains, then exits with 0. Allow for drain.delay and drain.timeout: docker run --stop-timeout 60.
 STOPSIGNAL SIGTERM
 # Asks the admin listener. While the node drains it is unhealthy.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["shield", "health", "--config", "/etc/shield/shield.yaml"]
-# No init is needed: serve takes SIGTERM as the first process, too, and waits for its own workers.
+# No init is needed: serve handles SIGTERM as process 1, too, and waits for its own workers.
 ENTRYPOINT ["shield"]
 CMD ["serve", "--config", "/etc/shield/shield.yaml"]

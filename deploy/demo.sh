@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows Shield at work on this machine: creates an environment, installs, runs `shield demo`. Options go to the demo.
+# Demonstrates Shield on this machine: creates an environment, installs, runs `shield demo`. Options go to the demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source deploy/environment.sh

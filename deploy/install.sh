@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Shield on this machine, or a newer version beside the one that runs; docs/deploy.md has the steps around it.
+# Installs Shield on this machine, or a newer version beside the running one; docs/deploy.md has the steps around it.
 set -euo pipefail
 
 usage() {
@@ -66,7 +66,7 @@ advice=$prefix/usr/local/share/shield
 rotation=$prefix/etc/logrotate.d/shield
 command=$prefix/usr/local/bin/shield
 
-# as_root COMMAND... is run where the machine itself is changed, not below a prefix.
+# as_root COMMAND... runs the command unless there is a prefix: it changes the machine itself.
 as_root() { [ -n "$prefix" ] || "$@"; }
 
 systemctl_if_there() { [ ! -d /run/systemd/system ] || systemctl "$@"; }
@@ -113,7 +113,7 @@ if [ -n "$uninstall" ]; then
     exit
 fi
 
-# A version: its number, and the beginning of a digest of its files, since the same number may be built twice.
+# A version: its number, and the start of a digest of its files, since the same number may be built twice.
 
 # shellcheck source=deploy/environment.sh
 source "$source_directory/deploy/environment.sh"
@@ -173,7 +173,7 @@ umask 022
 if [ -e "$base/$version/.complete" ]; then
     say "there    $base/$version"
 else
-    # One that isn't complete was never switched to.
+    # An incomplete one was never current.
     rm -rf "${base:?}/$version"
     mkdir -p "$base"
     install_into "$base/$version"
@@ -181,11 +181,11 @@ else
     say "made     $base/$version"
 fi
 
-# The link is replaced by a rename: at no time is there none.
+# The link is replaced by a rename, so that there always is one.
 if [ "$(readlink "$base/current" 2>/dev/null)" != "$version" ]; then
     ln -sfn "$version" "$base/.current.new"
     mv -T "$base/.current.new" "$base/current"
-    touch "$base/$version/.complete" # the newest of those that were current
+    touch "$base/$version/.complete" # its time orders the versions by when they became current
     say "current  $version"
     switched=yes
 fi
@@ -217,7 +217,7 @@ if [ "$(readlink "$command" 2>/dev/null)" != "$base/current/bin/shield" ]; then
 fi
 as_root systemctl_if_there daemon-reload
 
-# Older versions go, but for those that a process still has files of: it would miss the modules it hasn't imported yet.
+# Older versions are removed, except those in use by a process: it may still have to import modules from there.
 number=0
 while read -r marker; do
     old=$(dirname "$marker")

@@ -23,7 +23,7 @@ from shield.store.admission import Admission
 from shield.store.directory.files import Files
 from shield.store.directory.index import Found
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
-from shield.store.directory.record import Kind, Record
+from shield.store.directory.record import Record, RecordKind
 from shield.store.directory.segments import Segment as RealSegment
 from shield.store.disk import PROMOTE_AT, Disk
 from shield.store.entry import Entry
@@ -81,7 +81,7 @@ class Shield:
         return self._shared.hit(_digest(number))
 
     def keeps(self, number: int, *, can_stay: bool) -> bool:
-        record = Record(Kind.WHOLE, CacheKey(b"", _digest(number)), _FRESHNESS)
+        record = Record(RecordKind.WHOLE, CacheKey(b"", _digest(number)), _FRESHNESS)
         candidate = ReclaimCandidate(_FOUND, record, cast(RealSegment, None), _FILES, can_stay=can_stay)
         return self._judge(candidate) is Fate.KEEP
 

@@ -19,7 +19,7 @@ VOTE_SECONDS = 30.0
 COMMIT_SECONDS = 10.0
 
 
-class Verdict(Enum):
+class AgreementState(Enum):
     OPEN = "open"  # votes are missing
     REFUSED = "refused"  # say so to all
     AGREED = "agreed"  # have all of them change
@@ -60,19 +60,19 @@ class Agreement:
         self._missing.discard(worker)
         self._workers.discard(worker)
 
-    def judge(self, now: float) -> Verdict:
+    def judge(self, now: float) -> AgreementState:
         """How it stands. Once AGREED was given, DONE or OPEN follow."""
         if self._is_agreed:
-            return Verdict.OPEN if self._missing and now < self._deadline else Verdict.DONE
+            return AgreementState.OPEN if self._missing and now < self._deadline else AgreementState.DONE
         if self._missing and now >= self._deadline:
             for worker in sorted(self._missing):
                 self.problems[f"worker {worker} said nothing for {VOTE_SECONDS:g} s"] = None
-            return Verdict.REFUSED
+            return AgreementState.REFUSED
         if self._missing:
-            return Verdict.OPEN
+            return AgreementState.OPEN
         if self.problems:
-            return Verdict.REFUSED
+            return AgreementState.REFUSED
         self._is_agreed = True
         self._missing = set(self._workers)
         self._deadline = now + COMMIT_SECONDS
-        return Verdict.AGREED
+        return AgreementState.AGREED

@@ -15,7 +15,7 @@ from shield.build.edition import Edition
 from shield.build.fills import fill_policy
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
-from shield.build.renewal import Parts, Renewal, configuration_of
+from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
@@ -29,7 +29,7 @@ from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
 from shield.fill.table import FillTable
-from shield.node import Node, Part, Services
+from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.peers.front import PeerFront, PeerProxy
@@ -130,16 +130,16 @@ def build(
             access=log,
             admin_hosts=hosts,
         )
-        renewal = Renewal(parts, edition, blueprints(settings, place.workers))
+        renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     reload = Reload()
 
     services = Services(
-        Part("the access log", ticking=log.flush, closing=log.close),
+        CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         secrets,
-        Part("the pools of origins", ticking=origins.tick, closing=origins.close),
-        Part("the pools of workers", closing=owners.close),
-        Part("fills", closing=cancel_fills),
+        CallbackService("the pools of origins", ticking=origins.tick, closing=origins.close),
+        CallbackService("the pools of workers", closing=owners.close),
+        CallbackService("fills", closing=cancel_fills),
     )
     return Node(
         name=settings.node,

@@ -89,9 +89,9 @@ class Follower:
             prepared.commit()
         except Exception as error:
             self._renewal.note_refusal()
-            return told(Reloaded(edition.generation, objections(error)))
+            return logged(Reloaded(edition.generation, objections(error)))
         self._adopted(following)
-        return told(Reloaded(following.generation, (), following.waiting), following)
+        return logged(Reloaded(following.generation, (), following.waiting), following)
 
     async def _prepare(self, number: int, edition: Edition) -> None:
         problems: list[str] = []
@@ -136,7 +136,7 @@ def objections(error: Exception) -> list[str]:
     return [f"internal error: {type(error).__name__}"]
 
 
-def told(done: Reloaded, edition: Edition | None = None) -> Reloaded:
+def logged(done: Reloaded, edition: Edition | None = None) -> Reloaded:
     """Log what has become of a reload, and give it back."""
     if done.problems:
         for problem in done.problems:

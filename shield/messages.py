@@ -80,25 +80,25 @@ class ResponseHead:
     fields: tuple[Field, ...]
     length: int | None
 
-    _named: dict[bytes, bytes] = field(init=False, repr=False, compare=False)  # the last line of each name
+    named: dict[bytes, bytes] = field(init=False, repr=False, compare=False)  # the last line's value of each name
 
     def __post_init__(self) -> None:
-        self._named = dict(self.fields)
+        self.named = dict(self.fields)
 
     def get(self, name: bytes) -> bytes | None:
         """All values of a field joined by ", ", or None when absent (RFC 9110 §5.3)."""
-        named = self._named
+        named = self.named
         if name not in named or len(named) == len(self.fields):
             return named.get(name)
         return b", ".join(self.all(name))
 
     def has_any(self, names: Iterable[bytes]) -> bool:
         """Whether it has a field of one of these names, at a fraction of the cost of looking up each."""
-        return not self._named.keys().isdisjoint(names)
+        return not self.named.keys().isdisjoint(names)
 
     def all(self, name: bytes) -> list[bytes]:
         """Each line's value of a field, in order."""
-        named = self._named
+        named = self.named
         if name not in named:
             return []
         if len(named) == len(self.fields):

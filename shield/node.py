@@ -57,7 +57,7 @@ async def _nothing_to_close() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CallbackService:
     """A service made from methods of an object that isn't one."""
 
     name: str

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from shield.admin.reload import Reloaded
-from shield.agreement import Agreement, Verdict
+from shield.agreement import Agreement, AgreementState
 from shield.build.edition import Edition
 from shield.errors import ConfigError
-from shield.follower import objections, told
+from shield.follower import logged, objections
 from shield.line import Kind, Line
 from shield.observe.logs import configure, mark_worker
 from shield.private import leave, private_directory, socket_path
@@ -332,20 +332,20 @@ class _Supervisor:
         if self._agreement is None:
             return
         verdict = self._agreement.judge(now)
-        if verdict is Verdict.REFUSED:
+        if verdict is AgreementState.REFUSED:
             self._refuse(tuple(self._agreement.problems))
             return
-        if verdict is Verdict.AGREED:
+        if verdict is AgreementState.AGREED:
             self._edition, self._plan = self._agreement.edition, self._next_plan
             settings = self._edition.loaded.settings
             configure(settings.log.level, style=settings.log.format)
             for post in self._posts:
                 post.tell(Kind.COMMIT)
             verdict = self._agreement.judge(now)
-        if verdict is Verdict.DONE:
+        if verdict is AgreementState.DONE:
             self._agreement = None
             edition = self._edition
-            self._answer(told(Reloaded(edition.generation, (), edition.waiting), edition))
+            self._answer(logged(Reloaded(edition.generation, (), edition.waiting), edition))
 
     def _begin_reload(self) -> None:
         if self._orders:
@@ -369,7 +369,7 @@ class _Supervisor:
         self._edition = self._edition.outdated()
         for post in self._posts:
             post.tell(Kind.REFUSED)
-        self._answer(told(Reloaded(self._edition.generation, tuple(problems))))
+        self._answer(logged(Reloaded(self._edition.generation, tuple(problems))))
 
     def _answer(self, done: Reloaded) -> None:
         for post, number in self._told:

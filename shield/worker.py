@@ -32,7 +32,7 @@ from shield.build.listeners import listener_tls
 from shield.build.storage import hit_slots
 from shield.config.settings import Settings
 from shield.edge.connection import ClientConnection
-from shield.edge.http2.stream import Stream
+from shield.edge.http2.stream import ClientStream
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.errors import ConfigError
@@ -387,7 +387,7 @@ class _Worker:
         for visitor in list(self._admin.server_state.connections):
             cast(AdminConnection, visitor).sweep()
         front = self._node.front
-        holders: list[ClientConnection | Stream] = [*clients, *front.http2.under_way]
+        holders: list[ClientConnection | ClientStream] = [*clients, *front.http2.under_way]
         for holder in too_much(holders, front.limits.unsent_bytes):
             holder.abort()
         self._node.vitals.connections = len(self._front.server_state.connections)

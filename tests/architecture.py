@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,6 +71,8 @@ IMPURE = CLOCKS | {
     "uuid",
 }
 
+_CAMEL_CASE = re.compile(r"_?[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*").fullmatch
+
 
 @dataclass(frozen=True)
 class Source:
@@ -97,6 +101,19 @@ class Source:
                 whole = aliases.get(first) or (first if hasattr(builtins, first) else None)
                 if whole is not None:  # else it is the module's own
                     found.add(f"{whole}.{rest}" if rest else whole)
+        return found
+
+    def classes(self) -> set[str]:
+        """Names of its classes, at any depth, and of its type aliases: names at the top level in CamelCase."""
+        found = {node.name for node in ast.walk(self._tree) if isinstance(node, ast.ClassDef)}
+        for node in self._tree.body:
+            if isinstance(node, ast.Assign):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names = [node.target.id]
+            else:
+                continue
+            found.update(name for name in names if _CAMEL_CASE(name))
         return found
 
     @cached_property
@@ -194,3 +211,12 @@ def circles(sources: Mapping[str, Source], *, for_types: bool) -> set[frozenset[
     return {
         frozenset(other for other in reach[name] if name in reach[other]) for name in graph if name in reach[name]
     }
+
+
+def shared_class_names(sources: Iterable[Source]) -> dict[str, list[str]]:
+    """Class names that several modules define, with these modules. A leading underscore makes no other name."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        for name in sorted({name.lstrip("_") for name in source.classes()}):
+            found[name].append(source.name)
+    return {name: modules for name, modules in found.items() if len(modules) > 1}

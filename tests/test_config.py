@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shield.config.loading import load
-from shield.config.section import Address, parse_address
+from shield.config.section import ListenAddress, parse_address
 from shield.config.units import ExpectedError, format_duration, format_size, parse_duration, parse_size
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import KeyRules
@@ -294,7 +294,7 @@ def test_everything_can_come_from_the_environment(ground: Ground) -> None:
 
     settings = load(None, environ=environ, secret_directories=[ground.shared]).settings
 
-    assert settings.listen == (Address("::1", 8080),)
+    assert settings.listen == (ListenAddress("::1", 8080),)
     assert list(settings.origins) == ["fra", "us-east"]
     assert settings.routes["default"].origins == ("us-east",)
     assert (settings.cache.memory.capacity, settings.log.access) == (1 << 30, "off")

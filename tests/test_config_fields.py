@@ -10,7 +10,7 @@ import pytest
 
 from shield.rules.fields import FieldRules
 from shield.rules.headers import INTERNAL
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 from tests.ground import PLAIN, Ground
 
 TWO = PLAIN + "  s3: {provider: aws, region: eu-central-1, bucket: b, access_key_id: a, secret_key: s}\n"
@@ -24,7 +24,7 @@ def ground(tmp_path: Path) -> Ground:
 
 def rules(ground: Ground, text: str, route: str = "default") -> dict[str, FieldRules]:
     """Of a route, by origin; where these are is looked at by itself."""
-    return {name: replace(found, home=None) for name, found in _placed(ground, text, route).items()}
+    return {name: replace(found, mapping=None) for name, found in _placed(ground, text, route).items()}
 
 
 def _placed(ground: Ground, text: str, route: str = "default") -> dict[str, FieldRules]:
@@ -38,11 +38,11 @@ def test_an_http_origins_own_place_is_known_to_its_routes_unless_it_is_to_be_lef
 
     placed = _placed(ground, routes)
 
-    assert placed["fra"].home == Home(b"127.0.0.1:5001", tls=False)
-    assert placed["s3"].home is None
-    assert _placed(ground, routes, "own")["fra"].home is None
-    moved = _placed(ground, routes.replace(left, ""), "own")["fra"].home
-    assert moved == Home(b"127.0.0.1:5001", tls=False, below=b"/x", strip=b"/own")
+    assert placed["fra"].mapping == PathMapping(b"127.0.0.1:5001", tls=False)
+    assert placed["s3"].mapping is None
+    assert _placed(ground, routes, "own")["fra"].mapping is None
+    moved = _placed(ground, routes.replace(left, ""), "own")["fra"].mapping
+    assert moved == PathMapping(b"127.0.0.1:5001", tls=False, below=b"/x", strip=b"/own")
 
 
 def test_storages_internals_are_stripped_and_their_types_not_guessed_at(ground: Ground) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shield.rules.exact import FREE, GRID
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from shield.store.entry import Entry
 from shield.store.upkeep.listing import live_records, newest_first
 from tests.client import request
@@ -304,9 +304,9 @@ def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeC
         records = [live.record for number in newest_first(directory) for live in live_records(directory, number)]
 
     assert {record.kind: record.tags for record in records} == {
-        Kind.WHOLE: b"a\nb\nc",
-        Kind.HEAD: b"a\nb\nc",
-        Kind.SLICE: b"",
+        RecordKind.WHOLE: b"a\nb\nc",
+        RecordKind.HEAD: b"a\nb\nc",
+        RecordKind.SLICE: b"",
     }
 
 

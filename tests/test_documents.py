@@ -1,5 +1,5 @@
-"""What documents say of the code holds: diagrams have the states of the enums, links lead somewhere, README's
-configurations pass the check, its examples give what it shows."""
+"""Documents agree with the code: diagrams have the states of the enums, terms name existing classes, links resolve,
+README's configurations pass the check, its examples give the output that it shows."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from shield.cli.explain import explain
 from shield.config.settings import Settings
 from shield.fill.readers import Phase
 from shield.rules.verdict import Verdict
+from tests.architecture import Source
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -62,6 +63,28 @@ def test_every_state_of_a_diagram_is_reached_and_left(heading: str) -> None:
     names = {name for arrow in arrows for name in arrow} - {"[*]"}
     assert {target for _, target in arrows} - {"[*]"} == names
     assert {source for source, _ in arrows} - {"[*]"} == names
+
+
+def _terms() -> list[tuple[str, str]]:
+    """The terms of the architecture: each row's first and third column."""
+    _, _, section = (ROOT / "docs/architecture.md").read_text().partition("\n## Words\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    return [(row[0], row[2]) for row in rows[2:]]
+
+
+def test_a_term_is_defined_once() -> None:
+    terms = [term for terms, _ in _terms() for term in re.split("[,;] ", terms)]
+
+    assert len(terms) > 50
+    assert sorted(terms) == sorted(set(terms))
+
+
+def test_the_classes_of_terms_exist() -> None:
+    named = {name for _, names in _terms() for name in re.findall(r"`(\w+)`", names)}
+    classes = {name for path in (ROOT / "shield").rglob("*.py") for name in Source("", path.read_text()).classes()}
+
+    assert len(named) > 25
+    assert named - classes == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

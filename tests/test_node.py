@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from shield.errors import ConfigError
-from shield.node import Part, Services
+from shield.node import CallbackService, Services
 
 
 class Recorded:
@@ -81,8 +81,10 @@ def test_a_part_is_a_service_out_of_the_calls_that_it_is_given() -> None:
 
     async def live() -> None:
         for part in (
-            Part("a", opening=lambda: log.append("open"), ticking=lambda: log.append("tick"), closing=close),
-            Part("b"),
+            CallbackService(
+                "a", opening=lambda: log.append("open"), ticking=lambda: log.append("tick"), closing=close
+            ),
+            CallbackService("b"),
         ):
             await part.open()
             part.tick()

@@ -14,7 +14,7 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 def _promises() -> list[str]:
     sections = re.split(r"^## ", (ROOT / "SECURITY.md").read_text(), flags=re.MULTILINE)
-    (section,) = [each for each in sections if each.startswith("What is promised\n")]
+    (section,) = [each for each in sections if each.startswith("Guarantees\n")]
     return re.split(r"^- ", section, flags=re.MULTILINE)[1:]
 
 

@@ -1,5 +1,5 @@
-# Two nodes by the docker driver: nomad job run -var image=registry.example.net/shield:0.1.0 deploy/nomad/shield.nomad.hcl
-# Each has a volume of its host (client.host_volume "shield" in the agent's settings) and secrets from Vault.
+# Two nodes with the docker driver: nomad job run -var image=registry.example.net/shield:0.1.0 deploy/nomad/shield.nomad.hcl
+# Each has a volume of its host (client.host_volume "shield" in the agent's configuration) and secrets from Vault.
 
 variable "image" {
   type        = string
@@ -51,7 +51,7 @@ job "shield" {
       source = "shield"
     }
 
-    # Leaves the catalogue before the node is told to stop.
+    # Deregisters the node before it gets the signal to stop.
     service {
       name     = "shield"
       port     = "http"

@@ -54,7 +54,7 @@ class Parts:
     admin_hosts: list[str]
 
 
-class Renewal:
+class WorkerRenewal:
     """Of one worker. Made and used within one event loop; one preparation at a time."""
 
     def __init__(self, parts: Parts, edition: Edition, plans: Mapping[str, Blueprint]) -> None:
@@ -62,7 +62,7 @@ class Renewal:
         self.edition = edition
         self._plans = plans
 
-    async def prepare(self, edition: Edition) -> Prepared:
+    async def prepare(self, edition: Edition) -> PreparedEdition:
         """All that these settings take, made but not used. Raises ConfigError."""
         settings, workers = edition.loaded.settings, self.parts.workers
         drawn = await asyncio.get_running_loop().run_in_executor(
@@ -75,7 +75,7 @@ class Renewal:
         except BaseException:
             await _close(made)
             raise
-        return Prepared(self, edition, drawn, made)
+        return PreparedEdition(self, edition, drawn, made)
 
     def note_refusal(self) -> None:
         """A later edition was refused, by this worker or elsewhere."""
@@ -88,10 +88,10 @@ class Renewal:
         self.parts.vitals.configuration = configuration_of(edition)
 
 
-class Prepared:
+class PreparedEdition:
     """Settings on their way; `commit` or `discard` them."""
 
-    def __init__(self, renewal: Renewal, edition: Edition, drawn: _Drawn, made: Sequence[Origin]) -> None:
+    def __init__(self, renewal: WorkerRenewal, edition: Edition, drawn: _Drawn, made: Sequence[Origin]) -> None:
         self.edition = edition
         self._renewal = renewal
         self._drawn = drawn

@@ -29,7 +29,7 @@ from shield.replaced import Change, FileSet, Marks
 
 log = logging.getLogger("shield.secrets")
 
-Value = Credentials | Settings | ssl.SSLContext  # settings: with other rules of access
+Replacement = Credentials | Settings | ssl.SSLContext  # settings: with other rules of access
 
 
 class SecretFiles:
@@ -138,7 +138,7 @@ class _Finding:
 
     group: _Group
     marks: Marks
-    value: Value | None = None
+    value: Replacement | None = None
     problems: Sequence[str] = ()
 
 
@@ -163,7 +163,7 @@ def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Find
     return found
 
 
-def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Value:
+def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
     """What files hold now. Raises ConfigError."""
     if path == CERTIFICATES:
         return cast(ssl.SSLContext, listener_tls(settings))

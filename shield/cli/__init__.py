@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,6 +93,29 @@ def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config
     from shield.cli.explain import explain as run
 
     raise typer.Exit(run(url, config))
+
+
+@_app.command()
+def audit(
+    config: ConfigFile,
+    prefix: Annotated[str, typer.Option(help="Keys that begin with this, as images/. Default: all.")] = "",
+    origins: Annotated[str, typer.Option(help="Origins by name, as fra,iad. Default: all of S3.")] = "",
+    deep: Annotated[bool, typer.Option("--deep", help="Read the objects and compare their bytes.")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="With --deep: read one key in N.", metavar="N")] = 1,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep the place in FILE, and go on from it.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --deep: don't ask before reading.")] = False,
+) -> None:
+    """Compare the objects of several origins by their listings: 0 the same, 1 differences, 2 couldn't be told."""
+    from shield.cli.audit import AuditWish
+    from shield.cli.audit import audit as run
+
+    names = tuple(name.strip() for name in origins.split(",") if name.strip())
+    raise typer.Exit(
+        run(config, AuditWish(prefix, names, deep=deep, one_in=sample, resume=resume, as_json=as_json, assents=yes))
+    )
 
 
 @_app.command(name="sign-url")

@@ -16,20 +16,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shield.cli.demo_stage import LAGGING, PANORAMA, PHOTOS, Stage, photo, stage
+from shield.cli.demo_stage import LAGGING, PANORAMA, PHOTOS, DemoStage, photo, stage
 
 _TOGETHER = 100
 
 
 @dataclass
-class Told:
+class SceneResult:
     """The result of a scene."""
 
     ok: bool
     text: str
 
 
-Scene = Callable[[Stage], Awaitable[Told]]
+Scene = Callable[[DemoStage], Awaitable[SceneResult]]
 
 
 def demo(*, once: bool, port: int) -> int:
@@ -53,9 +53,9 @@ async def _run(console: Console, *, once: bool, port: int) -> int:
         with board.live:
             for title, scene in _SCENES:
                 board.begin(title)
-                told = await scene(made)
-                failed += not told.ok
-                await board.end(told)
+                result = await scene(made)
+                failed += not result.ok
+                await board.end(result)
             if not once:
                 await _stay_up(board, made)
         if failed:
@@ -72,63 +72,67 @@ _BOTH = [photo(number) for number in range(12, PHOTOS - LAGGING)]
 _FRA_ONLY = [photo(number) for number in range(PHOTOS - LAGGING, PHOTOS)]
 
 
-async def _miss(made: Stage) -> Told:
+async def _miss(made: DemoStage) -> SceneResult:
     answers = await _get(made, _COLD)
     words = _words(answers)
     ok = _right(made, answers) and words == {"miss, stored": len(_COLD)}
-    return Told(ok, f"{len(_COLD)} photos, each fetched once: {_say(words)}")
+    return SceneResult(ok, f"{len(_COLD)} photos, each fetched once: {_say(words)}")
 
 
-async def _hit(made: Stage) -> Told:
+async def _hit(made: DemoStage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, _COLD * 10)
     words, asked = _words(answers), await _fetches(made) - before
     ok = _right(made, answers) and words == {"hit": len(answers)} and asked == 0
-    return Told(ok, f"{len(answers)} requests: {_say(words)}; {asked} origin GETs")
+    return SceneResult(ok, f"{len(answers)} requests: {_say(words)}; {asked} origin GETs")
 
 
-async def _collapse(made: Stage) -> Told:
+async def _collapse(made: DemoStage) -> SceneResult:
     before = await _fetches(made)
     answers = await _get(made, [PANORAMA] * _TOGETHER)
     words, asked = _words(answers), await _fetches(made) - before
     size = len(made.images[PANORAMA]) / 1e6
     ok = _right(made, answers) and asked == 1
-    return Told(ok, f"{_TOGETHER} clients, one cold object of {size:.1f} MB: {asked} origin GET; {_say(words)}")
+    return SceneResult(
+        ok, f"{_TOGETHER} clients, one cold object of {size:.1f} MB: {asked} origin GET; {_say(words)}"
+    )
 
 
-async def _parts(made: Stage) -> Told:
+async def _parts(made: DemoStage) -> SceneResult:
     url = f"{made.url}/{PANORAMA}"
     part = await made.client.get(url, headers={"range": "bytes=1000000-1000999"})
     same = await made.client.get(url, headers={"if-none-match": part.headers.get("etag", "")})
     ok = part.status_code == 206 and part.content == made.images[PANORAMA][1_000_000:1_001_000]
     text = f"1,000 bytes of it: {part.status_code}; for a client that has it: {same.status_code}"
-    return Told(ok and same.status_code == 304, text)
+    return SceneResult(ok and same.status_code == 304, text)
 
 
-async def _failover(made: Stage) -> Told:
+async def _failover(made: DemoStage) -> SceneResult:
     await made.fra.tell("stop")
     answers = await _get(made, _BOTH)
     words = _words(answers)
     ok = _right(made, answers) and words == {"miss, stored": len(_BOTH)}
-    return Told(ok, f"fra is stopped; {len(answers)} photos come from iad: {_say(words)}")
+    return SceneResult(ok, f"fra is stopped; {len(answers)} photos come from iad: {_say(words)}")
 
 
-async def _lag(made: Stage) -> Told:
+async def _lag(made: DemoStage) -> SceneResult:
     """iad doesn't have these yet. Shield must not conclude that they don't exist."""
     while_down = await _get(made, _FRA_ONLY)
     await made.fra.tell("start")
     after = await _get(made, _FRA_ONLY)
     statuses = {answer.status_code for _, answer in while_down}
     ok = statuses == {503} and _right(made, after)
-    return Told(
+    return SceneResult(
         ok, f"{len(after)} photos that iad lacks: {_numbers(statuses)}, no 404; fra is back: {_say(_words(after))}"
     )
 
 
-async def _absent(made: Stage) -> Told:
+async def _absent(made: DemoStage) -> SceneResult:
     answer = await made.client.get(f"{made.url}/photos/none.png")
     lifetime = answer.headers.get("cache-control", "")
-    return Told(answer.status_code == 404, f"both say there is no such object: {answer.status_code}, {lifetime}")
+    return SceneResult(
+        answer.status_code == 404, f"both say there is no such object: {answer.status_code}, {lifetime}"
+    )
 
 
 _SCENES: list[tuple[str, Scene]] = [
@@ -142,14 +146,14 @@ _SCENES: list[tuple[str, Scene]] = [
 ]
 
 
-async def _get(made: Stage, keys: Iterable[str]) -> list[tuple[str, httpx.Response]]:
+async def _get(made: DemoStage, keys: Iterable[str]) -> list[tuple[str, httpx.Response]]:
     async def one(key: str) -> tuple[str, httpx.Response]:
         return key, await made.client.get(f"{made.url}/{key}")
 
     return list(await asyncio.gather(*[one(key) for key in keys]))
 
 
-def _right(made: Stage, answers: Iterable[tuple[str, httpx.Response]]) -> bool:
+def _right(made: DemoStage, answers: Iterable[tuple[str, httpx.Response]]) -> bool:
     """Whether every response has exactly the bytes that were uploaded."""
     return all(answer.status_code == 200 and answer.content == made.images[key] for key, answer in answers)
 
@@ -176,7 +180,7 @@ def _numbers(numbers: Iterable[int]) -> str:
     return " and ".join(str(number) for number in sorted(numbers))
 
 
-async def _fetches(made: Stage) -> int:
+async def _fetches(made: DemoStage) -> int:
     origins: dict[str, dict[str, int]] = (await made.state())["origins"]
     return sum(origin["fetches"] for origin in origins.values())
 
@@ -184,7 +188,7 @@ async def _fetches(made: Stage) -> int:
 # display
 
 
-def _show_urls(console: Console, made: Stage) -> None:
+def _show_urls(console: Console, made: DemoStage) -> None:
     console.print(f"An image     {made.url}/{photo(0)}")
     console.print(f"Its metrics  {made.admin_url}/metrics")
     console.print(f"Its state    {made.admin_url}/state")
@@ -194,7 +198,7 @@ def _show_urls(console: Console, made: Stage) -> None:
 class _Board:
     """The scenes so far and the node's counters: live on a terminal, line by line elsewhere."""
 
-    def __init__(self, console: Console, made: Stage) -> None:
+    def __init__(self, console: Console, made: DemoStage) -> None:
         self._console = console
         self._made = made
         self._rows: list[tuple[str, str, str]] = []
@@ -209,11 +213,11 @@ class _Board:
     def begin(self, title: str) -> None:
         self._rows.append(("[yellow]..", title, ""))
 
-    async def end(self, told: Told) -> None:
-        mark, title = "[green]ok" if told.ok else "[red]no", self._rows.pop()[1]
-        self._rows.append((mark, title, told.text))
+    async def end(self, result: SceneResult) -> None:
+        mark, title = "[green]ok" if result.ok else "[red]no", self._rows.pop()[1]
+        self._rows.append((mark, title, result.text))
         if not self._console.is_terminal:
-            self._console.print(f"{mark}[/] {title:16} {told.text}", soft_wrap=True)
+            self._console.print(f"{mark}[/] {title:16} {result.text}", soft_wrap=True)
         await self.refresh()
 
     def say(self, text: str) -> None:
@@ -252,7 +256,7 @@ class _Board:
         return table
 
 
-async def _stay_up(board: _Board, made: Stage) -> None:
+async def _stay_up(board: _Board, made: DemoStage) -> None:
     """A request now and then, until Ctrl-C or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -44,7 +44,7 @@ def photo(number: int) -> str:
 
 
 @dataclass
-class Server:
+class S3Server:
     """One S3 server, controlled by lines on its standard input."""
 
     name: str
@@ -65,7 +65,7 @@ class Server:
 
 
 @dataclass
-class Stage:
+class DemoStage:
     """All running processes. `images` holds the true bytes by key."""
 
     url: str
@@ -73,8 +73,8 @@ class Stage:
     config: Path
     node_log: Path
     images: Mapping[str, bytes]
-    fra: Server
-    iad: Server
+    fra: S3Server
+    iad: S3Server
     client: httpx.AsyncClient
 
     async def state(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(port: int) -> AsyncIterator[Stage]:
+async def stage(port: int) -> AsyncIterator[DemoStage]:
     """Start everything, yield it, stop it. `port` 0 takes a free one."""
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shield-demo-")))
@@ -106,7 +106,7 @@ async def stage(port: int) -> AsyncIterator[Stage]:
         client = await stack.enter_async_context(
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=200), trust_env=False)
         )
-        made = Stage(
+        made = DemoStage(
             f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}", config, log, images, fra, iad, client
         )
         await _until_ready(made, node)
@@ -114,7 +114,7 @@ async def stage(port: int) -> AsyncIterator[Stage]:
 
 
 @contextlib.asynccontextmanager
-async def _server(name: str, region: str) -> AsyncIterator[Server]:
+async def _server(name: str, region: str) -> AsyncIterator[S3Server]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "shield.cli.demo_origin", region, BUCKET, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
         start_new_session=True,  # Ctrl-C is handled here, in the right order
@@ -124,13 +124,13 @@ async def _server(name: str, region: str) -> AsyncIterator[Server]:
         first = await process.stdout.readline()
         if not first:
             raise RuntimeError(f"the S3 server {name} didn't start; is shield[demo] installed?")
-        yield Server(name, process, **json.loads(first))
+        yield S3Server(name, process, **json.loads(first))
     finally:
         await _end(process)
 
 
 @contextlib.asynccontextmanager
-async def _node(config: Path, log: Path, servers: tuple[Server, ...]) -> AsyncIterator[Process]:
+async def _node(config: Path, log: Path, servers: tuple[S3Server, ...]) -> AsyncIterator[Process]:
     secrets = {
         f"SHIELD_ORIGINS__{server.name.upper()}__{key.upper()}": getattr(server, key)
         for server in servers
@@ -158,13 +158,13 @@ async def _end(process: Process) -> None:
             await process.wait()
 
 
-async def _upload(server: Server, images: Mapping[str, bytes]) -> None:
+async def _upload(server: S3Server, images: Mapping[str, bytes]) -> None:
     for key, body in images.items():
         await server.tell(f"put {key} {len(body)}", body)
     await server.tell("secure")
 
 
-async def _until_ready(made: Stage, node: Process) -> None:
+async def _until_ready(made: DemoStage, node: Process) -> None:
     try:
         async with asyncio.timeout(_START_SECONDS):
             while node.returncode is None:

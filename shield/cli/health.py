@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from shield.config.loading import load
-from shield.config.section import Address
+from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 
@@ -47,7 +47,7 @@ def _said(settings: Settings, timeout: float) -> str:
     return f"{', '.join(map(str, settings.listen))} accepts connections; admin.listen is off, which could tell more"
 
 
-def _ready(address: Address, timeout: float) -> str:
+def _ready(address: ListenAddress, timeout: float) -> str:
     host, port = _reachable(address, "admin.listen")
     connection = HTTPConnection(host, port, timeout=timeout)
     try:
@@ -73,7 +73,7 @@ def _ready(address: Address, timeout: float) -> str:
     return f"{address} (admin.listen) says that the node is ready"
 
 
-def _accepts(address: Address, timeout: float) -> None:
+def _accepts(address: ListenAddress, timeout: float) -> None:
     try:
         with contextlib.closing(socket.create_connection(_reachable(address, "listen"), timeout)):
             pass
@@ -83,7 +83,7 @@ def _accepts(address: Address, timeout: float) -> None:
         raise _UnhealthyError(f"{address} (listen) can't be reached: {error.strerror or error}") from None
 
 
-def _reachable(address: Address, key: str) -> tuple[str, int]:
+def _reachable(address: ListenAddress, key: str) -> tuple[str, int]:
     """Where a client of this machine reaches a listener."""
     if not address.port:
         raise _UnhealthyError(f"{address} ({key}): port 0 is another one at each start; give it a number")

@@ -8,8 +8,8 @@ import sys
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from shield.config.loading import SECRET_DIRECTORIES, Source, lines
-from shield.config.section import Address, parse_address
+from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, lines
+from shield.config.section import ListenAddress, parse_address
 from shield.config.settings import AdminSettings
 from shield.config.units import ExpectedError
 
@@ -37,11 +37,11 @@ def reload(path: Path) -> int:
     return 1
 
 
-def _admin(path: Path) -> Address | None:
+def _admin(path: Path) -> ListenAddress | None:
     """Where the node is to be asked. Whatever else is wrong with the settings is for the node to say: it may have
     secrets that aren't here.
     """
-    source = Source.of(path, os.environ, SECRET_DIRECTORIES)
+    source = SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)
     if isinstance(source.text, OSError):
         print(f"{path}: can't be read: {source.text.strerror}", file=sys.stderr)
         return None
@@ -57,7 +57,7 @@ def _admin(path: Path) -> Address | None:
         return None
 
 
-def _asked(address: Address) -> tuple[int, dict[str, list[str]]]:
+def _asked(address: ListenAddress) -> tuple[int, dict[str, list[str]]]:
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
     connection = HTTPConnection("::1" if host == "::" else host, address.port, timeout=_SECONDS)
     try:

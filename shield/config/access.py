@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from shield.config.section import File, Name, Secret, Section, is_name, matching, off_is_none
 from shield.config.units import ExpectedError
 from shield.messages import NOTABLE
-from shield.rules.access import FORWARDED, X_FORWARDED_FOR, AccessRules, Hosts, Rule, Secrets, requirement_of
+from shield.rules.access import FORWARDED, X_FORWARDED_FOR, AcceptedSecrets, AccessRules, Hosts, Rule, requirement_of
 from shield.rules.addresses import UNIX, Networks, network_of
-from shield.rules.signed_urls import Links, Parameters
+from shield.rules.signed_urls import LinkParameters, Links
 
 SECRETS = (("access", "header", "secrets"), ("access", "signed_urls", "keys"))
 """Keys whose values are never shown. Each may also be given as `<key>_file`."""
@@ -82,14 +82,14 @@ _Alternatives = Annotated[
     matching(_ALTERNATIVES, f"one of {_RULE.replace('|', ' ')}, or several with `or` between them"),
     WithJsonSchema(_ALTERNATIVES_SCHEMA),
 ]
-_FieldName = Annotated[
+_SecretFieldName = Annotated[
     str, matching("[A-Za-z0-9-]{1,64}", "a field's name, as X-Shield-Secret"), AfterValidator(_unreserved)
 ]
 Network = Annotated[str, AfterValidator(_network)]
 _Host = Annotated[str, matching(_HOST, "a host without a port, as images.example.net or *.cdn.example")]
 _CertificateName = Annotated[str, matching("[!-~]{1,253}", "a name, as edge.cdn.example")]
 _Parameter = Annotated[str, matching("[A-Za-z0-9_-]{1,32}", "a parameter's name: letters, digits, hyphens")]
-_Secrets = Annotated[tuple[Annotated[Secret, _at_least(16)], ...], BeforeValidator(_one_a_line)]
+_LongSecrets = Annotated[tuple[Annotated[Secret, _at_least(16)], ...], BeforeValidator(_one_a_line)]
 _Keys = Annotated[Mapping[Name, Annotated[Secret, _at_least(32)]], BeforeValidator(_named)]
 RouteAccess = Annotated[
     tuple[_Alternatives, ...],
@@ -110,8 +110,8 @@ RouteAccess = Annotated[
 class HeaderSettings(Section):
     """A secret that the CDN sends with each request. It isn't forwarded."""
 
-    name: _FieldName = Field(default="X-Shield-Secret", description="Field that holds it.")
-    secrets: _Secrets = Field(
+    name: _SecretFieldName = Field(default="X-Shield-Secret", description="Field that holds it.")
+    secrets: _LongSecrets = Field(
         default=(),
         description="Each is accepted; to rotate, add the new one, change the CDN, remove the old one. At least 16 "
         "characters, so that they can't be guessed. In a secret file, one a line.",
@@ -215,17 +215,19 @@ class AccessSettings(Section):
     def rules(self, routes: Mapping[str, RouteAccess | None]) -> AccessRules:
         """The rules in force; `routes` by name, None where one doesn't differ."""
         header, certificate, signed = self.header, self.client_certificate, self.signed_urls
-        told_by = (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
+        client_fields = (
+            (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
+        )
         return AccessRules(
             require=requirement_of(self.required()),
             routes={name: requirement_of(texts) for name, texts in routes.items() if texts is not None},
             addresses=Networks(self.addresses),
             trusted=Networks(self.trusted_proxies),
-            told_by=frozenset(told_by),
+            client_fields=frozenset(client_fields),
             names=frozenset(map(str.lower, certificate.names)) if certificate and certificate.names else None,
             hosts=Hosts(self.hosts) if self.hosts else None,
             header=header.name.lower().encode() if header else None,
-            secrets=Secrets(_plain(header.secrets) if header else ()),
+            secrets=AcceptedSecrets(_plain(header.secrets) if header else ()),
             links=_links(signed) if signed else None,
         )
 
@@ -234,7 +236,7 @@ def _links(signed: SignedUrlSettings) -> Links:
     names = signed.parameters
     return Links(
         dict(zip(map(str.encode, signed.keys), _plain(signed.keys.values()), strict=True)),
-        Parameters(names.expires.encode(), names.key.encode(), names.signature.encode()),
+        LinkParameters(names.expires.encode(), names.key.encode(), names.signature.encode()),
     )
 
 

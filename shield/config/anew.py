@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from shield.config.access import AccessSettings
-from shield.config.loading import Source, lines
+from shield.config.loading import SettingsSource, lines
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Tree
 from shield.config.wording import problems_of
@@ -17,7 +17,7 @@ from shield.errors import ConfigError
 class Anew:
     """What files hold now. Reads them, and so blocks, when it is made."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SettingsSource) -> None:
         read = source.read()
         self._tree: Tree = read.tree
         self._problems = read.problems

@@ -12,7 +12,7 @@ from shield.config.section import OrOff, Section, off_is_off
 from shield.config.units import ExpectedError
 from shield.rules.fields import NOT_CHANGEABLE, FieldRules
 from shield.rules.headers import INTERNAL, NameSet
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 from shield.rules.providers import Provider
 
 _is_name = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,100}").fullmatch
@@ -48,10 +48,10 @@ def _text(value: str) -> str:
     return value
 
 
-Names = tuple[Annotated[str, AfterValidator(_lower)], ...]
+NamePatterns = tuple[Annotated[str, AfterValidator(_lower)], ...]
 ChangeableNames = tuple[Annotated[str, AfterValidator(_changeable)], ...]
 Changes = Annotated[Mapping[str, Annotated[str, AfterValidator(_text)]], AfterValidator(_changes)]
-Server = Annotated[Annotated[str, AfterValidator(_text)] | None, OrOff()]
+ServerField = Annotated[Annotated[str, AfterValidator(_text)] | None, OrOff()]
 
 
 class ResponseFieldSettings(Section):
@@ -62,7 +62,7 @@ class ResponseFieldSettings(Section):
         description="Fields internal to a storage (x-amz-*, x-goog-*, x-ms-*, x-minio-*, x-rgw-*, "
         "request ids and the like): strip them or pass them. If omitted: passed from provider http, else stripped.",
     )
-    keep: Names = Field(
+    keep: NamePatterns = Field(
         default=(),
         description="Fields that are passed nevertheless, as [x-amz-meta-*, strict-transport-security]; a star at "
         "the end matches any ending.",
@@ -98,7 +98,7 @@ class ResponseFieldSettings(Section):
         said = [*self.set.items(), *self.add.items()]
         return tuple((name.encode(), text.encode()) for name, text in said if name.startswith(_FOR_OTHER_SITES))
 
-    def rules(self, provider: Provider, home: Home | None = None) -> FieldRules:
+    def rules(self, provider: Provider, mapping: PathMapping | None = None) -> FieldRules:
         """The rules for responses of a provider, of an origin at this place."""
         strips = provider.signed if self.internals is None else self.internals == "strip"
         removed = tuple(name.encode() for name in self.remove)
@@ -114,7 +114,7 @@ class ResponseFieldSettings(Section):
             digests=self.digests,
             md5_etags=provider.md5_etags,
             storage=provider.signed,
-            home=home if self.rewrite_location and not provider.signed else None,
+            mapping=mapping if self.rewrite_location and not provider.signed else None,
         )
 
     def tells_ranges(self) -> bool:

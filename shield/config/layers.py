@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shield.config import access
 from shield.config.origin import FILES, SECRETS, TLS_FILES
-from shield.config.places import Given, KeyPath, Layer, Place, Problem, Tree, did_you_mean, shortened
+from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
 
@@ -25,7 +25,7 @@ _of_a_service = re.compile(r"SHIELD_(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT|PORT)(?
 
 def read_file(path: Path, raw: bytes | OSError, tree: Tree) -> list[Problem]:
     """Put the values of a YAML file, or the reason why it can't be read, into the tree."""
-    root = Place(Layer.YAML, str(path))
+    root = Position(Layer.YAML, str(path))
     if isinstance(raw, OSError):
         return [Problem(root, (), f"can't be read: {raw.strerror}")]
     try:
@@ -49,7 +49,7 @@ def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Probl
     for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
         if not name.upper().startswith(_VARIABLE):
             continue
-        place = Place(Layer.ENVIRONMENT, name)
+        place = Position(Layer.ENVIRONMENT, name)
         words = name[len(_VARIABLE) :].lower().split("__")
         path = resolve(words) if name.isupper() else None
         if path is not None:
@@ -82,7 +82,7 @@ def read_secret_directory(directory: Path, tree: Tree, *, own: bool) -> tuple[li
     for entry in entries:
         if entry.name.startswith(".") or os.path.realpath(entry) in named:
             continue
-        place = Place(Layer.FILE, str(entry))
+        place = Position(Layer.FILE, str(entry))
         path = resolve(entry.name.removeprefix(_SECRET_FILE).split("__"))
         if not entry.name.startswith(_SECRET_FILE):
             if own:
@@ -122,30 +122,30 @@ def read_named_files(tree: Tree) -> list[Problem]:
             tree.drop(path)
         else:
             tree.drop(path)
-            problems += _put_text(text, path, Place(Layer.FILE, named), tree)
+            problems += _put_text(text, path, Position(Layer.FILE, named), tree)
     return problems
 
 
-def _put_text(text: str, path: KeyPath, place: Place, tree: Tree) -> list[Problem]:
+def _put_text(text: str, path: KeyPath, place: Position, tree: Tree) -> list[Problem]:
     """Lists and mappings are written in YAML or JSON, everything else is plain text."""
     if is_mapping(path) or (is_list(path) and text.lstrip().startswith("[")):
         yaml = YamlText(place.layer, place.name, lines=False)
         found = list(yaml.read(text, path))
         if yaml.problems and is_list(path):
-            found, yaml.problems = [Given(path, text, place)], []  # as [::1]:8080, which is no list
+            found, yaml.problems = [GivenValue(path, text, place)], []  # as [::1]:8080, which is no list
         for given in found:
             tree.put(_absolute(given, Path.cwd()))
         return _discreet(yaml.problems)
-    tree.put(_absolute(Given(path, text, place), Path.cwd()))
+    tree.put(_absolute(GivenValue(path, text, place), Path.cwd()))
     return []
 
 
-def _absolute(given: Given, base: Path) -> Given:
+def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
     if names_file and isinstance(value, str) and value:
-        return Given(at, str(base / value), given.place)
+        return GivenValue(at, str(base / value), given.place)
     return given
 
 
@@ -188,4 +188,4 @@ def _keys(tree: Tree) -> Iterable[str]:
 
 
 def _unlisted(directory: Path, why: str) -> Problem:
-    return Problem(Place(Layer.FILE, shortened(str(directory))), (), f"credentials directory can't be read: {why}")
+    return Problem(Position(Layer.FILE, shortened(str(directory))), (), f"credentials directory can't be read: {why}")

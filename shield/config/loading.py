@@ -17,7 +17,7 @@ from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
-from shield.config.places import KeyPath, Layer, Place, Problem, Tree
+from shield.config.places import KeyPath, Layer, Position, Problem, Tree
 from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
@@ -33,7 +33,7 @@ _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
 @dataclass(frozen=True)
-class Source:
+class SettingsSource:
     """What settings are made of, besides files with secrets: these may be read anew while the rest stays.
 
     `text` is the YAML file's, as it was read, or why it couldn't be. Can be sent to another process.
@@ -45,7 +45,7 @@ class Source:
     directories: Sequence[Path]
 
     @classmethod
-    def of(cls, path: Path | None, environ: Mapping[str, str], directories: Sequence[Path]) -> Source:
+    def of(cls, path: Path | None, environ: Mapping[str, str], directories: Sequence[Path]) -> SettingsSource:
         """As it is now."""
         try:
             text: bytes | OSError = b"" if path is None else path.read_bytes()
@@ -57,7 +57,7 @@ class Source:
     def read(self) -> Read:
         """All layers laid over each other; reads files with secrets."""
         path, environ = self.path, self.environ
-        root = Place(Layer.YAML, str(path)) if path is not None else Place(Layer.ENVIRONMENT, "environment")
+        root = Position(Layer.YAML, str(path)) if path is not None else Position(Layer.ENVIRONMENT, "environment")
         tree = Tree(root)
         problems = read_file(path, self.text, tree) if path is not None else []
         unread = bool(problems) and not tree.values  # so don't report missing keys
@@ -95,7 +95,7 @@ class Loaded:
     settings: Settings
     secrets: Mapping[KeyPath, str]
     notes: tuple[str, ...]
-    source: Source
+    source: SettingsSource
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
     given: Settings  # what was written: of `settings` what needs a restart may be older
@@ -108,7 +108,7 @@ def load(
 
     Raises ConfigError with all problems.
     """
-    return _loaded(Source.of(path, environ, secret_directories), None)
+    return _loaded(SettingsSource.of(path, environ, secret_directories), None)
 
 
 def load_again(running: Loaded) -> tuple[Loaded, tuple[str, ...]]:
@@ -118,11 +118,11 @@ def load_again(running: Loaded) -> tuple[Loaded, tuple[str, ...]]:
     ConfigError as `load`.
     """
     before = running.source
-    made = _loaded(Source.of(before.path, before.environ, before.directories), running.settings)
+    made = _loaded(SettingsSource.of(before.path, before.environ, before.directories), running.settings)
     return made, waiting(running.settings, made.given)
 
 
-def _loaded(source: Source, running: Settings | None) -> Loaded:
+def _loaded(source: SettingsSource, running: Settings | None) -> Loaded:
     read = source.read()
     tree, problems = read.tree, read.problems
     settings = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from shield.config import access
 from shield.config.access_checks import access_notes, keeps_nobody_out
 from shield.config.origin import SECRETS, OriginSettings
-from shield.config.places import KeyPath, Layer, Place, Tree
+from shield.config.places import KeyPath, Layer, Position, Tree
 from shield.config.section import is_loopback
 from shield.config.settings import Settings
 from shield.rules.freshness import CREDENTIALS
@@ -92,7 +92,7 @@ def _plain(name: str) -> str:
 
 def _readable_by_all(tree: Tree) -> Iterator[str]:
     """Files with secrets that every user of the machine may read."""
-    holding: dict[str, Place] = {}
+    holding: dict[str, Position] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
     for path in (*keys, *access.SECRETS):
         place = tree.place(path)

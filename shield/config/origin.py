@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shield.config.section import Bucket, Endpoint, File, Region, Secret, Section
+from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
 from shield.config.units import Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
 
@@ -57,7 +57,7 @@ class OriginSettings(Section):
         description="The API it speaks: decides addressing, default endpoint and region, and signs of throttling. "
         "`http` is a plain web server, nothing is signed."
     )
-    endpoint: Endpoint | None = Field(
+    endpoint: EndpointUrl | None = Field(
         default=None,
         description="URL without the bucket, such as https://s3.eu-central-1.amazonaws.com. If omitted, the "
         "provider's for the region (aws, gcs, b2, wasabi); others have none. A path is for provider http only.",
@@ -81,6 +81,16 @@ class OriginSettings(Section):
     session_token_file: File | None = Field(default=None, description="File that holds the session token.")
     role: Literal["primary", "replica"] = Field(
         default="replica", description="`primary` is where objects are written first; at most one origin may be."
+    )
+    max_lag: Duration | None = Field(
+        default=None,
+        description="How long objects may take from the primary to here. `shield audit` counts younger ones that are "
+        "missing or older here as lagging, which is no difference. If omitted: 0s, so that all missing ones count.",
+    )
+    holds: Literal["all", "part"] = Field(
+        default="all",
+        description="`part`: it has a part of the objects only, as a hot tier does, so that those missing here are "
+        "no difference to `shield audit`.",
     )
     access_denied_is_absent: bool = Field(
         default=False,

@@ -25,7 +25,7 @@ class Layer(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Position:
     """A line of a file, an environment variable or a secret file."""
 
     layer: Layer
@@ -41,7 +41,7 @@ class Place:
 class Problem:
     """An error at a position; `path` is the key's, empty when the position alone identifies it. Holds no secret."""
 
-    place: Place
+    place: Position
     path: KeyPath
     text: str
 
@@ -50,26 +50,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenValue:
     """One value at one position. Mappings come as an empty one, followed by their values; lists as a whole, with the
     positions of their `items`.
     """
 
     path: KeyPath
     value: Value
-    place: Place
-    items: tuple[Place, ...] = ()
+    place: Position
+    items: tuple[Position, ...] = ()
 
 
 class Tree:
     """The values of all layers together. Later layers override earlier ones."""
 
-    def __init__(self, root: Place) -> None:
+    def __init__(self, root: Position) -> None:
         self.values: dict[str, Value] = {}
-        self.places: dict[KeyPath, Place] = {}
+        self.places: dict[KeyPath, Position] = {}
         self._root = root
 
-    def put(self, given: Given) -> None:
+    def put(self, given: GivenValue) -> None:
         """Set a value, overriding an earlier one. Values below a non-mapping are dropped, as reported elsewhere."""
         *above, last = given.path
         inside = self.values
@@ -116,7 +116,7 @@ class Tree:
         value = self.get(path)
         return iter(list(value.items()) if isinstance(value, dict) else ())
 
-    def place(self, path: KeyPath) -> Place:
+    def place(self, path: KeyPath) -> Position:
         """The position where it was given, or, for a missing value, that of the section it is missing from."""
         while path:
             if path in self.places:

@@ -16,7 +16,7 @@ from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import CREDENTIALS, FreshnessRules, InvalidAge, SetCookie, Unkeyed
 from shield.rules.key import KeyRules
-from shield.rules.locations import Home, Rewriting
+from shield.rules.locations import PathMapping, Rewriting
 from shield.rules.policy import policy_name
 from shield.rules.providers import Location, Provider
 from shield.rules.routes import Route
@@ -366,10 +366,12 @@ class RouteSettings(Section):
             return Rewriting()  # storages redirect nobody
         return Rewriting(self.response_fields.rewrite_location)
 
-    def _home(self, place: Location | None) -> Home | None:
+    def _home(self, place: Location | None) -> PathMapping | None:
         if place is None:
             return None
-        return Home(place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode())
+        return PathMapping(
+            place.authority, place.tls, below=place.base + self.add.encode(), strip=self.strip.encode()
+        )
 
     def _forwarding(self, chosen: Collection[str], providers: Mapping[str, Provider]) -> Forwarding:
         if not self.forward_request_headers:

@@ -52,7 +52,7 @@ class OrOff:
         return {"anyOf": [handler(core), {"enum": ["off", False]}]}
 
 
-class Address(NamedTuple):
+class ListenAddress(NamedTuple):
     """An address to listen on."""
 
     host: str
@@ -67,9 +67,9 @@ class Address(NamedTuple):
         return is_loopback(self.host)
 
 
-def parse_address(value: object) -> Address:
+def parse_address(value: object) -> ListenAddress:
     """`host:port`, `[v6]:port` or `:port` (all IPv4 addresses). Raises ExpectedError."""
-    if isinstance(value, Address):
+    if isinstance(value, ListenAddress):
         return value
     wanted = ExpectedError("expected host:port, [v6]:port or :port, as 127.0.0.1:8080")
     if not isinstance(value, str):
@@ -83,7 +83,7 @@ def parse_address(value: object) -> Address:
             raise wanted
     elif host and not _HOST_NAME(host):
         raise wanted
-    return Address(host or "0.0.0.0", int(digits))
+    return ListenAddress(host or "0.0.0.0", int(digits))
 
 
 def is_name(text: str) -> bool:
@@ -179,13 +179,13 @@ def _absolute(value: Path) -> Path:
 _LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
 
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
-Node = Annotated[str, matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
+NodeName = Annotated[str, matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
 Text = Annotated[str, AfterValidator(_text)]
 Bucket = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", "a bucket's name: letters, digits, dots, hyphens")
 ]
 Region = Annotated[str, matching(r"[A-Za-z0-9._-]{1,64}", "a region, as eu-central-1")]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
+EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 File = Annotated[Path, BeforeValidator(_file)]
 FieldName = Annotated[
@@ -193,7 +193,7 @@ FieldName = Annotated[
 ]
 MediaType = Annotated[str, matching(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", "a media type, as image/webp")]
 Directory = Annotated[Path, BeforeValidator(_file), AfterValidator(_absolute)]
-Listen = Annotated[Address, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
+Listen = Annotated[ListenAddress, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
 Listens = Annotated[
     tuple[Listen, ...],
     BeforeValidator(_one_is_a_list),

@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access, Network
-from shield.config.fields import ResponseFieldSettings, Server
+from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.origin import OriginSettings
 from shield.config.route import FreshnessSettings, RouteSettings
 from shield.config.section import (
-    Address,
     Directory,
     File,
     Listen,
+    ListenAddress,
     Listens,
     Name,
-    Node,
+    NodeName,
     OrOff,
     Section,
     Text,
@@ -35,7 +35,7 @@ class AdminSettings(Section):
     """Health, metrics and state, for operators."""
 
     listen: Annotated[Listen | None, OrOff()] = Field(
-        default=Address("127.0.0.1", 9180),
+        default=ListenAddress("127.0.0.1", 9180),
         description="Address of the admin API; off or null: none. Loopback, since it admits everyone who reaches it.",
         json_schema_extra={"default": "127.0.0.1:9180"},
     )
@@ -297,12 +297,12 @@ def _under(own: S, common: S) -> S:
 class Settings(Section):
     """A node's settings. Dependencies between values are checked when they are loaded."""
 
-    node: Node = Field(
+    node: NodeName = Field(
         default_factory=socket.gethostname,
         description="Name of this node in Via, Cache-Status and logs. If omitted: the host's name.",
     )
     listen: Listens = Field(
-        default=(Address("127.0.0.1", 8080),),
+        default=(ListenAddress("127.0.0.1", 8080),),
         min_length=1,
         description="Address or list of addresses for clients. Loopback, since exposing it should be a decision.",
         json_schema_extra={"default": "127.0.0.1:8080"},
@@ -348,7 +348,7 @@ class Settings(Section):
         default_factory=ResponseFieldSettings,
         description="Changes to the fields of origins' responses; routes may differ.",
     )
-    server: Server = Field(
+    server: ServerField = Field(
         default=None,
         description="Server field of all responses: any text, as shield; off: none, since it mostly helps attackers.",
         json_schema_extra={"default": "off"},

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from shield.config.places import Given, KeyPath, Layer, Place, Problem, Value
+from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Value
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
@@ -34,7 +34,7 @@ class YamlText:
         self._lines = lines
         self._nodes = 0
 
-    def read(self, text: str, path: KeyPath = ()) -> Iterator[Given]:
+    def read(self, text: str, path: KeyPath = ()) -> Iterator[GivenValue]:
         """All values of a document, as if it were at `path`."""
         root = self._compose(text)
         if root is None:
@@ -61,16 +61,16 @@ class YamlText:
         self._problem(mark, (), f"not YAML: {said}")
         return None
 
-    def _walk(self, node: yaml.Node, path: KeyPath, place: Place) -> Iterator[Given]:
+    def _walk(self, node: yaml.Node, path: KeyPath, place: Position) -> Iterator[GivenValue]:
         if path:
             if not isinstance(node, yaml.MappingNode):
                 children = node.value if isinstance(node, yaml.SequenceNode) else ()
                 items = tuple(self._place(child.start_mark) for child in children)
-                yield Given(path, self._value(node, path), place, items)
+                yield GivenValue(path, self._value(node, path), place, items)
                 return
             if self._refused(node, path):
                 return
-            yield Given(path, {}, place)
+            yield GivenValue(path, {}, place)
         for key, (key_node, child) in self._pairs(node, path).items():
             yield from self._walk(child, (*path, key), self._place(key_node.start_mark))
 
@@ -114,8 +114,8 @@ class YamlText:
             return True
         return False
 
-    def _place(self, mark: yaml.Mark | None) -> Place:
-        return Place(self._layer, self._name, mark.line + 1 if mark is not None and self._lines else 0)
+    def _place(self, mark: yaml.Mark | None) -> Position:
+        return Position(self._layer, self._name, mark.line + 1 if mark is not None and self._lines else 0)
 
     def _problem(self, mark: yaml.Mark | None, path: KeyPath, text: str) -> None:
         self.problems.append(Problem(self._place(mark), path, text))

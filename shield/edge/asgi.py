@@ -1,8 +1,9 @@
-"""The plain ASGI front, for servers of HTTP/2 and HTTP/3 (hypercorn). The same decisions as the HTTP/1.1 front.
+"""An ASGI application for servers of HTTP/2 and HTTP/3 (hypercorn), with the same decisions as the HTTP/1.1 front.
 
-ASGI has no word for an answer that breaks off. What shows it is an application that fails in mid-body: hypercorn and
-uvicorn then close an HTTP/1.1 connection short of its length or last chunk. hypercorn leaves an HTTP/2 stream open
-instead, so `hypercorn.Stream` resets it. To HTTP/1.0 clients, a body without a length can't be seen to be cut off.
+ASGI can't express a response that breaks off. An application that fails in the middle of a body has that effect:
+hypercorn and uvicorn then close an HTTP/1.1 connection before its length or last chunk. An HTTP/2 stream would stay
+open, so `hypercorn.HypercornStream` resets it. HTTP/1.0 clients can't detect the truncation of a body without a
+length.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
-from shield.edge.hypercorn import Stream, mend
+from shield.edge.hypercorn import HypercornStream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Request
@@ -35,19 +36,19 @@ Send = Callable[[Message], Awaitable[None]]
 _HIGH_WATER = 256 * 1024
 _CLOSE = b"connection: close\r\n"
 _VERSIONS = ("1.0", "1.1", "2", "3")
-_LINE_OVERHEAD = 14  # of a head in HTTP/1.1: blanks, version and the two empty lines' ends
+_LINE_OVERHEAD = 14  # of a head in HTTP/1.1: spaces, version, and the line ends of request line and head
 _FIELD_OVERHEAD = 4
 _tokens = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z,-]*").fullmatch
 _control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
-_PIECE = 256 * 1024  # large bodies are handed over in pieces, so that the server's flow control can work
+_PIECE = 256 * 1024  # large bodies are sent in pieces, so that the server's flow control can work
 
 
 class BrokenTransferError(Exception):
-    """Ends an answer that can't be completed. The server must then close the stream or connection uncleanly."""
+    """Ends a response that can't be completed: the server must close the stream or connection uncleanly."""
 
 
 class Application:
-    """ASGI 3 application over a proxy. Lifespan is acknowledged; the node is started and stopped by its worker."""
+    """An ASGI 3 application over a proxy. Lifespan is only acknowledged: the worker starts and stops the node."""
 
     def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard, access: AccessLog | None) -> None:
         self._proxy = proxy
@@ -56,7 +57,7 @@ class Application:
         self._accounting = Accounting(proxy.counters, access)
 
     def log_to(self, access: AccessLog | None) -> None:
-        """Log the exchanges that end from now on there."""
+        """Log there the exchanges that end from now on; None: no access log."""
         self._accounting = Accounting(self._proxy.counters, access)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -74,7 +75,7 @@ class Application:
         proxy, regime = self._proxy, self._proxy.in_force.regime
         request, began, limits = _request(scope), proxy.clock(), regime.limits
         peer = self._listener.name_of(scope.get("client"))
-        denied = self._guard.hold(request, self._guard.visitor(peer, _certificate(send)), began)
+        denied = self._guard.hold(request, self._guard.identity(peer, _certificate(send)), began)
         error = denied or self._objection(scope, request, limits)
         if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
             del request.notable[b"transfer-encoding"]
@@ -125,7 +126,7 @@ class Application:
             raise BrokenTransferError(f"{request!r} was cut off")
 
     async def _give(self, send: Send, reply: Reply, exchange: Exchange, send_seconds: float) -> None:
-        """A whole answer, which is small, in one go."""
+        """Send a whole response that is small."""
         exchange.answer(reply.status, reply.outcome, self._proxy.clock())
         end = End.ABANDONED
         try:
@@ -141,7 +142,7 @@ class Application:
             self._accounting.finished(exchange)
 
     def _objection(self, scope: Message, request: Request, limits: ClientLimits) -> RequestError | None:
-        """Why a request isn't answered: as at the HTTP/1.1 front, as far as the server lets it be seen."""
+        """The error for an invalid request, as at the HTTP/1.1 front, as far as ASGI reveals it; None if valid."""
         fields, version = request.fields, scope["http_version"]
         size = len(request.method) + len(request.target) + _LINE_OVERHEAD
         size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
@@ -158,29 +159,29 @@ class Application:
 
 
 class _AsgiClient:
-    """Gathers what a transfer writes until the server takes it. Implements `Client`."""
+    """Buffers the output of a transfer until the server takes it. Implements `Client`."""
 
     def __init__(self, send: Send, exchange: Exchange, *, send_seconds: float, clock: Callable[[], float]) -> None:
         self._exchange = exchange
         self._send_seconds = send_seconds
         self._clock = clock
         self.ready = True
-        self.broken = False  # it must be seen to end too early
+        self.broken = False  # the response is incomplete: end it uncleanly
         self.whole: Reply | None = None
         self._send = send
-        self._stream = Stream(send)
+        self._stream = HypercornStream(send)
         self._messages: list[Message] = []
         self._waiting = 0
         self._gone = False
         self._over = False
-        self._given_up = False  # by the transfer: the rest can't be had
+        self._given_up = False  # the transfer can't deliver the rest
         self._complete = False  # the server has taken the last of it
         self._more = asyncio.Event()
 
     # called by the transfer
 
     def inform(self, block: bytes) -> None:
-        """ASGI has no word for interim responses."""
+        """Ignored: ASGI can't express interim responses."""
 
     def reply(self, reply: Reply) -> None:
         self.whole = reply
@@ -211,7 +212,7 @@ class _AsgiClient:
 
     @property
     def end(self) -> End:
-        """How it ended, once nothing more is delivered."""
+        """The end of the exchange, once nothing more is delivered."""
         if self._given_up:
             return End.BROKEN
         return End.WHOLE if self._complete else End.ABANDONED
@@ -219,7 +220,7 @@ class _AsgiClient:
     # towards the server
 
     async def watch(self, receive: Receive) -> None:
-        """Wait for the client to leave."""
+        """Wait for the client to disconnect."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._gone = True
@@ -227,7 +228,7 @@ class _AsgiClient:
         await self._stream.release()
 
     async def deliver(self) -> bool:
-        """Wait for something to send and send it; False after the last of it."""
+        """Wait for messages and send them; False after the last one."""
         await self._more.wait()
         self._more.clear()
         messages, self._messages = self._messages, []
@@ -262,13 +263,13 @@ class _AsgiClient:
         return True
 
     async def reset(self) -> None:
-        """Make it visible that the answer isn't whole."""
+        """Reset the stream of an incomplete response."""
         if not self._gone:
             await self._stream.reset()
 
 
 def _certificate(send: Send) -> Mapping[str, Any] | None:
-    """What the client has shown to hypercorn, which doesn't tell: of the connection behind an ASGI `send`."""
+    """The client's certificate on the connection behind an ASGI `send`, which hypercorn doesn't expose."""
     protocol: Any = getattr(getattr(getattr(send, "__self__", None), "send", None), "__self__", None)
     server: Any = getattr(getattr(protocol, "send", None), "__self__", None)
     writer = getattr(server, "writer", None)
@@ -281,7 +282,7 @@ def _request(scope: Message) -> Request:
 
 
 async def _has_body(receive: Receive) -> bool | None:
-    """Whether one comes, announced or not: HTTP/2 needs no Content-Length. None: the client has left."""
+    """Whether the request has a body, announced or not: HTTP/2 needs no Content-Length. None: the client has left."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

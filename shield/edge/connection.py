@@ -1,10 +1,10 @@
-"""The HTTP/1.1 front: one client connection. uvicorn, or `tls.Greeter`, listens; the protocol is ours.
+"""A client connection over HTTP/1.1. uvicorn or `tls` accepts it; this is the protocol.
 
-A hit is answered inside the parser's callback: no task, no await, no timer. Everything else is a `Transfer` that
-calls back; what comes meanwhile (pipelining) waits unread for its turn, and reading pauses. Each answer ends with an
-`Exchange` for the records, but for plain hits that nothing has a line for.
+A hit is answered inside the parser's callback: no task, no await, no timer. Any other request becomes a `Transfer`,
+which calls back; reading is paused meanwhile, and pipelined requests wait unparsed. Each response is recorded as an
+`Exchange`, except for plain hits when no access log is written: those are only counted.
 
-`reading` takes heads apart, `life` begins and ends the connection, `states` has its states.
+The base classes: `reading` parses heads, `life` opens and closes the connection; `states` has its states.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shield.messages import Request
 from shield.observe.accounting import Accounting
 from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End, Exchange, Outcome
 from shield.reply import Part, Reply
-from shield.rules.access import Visitor
+from shield.rules.access import ClientIdentity
 from shield.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -31,27 +31,27 @@ _END = b"\r\n"
 _CR, _SLASH, _ONE, _G, _H = b"\r/1GH"
 _CLOSE = b"connection: close\r\n\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
-_JOIN_BELOW = 16 * 1024  # small bodies are copied behind their head: one buffer is cheaper to send than three
+_JOIN_BELOW = 16 * 1024  # a body up to this size is copied behind its head: one buffer is cheaper to send than three
 _IDLE, _HEAD, _LATER, _OPEN = (
     Reading.IDLE,
     Reading.HEAD,
     Reading.LATER,
     Life.OPEN,
-)  # names that cost the hot path one look-up
+)  # globals: one lookup on the hot path instead of two
 
 
 class ClientConnection(ConnectionLife):
-    """Parses requests, answers them in order. Implements `Client` for the transfer under way."""
+    """Parses requests and answers them in order. Implements `Client` for the transfer in progress."""
 
     __slots__ = (
         "_accounting",
         "_exchange",
         "_held",
+        "_identity",
         "_loop",
         "_plain",
         "_proxy",
         "_transfer",
-        "_visitor",
     )
 
     def __init__(self, front: Front, server_state: ServerState, life: Life = Life.OUTSIDE) -> None:
@@ -59,15 +59,15 @@ class ClientConnection(ConnectionLife):
         self._proxy = front.proxy
         self.account_to(front.accounting)
         self._loop = front.loop
-        self._visitor: Visitor | None = None  # whom `_let_in` judges at each request; None: all of them are let in
-        self._held: tuple[int, int] | None = None  # of a whole answer
+        self._identity: ClientIdentity | None = None  # None: `_let_in` needn't check its requests
+        self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
 
-        # of the request under way, which waits for a disk or an origin
+        # per request in progress: one that waits for a disk or an origin
         self._transfer: Transfer | None = None
         self._exchange: Exchange | None = None
 
     def account_to(self, accounting: Accounting) -> None:
-        """Record exchanges there that end from now on."""
+        """Record there the exchanges that end from now on."""
         self._accounting = accounting
         self._plain = accounting.plain
 
@@ -101,11 +101,11 @@ class ClientConnection(ConnectionLife):
         if self._reading is not _HEAD:
             return
         self._reading = _IDLE
-        end = len(self._target)  # as it came: a guard takes a link's parts off
-        if self._visitor is not None and not self._let_in():
+        end = len(self._target)  # as received: `_let_in` removes a link's parameters
+        if self._identity is not None and not self._let_in():
             return
         heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
-        # llhttp took this line, so that it is just "GET /a HTTP/1.1" if these bytes are in their places.
+        # llhttp has accepted the line, so these few bytes prove that it reads "GET /a HTTP/1.1" exactly.
         piece = heads.piece
         if not (
             heads.at == ALONE
@@ -140,10 +140,10 @@ class ClientConnection(ConnectionLife):
         else:
             self._take(Turn(request, True, False, self._now))
 
-    # answering, one request at a time
+    # responses, one at a time
 
     def _take(self, turn: Turn) -> None:
-        """Answer a request now, or when its turn comes."""
+        """Answer a request, or queue it behind the one in progress and pause reading."""
         if self._transfer is None and self.ready and not self._turns:
             self._answer(turn)
         else:
@@ -163,7 +163,7 @@ class ClientConnection(ConnectionLife):
             self._account(turn.request, reply, turn.began)
 
     def _go_on(self) -> None:
-        """Answer what waited while another answer was under way."""
+        """Answer queued requests, then parse the bytes that came behind them; resume reading when none are left."""
         self._now = self._clock()
         while self._turns and self._transfer is None and self.ready:
             self._answer(self._turns.popleft())
@@ -201,7 +201,7 @@ class ClientConnection(ConnectionLife):
         self._close()
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer what can't be understood, after what came before it; then close."""
+        """Send an error for a malformed request, after the responses to those before it; then close."""
         if self._awaited is not None:
             turn, self._awaited = self._awaited, None
             turn.error, turn.keep_alive = error, False
@@ -210,7 +210,7 @@ class ClientConnection(ConnectionLife):
             method = b"HEAD" if self._heads.kept.lstrip().startswith(b"HEAD ") else b"GET"
             self._take(Turn(Request(method, self._target, [], {}), False, False, self._now, error))
             self._take_no_more()
-        self._heads.kept, self._fields = b"", []  # a client that stays would hold them
+        self._heads.kept, self._fields = b"", []  # else they occupy memory for as long as the client stays connected
 
     # Client
 
@@ -276,25 +276,24 @@ class ClientConnection(ConnectionLife):
         assert turn is not None
         self._turn = self._transfer = None
         if self._turns or self._later:
-            # Not here: the fill that calls has others to tell.
+            # Not at once: the caller may be a fill, which has other readers to call.
             self._loop.call_soon(self._go_on)
         return turn
 
     # the worker
 
     def held(self) -> tuple[int, int] | None:
-        """What an answer holds in memory that isn't taken yet: what it is, and how many bytes; None for nothing much.
-
-        Several that wait for the same give the same.
+        """The body that an unsent response keeps in memory, as its identity (connections that share it return the
+        same) and its bytes; None if the client has taken nearly everything, or there is no such body.
         """
         if self.ready:
             return None
         return self._held if self._transfer is None else self._transfer.held()
 
-    # at the end of each request
+    # records of exchanges
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        """Record an answer that was given at once."""
+        """Record a response that needed no transfer."""
         outcome, counters = reply.outcome, self._plain
         if counters is not None and outcome is PLAIN_HIT:
             counters.hits += 1
@@ -306,7 +305,7 @@ class ClientConnection(ConnectionLife):
         self._accounting.finished(exchange)
 
     def _end_exchange(self, end: End) -> None:
-        """Record the answer that a transfer has given."""
+        """Record the response of a transfer."""
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
         exchange.finish(end, self._clock())

@@ -1,8 +1,8 @@
-"""How many clients may be connected: in all, from one address, and within the descriptors set aside for them.
+"""Limits on clients' connections: in all, from one address, and within the descriptors reserved for them.
 
-Beyond that the connection that has been idle for longest gives way: of the same address if that has too many, so
-that one client drives out nobody but itself. Where all are in use the new one is closed at once: a CDN then turns to
-another node, or tries again, while one that isn't accepted would hang for as long as the CDN's patience lasts.
+Beyond a limit, the connection that has been idle for longest is closed: one of the same address if that has too
+many, so that a client only displaces its own. If all are in use, the new one is closed at once: a CDN then uses
+another node or retries, while a connection that isn't accepted would hang until the CDN's timeout.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MOST_RESERVED = 1024
 
 
 class Guest(Protocol):
-    """A connection that may have to make room."""
+    """A connection that may be closed to make room."""
 
     def gives_way(self) -> bool:
-        """Close and `leave` at once, unless something is under way: then False."""
+        """Close and `leave` at once, unless a request is in progress: then False."""
 
 
 class _Place:
-    """What counts as one address."""
+    """The connections of one address."""
 
     __slots__ = ("count", "idle")
 
@@ -42,39 +42,39 @@ class _Place:
 
 
 class Door:
-    """Counts a listener's connections by address, and knows which are idle, in the order in which they became so.
+    """Counts a listener's connections by address, and has a list of idle ones, the one idle for longest first.
 
-    `limits` may be others from one connection to the next.
+    `limits` may be replaced at any time.
     """
 
     def __init__(self, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         self.turned_away = 0
         self.gave_way = 0
-        self.greeted = 0  # connections that shake hands
+        self.greeted = 0  # connections in their TLS handshake
         self.limits = limits
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._places: dict[str, _Place] = {}
-        self._idle: OrderedDict[Guest, _Place] = OrderedDict()  # ordered, since a dict is slow to find its first
+        self._idle: OrderedDict[Guest, _Place] = OrderedDict()  # a plain dict is slow at finding its first key
         self._complaints = Complaints(log)
 
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
-        """Whether one more may come in while so many are inside; if so, it must `leave`."""
+        """Whether one more connection is admitted while `inside` are open; if so, `leave` must be called for it."""
         limits, descriptor = self.limits, -1 if connected is None else connected.fileno()
         name = _place(peer)
         place = self._places.get(name)
         count = 0 if place is None else place.count
-        room = False  # made by another
+        room = False  # an idle connection was closed for this one
         if place is not None and 0 < limits.max_connections_per_address <= count and not self._is_exempt(peer):
             room = self._make_room(place.idle)
             if not room:
                 return self._turn_away(f"{count} connections of {name} are open")
         if not room and inside + self.greeted >= limits.max_connections and not self._make_room(self._idle):
             return self._turn_away(f"{inside + self.greeted} connections are open")
-        # A descriptor has the lowest number that was free.
+        # A new descriptor has the lowest free number, so this tells how many are in use.
         if not room and descriptor >= self._for_clients and not self._make_room(self._idle):
             return self._turn_away(f"{descriptor} descriptors are in use")
-        # Counted though they aren't limited: they may be from some moment on.
+        # Counted even without a limit: a reload may set one.
         self._places.setdefault(name, _Place()).count += 1
         return True
 
@@ -87,20 +87,20 @@ class Door:
                 del self._places[name]
 
     def idles(self, guest: Guest, peer: str) -> None:
-        """One that is inside has nothing to do: it gives way after all that have been idle for longer."""
+        """A connection has become idle: it may be closed after all that have been idle for longer."""
         place = self._places.get(_place(peer))
         if place is not None:
             self._idle[guest] = place
             place.idle[guest] = None
 
     def wakes(self, guest: Guest) -> None:
-        """It isn't idle any more, or it leaves."""
+        """A connection isn't idle any more, or it is closed."""
         place = self._idle.pop(guest, None)
         if place is not None:
             del place.idle[guest]
 
     def _make_room(self, idle: OrderedDict[Guest, None] | OrderedDict[Guest, _Place]) -> bool:
-        """Close the first of these that is idle indeed; whether there was one."""
+        """Close the first of these connections that really is idle; whether there was one."""
         while idle:
             guest = next(iter(idle))
             self.wakes(guest)
@@ -122,14 +122,14 @@ class Door:
 
 
 def descriptors_for_clients(limit: int) -> int:
-    """How many of a process's descriptors clients may use up: the rest is for origins, disks and the admin API."""
+    """The number of a process's descriptors for clients. The others are for origins, disks and the admin API."""
     if limit == resource.RLIM_INFINITY:
         return 1 << 30
     return limit - min(_MOST_RESERVED, limit // 4)
 
 
 def _place(peer: str) -> str:
-    """What counts as one address: of IPv6 the network of 64 bits, which one client has all of."""
+    """The address by which connections are counted: for IPv6 the /64 network, all of which one client may have."""
     if ":" not in peer:
         return peer
     address = ipaddress.IPv6Address(peer)

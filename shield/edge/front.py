@@ -1,4 +1,4 @@
-"""A front: what all connections of a listener share, and where its connections come from."""
+"""The state that all connections of a listener share, and the kinds of listeners."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 class Listener(Enum):
-    """Where a front's connections come from. That decides which limits hold for them; an address never does."""
+    """The kind of a listener. It alone decides which limits apply to connections; addresses never do."""
 
-    TCP = "tcp"  # clients, each with an address: all limits hold
-    UNIX = "unix"  # clients behind a unix socket: all limits hold but that of connections per address
-    WORKERS = "workers"  # workers of this node: neither their connections nor their requests are numbered
+    TCP = "tcp"  # clients with an address: all limits apply
+    UNIX = "unix"  # clients on a unix socket: all limits apply except that on connections per address
+    WORKERS = "workers"  # workers of this node: no limit on connections or requests
 
     @property
     def numbers(self) -> bool:
-        """Whether connections, and requests on each of them, are limited in number."""
+        """Whether its connections, and the requests on each of them, are limited in number."""
         return self is not Listener.WORKERS
 
     def name_of(self, peer: object) -> str:
-        """A client's name, of what the system says of the other end of a connection: its address, "" if it has left
-        already; "unix" for a unix socket's.
+        """The name of a peer, from the address that the system gives: its IP address, "" if it has disconnected
+        already; "unix" for a listener without addresses.
         """
         if self is not Listener.TCP:
             return UNIX
@@ -48,17 +48,17 @@ class Listener(Enum):
 
 
 class Reconsidering(Protocol):
-    """A connection, as its front knows it."""
+    """The interface of a connection to its front."""
 
     def reconsider(self, limits: ClientLimits) -> None:
-        """Another regime is in force, with these limits."""
+        """Follow a new regime, which has these limits."""
 
     def account_to(self, accounting: Accounting) -> None:
-        """Record exchanges there that end from now on."""
+        """Record there the exchanges that end from now on."""
 
 
 class Front:
-    """What all connections of a listener share. Each kind of connection has its own kind of front, which makes it."""
+    """The shared state of a listener's connections, and their factory: each class of connections has its subclass."""
 
     def __init__(
         self,
@@ -80,26 +80,26 @@ class Front:
         self.connections: set[Reconsidering] = set()
 
     def follow(self, regime: Regime) -> None:
-        """From now on this regime holds, for connections that are open, too."""
+        """Apply a new regime, to open connections too."""
         self.limits = self.door.limits = self._own(regime.limits)
         for connection in self.connections:
             connection.reconsider(self.limits)
 
     def wind_down(self) -> None:
-        """Have each connection, open or to come, end with its next answer."""
+        """Close each connection, present or future, after its next response."""
         self.limits = self.door.limits = replace(self.limits, max_requests=1)
         for connection in self.connections:
             connection.reconsider(self.limits)
 
     def log_to(self, access: AccessLog | None) -> None:
-        """Log the exchanges that end from now on there, those of open connections too."""
+        """Log there the exchanges that end from now on, on open connections too. None: no access log."""
         self.access = access
         self.accounting = Accounting(self.proxy.counters, access)
         for connection in self.connections:
             connection.account_to(self.accounting)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
-        """The limits of this front's connections."""
+        """The limits that apply to this kind of listener."""
         return limits if self.listener is Listener.TCP else replace(limits, max_connections_per_address=0)
 
     def protocol(
@@ -113,7 +113,7 @@ class Front:
         return self._connection(server_state, Life.OUTSIDE)
 
     def greet(self, listener: socket.socket, context: ssl.SSLContext, server_state: ServerState) -> Greeter:
-        """Take connections for which `protocol` is to be made behind TLS."""
+        """Accept TLS connections from `listener`; each gets a protocol once its handshake is done."""
         return Greeter(
             listener,
             context,
@@ -129,4 +129,4 @@ class Front:
 
     @abstractmethod
     def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:
-        """A connection that isn't made yet: OUTSIDE, or OPEN if the door has counted it already."""
+        """A connection's protocol, before its transport: OUTSIDE, or OPEN if the door has counted it already."""

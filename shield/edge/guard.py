@@ -1,7 +1,7 @@
-"""Access: which requests are answered at all. Clients' listeners are guarded; those for workers and operators aren't.
+"""Access control on listeners for clients. Listeners for workers and operators have none.
 
-What a connection settles (address, certificate) is settled when it is made; where no request of a connection needs a
-look, it costs no more than without a guard. A denied request learns nothing but that it is denied.
+Rules on the connection (address, certificate) are evaluated once, when it is made; a connection that satisfies all
+rules costs no more than one without a guard. The reply to a denied request reveals only that it was denied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shield.messages import Fields, Request
 from shield.outcome import Outcome
 from shield.reply import Reply
 from shield.rules import dates
-from shield.rules.access import AccessRules, Asked, DeniedError, Visitor
+from shield.rules.access import AccessRules, ClientIdentity, DeniedError, RequestFacts
 from shield.rules.headers import block
 from shield.rules.limits import ClientLimits
 from shield.rules.link_lifetime import REST
@@ -36,23 +36,29 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """Judges requests by the rules in force, and counts the rules that denied some. Without rules it denies none."""
+    """Evaluates the rules in force, and counts denials by rule. Without rules every request is admitted."""
 
     def __init__(self, in_force: InForce) -> None:
         self._in_force = in_force
-        self.denied: dict[str, int] = {}  # by the rule that didn't hold
+        self.denied: dict[str, int] = {}  # requests by the rule that denied them
 
     @property
     def rules(self) -> AccessRules | None:
         return self._in_force.regime.access
 
     def judge(
-        self, visitor: Visitor, target: bytes, *, host: bytes | None, told: Mapping[bytes, bytes], now: float
+        self,
+        identity: ClientIdentity,
+        target: bytes,
+        *,
+        host: bytes | None,
+        checked: Mapping[bytes, bytes],
+        now: float,
     ) -> tuple[bytes, int | None, DeniedError | None]:
-        """The target without what only the guard may see, the seconds that its link still holds if it is one, and why
-        the request is denied; None: it isn't.
+        """The target without the parameters of a signed link, the remaining seconds of that link (None: it has none),
+        and the denial, None if the request is admitted.
 
-        `told` are the request's fields in `rules.fields`.
+        `checked` are the request's fields that are in `rules.fields`; `now` is epoch seconds.
         """
         regime = self._in_force.regime
         rules = regime.access
@@ -68,43 +74,47 @@ class Guard:
                 requirement = rules.routes.get(resource.route.name, requirement)
                 text = None if link is None else signable(path, resource)
             except RequestError:
-                pass  # it names nothing; a client that is let in is told so
+                pass  # an invalid target: the proxy reports it to admitted clients
         rest = None if link is None else link.rest(now)
-        return target, rest, rules.judge(visitor, Asked(host, told, link, text, now), requirement)
+        return target, rest, rules.judge(identity, RequestFacts(host, checked, link, text, now), requirement)
 
-    def visitor(self, peer: str, certificate: Mapping[str, Any] | None) -> Visitor | None:
-        """Whom requests on a connection from this address, with this certificate, come from; None: all are let in."""
+    def identity(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity | None:
+        """The identity that requests on a connection from this address, with this certificate, have; None: no rule in
+        force needs them checked."""
         rules = self.rules
         if rules is None:
             return None
-        visitor = rules.visitor(peer, certificate)
-        return None if rules.welcome(visitor) else visitor
+        identity = rules.identify(peer, certificate)
+        return None if rules.admits_all_of(identity) else identity
 
     def without_link(self, target: bytes) -> bytes:
-        """A target as logs may show it."""
+        """A target without the parameters of a signed link, for logs."""
         rules = self.rules
         return target if rules is None or rules.links is None else rules.links.taken_off(target)[0]
 
-    def hold(self, request: Request, visitor: Visitor | None, now: float) -> DeniedError | None:
-        """Judge a request of which nothing has been taken out yet, and take out what only the guard may see."""
+    def hold(self, request: Request, identity: ClientIdentity | None, now: float) -> DeniedError | None:
+        """Judge a whole request, and remove from it the secret header and the parameters of a signed link.
+
+        For fronts that have whole requests (`edge.asgi`, `edge.http2`). Returns the denial, None if it is admitted.
+        """
         rules, fields = self.rules, request.fields
-        if rules is None or visitor is None:
+        if rules is None or identity is None:
             return None
-        told: dict[bytes, bytes] = {}
+        checked: dict[bytes, bytes] = {}
         for name, value in fields:
             if name in rules.fields:
-                told[name] = told[name] + b", " + value if name in told else value
-        if rules.header in told:
+                checked[name] = checked[name] + b", " + value if name in checked else value
+        if rules.header in checked:
             fields[:] = [field for field in fields if field[0] != rules.header]
         request.target, rest, denied = self.judge(
-            visitor, request.target, host=host_of(request.target, fields), told=told, now=now
+            identity, request.target, host=host_of(request.target, fields), checked=checked, now=now
         )
         if rest is not None:
             request.notable[REST] = b"%d" % rest
         return denied
 
     def denial(self, denied: DeniedError, method: bytes, now: float) -> Reply:
-        """The reply to a denied request, which is counted. The access log says why it was denied."""
+        """Reply to a denied request; counts it. Only the access log has the reason."""
         for rule in denied.rules:
             self.denied[rule.value] = self.denied.get(rule.value, 0) + 1
         body = denied.reason.encode() + b"\n"
@@ -122,11 +132,14 @@ class Guard:
 
 
 def host_of(target: bytes, fields: Fields) -> bytes | None:
-    """The host that a request means: that of its target, else of its Host field (RFC 9112 §3.2.2)."""
+    """The host of a target in absolute-form, else the value of Host (RFC 9112 §3.2.2); None without either.
+
+    Several Host lines are joined, and so match no configured host.
+    """
     if target[:1] != b"/" and (parts := taken_apart(target)) is not None:
         return parts[1]
     hosts = [value for name, value in fields if name == b"host"]
-    return b", ".join(hosts) if hosts else None  # several are none of ours
+    return b", ".join(hosts) if hosts else None
 
 
 def _in_origin_form(target: bytes) -> bytes:
@@ -135,7 +148,7 @@ def _in_origin_form(target: bytes) -> bytes:
 
 
 class GuardedFront(Front):
-    """What all guarded connections share."""
+    """The front of a listener with access control."""
 
     def __init__(
         self,
@@ -155,7 +168,7 @@ class GuardedFront(Front):
 
 
 class GuardedConnection(ClientConnection):
-    """Answers requests that the guard lets in. The first that it denies gets its reply, and the connection ends."""
+    """A connection with access control. The first denied request gets its reply, and the connection is closed."""
 
     __slots__ = ("_guard",)
 
@@ -168,21 +181,23 @@ class GuardedConnection(ClientConnection):
         self.reconsider(self._limits)
 
     def reconsider(self, limits: ClientLimits) -> None:
-        """Judge this connection by the rules in force: whether its requests need a look."""
+        """Follow a new regime: its limits, and whether its access rules need each request to be checked."""
         super().reconsider(limits)
         rules = self._guard.rules
-        self._visitor = self._guard.visitor(self._peer, self._transport.get_extra_info("peercert"))
-        self._watched = WATCHED if rules is None or self._visitor is None else WATCHED | rules.fields
+        self._identity = self._guard.identity(self._peer, self._transport.get_extra_info("peercert"))
+        self._watched = WATCHED if rules is None or self._identity is None else WATCHED | rules.fields
 
     def _let_in(self) -> bool:
-        rules, visitor = self._guard.rules, self._visitor
-        assert rules is not None and visitor is not None
+        rules, identity = self._guard.rules, self._identity
+        assert rules is not None and identity is not None
         fields, notable = self._fields, self._notable
-        told = {name: notable.pop(name) for name in rules.fields if name in notable}
-        if rules.header in told:
+        checked = {name: notable.pop(name) for name in rules.fields if name in notable}
+        if rules.header in checked:
             fields[:] = [each for each in fields if each[0] != rules.header]
         host = None if rules.hosts is None else host_of(self._target, fields)
-        self._target, rest, denied = self._guard.judge(visitor, self._target, host=host, told=told, now=self._now)
+        self._target, rest, denied = self._guard.judge(
+            identity, self._target, host=host, checked=checked, now=self._now
+        )
         if denied is None:
             if rest is not None:
                 notable[REST] = b"%d" % rest

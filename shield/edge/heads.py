@@ -1,37 +1,37 @@
-"""Where heads begin and end in the bytes that come, which the parser's callbacks don't tell.
+"""The raw bytes of request heads, whose boundaries the parser's callbacks don't state.
 
-llhttp takes request lines that aren't in order: several spaces, empty lines before, other protocols' versions. Only
-the raw bytes show those.
+llhttp accepts malformed request lines: several spaces, empty lines in front, versions of other protocols. Only the
+raw bytes show them.
 """
 
 from __future__ import annotations
 
 AT_START = 0
 ALONE = -1
-"""At the start as well, and nothing is known yet of a second head in the piece."""
+"""Also at the start; whether the piece has a second head isn't known yet."""
 BEHIND_FIRST = -2
-"""Behind the first head, which was plain: its end wasn't looked for."""
+"""After the first head, which was plain: its end hasn't been searched for."""
 
 _END = b"\r\n\r\n"
 
 
 class Heads:
-    """The bytes of one connection's heads, as far as they aren't known to be in order."""
+    """The bytes of one connection's heads that haven't been checked yet."""
 
     __slots__ = ("at", "kept", "piece")
 
     def __init__(self) -> None:
-        self.kept = b""  # what has no end yet, of the pieces before
-        self.piece = b""  # what the parser is fed
-        self.at = AT_START  # where in it the next head begins
+        self.kept = b""  # the incomplete head from earlier pieces
+        self.piece = b""  # the bytes that the parser is fed
+        self.at = AT_START  # offset of the next head in the piece, or one of the constants above
 
     def parts(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
-        """Cut so that the first part can't bring more of a head than `limit`; what must wait."""
+        """Split data so that its first part can't make a head longer than `limit` bytes; the second must wait."""
         room = limit - len(self.kept)
         return data[:room], data[room:]
 
     def take(self) -> bytes:
-        """The head that has just ended, with what stood before it. For each head of a piece that wasn't plain."""
+        """The head that has just ended, with any bytes in front of it. Call it for each head that isn't plain."""
         begin, kept = self._begin(), self.kept
         if not kept:
             self.at = self.piece.find(_END, begin) + len(_END)
@@ -43,7 +43,7 @@ class Heads:
         return whole[:end]
 
     def takes(self, exactly: bytes) -> bool:
-        """Whether these very bytes stand behind the last head; if so, they are taken."""
+        """Whether exactly these bytes follow the last head; if so, they are consumed."""
         begin, kept = self._begin(), self.kept
         if (kept + self.piece[begin : begin + len(exactly)])[: len(exactly)] != exactly:
             return False
@@ -51,13 +51,13 @@ class Heads:
         return True
 
     def keep(self) -> bytes:
-        """What of the piece belongs to no head that has ended, together with what was kept before."""
+        """Keep the bytes after the last complete head; returns them together with those kept before."""
         self.kept += self.piece[self._begin() :]
-        self.piece, self.at = b"", AT_START  # an idle connection would hold the piece
+        self.piece, self.at = b"", AT_START  # else an idle connection would keep the piece in memory
         return self.kept
 
     def give_up(self) -> bytes:
-        """As `keep`, but nothing is kept: a new parser begins with it."""
+        """As `keep`, but forgets them: they are for a new parser."""
         rest, self.kept = self.keep(), b""
         return rest
 

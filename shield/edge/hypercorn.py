@@ -1,11 +1,11 @@
-"""What hypercorn 0.18 lacks for HTTP/2, reached for behind its back; where it isn't hypercorn, nothing happens.
+"""Workarounds for defects of hypercorn 0.18 in HTTP/2, through its private attributes. No effect on other servers.
 
-- Its stream buffers take any amount while a client opens no window: a pause ends as soon as nothing could be sent
-  (`StreamBuffer.pop`). So each piece is awaited until it has left.
-- An application that fails in a body leaves its stream open for ever: so it is reset.
-- A connection that is lost leaves those waiting who write to it: so they are released.
-- CONNECT, a path or method that isn't ASCII, and the rest of a body whose answer is complete make it fail, and end a
-  connection with all its streams: so such a stream alone is refused, and such bytes are dropped (`mend`).
+- Its stream buffers accept any amount while a client opens no window: a pause ends as soon as nothing could be sent
+  (`StreamBuffer.pop`). So each piece is awaited until it has been sent.
+- If an application fails in the middle of a body, the stream stays open for ever. So it is reset.
+- If a connection is lost, its writers wait for ever. So they are released.
+- CONNECT, a path or method that isn't ASCII, and the rest of a body whose response is complete are errors that end a
+  connection with all its streams. So only that stream is refused, and such bytes are dropped (`mend`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ALLOW = (b"allow", b"GET, HEAD")
 _mended: set[object] = set()  # classes
 
 
-class Stream:
+class HypercornStream:
     """The HTTP/2 stream behind an ASGI `send`, if there is one."""
 
     def __init__(self, send: object) -> None:
@@ -30,19 +30,19 @@ class Stream:
         self._number: int = stream.stream_id if self._protocol is not None else 0
 
     async def drain(self) -> None:
-        """Wait until all that was sent has left for the client."""
+        """Wait until everything written has been sent to the client."""
         buffer = self._buffer()
         if buffer is not None:
             await buffer.drain()
 
     async def release(self) -> None:
-        """The client is gone: nobody may wait for it any more."""
+        """End all waits for a client that has disconnected."""
         buffer = self._buffer()
         if buffer is not None:
             await buffer.close()
 
     async def reset(self) -> None:
-        """End with RST_STREAM, then do as hypercorn does when a client resets a stream."""
+        """Send RST_STREAM, then do what hypercorn does when a client resets a stream."""
         if self._protocol is not None:
             self._protocol.connection.reset_stream(self._number, _INTERNAL_ERROR)
             await self._protocol._window_updated(self._number)
@@ -53,7 +53,7 @@ class Stream:
 
 
 def mend() -> None:
-    """Have hypercorn refuse single streams where it would end their connection. To be called once it is there."""
+    """Make hypercorn refuse single streams instead of ending their connection. To be called once it is imported."""
     protocol: Any = getattr(sys.modules.get("hypercorn.protocol.h2"), "H2Protocol", None)
     if protocol is None or protocol in _mended:
         return
@@ -79,7 +79,7 @@ def mend() -> None:
 
 
 def _refusal(fields: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """The status for a request that hypercorn can't read."""
+    """The status for a request that hypercorn can't parse; None if it can."""
     pseudo = dict(fields)
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path")
     if not method.isascii():
@@ -90,7 +90,7 @@ def _refusal(fields: Iterable[tuple[bytes, bytes]]) -> int | None:
 
 
 def _refuse(protocol: Any, request: Any, status: int) -> None:
-    """Answer a stream for which hypercorn has none. It doesn't hear of what else comes for it."""
+    """Answer a stream that hypercorn doesn't know of. Further bytes on it are dropped by `mend`."""
     head = [(b":status", b"%d" % status), (b"content-length", b"0"), (b"cache-control", b"no-store")]
     head += [_ALLOW] if status == 405 else []
     head += protocol.config.response_headers("h2")

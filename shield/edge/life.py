@@ -1,7 +1,7 @@
-"""How a client's connection begins and ends: let in at the door, closed after its last answer, or cut.
+"""The beginning and end of a client's connection: counted at the door, closed after its last response, or aborted.
 
-Timeouts are counted by `sweep`, which the worker calls on every connection once a second, so that a request arms no
-timer of its own.
+Timeouts are counted by `sweep`, which the worker calls on every connection once a second, so that requests need no
+timers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionLife(RequestReader):
-    """The part of a connection that begins and ends it, whatever it answers."""
+    """The part of a connection that opens and closes it, independent of its responses."""
 
     __slots__ = (
         "_connections",
@@ -55,10 +55,10 @@ class ConnectionLife(RequestReader):
         self._life = life
         self._listed = False  # as idle, at the door
         self._patience = Patience(front.limits)
-        self._turns: deque[Turn] = deque()  # that wait though their heads were read: one, and perhaps a refusal
-        self._later = b""  # what came behind them, as it came
-        self._later_is_all = False  # nothing that comes behind it is taken
-        self._framing = AnswerFraming.LENGTH  # of the last answer that was streamed
+        self._turns: deque[Turn] = deque()  # parsed requests that wait: at most one, and perhaps a refusal
+        self._later = b""  # the bytes behind them, unparsed
+        self._later_is_all = False  # further bytes are discarded
+        self._framing = AnswerFraming.LENGTH  # of the last streamed response
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -74,9 +74,10 @@ class ConnectionLife(RequestReader):
             self._life, self._left = Life.NUMBERED, self._limits.max_requests
         self._connections.add(self)
         self._in_front.add(self)
+        self._list(idle=True)
 
     def reconsider(self, limits: ClientLimits) -> None:
-        """Another regime is in force. Requests that it limits are counted anew."""
+        """Follow a new regime, which has these limits. If the limit on requests changes, their count starts again."""
         before = self._limits.max_requests
         self._abide_by(limits)
         self._patience.abide_by(limits)
@@ -86,7 +87,7 @@ class ConnectionLife(RequestReader):
 
     @abstractmethod
     def account_to(self, accounting: Accounting) -> None:
-        """Record exchanges there that end from now on."""
+        """Record there the exchanges that end from now on."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._life is not Life.OUTSIDE:
@@ -95,7 +96,7 @@ class ConnectionLife(RequestReader):
         self._turns.clear()
 
     def _depart(self) -> None:
-        """Count no more, if it still does."""
+        """Remove this connection from all counts, if it is still in them."""
         if self in self._in_front:
             self._connections.discard(self)
             self._in_front.discard(self)
@@ -104,7 +105,7 @@ class ConnectionLife(RequestReader):
                 self._door.leave(self._peer)
 
     def _list(self, *, idle: bool) -> None:
-        """Say at the door whether this connection could give way to another."""
+        """Report to the door whether this connection is idle, so that it could be closed for another one."""
         if idle is not self._listed and self._listener.numbers:
             self._listed = idle
             if idle:
@@ -113,7 +114,9 @@ class ConnectionLife(RequestReader):
                 self._door.wakes(self)
 
     def gives_way(self) -> bool:
-        """Close at once if nothing was said for a sweep at least, and nothing is under way; whether it does."""
+        """Close at once if the client has been silent for a sweep at least and no request is in progress; whether it
+        did.
+        """
         self._listed = False
         if (
             self._heard
@@ -125,14 +128,14 @@ class ConnectionLife(RequestReader):
             return False
         self._take_no_more()
         self._life = Life.CLOSING
-        self._transport.abort()  # a close of TLS would wait for the client's
+        self._transport.abort()  # closing TLS would wait for the client's close
         self._depart()
         return True
 
     def _put_off(self, data: bytes) -> None:
-        """Keep what a client has sent ahead until it is its turn. No head is taken apart before, since that takes
-        twenty times the memory. Of more than may wait the rest is dropped, and the connection ends before it:
-        requests without an answer may be sent again on another (RFC 9112 §9.3.2).
+        """Keep pipelined bytes until it is their turn. They aren't parsed before, since fields take twenty times the
+        memory. Bytes beyond the limit are discarded, and the connection ends before them: clients may repeat requests
+        without a response on another one (RFC 9112 §9.3.2).
         """
         room = self._limits.pipelined_bytes - len(self._later)
         self._later += data[:room]
@@ -145,7 +148,7 @@ class ConnectionLife(RequestReader):
         self._later, self._awaited = b"", None
 
     def eof_received(self) -> bool:
-        """The client has said all it will. What it asked for is still answered; an incomplete head is dropped."""
+        """The client sends no more. Its complete requests are still answered; an incomplete head is dropped."""
         if self._reading is Reading.LATER and self._transport.can_write_eof():
             self._later_is_all = True
             return True
@@ -161,7 +164,7 @@ class ConnectionLife(RequestReader):
         return self._turns[-1] if self._turns else self._turn
 
     def _end_after_last(self) -> None:
-        """Close once what has been taken so far is answered."""
+        """Close after the responses to all requests so far."""
         self._take_no_more()
         last = self._last_turn()
         if last is not None:
@@ -170,8 +173,10 @@ class ConnectionLife(RequestReader):
             self._close()
 
     def _close(self) -> None:
-        """Close after what is written has gone out. What the client still sends is read and dropped for a while:
-        unread bytes would make the kernel reset the connection under the answer (RFC 9112 §9.6)."""
+        """Close once the write buffer is flushed. Until then, and shortly after, the client's bytes are read and
+        discarded: unread bytes would make the kernel reset the connection before the response has arrived (RFC 9112
+        §9.6).
+        """
         self._take_no_more()
         self._life = Life.CLOSING
         self._turns.clear()
@@ -189,7 +194,7 @@ class ConnectionLife(RequestReader):
         self._transport.close()
 
     def _cut(self) -> None:
-        """End at once. A body that ends with its connection would look whole, unless that is reset."""
+        """Abort. A body that is framed by the end of the connection would look complete unless that is reset."""
         self._take_no_more()
         self._life = Life.CLOSING
         self._turns.clear()
@@ -204,7 +209,7 @@ class ConnectionLife(RequestReader):
     # the worker
 
     def shutdown(self) -> None:
-        """uvicorn stops: end when what runs is answered."""
+        """uvicorn stops: close after the responses in progress."""
         if self._life is Life.CLOSING:
             return
         self._life = Life.STOPPING
@@ -216,7 +221,7 @@ class ConnectionLife(RequestReader):
         self._cut()
 
     def sweep(self) -> None:
-        """Once a second: end what has taken too long."""
+        """Close or abort a connection that has exceeded a time limit. Called once a second."""
         limits, patience = self._limits, self._patience
         heard, self._heard = self._heard, False
         patience.sweeps += 1
@@ -225,7 +230,7 @@ class ConnectionLife(RequestReader):
             if not patience.takes_on(self._transport, closing=closing):
                 self._cut()
         elif self._last_turn() is not None:
-            patience.sweeps = 0  # the origins' timeouts hold
+            patience.sweeps = 0  # the origins' timeouts apply
         elif self._reading in (Reading.HEAD, Reading.BODY):
             if not patience.has_time_for_head(self._fields):
                 self._refuse(RequestError(408, "head-too-slow"))

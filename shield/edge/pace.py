@@ -1,26 +1,26 @@
-"""How fast clients take what they asked for, and what becomes of slow ones.
+"""Slow clients: their pace, and the release of resources that they occupy.
 
-A slow client may cost itself time, and others nothing. What it could hold on to is freed by these rules, each in the
-module that owns what is held:
+A slow client may delay itself, but no others. The resources that it could occupy are released by these rules, each in
+the module that owns the resource:
 
-- Its own connection, and what was written to it: a client that takes less than `send_bytes` in `send_seconds` is cut
-  off, however large the answer (`Patience.takes_on`, from each connection's `sweep`; over HTTP/2 and HTTP/3 the send
-  that takes longer than `send_seconds` ends the answer, in `edge.asgi`). The next request on a connection, or the
-  rest of a head, has its own time.
-- Bodies in memory: an answer that is written but not taken keeps its entry's body, also one that the RAM tier has
-  evicted. When all of these together exceed `unsent_bytes`, those readers are cut off that free most for each of them
-  (`too_much`, called by the worker once a second).
-- The window of a body that isn't kept (`fill.window`): it holds the origin to the pace of its slowest reader. If that
-  one keeps a full window from moving for `PATIENCE_SECONDS` while others read on, it goes on with a fetch of its own;
-  a single reader holds up only itself.
-- Slices in memory that no disk takes, and fetches ahead of their readers (`fill.sliced`): after its
-  `PATIENCE_SECONDS` the oldest slice is given up and a fetch that is far ahead ends. Nobody is cut off: what a reader
-  needs later is fetched again. Slices on disk are read at any pace.
-- Connections to origins (`origin.pool`): when all are taken and others wait, one whose reader has held it up longest,
-  for `RELIEF_SECONDS` at least, is given up. Its reader goes on with the rest of the same version if it can be had in
-  parts, else its answer breaks off.
+- Its connection and write buffer: a client that takes less than `send_bytes` in `send_seconds` is disconnected,
+  however large the response (`Patience.takes_on`, from each connection's `sweep`; over HTTP/2 and HTTP/3 a send that
+  takes longer than `send_seconds` ends the response, in `edge.asgi`). An idle connection and an incomplete head have
+  their own time limits.
+- Bodies in memory: a response that is written but not taken keeps its entry's body, even one that the RAM tier has
+  evicted. When all of these together exceed `unsent_bytes`, the readers that free most memory per reader are
+  disconnected (`too_much`, called by the worker once a second).
+- The window of a body that isn't kept (`fill.window`): it limits the origin to the pace of the slowest reader. If
+  that one keeps a full window from moving for `PATIENCE_SECONDS` while others read on, it continues with its own
+  fetch; a single reader delays only itself.
+- Slices in memory that no disk takes, and fetches ahead of their readers (`fill.sliced`): after `PATIENCE_SECONDS`
+  the oldest slice is dropped, and a fetch that is far ahead ends. No reader is disconnected: bytes that it needs
+  later are fetched again. Slices on disk are read at any pace.
+- Connections to origins (`origin.pool`): when all are in use and others wait, the one that its reader has held up for
+  longest, and for at least `RELIEF_SECONDS`, is closed. Its reader continues with the rest of the same version if
+  ranges of it are available; else its response breaks off.
 
-Here is what only a connection's socket knows: how far its client has come, and how it is to end.
+This module has what only a connection's socket knows: its client's progress, and how to end it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from typing import Protocol, TypeVar
 
 from shield.rules.limits import ClientLimits
 
-_LINGER_SWEEPS = 2  # for a client to say something more after it has taken its last answer
+_LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
 def unsent(transport: asyncio.Transport) -> int:
-    """Bytes written that the client hasn't taken: also those that wait in the kernel, which are millions at times."""
+    """Bytes written that the client hasn't taken, including those in the kernel's buffer, which may be megabytes."""
     waiting = transport.get_write_buffer_size()
     connected = transport.get_extra_info("socket")
     if connected is None:
@@ -54,29 +54,29 @@ def unsent(transport: asyncio.Transport) -> int:
 
 
 class Patience:
-    """How long one client is waited for. Time is counted in `sweeps`: those since it last did what it should."""
+    """The time limits of one client. Time is counted in `sweeps` since its last progress, one a second."""
 
     __slots__ = ("_head", "_limits", "_unsent", "sweeps")
 
     def __init__(self, limits: ClientLimits) -> None:
         self.sweeps = 0
         self._limits = limits
-        self._unsent = 0  # when it was last looked at
-        self._head: object = None  # that is waited for
+        self._unsent = 0  # bytes at the last check
+        self._head: object = None  # the incomplete head
 
     def abide_by(self, limits: ClientLimits) -> None:
-        """From now on these hold."""
+        """Use these limits from now on."""
         self._limits = limits
 
     def flows(self) -> None:
-        """The client has taken nearly all that was written."""
+        """The client has taken nearly all written bytes."""
         self._unsent = 0
 
     def takes_on(self, transport: asyncio.Transport, *, closing: bool) -> bool:
-        """Whether a client that has bytes to take, or a last answer, takes enough of them."""
+        """Whether a client with unsent bytes, or with a last response when `closing`, takes them fast enough."""
         limits = self._limits
         if self._unsent and not closing and self.sweeps % limits.send_step:
-            return True  # asking the kernel takes long, for a crowd of slow readers all at once
+            return True  # querying the kernel for a crowd of slow readers at once takes long
         left = unsent(transport)
         taken = self._unsent - left
         if taken < 0 or taken >= limits.send_bytes or (taken and not left):
@@ -85,14 +85,14 @@ class Patience:
         return self.sweeps <= (limits.send_seconds if left else _LINGER_SWEEPS)
 
     def has_time_for_head(self, head: object) -> bool:
-        """Whether a head may still be incomplete; `head` is one object for as long as it is the same head."""
-        if self._head is not head:  # the first sweep that finds it incomplete
+        """Whether a head may still be incomplete. `head` is any object that identifies it."""
+        if self._head is not head:  # its first sweep
             self._head, self.sweeps = head, 0
         return self.sweeps <= self._limits.head_seconds
 
 
 class Holder(Protocol):
-    """A connection, as far as what it holds is concerned."""
+    """A connection that may keep a body in memory."""
 
     def held(self) -> tuple[int, int] | None: ...
 
@@ -101,8 +101,9 @@ H = TypeVar("H", bound=Holder)
 
 
 def too_much(connections: Iterable[H], limit: int) -> list[H]:
-    """The connections to cut off so that slow clients hold no more than `limit` bytes: those of the bodies that free
-    most for each connection."""
+    """The connections to abort so that slow clients keep no more than `limit` bytes in memory: those with the bodies
+    that free most per connection.
+    """
     holders: dict[int, list[H]] = {}
     sizes: dict[int, int] = {}
     for connection in connections:
@@ -120,6 +121,6 @@ def too_much(connections: Iterable[H], limit: int) -> list[H]:
 
 
 def reset_on_close(transport: asyncio.Transport) -> None:
-    """Have the client see that this is no clean end."""
+    """Make the close a reset, so that the client sees that the response is incomplete."""
     connected = transport.get_extra_info("socket")
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,8 +1,8 @@
-"""What a client's bytes say: heads told apart and read strictly, each request handed on as a turn.
+"""Strict parsing of a client's requests: bytes in, a `Turn` for each request out.
 
-llhttp refuses most of what is ambiguous (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
-space before a colon). What it leaves to us, `examined` and `Heads` look at; a plain request, which comes alone in one
-piece and whose first line is as it should be, byte for byte, doesn't come by there.
+llhttp rejects most ambiguous syntax (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
+space before a colon). `examined` and `Heads` check the rest. A plain request skips those checks: it arrives alone in
+one piece, and its request line is canonical, byte for byte.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from shield.rules.loops import has_passed, is_way
 
 log = logging.getLogger("shield.edge")
 
-_IDLE, _HEAD, _DEAF = Reading.IDLE, Reading.HEAD, Reading.DEAF  # names that cost the hot path one look-up
+_IDLE, _HEAD, _DEAF = Reading.IDLE, Reading.HEAD, Reading.DEAF  # globals: one lookup on the hot path instead of two
 _BODY, _LATER = Reading.BODY, Reading.LATER
-_NO_CHUNKS = b"0\r\n\r\n"  # the one body that is taken: no extension, no trailer (RFC 9112 §7.1)
+_NO_CHUNKS = b"0\r\n\r\n"  # the only accepted body: empty, without extension or trailer (RFC 9112 §7.1)
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-_begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may stand before it
+_begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may precede it (RFC 9112 §2.2)
 _KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
 WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
-"""Names of the fields that are looked at while a head is parsed."""
+"""Names of the fields that are inspected while a head is parsed."""
 
 
 class _LaterError(Exception):
-    """Stops the parser at the begin of a head: it can't be paused, and is made anew when the head's turn comes."""
+    """Stops the parser at the start of a head that must wait. It can't be paused; a new one parses the head later."""
 
 
 class RequestReader(asyncio.Protocol):
-    """The half of a connection that listens. The half that answers has `on_headers_complete`: the hot path."""
+    """The receiving half of a connection. The sending half has `on_headers_complete`, the hot path."""
 
     __slots__ = (
         "_awaited",
@@ -76,23 +76,23 @@ class RequestReader(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._watched = WATCHED
         self._node = node
-        self._host: bytes | None = None  # what Host said, and may say
-        self._way: bytes | None = None  # what CDN-Loop said, and may say
-        self._left = 0  # requests that may still come; 0: any number
+        self._host: bytes | None = None  # the last valid value of Host
+        self._way: bytes | None = None  # the last valid value of CDN-Loop
+        self._left = 0  # requests still allowed; 0: any number
         self._reading = _IDLE
-        self._heard = False  # since the last sweep
+        self._heard = False  # bytes have arrived since the last sweep
         self._now = 0.0
-        self._turn: Turn | None = None  # under way
-        self.ready = True  # False: the transport has more to send than it should
+        self._turn: Turn | None = None  # in progress
+        self.ready = True  # False: the transport's write buffer is above its limit
 
         # per request being parsed
-        self._awaited: Turn | None = None  # its head has come, and its body hasn't
+        self._awaited: Turn | None = None  # its head is complete, its body is expected
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
         self._ways = 0  # lines of CDN-Loop
-        self._hosts = 0  # lines of Host; one that isn't known counts twice
-        self._error: httptools.HttpParserError | None = None  # of the parser, which is fed no more
+        self._hosts = 0  # lines of Host; a value that isn't known yet counts twice
+        self._error: httptools.HttpParserError | None = None  # of the parser, which then gets no more bytes
 
     def _abide_by(self, limits: ClientLimits) -> None:
         self._limits = limits
@@ -120,7 +120,7 @@ class RequestReader(asyncio.Protocol):
                 self._look_at_rest()
 
     def _parse_in_parts(self, data: bytes) -> None:
-        """What goes on with a head that has begun, or is so much that a head could exceed its limits."""
+        """Parse bytes that continue a head, or are so many that a head could exceed its limits."""
         heads, limit = self._heads, self._limits.max_head_bytes
         while data and self._reading is not _DEAF:
             heads.piece, data = heads.parts(data, limit)
@@ -145,14 +145,14 @@ class RequestReader(asyncio.Protocol):
             self._parser = httptools.HttpRequestParser(self)
             return
         if isinstance(error, httptools.HttpParserUpgrade):
-            self._end_after_last()  # it was answered as if it asked for no upgrade (RFC 9110 §7.8)
+            self._end_after_last()  # its Upgrade was ignored (RFC 9110 §7.8), but llhttp parses no further
             return
         self._error = error
         if isinstance(error, httptools.HttpParserCallbackError):
             log.error("a request failed", exc_info=error.__context__ or error)
 
     def _look_at_rest(self) -> None:
-        """Keep what has no end yet, unless it can't become a head."""
+        """Keep an incomplete head for the next bytes; refuse it if it can no longer become a valid one."""
         if self._reading is _DEAF:
             return
         if self._reading is _LATER:
@@ -168,7 +168,7 @@ class RequestReader(asyncio.Protocol):
                 self._refuse(refusal)
         elif not _begin_of_head(rest):
             self._refuse(RequestError(400, "malformed-request"))
-        elif len(self._fields) > self._max_fields:  # which take ten times the memory of their bytes
+        elif len(self._fields) > self._max_fields:  # parsed fields take ten times the memory of their bytes
             self._refuse(RequestError(431, "head-too-large"))
 
     # parser
@@ -199,8 +199,8 @@ class RequestReader(asyncio.Protocol):
                 plain = value == self._way or (is_way(value) and not has_passed(value, self._node))
                 if plain and self._ways == 1:
                     self._way = value
-                    return  # most CDNs send it: alone it makes no request one that needs a look
-            if name == b"proxy-connection":  # llhttp takes it for Connection
+                    return  # most CDNs send it: a single valid line leaves the request plain
+            if name == b"proxy-connection":  # llhttp treats it as Connection
                 name = b"connection"
             if name == b"connection" and value in _KEEP_ALIVE:
                 return
@@ -209,10 +209,10 @@ class RequestReader(asyncio.Protocol):
 
     @abstractmethod
     def on_headers_complete(self) -> None:
-        """Take the request, at once if it is plain."""
+        """Answer the request, at once if it is plain."""
 
     def _examine(self, request: Request) -> None:
-        """Take a request that isn't plain."""
+        """Check and take a request that isn't plain."""
         turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
         if self._left:
             self._left -= 1
@@ -223,14 +223,14 @@ class RequestReader(asyncio.Protocol):
             self._go_through(turn)
 
     def on_chunk_complete(self) -> None:
-        """Of the last chunk this is called at the end of the body."""
+        """Called for the last chunk at the end of the body: take the request whose body was expected to be empty."""
         turn = self._awaited
         if turn is not None and self._reading is _BODY and self._heads.takes(_NO_CHUNKS):
             self._reading, self._awaited = _IDLE, None
             self._go_through(turn)
 
     def _go_through(self, turn: Turn) -> None:
-        """Take a request of which all has come; where it was the last, hear no more."""
+        """Take a complete request; after the last one of the connection, ignore further bytes."""
         goes_on = turn.error is None and turn.keep_alive
         self._take(turn)
         if goes_on:
@@ -239,15 +239,15 @@ class RequestReader(asyncio.Protocol):
             self._take_no_more()
 
     def _take_no_more(self) -> None:
-        """Drop what the client sends from now on."""
+        """Discard all further bytes."""
         if self._reading is not Reading.ENDED:
             self._reading = _DEAF
 
     def _let_in(self) -> bool:
-        """Whether the request whose head has come may be answered; if not, it has been refused."""
+        """Whether the request just parsed is admitted; if not, it has been refused."""
         return True
 
-    # what the other half does
+    # the sending half
 
     @abstractmethod
     def _take(self, turn: Turn) -> None: ...

@@ -1,17 +1,17 @@
-"""In which state a client's connection is: how it listens, how long it lives, and how the answer it sends is framed.
+"""The states of a client's connection: how it reads, how it ends, and how its response is framed.
 
     Reading   IDLE <-> HEAD     a head begins, and is complete
-              HEAD > BODY > IDLE    it says that its body is chunked, and that is empty
-              IDLE <-> LATER        a head begins while an answer is under way, and that is written
-              any but ENDED > DEAF  a refusal, a last request, a close, a cut
+              HEAD > BODY > IDLE    it announces a chunked body, which turns out to be empty
+              IDLE <-> LATER        a head begins while a response is in progress, and that is complete
+              any but ENDED > DEAF  a refusal, a last request, a close, an abort
               any > ENDED           the client has sent its last byte
 
-    Life      OUTSIDE > OPEN or NUMBERED     the door lets it in, or nothing counts it
-              OPEN, NUMBERED > STOPPING      the node stops, while an answer is under way or a head has begun
-              any but OUTSIDE > CLOSING      the last answer is written, it was idle for too long, or it is cut
+    Life      OUTSIDE > OPEN or NUMBERED     the door admits it, or its listener has no limits
+              OPEN, NUMBERED > STOPPING      the node stops while a response is in progress or a head has begun
+              any but OUTSIDE > CLOSING      the last response is written, it was idle for too long, or it is aborted
 
-What is under way is no state of these: `ClientConnection` has the request that is being answered and those that wait.
-Whether the transport reads is the transport's to know, and whether it takes more is `ready`.
+Requests in progress and in the queue are no part of these: `ClientConnection` has them. Whether reading is paused is
+the transport's state; whether it accepts more data is `ready`.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from enum import Enum
 
 
 class Reading(Enum):
-    """What becomes of the bytes that come."""
+    """The use of received bytes."""
 
     IDLE = "idle"  # between two heads: the next byte begins one
-    HEAD = "head"  # a head has begun: the rest of it must come within its time
-    BODY = "body"  # an empty body is awaited, within the time of its head
-    LATER = "later"  # they wait as they came: the requests before them aren't answered yet, and reading pauses
-    DEAF = "deaf"  # they are dropped: no further request is taken
-    ENDED = "ended"  # as DEAF, and none will come: nothing needs to be read before the close
+    HEAD = "head"  # a head has begun: the rest of it must arrive within `head_seconds`
+    BODY = "body"  # an empty body is expected, within the time of its head
+    LATER = "later"  # they wait unparsed behind a response in progress, and reading is paused
+    DEAF = "deaf"  # they are discarded: no further request is accepted
+    ENDED = "ended"  # as DEAF, after the client's end of file: nothing needs to be read before closing
 
 
 class Life(Enum):
-    """How the connection goes on once the answer under way is written."""
+    """The connection's next step once the response in progress is written."""
 
-    OUTSIDE = "outside"  # not let in yet, or turned away: the door doesn't count it
-    OPEN = "open"  # the next request is awaited; the only state with a fast lane
-    NUMBERED = "numbered"  # as OPEN, for so many more requests: each is looked at, since it may be the last
-    STOPPING = "stopping"  # it closes: the node is about to stop
-    CLOSING = "closing"  # nothing more is written: what waits goes out, then the transport closes
+    OUTSIDE = "outside"  # not admitted yet, or rejected: the door doesn't count it
+    OPEN = "open"  # wait for the next request; the only state with a fast path
+    NUMBERED = "numbered"  # as OPEN, for a limited number of requests: each is examined, since it may be the last
+    STOPPING = "stopping"  # close: the node is about to stop
+    CLOSING = "closing"  # nothing more is written: the write buffer is flushed, then the transport is closed
 
 
 class AnswerFraming(Enum):
-    """By what the client knows where the body of a streamed answer ends (RFC 9112 §6.3)."""
+    """The framing of a streamed response's body, and how the client notices an incomplete one (RFC 9112 §6.3)."""
 
-    LENGTH = "length"  # by Content-Length: one that breaks off is seen to be short
-    CHUNKED = "chunked"  # by the last chunk, which is left out if it breaks off
-    UNTIL_CLOSE = "until-close"  # by the end of the connection: only a reset shows that it breaks off
+    LENGTH = "length"  # Content-Length: an incomplete body is too short
+    CHUNKED = "chunked"  # chunks: an incomplete body lacks the last one
+    UNTIL_CLOSE = "until-close"  # the end of the connection: only a reset marks an incomplete body

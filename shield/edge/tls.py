@@ -1,4 +1,4 @@
-"""TLS towards clients: the listeners' context, and connections until their handshake is over."""
+"""TLS towards clients: the listeners' context, and connections up to the end of their handshake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from shield.edge.door import Door
 from shield.errors import ConfigError
 
-_AT_ONCE = 100  # connections taken before others have their turn
+_AT_ONCE = 100  # connections accepted in a row before the event loop goes on
 
 
 def server_context(
@@ -22,19 +22,19 @@ def server_context(
     client_needed: bool = True,
     protocols: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
-    """A context with this certificate chain and key (PEM); TLS 1.2 at least. Raises ConfigError.
+    """A context with this certificate chain and key (PEM), for TLS 1.2 and later. Raises ConfigError.
 
     `protocols` are offered by ALPN, the best first.
 
-    With `client_ca_file` clients show a certificate of these authorities and no others. Unless it is needed they may
-    show none, but never a wrong one.
+    With `client_ca_file` clients must present a certificate of these authorities. Unless `client_needed`, they may
+    present none, but an invalid one still fails the handshake.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113 §9.2.1
     context.set_alpn_protocols(list(protocols))
     try:
-        # The empty password keeps OpenSSL from asking on the terminal for that of an encrypted key.
+        # The empty password keeps OpenSSL from prompting for that of an encrypted key.
         context.load_cert_chain(certificate_file, key_file, password="")
     except OSError as error:  # ssl.SSLError is one
         why = "no PEM certificate and its unencrypted key" if isinstance(error, ssl.SSLError) else error.strerror
@@ -50,11 +50,11 @@ def server_context(
 
 
 class Greeter:
-    """Takes connections from a listener and begins TLS on them. Each counts at the door from its first moment on, and
-    has as long for its handshake as for a head: asyncio's own servers tell of one only when that is done.
+    """Accepts connections from a listener and starts TLS on them. Each is counted at the door as soon as it is
+    accepted, and its handshake is limited in time: asyncio's own servers report a connection only after that.
 
-    `welcome` makes the protocol behind TLS, of a connection that is let in already; `inside` gives the number of
-    connections that have one, `seconds` how long a handshake may take.
+    `welcome` makes the protocol behind TLS, for a connection that is admitted already; `inside` returns the number of
+    connections that have one, `seconds` the time allowed for a handshake.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Greeter:
         self._loop.add_reader(listener, self._accept)
 
     def use(self, context: ssl.SSLContext) -> None:
-        """Begin handshakes by this one from now on. Connections that are open stay as they are."""
+        """Use this context for handshakes from now on. Open connections aren't affected."""
         self._context = context
 
     def close(self) -> None:
-        """Take no more. Handshakes go on."""
+        """Accept no more connections. Handshakes in progress continue."""
         self._loop.remove_reader(self._listener)
         if self._again is not None:
             self._again.cancel()
@@ -95,7 +95,7 @@ class Greeter:
                 connected, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:  # out of descriptors or memory: others may give some back
+            except OSError:  # out of descriptors or memory: try again when others may have been released
                 self._loop.remove_reader(self._listener)
                 self._again = self._loop.call_later(1.0, self._loop.add_reader, self._listener, self._accept)
                 return
@@ -113,7 +113,7 @@ class Greeter:
             await self._loop.connect_accepted_socket(
                 self._welcome, connected, ssl=self._context, ssl_handshake_timeout=self._seconds()
             )
-        except (OSError, TimeoutError):  # no TLS, a certificate that won't do, a client that left or says nothing
+        except (OSError, TimeoutError):  # no TLS, a rejected certificate, or a client that left or stays silent
             self._door.leave(place)
             connected.close()
         except asyncio.CancelledError:

@@ -1,7 +1,6 @@
-"""Requests as a connection takes them: what a plain one needs no look at, and what is refused unseen.
+"""Checks of requests that aren't plain, the same at every front (RFC 9110, RFC 9112).
 
-One reading of every request at every front (RFC 9110, RFC 9112): what can be read in two ways is answered 400, and
-nothing of it reaches an origin.
+A request that could be read in two ways is answered with 400, and no part of it reaches an origin.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from shield.regime import Regime
 from shield.rules.limits import ClientLimits
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
-"""Fields that no plain request has."""
+"""Fields that a plain request doesn't have."""
 
-# RFC 9112 §3, with one empty line before it (§2.2). Version 0.9 has no name.
+# RFC 9112 §3, after at most one empty line (§2.2). A request line of HTTP/0.9 has no version.
 _request_line = re.compile(
     rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} (?:[!-~]+ HTTP/([0-9]\.[0-9])|/[!-~]*)\r\n"
 ).match
 _line_so_far = re.compile(
     rb"\r|(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}(?: (?:[!-~]+(?: [!-~]{0,8})?\r?)?)?)?"
 ).fullmatch
-_chunked_line = re.compile(rb"\r\n(?i:transfer-encoding): ?chunked\r\n").search  # as everyone writes it
-_visible = re.compile(rb"[!-~]+").fullmatch  # what a target consists of
+_chunked_line = re.compile(rb"\r\n(?i:transfer-encoding): ?chunked\r\n").search  # the usual spelling
+_visible = re.compile(rb"[!-~]+").fullmatch  # the characters of a target
 _absolute = re.compile(rb"(?i)(https?)://([^/?#]*)").match
 _authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?").fullmatch
 _PORTS = {b"http": b"80", b"https": b"443"}
@@ -35,27 +34,30 @@ _PORTS = {b"http": b"80", b"https": b"443"}
 
 @dataclass(slots=True)
 class Turn:
-    """A request whose head is complete, and how its connection goes on. With `error` it is refused for that."""
+    """A request with a complete head, and the connection's next step. With `error` it is refused for that reason.
+
+    `keep_alive`: the connection stays open after the response. `began` is epoch seconds.
+    """
 
     request: Request
     keep_alive: bool
     http10: bool
     began: float
     error: RequestError | None = None
-    regime: Regime | None = None  # of a request that waits though its head was read: the one it was let in under
-    awaits_body: bool = False  # which must be empty
+    regime: Regime | None = None  # of a queued request: the regime under which it was admitted; None: that in force
+    awaits_body: bool = False  # its chunked body is expected, and must be empty
 
 
 def examined(
     request: Request, head: bytes, parser: httptools.HttpRequestParser, limits: ClientLimits, now: float
 ) -> Turn:
-    """The turn of a request that isn't plain: of another version, about its connection, long, or wrong.
+    """The turn of a request that isn't plain: of another version, with connection fields, long, or malformed.
 
-    `head` is all of it as it came. Called while the parser stands at its end.
+    `head` is the whole head as received. To be called while the parser is at its end.
     """
     line = _request_line(head)
     version = (line[1] or b"0.9") if line is not None else None
-    # HTTP/1.0 connections aren't kept: Keep-Alive hangs behind proxies that don't know it (RFC 9112 §C.2.2).
+    # HTTP/1.0 connections are never kept open: proxies that pass Keep-Alive on unread would hang (RFC 9112 §C.2.2).
     plain = version == b"1.1" and not parser.should_upgrade()
     awaits_body = plain and may_be_empty(request) and _chunked_line(head) is not None
     if awaits_body:
@@ -74,11 +76,12 @@ def examined(
 
 
 def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> RequestError | None:
-    """Why a request isn't answered, whatever it names; None: it may be, and its target is in origin-form now.
+    """The error for a request that is invalid whatever its target; None: it is valid, and its target now in
+    origin-form.
 
-    Methods and bodies are `Proxy.try_hit`'s, which says 405.
+    Methods are checked by `Proxy.try_hit`, which answers 405.
     """
-    # What was asked of the connection doesn't concern the answer.
+    # Fields for the connection don't affect the response.
     request.notable.pop(b"connection", None)
     request.notable.pop(b"upgrade", None)
     if len(request.target) > limits.max_target_bytes:
@@ -105,9 +108,9 @@ def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> R
 
 
 def refusal_of(error: httptools.HttpParserError, head: bytes) -> RequestError | None:
-    """What to say of a head that llhttp doesn't take, as far as it came; None: once its first line is whole.
+    """The error for a head, received in part, that llhttp rejects; None until its request line is complete.
 
-    llhttp knows some methods only; we refuse them all alike.
+    llhttp knows only some methods; unknown ones are answered like all others that aren't supported.
     """
     if isinstance(error, httptools.HttpParserCallbackError):
         return RequestError(500, "internal-error")
@@ -127,27 +130,27 @@ def _strange(version: bytes | None) -> RequestError:
 
 
 def may_have_body(request: Request) -> bool:
-    """Whether it is in doubt where the next request begins."""
+    """Whether the request announces a body, so that the start of the next request is in doubt."""
     notable = request.notable
     return b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0"
 
 
 def may_be_empty(request: Request) -> bool:
-    """Whether a body that is announced may turn out to be none: some CDNs and load balancers send GETs so.
+    """Whether an announced body may turn out to be empty: some CDNs and load balancers send such GETs.
 
-    Only as they do it: any other way of announcing one, which others may read otherwise, is refused unseen.
+    Only in the form that they use: any other, which recipients may read differently, is refused.
     """
     notable = request.notable
     return (
         request.method in (b"GET", b"HEAD")
         and notable.get(b"transfer-encoding") == b"chunked"
-        and b"content-length" not in notable  # RFC 9112 §6.3: an attempt at smuggling
+        and b"content-length" not in notable  # RFC 9112 §6.3: request smuggling
         and b"expect" not in notable
     )
 
 
 def taken_apart(target: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Scheme in lower case, authority, path with query; None for what isn't in absolute-form (RFC 9112 §3.2.2)."""
+    """Scheme in lower case, authority, and path with query; None unless in absolute-form (RFC 9112 §3.2.2)."""
     found = _absolute(target)
     if found is None:
         return None
@@ -156,7 +159,7 @@ def taken_apart(target: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | None:
-    """The target without the scheme and authority that it may have, which must be Host's (RFC 9112 §3.2.2)."""
+    """The target in origin-form; None if it has another authority than Host (RFC 9112 §3.2.2)."""
     parts = taken_apart(target)
     if parts is None:
         return target
@@ -167,7 +170,10 @@ def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | Non
 
 
 def _host(value: bytes) -> tuple[bytes, bytes] | None:
-    """Host and port of what Host or an authority says, without user information (RFC 9110 §4.2.4)."""
+    """Host in lower case and port (b"" for none) of a Host value or authority; None for an invalid one.
+
+    User information is invalid (RFC 9110 §4.2.4).
+    """
     found = _authority(value)
     if found is None:
         return None

@@ -21,23 +21,22 @@ from shield.fill.readers import OVER, Phase, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.runs import Run
 from shield.fill.settlement import (
-    HitForMiss,
     Question,
     Settlement,
     Step,
     Streaming,
     large_entry,
     negative_entry,
-    settle,
     settle_absence,
+    settle_ordinary,
     whole_entry,
 )
-from shield.fill.sorting import find_room, is_current, variant_of
+from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.fill.window import Window
 from shield.messages import Request
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, without_parts
+from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
@@ -56,6 +55,7 @@ class Fill:
     __slots__ = (
         "_brake",
         "_buffer",
+        "_due",
         "_means",
         "_purse",
         "_readers",
@@ -99,6 +99,7 @@ class Fill:
         self.status = 0
         self.length: int | None = None  # of the body that it brings, or brings a part of
         self.part: Span | None = None  # what it brings of the object, if just that
+        self._due: int | None = None  # bytes that it brings in all
         self.freshness: Freshness | None = None
         self.disposition: Disposition | None = None
         self.origin: str | None = None
@@ -219,55 +220,46 @@ class Fill:
             self._task = None
 
     async def _ask(self) -> Fetched | Absent | Failed:
-        question = self.question
-        resource, request = question.resource, question.request
-        judged = judged_by(request, resource.forwarded) if question.shared else None
+        question, fetch = self.question, self._means.source.fetch
+        resource, request, judged = question.resource, question.request, None
+        if question.shared:
+            judged = judged_by(request, resource.forwarded) if request.notable else ()
         self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
-        result = await self._means.source.fetch(
-            resource.named, request.target, resource.route.origins, question.want, judged
-        )
-        if isinstance(result, Fetched):
-            response = result.response
-            response.head = resource.route.fields.of(result.origin, by_peer=result.by_peer).changed(response.head)
-            if not question.in_parts:
-                response.head = without_parts(response.head)
-        return result
+        return await fetch(resource.named, request.target, resource.route.origins, question.want, judged)
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Do as an answer says; False when the whole object is to be asked for instead."""
-        question = self.question
-        if isinstance(result, Absent):
-            self._conclude_absent(result)
-            return True
-        if isinstance(result, Failed):
-            if question.stored is not None and result.names(Fault.VALIDATOR):
-                self._ask_whole(drops=True)  # origins validate something else
-                return False
-            self._fail(result)
-            return True
-        resource, means = question.resource, self._means
-        known = means.store.variants.names(resource.named) if resource.route.particular else ()
-        settled = settle(question, result, means.terms, known=known)
-        if settled.sorts:
-            self._sort(settled, to_disk=not result.by_peer)
-        step = settled.step
-        if step is Step.ASK_WHOLE:
+        if not isinstance(result, Fetched):
+            return self._take_none(result)
+        question, means = self.question, self._means
+        settled = settle_ordinary(question, result, means.terms)
+        if settled is None:
+            settled = settle_any(question, result, means)
+            if settled.sorts:
+                self._sort(settled, to_disk=not result.by_peer)
+        if settled.step is Step.ASK_WHOLE:
             result.response.close()
             question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
-        head = result.response.head
-        self.origin, self.status = result.origin, head.status
+        self.origin, self.status = result.origin, result.response.head.status
         self.by_peer, self.was_hit = result.by_peer, result.was_hit
-        if step is Step.KEEP:
-            result.response.close()
-            self._fail(OriginError(result.origin, Fault.SERVER, f"{head.status}", status=head.status))
-        elif step is Step.FRESHEN or step is Step.CONFIRM:
+        if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()
             self._freshen(settled)
         else:
             self._bring(settled, result)
+        return True
+
+    def _take_none(self, result: Absent | Failed) -> bool:
+        if isinstance(result, Absent):
+            self._conclude_absent(result)
+        elif self.question.stored is not None and result.names(Fault.VALIDATOR):
+            self._ask_whole(drops=True)  # origins validate something else
+            return False
+        else:
+            self._fail(result)
         return True
 
     def _ask_whole(self, *, drops: bool) -> None:
@@ -283,40 +275,50 @@ class Fill:
         assert disposition is not None
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        if settled.is_too_large:
-            self._registry.mark_large(self.resource)
-        if settled.of_equals and disposition.share is not Share.LEADER_ONLY:  # which lets go of all, and at once
-            self._send_on(unlike(self._readers, self.resource))
-        key = self.question.resource.key
-        if settled.hit_for_miss is HitForMiss.MARK:
-            self._registry.mark_hit_for_miss(key.text)
-        elif settled.hit_for_miss is HitForMiss.FORGET:
-            self._registry.forget_hit_for_miss(key.text)
+        if settled.step is not Step.STORE or settled.of_equals:
+            self._let_go_of_others(settled, disposition.share)
+        self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
+        self.phase, self._response, self._due = Phase.STREAMING, fetched.response, self.length
+        if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
+            self._let_through(settled, disposition.share)
+        if settled.head is not None and self._readers.latecomers:
+            self._send_late_on(Streaming(settled.head, disposition.freshness))
+        if not self._readers and not self._lingers(fetched.response):
+            return
+        fetched.response.start(self)
+        if self._buffer.received == 0 and self.phase is Phase.STREAMING:
+            self._readers.tell()  # else the first bytes told them, and went out with the head
+
+    def _let_go_of_others(self, settled: Settlement, share: Share) -> None:
+        """Let those begin anew whom the answer isn't for, before anything is known of it."""
+        if settled.is_too_large:
+            self._registry.mark_large(self.resource)
+        if settled.of_equals and share is not Share.LEADER_ONLY:  # which lets go of all, and at once
+            self._send_on(unlike(self._readers, self.resource))
+
+    def _let_through(self, settled: Settlement, share: Share) -> None:
+        """Nothing of the body is kept: no later request can join."""
         if settled.step is Step.PART:
             assert settled.span is not None
             self.part, self.start = settled.span, settled.span.start
-        response = self._response = fetched.response
-        self.phase = Phase.STREAMING
-        retained = settled.step is Step.STORE and self._buffer.retain(settled.keeps_bytes)
-        if settled.drops and not retained:
-            self._registry.drop(key)
-        if not self.joinable:
-            self._registry.forget(self)
-        if disposition.share is Share.LEADER_ONLY:
+            self._due = settled.span.stop - settled.span.start
+        if settled.drops:
+            self._registry.drop(self.resource.key)
+        self._registry.forget(self)
+        if share is Share.LEADER_ONLY:
             self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
-        elif settled.head is not None and self._readers.latecomers:
-            self._send_late_on(Streaming(settled.head, disposition.freshness))
-        if not self._readers and not self.joinable:
+
+    def _lingers(self, response: Response) -> bool:
+        """Whether it goes on though nobody is left to read; if not it is cancelled."""
+        if not self.joinable:
             self.cancel()
-            return
-        if not self._readers and not self._worth_finishing(has_all=False):
-            self._brake.hold(response)  # it lingers
-        response.start(self)
-        if self._buffer.received == 0 and self.phase is Phase.STREAMING:
-            self._readers.tell()  # else the first bytes told them, and went out with the head
+            return False
+        if not self._worth_finishing(has_all=False):
+            self._brake.hold(response)
+        return True
 
     def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
         """Find out of which variant an answer is, and let go of the readers who get another (RFC 9111 §4.1)."""
@@ -334,9 +336,8 @@ class Fill:
 
     def _send_late_on(self, answer: Stored) -> None:
         """Let those begin anew who came after the question, unless the answer may be reused."""
-        if self._readers.latecomers:
-            rules = self.resource.route.freshness
-            self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
+        rules = self.resource.route.freshness
+        self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the answer to the fill of this version's slices, and all readers with it."""
@@ -357,7 +358,11 @@ class Fill:
         sliced.begin(adopted)
 
     def _freshen(self, settled: Settlement) -> None:
-        """What is stored holds on, under a later head."""
+        """What is stored holds on, under a later head; or what was good a while ago is better than an error."""
+        if settled.step is Step.KEEP:
+            origin = self.origin or "-"
+            self._fail(OriginError(origin, Fault.SERVER, f"{self.status}", status=self.status))
+            return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
         self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
@@ -403,15 +408,9 @@ class Fill:
 
     def on_data(self, data: bytes) -> None:
         buffer, due = self._buffer, self._due
-        if due is None:
-            buffer.append(data)
-            if buffer.retained:
-                self._grow()
-        elif buffer.received + len(data) <= due:
-            buffer.append(data)
-        else:
-            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than the {due} bytes stated"))
+        if (due is None or buffer.received + len(data) > due) and not self._may_grow(len(data)):
             return
+        buffer.append(data)
         self._purse.cost(len(data))
         self._readers.tell()
         if buffer.retained and self._is_outrun:
@@ -420,17 +419,18 @@ class Fill:
         if not buffer.retained:
             self.progressed()
 
-    @property
-    def _due(self) -> int | None:
-        """Bytes that it brings in all, if that is known."""
-        return self.length if self.part is None else self.part.stop - self.part.start
-
-    def _grow(self) -> None:
-        """The length wasn't stated: take memory as bytes come, and give up storing when there is none."""
-        size = self._buffer.received + OVERHEAD
-        if size > self._means.terms.largest or not self._buffer.grow(size):
-            self._buffer.become_window()
+    def _may_grow(self, size: int) -> bool:
+        """Whether so many bytes more may come than were stated. Memory is taken as they come, and storing given up
+        when there is none."""
+        if self._due is not None:
+            fault = f"more than the {self._due} bytes stated"
+            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, fault))
+            return False
+        whole, buffer = self._buffer.received + size + OVERHEAD, self._buffer
+        if buffer.retained and (whole > self._means.terms.largest or not buffer.grow(whole)):
+            buffer.become_window()
             self._registry.forget(self)
+        return True
 
     def on_end(self, error: OriginError | None) -> None:
         self._response = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shield.fill.buffer import FillMemory
-from shield.fill.settlement import Terms
+from shield.fill.settlement import FillTerms
 from shield.messages import Field
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.key import CacheKey
@@ -57,14 +57,14 @@ class Means:
     chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
     # asked for once: it costs a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    terms: Terms = field(init=False)
+    terms: FillTerms = field(init=False)
 
     def __post_init__(self) -> None:
         size, largest = self.store.slice_bytes, self.store.largest
         above = size
         if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
             size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
-        self.terms = Terms(
+        self.terms = FillTerms(
             self.via,
             slice_bytes=size,
             largest=largest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from shield.fill.settlement import HitForMiss
 from shield.fill.sliced import SlicedFill, SlicedRegistry
 from shield.messages import Request
 from shield.rules.key import CacheKey
@@ -25,10 +26,8 @@ class Registry(SlicedRegistry, Protocol[F]):
     def drop(self, key: CacheKey) -> None:
         """The entry under the key isn't to be found any more."""
 
-    def mark_hit_for_miss(self, text: bytes) -> None:
-        """Responses under this key can't be shared: the next requests needn't wait to find out."""
-
-    def forget_hit_for_miss(self, text: bytes) -> None: ...
+    def note_sharing(self, text: bytes, said: HitForMiss) -> None:
+        """An answer under this key says whether the next requests need wait for each other."""
 
     def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
         """The fill of this version's slices."""

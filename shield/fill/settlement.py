@@ -69,7 +69,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FillTerms:
     """What holds for all answers: bodies above `sliced_above` bytes are read in slices, and nothing above `largest`
     bytes is kept otherwise. `keeps_slices`: there is a disk for them.
     """
@@ -114,7 +114,26 @@ class Settlement:
     of_equals: bool = False
 
 
-def settle(question: Question, fetched: Fetched, terms: Terms, *, known: tuple[bytes, ...]) -> Settlement:
+def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> Settlement | None:
+    """What becomes of an ordinary answer that is stored whole, as nearly all are; None: `settle` has to say it."""
+    head, request, want, length = fetched.response.head, question.request, question.want, fetched.response.head.length
+    ordinary = question.resource.route.ordinary.get(fetched.origin)
+    if ordinary is None or length is None or length > min(terms.sliced_above, terms.largest - OVERHEAD):
+        return None
+    if request.notable or want.method != b"GET" or want.span is not None or question.stored is not None:
+        return None
+    if fetched.by_peer or not question.in_parts:
+        return None
+    disposition = ordinary.judge(head, fetched.request_time, fetched.response_time)
+    if disposition is None:
+        return None
+    told = ordinary.head(head, length, disposition.freshness, terms.via)
+    settled = Settlement(Step.STORE, disposition, told, length, drops=True, keeps_bytes=length + OVERHEAD)
+    settled.hit_for_miss = HitForMiss.FORGET
+    return settled
+
+
+def settle(question: Question, fetched: Fetched, terms: FillTerms, *, known: tuple[bytes, ...]) -> Settlement:
     """What becomes of an answer. `known` are the fields by which the key's answers are known to vary."""
     head, stored, want = fetched.response.head, question.stored, question.want
     outdates = False
@@ -173,7 +192,7 @@ def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
     return head_effect(stored.etag, stored.last_modified, stored.length, head)
 
 
-def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: Terms) -> bool:
+def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: FillTerms) -> bool:
     """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
     if head.length is None or head.length <= terms.sliced_above:
         return False
@@ -223,7 +242,7 @@ def _settle_variant(
         settled.kept_until = freshness.born + freshness.lifetime + freshness.grace  # what is only kept gives way
 
 
-def _settle_keeping(settled: Settlement, disposition: Disposition, terms: Terms) -> None:
+def _settle_keeping(settled: Settlement, disposition: Disposition, terms: FillTerms) -> None:
     """Whether the bytes of a whole object are kept (RFC 9111 §3), and what that says to the next requests."""
     leader_only = disposition.share is Share.LEADER_ONLY
     settled.drops = not disposition.by_request  # else it says nothing of what others get
@@ -342,7 +361,9 @@ def whole_entry(
     return Entry(resource.key, head, disposition.freshness, body)
 
 
-def large_entry(resource: Resource, told: StoredHead, disposition: Disposition, length: int, terms: Terms) -> Entry:
+def large_entry(
+    resource: Resource, told: StoredHead, disposition: Disposition, length: int, terms: FillTerms
+) -> Entry:
     """What an answer makes whose body goes on in slices."""
     head = kept_head(told, disposition, None, resource.route)
     return Entry.large(resource.key, head, disposition.freshness, length=length, slice_bytes=terms.slice_bytes)

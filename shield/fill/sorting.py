@@ -1,14 +1,25 @@
-"""Of which variant an answer is, and whether it may be stored by now."""
+"""What becomes of an answer that isn't ordinary, of which variant it is, and whether it may be stored by now."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from shield.fill.means import Means
-from shield.fill.settlement import Question, Settlement, Step
+from shield.fill.settlement import Question, Settlement, Step, settle
+from shield.origin.want import Fetched, without_parts
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.verdict import Reason, Share
+
+
+def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement:
+    """What becomes of an answer, whichever it is, with the fields that its route gives it."""
+    resource, response = question.resource, fetched.response
+    response.head = resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer).changed(response.head)
+    if not question.in_parts:
+        response.head = without_parts(response.head)
+    known = means.store.variants.names(resource.named) if resource.route.particular else ()
+    return settle(question, fetched, means.terms, known=known)
 
 
 def variant_of(question: Question, settled: Settlement, means: Means, generation: int, *, to_disk: bool) -> Resource:

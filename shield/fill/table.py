@@ -9,7 +9,7 @@ from shield.fill.fill import Fill
 from shield.fill.means import Means
 from shield.fill.readers import OVER, Reader
 from shield.fill.runs import RUN_SLICES
-from shield.fill.settlement import Question
+from shield.fill.settlement import HitForMiss, Question
 from shield.fill.sliced import SlicedFill
 from shield.fill.touches import Touches
 from shield.messages import Request
@@ -257,12 +257,12 @@ class FillTable:
         if fill.phase in OVER:
             self._alive.discard(fill)
 
-    def mark_hit_for_miss(self, text: bytes) -> None:
-        """Remember that answers under this key can't be shared, so that the next ones needn't wait to find out."""
-        remember(self._hit_for_miss, text, self._clock() + self._means.policy.hit_for_miss_seconds)
-
-    def forget_hit_for_miss(self, text: bytes) -> None:
-        self._hit_for_miss.pop(text, None)
+    def note_sharing(self, text: bytes, said: HitForMiss) -> None:
+        """Remember for a while that answers under this key can't be shared, or that they can."""
+        if said is HitForMiss.MARK:
+            remember(self._hit_for_miss, text, self._clock() + self._means.policy.hit_for_miss_seconds)
+        elif said is HitForMiss.FORGET and self._hit_for_miss:
+            self._hit_for_miss.pop(text, None)
 
     def count_thrifty(self, how: str) -> None:
         """An address over its budget of origin bytes was served thriftily."""

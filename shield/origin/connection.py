@@ -14,8 +14,8 @@ from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
-from shield.origin.head import Framing, MessageError, NoMessageError, check_begun, parse_head
-from shield.origin.line_ends import with_line_ends
+from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
+from shield.origin.pieces import HeadPieces
 from shield.origin.resolver import Address
 from shield.origin.response import Inform, Response
 from shield.origin.terms import Terms
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._paused_at: float | None = None
         self._answered = False
         self._interims = 0
-        self._partial = bytearray()  # of a head
+        self._pieces: HeadPieces | None = None  # of a head that isn't in one segment
         self._framing: Framing | None = None  # None until the final head
         self._left = 0  # bytes still to arrive, when the length is known
         self._chunks: ChunkReader | None = None
@@ -85,17 +85,15 @@ class Connection(asyncio.Protocol):
         """
         now = self._now()
         response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, inform)
+        response.kept = self.served > 0
         self._response = response
         self._method = method
         self._total_at = now + self._total
-        self._head_at = now + self._first_byte
-        if deadline < self._head_at:
-            self._head_at = deadline
         self._deadline = deadline
+        self._head_at = min(now + self._first_byte, deadline)
         self._answered = False
-        self._interims = 0
+        self._interims = self._left = 0
         self._framing = None
-        self._left = 0
         self._alarm.arm(self._head_at)
         self._transport.write(head)
         return response
@@ -128,11 +126,9 @@ class Connection(asyncio.Protocol):
     def unasked(self) -> bool:
         """Whether bytes wait to be read that would be taken for the next response; idle connections only.
 
-        A body may follow a response that has none. Only after such a response it is looked for, since that takes a
-        system call. The end of the stream shows as well, and with TLS also records that aren't data.
+        A body may follow a response that has none. It need be looked for only after a `bodiless` response, since that
+        takes a system call. The end of the stream shows as well, and with TLS also records that aren't data.
         """
-        if not self.bodiless:
-            return False
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.is_closing():
             return False
@@ -207,59 +203,42 @@ class Connection(asyncio.Protocol):
 
     def _receive_head(self, response: Response, data: bytes) -> None:
         limits = self._terms.limits
-        if limits.bare_lf and not (data := self._with_line_ends(data)):
+        end = data.find(b"\r\n\r\n", 0, limits.head_bytes) + 4
+        if end < 4 or limits.bare_lf or self._pieces is not None:
+            if self._pieces is None:
+                self._pieces = HeadPieces(limits)
+            whole = self._pieces.add(data)
+            if whole is None:
+                return
+            self._pieces = None
+            data, end = whole
+        head, framing, persistent = parse_head(
+            data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
+        )
+        if head.status < 200:
+            self._inform(response, head, data[end:])
             return
-        searched = 0
-        partial = self._partial
-        if partial:
-            seen = len(partial)
-            searched = max(0, seen - 3)
-            partial += data
-            if len(partial) < limits.head_bytes and partial.find(b"\r\n\r\n", searched) < 0:
-                self._check_begun(partial, seen)
-                return
-            data = bytes(partial)
-            partial.clear()
-        while data:
-            end = data.find(b"\r\n\r\n", searched, limits.head_bytes) + 4
-            if end < 4:
-                self._check_begun(data, 0)
-                if len(data) >= limits.head_bytes:
-                    raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
-                self._partial += data
-                return
-            head, framing, persistent = parse_head(
-                data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
-            )
-            data = data[end:]
-            searched = 0
-            if head.status >= 200:
-                self._framing = framing
-                self._persistent = persistent
-                self._begin_body(response, head, data)
-                return
-            self._interims += 1
-            if self._interims > limits.interim_heads:
-                raise MessageError(Fault.MALFORMED, f"more than {limits.interim_heads} interim responses")
-            if response.inform is not None:
-                response.inform(head)
+        self._persistent, self._framing = persistent, framing
+        self.bodiless = framing is Framing.NONE
+        response.arrive(head)
+        if framing is not Framing.LENGTH or not head.length:
+            self._begin_uncounted(response, head, data[end:])
+            return
+        self._left = head.length
+        if end < len(data):
+            self._receive_counted(response, data[end:])
+        if self._response is response:
+            self._watch_body()
 
-    def _with_line_ends(self, data: bytes) -> bytes:
-        """All bytes of a head, once it is complete; b"" until then."""
-        partial, limits = self._partial, self._terms.limits
-        partial += data
-        mended = with_line_ends(bytes(partial)) if b"\n" in data else None
-        if mended is None and len(partial) >= limits.head_bytes:
-            raise MessageError(Fault.TOO_LARGE, f"its head exceeds {limits.head_bytes} bytes")
-        if mended is not None:
-            partial.clear()
-        return mended or b""
-
-    def _check_begun(self, head: bytes | bytearray, seen: int) -> None:
-        """Refuse at once bytes that can't become a head: its end might never come. `seen` bytes passed before."""
-        check_begun(head)
-        if head.count(b"\n", seen) != head.count(b"\r\n", max(0, seen - 1)):
-            raise MessageError(Fault.MALFORMED, "a line that ends without CR in its head")
+    def _inform(self, response: Response, head: ResponseHead, data: bytes) -> None:
+        """Pass an interim response on, and read what comes after it."""
+        self._interims += 1
+        if self._interims > self._terms.limits.interim_heads:
+            raise MessageError(Fault.MALFORMED, f"more than {self._terms.limits.interim_heads} interim responses")
+        if response.inform is not None:
+            response.inform(head)
+        if data:
+            self._receive_head(response, data)
 
     def _refuse_garbage(self, response: Response, error: NoMessageError) -> None:
         """On a kept connection this is the rest of the last response: the request is sent again."""
@@ -269,15 +248,9 @@ class Connection(asyncio.Protocol):
         self._owner.spoke_unasked(self)
         self._turn_stale(response)
 
-    def _begin_body(self, response: Response, head: ResponseHead, data: bytes) -> None:
-        response.arrive(head)
-        framing = self._framing
-        self.bodiless = framing is Framing.NONE
-        if framing is Framing.LENGTH:
-            self._left = cast(int, head.length)
-        elif framing is Framing.CHUNKED:
-            self._chunks = ChunkReader(response, self._terms.limits.head_bytes)
-        if framing is Framing.NONE or head.length == 0:
+    def _begin_uncounted(self, response: Response, head: ResponseHead, data: bytes) -> None:
+        """What follows a head that states no length above 0."""
+        if self.bodiless or head.length == 0:
             if self.bodiless:
                 self.stated = (head.get(b"content-length") or b"0") != b"0"
             if data:
@@ -285,11 +258,10 @@ class Connection(asyncio.Protocol):
                 self._owner.spoke_unasked(self)
             self._complete(response)
             return
+        if self._framing is Framing.CHUNKED:
+            self._chunks = ChunkReader(response, self._terms.limits.head_bytes)
         if data:
-            if self._left:
-                self._receive_counted(response, data)
-            else:
-                self._receive_uncounted(response, data)
+            self._receive_uncounted(response, data)
         if self._response is response:
             self._watch_body()
 

@@ -64,22 +64,37 @@ def parse_head(
     """
     line = _STATUS_LINE.match(data)
     if line is None:
-        check_begun(data)
-        raise MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
-    status = int(line[2])
+        raise _no_status_line(data)
+    head = ResponseHead(int(line[2]), _parse_fields(data, max_fields, dropped), None)
+    named, is_modern = head.named, line[1] == b"1"
+    stated = named.get(b"content-length")
+    if (
+        stated is None
+        or head.status != 200
+        or method != b"GET"
+        or not is_modern
+        or named.get(b"connection", b"keep-alive") != b"keep-alive"
+        or b"transfer-encoding" in named
+        or len(named) != len(head.fields)
+    ):
+        return _framed(head, method, is_modern=is_modern)
+    head.length = _parse_length(stated, None)
+    return head, Framing.LENGTH, True
+
+
+def _framed(head: ResponseHead, method: bytes, *, is_modern: bool) -> tuple[ResponseHead, Framing, bool]:
+    """The same for any head, by all lines that have a say in it (RFC 9112 §6.3, §9.3)."""
+    status = head.status
     if status == 101:
         raise MessageError(Fault.MALFORMED, "switches protocols unasked (101)")
-    fields = _parse_fields(data, max_fields, dropped)
-    modern = line[1] == b"1"
-
     length: int | None = None
     chunked = False
-    persistent = modern
-    for name, value in [field for field in fields if field[0] in _FRAMING_FIELDS]:
+    persistent = is_modern
+    for name, value in [field for field in head.fields if field[0] in _FRAMING_FIELDS]:
         if name == b"content-length":
             length = _parse_length(value, length)
         elif name == b"transfer-encoding":
-            if chunked or not modern or value.lower() != b"chunked":
+            if chunked or not is_modern or value.lower() != b"chunked":
                 raise MessageError(Fault.MALFORMED, f"transfer-encoding {value[:60]!r} can't be read safely")
             chunked = True
         elif b"close" in [option.strip(b" \t") for option in value.lower().split(b",")]:
@@ -87,21 +102,29 @@ def parse_head(
     if chunked and length is not None:
         raise MessageError(Fault.MALFORMED, "both content-length and transfer-encoding")
 
+    head.length = length
     if method == b"HEAD":
-        return ResponseHead(status, fields, length), Framing.NONE, persistent and not chunked
+        return head, Framing.NONE, persistent and not chunked
     if status == 304:
         # Both may state a length without a body (RFC 9110 §8.6); announced chunks might really come.
-        return ResponseHead(status, fields, 0), Framing.NONE, persistent and not chunked
+        head.length = 0
+        return head, Framing.NONE, persistent and not chunked
     if status < 200 or status == 204:
         bodiless = not chunked and not length  # neither may state a body; its bytes would be the next response
         if status < 200 and not bodiless:
             raise MessageError(Fault.MALFORMED, f"an interim response ({status}) with a body")
-        return ResponseHead(status, fields, 0), Framing.NONE, persistent and bodiless
+        head.length = 0
+        return head, Framing.NONE, persistent and bodiless
     if chunked:
-        return ResponseHead(status, fields, None), Framing.CHUNKED, persistent
+        return head, Framing.CHUNKED, persistent
     if length is None:
-        return ResponseHead(status, fields, None), Framing.CLOSE, False
-    return ResponseHead(status, fields, length), Framing.LENGTH, persistent
+        return head, Framing.CLOSE, False
+    return head, Framing.LENGTH, persistent
+
+
+def _no_status_line(data: bytes) -> MessageError:
+    check_begun(data)
+    return MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
 
 
 _BEGINNING = b"HTTP/1."
@@ -122,37 +145,44 @@ class _FieldReader:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((_NAMES[name], value))
+        self.fields.append((_NAMES.get(name) or _lowered(name), value))
 
     def on_headers_complete(self) -> None:
         self.complete = True
 
 
 def _parse_fields(data: bytes, max_fields: int, dropped: Callable[[bytes], None]) -> tuple[Field, ...]:
+    reader = _FieldReader()
     try:
-        reader = _read(data)
+        HttpResponseParser(reader).feed_data(data)
     except HttpParserError as error:
-        mended = _mended(data, max_fields, dropped)
-        if mended is None:
-            raise MessageError(Fault.MALFORMED, f"{error} in its head") from None
-        data = mended
-        try:
-            reader = _read(data)
-        except HttpParserError as still:
-            raise MessageError(Fault.MALFORMED, f"{still} in its head") from None
-    if not reader.complete:
-        raise MessageError(Fault.MALFORMED, "its head has no proper end")
-    if len(reader.fields) > max_fields:
-        raise _too_many(len(reader.fields), max_fields)
+        data, reader = _read_mended(data, max_fields, dropped, error)
+    if not reader.complete or len(reader.fields) > max_fields:
+        raise _unusable(reader, max_fields)
     if b" \r\n" in data or b"\t\r\n" in data:  # llhttp strips before values only; rarely needed
         return tuple([(name, value.rstrip(b" \t")) for name, value in reader.fields])
     return tuple(reader.fields)
 
 
-def _read(data: bytes) -> _FieldReader:
+def _read_mended(
+    data: bytes, max_fields: int, dropped: Callable[[bytes], None], error: HttpParserError
+) -> tuple[bytes, _FieldReader]:
+    """What can be read of a head in which a field line is malformed."""
+    mended = _mended(data, max_fields, dropped)
+    if mended is None:
+        raise MessageError(Fault.MALFORMED, f"{error} in its head") from None
     reader = _FieldReader()
-    HttpResponseParser(reader).feed_data(data)
-    return reader
+    try:
+        HttpResponseParser(reader).feed_data(mended)
+    except HttpParserError as still:
+        raise MessageError(Fault.MALFORMED, f"{still} in its head") from None
+    return mended, reader
+
+
+def _unusable(reader: _FieldReader, max_fields: int) -> MessageError:
+    if not reader.complete:
+        return MessageError(Fault.MALFORMED, "its head has no proper end")
+    return _too_many(len(reader.fields), max_fields)
 
 
 def _mended(data: bytes, max_fields: int, dropped: Callable[[bytes], None]) -> bytes | None:
@@ -202,14 +232,12 @@ def _parse_length(value: bytes, before: int | None) -> int:
     return length
 
 
-class _Names(dict[bytes, bytes]):
-    """Lower-case names. Responses repeat the same few: each is lowered once and its bytes are shared."""
-
-    def __missing__(self, name: bytes) -> bytes:
-        lowered = name.lower()
-        if len(self) < 1024 and len(name) <= 64:
-            self[name] = lowered
-        return lowered
+def _lowered(name: bytes) -> bytes:
+    lowered = name.lower()
+    if len(_NAMES) < 1024 and len(name) <= 64:
+        _NAMES[name] = lowered
+    return lowered
 
 
-_NAMES = _Names()
+_NAMES: dict[bytes, bytes] = {}
+"""Lower-case names. Responses repeat the same few: each is lowered once and its bytes are shared."""

@@ -98,39 +98,56 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        request_time, signed = clock(), self.signer.credentials
+        response = await self._ask(want, request_time, deadline)
+        if response.head.status == 200 and want.span is None:
+            response_time = clock()
+            self._denials.given(response_time)
+            return Fetched(self.name, response, request_time, response_time)
+        return await self._read(want, response, request_time, signed, deadline, clock)
+
+    async def _read(
+        self,
+        want: Want,
+        response: Response,
+        request_time: float,
+        signed: Credentials | None,
+        deadline: float,
+        clock: Callable[[], float],
+    ) -> Fetched | Absent:
+        """What any response to a first request comes to, after further ones if these can mend it."""
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:
-            request_time, signed = clock(), self.signer.credentials
-            response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
             if want.method == b"HEAD" and self._needs_get(response.head.status):
                 response = await self._ask_by_get(want, response, request_time, deadline)
             response_time = clock()
             if want.tentative and _is_useless(want, response):
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
-                mended.add(mend)
-                continue
-            if (want.span is None and response.head.status == 200) or self._is_answer(want, response):
+            elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
                 self._denials.given(response_time)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
-            refusal = await read_refusal(response, deadline)
-            mend = self._mend(want, refusal, response_time)
-            if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
-                mend = Mend.CREDENTIALS
-            if mend is None or mend in mended:
-                return self._conclude(want, refusal, response_time)
+            else:
+                refusal = await read_refusal(response, deadline)
+                mend = self._mend(want, refusal, response_time)
+                if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
+                    mend = Mend.CREDENTIALS
+                if mend is None or mend in mended:
+                    return self._conclude(want, refusal, response_time)
+                if mend is Mend.BEGINNING:
+                    want = want.beginning()
+                elif mend is Mend.SPAN:
+                    want = want.whole()
             mended.add(mend)
-            if mend is Mend.BEGINNING:
-                want = want.beginning()
-            elif mend is Mend.SPAN:
-                want = want.whole()
+            request_time, signed = clock(), self.signer.credentials
+            response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
 
     async def _ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
         self.fetches += 1
-        fields = want.fields()
+        fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
             fields = self._gateway.introduced(fields, want.asked)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)

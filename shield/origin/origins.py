@@ -18,7 +18,7 @@ from shield.origin.origin import Origin
 from shield.origin.want import Absent, Failed, Fetched, Want, settled
 from shield.rules.budget import RetryBudget
 from shield.rules.routing import rank
-from shield.rules.schedule import Schedule, Start, Wait
+from shield.rules.schedule import MIN_ATTEMPT_SECONDS, Schedule, Start, Wait, share_of
 
 log = logging.getLogger("shield.origin")
 
@@ -42,6 +42,12 @@ class _Lot:
         self.deadline_seconds = deadline_seconds
         self.budgets = budgets
         self.users = 0  # fetches under way that go by it
+
+    def order(self, names: Sequence[str]) -> Sequence[str]:
+        """The order in which those of them are tried that are there."""
+        if len(names) == 1 and names[0] in self.origins:
+            return names
+        return rank([self.origins[name].candidate for name in names if name in self.origins])
 
 
 class Origins:
@@ -73,12 +79,7 @@ class Origins:
 
     def order(self, names: Sequence[str]) -> tuple[str, ...]:
         """The order in which the named origins are tried now."""
-        return self._order(names, self._lot)
-
-    def _order(self, names: Sequence[str], lot: _Lot) -> tuple[str, ...]:
-        if len(names) < 2:
-            return tuple(names)
-        return rank([lot.origins[name].candidate for name in names])
+        return tuple(self._lot.order(names))
 
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
         """Have these instead from now on. Those that are there already may be among them, and stay as they are."""
@@ -118,7 +119,19 @@ class Origins:
             lot = self._with_left(names, lot)
         lot.users += 1
         try:
-            return await self._fetch(names, want, lot)
+            order, began = lot.order(names), self._now()
+            if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
+                return await self._fail_over(names, order, want, lot, began, None)
+            origin, deadline = lot.origins[order[0]], share_of(began, began + lot.deadline_seconds, len(order))
+            result: Fetched | Absent | OriginError
+            try:
+                result = await origin.fetch(want, deadline=deadline, clock=self._clock)
+                if isinstance(result, Fetched):
+                    lot.budgets[origin.name].earn()
+                    return result
+            except OriginError as error:
+                result = error
+            return await self._fail_over(names, order, want, lot, began, result)
         finally:
             lot.users -= 1
 
@@ -133,39 +146,52 @@ class Origins:
         budgets = {**{name: RetryBudget(0.0) for name in names}, **lot.budgets}
         return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
 
-    async def _fetch(self, names: Sequence[str], want: Want, lot: _Lot) -> Fetched | Absent | Failed:
+    async def _fail_over(
+        self,
+        names: Sequence[str],
+        order: Sequence[str],
+        want: Want,
+        lot: _Lot,
+        began: float,
+        first: Absent | OriginError | None,
+    ) -> Fetched | Absent | Failed:
+        """What comes of further attempts, as the schedule has them. `first` is the result of the first attempt, which
+        was made when it began; None: there was none."""
         now = self._now
-        unknown = [name for name in names if name not in lot.origins]
-        names = [name for name in names if name in lot.origins]
         schedule = Schedule(
-            self._order(names, lot),
-            deadline=now() + lot.deadline_seconds,
+            order,
+            deadline=began + lot.deadline_seconds,
             budgets=lot.budgets,
             chance=self._chance,
             patience=_STORED_PATIENCE if want.validators else math.inf,
         )
+        unknown = [name for name in names if name not in lot.origins]
         failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
         absent: set[str] = set()
         gone: Absent | None = None
         while True:
-            step = schedule.next(now())
+            step = schedule.next(now() if first is None else began)
             if isinstance(step, Wait):
                 await asyncio.sleep(step.until - now())  # nothing is held meanwhile, not even a connection
                 continue
             if not isinstance(step, Start):
                 break
             origin = lot.origins[step.origin]
-            if step.origin in failures:
-                origin.retries += 1
-            try:
-                result = await origin.fetch(want, deadline=step.deadline, clock=self._clock)
-            except OriginError as error:
-                failures[origin.name] = error
-                self._note(origin, error, want)
-                schedule.failed(origin.name, error.fault, now(), status=error.status, retry_after=error.retry_after)
-                continue
+            result: Fetched | Absent | OriginError | None
+            result, first = first, None
+            if result is None:
+                if step.origin in failures:
+                    origin.retries += 1
+                result = await self._attempt(origin, want, step.deadline)
             if isinstance(result, Fetched):
                 return result
+            if isinstance(result, OriginError):
+                failures[origin.name] = result
+                self._note(origin, result, want)
+                schedule.failed(
+                    origin.name, result.fault, now(), status=result.status, retry_after=result.retry_after
+                )
+                continue
             failures.pop(origin.name, None)
             schedule.absent(origin.name)
             absent.add(origin.name)
@@ -173,6 +199,12 @@ class Origins:
         if failures or not schedule.asked_all:
             return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
         return gone or Absent()
+
+    async def _attempt(self, origin: Origin, want: Want, deadline: float) -> Fetched | Absent | OriginError:
+        try:
+            return await origin.fetch(want, deadline=deadline, clock=self._clock)
+        except OriginError as error:
+            return error
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]

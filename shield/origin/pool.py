@@ -104,30 +104,44 @@ class Pool:
         A request that is reset, or gets no response at all, at a bad address goes to another while there is time.
         Raises OriginError; leaves nothing behind when cancelled.
         """
+        connection = self._take_idle() or await self._lend(deadline)
+        if fresh and connection.served:
+            connection.close()
+            connection = await self._open(deadline)
+        if connection.served:
+            self._reused_total += 1
+        if sent is not None:
+            sent()
+        response = connection.ask(head, method=method, deadline=deadline, inform=inform)
+        try:
+            await response.arrived
+        except asyncio.CancelledError:
+            response.close()
+            raise
+        if response.answered and not self._ill:
+            return response
+        return await self._go_on(connection, response, _Again(head, method, deadline, fresh, inform, sent))
+
+    async def _go_on(self, connection: Connection, response: Response, again: _Again) -> Response:
+        """After a first request that wasn't answered: on a new connection, or at another address."""
         for left in range(_ADDRESSES - 1, -1, -1):
-            connection = self._take_idle() or await self._lend(deadline)
-            if fresh and connection.served:
-                connection.close()
-                connection = await self._open(deadline)
-            if connection.served:
-                self._reused_total += 1
-            if sent is not None:
-                sent()
-            response = connection.ask(head, method=method, deadline=deadline, inform=inform)
-            response.kept = connection.served > 0
-            try:
-                await response.arrived
-            except asyncio.CancelledError:
-                response.close()
-                raise
             if response.stale:
-                connection, response = await self._ask_anew(head, method, deadline, inform, sent)
+                self._stale_retries_total += 1
+                connection = await self._open(again.deadline)
+                response = await again.on(connection)
             if response.answered:
                 if self._ill:
                     self._dialer.note_well(connection.address)
                 return response
-            if not self._may_ask_elsewhere(connection, response, deadline) or not left:
+            if not self._may_ask_elsewhere(connection, response, again.deadline) or not left:
                 break
+            connection = self._take_idle() or await self._lend(again.deadline)
+            if again.fresh and connection.served:
+                connection.close()
+                connection = await self._open(again.deadline)
+            if connection.served:
+                self._reused_total += 1
+            response = await again.on(connection)
         raise cast(OriginError, response.error)
 
     def _may_ask_elsewhere(self, connection: Connection, response: Response, deadline: float) -> bool:
@@ -150,22 +164,6 @@ class Pool:
             other.address == connection.address and other.served and other.last_read > since
             for other in self._connections
         )
-
-    async def _ask_anew(
-        self, head: bytes, method: bytes, deadline: float, inform: Inform | None, sent: Callable[[], None] | None
-    ) -> tuple[Connection, Response]:
-        """On a new connection, in place of a closed one."""
-        self._stale_retries_total += 1
-        connection = await self._open(deadline)
-        if sent is not None:
-            sent()
-        response = connection.ask(head, method=method, deadline=deadline, inform=inform)
-        try:
-            await response.arrived
-        except asyncio.CancelledError:
-            response.close()
-            raise
-        return connection, response
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
@@ -225,6 +223,25 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Its exchange is over: it goes to the next in line, or its place does."""
         now = connection.last_read
+        if (
+            connection.closed
+            or connection.retired
+            or connection.bodiless
+            or self._waiters
+            or self._closing is not None
+        ):
+            self._release_unusual(connection, now)
+        elif now > connection.opened_at + self._limits.age:
+            connection.close()
+            self._lent -= 1
+        else:
+            self._lent -= 1
+            self._idle.append(connection)
+            if self._idle_timer is None:
+                self._idle_timer = self._loop.call_at(now + self._limits.idle, self._close_expired)
+
+    def _release_unusual(self, connection: Connection, now: float) -> None:
+        """It can't be used any more, is looked for, or has to be watched."""
         spent = connection.retired or now > connection.opened_at + self._limits.age
         if connection.closed or spent or self._closing is not None:
             connection.close()
@@ -268,10 +285,10 @@ class Pool:
         idle = self._idle
         for place in range(len(idle) - 1, -1, -1):
             connection = idle[place]
-            if connection.closed:
-                del idle[place]
-            elif not connection.unasked():  # else it is about to read unexpected bytes and close
-                del idle[place]
+            if not connection.closed and connection.bodiless and connection.unasked():
+                continue  # it is about to read unexpected bytes and close
+            del idle[place]
+            if not connection.closed:
                 self._lent += 1
                 return connection
         return None
@@ -308,7 +325,7 @@ class Pool:
         if self._lent >= self._limits.connections:
             connection = await self._wait(deadline)
             if connection is not None and not connection.closed:
-                if not connection.unasked():
+                if not (connection.bodiless and connection.unasked()):
                     return connection
                 self._put_aside(connection)  # it is about to read unexpected bytes and close
         else:
@@ -410,3 +427,27 @@ class Pool:
     def _settle_closing(self) -> None:
         if self._closing is not None and not self._connections and not self._closing.done():
             self._closing.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A request that is sent once more, as `Pool.fetch` takes it."""
+
+    head: bytes
+    method: bytes
+    deadline: float
+    fresh: bool
+    inform: Inform | None
+    sent: Callable[[], None] | None
+
+    async def on(self, connection: Connection) -> Response:
+        """The response on a connection that is free; unanswered if it isn't `answered`."""
+        if self.sent is not None:
+            self.sent()
+        response = connection.ask(self.head, method=self.method, deadline=self.deadline, inform=self.inform)
+        try:
+            await response.arrived
+        except asyncio.CancelledError:
+            response.close()
+            raise
+        return response

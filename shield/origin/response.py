@@ -23,7 +23,7 @@ class Sink(Protocol):
         """Exactly once unless the response was closed; None: the body is complete and exactly as framed."""
 
 
-class Source(Protocol):
+class Carrier(Protocol):
     """The connection, as a response needs it."""
 
     def hold(self) -> None: ...
@@ -47,10 +47,10 @@ class Response:
         "_buffer",
         "_buffer_limit",
         "_buffered",
+        "_carrier",
         "_ended",
         "_paused",
         "_sink",
-        "_source",
         "_started",
         "answered",
         "arrived",
@@ -65,18 +65,16 @@ class Response:
     error: OriginError | None  # set if the exchange failed
 
     def __init__(
-        self, source: Source, arrived: asyncio.Future[None], buffer_limit: int, inform: Inform | None = None
+        self, carrier: Carrier, arrived: asyncio.Future[None], buffer_limit: int, inform: Inform | None = None
     ) -> None:
-        self._source: Source | None = source
+        self._carrier: Carrier | None = carrier
         self.arrived = arrived
         self.inform = inform  # until the head has arrived, or can't any more
         self._buffer_limit = buffer_limit
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._sink: Sink | None = None
-        self._started = False
-        self._paused = False
-        self._ended = False
+        self._started = self._paused = self._ended = False
         self.error = None
         self.answered = False
         self.kept = False  # sent on a connection that had been used before
@@ -98,8 +96,8 @@ class Response:
         if self._ended:
             self._sink = None
             sink.on_end(self.error)
-        elif not self._paused and self._source is not None:
-            self._source.proceed()
+        elif not self._paused and self._carrier is not None:
+            self._carrier.proceed()
 
     def pause(self) -> None:
         """Stop reading from the origin. Bytes read already (up to a segment) and the end may still be delivered.
@@ -107,22 +105,22 @@ class Response:
         No time limit runs meanwhile. No effect when the body has ended.
         """
         self._paused = True
-        if self._source is not None:
-            self._source.hold()
+        if self._carrier is not None:
+            self._carrier.hold()
 
     def resume(self) -> None:
         self._paused = False
-        if self._source is not None:
-            self._source.proceed()
+        if self._carrier is not None:
+            self._carrier.proceed()
 
     def close(self) -> None:
         """Take no more: nothing is called afterwards, and a connection still busy with the body is closed."""
         self._sink = self.inform = None
         self._started = True
         self._buffer = []
-        source, self._source = self._source, None
-        if source is not None:
-            source.abandon()
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.abandon()
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""
@@ -157,15 +155,15 @@ class Response:
         sink = self._sink
         if sink is not None:
             sink.on_data(data)
-        elif self._source is not None:  # else it was closed a moment ago, within this very segment
+        elif self._carrier is not None:  # else it was closed a moment ago, within this very segment
             self._buffer.append(data)
             self._buffered += len(data)
             if self._buffered >= self._buffer_limit:
-                self._source.hold()
+                self._carrier.hold()
 
     def finish(self, error: OriginError | None) -> None:
         """The connection is done with this exchange, and has already let go of it."""
-        self._source = self.inform = None
+        self._carrier = self.inform = None
         self._ended = True
         self.error = error
         if not self.arrived.done():

@@ -47,7 +47,8 @@ class Signer:
         self.skew = 0.0  # the origin's clock minus ours, in seconds
         self._provider = provider
         self._location = location
-        self._credentials = credentials if provider.signed else None
+        self.credentials = credentials if provider.signed else None
+        """What requests are signed with now. To be looked at only."""
         self._asks_checksums = asks_checksums
         self._own: list[Field] = [
             (b"host", location.authority),
@@ -65,14 +66,9 @@ class Signer:
         self._before_hash = b""  # of the string to sign
         self._before_signature = b""  # of the head
 
-    @property
-    def credentials(self) -> Credentials | None:
-        """What requests are signed with now."""
-        return self._credentials
-
     def use(self, credentials: Credentials) -> None:
         """Sign with these from the next request on."""
-        self._credentials = credentials if self._provider.signed else None
+        self.credentials = credentials if self._provider.signed else None
         self._day = b""
         self._second = -1
 
@@ -87,35 +83,35 @@ class Signer:
         """A complete request head for an object's canonical path and query; `extra_fields` are added unsigned."""
         target = self._location.base + path
         asked = target + b"?" + query if query else target
-        plain = self._plain
+        plain, lines = self._plain, b""
         if extra_fields:
-            extra_fields = list(extra_fields)
-            if any(name in _OURS for name, _ in extra_fields):
-                plain, extra_fields = self._without_doubles(extra_fields)
-            lines = b"".join([b"%b: %b\r\n" % line for line in extra_fields])
-        else:
-            lines = b""
-        if self._credentials is None:
+            plain, lines = self._with(extra_fields)
+        if self.credentials is None:
             return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
         second = int(now + self.skew)
         if second != self._second:
-            self._render(second, self._credentials)
+            self._render(second, self.credentials)
         request = b"%b\n%b\n%b%b" % (method, target, query, self._after_query)
         text = self._before_hash + hashlib.sha256(request).hexdigest().encode()
         signed = hmac.digest(self._key, text, "sha256").hex().encode()
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
 
-    def _without_doubles(self, extra_fields: list[Field]) -> tuple[bytes, list[Field]]:
-        """The first line, and the other fields: of a name in both, a storage gets ours, others the client's."""
-        if self._provider.signed:
-            return self._plain, [line for line in extra_fields if line[0] not in _OURS]
-        there = {name for name, _ in extra_fields}
-        ours = [line for line in self._own if line[0] not in there]
-        return b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in ours]), extra_fields
+    def _with(self, extra_fields: Iterable[Field]) -> tuple[bytes, bytes]:
+        """The first line with our fields, and the others: of a name in both, a storage gets ours, others the
+        client's."""
+        plain, others = self._plain, list(extra_fields)
+        if any(name in _OURS for name, _ in others):
+            if self._provider.signed:
+                others = [line for line in others if line[0] not in _OURS]
+            else:
+                there = {name for name, _ in others}
+                ours = [line for line in self._own if line[0] not in there]
+                plain = b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in ours])
+        return plain, b"".join([b"%b: %b\r\n" % line for line in others])
 
     def canonical_request(self, method: bytes, path: bytes, now: float, *, query: bytes = b"") -> bytes | None:
         """The text that is hashed and signed, for comparison; None for unsigned requests. A token is redacted."""
-        credentials = self._credentials
+        credentials = self.credentials
         if credentials is None:
             return None
         at = sigv4.timestamp(now + self.skew)

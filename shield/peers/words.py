@@ -80,7 +80,7 @@ def strip_outcome(response: Response, node: bytes) -> bytes:
     if status is not None and said and fields[status][1].startswith(node):
         del fields[status]  # the last member is the owner's
     kept = [line for line in fields if line[0] != FIELD]
-    held = digests.told_openly(hidden.reveal(kept))
+    held = digests.revealed(hidden.reveal(kept))
     response.head = ResponseHead(head.status, held, head.length)
     return said[0] if said else b""
 

@@ -1,1 +1,1 @@
-"""Pure decisions: no asyncio, clock, sockets, logging or settings. `now` is an argument."""
+"""Pure decisions: no asyncio, clock, sockets, logging or settings. `now` is an argument, in epoch seconds."""

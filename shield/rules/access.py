@@ -1,7 +1,7 @@
-"""Admission of clients: the identity that a connection and a request give, checked against rules.
+"""Access rules: which clients are admitted, by their connection and their request.
 
-Checks of the connection are made once, in a `Visitor`; the others for each request. A client that can't be
-identified is denied.
+Rules on the connection are evaluated once, in its `ClientIdentity`; the others for each request. A client that can't
+be identified is denied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from shield.errors import RequestError
-from shield.rules.addresses import Networks, Peer, clients_told, peer_of
+from shield.rules.addresses import Networks, Peer, peer_of, stated_clients
 from shield.rules.signed_urls import Link, Links
 
 FORWARDED, X_FORWARDED_FOR = b"forwarded", b"x-forwarded-for"
@@ -36,7 +36,7 @@ class Rule(Enum):
 
 
 Requirement = tuple[tuple[Rule, ...], ...]
-"""Of each group one rule must hold. Empty: everyone is admitted."""
+"""One rule of each group must hold. Empty: everyone is admitted."""
 
 
 class DeniedError(RequestError):
@@ -53,29 +53,32 @@ class DeniedError(RequestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
-    """A connection's client. `settled`: results of rules that need no request: the objection, or None."""
+class ClientIdentity:
+    """The client of one connection. `settled` has the results of rules that need no request: the objection, or None
+    for a rule that holds.
+    """
 
     peer: Peer
     settled: Mapping[Rule, str | None]
 
 
 @dataclass(slots=True)
-class Asked:
-    """The checked parts of a request: its host, its fields in `AccessRules.fields`, and its link, if it is one.
+class RequestFacts:
+    """The parts of a request that rules check: its host, its fields that are in `AccessRules.fields`, and its signed
+    link, if any.
 
-    `text` is the text that such a link signs, None for a target that names no object.
+    `text` is the text that the link has to sign, None if the target names no object. `now` is epoch seconds.
     """
 
     host: bytes | None
-    told: Mapping[bytes, bytes]
+    fields: Mapping[bytes, bytes]
     link: Link | None
     text: bytes | None
     now: float
 
 
-class Secrets:
-    """Secrets, each accepted. Only digests are kept: equal lengths, and nothing readable in a core dump."""
+class AcceptedSecrets:
+    """Secrets, any of which is accepted. Only digests are kept: of equal length, and unreadable in a core dump."""
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._digests = tuple(hashlib.sha256(secret).digest() for secret in secrets)
@@ -89,7 +92,7 @@ class Secrets:
 
 
 class Hosts:
-    """Names of hosts; `*.cdn.example` is every name below it."""
+    """Host names; `*.cdn.example` stands for every name below `cdn.example`."""
 
     def __init__(self, names: Iterable[str]) -> None:
         lower = [name.lower().encode() for name in names]
@@ -109,63 +112,63 @@ class Hosts:
 class AccessRules:
     """The configured rules, and those required: `require`, with exceptions for some routes.
 
-    `told_by` are the fields in which `trusted` proxies name their clients. `names` None: any verified certificate is
-    accepted.
+    `client_fields` are the fields in which `trusted` proxies name their clients. `names` None: any verified
+    certificate is accepted.
     """
 
     require: Requirement
     routes: Mapping[str, Requirement] = field(default_factory=dict)
     addresses: Networks = field(default_factory=Networks)
     trusted: Networks = field(default_factory=Networks)
-    told_by: frozenset[bytes] = frozenset({FORWARDED, X_FORWARDED_FOR})
+    client_fields: frozenset[bytes] = frozenset({FORWARDED, X_FORWARDED_FOR})
     names: frozenset[str] | None = None
     hosts: Hosts | None = None
     header: bytes | None = None
-    secrets: Secrets = field(default_factory=lambda: Secrets(()))
+    secrets: AcceptedSecrets = field(default_factory=lambda: AcceptedSecrets(()))
     links: Links | None = None
 
     @cached_property
     def fields(self) -> frozenset[bytes]:
         """Names of the fields that are checked and not forwarded, lower case; Host is one more."""
         own = frozenset() if self.header is None else frozenset({self.header})
-        return own | self.told_by if self.trusted else own
+        return own | self.client_fields if self.trusted else own
 
     @cached_property
     def depend_on_target(self) -> bool:
-        """Whether the decision depends on the target."""
+        """Whether decisions depend on a request's target: routes have their own rules, or links are signed."""
         return bool(self.routes) or self.links is not None
 
     def always(self, rule: Rule) -> bool:
-        """Whether every admitted client meets it."""
+        """Whether every admitted client satisfies this rule."""
         return all((rule,) in each for each in (self.require, *self.routes.values()))
 
-    def visitor(self, peer: str, certificate: Mapping[str, Any] | None) -> Visitor:
-        """The visitor for a connection from this address (or "unix"), with a certificate as from `getpeercert`."""
+    def identify(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity:
+        """The client of a connection from this address (or "unix"); `certificate` is as from `getpeercert`."""
         address = peer_of(peer)
         settled = {Rule.CLIENT_CERTIFICATE: self._of_certificate(certificate)}
         if address not in self.trusted:
             settled[Rule.ADDRESSES] = None if address in self.addresses else _shown(address)
-        return Visitor(address, settled)
+        return ClientIdentity(address, settled)
 
-    def welcome(self, visitor: Visitor) -> bool:
-        """Whether this visitor's requests need no further check, whatever their targets."""
+    def admits_all_of(self, identity: ClientIdentity) -> bool:
+        """Whether all requests of this client are admitted, whatever they contain."""
         return (
             self.header is None
             and self.links is None
             and all(
-                any(visitor.settled.get(rule, "") is None for rule in group)
+                any(identity.settled.get(rule, "") is None for rule in group)
                 for requirement in (self.require, *self.routes.values())
                 for group in requirement
             )
         )
 
-    def judge(self, visitor: Visitor, asked: Asked, requirement: Requirement) -> DeniedError | None:
-        """None for an admitted client. Stops at the first group of which no rule holds."""
-        settled = visitor.settled
+    def judge(self, identity: ClientIdentity, facts: RequestFacts, requirement: Requirement) -> DeniedError | None:
+        """The denial, None if the client is admitted. Stops at the first group in which no rule holds."""
+        settled = identity.settled
         for group in requirement:
             objections = []
             for rule in group:
-                why = settled[rule] if rule in settled else self._objection(rule, visitor.peer, asked)
+                why = settled[rule] if rule in settled else self._objection(rule, identity.peer, facts)
                 if why is None:
                     break
                 objections.append((rule, why))
@@ -173,21 +176,21 @@ class AccessRules:
                 return DeniedError(objections)
         return None
 
-    def _objection(self, rule: Rule, peer: Peer, asked: Asked) -> str | None:
-        """Why a request doesn't meet a rule."""
+    def _objection(self, rule: Rule, peer: Peer, facts: RequestFacts) -> str | None:
+        """Why a request doesn't satisfy a rule; None if it does."""
         if rule is Rule.HEADER:
-            given = None if self.header is None else asked.told.get(self.header)
+            given = None if self.header is None else facts.fields.get(self.header)
             if given is None:
                 return "missing"
             return None if self.secrets.has(given) else "wrong"
         if rule is Rule.HOSTS:
-            if asked.host is None or self.hosts is None:
+            if facts.host is None or self.hosts is None:
                 return "missing"
-            return None if self.hosts.has(asked.host) else asked.host[:100].decode("ascii", "backslashreplace")
+            return None if self.hosts.has(facts.host) else facts.host[:100].decode("ascii", "backslashreplace")
         if rule is Rule.SIGNED_URLS:
-            return "no keys" if self.links is None else self.links.objection(asked.link, asked.text, asked.now)
-        told = {name: asked.told[name] for name in self.told_by if name in asked.told}
-        clients = clients_told(peer, told.get(FORWARDED), told.get(X_FORWARDED_FOR), self.trusted)
+            return "no keys" if self.links is None else self.links.objection(facts.link, facts.text, facts.now)
+        stated = {name: facts.fields[name] for name in self.client_fields if name in facts.fields}
+        clients = stated_clients(peer, stated.get(FORWARDED), stated.get(X_FORWARDED_FOR), self.trusted)
         return ", ".join(_shown(client) for client in clients if client not in self.addresses) or None
 
     def _of_certificate(self, certificate: Mapping[str, Any] | None) -> str | None:
@@ -208,7 +211,7 @@ def certificate_names(certificate: Mapping[str, Any]) -> frozenset[str]:
 
 
 def requirement_of(texts: Iterable[str]) -> Requirement:
-    """The meaning of `header or addresses`, one for each group. Raises ValueError for an unknown rule."""
+    """A requirement from one text per group, such as `header or addresses`. Raises ValueError for an unknown rule."""
     order = list(Rule)
     groups = [tuple(sorted((Rule(word) for word in text.split(" or ")), key=order.index)) for text in texts]
     return tuple(sorted(groups, key=lambda group: max(map(order.index, group))))  # the most expensive last

@@ -1,6 +1,6 @@
 """Addresses of peers, and the client addresses that proxies state (RFC 7239, X-Forwarded-For).
 
-IPv4 addresses mapped into IPv6 are IPv4 addresses, and zones are dropped: only addresses are compared.
+IPv4-mapped IPv6 addresses count as IPv4 addresses; zones are ignored.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _node = re.compile(
     rf"|(?P<v4>[0-9.]+){_port}"
     r"|(?P<bare>[0-9A-Fa-f:.]+)(?:%.*)?"
 ).fullmatch
-_MOST = 4096  # bytes; longer fields are ignored: no chain of proxies is so long
-_LONGEST = 128  # text of an address; bounds the memo
+_MOST = 4096  # bytes; a longer field identifies no client: no genuine chain of proxies is so long
+_LONGEST = 128  # characters of an address; bounds the cache
 _token = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _quoted = r'"(?:[^"\\]|\\.)*"'
-# One pair of an element, if any, and its terminator. Node names may be unquoted, against the letter of RFC 7239.
+# A pair of an element, if any, and its terminator. Node names needn't be quoted, though RFC 7239 §6 demands it.
 _pair = re.compile(rf'[ \t]*(?:(?P<name>{_token})=(?P<value>{_quoted}|[^",;\s]*)[ \t]*)?(?P<end>[;,]|\Z)').match
 
 
 class Networks:
-    """A set of addresses, given as networks or addresses; "unix" are all unix sockets.
+    """A set of addresses, given as networks or single addresses; "unix" stands for all unix sockets.
 
-    Found by prefix lengths, of which there are few: a CDN's hundreds of networks cost no more than ten. Raises
+    One set lookup for each prefix length in use, so that a CDN's hundreds of networks cost no more than ten. Raises
     ValueError for an invalid network.
     """
 
@@ -64,7 +64,7 @@ class Networks:
 
 
 def network_of(text: str) -> IPNetwork:
-    """`192.0.2.0/24` or a plain address. Raises ValueError, also for bits after the prefix."""
+    """The network of a text such as `192.0.2.0/24` or `192.0.2.1`. Raises ValueError, also for set host bits."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network):
         if network.network_address.scope_id is not None:
@@ -80,25 +80,26 @@ def peer_of(text: str) -> Peer:
     return UNIX if text == UNIX else _address(text.partition("%")[0])
 
 
-def clients_told(peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks) -> list[Peer]:
-    """The client behind a trusted peer, by each of the fields: the rightmost address that isn't trusted.
+def stated_clients(
+    peer: Peer, forwarded: bytes | None, x_forwarded_for: bytes | None, trusted: Networks
+) -> list[Peer]:
+    """The client behind a trusted peer according to each field: the rightmost address that isn't trusted.
 
-    One result for each field present, since a proxy that writes one of them may pass on a client's forgery of
-    the other: all of them have to be admitted. A trusted peer without such a field is itself the client. So is any
-    other peer, whatever its fields say.
+    One result for each field present: a proxy that writes one of them may forward a client's forgery of the other,
+    so all results have to be admitted. A peer that isn't trusted, or sends neither field, is itself the client.
     """
     if peer not in trusted:
         return [peer]
-    told = [
+    stated = [
         _rightmost(peer, hops_in(value.decode("latin-1")) if len(value) <= _MOST else [""], trusted)
         for value, hops_in in ((forwarded, _forwarded), (x_forwarded_for, _x_forwarded_for))
         if value is not None
     ]
-    return told or [peer]
+    return stated or [peer]
 
 
 def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:
-    """The last hop that isn't trusted; the first one if all are. None: the proxy next to it didn't identify it."""
+    """The last hop that isn't trusted, the first one if all are; None for a hop without a valid address."""
     found = peer
     for hop in reversed(hops):
         found = _node_address(hop)
@@ -108,7 +109,7 @@ def _rightmost(peer: Peer, hops: list[str], trusted: Networks) -> Peer:
 
 
 def _x_forwarded_for(value: str) -> list[str]:
-    """The text for each hop, in order."""
+    """The hops' texts, in order."""
     hops = [hop.strip(" \t") for hop in value.split(",")]
     return [hop for hop in hops if hop]
 
@@ -116,7 +117,7 @@ def _x_forwarded_for(value: str) -> list[str]:
 def _forwarded(value: str) -> list[str]:
     """The `for` of each element, in order; [""] for a malformed value.
 
-    A quote that a client left open swallows the proxies' elements after it, so such a value is rejected as a whole.
+    An unterminated quote from a client would swallow the elements that proxies append, so that value is rejected.
     """
     hops: list[str] = []
     element: dict[str, str] = {}
@@ -141,7 +142,7 @@ def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
-@lru_cache(maxsize=4096)  # a CDN's machines are some hundreds
+@lru_cache(maxsize=4096)  # a CDN has hundreds of machines
 def _node_address(text: str) -> IPAddress | None:
     """The address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`; None for anything else."""
     match = _node(text) if len(text) <= _LONGEST else None

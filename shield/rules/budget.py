@@ -1,15 +1,15 @@
-"""A retry budget for an origin, so that an outage isn't multiplied. Pure."""
+"""The retry budget of an origin, which keeps retries from multiplying an outage. Pure."""
 
 from __future__ import annotations
 
 ALLOWANCE = 5.0
-"""Repeats available from the start, and the most that can be saved up: a quiet node can repeat too."""
+"""Retries available at the start, and the most that can be saved: a node with little traffic can retry, too."""
 
 
 class RetryBudget:
-    """A bucket that each ordinary request fills by `share` of a repeat, and each repeat empties by one.
+    """A token bucket: each first attempt earns `share` of a retry, and each retry costs one.
 
-    So repeats are never more than `ALLOWANCE` and that share of all requests. A share of 0 allows none.
+    So there are at most `ALLOWANCE` retries more than that share of all requests. A share of 0 allows none.
     """
 
     __slots__ = ("_most", "_saved", "_share")
@@ -23,7 +23,7 @@ class RetryBudget:
         self._saved = min(self._most, self._saved + self._share)
 
     def take(self) -> bool:
-        """Whether a request may be repeated now; if so it is paid for."""
+        """Whether a retry is allowed now; if so, it is paid for."""
         if self._saved < 1.0:
             return False
         self._saved -= 1.0

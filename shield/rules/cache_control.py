@@ -1,4 +1,4 @@
-"""Cache-Control of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246); in doubt the stricter reading."""
+"""Cache-Control of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246), read strictly when in doubt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 MAX_SECONDS = 2**31
-"""The meaning of any longer delta-seconds (RFC 9111 §1.2.2)."""
+"""Longer delta-seconds are read as this (RFC 9111 §1.2.2)."""
 
 _LONGEST = 2048  # bytes; genuine values are shorter
 
@@ -20,17 +20,17 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
-# Directives that a malformed element does not switch on: these loosen, all others tighten.
+# Directives that permit more. A malformed element doesn't set them, but does set all others.
 _LOOSENING = frozenset({b"public", b"immutable", b"must-understand", b"only-if-cached"})
 
 
 @dataclass(frozen=True, slots=True)
 class CacheControl:
-    """All directives of one message; seconds are None when a directive is absent.
+    """All directives of one message; seconds are None for an absent directive.
 
-    `no_cache` and `private` are the unqualified forms; the fields that qualified ones name are beside them, lower
-    case (§5.2.2.4, §5.2.2.7). A qualified form that names no field is unqualified. `max_stale` without a number is
-    `MAX_SECONDS`.
+    `no_cache` and `private` are the unqualified forms; `no_cache_fields` and `private_fields` have the field names of
+    qualified ones, lower case (§5.2.2.4, §5.2.2.7). A qualified form without a valid name counts as unqualified.
+    `max_stale` without a number is `MAX_SECONDS`.
     """
 
     max_age: int | None = None
@@ -57,7 +57,7 @@ class CacheControl:
 ABSENT = CacheControl()
 _UNREADABLE = CacheControl(max_age=0, no_cache=True, no_store=True, private=True)
 
-# With several values the most restrictive holds (§4.2.1); for min-fresh that is the largest.
+# Of several values the most restrictive applies (§4.2.1); for min-fresh that is the largest.
 _SECONDS = {
     b"max-age": ("max_age", min),
     b"s-maxage": ("s_maxage", min),
@@ -83,10 +83,10 @@ _QUALIFIED = {b"no-cache": "no_cache", b"private": "private"}
 
 
 def parse(values: Iterable[bytes]) -> CacheControl:
-    """The combined meaning of all lines of a message's Cache-Control. Never raises.
+    """The directives in all lines of a message's Cache-Control. Never raises.
 
-    Invalid seconds are 0 (§4.2.1: stale), invalid elements tighten but never loosen, unknown ones are ignored
-    (§5.2.3), and a value of absurd length counts as no-store.
+    Invalid seconds are 0 (§4.2.1: stale), malformed elements restrict but never permit, unknown ones are ignored
+    (§5.2.3), and a value longer than 2048 bytes counts as no-store.
     """
     joined = b",".join(values)
     if not joined:
@@ -122,7 +122,7 @@ def _parse(joined: bytes) -> CacheControl:
 
 
 def elements(joined: bytes) -> list[bytes]:
-    """The list's elements (RFC 9110 §5.6.1); unclosed quotes quote nothing, so that they can't hide a directive."""
+    """The list's elements (RFC 9110 §5.6.1). An unterminated quote doesn't quote: it can't hide a directive."""
     if b'"' in joined and _closes_its_quotes(joined):
         quoted: list[bytes] = _quoting_elements(joined)
         return quoted
@@ -130,7 +130,7 @@ def elements(joined: bytes) -> list[bytes]:
 
 
 def _argument(rest: bytes) -> tuple[bytes | None, bool]:
-    """The argument after a directive's name, None without one, and whether it is well-formed (§5.2)."""
+    """The argument after a directive's name (None: none), and whether it is well-formed (§5.2)."""
     if not rest:
         return None, True
     if not rest.startswith(b"="):
@@ -138,13 +138,13 @@ def _argument(rest: bytes) -> tuple[bytes | None, bool]:
     value = rest[1:]
     if _TOKEN.fullmatch(value):
         return value, True
-    if quoted := _QUOTED.fullmatch(value):  # recipients accept either form
+    if quoted := _QUOTED.fullmatch(value):  # §5.2: either form is accepted
         return _QUOTED_PAIR.sub(rb"\1", quoted[1]), True
     return None, False
 
 
 def seconds_of(digits: bytes) -> int:
-    """The value of digits, at most `MAX_SECONDS` (RFC 9111 §1.2.2), however many there are."""
+    """The number in a text of any number of digits, at most `MAX_SECONDS` (RFC 9111 §1.2.2)."""
     significant = digits.lstrip(b"0")
     return min(int(significant or b"0"), MAX_SECONDS) if len(significant) <= 10 else MAX_SECONDS
 
@@ -156,12 +156,12 @@ def _seconds(name: bytes, argument: bytes | None, *, valid: bool) -> int:
 
 
 def _tightest(name: bytes) -> int:
-    """The value used for an unreadable number."""
+    """The most restrictive value, used in place of an invalid number."""
     return MAX_SECONDS if name == b"min-fresh" else 0
 
 
 def field_names(argument: bytes) -> tuple[bytes, ...]:
-    """The fields named by a qualified form, lower case; none if one isn't a name, so that it isn't overlooked."""
+    """The field names of a qualified form, lower case; () if any is malformed: then the directive applies to all."""
     listed = [name.strip(b" \t").lower() for name in argument.split(b",")]
     names = tuple([name for name in listed if name])
     return names if all(_TOKEN.fullmatch(name) for name in names) else ()

@@ -1,4 +1,4 @@
-"""Preconditions of requests (RFC 9110 §13), evaluated on a representation's validators."""
+"""Preconditions of requests (RFC 9110 §13), evaluated against a representation's validators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
 MAX_TAGS = 100
-"""A list with more commas than this is taken to match nothing: at worst a whole response is sent."""
+"""A list with more commas than this matches nothing: at worst, a whole response is sent."""
 
 _is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
@@ -28,11 +28,11 @@ def evaluate(
     *,
     date: float | None = None,
 ) -> int | None:
-    """304 or 412 when the request's preconditions demand it, None to go on; in the order of RFC 9110 §13.2.2.
+    """304 or 412 if the request's preconditions call for it, None to proceed; in the order of RFC 9110 §13.2.2.
 
-    For a representation that exists and would be answered with 200. A field that can't be evaluated is ignored if it
-    is a date (§13.1.3, §13.1.4), and matches nothing if it is a list of entity tags. `date` is the stored response's
-    Date: a response without Last-Modified hasn't changed since then (RFC 9111 §4.3.2).
+    For a representation that would be sent with 200. An invalid date is ignored (§13.1.3, §13.1.4); an invalid list
+    of entity tags matches nothing. `last_modified` and `date` are epoch seconds: without Last-Modified, a stored
+    response counts as unchanged since its Date (RFC 9111 §4.3.2).
     """
     readonly = method in (b"GET", b"HEAD")
 
@@ -58,20 +58,23 @@ def evaluate(
 
 
 def is_tag(value: bytes) -> bool:
-    """Whether an ETag can be sent back: origins that don't quote theirs don't understand it quoted."""
+    """Whether an ETag is well-formed (RFC 9110 §8.8.3), so that it can be sent in a condition.
+
+    Origins that send theirs unquoted don't recognise it when it is quoted.
+    """
     return _is_tag(value) is not None
 
 
 def is_strong(etag: bytes | None) -> bool:
-    """Whether an ETag identifies one sequence of bytes, whose parts may be combined (RFC 9110 §8.8.1)."""
+    """Whether an ETag identifies exact bytes, so that parts of them may be combined (RFC 9110 §8.8.1)."""
     return etag is not None and not etag.startswith(b"W/")
 
 
 def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
-    """Whether If-Match's or If-None-Match's value matches `etag`; "*" matches any (RFC 9110 §13.1.1, 13.1.2).
+    """Whether a value of If-Match or If-None-Match matches `etag`; "*" matches any (RFC 9110 §13.1.1, §13.1.2).
 
-    Weak comparison ignores the W/ of either side, strong comparison fails on it (§8.8.3.2). A malformed or
-    overlong list matches nothing.
+    Weak comparison ignores a W/ on either side, strong comparison fails on it (§8.8.3.2). A malformed or overlong
+    list matches nothing.
     """
     if listed.strip(b"\t ") == b"*":
         return True
@@ -82,7 +85,7 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
     if listed == etag:
         return True
     opaque = etag.removeprefix(b"W/")
-    # Most lists don't even contain its text, which is quick to see.
+    # Most lists don't contain its text at all, which is checked quickly.
     if opaque not in listed or listed.count(b",") > MAX_TAGS or not _is_list(listed):
         return False
     tags = _find_tags(listed)
@@ -92,10 +95,10 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
 
 
 def is_known(listed: bytes, etag: bytes | None) -> bool:
-    """Whether If-None-Match's value matches `etag`, by weak comparison.
+    """Whether a value of If-None-Match matches `etag`, by weak comparison.
 
-    An ETag that its origin doesn't quote is passed on as it is, and caches send it back unchanged or in quotes: the
-    text between the quotes decides then. Such a tag is good for nothing else, least of all for ranges.
+    An ETag that the origin sends unquoted is forwarded as is, and caches send it back unchanged or quoted; the text
+    without quotes is compared. Such a tag has no other use, least of all for ranges.
     """
     if matches(listed, etag, weakly=True):
         return True
@@ -113,10 +116,10 @@ def _text(member: bytes) -> bytes:
 def if_range_matches(
     condition: bytes, etag: bytes | None, last_modified: float | None, *, date: float | None = None
 ) -> bool:
-    """Whether If-Range admits a range (RFC 9110 §13.1.5); else the whole is sent.
+    """Whether If-Range permits a range (RFC 9110 §13.1.5); else the whole body is sent.
 
-    An entity tag must match strongly. A date must be Last-Modified exactly, and that be a strong validator: a second
-    or more before `date`, the response's Date (§8.8.2.2); without `date` that isn't known and it doesn't match.
+    An entity tag must match strongly. A date must equal Last-Modified, which must be a strong validator: at least a
+    second before `date`, the response's Date (§8.8.2.2). Without `date` no date matches.
     """
     condition = condition.strip(b"\t ")
     if _is_tag(condition):
@@ -127,7 +130,7 @@ def if_range_matches(
 
 
 def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, ...]:
-    """The fields that make a request conditional on a stored response (RFC 9111 §4.3.1): all validators there are."""
+    """The fields that make a request conditional on a stored response: all its validators (RFC 9111 §4.3.1)."""
     fields: list[Field] = []
     if etag is not None and _is_tag(etag):
         fields.append((b"if-none-match", etag))
@@ -137,11 +140,11 @@ def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, 
 
 
 def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHead) -> bool:
-    """Whether a 304 is for the stored response with these validators (RFC 9111 §4.3.4), or for another one.
+    """Whether a 304 refers to the stored response with these validators (RFC 9111 §4.3.4).
 
-    Its entity tag decides if both have one, compared weakly as in the request; a strong one that the stored response
-    doesn't have identifies another. Else its date decides. A 304 without validators is for the response
-    in the request.
+    If both have an entity tag, weak comparison decides, as in the request. A strong one where the stored response has
+    none identifies another response. Otherwise Last-Modified decides. A 304 without validators refers to the response
+    that the request named.
     """
     stated = update.get(b"etag")
     if stated is not None and etag is not None:
@@ -155,9 +158,9 @@ def freshens(etag: bytes | None, last_modified: float | None, update: ResponseHe
 class HeadEffect(Enum):
     """The effect of a response to HEAD on a stored response to GET (RFC 9111 §4.3.5)."""
 
-    FRESHENS = "freshens"  # it is the same, under a newer head
-    OUTDATES = "outdates"  # there is another one now
-    NOTHING = "nothing"  # it can't be told
+    FRESHENS = "freshens"  # the same body under a newer head: update the stored head
+    OUTDATES = "outdates"  # the object has changed: the stored response is stale
+    NOTHING = "nothing"  # the validators don't tell
 
 
 def head_effect(etag: bytes | None, last_modified: float | None, length: int, answer: ResponseHead) -> HeadEffect:
@@ -172,7 +175,7 @@ def head_effect(etag: bytes | None, last_modified: float | None, length: int, an
     if (stated is None and etag is not None) or (modified is None and last_modified is not None and etag is None):
         return HeadEffect.NOTHING
     if etag is None and is_strong(stated):
-        return HeadEffect.NOTHING  # it may be another version
+        return HeadEffect.NOTHING  # possibly another version
     return HeadEffect.FRESHENS
 
 

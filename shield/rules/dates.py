@@ -1,4 +1,4 @@
-"""HTTP dates (RFC 9110 §5.6.7) to epoch seconds and back. Nothing here reads the current time."""
+"""HTTP dates (RFC 9110 §5.6.7) to epoch seconds and back, without a clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(_MONTHS, 1)
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = 253402300799  # 9999-12-31 23:59:59: a year has four digits
-_LONGEST = 40  # an rfc850-date with "Wednesday" has 33 bytes; nothing longer is worth remembering
+_LONGEST = 40  # an rfc850-date with "Wednesday" has 33 bytes; nothing longer is cached
 
 _TIME = rb"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d):(?P<second>[0-5]\d|60)"
 _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _FORMATS = tuple(
-    # Case doesn't matter to a cache (RFC 9111 §4.2); any zone but GMT makes the date invalid (same place).
+    # Caches ignore case, and any zone other than GMT makes a date invalid (RFC 9111 §4.2).
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + b" GMT",
@@ -34,8 +34,8 @@ _FORMATS = tuple(
 def parse(value: bytes) -> int | None:
     """Epoch seconds of an IMF-fixdate, rfc850-date or asctime-date; None for anything else.
 
-    A wrong day of the week is ignored. Two-digit years from 70 on are in the last century: RFC 9110
-    wants the pivot fifty years from now, and there is no now here; the format has been obsolete since 1995.
+    A wrong day of the week is ignored. Two-digit years from 70 on are in the 20th century: RFC 9110 puts the pivot
+    fifty years from now, but that takes a clock, and the format has been obsolete since 1995.
     """
     return _parse(value) if len(value) <= _LONGEST else None
 
@@ -59,9 +59,9 @@ def _parse(value: bytes) -> int | None:
 
 
 def imf_fixdate(seconds: float) -> bytes:
-    """The date as HTTP senders write it (RFC 9110 §5.6.7); the fraction of a second is dropped.
+    """Epoch seconds as an IMF-fixdate (RFC 9110 §5.6.7); fractions are dropped.
 
-    Times outside 1970 to 9999 are moved to the nearer end.
+    Times outside the years 1970 to 9999 become the nearer end of that range.
     """
     return _imf_fixdate(int(min(max(seconds, 0), _LAST)))
 

@@ -1,7 +1,7 @@
-"""Digests of whole representations (RFC 9530): which of an origin's are kept, and which a request gets.
+"""Digests of whole representations (RFC 9530): those of the origin that are stored, and those sent to a request.
 
-Storages state them in fields of their own; here they become Repr-Digest. A digest that only requests with
-Want-Repr-Digest get is kept in the stored head's hidden line (`hidden`).
+Object storages state them in their own fields, which become Repr-Digest here. A digest that is sent only to requests
+with Want-Repr-Digest is stored in the hidden line of the head (`hidden`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ from shield.rules import hidden
 from shield.rules.structured import Item, parse_dictionary
 
 Sending = Literal["off", "asked", "always"]
-"""Off: origins' fields are passed on unchanged. Asked: to requests with Want-Repr-Digest. Always: to all."""
+"""Off: origins' fields are forwarded unchanged. Asked: only to requests with Want-Repr-Digest. Always: to all."""
 
 PUBLIC = b"repr-digest"
 
 OF_CONTENT = frozenset({b"content-digest", b"content-md5", b"x-amz-checksum-sha256", b"x-goog-hash"})
-"""Fields that in a 206 describe, or may describe, the part alone."""
+"""Fields that may describe only the part in a 206."""
 
-_WORDS = (PUBLIC, *OF_CONTENT)
+WORDS = (PUBLIC, *OF_CONTENT)
+"""Fields that state digests."""
+
+_ENCRYPTION, _KEY = b"x-amz-server-side-encryption", b"x-amz-server-side-encryption-customer-algorithm"
+_CLASS = b"x-amz-storage-class"
+
+BESIDE_ETAGS = frozenset({_ENCRYPTION, _KEY, _CLASS})
+"""Fields that say whether an ETag is a digest."""
+
 _SIZES: Mapping[str, int] = {"sha-512": 64, "sha-256": 32, "md5": 16}  # the strongest first
 _LONGEST_WANT = 1024  # longer values of Want-Repr-Digest are ignored
 _LEGACY = frozenset({"md5"})  # sent only on request (RFC 9530 §5)
@@ -34,23 +42,23 @@ _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
 def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Field]:
     """The fields that replace Repr-Digest in the stored head of a whole 200. Never raises.
 
-    `md5_etags`: its ETag is the MD5 of the object, if it looks like one and nothing contradicts it.
+    `md5_etags`: an ETag that looks like an MD5 is that of the object, unless other fields contradict it.
     """
-    found = _stated(head) if head.has_any(_WORDS) else {}
-    if "md5" not in found and md5_etags and (digest := _md5_of_etag(head)) is not None:
+    found = _stated(head) if head.has_any(WORDS) else {}
+    if "md5" not in found and md5_etags and (digest := md5_of_etag(head)) is not None:
         found["md5"] = digest
     if not found:
         return []
     public = {name: value for name, value in found.items() if sending == "always" and name not in _LEGACY}
     others = {name: value for name, value in found.items() if name not in public}
-    told = ((PUBLIC, public), (hidden.LINE, others))
-    return [(name, hidden.dictionary(digests)) for name, digests in told if digests]
+    groups = ((PUBLIC, public), (hidden.LINE, others))
+    return [(name, hidden.dictionary(digests)) for name, digests in groups if digests]
 
 
 def wanted(fields: Fields, want: bytes) -> Field | None:
-    """The Repr-Digest for a request whose Want-Repr-Digest is `want`: all accepted digests, by preference.
+    """The Repr-Digest for a request whose Want-Repr-Digest is `want`: all accepted digests, in order of preference.
 
-    None when it accepts none of these, or can't be parsed.
+    None if it accepts none of them, or is malformed.
     """
     if len(want) > _LONGEST_WANT:
         return None
@@ -65,17 +73,17 @@ def wanted(fields: Fields, want: bytes) -> Field | None:
 
 
 def are_hidden_in(fields: Fields) -> bool:
-    """Whether there are digests that only some requests get."""
+    """Whether a stored head has digests that are sent only on request."""
     return not _SIZES.keys().isdisjoint(hidden.hidden_in(fields))
 
 
-def told_openly(fields: Fields) -> tuple[Field, ...]:
-    """The fields from another worker, with its hidden digests in the form in which an origin states them."""
+def revealed(fields: Fields) -> tuple[Field, ...]:
+    """Fields received from another worker, with its hidden digests as the Repr-Digest that an origin would send."""
     return tuple([(PUBLIC, value) if name == hidden.LINE else (name, value) for name, value in fields])
 
 
 def _stated(head: ResponseHead) -> dict[str, bytes]:
-    """Explicitly stated digests, the strongest first; of one algorithm the most direct field counts."""
+    """Digests stated in fields, the strongest first; for each algorithm the most direct field counts."""
     found: dict[str, bytes] = {}
     for name in (PUBLIC, b"content-digest"):
         if said := head.all(name):
@@ -91,7 +99,7 @@ def _stated(head: ResponseHead) -> dict[str, bytes]:
 
 
 def _goog_md5(head: ResponseHead) -> bytes | None:
-    """Google hashes the stored bytes, which aren't the ones sent if it decompresses gzip on the way."""
+    """The MD5 in x-goog-hash: of the stored bytes, which differ from those sent if Google decompresses them."""
     said = head.all(b"x-goog-hash")
     if not said:
         return None
@@ -101,22 +109,17 @@ def _goog_md5(head: ResponseHead) -> bytes | None:
     return None if match is None else match[1]
 
 
-def _md5_of_etag(head: ResponseHead) -> bytes | None:
-    """Not for multipart objects, which show, nor with keys of KMS or the customer, nor in a directory bucket."""
+def md5_of_etag(head: ResponseHead) -> bytes | None:
+    """The MD5 in an ETag; None for multipart objects, with keys of KMS or the customer, and in directory buckets."""
     match = _MD5_TAG(head.get(b"etag") or b"")
-    encryption = head.get(b"x-amz-server-side-encryption")
-    if (
-        match is None
-        or encryption not in (None, b"AES256")
-        or head.get(b"x-amz-server-side-encryption-customer-algorithm") is not None
-        or head.get(b"x-amz-storage-class") == b"EXPRESS_ONEZONE"
-    ):
+    is_standard = head.get(_ENCRYPTION) in (None, b"AES256") and head.get(_KEY) is None
+    if match is None or not is_standard or head.get(_CLASS) == b"EXPRESS_ONEZONE":
         return None
     return bytes.fromhex(match[1].decode())
 
 
 def _digests(value: bytes) -> dict[str, bytes]:
-    """The digests in a dictionary that have a known algorithm and its length."""
+    """The digests in a dictionary whose algorithm is known and whose length is right."""
     members = (parse_dictionary(value) or {}).items()
     return {
         name: member.value

@@ -1,9 +1,8 @@
-"""How much of an object is fetched for a part of it. Pure.
+"""The bytes to fetch for a range request. Pure.
 
-A slice, or the whole of a small object, is worth fetching for the next ones who ask. For the first who asks for
-little of it, it isn't: a client that sends a hundred bytes could make an origin send megabytes, as often as there are
-slices. So what a request costs beyond twice what it asks for is `FREE` at most, and what would cost more is fetched
-exactly.
+Fetching a whole slice, or a whole small object, pays off with later requests. But a first request for little of it
+would let a client that sends a hundred bytes make an origin send megabytes, once for each slice. So a request may
+cost at most `FREE` bytes more than twice what it wants; beyond that, only the wanted bytes are fetched.
 """
 
 from __future__ import annotations
@@ -12,54 +11,55 @@ from shield.rules import ranges
 from shield.rules.ranges import Span, Unsatisfiable
 
 FREE = 64 << 10
-"""Bytes that an origin may send for one request beyond twice what the client asked for."""
+"""Bytes that an origin may send for one request beyond twice the bytes that it wants."""
 
 GRID = FREE // 2
-"""To multiples of this, exact spans are rounded out: so far that neighbours share one fetch, and both ends together
-cost no more than `FREE`. So much is asked for, too, of what must be known before the wanted bytes can be named."""
+"""Exact spans are extended to multiples of this: neighbouring requests share one fetch, and both ends together cost
+at most `FREE`. It is also the size of a fetch that only has to find out an object's length."""
 
 PIECE = 512 << 10
-"""Bytes of a slice that are fetched exactly at a time: so much memory one slow reader can hold."""
+"""Bytes of a slice that one exact fetch brings at most: the memory that one slow reader can occupy."""
 
-_FARTHEST = 1 << 53  # an offset that no object reaches, and every parser of numbers can read
+_FARTHEST = 1 << 53  # an offset beyond any object that every parser of numbers can read
 
 
 def is_worth(size: int, wanted: int, *, slack: int = FREE) -> bool:
-    """Whether `size` bytes may be fetched for so many of them."""
+    """Whether `size` bytes may be fetched for a request that wants `wanted` of them."""
     return size <= slack + 2 * wanted
 
 
 def rounded(start: int, stop: int, *, slack: int = FREE) -> Span:
-    """A span, and what may be fetched besides."""
+    """A span extended by at most `slack` bytes in all, to a grid that neighbouring requests share."""
     grid = max(1, slack // 2)
     return Span(start // grid * grid, -(-stop // grid) * grid)
 
 
 def first_of(value: bytes) -> int | None:
-    """The first byte that a Range field wants; None where that depends on the length, or it wants several parts."""
+    """The first byte that a Range field names; None if that depends on the length, or it names several ranges."""
     parsed = ranges.parse_range(value)
     return parsed[0].first if parsed is not None and len(parsed) == 1 else None
 
 
 def first_asked(value: bytes, slice_bytes: int, *, most: int, touched: bool) -> Span | None:
-    """What to ask for of an object that nobody knows, by a Range field's value; None: the whole.
+    """The span to request of an object of unknown length, for the value of a Range field; None: all of it.
 
-    With slices, up to `most` whole ones from the first that the range touches, if they are worth their price or that
-    first one was `touched` before; else what is wanted of that one. Without (`slice_bytes` 0), just what is wanted.
+    With slices: up to `most` whole ones, beginning with the first one in the range, if their cost is allowed or that
+    one was `touched` by an earlier request; else only the wanted bytes of it. Without slices (`slice_bytes` 0): only
+    the wanted bytes.
     """
     parsed = ranges.parse_range(value)
     if parsed is None:
         return None
     only = parsed[0] if len(parsed) == 1 else None
     if only is None or only.first is None:
-        return Span(0, GRID)  # its length has to be known first
+        return Span(0, GRID)  # a suffix or several ranges: the length has to be known first
     if only.first == 0 and only.last is None:
         return None
     start, stop = only.first, _FARTHEST if only.last is None else min(only.last + 1, _FARTHEST)
     if start >= stop:
-        return Span(0, GRID)  # so far that it lies beyond any object
+        return Span(0, GRID)  # beyond any object
     if not slice_bytes:
-        return _beginning(Span(start, stop))  # nobody shares what lies around it
+        return _beginning(Span(start, stop))  # surrounding bytes would be of no use to other requests
     first = start // slice_bytes * slice_bytes
     boundary = first + slice_bytes
     if not touched and not is_worth(slice_bytes, min(stop, boundary) - start):
@@ -68,17 +68,19 @@ def first_asked(value: bytes, slice_bytes: int, *, most: int, touched: bool) -> 
     end = min(stop, first + most * slice_bytes)
     over = end % slice_bytes
     if over and end > boundary and not is_worth(slice_bytes, over):
-        return Span(first, end - over)  # of the last one too little is wanted
+        return Span(first, end - over)  # too little of the last slice is wanted
     return Span(first, end - over + slice_bytes if over else end)
 
 
 def _beginning(span: Span) -> Span:
-    """A span from 0 on takes in all that is free: small objects come whole."""
+    """A span that begins at 0 is extended to `FREE` bytes, so that small objects are fetched whole."""
     return Span(0, max(span.stop, FREE)) if span.start == 0 else span
 
 
 def spans_of(value: bytes | None, length: int) -> tuple[Span, ...]:
-    """What a Range field, if there is one, gets of so many bytes; nothing where it can't be satisfied."""
+    """The spans that a request gets of a body of `length` bytes, by the value of Range (None: all of it); () if the
+    range is unsatisfiable.
+    """
     found = None if value is None else ranges.select(value, length)
     if isinstance(found, Unsatisfiable):
         return ()

@@ -1,7 +1,7 @@
-"""A route's changes to the fields of origins' responses, made once on arrival.
+"""A route's changes to the fields of origins' responses, applied once on arrival.
 
-First they are changed (`changed`): from then on it is as if the origin had sent them so, lifetime and all. The stored
-head (`kept`) omits fields of a hop or internal to a storage.
+`changed` comes first: all later decisions, the lifetime included, treat its result as the origin's own head. `kept`
+then omits hop-by-hop fields and those internal to a storage from the stored head.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from shield.messages import Field, Fields, ResponseHead
 from shield.rules import digests, hidden, locations
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 from shield.rules.ranges import with_parts
 
 NOT_CHANGEABLE = frozenset(
     b"age cache-status connection content-length content-range date etag keep-alive last-modified proxy-authenticate"
     b" proxy-connection server shield-hidden shield-peer te trailer transfer-encoding upgrade via".split()
 )
-"""Fields on a body's length, version or path: a route can't remove, set or add them."""
+"""Fields about a body's length, its version or its path through proxies: a route can't remove, set or add them."""
 
 
 _ENCODING, _RANGES = b"content-encoding", b"accept-ranges"
@@ -35,9 +35,9 @@ _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
 class FieldRules:
     """The changes to the responses of one origin.
 
-    Names in `drop` or with a prefix in `prefixes` are removed, except for names in `keep` and those that are set
-    or added. Names in `keep` and `remove` may end with a star, for any ending. `storage`: responses are those
-    of an S3 API. `home`: references to this place become those of the route.
+    Names in `drop` or with a prefix in `prefixes` are removed, except for names in `keep` and those that are set or
+    added. Names in `keep` and `remove` may end with a star, which stands for any ending. `storage`: the origin is an
+    S3 API. `mapping`: references to the origin's own URLs become paths of the route.
     """
 
     drop: frozenset[bytes] = _OF_OTHER_HOSTS
@@ -49,19 +49,18 @@ class FieldRules:
     digests: Sending = "off"
     md5_etags: bool = False
     storage: bool = False
-    home: Home | None = None
+    mapping: PathMapping | None = None
 
     def changed(self, head: ResponseHead) -> ResponseHead:
-        """The head as its object has it: without the removed fields, with set ones in place of the origin's, and with
-        the added ones.
+        """The head without the removed fields, with set fields in place of the origin's, and with the added ones.
 
-        A 304 updates stored fields by name: set fields are there already, and added ones only join fields of
-        the same name.
+        A 304 updates stored fields by name: it needs no set fields, which are stored already, and added ones only
+        beside fields of the same name.
         """
         if self.storage:
             head = _of_object(head)
-        if self.home is not None and head.has_any(locations.NAMES):
-            head = ResponseHead(head.status, self.home.fields(head.fields), head.length)
+        if self.mapping is not None and head.has_any(locations.NAMES):
+            head = ResponseHead(head.status, self.mapping.fields(head.fields), head.length)
         if not (self.remove or self.set or self.add):
             return head
         gone = self._gone
@@ -75,7 +74,7 @@ class FieldRules:
 
     @cached_property
     def kept(self) -> Callable[[Fields], list[Field]]:
-        """Selects the fields of a response that are passed on, in order."""
+        """A function that selects the fields of a response for clients, in order."""
         keep = (*self.keep, *(name for name, _ in (*self.set, *self.add)))
         kept = NameSet(keep)
         replaced = frozenset() if self.digests == "off" else {digests.PUBLIC}
@@ -83,7 +82,7 @@ class FieldRules:
         return Sieve(drop=drop, prefixes=self.prefixes, keep=keep).passes
 
     def digest_lines(self, head: ResponseHead) -> list[Field]:
-        """The fields with the digests of a whole response, in place of its own Repr-Digest."""
+        """The fields that state the digests of a whole response, instead of its own Repr-Digest."""
         if self.digests == "off" or head.status != 200:
             return []
         return digests.lines(head, self.digests, md5_etags=self.md5_etags)
@@ -95,21 +94,21 @@ class FieldRules:
 
 @dataclass(frozen=True, slots=True)
 class RouteFields:
-    """The rules of a route by the origin's name."""
+    """A route's rules by the origin's name."""
 
     by_origin: Mapping[str, FieldRules] = field(default_factory=dict)
     digests: Sending = "off"
-    of_options: tuple[Field, ...] = ()  # in responses to OPTIONS, which no origin sees
-    tells_ranges: bool = True  # advertise ranges of stored entries, whatever the origin said
+    of_options: tuple[Field, ...] = ()  # sent in responses to OPTIONS, which never go to an origin
+    tells_ranges: bool = True  # advertise ranges of stored entries, even if the origin doesn't
 
     def of(self, origin: str, *, by_peer: bool) -> FieldRules:
-        """The rules for a response. Another worker of this node has already applied them."""
+        """The rules for a response of this origin. `by_peer`: another worker of this node has applied them."""
         return _OF_PEERS[self.digests] if by_peer else self.by_origin.get(origin, _DEFAULT)
 
 
 def _of_object(head: ResponseHead) -> ResponseHead:
-    """A storage's head without the coding of its upload, which some keep though it was undone, and with the API's
-    promise that some omit: ranges are supported.
+    """A storage's head without the aws-chunked coding of its upload, which some storages keep in Content-Encoding
+    after decoding it, and with Accept-Ranges, which some omit though the API promises ranges.
     """
     encoded = head.has_any((_ENCODING,))
     silent = head.status in (200, 206) and not head.get(_RANGES)
@@ -123,8 +122,8 @@ def _of_object(head: ResponseHead) -> ResponseHead:
             fields = [line for line in fields if line[0] != _ENCODING]
             if real:
                 fields.append((_ENCODING, b", ".join(real)))
-    told = with_parts(fields) if silent else tuple(fields)
-    return ResponseHead(head.status, told, head.length)
+    stated = with_parts(fields) if silent else tuple(fields)
+    return ResponseHead(head.status, stated, head.length)
 
 
 _DEFAULT = FieldRules()

@@ -1,4 +1,4 @@
-"""The origin's fields that are passed on to clients, and heads as ready-made bytes."""
+"""The selection of an origin's fields for clients, and response heads as bytes that are ready to send."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _HOP_BY_HOP = frozenset(
 )
 _FOR_PROXIES = b"proxy-"  # prefix of more such names
 
-# Fields that a Connection option doesn't remove: they are meant for all recipients, and naming them there is an
-# error that would drop a response's restrictions (RFC 9110 §7.6.1).
+# Fields that Connection can't make hop-by-hop: they are for all recipients, and dropping them because of a faulty
+# Connection could lift a response's restrictions (RFC 9110 §7.6.1).
 _NOT_NOMINABLE = frozenset(
     {
         b"cache-control",
@@ -35,16 +35,16 @@ _NOT_NOMINABLE = frozenset(
 OURS = frozenset(
     {
         b"age",  # written per response (RFC 9111 §5.1)
-        # fields about the origin's host and connection, which aren't the client's
+        # about the origin's host and connection, which clients don't see
         b"alt-svc",  # RFC 7838 §3
         b"nel",
         b"report-to",
         b"server",
         b"strict-transport-security",  # RFC 6797 §8.1: the policy of a host
-        b"warning",  # RFC 9111 §5.5: obsolete; its age may be outdated when it is served
+        b"warning",  # RFC 9111 §5.5: obsolete, and possibly outdated when the entry is served
     }
 )
-"""Fields of the origin that are dropped for their meaning. Via and Cache-Status are lists to which we append."""
+"""Fields that apply to the origin alone and are dropped. Via and Cache-Status stay: they are lists to append to."""
 
 INTERNAL = (
     b"cf-ray",
@@ -62,7 +62,7 @@ INTERNAL = (
     b"x-rgw-",
     b"x-trans-id",
     b"x-wasabi-",
-    b"x-xss-protection",  # MinIO's console policy, on every object
+    b"x-xss-protection",  # a policy for MinIO's console, sent with every object
 )
 """Prefixes of fields internal to a storage: owners, versions, encryption keys, request ids."""
 
@@ -73,21 +73,21 @@ _OF_THE_BYTES = frozenset(
         b"content-length",
         b"content-md5",
         b"content-range",
-        b"via",  # of the stored response, with our member in it
+        b"via",  # of the stored response, including our own member
     }
 )
-"""Fields on a stored response's framing or path: no later head changes them (RFC 9111 §3.2)."""
+"""Fields about a stored response's bytes or its path through proxies: no later head changes them (RFC 9111 §3.2)."""
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _BREAKS = re.compile(rb"[\r\n\0]")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-_REMEMBERED = 1024  # names; origins repeat the same few
+_REMEMBERED = 1024  # cached names; origins use the same few
 
 
-class _Names(dict[bytes, bool]):
-    """Whether a name is a token in lower case (RFC 9110 §5.1), remembered."""
+class _ValidNames(dict[bytes, bool]):
+    """Whether a name is a token in lower case (RFC 9110 §5.1); caches the results."""
 
     def __missing__(self, name: bytes) -> bool:
         found = _is_name(name) is not None
@@ -97,7 +97,7 @@ class _Names(dict[bytes, bool]):
 
 
 class NameSet:
-    """Names of fields; one that ends with a star stands for a prefix."""
+    """Field names; one that ends with a star stands for all with that prefix."""
 
     def __init__(self, names: Iterable[bytes]) -> None:
         listed = tuple(names)
@@ -109,7 +109,7 @@ class NameSet:
 
 
 class _Fates(dict[bytes, bool]):
-    """Whether a field of a name is passed on to clients, remembered."""
+    """Whether a field is forwarded to clients, by its name; caches the results."""
 
     def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...], keep: tuple[bytes, ...]) -> None:
         self._dropped = _HOP_BY_HOP | drop
@@ -125,13 +125,13 @@ class _Fates(dict[bytes, bool]):
         return found
 
 
-_NAMES = _Names()
+_NAMES = _ValidNames()
 
 
 class Sieve:
-    """Selects an origin's fields for clients: all except hop-by-hop fields and those that Connection names
-    (RFC 9110 §7.6.1), names in `drop`, names beginning with one of `prefixes` unless `keep` has them as a `NameSet`
-    does, and malformed fields.
+    """Selects an origin's fields for clients: all except hop-by-hop fields and those that Connection names (RFC 9110
+    §7.6.1), names in `drop`, names that begin with one of `prefixes` and aren't in `keep` (a `NameSet`'s names), and
+    malformed fields.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Sieve:
         self._fates = _Fates(drop, prefixes, keep)
 
     def passes(self, fields: Fields) -> list[Field]:
-        """The fields that are passed on, in order."""
+        """The selected fields, in order."""
         named = dict(fields)
         each_once = len(named) == len(fields)
         values = b" ".join(named.values()) if each_once else b" ".join([value for _, value in fields])
@@ -163,10 +163,10 @@ _PLAIN = Sieve()
 def updated(
     stored: Fields, update: Fields, *, date: bytes, passing: Callable[[Fields], Fields] = _PLAIN.passes
 ) -> tuple[Field, ...]:
-    """Stored fields updated by a later head for the same bytes, of a 304 or of a response to HEAD (RFC 9111 §3.2).
+    """Stored fields updated by a later head for the same bytes: of a 304 or a response to HEAD (RFC 9111 §3.2).
 
-    The fields that `passing` selects replace the stored ones of the same name, all others stay. `date` is the time of
-    arrival, used if the head has no Date. Its ETag doesn't replace a stored one, which names the stored bytes.
+    The fields that `passing` selects replace stored ones of the same name; all others stay. `date` is the time of
+    arrival as an HTTP date, used if the head has no Date. A stored ETag is never replaced: it names the stored bytes.
     """
     known = dict(stored)
     kept = _OF_THE_BYTES | {b"etag"} if b"etag" in known else _OF_THE_BYTES
@@ -179,8 +179,9 @@ def updated(
 
 
 def _describes_nothing(field: Field, known: dict[bytes, bytes]) -> bool:
-    """Whether a Content-Type describes the 304's own empty body, as storages send it: representations keep theirs,
-    of which parameters may change."""
+    """Whether a Content-Type is about the 304's own empty body, as from some storages: that of a representation keeps
+    its media type, and only its parameters may change.
+    """
     if field[0] != b"content-type" or b"content-type" not in known:
         return False
     return _media_type(field[1]) != _media_type(known[b"content-type"])
@@ -191,21 +192,21 @@ def _media_type(value: bytes) -> bytes:
 
 
 def block(status: int, fields: Fields) -> bytes:
-    """Status line and field lines of an HTTP/1.1 response (RFC 9112 §2.1), each ended by CRLF; no blank line.
+    """Status line and field lines of an HTTP/1.1 response (RFC 9112 §2.1), each with its CRLF; no blank line.
 
-    Raises ValueError rather than let a field end a line or the head (RFC 9110 §5.5).
+    Raises ValueError for a field that would break a line or end the head (RFC 9110 §5.5).
     """
     lines = [b"%b: %b\r\n" % line for line in fields if _NAMES[line[0]]]
     made = (_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status) + b"".join(lines)
     ends = len(fields) + 1
-    # As many line ends as lines: so none is inside a value.
+    # There are as many line ends as lines, so no value contains one.
     if len(lines) + 1 != ends or made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
         raise ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
     return made
 
 
 def split_block(head: bytes) -> tuple[int, list[Field]]:
-    """Status and fields of a block, for senders that frame heads in another way. Only for results of `block`."""
+    """Status and fields of a head made by `block`, for senders that frame heads differently."""
     status_line, *lines = head.split(b"\r\n")
     fields: list[Field] = []
     for line in lines[:-1]:
@@ -215,9 +216,9 @@ def split_block(head: bytes) -> tuple[int, list[Field]]:
 
 
 def via(version: bytes, pseudonym: str) -> bytes:
-    """Our member of Via: the origin's protocol version, and our name (RFC 9110 §7.6.3).
+    """Our member of Via: the origin's protocol version and our pseudonym (RFC 9110 §7.6.3).
 
-    Characters not allowed in a pseudonym become "-".
+    Each run of characters that aren't allowed in a token becomes "-".
     """
     return b"%b %b" % (version, _NOT_TOKEN.sub("-", pseudonym).encode() or b"-")
 

@@ -1,8 +1,8 @@
-"""Fields in a stored head for this node alone, in one line, its last: sent to its workers, never to clients.
+"""The hidden line of a stored head: fields for this node's workers, never sent to clients. It is the last line.
 
-It is a dictionary of byte sequences (RFC 9651 §3.2): digests by algorithm, which clients get on request,
-and as `fields` the lines of the origin's head that are removed from responses while the use of the entry depends
-on them: a 304 needn't repeat them, and another worker has to judge by them, too.
+It is a dictionary of byte sequences (RFC 9651 §3.2): digests by algorithm, which clients get on request, and under
+`fields` the lines of the origin's head that are removed from responses although decisions on the entry depend on
+them. A 304 needn't repeat those, and other workers decide by them too.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ LINE = b"shield-hidden"
 
 _LINE = LINE + b": "
 _FIELDS = "fields"
-_END = b":\r\n"  # of this line, and of hardly any other
+END = b":\r\n"
+"""The end of a hidden line, and of hardly any other."""
 
 
 def shown(block: bytes) -> bytes:
-    """A stored head's block without its hidden line."""
-    if not block.endswith(_END):
+    """The block of a stored head without its hidden line."""
+    if not block.endswith(END):
         return block
     start = block.rfind(b"\r\n", 0, -2) + 2
     return block[:start] if block.startswith(_LINE, start) else block
 
 
 def line_of(block: bytes) -> bytes:
-    """The hidden line of a stored head's block, with its end; b"" where there is none."""
+    """The hidden line of a stored head's block, with its CRLF; b"" if it has none."""
     return block[len(shown(block)) :]
 
 
 def hide(fields: Fields, names: Collection[bytes]) -> tuple[Field, ...]:
-    """The fields, with those of these names moved into a hidden line at the end. The others' order stays."""
+    """The fields, with those in `names` moved into a hidden line at the end. The others keep their order."""
     kept = [line for line in fields if line[0] in names]
     if not kept:
         return tuple(fields)
@@ -43,7 +44,7 @@ def hide(fields: Fields, names: Collection[bytes]) -> tuple[Field, ...]:
 
 
 def reveal(fields: Fields) -> tuple[Field, ...]:
-    """The fields, with those that `hide` moved. Digests stay hidden."""
+    """The inverse of `hide`. Digests stay hidden."""
     if all(name != LINE for name, _ in fields):
         return tuple(fields)
     held = hidden_in(fields)
@@ -54,13 +55,13 @@ def reveal(fields: Fields) -> tuple[Field, ...]:
 
 
 def joined(fields: Fields) -> tuple[Field, ...]:
-    """The fields with all their hidden lines joined into one, the last. There must be at least one."""
+    """The fields with all hidden lines, of which there must be one, joined into one at the end."""
     lines = [value for name, value in fields if name == LINE]
     return (*[line for line in fields if line[0] != LINE], (LINE, b", ".join(lines)))
 
 
 def hidden_in(fields: Iterable[Field]) -> dict[str, bytes]:
-    """The members of the hidden line; none where there is none."""
+    """The members of the hidden line; empty without one."""
     members = parse_dictionary(b", ".join([value for name, value in fields if name == LINE])) or {}
     return {
         name: member.value
@@ -70,5 +71,5 @@ def hidden_in(fields: Iterable[Field]) -> dict[str, bytes]:
 
 
 def dictionary(members: Mapping[str, bytes]) -> bytes:
-    """Byte sequences as a dictionary (RFC 9651 §4.1), by hand: each fill from a storage needs it."""
+    """Byte sequences as a dictionary (RFC 9651 §4.1). Written by hand, since each fill from a storage needs it."""
     return b", ".join([b"%b=:%b:" % (name.encode(), base64.b64encode(value)) for name, value in members.items()])

@@ -1,20 +1,20 @@
-"""The interim responses of origins that are passed on to clients (RFC 9110 §15.2), and their fields."""
+"""Interim responses of origins: those that are forwarded to clients (RFC 9110 §15.2), and their fields."""
 
 from __future__ import annotations
 
 from shield.messages import ResponseHead
 from shield.rules.headers import OURS, Sieve, block
 
-LONGEST_TOLD = 16 * 1024
-"""Bytes of interim responses that one fetch passes on; more are no useful hints."""
+MAX_BYTES = 16 * 1024
+"""Bytes of interim responses that one fetch forwards at most: more aren't useful as hints."""
 
-MOST_TOLD = 10
-"""Interim responses that one fetch passes on."""
+MAX_RESPONSES = 10
+"""Interim responses that one fetch forwards at most."""
 
 PASSED = frozenset({102, 103})
-"""100 answers an expectation, which is never forwarded; other 1xx have no known meaning."""
+"""The forwarded statuses. 100 answers an expectation, which is never forwarded; other 1xx have no known meaning."""
 
-# A response may be shared, and none of these is a hint on one (RFC 8297 §2).
+# Dropped fields: the response may be shared, and none of these is a hint about it (RFC 8297 §2).
 _SIEVE = Sieve(
     drop=OURS | {b"set-cookie", b"set-cookie2", b"content-length", b"cache-control", b"via", b"cache-status"}
 )
@@ -29,11 +29,11 @@ class Interims:
         self._count = self._bytes = 0
 
     def taken(self, head: ResponseHead) -> bytes | None:
-        """A whole interim response for HTTP/1.1 clients; None for one that isn't passed on."""
-        if head.status not in PASSED or self._count >= MOST_TOLD:
+        """A complete interim response for HTTP/1.1 clients; None for one that isn't forwarded. Counts it."""
+        if head.status not in PASSED or self._count >= MAX_RESPONSES:
             return None
         made = block(head.status, tuple(_SIEVE.passes(head.fields))) + b"\r\n"
-        if self._bytes + len(made) > LONGEST_TOLD:
+        if self._bytes + len(made) > MAX_BYTES:
             return None
         self._count += 1
         self._bytes += len(made)

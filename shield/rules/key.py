@@ -1,8 +1,8 @@
-"""One canonical path for cache key, signature and log, and the cache key made from it.
+"""The canonical path, which cache key, signature and log have in common, and the cache key.
 
-Host and origin are never part of a key: the same path is the same entry whichever origin has it. Two objects
-of one path differ in the key space, which names the set of origins they come from, and the policy by which their
-entries are made (`policy`).
+Host and origin are never part of a key: a path is one entry, whichever origin has the object. Entries of the same
+path are told apart by the key space, which names the set of their origins and the policy by which they are made
+(`policy`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import xxhash
 from shield.errors import RequestError
 
 MAX_PARAMETERS = 100
-"""Most parameters in a query: genuine requests have fewer, and sorting them is work."""
+"""Parameters allowed in a query: genuine requests have fewer, and sorting them costs time."""
 
-# Most paths: no escapes, no segment that is empty or begins with a dot.
+# The usual case: no escapes, and no segment that is empty or begins with a dot.
 _simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
 _simple_uri = re.compile(rb"(?:/[A-Za-z0-9_~:@!$&'()*+,;=-][A-Za-z0-9._~:@!$&'()*+,;=-]*)+/?").fullmatch
 
-# RFC 3986 §2.2: a reserved character's meaning depends on whether it is escaped. "%" is one more: the character that
-# its escape stands for is never decoded a second time.
+# RFC 3986 §2.2: the meaning of a reserved character depends on whether it is escaped. "%" belongs to them, too: %25
+# followed by two digits must not be decoded twice.
 _IN_PATHS = "/:@!$&'()*+,;=[]"
 _MEANT = re.compile(rb"%(?=2[13456789acACbBfF]|3[abdfABDF]|40|5[bdBD])")
 _MEANT_BUT_SLASHES = re.compile(rb"%(?=2[13456789acACbB]|3[abdfABDF]|40|5[bdBD])")
 _LOWER_CASE = tuple((b"%" + text, b"%" + text.upper()) for text in b"2a 2b 2c 2f 3a 3b 3d 3f 5b 5d".split())
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Disguised dot segments: with a parameter, or beside a separator that isn't a plain slash. Some servers treat them
-# as such, others as names.
+# Disguised dot segments: with a parameter, or next to a separator that isn't a plain slash. Some servers resolve
+# them, others take them for names.
 _DOTS, _SEPARATOR = rb"(?:\.|%2[eE]){1,2}", rb"\\|%2[fF]|%5[cC]"
 _HIDDEN_DOTS = re.compile(
     rb"(?:%b)%b(?=[/\\;]|%%2[fF]|%%5[cC]|%%3[bB]|\Z)|/%b(?=;|%%3[bB]|%b)" % (_SEPARATOR, _DOTS, _DOTS, _SEPARATOR)
@@ -45,8 +45,8 @@ _NOT_GRAPHIC = re.compile(rb"[^!-~]")
 _LONGEST_ESCAPE = 3
 _SLASHES = re.compile(rb"/{2,}")
 
-# Parameters that an S3 API or a relative honours, lower case. On a request with our signature each of
-# them would let the client do or see something reserved for the key's owner.
+# Parameters that an S3 API or a similar one honours, lower case. On a request with our signature, each of them would
+# let the client do or see something that is reserved for the key's owner.
 _S3_NAMES = frozenset(
     # objects, buckets and their subresources: S3 API reference (all operations), also served by Ceph and MinIO
     b"abac accelerate acl analytics annotation annotation-prefix annotationname attributes bucket-region compose"
@@ -85,11 +85,11 @@ _S3_PREFIXES = (
 
 @dataclass(frozen=True, slots=True)
 class KeyRules:
-    """How the spellings of a path that HTTP leaves open are read. `max_key_bytes` bounds the decoded object key.
+    """The treatment of spellings of a path that HTTP leaves open. `max_key_bytes` limits the decoded object key.
 
-    `spelling` is the form of a sent and stored path. "s3" is S3's encoding (`A-Za-z0-9-._~/` bare, others %XX),
-    for object storages, to which a reserved character and its escape are the same. "uri" is RFC 3986 §6.2.2 and no
-    more, for web servers, to which they differ. Only the latter keeps an encoded slash.
+    `spelling` is the form in which a path is sent and stored. "s3" is S3's encoding (`A-Za-z0-9-._~/` bare, others
+    %XX), for object storages, where a reserved character and its escape are equivalent. "uri" is that of RFC 3986
+    §6.2.2, for web servers, where they differ. Only "uri" keeps an encoded slash.
     """
 
     duplicate_slashes: Literal["merge", "keep", "reject"] = "merge"
@@ -99,21 +99,24 @@ class KeyRules:
 
 
 class CacheKey(NamedTuple):  # one per request: half of what a frozen dataclass costs to make
-    """Identity of the requested resource. The digest finds an entry; the text is compared before it is a hit."""
+    """The identity of a resource: canonical text, and its xxh3 digest of 16 bytes.
+
+    Entries are found by the digest, and their text is compared before they count as hits.
+    """
 
     text: bytes
     digest: bytes
 
 
 def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
-    """The one spelling of a path: that of RFC 3986 §6.2.2, plus S3's encoding if the rules say so.
+    """The canonical spelling of a path: RFC 3986 §6.2.2, plus S3's encoding if the rules say so.
 
-    `raw` is the target up to its first "?". Escapes are decoded once, "+" is a plus. Keys with segments "." or
-    ".." can't be named. Raises RequestError 400 for an invalid path, or one that hides such a segment in a form that
-    some servers decode (`..;`, `..%2F`, `..%5C`), 414 for a key that is too long.
+    `raw` is the target up to its first "?". Escapes are decoded once; "+" is a plus. Keys with a segment "." or ".."
+    can't be named. Raises RequestError 400 for an invalid path, or one that hides such a segment in a form that some
+    servers decode (`..;`, `..%2F`, `..%5C`), and 414 for a key that is too long.
     """
     if len(raw) > _LONGEST_ESCAPE * (rules.max_key_bytes + 1):
-        raise RequestError(414, "key-too-long")  # first, so that no more of it is parsed
+        raise RequestError(414, "key-too-long")  # checked first, before any parsing
     in_uris = rules.spelling == "uri"
     if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
         return raw
@@ -122,7 +125,7 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
         decoded = _decoded_but_reserved(raw, rules) if b"%" in raw else raw
     path = _without_dot_segments(decoded) if b"/." in decoded else decoded
     if in_uris and path.startswith(b"//"):
-        path = b"/" + path.lstrip(b"/")  # RFC 3986 §4.2: at the beginning of a reference a host would follow
+        path = b"/" + path.lstrip(b"/")  # RFC 3986 §4.2: a reference that begins with "//" names a host
     if rules.duplicate_slashes != "keep" and b"//" in path:
         if rules.duplicate_slashes == "reject":
             raise RequestError(400, "duplicate-slash")
@@ -133,16 +136,16 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
 
 
 def key_length(path: bytes) -> int:
-    """Bytes in the object key of a canonical path: without the first slash, escapes decoded."""
+    """The length in bytes of a canonical path's object key: without the leading slash, with escapes decoded."""
     return len(path) - 1 - 2 * path.count(b"%")
 
 
 def canonical_query(raw: bytes, allowed: frozenset[bytes] | None) -> bytes:
     """Allowed parameters as `name=value&...`, escapes normalised, sorted by name and value; b"" if there are none.
 
-    `raw` has no leading "?", `allowed` holds decoded names; None keeps the query as it was sent. "+" is a space, as
-    S3 and nearly everyone reads queries. Raises RequestError 400 when an allowed parameter is malformed or there are
-    more than `MAX_PARAMETERS` in all.
+    `raw` has no leading "?", `allowed` holds decoded names; None keeps the query unchanged. "+" is a space, as S3 and
+    most servers read queries. Raises RequestError 400 if an allowed parameter is malformed, or if there are more than
+    `MAX_PARAMETERS` in all.
     """
     if allowed is None:
         return _unchanged_query(raw)
@@ -175,18 +178,18 @@ def _unchanged_query(raw: bytes) -> bytes:
 
 
 def is_s3_query(name: bytes) -> bool:
-    """Whether a decoded parameter name has a meaning to a storage API; case is ignored, to be safe."""
+    """Whether a storage API gives a decoded parameter name a meaning; case is ignored, to be safe."""
     lower = name.lower()
     return lower in _S3_NAMES or lower.startswith(_S3_PREFIXES)
 
 
 def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
-    """The names of an allow-list that must not be in it, sorted."""
+    """The names in an allow-list that storage APIs honour, so that they must not be allowed; sorted."""
     return sorted(name for name in allowed if is_s3_query(name))
 
 
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
-    """The key of a canonical path and query. `space` is b"" for the only set of origins and the usual policy."""
+    """The key of a canonical path and query. `space` is b"" for the only set of origins and the default policy."""
     return key_of_text(space + b":" + path + b"?" + query if query else space + b":" + path)
 
 
@@ -196,7 +199,7 @@ def key_of_text(text: bytes) -> CacheKey:
 
 
 def _decoded(raw: bytes, rules: KeyRules) -> bytes:
-    """The path with its escapes decoded once; raises for an invalid or deceptive one."""
+    """The path with its escapes decoded once. Raises RequestError 400 for an invalid or deceptive one."""
     if not raw.startswith(b"/"):
         raise RequestError(400, "not-a-path")
     if not raw.isascii():
@@ -224,8 +227,8 @@ def _decoded(raw: bytes, rules: KeyRules) -> bytes:
 
 
 def _decoded_but_reserved(raw: bytes, rules: KeyRules) -> bytes:
-    """A path that `_decoded` accepts, with the escapes of reserved characters kept except for their case (RFC 3986
-    §6.2.2.1, §6.2.2.2).
+    """A path that `_decoded` accepts, with the escapes of reserved characters kept, in upper case (RFC 3986 §6.2.2.1,
+    §6.2.2.2).
     """
     meant = _MEANT if rules.encoded_slash == "keep" else _MEANT_BUT_SLASHES
     decoded = _unquoted(meant.sub(b"%25", raw))
@@ -245,7 +248,7 @@ def _without_dot_segments(path: bytes) -> bytes:
         elif segment != b".":
             kept.append(segment)
     if segments[-1] in (b".", b".."):
-        kept.append(b"")  # they named a directory
+        kept.append(b"")  # a trailing dot segment names a directory: keep its slash
     return b"/" + b"/".join(kept)
 
 
@@ -254,7 +257,7 @@ def _unescaped(text: bytes) -> bytes:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """Text with its escapes decoded, in one step where urllib takes one for each."""
+    """Text with its escapes decoded, in one C call where urllib takes a step for each escape."""
     if _NOT_GRAPHIC.search(text) or _BROKEN_ESCAPE.search(text):
         return unquote_to_bytes(text)
     return binascii.a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))

@@ -1,4 +1,4 @@
-"""Limits on a client's use of a worker: connections, heads and time."""
+"""Limits on clients of a worker: connections, sizes of heads, and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shield.rules.addresses import Networks
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Limits of one connection. Seconds are counted in whole sweeps of one second; 0 requests: any number."""
+    """Limits on connections of clients. Seconds are counted in sweeps, one a second. `max_requests` 0: any number."""
 
     keep_alive_seconds: int = 650
     head_seconds: int = 10
@@ -18,7 +18,7 @@ class ClientLimits:
     unsent_bytes: int = 256 * 1024 * 1024
     max_connections: int = 10_000
     max_connections_per_address: int = 2_500
-    exempt: Networks | None = None  # addresses of any number of connections
+    exempt: Networks | None = None  # addresses without a limit on their number of connections
     max_requests: int = 0
     max_streams: int = 100  # requests at once, over HTTP/2
     pipelined_bytes: int = 32 * 1024
@@ -28,5 +28,5 @@ class ClientLimits:
 
     @property
     def send_step(self) -> int:
-        """Sweeps between two checks of a client's progress: several in each `send_seconds`."""
+        """Sweeps between two checks of a client's progress, so that there are several in `send_seconds`."""
         return max(1, self.send_seconds // 8)

@@ -1,7 +1,7 @@
-"""Where an origin's answer sends its client: an origin's own URL means the path that leads there through here.
+"""Location and Content-Location: URLs of the origin itself are rewritten to the route's paths.
 
-An origin that doesn't know of us names its own host in Location and Content-Location, which clients mostly can't
-reach, and must not learn of. What names another host stays as it is, and so does what a route doesn't lead to.
+An origin that doesn't know of this proxy names its own host there, which clients usually can't reach and shouldn't
+learn. References to other hosts, and to paths that the route doesn't cover, stay unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shield.messages import Field, Fields
 NAMES = (b"location", b"content-location")
 
 _PORTS = {b"http": b"80", b"https": b"443"}
-# RFC 3986 §3 without user information: nobody names a host of ours like that.
+# RFC 3986 §3 without user information, which no genuine reference to an origin has.
 _absolute = re.compile(
     rb"(?:(?P<scheme>[A-Za-z]+):)?//(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\\]+)(?::(?P<port>[0-9]*))?(?P<rest>[/?#].*|)"
 ).fullmatch
@@ -23,16 +23,20 @@ _dots = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:[/?#\\;]|%2[fF]|%5[cC]|\Z)").search
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """Whether a route maps them. Mapped by another route to the same origins they lead to the same place."""
+    """Whether a route rewrites locations; part of its policy's name (`policy`).
+
+    The mapping itself is no part of it: rewritten for another route to the same origins, a reference leads to the
+    same object.
+    """
 
     on: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """An origin's own place, and how a route's paths map to its paths: without `strip` and below `below`.
+class PathMapping:
+    """An origin's own URL, and the mapping of its paths to a route's: `below` in front is replaced by `strip`.
 
-    `authority` has no default port, as in requests to the origin; `tls` says which one that is.
+    `authority` omits the default port, as in requests to the origin; `tls` decides which port that is.
     """
 
     authority: bytes
@@ -41,9 +45,9 @@ class Home:
     strip: bytes = b""
 
     def mapped(self, value: bytes) -> bytes:
-        """A reference as clients can follow it: an absolute path in place of a URL of this origin."""
+        """A reference that clients can follow: an absolute path in place of a URL of this origin."""
         if value[:1] == b"/" and value[1:2] not in (b"/", b"\\"):
-            # It names no host, so it needs a change only where paths do.
+            # It names no host, so it changes only if the route maps paths.
             return (self._path(value) or value) if self.below or self.strip else value
         match = _absolute(value)
         if match is None or not self._is_own(match["scheme"], match["host"], match["port"]):
@@ -52,12 +56,12 @@ class Home:
         return self._path(rest if rest[:1] == b"/" else b"/" + rest) or value
 
     def fields(self, fields: Fields) -> tuple[Field, ...]:
-        """An answer's fields with these mapped."""
+        """A response's fields with Location and Content-Location mapped."""
         return tuple([(name, self.mapped(value)) if name in NAMES else (name, value) for name, value in fields])
 
     def _is_own(self, scheme: bytes | None, host: bytes, port: bytes | None) -> bool:
-        """Whether it is this very place: an origin's redirect to its other scheme must not lead back to where the
-        client came from, for ever.
+        """Whether a URL is of this origin, scheme included: mapping an origin's redirect from http to https would
+        send the client in a loop.
         """
         own = b"https" if self.tls else b"http"
         if scheme is not None and scheme.lower() != own:
@@ -66,11 +70,11 @@ class Home:
         return (name if number in (b"", _PORTS[own]) else name + b":" + number) == self.authority.lower()
 
     def _path(self, path: bytes) -> bytes | None:
-        """A path of the origin's as a route has it; None for one that the route doesn't lead to."""
+        """The route's path for a path of the origin; None if the route doesn't cover it."""
         below = self.below
         rest = path[len(below) :]
         if _dots(path) or not path.startswith(below) or rest[:1] not in (b"/", b"?", b"#", b""):
             return None
-        # More than one slash in front would lead to the host behind them (RFC 3986 §4.2); browsers take backslashes
-        # for slashes, and tabs for nothing.
+        # Two slashes in front would make the next segment a host (RFC 3986 §4.2). Browsers treat backslashes as
+        # slashes, and ignore tabs.
         return b"/" + (self.strip + rest).lstrip(b"/\\\t")

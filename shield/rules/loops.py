@@ -1,4 +1,4 @@
-"""A request's path through proxies: announced to the servers behind us; loops are ended (RFC 8586)."""
+"""A request's path through proxies: announced to origins (RFC 9110 §7.6.3, RFC 8586), and loops are detected."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _is_way = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
 
 
 def is_way(value: bytes) -> bool:
-    """Whether a CDN-Loop field's value, all lines joined, can be forwarded: it is the only part of a client's request
-    that origins see unkeyed, and a value that they refuse would spoil the response for others.
+    """Whether a value of CDN-Loop, all lines joined, may be forwarded. It is the only part of a client's request that
+    origins see and that isn't in the key: an error in response to it would affect other clients.
     """
     return len(value) <= _LONGEST and _is_way(value) is not None
 
 
 def has_passed(value: bytes, node: bytes) -> bool:
-    """Whether a CDN-Loop field's value names this node among those the request has passed (§2)."""
+    """Whether a value of CDN-Loop names this node among those that the request has passed (RFC 8586 §2)."""
     lower = node.lower()
     if lower not in value.lower():
         return False
@@ -32,15 +32,15 @@ def has_passed(value: bytes, node: bytes) -> bool:
 
 
 def loop_objection(way: bytes, node: bytes) -> RequestError | None:
-    """The error for a request that has come this way, if any."""
+    """The error for a request with this value of CDN-Loop: 508 for a loop, 400 for a bad value; None for neither."""
     if has_passed(way, node):
         return RequestError(508, "loop")  # §2
     return None if is_way(way) else RequestError(400, "bad-loop")
 
 
 class Gateway:
-    """A node's identification to the servers behind it: by Via (RFC 9110 §7.6.3), by CDN-Loop, and by
-    Surrogate-Capability if it heeds Surrogate-Control.
+    """The fields by which a node identifies itself to origins: Via (RFC 9110 §7.6.3), CDN-Loop, and
+    Surrogate-Capability if the node honours Surrogate-Control.
     """
 
     def __init__(self, node: bytes, via: bytes, *, capability: bytes = b"") -> None:
@@ -48,15 +48,17 @@ class Gateway:
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
+        self._alone = (*self._others, (NAME, node))
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
-        """The fields of a request with ours appended to the existing values. `asked` are the client's, from
-        which `fields` may have Via and Surrogate-Capability, but never CDN-Loop.
+        """The fields of a request to an origin, with our members appended. `asked` are the client's fields; `fields`,
+        the forwarded ones, may have Via and Surrogate-Capability, but never CDN-Loop.
         """
         way = passed(asked)
+        return self._added(fields, way) if fields or way else self._alone
+
+    def _added(self, fields: Sequence[Field], way: bytes) -> tuple[Field, ...]:
         loop = (NAME, b"%b, %b" % (way, self._node) if way else self._node)
-        if not fields:
-            return (*self._others, loop)
         added = []
         for name, member in self._others:
             before = [value for known, value in fields if known == name]
@@ -66,5 +68,5 @@ class Gateway:
 
 
 def passed(fields: Sequence[Field]) -> bytes:
-    """A request's path so far; b"" when there is none."""
+    """The value of CDN-Loop, all lines joined; b"" without one."""
     return b", ".join([value.strip(b" \t") for name, value in fields if name == NAME])

@@ -1,4 +1,4 @@
-"""multipart/byteranges: several spans of one body in one response (RFC 9110 §14.6, RFC 2046 §5.1)."""
+"""multipart/byteranges: several ranges of one body in one response (RFC 9110 §14.6, RFC 2046 §5.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shield.rules.ranges import Span, content_range
 
 
 class Piece(NamedTuple):
-    """A part of a response: `before` verbatim, then the body's bytes from `start` up to `stop` (None: its end)."""
+    """A part of the body to send: `before` verbatim, then the stored body from `start` to `stop` (None: its end)."""
 
     before: bytes
     start: int
@@ -18,10 +18,10 @@ class Piece(NamedTuple):
 
 
 def boundary(key: bytes, head: bytes) -> bytes:
-    """The boundary between the parts of responses under this head.
+    """The boundary between the parts of responses with this head, in hex.
 
-    It can't be computed from the head without `key`, so an object's author can't have put it there; and
-    at 128 bits it won't occur by chance.
+    It is derived with a secret `key`, so an object's author can't have put it into the object; 128 bits don't occur
+    there by chance.
     """
     return hashlib.blake2b(head, key=key, digest_size=16).hexdigest().encode()
 
@@ -29,7 +29,7 @@ def boundary(key: bytes, head: bytes) -> bytes:
 def pieces(
     spans: Iterable[Span], *, length: int, content_type: bytes | None, boundary: bytes
 ) -> tuple[tuple[Piece, ...], int]:
-    """The body of a response with these spans of `length` bytes, and its length.
+    """The body of a response with these spans of a stored body of `length` bytes, and its own length in bytes.
 
     Its last piece has only the closing boundary.
     """

@@ -1,8 +1,7 @@
-"""Whether and when the next bytes of a large object are asked for again, after a fetch of them failed. Pure; the
-wait is returned.
+"""Retries of a failed fetch in the middle of a large object: whether to retry, and after which wait. Pure.
 
-A client in the middle of an answer can't be told of an error any more, only cut off. So the fetch that it waits for
-is taken up again for as long as its failure may pass and time is left.
+Once a response has begun, its client can't get an error any more, only an incomplete body. So the fetch of its next
+bytes is retried for as long as the failure may be transient and time is left.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from shield.errors import Fault, OriginError
 from shield.rules.schedule import THROTTLED_SECONDS, TRANSIENT_SECONDS, is_transient
 
 STRIKES = 5
-"""Fetches in a row that don't bring a slice, and end it."""
+"""After this many failed fetches in a row there is no further retry."""
 
 GROWTH = 4.0
-"""By which each wait is longer than the last: together they outlast the restart of a server, or of a balancer."""
+"""Factor between consecutive waits: together they outlast the restart of a server or load balancer."""
 
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         Fault.RESOLVE,
         Fault.SHORT_BODY,
@@ -29,41 +28,41 @@ _PASSING = frozenset(
         Fault.TOTAL_TIMEOUT,
     }
 )
-_FINAL = frozenset({Fault.VALIDATOR, Fault.FORBIDDEN})  # of the object itself, whoever else may stumble
+_FINAL = frozenset({Fault.VALIDATOR, Fault.FORBIDDEN})  # faults of the object itself, at whichever origin
 
 
 def may_pass(errors: Sequence[OriginError]) -> bool:
-    """Whether another fetch may bring what these failures of all origins kept from coming; none at all: no time was
-    left for any.
+    """Whether a retry may succeed after these failures, one for each origin tried. Without any, there was no time to
+    try one, and it may.
     """
     if any(error.fault in _FINAL for error in errors):
         return False
-    return not errors or any(_is_passing(error) for error in errors)
+    return not errors or any(_is_transient(error) for error in errors)
 
 
 def ignores_parts(errors: Sequence[OriginError]) -> bool:
-    """Whether these failures of all origins show that the object isn't to be had in parts: one gives all of it,
-    whatever part is asked for (RFC 9110 §14.2), and no other may do better a moment later.
+    """Whether these failures show that ranges of the object aren't available: one origin sends all of it for any
+    range (RFC 9110 §14.2), and a retry at the others won't help.
     """
     return any(error.fault is Fault.MALFORMED and error.status == 200 for error in errors) and not may_pass(errors)
 
 
 def next_wait(errors: Sequence[OriginError], strikes: int, *, left: float, chance: float) -> float | None:
-    """Seconds to wait after so many failures in a row, the last of them by `errors`; None when it is no use.
+    """Seconds to wait before a retry after `strikes` failures in a row, the last one with `errors`; None: give up.
 
-    `left` are the seconds in which the bytes may still come, `chance` is from 0 to 1 and spreads the waits of those
-    who failed together. An origin that asks to be left alone is, if that fits.
+    `left` are the remaining seconds for the bytes to arrive; `chance`, from 0 to 1, adds jitter between fetches that
+    failed together. Retry-After is honoured if it fits.
     """
     if strikes >= STRIKES:
         return None
     base = min((_base(error) for error in errors), default=TRANSIENT_SECONDS)
-    asked = min((error.retry_after or 0.0 for error in errors if _is_passing(error)), default=0.0)
+    asked = min((error.retry_after or 0.0 for error in errors if _is_transient(error)), default=0.0)
     wait: float = asked + base * GROWTH ** (strikes - 1) * (0.5 + chance / 2)
     return wait if wait < left else None
 
 
-def _is_passing(error: OriginError) -> bool:
-    return error.fault in _PASSING or is_transient(error.fault, error.status)
+def _is_transient(error: OriginError) -> bool:
+    return error.fault in _TRANSIENT or is_transient(error.fault, error.status)
 
 
 def _base(error: OriginError) -> float:

@@ -1,12 +1,12 @@
-"""By which policy entries are made, as a short name in their keys: what one policy stored is never served by another.
+"""Names of caching policies, as part of cache keys: an entry made under one policy is never served under another.
 
-What a route stores is decided by its freshness rules, by what it makes of response fields, and by which request
-fields it forwards. Two routes to the same objects share entries if these are equal, and only then; so do one route
-before and after a restart. What is in a key in full (path, query, origins), and what counts when an entry is served
-or refused a place, is no part of the policy.
+A route's policy is its freshness rules, its changes to response fields, and its choice of forwarded request fields.
+Two routes to the same objects share entries if their policies are equal, and only then; so does one route before and
+after a restart. Anything that is in the key itself (path, query, origins), or that matters only when an entry is
+served or admitted, is no part of the policy.
 
-A name tells the differences from what holds where nothing is configured, which has the empty name. So keys stay
-plain where all is left at its defaults, and a setting that a later version adds changes no name.
+A name is a hash of the differences from the defaults; the default policy has the empty name. So keys stay plain
+where nothing is configured, and a setting that a later version adds doesn't change existing names.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import Any
 
 _NAME_BYTES = 5
 
-# Of the node (its name, what its origins are by their providers), of serving, or a bound on requests.
+# Not part of a policy: properties of the node and of its origins' providers, of serving, and limits on requests.
 _NO_POLICY = frozenset(
-    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "home"}
+    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "mapping"}
 )
 
 
 def policy_name(parts: Iterable[tuple[Any, Any]]) -> bytes:
-    """The name of a policy: of each part its rules, a dataclass, and those that hold where nothing is configured.
+    """The name of a policy, b"" for the default one. Each part is a dataclass of rules and its default value.
 
-    The same in each process, under each version of Python. Parts that say the same count once, in no order.
+    Equal in all processes and versions of Python. Equal parts count once, and their order doesn't matter.
     """
-    told = {said for rules, usual in parts if (said := _differences(rules, usual))}
-    if not told:
+    spelled = {said for rules, usual in parts if (said := _differences(rules, usual))}
+    if not spelled:
         return b""
-    return hashlib.blake2b("\n".join(sorted(told)).encode(), digest_size=_NAME_BYTES).hexdigest().encode()
+    return hashlib.blake2b("\n".join(sorted(spelled)).encode(), digest_size=_NAME_BYTES).hexdigest().encode()
 
 
 def _differences(rules: Any, usual: Any) -> str:
-    """What of the rules isn't as usual, in one spelling."""
+    """The fields of the rules that differ from their defaults, in a canonical spelling."""
     lines = []
     for each in fields(rules):
         value = getattr(rules, each.name)
@@ -46,7 +46,7 @@ def _differences(rules: Any, usual: Any) -> str:
 
 
 def _spelled(value: Any) -> str:
-    """A value of rules in one spelling; lengths are stated, so that none can be taken for another."""
+    """The canonical spelling of a value of rules. Texts carry their length, so that spellings are unambiguous."""
     if value is None or isinstance(value, bool):
         return str(value)
     if isinstance(value, (int, float)):

@@ -1,6 +1,6 @@
-"""Differences between providers of the S3 API: addressing, regions, extra request fields, throttling.
+"""Profiles of object storage providers: addressing, regions, extra request fields, throttling.
 
-A profile is all that Shield knows of a provider. Everything else is the same for all of them.
+A profile has all that Shield knows of a provider; everything else is the same for all of them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Addressing = Literal["auto", "path", "virtual"]
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A profile.
+    """The profile of one provider.
 
-    `endpoint` may hold `{region}`; None: it must be configured. `region` is the default one, None: it must be
-    configured or be part of the endpoint's host, where `region_in_host` finds it.
-    `virtual_hosts` are the host endings under which `auto` addressing names the bucket in the host. `md5_etags`: it
-    documents that the ETag of an object in one part is its MD5. `checksums`: it tells an object's checksums when
-    it is asked to, by x-amz-checksum-mode.
+    `endpoint` is the default URL, which may contain `{region}`; None: it must be configured. `region` is the default
+    region; None: it must be configured, or part of the endpoint's host, where `region_in_host` finds it.
+    `virtual_hosts` are host endings for which `auto` addressing puts the bucket into the host. `md5_etags`: according
+    to its documentation, the ETag of an object uploaded in one part is its MD5. `checksums`: it sends an object's
+    checksums on request, by x-amz-checksum-mode.
     """
 
     name: str
@@ -57,8 +57,8 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
                 md5_etags=True,
                 checksums=True,
             ),
-            # With gzip accepted, objects stored as gzip are sent as such; else Google decompresses them on the way,
-            # and length and ETag no longer match. It must stay unsigned: Google changes the field before checking.
+            # Unless gzip is accepted, Google decompresses objects stored as gzip on the way, and length and ETag no
+            # longer match. The field must stay unsigned: Google changes it before it checks the signature.
             Provider("gcs", endpoint="https://storage.googleapis.com", region="auto", accept_encoding=b"gzip"),
             Provider("r2", region="auto"),
             Provider(
@@ -82,16 +82,16 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     }
 )
 
-_DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # without dots: they break a wildcard certificate
+_DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # no dots: wildcard certificates don't cover them
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """The location of a bucket: the endpoint to connect to, and the prefix of an object's path.
+    """The location of a bucket: the endpoint to connect to, and the prefix of its objects' paths.
 
-    `authority` is the Host field's value, `base` what precedes "/" + key in the path on the wire. A host is named
-    without the root's dot in Host, in TLS (RFC 6066 §3) and in signatures; `rooted`: it was configured with it.
+    `authority` is the value of Host; `base` precedes "/" + key in the path on the wire. Host, TLS (RFC 6066 §3) and
+    signatures have the host without a trailing dot; `rooted`: it is configured with one.
     """
 
     tls: bool
@@ -104,13 +104,13 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The name to look up. With the root's dot no search domain is tried; localhost has none (RFC 6761 §6.3), and
-        hosts files have it without.
+        """The name to resolve. With a trailing dot no search domain is tried. localhost never gets one: resolvers
+        (RFC 6761 §6.3) and hosts files have it without.
         """
         return f"{self.host}." if self.rooted else self.host
 
     def object_url(self, path: bytes, query: bytes = b"") -> str:
-        """URL of an object by its canonical path."""
+        """The URL of an object, by its canonical path."""
         scheme = "https" if self.tls else "http"
         url = b"%b://%b%b%b" % (scheme.encode(), self.authority, self.base, path)
         return (url + b"?" + query if query else url).decode()
@@ -124,7 +124,7 @@ def locate(
     bucket: str | None,
     addressing: Addressing = "auto",
 ) -> Location:
-    """The location of a bucket, by a provider's rules. Raises ConfigError for missing or unusable values."""
+    """The location of a bucket by the rules of its provider. Raises ConfigError for missing or unusable values."""
     region = region or _region_in(provider, endpoint) or provider.region
     if region is None and provider.signed:
         raise ConfigError([f"region: expected one, {provider.name} has no default"])

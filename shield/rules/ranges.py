@@ -1,4 +1,4 @@
-"""Ranges: the wire format of Range and Content-Range, and the spans of bytes that all other code uses."""
+"""The wire format of Range and Content-Range (RFC 9110 §14), and the spans of bytes that all other code uses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import combinations
 from shield.messages import Field, Fields
 
 MAX_RANGES = 16
-"""A request for more ranges than this is answered with the whole (RFC 9110 §17.15)."""
+"""A request for more ranges than this gets the whole body (RFC 9110 §17.15)."""
 
 MAX_OVERLAPS = 2
-"""So is a request with more pairs of overlapping ranges than this (RFC 9110 §14.2)."""
+"""So does a request with more pairs of overlapping ranges than this (RFC 9110 §14.2)."""
 
 NEAR = 80
-"""Fewer bytes than this between two ranges cost less to send than the head of another part (RFC 9110 §15.3.7.2)."""
+"""Ranges with a gap of fewer bytes are coalesced: the head of another part would be longer (RFC 9110 §15.3.7.2)."""
 
 _LONGEST = 1024  # longer Range values are ignored
 _MAX_OFFSET = 2**63 - 1
@@ -36,16 +36,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """One range as on the wire, both ends inclusive (RFC 9110 §14.1.2).
+    """A range as on the wire, both ends inclusive (RFC 9110 §14.1.2).
 
-    `last` None goes on to the end; `first` None is a suffix of `last` bytes.
+    `last` None: up to the end; `first` None: the last `last` bytes (a suffix range).
     """
 
     first: int | None
     last: int | None
 
     def resolve(self, length: int) -> Span | None:
-        """The span within `length` bytes in all; None if it is empty: unsatisfiable (§14.1.2)."""
+        """The span of a body of `length` bytes; None if the range is unsatisfiable (§14.1.2)."""
         if self.first is None:
             size = min(self.last or 0, length)
             return Span(length - size, length) if size else None
@@ -64,9 +64,9 @@ UNSATISFIABLE = Unsatisfiable.UNSATISFIABLE
 
 
 def parse_range(value: bytes) -> tuple[ByteRange, ...] | None:
-    """The ranges of a Range field, at least one; None when it is to be ignored (RFC 9110 §14.2).
+    """The ranges in a value of Range, at least one; None if Range is to be ignored (RFC 9110 §14.2).
 
-    Ignored are other units, syntax errors, a last byte before the first, and more than `MAX_RANGES` ranges.
+    That is the case for other units, syntax errors, a last byte before the first, and more than `MAX_RANGES` ranges.
     """
     match = _RANGES.fullmatch(value) if len(value) <= _LONGEST else None
     if match is None:
@@ -84,10 +84,10 @@ def parse_range(value: bytes) -> tuple[ByteRange, ...] | None:
 
 
 def select(value: bytes, length: int) -> tuple[Span, ...] | Unsatisfiable | None:
-    """The spans that a Range field gets of a representation of `length` bytes, UNSATISFIABLE, or None for all.
+    """The spans of a representation of `length` bytes for a value of Range; UNSATISFIABLE, or None for all of it.
 
-    Spans are disjoint and in the requested order: ranges that overlap or are near each other become one, at
-    the position of the first of them. Excessive requests get the whole (§14.2, §17.15).
+    Spans are disjoint and in the requested order: ranges that overlap or are near each other are coalesced, at the
+    position of the first of them. Excessive requests get all of it (RFC 9110 §14.2, §17.15).
     """
     ranges = parse_range(value)
     if ranges is None:
@@ -95,14 +95,14 @@ def select(value: bytes, length: int) -> tuple[Span, ...] | Unsatisfiable | None
     found = [span for byte_range in ranges if (span := byte_range.resolve(length)) is not None]
     if not found:
         of_nothing = length == 0 and any(r.first is None and r.last for r in ranges)
-        return None if of_nothing else UNSATISFIABLE  # §14.1.2: the end of nothing is all of it
+        return None if of_nothing else UNSATISFIABLE  # §14.1.2: a suffix of an empty body is all of it
     if len(ranges) == 1:
         return (found[0],)
     return None if _is_excessive(found, length) else _coalesced(found)
 
 
 def first_bytes(value: bytes) -> Span | None:
-    """The bytes that one range names whatever the length; None when they depend on the length."""
+    """The span of a single range with both ends stated; None for any other value, since it depends on the length."""
     parsed = parse_range(value)
     if parsed is None or len(parsed) > 1 or parsed[0].first is None or parsed[0].last is None:
         return None
@@ -110,15 +110,15 @@ def first_bytes(value: bytes) -> Span | None:
 
 
 def has_parts(status: int, fields: Fields) -> bool:
-    """Whether ranges of the response with this head are supported: it says so, or is one (RFC 9110 §14.2, §14.3).
+    """Whether the server supports ranges of this object: the head says so, or is a 206 (RFC 9110 §14.2, §14.3).
 
-    A server may ignore Range. `rules.fields` marks responses of storages, which don't.
+    Servers may ignore Range. Storages don't: `rules.fields` adds the field to their responses.
     """
     return status == 206 or any(name == b"accept-ranges" and _are_bytes(value) for name, value in fields)
 
 
 def with_parts(fields: Fields) -> tuple[Field, ...]:
-    """The same fields, stating that ranges are supported."""
+    """The fields with `Accept-Ranges: bytes`."""
     if has_parts(200, fields):
         return tuple(fields)
     return (*[line for line in fields if line[0] != b"accept-ranges"], (b"accept-ranges", b"bytes"))
@@ -129,14 +129,14 @@ def _are_bytes(value: bytes) -> bool:
 
 
 def content_range(span: Span, length: int) -> bytes:
-    """Content-Range's value for a 206 (RFC 9110 §14.4)."""
+    """The value of Content-Range for a 206 (RFC 9110 §14.4)."""
     return b"bytes %d-%d/%d" % (span.start, span.stop - 1, length)
 
 
 def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
     """(first, last, complete length or None for "*") of a 206's Content-Range, both ends inclusive.
 
-    None for anything that can't be true: another unit, a last byte before the first or beyond the length (§14.4).
+    None for an invalid value: another unit, a last byte before the first or beyond the length (RFC 9110 §14.4).
     """
     match = _CONTENT_RANGE.fullmatch(value)
     if match is None:
@@ -149,7 +149,7 @@ def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
 
 
 def _is_excessive(spans: list[Span], length: int) -> bool:
-    """Whether several ranges request more than there is, or overlap as no honest client's do."""
+    """Whether several ranges add up to more than the whole, or overlap more often than a genuine client's."""
     if sum(span.stop - span.start for span in spans) > length:
         return True
     ordered = sorted(spans, key=lambda span: span.start)
@@ -157,7 +157,7 @@ def _is_excessive(spans: list[Span], length: int) -> bool:
 
 
 def _coalesced(spans: list[Span]) -> tuple[Span, ...]:
-    """Each span, or one for those that are near each other, at the position of the first of them."""
+    """The spans, with those near each other merged at the position of the first of them."""
     merged: list[tuple[int, Span]] = []
     for place, span in sorted(enumerate(spans), key=lambda item: item[1].start):
         before, last = merged[-1] if merged else (place, span)
@@ -181,7 +181,7 @@ def _byte_range(text: bytes) -> ByteRange | None:
 
 
 def _offset(digits: bytes) -> int | None:
-    """A position; values beyond any file's size are clamped."""
+    """A position, None for no digits; values beyond the size of any file are clamped."""
     if not digits:
         return None
     significant = digits.lstrip(b"0")

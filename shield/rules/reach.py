@@ -1,8 +1,8 @@
-"""Which objects a route's clients can reach, and whether a route lets clients at what another one guards.
+"""The objects that each route reaches, and routes that expose objects which another route protects.
 
-Two routes can reach the same objects if an origin is common to them and their ranges of object paths overlap: a range
-is all below one path, without what the longer prefixes of other routes take away. Nothing is asked of the routes'
-policies: where these differ the entries do, but the objects behind them are the same.
+Two routes reach the same objects if they have an origin in common and their ranges of object paths overlap. A range
+is everything below one path, except the paths covered by longer prefixes of other routes. Policies don't matter here:
+they separate entries, not objects.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from shield.rules.routes import Route, below
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Object paths below `base`, b"" for all, but for those below one of `holes`. Paths have no slash at the end."""
+    """Object paths below `base` (b"": all), except those below one of `holes`. Paths have no trailing slash."""
 
     base: bytes
     holes: tuple[bytes, ...] = ()
 
     def common(self, other: Range) -> bytes | None:
-        """The path below which both have objects; None if they have none in common."""
+        """The path below which the two ranges overlap; None if they don't."""
         deeper, higher = (self.base, other.base) if len(self.base) >= len(other.base) else (other.base, self.base)
         if not _lies_below(deeper, higher):
             return None
@@ -32,7 +32,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Trespass:
-    """Clients of the route `by` reach objects below `path` though they need not meet what the route `of` requires."""
+    """Clients of route `by` reach objects below `path` without meeting the requirement of route `of`."""
 
     by: str
     of: str
@@ -40,7 +40,7 @@ class Trespass:
 
 
 def ranges_of(routes: Sequence[Route]) -> Mapping[str, Range]:
-    """The object paths that each route's requests can name."""
+    """The object paths that requests of each route can name, by the route's name."""
     found = {}
     for route in routes:
         longer = [other.prefix for other in routes if other is not route and below(other.prefix, route.prefix)]
@@ -51,15 +51,17 @@ def ranges_of(routes: Sequence[Route]) -> Mapping[str, Range]:
 
 
 def implies(met: Requirement, required: Requirement) -> bool:
-    """Whether a client for whom `met` holds is one for whom `required` does, whatever the rules are."""
+    """Whether every client that meets the requirement `met` also meets `required`, whatever the rules' values."""
     return all(any({*group} <= {*wanted} for group in met) for wanted in required)
 
 
 def trespasses(
     routes: Sequence[Route], requirements: Mapping[str, Requirement], objects: Mapping[str, frozenset[str]]
 ) -> Iterator[Trespass]:
-    """Each route through which clients reach what another one keeps from them. `objects`: by the routes' names, where
-    their objects are, under whatever name; routes have objects in common where these do.
+    """Each pair of routes of which one exposes objects that the other protects.
+
+    `requirements` and `objects` are by the routes' names. `objects` identifies where a route's objects are (its
+    origins' buckets): routes share objects if these sets intersect.
     """
     ranges = ranges_of(routes)
     for lax in routes:
@@ -74,7 +76,7 @@ def trespasses(
 
 
 def _object(route: Route, prefix: bytes) -> bytes:
-    """Where in the origins the paths below a prefix are."""
+    """The object path at the origins for a prefix of the route's paths."""
     return (route.add + prefix.rstrip(b"/")[len(route.strip) :]).rstrip(b"/")
 
 

@@ -1,7 +1,7 @@
-"""The owner of a key among several: rendezvous hashing (Thaler and Ravishankar, 1998), weighted.
+"""Weighted rendezvous hashing (Thaler and Ravishankar, 1998): the owner of a key among several members.
 
-Each member draws a number for a key, and the greatest wins: a member that comes or goes moves only its own share. The
-draws are made once, for 4096 buckets of digests, so that a lookup is one step.
+Each member has a score for each key, and the highest one wins: a member that is added or removed moves only its own
+share. Scores are computed once, for 4096 buckets of digests, so that a lookup is one step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DRAWS = 1 << 53
 
 
 class Rendezvous:
-    """Members by index in `names`; each has a share of the keys in proportion to its weight.
+    """Members are indices of `names`; each owns a share of the keys in proportion to its weight.
 
     Raises ValueError without members, or for a weight that isn't above 0.
     """
@@ -28,7 +28,7 @@ class Rendezvous:
         self._orders = tuple([_order(bucket, names, weights) for bucket in range(1 << _BITS)])
 
     def order(self, digest: bytes) -> tuple[int, ...]:
-        """All members, the key's owner first; each later one would own it without those before."""
+        """All members, the key's owner first; each would own the key if those before it were gone."""
         return self._orders[digest[0] << 4 | digest[1] >> 4]
 
     def owner(self, digest: bytes) -> int:
@@ -38,7 +38,7 @@ class Rendezvous:
 
 def _order(bucket: int, names: Sequence[bytes], weights: Sequence[float]) -> tuple[int, ...]:
     def score(member: int) -> float:
-        # Uniform in (0, 1), and -1 / ln of it times the weight: a member wins in proportion to its weight.
+        # With a uniform draw from (0, 1), the score -weight / ln(draw) wins in proportion to the weight.
         draw = (xxhash.xxh3_64_intdigest(names[member], seed=bucket) >> 11) + 0.5
         return -weights[member] / math.log(draw / _DRAWS)
 

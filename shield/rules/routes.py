@@ -1,8 +1,8 @@
-"""From a request's target to route, object path, query and cache key."""
+"""Routing: from a request's target to its route, object path, query and cache key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -19,18 +19,19 @@ from shield.rules.key import (
     forbidden_queries,
     key_length,
 )
+from shield.rules.ordinary import Ordinary
 from shield.rules.vary import Forwarding
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The mapping of the paths below `prefix` to objects, and their origins.
+    """The mapping of the paths below `prefix` to objects and their origins.
 
-    `prefix` matches whole segments; `strip` is removed from the front of the path and `add` put there, both b"" or
-    paths without a slash at the end. All three are canonical by the route's own `key` rules. `origins` are names in
-    configured order, `space` names their set in the cache key, and `policy` what the route makes of their answers
-    (`policy`). `query` holds the parameters that are kept, or None for all, as they were sent. `methods` has GET, and
-    HEAD or OPTIONS if they are answered, too.
+    `prefix` matches whole segments; `strip` is removed from the front of the path and replaced by `add`, both b"" or
+    paths without a trailing slash. All three are canonical by the route's own `key` rules. `origins` are names in
+    configured order; in cache keys, `space` names their set and `policy` the caching policy (`policy`). `query` has
+    the parameters that are kept; None: the whole query, unchanged. `methods` has GET, and HEAD and OPTIONS if they
+    are allowed.
     """
 
     name: str
@@ -47,24 +48,29 @@ class Route:
     max_variants: int = 32
     fields: RouteFields = field(default_factory=RouteFields)
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
-    early_hints: bool = False  # interim responses (102, 103) are passed on to clients
-    # derived: whether more than the target counts; checked for all hits
+    early_hints: bool = False  # interim responses (102, 103) are forwarded to clients
+    # derived: whether a request's response depends on more than its target; checked at each hit
     particular: bool = field(init=False, repr=False, compare=False)
-    # the beginning of its keys: entries of another policy are other entries
+    # derived: how the ordinary responses of each origin are judged, if it has any
+    ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
+    # derived: the prefix of its cache keys, of `space` and `policy`
     key_space: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
+        made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
+        ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}
+        object.__setattr__(self, "ordinary", ordinary)
 
     @property
     def allow(self) -> bytes:
-        """The methods as in Allow."""
+        """The methods as a value of Allow."""
         return b", ".join(self.methods)
 
     @property
     def hides(self) -> bool:
-        """Whether stored heads may hold fields that other workers need and clients don't see."""
+        """Whether stored heads may have a hidden line (`hidden`)."""
         return bool(self.freshness.hidden) or self.fields.digests != "off"
 
     def matches(self, path: bytes) -> bool:
@@ -103,8 +109,8 @@ class Route:
 class Resource(NamedTuple):  # one per request, as CacheKey
     """The resource that a target names. `path` is the object's canonical path after strip and add: "/" and its key.
 
-    If a route forwards request fields, it belongs to one request: `forwarded` are those fields, and `base` is
-    the key that the variants have in common if `key` is one variant's.
+    If the route forwards request fields, a resource is specific to one request: `forwarded` are those fields. If
+    `key` is that of a variant, `base` is the key that all variants have in common.
     """
 
     key: CacheKey
@@ -116,22 +122,22 @@ class Resource(NamedTuple):  # one per request, as CacheKey
 
     @property
     def named(self) -> CacheKey:
-        """The key that the target alone names."""
+        """The key by the target alone, without a variant."""
         return self.base or self.key
 
     @property
     def label(self) -> str:
-        """Its key, for people."""
+        """The key's text, for logs and errors."""
         return self.key.text.decode("ascii", "replace")
 
 
 class Routes:
-    """All routes, the longest prefix first. Raises ConfigError for routes that are unusable or ambiguous."""
+    """All routes, the longest prefix first. Raises ConfigError for unusable or ambiguous routes."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(sorted(routes, key=lambda route: len(route.prefix), reverse=True))
         problems = [problem for route in self._routes for problem in route.problems()]
-        # Routing reads a path in the most lenient way, so that no spelling evades a stricter route's prefix.
+        # Paths are first read by the most lenient rules, so that no spelling evades the prefix of a stricter route.
         self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
         self._prefixes: list[tuple[bytes, Route]] = []
         seen: dict[bytes, Route] = {}
@@ -152,7 +158,9 @@ class Routes:
         return iter(self._routes)
 
     def resolve(self, target: bytes) -> Resource:
-        """The resource of an origin-form target. Raises RequestError 400, 404 or 414."""
+        """The resource of a target in origin-form. Raises RequestError: 400 for a malformed or ambiguous one, 404
+        without a route or object key, 414 for a key that is too long.
+        """
         raw_path, mark, raw_query = target.partition(b"?")
         if raw_path[:1] != b"/":
             raise RequestError(400, _form(target))
@@ -167,19 +175,18 @@ class Routes:
         if route.strip or route.add:
             path = path[len(route.strip) :]
             if path.startswith(b"//") and not route.add and route.key.spelling == "uri":
-                path = b"/" + path.lstrip(b"/")  # as `canonical_path` has it
+                path = b"/" + path.lstrip(b"/")  # as in `canonical_path`
             path = route.add + path
             if key_length(path) > route.key.max_key_bytes:
                 raise RequestError(414, "key-too-long")
         if len(path) <= len(route.add) + 1:
-            raise RequestError(404, "no-object-key")  # the bucket itself, or the directory that `add` names
+            raise RequestError(404, "no-object-key")  # the bucket itself, or the directory in `add`
         query = canonical_query(raw_query, route.query) if mark and route.query != frozenset() else b""
         return Resource(cache_key(route.key_space, path, query), path, query, route)
 
     def keys(self, target: bytes) -> list[CacheKey]:
-        """The keys of the object that a target names, its own first: one for each policy of routes to these origins.
-
-        Raises RequestError as `resolve`.
+        """All keys of the object that a target names: one for each policy of the routes to these origins, that of its
+        own route first. Raises RequestError as `resolve`.
         """
         resource = self.resolve(target)
         own = resource.route
@@ -194,7 +201,7 @@ class Routes:
 
 
 def below(path: bytes, prefix: bytes) -> bool:
-    """Whether a path is a prefix or lies below it, by whole segments."""
+    """Whether a path equals a prefix or is below it, by whole segments."""
     if not path.startswith(prefix):
         return False
     return len(path) == len(prefix) or prefix.endswith(b"/") or path[len(prefix)] == 0x2F
@@ -208,7 +215,7 @@ def _is_canonical(path: bytes, rules: KeyRules) -> bool:
 
 
 def _form(target: bytes) -> str:
-    """The form of RFC 9112 §3.2 of a target that isn't in origin-form."""
+    """The error for a target that isn't in origin-form, named after its form (RFC 9112 §3.2)."""
     if target == b"*":
         return "asterisk-form"
     return "absolute-form" if b"://" in target else "not-a-path"

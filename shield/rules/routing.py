@@ -1,4 +1,4 @@
-"""The order in which origins are tried: pure ranking."""
+"""The order in which origins are tried."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The meaning of an origin's error: is the object absent, or can this origin just not tell?
+"""Classification of origins' errors: is the object absent, or can this origin only not tell?
 
-Statuses alone mislead: 404 is a missing bucket, a missing object or a load balancer without backends; 403 is an
-archived object, an expired key or, for a key that may not list the bucket, a missing object. So the XML error code
-decides, and a response without one never proves an absence (S3 API Reference, "Error responses").
+Statuses alone mislead: 404 may mean a missing object, a missing bucket or a load balancer without backends; 403 an
+archived object, an expired key or, for a key that may not list the bucket, a missing object. So the code in the XML
+document decides (S3 API Reference, "Error responses"), and a response without one never proves an absence.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from shield.rules.providers import Provider
 class Answer(Enum):
     """The meaning of an error response, and the next step."""
 
-    ABSENT = "absent"  # no such object here: try the next origin; 404 if all say so
-    SERVER = "server"  # it can't serve now: try the next
-    THROTTLED = "throttled"  # it limits requests: try the next
-    AUTH = "auth"  # our credentials, signature or clock: try the next, alert the operator
-    FORBIDDEN = "forbidden"  # this object is refused, also legally: try the next, and stop serving it stale
-    COLD = "cold"  # archived, to be restored first: try the next
-    REFUSED = "refused"  # an error in our request or its set-up: try the next, alert the operator
+    ABSENT = "absent"  # no such object here: try the next origin; 404 if all agree
+    SERVER = "server"  # the origin can't serve now: try the next
+    THROTTLED = "throttled"  # it limits its requests: try the next
+    AUTH = "auth"  # it rejects our credentials, signature or clock: try the next, alert the operator
+    FORBIDDEN = (
+        "forbidden"  # access to this object is denied, perhaps for legal reasons: try the next, stop serving it
+    )
+    COLD = "cold"  # the object is archived and must be restored first: try the next
+    REFUSED = "refused"  # our request or the configuration is wrong: try the next, alert the operator
 
 
 _FAULTS = {
@@ -38,7 +40,7 @@ _FAULTS = {
 _CODES = {
     code: answer
     for answer, codes in {
-        # Not NoSuchBucket: a missing bucket says nothing about the object.
+        # NoSuchBucket isn't among them: a missing bucket doesn't prove that the object is absent.
         Answer.ABSENT: "NoSuchKey NoSuchVersion",
         Answer.SERVER: "InternalError OperationAborted RequestTimeout XMinioServerNotInitialized"
         " XMinioStorageFull XMinioBackendDown XMinioReadQuorum ServerBusy",
@@ -64,7 +66,7 @@ _BY_STATUS = {
     451: Answer.FORBIDDEN,  # RFC 7725
 }
 
-# Without alternation: parsing an origin's error must stay fast.
+# Without alternation, so that matching stays fast whatever an origin sends.
 _CODE = re.compile(rb"<Code>([^<>]{1,100})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<>]{1,1000})</Message>")
 _REGION = re.compile(rb"<Region>([A-Za-z0-9-]{1,64})</Region>")
@@ -73,9 +75,9 @@ _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
 def error_code(body: bytes) -> tuple[str | None, str]:
-    """Code and message of an S3 error document; None if it isn't one. The message is for logs, and shortened.
+    """Code and message of an S3 error document; (None, "") if it isn't one. The message, for logs, is shortened.
 
-    Read by pattern: the document is flat, and a failing origin's output needn't be well-formed XML.
+    Matched by pattern: the document is flat, and the output of a failing origin needn't be well-formed XML.
     """
     if b"<Error" not in body:
         return None, ""
@@ -90,12 +92,14 @@ def error_code(body: bytes) -> tuple[str | None, str]:
 
 
 def denies(status: int, code: str | None) -> bool:
-    """Whether an error refuses access without a reason: to the object, or to our credentials (`denials`)."""
+    """Whether an error denies access without telling whether the object or our credentials are the reason
+    (`denials`).
+    """
     return code == "AccessDenied" or (status == 403 and code not in _CODES)
 
 
 def region(field: bytes | None, body: bytes) -> str | None:
-    """The bucket's region, if an error names it: by x-amz-bucket-region, or in its document."""
+    """The bucket's region, if an error states it: in x-amz-bucket-region (`field`), or in its document."""
     if field is not None and _IS_REGION(field):
         return field.decode()
     found = _REGION.search(body)
@@ -103,7 +107,7 @@ def region(field: bytes | None, body: bytes) -> str | None:
 
 
 def elsewhere(status: int, code: str | None, region: str | None) -> str:
-    """Advice for a bucket that must be reached elsewhere; "" for other errors."""
+    """Advice for the operator on a bucket that is in another region or endpoint; "" for other errors."""
     if status in (301, 308) or code in ("PermanentRedirect", "AuthorizationHeaderMalformed"):
         if region is None:
             return "the bucket is in another region: set the origin's region and endpoint to its own"
@@ -117,9 +121,9 @@ def elsewhere(status: int, code: str | None, region: str | None) -> str:
 
 
 def classify(status: int, code: str | None, *, provider: Provider, denied_is_absent: bool = False) -> Answer:
-    """The meaning of an error status and code.
+    """The meaning of an error, by status and code (None: no S3 error document).
 
-    `denied_is_absent`: the key may read but not list, so that S3 answers AccessDenied for absent objects.
+    `denied_is_absent`: the access key may read but not list, so that S3 answers AccessDenied for absent objects.
     """
     if code == "AccessDenied" and denied_is_absent:
         return Answer.ABSENT
@@ -139,13 +143,13 @@ def classify(status: int, code: str | None, *, provider: Provider, denied_is_abs
 
 
 def fault(answer: Answer) -> Fault:
-    """The fault for an error that isn't ABSENT."""
+    """The fault for an error. Raises KeyError for ABSENT, which is none."""
     return _FAULTS[answer]
 
 
 def passes(status: int) -> bool:
-    """Whether a plain HTTP origin's response is meant for the client: a redirect, or its own refusal.
+    """Whether a plain HTTP origin's response is forwarded to the client: a redirect, or an error of its own choice.
 
-    Not an absence, a failure, or a result of our own conditions.
+    Absences, failures and results of our own conditions aren't.
     """
     return 300 <= status < 500 and status not in (304, 404, 408, 410, 412, 416, 429)

@@ -53,7 +53,7 @@ class Done:
     """An origin gave the object, all have answered, or time is up."""
 
 
-Step = Start | Wait | Done
+NextStep = Start | Wait | Done
 
 
 class Schedule:
@@ -101,7 +101,7 @@ class Schedule:
         """Whether every origin was tried at least once."""
         return not self._left
 
-    def next(self, now: float) -> Step:
+    def next(self, now: float) -> NextStep:
         """The next step."""
         if self._over:
             return Done()
@@ -141,7 +141,7 @@ class Schedule:
         if wait <= self._patience and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
             self._again.append((now + wait, origin))
 
-    def _repeat_next(self, now: float) -> Step:
+    def _repeat_next(self, now: float) -> NextStep:
         while self._again:
             first = min(self._again)
             ready, origin = first
@@ -157,8 +157,13 @@ class Schedule:
 
     def _start(self, origin: str, now: float, count: int) -> Start:
         """Begin an attempt at the first of `count` origins that share the time."""
-        self._under_way = Start(origin, min(now + (self._deadline - now) / count, self._deadline))
+        self._under_way = Start(origin, share_of(now, self._deadline, count))
         return self._under_way
+
+
+def share_of(now: float, deadline: float, count: int) -> float:
+    """When the first of `count` attempts has to end that share the time until the deadline."""
+    return min(now + (deadline - now) / count, deadline)
 
 
 def is_transient(fault: Fault, status: int | None) -> bool:

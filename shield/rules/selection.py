@@ -59,7 +59,7 @@ class StoredHead:
     ) -> None:
         self.status = status
         self.block = block
-        self.shown = hidden.shown(block)
+        self.shown = hidden.shown(block) if block.endswith(hidden.END) else block
         self._fields = fields
         self._not_modified: bytes | None = None
         self.etag = etag
@@ -77,8 +77,8 @@ class StoredHead:
     def not_modified(self) -> bytes:
         """The block of a 304, made once: revalidations are a common kind of hit."""
         if self._not_modified is None:
-            told = [f for f in self.fields if f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
-            self._not_modified = block(304, [f for f in told if f[0] not in _OF_A_BODY])
+            repeated = [f for f in self.fields if f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
+            self._not_modified = block(304, [f for f in repeated if f[0] not in _OF_A_BODY])
         return self._not_modified
 
     def __eq__(self, other: object) -> bool:

@@ -1,8 +1,7 @@
-"""Signed links: a bearer may request one path until it expires. They are made elsewhere, with one of our keys.
+"""Signed links: their bearer may request one path until they expire. Applications make them with one of our keys.
 
-The signed text is UTF-8: the canonical path (rules.key), a "?" and the canonical query if the route keeps
-one, a line feed, and the expiry in epoch seconds as written in the link. The signature is HMAC-SHA256 in lower-case
-hex.
+The signed text is UTF-8: the canonical path (`key`), "?" and the canonical query if the route keeps one, a line feed,
+and the expiry in epoch seconds as written in the link. The signature is HMAC-SHA256 in lower-case hex.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _is_expiry = re.compile(rb"[1-9][0-9]{0,11}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
-    """The names of a link's parameters in its query."""
+class LinkParameters:
+    """The names of a link's query parameters."""
 
     expires: bytes = b"expires"
     key: bytes = b"key"
@@ -30,7 +29,7 @@ class Parameters:
 
 
 class Link(NamedTuple):
-    """The parts of a signed link as they were sent; b"" for one that is missing or repeated."""
+    """The values of a signed link's parameters as sent; b"" for one that is missing or repeated."""
 
     expires: bytes
     key: bytes
@@ -43,13 +42,13 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes and checks signed links. `keys` are secrets by their ids: several are valid at once."""
+    """Makes and checks signed links. `keys` has the secrets by key id; all of them are valid."""
 
     keys: Mapping[bytes, bytes]
-    parameters: Parameters = Parameters()
+    parameters: LinkParameters = LinkParameters()
 
     def taken_off(self, target: bytes) -> tuple[bytes, Link | None]:
-        """A target without the parts of a link, and these parts; None when it has none."""
+        """A target without the parameters of a link, and the link, None if the target has none of them."""
         path, mark, query = target.partition(b"?")
         if not mark or query.count(b"&") >= MAX_PARAMETERS:
             return target, None
@@ -72,7 +71,7 @@ class Links:
         return path + b"?" + b"&".join(kept) if kept else path, link
 
     def objection(self, link: Link | None, text: bytes | None, now: float) -> str | None:
-        """Why a link isn't valid for this `signable` text, None if it is. `text` None: the target names no object."""
+        """Why a link isn't valid for a `signable` text, None if it is. `text` None: the target names no object."""
         if link is None or b"" in link:
             return "not signed"
         secret = self.keys.get(link.key)
@@ -85,7 +84,9 @@ class Links:
         return "expired" if now >= int(link.expires) else None
 
     def signed(self, target: bytes, text: bytes, *, key: bytes, expires: int) -> bytes:
-        """A target with the parts of a link appended. Raises KeyError for an unknown key."""
+        """A target with the parameters of a link appended. `expires` is epoch seconds. Raises KeyError for an unknown
+        key id.
+        """
         names, until = self.parameters, b"%d" % expires
         bare, _ = self.taken_off(target)
         parts = ((names.expires, until), (names.key, key), (names.signature, signature(self.keys[key], text, until)))
@@ -93,13 +94,13 @@ class Links:
 
 
 def signable(target: bytes, resource: Resource) -> bytes:
-    """The signed text without the expiry: the canonical path of a target, before its route strips or adds
-    anything, and the query that is kept. Raises RequestError for an invalid path.
+    """The signed text without the expiry: the canonical path of a target before its route's strip and add, and the
+    query that is kept. Raises RequestError for an invalid path.
     """
     path = canonical_path(target.partition(b"?")[0], resource.route.key)
     return path + b"?" + resource.query if resource.query else path
 
 
 def signature(secret: bytes, text: bytes, expires: bytes) -> bytes:
-    """HMAC-SHA256 in lower-case hex."""
+    """The signature of a `signable` text and an expiry: HMAC-SHA256 in lower-case hex."""
     return hmac.digest(secret, text + b"\n" + expires, "sha256").hex().encode()

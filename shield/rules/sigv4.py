@@ -1,7 +1,7 @@
 """AWS Signature Version 4 for S3, in AWS's terms: canonical request, string to sign, scope, signing key.
 
 Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Amazon S3 API Reference.
-S3's canonical URI is the path encoded once; other services encode it twice, which isn't supported here.
+In S3's canonical URI the path is encoded once. Other services encode it twice, which isn't supported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SERVICE = b"s3"
 TERMINATOR = b"aws4_request"
 
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
-"""The payload hash of a request whose body the signature doesn't cover; the right one where there is no body."""
+"""The payload hash of a request whose body isn't signed; suitable for requests without a body."""
 
 
 def timestamp(at: float) -> bytes:
@@ -32,7 +32,7 @@ def scope(date: bytes, region: bytes, service: bytes = SERVICE) -> bytes:
 
 
 def signing_key(secret_key: bytes, date: bytes, region: bytes, service: bytes = SERVICE) -> bytes:
-    """The key that signs all requests of one scope; as secret as the secret key, for a day."""
+    """The key that signs all requests of one scope. It is valid for a day, and as secret as the secret key."""
     key = b"AWS4" + secret_key
     for part in (date, region, service, TERMINATOR):
         key = hmac.digest(key, part, "sha256")
@@ -42,9 +42,9 @@ def signing_key(secret_key: bytes, date: bytes, region: bytes, service: bytes = 
 def canonical_request(
     method: bytes, path: bytes, query: bytes, *, fields: Iterable[Field], payload_hash: bytes
 ) -> bytes:
-    """The canonical request of an encoded path, a canonical query and the fields to be signed, names lower case.
+    """The canonical request of an encoded path, a canonical query and the fields to sign, with names in lower case.
 
-    Values are trimmed and runs of spaces in them become one; lines of one name are joined by a comma.
+    Values are trimmed, and runs of spaces in them become one space; lines of the same name are joined by commas.
     """
     named: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -57,17 +57,17 @@ def canonical_request(
 
 
 def string_to_sign(at: bytes, request_scope: bytes, request: bytes) -> bytes:
-    """The signed text: algorithm, timestamp, scope and the hash of the canonical request."""
+    """The string to sign: algorithm, timestamp, scope and the SHA-256 of the canonical request."""
     return b"\n".join((ALGORITHM, at, request_scope, hashlib.sha256(request).hexdigest().encode()))
 
 
 def signature(key: bytes, text: bytes) -> bytes:
-    """Lower-case hex HMAC-SHA256 of a string to sign under a signing key."""
+    """HMAC-SHA256 of a string to sign with a signing key, in lower-case hex."""
     return hmac.digest(key, text, "sha256").hex().encode()
 
 
 def authorization(access_key_id: bytes, request_scope: bytes, signed_names: bytes, signed: bytes) -> bytes:
-    """Value of the Authorization field; `signed_names` as in the canonical request."""
+    """The value of Authorization; `signed_names` are as in the canonical request."""
     return b"%b Credential=%b/%b, SignedHeaders=%b, Signature=%b" % (
         ALGORITHM,
         access_key_id,

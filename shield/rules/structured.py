@@ -1,6 +1,6 @@
-"""Structured fields (RFC 9651): strict parsing of lists, dictionaries and items, and their one serialisation.
+"""Structured fields (RFC 9651): strict parsing of lists, dictionaries and items, and serialisation.
 
-Anything but a valid structured field is None: half of a field may mean the opposite of all of it.
+The result of parsing an invalid field is None: half of a field may mean the opposite of all of it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 
 class Token(str):
-    """A word (§3.3.4); as a value it differs from the string of the same letters."""
+    """A token (§3.3.4), as opposed to a string of the same characters."""
 
     __slots__ = ()
 
 
 class DisplayString(str):
-    """Text for people, in all of Unicode (§3.3.8)."""
+    """Unicode text for display (§3.3.8)."""
 
     __slots__ = ()
 
@@ -30,9 +30,9 @@ class Date(int):
 
 
 Bare = bool | int | float | str | bytes
-"""A value without parameters. A `str` is a String unless one of the above, an `int` an Integer unless a Date.
+"""A value without parameters. A plain `str` is a String, a plain `int` an Integer.
 
-A `float` holds a Decimal, which has 15 digits at most, exactly enough to be written as it was read.
+A `float` is a Decimal: these have at most 15 digits, so that they are written as they were read.
 """
 
 Parameters = dict[str, Bare]
@@ -88,22 +88,24 @@ def parse_dictionary(value: bytes) -> dict[str, Member] | None:
 
 
 def serialize_item(item: Item) -> bytes:
-    """§4.1.3. Raises ValueError for values that no field can hold, as do the next two."""
+    """An item as a field's value (§4.1.3). Raises ValueError for a value that can't be serialised, as do the next
+    two.
+    """
     return _item(item).encode()
 
 
 def serialize_list(members: Iterable[Member]) -> bytes:
-    """§4.1.1. An empty list is sent as no field at all, here b""."""
+    """A list as a field's value (§4.1.1). An empty list is b"": the field must not be sent."""
     return ", ".join([_member(member) for member in members]).encode()
 
 
 def serialize_dictionary(members: Mapping[str, Member]) -> bytes:
-    """§4.1.2, empty as above."""
+    """A dictionary as a field's value (§4.1.2), b"" if it is empty as above."""
     return ", ".join([_entry(key, member) for key, member in members.items()]).encode()
 
 
 class _Scanner:
-    """Reads one value from left to right; each method implements a rule of §4.2, and fails with `_InvalidError`."""
+    """Parses one value from left to right. Each method implements an algorithm of §4.2; raises `_InvalidError`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -147,7 +149,7 @@ class _Scanner:
         return Item(value, self._parameters())
 
     def _comma(self) -> None:
-        """Move past a comma that something follows, or to the end."""
+        """Skip a comma that another member follows, or reach the end."""
         self._take(_WHITESPACE)
         if self.at_end:
             return
@@ -215,7 +217,7 @@ class _Scanner:
         encoded, padding = self._take(_BYTES).groups()
         if len(encoded) % 4 == 1 or (padding and len(encoded + padding) % 4):
             raise _InvalidError
-        # Padding may be missing, and its bits needn't be zero (§4.2.7).
+        # §4.2.7: padding may be missing, and its bits needn't be zero.
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4))
 
     def _date(self) -> Date:
@@ -301,6 +303,6 @@ def _decimal(value: float) -> str:
 
 
 def _percent_encoded(text: str) -> str:
-    """§4.1.11: lower-case escapes of all but printable ASCII."""
+    """Text with all but printable ASCII escaped in lower case (§4.1.11)."""
     quoted = quote_from_bytes(text.encode(), safe=_PLAIN_IN_DISPLAY)
     return re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), quoted)

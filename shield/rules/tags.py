@@ -1,4 +1,4 @@
-"""Tags of responses, by which groups of entries are purged: Surrogate-Key, Cache-Tag, Cache-Groups (RFC 9875)."""
+"""Tags in responses, for purging entries by group: Surrogate-Key, Cache-Tag, Cache-Groups (RFC 9875)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from shield.messages import ResponseHead
 from shield.rules.structured import Item, parse_list
 
 MAX_TAGS = 1024
-"""Most tags of one response; further ones are ignored."""
+"""Tags of one response at most; further ones are ignored."""
 
 LONGEST = 1024
-"""Longest tag in bytes, as at CDNs; a longer one is ignored."""
+"""Bytes of one tag at most, as at CDNs; longer ones are ignored."""
 
 MAX_BYTES = 32 << 10
-"""Bytes of all tags of one response; tags that don't fit are ignored."""
+"""Bytes of all tags of one response at most; tags that don't fit are ignored."""
 
 _BLANKS = frozenset({b"surrogate-key", b"xkey"})
 _COMMAS = frozenset({b"cache-tag", b"edge-cache-tag"})
@@ -24,7 +24,7 @@ _EITHER = re.compile(rb"[ \t,]+")
 
 
 def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
-    """The tags in the fields of these names; the names are in lower case. Never raises."""
+    """The tags in the fields with these names, which are in lower case. Never raises."""
     found: set[bytes] = set()
     room = MAX_BYTES
     for name in names:
@@ -38,12 +38,12 @@ def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
 
 
 def labels(head: ResponseHead, names: Sequence[bytes]) -> bytes:
-    """These tags as stored in an entry: sorted, one a line."""
+    """The same tags in the form stored in an entry: sorted, one a line."""
     return b"\n".join(sorted(tags_of(head, names))) if head.has_any(names) else b""
 
 
 def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
-    """Each field separates its tags in its own way; unknown ones are split at blanks and commas."""
+    """The tags in a field's lines. Separators depend on the field; unknown ones are split at blanks and commas."""
     if not lines:
         return ()
     if name == b"cache-groups":
@@ -55,7 +55,7 @@ def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
 
 
 def _groups(value: bytes) -> list[bytes]:
-    """The strings of Cache-Groups (RFC 9875 §2); none if one of its members isn't a string."""
+    """The strings in Cache-Groups (RFC 9875 §2); [] if any member isn't a string."""
     members = parse_list(value) or ()
     groups = [member.value for member in members if isinstance(member, Item) and type(member.value) is str]
     return [str(group).encode() for group in groups] if len(groups) == len(members) else []

@@ -1,7 +1,7 @@
-"""The directives that govern a response: those of a targeted field (RFC 9213), or those of Cache-Control.
+"""The directives that govern a response: those of a targeted field (RFC 9213), or of Cache-Control.
 
-The first field of a configured list that is valid and not empty overrides Cache-Control and Expires altogether; an
-invalid one is treated as absent. Surrogate-Control, which is older than structured fields, may be in the list.
+The first field in a configured list that is valid and not empty overrides Cache-Control and Expires altogether;
+invalid ones count as absent. Surrogate-Control, which predates structured fields, may be in the list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAPABILITY = b"surrogate-capability"
 READ_BY_OTHERS = frozenset({CDN, SURROGATE})
 """Targeted fields that caches between us and the client may read, too."""
 
-_LONGEST = 2048  # longer values aren't remembered
+_LONGEST = 2048  # bytes; results for longer values aren't cached
 
 _SECONDS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 _QUALIFIED = frozenset({"no-cache", "private"})
@@ -34,10 +34,10 @@ _LIFETIME = re.compile(rb"max-age=([0-9]+)(?:\+([0-9]+))?")
 
 
 def governing(head: ResponseHead, targeted: tuple[bytes, ...], surrogate: bytes = b"") -> tuple[CacheControl, bool]:
-    """The directives that govern a response, and whether a targeted field gave them: then Expires is ignored.
+    """The directives that govern a response, and whether they are from a targeted field: then Expires is ignored.
 
-    `targeted` are names of fields in lower case, in order of precedence (RFC 9213 §2.2). `surrogate` is the
-    name by which Surrogate-Control may target us.
+    `targeted` are field names in lower case, in order of precedence (RFC 9213 §2.2). `surrogate` is our name as a
+    target of directives in Surrogate-Control.
     """
     for name in targeted:
         lines = head.all(name)
@@ -60,8 +60,8 @@ _remembered = lru_cache(maxsize=512)(_read)
 def parse(value: bytes) -> CacheControl | None:
     """The directives of a targeted field; None if it is invalid or empty. Never raises.
 
-    A value of the wrong type for its directive isn't converted (RFC 9213 §2.1): it tightens, or is
-    ignored. Parameters are ignored (same section), and so are unknown directives (§2.2).
+    A value of the wrong type isn't converted (RFC 9213 §2.1): a restrictive directive applies with its strictest
+    value, a permissive one is ignored. Parameters (§2.1) and unknown directives (§2.2) are ignored.
     """
     members = parse_dictionary(value)
     if not members:
@@ -90,8 +90,8 @@ def capability(surrogate: bytes) -> bytes:
 def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None:
     """The directives of Surrogate-Control (Edge Architecture Specification 1.0, §2.2); None if none are for us.
 
-    `max-age=60+30` is served stale for another 30 s. Directives with a target apply to that surrogate only, and
-    ours override the general ones; `content` and unknown ones are ignored. Never raises.
+    `max-age=60+30` allows another 30 s of serving stale. Directives with a target apply to that surrogate only, and
+    ours override those without a target; `content` and unknown ones are ignored. Never raises.
     """
     said: dict[bytes, dict[str, Any]] = {b"": {}, surrogate.lower(): {}}
     for element in elements(value):
@@ -110,7 +110,7 @@ def parse_surrogate(value: bytes, surrogate: bytes = b"") -> CacheControl | None
 
 
 def _surrogate_lifetime(directive: bytes, before: Mapping[str, Any]) -> dict[str, int]:
-    """The effect of a max-age after the directives before it: the shortest counts, and an invalid one is 0."""
+    """The attributes set by a max-age after the directives `before` it: the shortest counts, an invalid one is 0."""
     match = _LIFETIME.fullmatch(directive)
     lifetime = seconds_of(match[1]) if match else 0
     said = {"max_age": min(lifetime, before.get("max_age", lifetime))}

@@ -1,7 +1,7 @@
-"""The request fields that an origin sees, and the variant of a key that a request gets.
+"""The request fields that are forwarded to origins, and the variant that a request selects.
 
 RFC 9110 §12.5.5, RFC 9111 §4.1. A field that isn't forwarded can't affect a response, so only forwarded fields
-distinguish variants, and each is forwarded in one spelling: thousands of Accept strings make a few variants.
+distinguish variants. Each is normalised first, so that thousands of Accept strings make a few variants.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.rules.key import CacheKey, key_of_text
 
-# Never forwarded: fields of this hop, of the request's framing, conditions and ranges, which are ours to set, and
-# fields that make frameworks serve something other than the key names.
+# Never forwarded: hop-by-hop fields, the request's framing, conditions and ranges, which we set ourselves, and fields
+# that make frameworks serve another resource than the one in the key.
 _OF_OTHERS = frozenset(
     b"cdn-loop connection content-length expect forwarded host http2-settings if-match if-modified-since"
     b" if-none-match if-range if-unmodified-since keep-alive proxy-authenticate proxy-authorization"
@@ -25,9 +25,9 @@ _OF_OTHERS = frozenset(
     b" x-middleware-subrequest x-original-host"
     b" x-original-uri x-original-url x-rewrite-url front-end-https x-scheme x-url-scheme".split()
 )
-# Never forwarded either: fields by which proxies report their client, whose address, user and certificate origins
-# believe to be the client's. Any client could have written them. Nor is the true client reported: one response is
-# for all, so that an origin must have nothing to choose it by that no two clients have in common.
+# Never forwarded either: fields in which proxies report their client's address, user and certificate. Origins trust
+# them, but any client can send them. The true client isn't reported either: a response is shared, so the origin must
+# not choose it by a property of one client.
 _OF_CLIENT = frozenset(
     b"ali-cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-visitor cdn-src-ip"
     b" client-cert client-cert-chain client-ip cloudfront-viewer-address do-connecting-ip fastly-client-ip"
@@ -39,17 +39,17 @@ _OF_CLIENT = frozenset(
     b" x-vercel-forwarded-for".split()
 )
 _NEVER = _OF_OTHERS | _OF_CLIENT
-_TOLD_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
+_SET_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"x-ssl-client-")
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
-_NEVER_BEGINNINGS = _TOLD_BY_PROXIES + _S3_MEANS
+_NEVER_BEGINNINGS = _SET_BY_PROXIES + _S3_MEANS
 
 MARK = b" vary="
-"""Stands in the text of a variant's key behind that of the key itself: no canonical path or query has a space."""
+"""Follows the text of the base key in that of a variant's key. Canonical paths and queries have no space."""
 
 _LONGEST_LIST = 4096  # bytes; longer lists aren't parsed
-_MOST_MEMBERS = 64  # of a parsed list; genuine lists have fewer
+_MOST_MEMBERS = 64  # of a parsed list; genuine ones have fewer
 _PREFERENCES = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
-_TELLING = 8  # a value of so many bytes doesn't recur by chance
+_TELLING = 8  # a value of at least so many bytes isn't repeated by chance
 _OF_CORS = frozenset({b"access-control-request-headers", b"access-control-request-method", b"origin"})
 _OPAQUE = frozenset({b"authorization", b"cookie"})
 _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
@@ -57,13 +57,14 @@ _QUALITY = re.compile(rb";[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*(?:;|
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """The request fields that are forwarded: `names`, lower case, or None for all that may be.
+    """The request fields that are forwarded: `names`, in lower case; None: all that may be.
 
-    `types` are the media types that the platform serves, best first; `codings` its content codings, `languages` its
-    languages, lower case, the usual one first. If they are given, Accept and Accept-Encoding are forwarded as the
-    client accepts them, Accept-Language as the one of them that it prefers. `storage`: one of the origins is S3,
-    which selects by the fields of CORS, and says so in Vary only if they were sent. A request that would forward more
-    than `max_fields` and `max_bytes`, names and line ends included, is refused.
+    `types` are the media types that the platform serves, the best first; `codings` are its content codings;
+    `languages` are its languages in lower case, the default first. With them, Accept is forwarded as the best type
+    that the client accepts, Accept-Encoding as the codings that it accepts, Accept-Language as the language that it
+    prefers. `storage`: one of the origins is S3, which selects by the fields of CORS, but names them in Vary only if
+    they were sent. Requests that would forward more than `max_fields` or `max_bytes`, names and line ends included,
+    are refused.
     """
 
     names: frozenset[bytes] | None = frozenset()
@@ -71,7 +72,7 @@ class Forwarding:
     codings: tuple[bytes, ...] = ()
     languages: tuple[bytes, ...] = ()
     storage: bool = False
-    max_bytes: int = 8192  # of all forwarded fields: origins refuse longer heads, for this request alone
+    max_bytes: int = 8192  # of all forwarded fields: origins refuse longer heads
     max_fields: int = 64
 
     @property
@@ -84,9 +85,9 @@ class Forwarding:
         return (self.names is None or name in self.names) and may_forward(name)
 
     def fields(self, request: Request) -> tuple[Field, ...]:
-        """The forwarded fields: each once, sorted by name, in its one spelling.
+        """The forwarded fields of a request: each once, normalised, sorted by name.
 
-        Raises RequestError 431 when they exceed the limits.
+        Raises RequestError 431 if they exceed the limits.
         """
         found: dict[bytes, list[bytes]] = {}
         nominated = _nominated(request)
@@ -103,7 +104,7 @@ class Forwarding:
             found[b"accept-language"] = [_language(b",".join(found.get(b"accept-language", ())), self.languages)]
         for name in _PREFERENCES.intersection(found):
             if sum([value.count(b",") + 1 for value in found[name]]) > _MOST_MEMBERS:
-                del found[name]  # too long to parse: any will do (RFC 9110 §12.5)
+                del found[name]  # too long to parse: any response will do (RFC 9110 §12.5)
         sizes = [(len(name) + 4) * len(values) + sum(map(len, values)) for name, values in found.items()]
         if sum(sizes) > self.max_bytes:
             raise RequestError(431, "fields-too-long")
@@ -118,20 +119,22 @@ class Forwarding:
 
 
 def may_forward(name: bytes) -> bool:
-    """Whether a field, lower case, may ever be forwarded. Servers that read fields from variables equate _ and -."""
+    """Whether a field may ever be forwarded. `name` is in lower case; _ counts as -, since servers that pass fields
+    in environment variables equate them.
+    """
     plain = name.replace(b"_", b"-")
     return plain not in _NEVER and not plain.startswith(_NEVER_BEGINNINGS)
 
 
 def names_in(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
-    """The field names in a Vary field's lines, lower case, each once and sorted; None if `*` is among them."""
+    """The field names in the lines of Vary, in lower case, unique and sorted; None if `*` is among them."""
     names = {name.strip(b" \t").lower() for value in values for name in value.split(b",")} - {b""}
     return None if b"*" in names else tuple(sorted(names))
 
 
 def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...]:
-    """The fields that can have selected a response: the forwarded ones among Vary's names, and those that select
-    without being named.
+    """The fields that can have selected a response: forwarded ones that Vary names, and those that storages select by
+    without naming them.
     """
     if forwarding.names is None:
         return tuple([name for name in names if may_forward(name)])
@@ -141,12 +144,12 @@ def choosing(names: Sequence[bytes], forwarding: Forwarding) -> tuple[bytes, ...
 
 
 def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forwarding) -> tuple[Field, ...]:
-    """The forwarded fields that a client controls, but that don't distinguish variants of a response with these names
-    in its Vary.
+    """The forwarded fields with arbitrary values of the client that don't distinguish variants of a response with
+    these `names` in its Vary.
     """
     confined = {*choosing(names, forwarding)}
     if forwarding.types:
-        confined.add(b"accept")  # one of few values
+        confined.add(b"accept")  # normalised to one of a few values
     if forwarding.codings:
         confined.add(b"accept-encoding")
     if forwarding.languages:
@@ -155,8 +158,10 @@ def unkeyed(names: Sequence[bytes], forwarded: Sequence[Field], forwarding: Forw
 
 
 def reflects(answered: Sequence[Field], asked: Sequence[Field]) -> bool:
-    """Whether a response's fields repeat values of a request's. Preferences and short values recur by chance; and
-    a value that comes back under its own name marks the request, as tracing does.
+    """Whether a response's fields repeat values of a request's fields.
+
+    Preferences and values below 8 bytes don't count, since they may recur by chance. Nor does a value under its own
+    name: that is an echo, such as a trace id.
     """
     values = b"\n".join([value for _, value in answered])
     return any(
@@ -169,7 +174,7 @@ def reflects(answered: Sequence[Field], asked: Sequence[Field]) -> bool:
 
 
 def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
-    """The distinguishing part of a variant: the named fields and values; equal if requests match (RFC 9111 §4.1).
+    """The named fields with their values, equal for requests that match (RFC 9111 §4.1).
 
     An absent field differs from an empty one.
     """
@@ -178,18 +183,18 @@ def variant(names: Sequence[bytes], forwarded: Sequence[Field]) -> bytes:
 
 
 def variant_key(base: CacheKey, salt: bytes, names: Sequence[bytes], forwarded: Sequence[Field]) -> CacheKey:
-    """The key of the variant that a request gets. A new `salt` makes all variants of a key unreachable.
+    """The key of the variant that a request selects. A new `salt` makes all existing variants of a key unreachable.
 
-    Clients' values can be long and chosen at will, so they are included as a collision-resistant hash.
+    Clients choose these values freely, at any length, so the key has a collision-resistant hash of them.
     """
-    told = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
-    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, told))
+    digest = hashlib.blake2b(variant(names, forwarded), digest_size=16).hexdigest().encode()
+    return key_of_text(b"%b%b%b/%b" % (base.text, MARK, salt, digest))
 
 
 def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
-    """Several lines as one, with the usual white space around commas (RFC 9110 §5.3, RFC 9111 §4.1).
+    """The lines of a field joined into one, with white space around commas normalised (RFC 9110 §5.3, RFC 9111 §4.1).
 
-    Values that aren't lists stay as they are; cookies come in crumbs (RFC 9113 §8.2.3).
+    Values that aren't lists stay unchanged; the pieces of Cookie are joined by "; " (RFC 9113 §8.2.3).
     """
     is_long = sum([value.count(b",") for value in values]) >= _MOST_MEMBERS
     if name in _OPAQUE or is_long or any(b'"' in value for value in values):
@@ -198,8 +203,9 @@ def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
 
 
 def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
-    """A client's preferences in one spelling: white space and case don't matter, nor, for types, codings and
-    charsets, the order. Weights do (RFC 9110 §12.4.2, §12.5). Of languages some origins take the first of several.
+    """A client's preferences, normalised: white space and case don't matter, and for types, codings and charsets
+    neither does the order. Weights do (RFC 9110 §12.4.2, §12.5). Languages of equal weight keep their order, since
+    some origins take the first.
     """
     joined = b",".join(values)
     if b'"' in joined or len(joined) > _LONGEST_LIST:
@@ -219,7 +225,7 @@ def _preferences(name: bytes, values: Sequence[bytes]) -> bytes:
 
 
 def _parameter(text: bytes) -> bytes:
-    """A parameter's name is case-insensitive, its value may not be (RFC 9110 §5.6.6)."""
+    """A parameter, normalised. Its name is case-insensitive, its value may not be (RFC 9110 §5.6.6)."""
     name, equals, value = text.strip(b" \t").partition(b"=")
     return name.rstrip(b" \t").lower() + equals + value.lstrip(b" \t")
 
@@ -230,8 +236,8 @@ def _weight(parameters: bytes) -> float:
 
 
 def _nominated(request: Request) -> frozenset[bytes] | None:
-    """The fields that Connection names for this hop; None, meaning all, if it names too many."""
-    # Not among the notable ones if the front has handled it.
+    """The fields that Connection makes hop-by-hop; None, meaning all, if it names too many."""
+    # Read from the fields: a front may have removed it from the notable ones.
     values = b",".join([value for name, value in request.fields if name == b"connection"])
     if values.count(b",") >= _MOST_MEMBERS:
         return None
@@ -241,7 +247,7 @@ def _nominated(request: Request) -> frozenset[bytes] | None:
 def _best_type(accept: bytes, types: Sequence[bytes]) -> bytes:
     """The best type that a client names explicitly; else the last one, which every client accepts.
 
-    Wildcards don't count: browsers send `*/*` for formats that they can't show.
+    Wildcards don't count: browsers send `*/*` though they can't display all formats.
     """
     named = _accepted(accept)
     return next((kind for kind in types if named.get(kind, 0.0) > 0.0), types[-1])
@@ -255,8 +261,8 @@ def _codings(accept: bytes, codings: Sequence[bytes]) -> bytes:
 
 
 def _language(accept: bytes, languages: Sequence[bytes]) -> bytes:
-    """The one of the languages that a client prefers (RFC 4647 §3.4, and §3.3.1 for what is listed in more detail
-    than it is asked for); the first one if it names none.
+    """The language that a client prefers (RFC 4647 §3.4 lookup, with §3.3.1 filtering for languages more specific
+    than its range); the first one if none matches.
     """
     named = _accepted(accept)
     for wanted in sorted(filter(named.__getitem__, named), key=lambda name: -named[name]):
@@ -282,7 +288,7 @@ def _is_read(preferences: bytes) -> bool:
 
 
 def _accepted(value: bytes) -> dict[bytes, float]:
-    """The members of a list, with their weights (RFC 9110 §12.4.2)."""
+    """The members of a list in lower case, with their weights (RFC 9110 §12.4.2)."""
     found: dict[bytes, float] = {}
     for part in value.split(b",") if _is_read(value) else ():
         name, _, rest = part.partition(b";")

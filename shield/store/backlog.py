@@ -13,8 +13,8 @@ from shield.store.directory.log import RUN, Draft
 BACKLOG = 128 << 20
 """Bytes that may wait to be written, at most."""
 
-Change = Callable[[CacheDirectory], object]
-Done = Callable[[bool], None]
+DirectoryChange = Callable[[CacheDirectory], object]
+Completion = Callable[[bool], None]
 
 
 @dataclass(slots=True)
@@ -24,15 +24,15 @@ class Write:
     draft: Draft
     size: int
     moved: bool  # from another tier: skipped if it is here already
-    done: Done | None
+    done: Completion | None
 
 
 @dataclass(slots=True)
-class Work:
+class WriterTask:
     """`change` None: open the directory anew. `directory`: one that isn't in use yet."""
 
-    change: Change | None
-    done: Done | None
+    change: DirectoryChange | None
+    done: Completion | None
     directory: CacheDirectory | None = None
 
 
@@ -43,7 +43,7 @@ class Backlog:
         self.bytes = 0
         self.stopped = False
         self._changed = threading.Condition()
-        self._jobs: deque[Write | Work] = deque()
+        self._jobs: deque[Write | WriterTask] = deque()
 
     def write(self, write: Write) -> bool:
         """Queue a write; False when too much waits, or the queue is closed."""
@@ -55,7 +55,7 @@ class Backlog:
             self._changed.notify_all()
         return True
 
-    def work(self, work: Work) -> None:
+    def work(self, work: WriterTask) -> None:
         with self._changed:
             self._jobs.append(work)
             self._changed.notify_all()
@@ -76,7 +76,7 @@ class Backlog:
             self.stopped = True
             self._changed.notify_all()
 
-    def take(self, is_idle: Callable[[], bool]) -> list[Write | Work]:
+    def take(self, is_idle: Callable[[], bool]) -> list[Write | WriterTask]:
         """The next jobs: one other job, or as many writes as may be committed together.
 
         Waits while there are none and the writer is idle; empty when it isn't idle, or on a stop with all done.

@@ -21,14 +21,14 @@ from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 from shield.shared import Shared
-from shield.store.backlog import Done
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.backlog import Completion
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Part
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft
 from shield.store.directory.reading import GoneError, StoredRecord, latest
 from shield.store.directory.reclaim import Fate, Judge, ReclaimCandidate
-from shield.store.directory.record import Kind, Record, Whole
+from shield.store.directory.record import Record, RecordKind, Whole
 from shield.store.volume import Volume, VolumeStatistics
 
 log = logging.getLogger("shield.store")
@@ -101,7 +101,7 @@ class Tier:
             found = look(directory, digest, slice_number)
             if found is not None:
                 return Located(self, volume, directory, found)
-            if directory.health is Health.WELL:
+            if directory.health is DirectoryHealth.WELL:
                 return None  # none of its records were written elsewhere
         return None
 
@@ -228,7 +228,7 @@ class Disk:
     # writing
 
     def write(
-        self, record: Record, body: Sequence[Part], done: Done, *, still: Still = always, bounded: bool = False
+        self, record: Record, body: Sequence[Part], done: Completion, *, still: Still = always, bounded: bool = False
     ) -> bool:
         """Queue a record for the first tier that takes it; False, and `done` is never called, if none does.
 
@@ -279,7 +279,7 @@ class Disk:
         place = self.lookup(record.key.digest)
         return place if place is not None and place.found.identity == record.identity else None
 
-    def drop(self, key: CacheKey, done: Done) -> bool:
+    def drop(self, key: CacheKey, done: Completion) -> bool:
         """Forget a key if it is stored; False, and `done` is never called, when it isn't."""
         places = [place for tier in self._tiers if (place := tier.lookup(key.digest, None)) is not None]
         for place in places[1:]:
@@ -302,7 +302,7 @@ class Disk:
                 return
             left = set(levels.pop(0).volumes)
 
-            def removed_from(volume: Volume) -> Done:
+            def removed_from(volume: Volume) -> Completion:
                 def removed(_: bool) -> None:
                     left.discard(volume)
                     if not left:
@@ -362,7 +362,7 @@ class Disk:
     def _judge(self, candidate: ReclaimCandidate, level: int) -> Fate:
         """Runs in the thread of the volume that reclaims. Heads come after their slices."""
         record = candidate.record
-        number = record.slice if record.kind is Kind.SLICE else None
+        number = record.slice if record.kind is RecordKind.SLICE else None
         digest = record.key.digest
         of_head = candidate.found
         if number is not None:
@@ -388,7 +388,7 @@ class Disk:
         def may_wait() -> bool:
             return source is None or not source.is_behind
 
-        if record.kind is Kind.SLICE:
+        if record.kind is RecordKind.SLICE:
             # Its head goes along, so that each directory is complete in itself.
             place = tier.peek(digest)
             if place is None or place.found.identity != record.identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shield.rules.conditional import is_strong
 from shield.store.backlog import BACKLOG
-from shield.store.directory.record import Kind, Record, record_of
+from shield.store.directory.record import Record, RecordKind, record_of
 from shield.store.disk import Disk, Still
 from shield.store.entry import BLOCK, Entry
 from shield.store.slices import Slices
@@ -77,7 +77,9 @@ class Pending:
 
 def record_for(entry: Entry) -> Record:
     """An entry's record, without its body."""
-    record = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD if entry.is_large else Kind.WHOLE)
+    record = record_of(
+        entry.key, entry.head, entry.freshness, RecordKind.HEAD if entry.is_large else RecordKind.WHOLE
+    )
     record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
     record.tags = entry.tags
     return record

@@ -8,7 +8,7 @@ from enum import Enum
 
 from shield.store.directory.files import Part
 from shield.store.directory.reading import GoneError, StoredRecord
-from shield.store.directory.record import Kind, identity_of, record_of
+from shield.store.directory.record import RecordKind, identity_of, record_of
 from shield.store.disk import Disk, Located, Still
 from shield.store.entry import Entry
 
@@ -115,13 +115,13 @@ class Slices:
         """
         entry = self.entry
         if not self._head_written and not self._has_head():
-            head = record_of(entry.key, entry.head, entry.freshness, Kind.HEAD)
+            head = record_of(entry.key, entry.head, entry.freshness, RecordKind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
             head.tags = entry.tags
             if not self._disk.write(head, (), self._head_done, still=still, bounded=True):
                 return False
             self._head_written = True
-        record = record_of(entry.key, entry.head, entry.freshness, Kind.SLICE)
+        record = record_of(entry.key, entry.head, entry.freshness, RecordKind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
         self._unreadable.discard(number)
@@ -129,7 +129,7 @@ class Slices:
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)
-        return place is not None and place.found.kind == Kind.HEAD and place.found.identity == self._identity
+        return place is not None and place.found.kind == RecordKind.HEAD and place.found.identity == self._identity
 
     def _head_done(self, well: bool) -> None:
         self._head_written = well

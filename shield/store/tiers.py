@@ -18,7 +18,7 @@ from shield.store.admission import Admission
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord, later_head
-from shield.store.directory.record import Kind, Whole
+from shield.store.directory.record import RecordKind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always
 from shield.store.entry import OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
@@ -317,7 +317,7 @@ class Store:
         self._disk.note_hit(place, stored)
         place.tier.read_bytes += found.body_length
         head = stored.stored_head()
-        if found.kind == Kind.HEAD:
+        if found.kind == RecordKind.HEAD:
             slice_bytes = stored.header.record.slice_bytes
             large = Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
             large.origin, large.tags = stored.header.record.origin, stored.header.tags

@@ -19,7 +19,7 @@ from shield.rules.vary import MARK, variant_key
 from shield.store.entry import Entry
 
 _KNOWN = 100_000  # keys remembered; the others are looked up
-_TOLD = 32  # bytes at the end of a variant's key that distinguish it from the others of its key
+_ENDING_BYTES = 32  # bytes at the end of a variant's key that distinguish it from the others of its key
 _TURN = 512  # uses of a key's variants, after which earlier ones count half
 _REFUSED = 4  # variants without a place that are remembered, for each that has one
 
@@ -28,7 +28,7 @@ LIFETIME = 366 * 86400.0
 
 
 @dataclass(slots=True)
-class Place:
+class VariantPlace:
     """Of one variant: the epoch time until which it is kept, and roughly how often it was asked for lately."""
 
     until: float
@@ -43,11 +43,11 @@ class Varying:
 
     names: tuple[bytes, ...]
     salt: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
-    places: dict[bytes, Place] = field(default_factory=dict)
+    places: dict[bytes, VariantPlace] = field(default_factory=dict)
     refused: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
     uses: int = 0  # since all counts were halved
 
-    def use(self, place: Place) -> None:
+    def use(self, place: VariantPlace) -> None:
         """A variant is asked for. What isn't any more loses its count by the use of the others alone: no number of
         variants that nobody had stored makes it go.
         """
@@ -58,27 +58,27 @@ class Varying:
             for each in self.places.values():
                 each.uses //= 2
 
-    def make_room(self, told: bytes, now: float, until: float, most: int) -> bytes | None:
+    def make_room(self, ending: bytes, now: float, until: float, most: int) -> bytes | None:
         """Have a variant keep a place, or get one; the one that gives way to it, b"" if none must. None: it gets no
         place, since all that are stored are used as much.
         """
-        place, gone = self.places.get(told), b""
+        place, gone = self.places.get(ending), b""
         if place is not None:
             place.until = until
             return gone
         if len(self.places) >= most:
             for over in [each for each, held in self.places.items() if held.until <= now]:
                 del self.places[over]
-        wanted = self.refused.pop(told, 0) + 1
+        wanted = self.refused.pop(ending, 0) + 1
         if len(self.places) >= most:
             gone = min(self.places, key=lambda each: self.places[each].uses)
             if wanted <= self.places[gone].uses:
-                self.refused[told] = wanted
+                self.refused[ending] = wanted
                 while len(self.refused) > _REFUSED * most:
                     self.refused.popitem(last=False)
                 return None
             del self.places[gone]
-        self.places[told] = Place(until, wanted)
+        self.places[ending] = VariantPlace(until, wanted)
         return gone
 
 
@@ -96,7 +96,7 @@ class Variants:
         if varying is None:
             return resource._replace(key=named, base=None, forwarded=forwarded)
         key = variant_key(named, varying.salt, varying.names, forwarded)
-        place = varying.places.get(key.text[-_TOLD:])
+        place = varying.places.get(key.text[-_ENDING_BYTES:])
         if place is not None:
             varying.use(place)
         return resource._replace(key=key, base=named, forwarded=forwarded)
@@ -114,7 +114,7 @@ class Variants:
         varying = self._known.get(named.digest)
         if varying is None:
             return True
-        gone = varying.make_room(resource.key.text[-_TOLD:], now, until, resource.route.max_variants)
+        gone = varying.make_room(resource.key.text[-_ENDING_BYTES:], now, until, resource.route.max_variants)
         if not gone:
             return gone is not None
         return key_of_text(b"%b%b%b/%b" % (named.text, MARK, varying.salt, gone))

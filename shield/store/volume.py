@@ -18,14 +18,14 @@ from pathlib import Path
 from shield.errors import StoreError
 from shield.rules.key import CacheKey
 from shield.shared import Shared
-from shield.store.backlog import BACKLOG, Backlog, Change, Done, Work, Write
+from shield.store.backlog import BACKLOG, Backlog, Completion, DirectoryChange, Write, WriterTask
 from shield.store.directory.claim import Claim, InUseError
-from shield.store.directory.directory import CacheDirectory, DirectoryStatistics, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth, DirectoryStatistics
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Judge
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 
 log = logging.getLogger("shield.store")
 
@@ -86,7 +86,7 @@ class Volume:
         # used by the loop
         self._ticks = 0
         self._up_ticks = 0
-        self._reported = (Health.WELL, "")
+        self._reported = (DirectoryHealth.WELL, "")
         self._busy = False  # opening or probing
         self._joining: CacheDirectory | None = None  # opened, but missed removals aren't applied yet
         self._missed: dict[bytes, CacheKey] | None = {}  # keys removed while it was out; None: too many
@@ -111,7 +111,7 @@ class Volume:
 
     @property
     def writable(self) -> bool:
-        return self.directory is not None and self.directory.health is Health.WELL
+        return self.directory is not None and self.directory.health is DirectoryHealth.WELL
 
     def generation(self) -> int | None:
         """The directory's. Take it before reading the entry that is to be written."""
@@ -120,7 +120,7 @@ class Volume:
             return None if directory is None else directory.generation()
         return None
 
-    def write(self, draft: Draft, size: int, done: Done | None = None) -> bool:
+    def write(self, draft: Draft, size: int, done: Completion | None = None) -> bool:
         """Queue a record of about `size` bytes; False, and `done` is never called, when it can't be taken now.
 
         `done` is called on the loop with whether it is stored. A size of 0 is always taken while the directory is
@@ -137,14 +137,14 @@ class Volume:
             self._backlog.wait_for_room(0.05)
         return True
 
-    def change(self, change: Change, done: Done | None = None) -> None:
+    def change(self, change: DirectoryChange, done: Completion | None = None) -> None:
         """Queue another change for the writer; `done` is called with whether it succeeded."""
-        self._backlog.work(Work(change, done))
+        self._backlog.work(WriterTask(change, done))
 
-    def remove(self, keys: Sequence[CacheKey], done: Done | None = None) -> None:
+    def remove(self, keys: Sequence[CacheKey], done: Completion | None = None) -> None:
         """Forget keys with all slices, durably; a directory that is out forgets them when it is back."""
         directory = self.directory
-        if directory is None or directory.health is Health.OUT:
+        if directory is None or directory.health is DirectoryHealth.OUT:
             self.miss(keys)
             if done is not None:
                 self._loop.call_soon(done, True)
@@ -173,9 +173,9 @@ class Volume:
         """Call once a second: looks after the directory, and retries one that is out of use."""
         self._ticks += 1
         directory = self.directory
-        health = Health.OUT if directory is None else directory.health
+        health = DirectoryHealth.OUT if directory is None else directory.health
         self._report()
-        if health is Health.WELL:
+        if health is DirectoryHealth.WELL:
             self._up_ticks += 1
             if self._ticks % _TEND_TICKS == 0:
                 self.change(lambda directory: directory.tend())
@@ -185,16 +185,16 @@ class Volume:
         self._up_ticks = 0
         if self._ticks % _RETRY_TICKS == 0 and not (self._busy or self._joining or self._backlog.stopped):
             self._busy = True
-            if health is Health.FAILING:
+            if health is DirectoryHealth.FAILING:
                 self.change(lambda directory: directory.probe(), self._tried)
             else:
-                self._backlog.work(Work(None, self._tried))
+                self._backlog.work(WriterTask(None, self._tried))
 
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
         health, reason = self._state()
         known = None
-        if directory is not None and health is not Health.OUT:
+        if directory is not None and health is not DirectoryHealth.OUT:
             with suppress(StoreError, OSError):
                 known = directory.statistics()
         return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, known)
@@ -225,20 +225,20 @@ class Volume:
             self._report()
             return
 
-        def told(well: bool) -> None:
+        def rejoin(well: bool) -> None:
             if well:
                 self._attach(directory)
             else:
                 self._missed = None  # it is emptied when it is well again
                 self._joining = None
-                self._backlog.work(Work(CacheDirectory.close, None, directory))
+                self._backlog.work(WriterTask(CacheDirectory.close, None, directory))
 
         if missed is None:
             log.warning("cache directory %s: too much was removed while it was out: it is emptied", self.path)
-            self._backlog.work(Work(CacheDirectory.clear, told, directory))
+            self._backlog.work(WriterTask(CacheDirectory.clear, rejoin, directory))
         else:
             keys = list(missed.values())
-            self._backlog.work(Work(lambda directory: directory.remove(keys), told, directory))
+            self._backlog.work(WriterTask(lambda directory: directory.remove(keys), rejoin, directory))
 
     def _detach(self, gone: threading.Event) -> None:
         self.directory = None
@@ -248,10 +248,10 @@ class Volume:
         self._busy = False
         self._report()
 
-    def _state(self) -> tuple[Health, str]:
+    def _state(self) -> tuple[DirectoryHealth, str]:
         """With the reason, if it isn't well."""
         directory = self.directory
-        return (Health.OUT, self._failure) if directory is None else (directory.health, directory.why)
+        return (DirectoryHealth.OUT, self._failure) if directory is None else (directory.health, directory.why)
 
     def _report(self) -> None:
         """Log a change of state, once."""
@@ -259,9 +259,9 @@ class Volume:
         if self._reported == before:
             return
         health, why = self._reported
-        if health is Health.WELL:
+        if health is DirectoryHealth.WELL:
             log.warning("cache directory %s is well again", self.path)
-        elif health is Health.FAILING:
+        elif health is DirectoryHealth.FAILING:
             log.error("cache directory %s can't be written; its entries are still served. %s", self.path, why)
         else:
             log.error("cache directory %s is out of use, retrying. %s", self.path, why)
@@ -291,9 +291,9 @@ class Volume:
             if self._rebuilding and not backlog.stopped:
                 self._rebuild()
 
-    def _do(self, jobs: list[Write | Work]) -> None:
+    def _do(self, jobs: list[Write | WriterTask]) -> None:
         first = jobs[0]
-        if isinstance(first, Work):
+        if isinstance(first, WriterTask):
             outcomes = [self._work(first)]
             self._deliver([(first.done, outcomes[0])])
             return
@@ -302,7 +302,7 @@ class Volume:
         self._backlog.written(writes)
         self._deliver([(write.done, well) for write, well in zip(writes, outcomes, strict=True)])
 
-    def _work(self, work: Work) -> bool:
+    def _work(self, work: WriterTask) -> bool:
         directory = work.directory or self.directory
         try:
             if work.change is None:
@@ -362,13 +362,13 @@ class Volume:
             claim.release(clean=False)
             raise
 
-    def _deliver(self, results: list[tuple[Done | None, bool]]) -> None:
+    def _deliver(self, results: list[tuple[Completion | None, bool]]) -> None:
         if any(done is not None for done, _ in results):
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(_tell, results)
 
 
-def _tell(results: list[tuple[Done | None, bool]]) -> None:
+def _tell(results: list[tuple[Completion | None, bool]]) -> None:
     for done, well in results:
         if done is not None:
             done(well)
@@ -377,5 +377,5 @@ def _tell(results: list[tuple[Done | None, bool]]) -> None:
 def _is_there(directory: CacheDirectory, draft: Draft) -> bool:
     """Whether the same bytes are stored already, under a head that is no older."""
     record = draft.record
-    found = directory.lookup(record.key.digest, record.slice if record.kind is Kind.SLICE else None)
+    found = directory.lookup(record.key.digest, record.slice if record.kind is RecordKind.SLICE else None)
     return found is not None and found.identity == record.identity and found.born >= record.freshness.born

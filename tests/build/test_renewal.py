@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from shield.build.edition import Edition
-from shield.build.renewal import Renewal
+from shield.build.renewal import WorkerRenewal
 from shield.config.loading import Loaded, load
 from shield.errors import ConfigError
 from shield.origin.want import Fetched, Want
@@ -224,7 +224,7 @@ def test_large_bodies_are_asked_for_again_as_long_as_the_new_deadline_allows(
     with ground.shield as shield:
         ground.reload(of(origin, failover={"deadline": "3s"}))
 
-        assert cast(Renewal, shield.node.renewal).parts.means.policy.persist_seconds == 3
+        assert cast(WorkerRenewal, shield.node.renewal).parts.means.policy.persist_seconds == 3
 
 
 def test_the_names_of_the_admin_api_change(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shield.config.anew import Anew
-from shield.config.loading import Loaded, Source, load
+from shield.config.loading import Loaded, SettingsSource, load
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -126,7 +126,7 @@ def test_a_set_that_is_replaced_while_it_is_read_is_read_again(
     tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupted(Anew):
-        def __init__(self, source: Source) -> None:
+        def __init__(self, source: SettingsSource) -> None:
             super().__init__(source)
             if "3" not in (tmp_path / "secret_key").read_text():
                 write(tmp_path, "3")

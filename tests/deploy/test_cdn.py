@@ -17,7 +17,7 @@ from tests.deploy.tools import ROOT
 
 CDN, IAM = ROOT / "deploy" / "cdn", ROOT / "deploy" / "iam"
 PAGES = sorted(path.stem for path in CDN.glob("*.md") if path.stem != "README")
-TOPICS = ["Who may ask", "Health check", "Keep-alive", "Collapse and tiering", "Cache key", "Time limits"]
+TOPICS = ["Access", "Health check", "Keep-alive", "Collapse and tiering", "Cache key", "Time limits"]
 
 
 def terraform(name: str) -> str:

@@ -70,15 +70,26 @@ class H2Client:
     """One blocking connection: with prior knowledge, or through TLS. It heeds no GOAWAY, but keeps each."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None) -> None:
-        self.socket = socket.socket()
-        self.socket.settimeout(PATIENCE)
+        connected = socket.socket()
+        connected.settimeout(PATIENCE)
         if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
-        self.scheme = "http"
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connected.connect(("127.0.0.1", port))
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
-            self.scheme, self.socket = "https", tls.wrap_socket(self.socket, server_hostname="localhost")
+            connected = tls.wrap_socket(connected, server_hostname="localhost")
+        self._begin(connected)
+
+    @classmethod
+    def on(cls, connected: socket.socket) -> Self:
+        """On a connection that is there."""
+        made = cls.__new__(cls)
+        made._begin(connected)
+        return made
+
+    def _begin(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.scheme = "https" if isinstance(connected, ssl.SSLSocket) else "http"
         self.goaways: list[tuple[int, int]] = []  # the last stream and the error code of each
         self._kept = b""
         self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))

@@ -466,7 +466,7 @@ def test_a_bug_of_ours_releases_the_followers(
         client.send(request("/a"))
     shield.wait_for(lambda: fills(shield)["collapsed"] == 2)
     with monkeypatch.context() as patch:
-        patch.setattr("shield.fill.fill.settle", fails)
+        patch.setattr("shield.fill.fill.settle_ordinary", fails)
         gate.open()
         answers = [client.read() for client in clients]
     for client in clients:

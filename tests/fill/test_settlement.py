@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shield.fill.settlement import HitForMiss, Question, Settlement, Step, Terms, settle
+from shield.fill.settlement import FillTerms, HitForMiss, Question, Settlement, Step, settle
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Response
 from shield.origin.want import Fetched, Want
@@ -25,7 +25,7 @@ from tests.fill.ground import VIA, FakeConnection
 
 NOW = 1_750_000_000.0
 SLICE = 1000
-TERMS = Terms(VIA, slice_bytes=0, largest=1 << 20, sliced_above=1 << 30)
+TERMS = FillTerms(VIA, slice_bytes=0, largest=1 << 20, sliced_above=1 << 30)
 IN_SLICES = replace(TERMS, slice_bytes=SLICE, sliced_above=SLICE)
 TAG = (b"etag", b'"1"')
 RANGES = (b"accept-ranges", b"bytes")
@@ -54,7 +54,7 @@ def settled(
     method: bytes = b"GET",
     stored: Entry | None = None,
     route: Route = PLAIN,
-    terms: Terms = TERMS,
+    terms: FillTerms = TERMS,
     known: tuple[bytes, ...] = (),
     asking: Sequence[Field] = (),
     want: dict[str, Any] | None = None,

@@ -16,7 +16,7 @@ from shield.admin import removal
 from shield.cli.explain import target_of
 from shield.config import section, units
 from shield.config.loading import load
-from shield.config.places import Layer, Place, Tree, Value
+from shield.config.places import Layer, Position, Tree, Value
 from shield.config.units import ExpectedError
 from shield.config.yaml_text import YamlText
 from shield.errors import ConfigError, RequestError
@@ -118,7 +118,7 @@ def check_yaml(data: bytes) -> None:
         return
     for path in ((), ("access", "signed_urls", "keys")):
         yaml = YamlText(Layer.YAML, "shield.yaml")
-        tree = Tree(Place(Layer.YAML, "shield.yaml"))
+        tree = Tree(Position(Layer.YAML, "shield.yaml"))
         for given in yaml.read(text, path):
             assert given.path[: len(path)] == path
             assert 0 < len(given.path) <= MAX_DEPTH + 1

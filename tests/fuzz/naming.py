@@ -12,7 +12,7 @@ from shield.rules.access import Hosts
 from shield.rules.addresses import UNIX, IPAddress, Networks, Peer
 from shield.rules.key import MAX_PARAMETERS, KeyRules
 from shield.rules.routes import Resource, Route, Routes
-from shield.rules.signed_urls import Link, Links, Parameters, signable
+from shield.rules.signed_urls import Link, LinkParameters, Links, signable
 from tests.fuzz.target import Target
 
 SLASHES: tuple[Literal["merge", "keep", "reject"], ...] = ("merge", "keep", "reject")
@@ -30,7 +30,7 @@ ROUTES = Routes(
 NOW = 1_750_000_000
 LINKS = (
     Links({b"old": b"o" * 32, b"new": b"n" * 32}),
-    Links({b"new": b"n" * 32}, Parameters(b"e", b"k", b"s")),
+    Links({b"new": b"n" * 32}, LinkParameters(b"e", b"k", b"s")),
 )
 PROXY, CLIENT = addresses.peer_of("10.0.0.1"), addresses.peer_of("203.0.113.9")
 TRUSTED = Networks(["10.0.0.0/8", "2001:db8::/32", UNIX])
@@ -179,9 +179,9 @@ def check_x_forwarded_for(data: bytes) -> None:
 
 def _told(forwarded: bytes | None, *, x_forwarded_for: bytes | None) -> list[Peer]:
     given = forwarded if x_forwarded_for is None else x_forwarded_for
-    assert addresses.clients_told(CLIENT, forwarded, x_forwarded_for, TRUSTED) == [CLIENT]
-    assert len(addresses.clients_told(PROXY, given, given, TRUSTED)) == 2
-    return addresses.clients_told(PROXY, forwarded, x_forwarded_for, TRUSTED)
+    assert addresses.stated_clients(CLIENT, forwarded, x_forwarded_for, TRUSTED) == [CLIENT]
+    assert len(addresses.stated_clients(PROXY, given, given, TRUSTED)) == 2
+    return addresses.stated_clients(PROXY, forwarded, x_forwarded_for, TRUSTED)
 
 
 def _tell_no_more_than_they_may(*told: Peer) -> None:

@@ -27,8 +27,8 @@ from shield.store.directory.record import (
     FORMAT,
     DamagedError,
     ForeignError,
-    Kind,
     Record,
+    RecordKind,
     checksums,
     decode,
     encode,
@@ -53,7 +53,7 @@ PACKED: tuple[tuple[Callable[[bytes], Any], Callable[[Any], bytes]], ...] = (
 )
 
 
-def made(name: str, body: bytes, kind: Kind = Kind.WHOLE) -> Record:
+def made(name: str, body: bytes, kind: RecordKind = RecordKind.WHOLE) -> Record:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(body)
     times = Freshness(1000.0, 3600.0, 30.0, 86400.0)
     key = cache_key(b"", b"/" + name.encode(), b"")
@@ -67,8 +67,8 @@ def encoded(record: Record, body: bytes, seed: int) -> bytes:
 SAMPLES = [
     (made("a", b"hello"), b"hello"),
     (made("empty", b""), b""),
-    (made("big", b"", Kind.HEAD), b""),
-    (replace(made("big", b"xyz" * 40, Kind.SLICE), head=b"", slice=1), b"xyz" * 40),
+    (made("big", b"", RecordKind.HEAD), b""),
+    (replace(made("big", b"xyz" * 40, RecordKind.SLICE), head=b"", slice=1), b"xyz" * 40),
     (replace(made("plain", b"1"), etag=None, origin=None, tags=b"", last_modified=5.0, no_cache=True), b"1"),
 ]
 

@@ -12,8 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import RequestError
-from shield.rules.access import AccessRules, Asked, Hosts, Rule, Secrets, Visitor, certificate_names, requirement_of
-from shield.rules.addresses import Networks, clients_told, network_of, peer_of
+from shield.rules.access import (
+    AcceptedSecrets,
+    AccessRules,
+    ClientIdentity,
+    Hosts,
+    RequestFacts,
+    Rule,
+    certificate_names,
+    requirement_of,
+)
+from shield.rules.addresses import Networks, network_of, peer_of, stated_clients
 from shield.rules.signed_urls import Links
 
 PROXIES = Networks(["10.0.0.0/8", "fd00::/8"])
@@ -23,7 +32,7 @@ SECRET = b"0123456789abcdef"
 def told(peer: str, *, forwarded: str | None = None, xff: str | None = None) -> list[str]:
     """The clients behind a peer, as text; "unknown" for who can't be told."""
     fields = [None if value is None else value.encode("latin-1") for value in (forwarded, xff)]
-    found = clients_told(peer_of(peer), fields[0], fields[1], PROXIES)
+    found = stated_clients(peer_of(peer), fields[0], fields[1], PROXIES)
     return ["unknown" if each is None else str(each) for each in found]
 
 
@@ -196,7 +205,7 @@ def test_each_field_that_is_there_has_a_say() -> None:
 
 
 def test_unix_sockets_can_be_trusted() -> None:
-    found = clients_told(peer_of("unix"), None, b"192.0.2.1", Networks(["unix"]))
+    found = stated_clients(peer_of("unix"), None, b"192.0.2.1", Networks(["unix"]))
 
     assert list(map(str, found)) == ["192.0.2.1"]
 
@@ -227,17 +236,17 @@ def test_any_text_is_read_without_a_fault(text: str) -> None:
 
 
 def test_any_of_the_secrets_will_do_and_nothing_else() -> None:
-    secrets = Secrets([b"first secret", b"second secret"])
+    secrets = AcceptedSecrets([b"first secret", b"second secret"])
 
     assert secrets.has(b"first secret") and secrets.has(b"second secret")
     for wrong in (b"", b"first", b"first secret ", b"First secret", b"first secret, first secret"):
         assert not secrets.has(wrong)
-    assert not Secrets([]).has(b"")
+    assert not AcceptedSecrets([]).has(b"")
 
 
 @pytest.mark.parametrize("given_secret", [b"a" * 16, b"c" * 16, b"wrong", b""])
 def test_all_secrets_are_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch, given_secret: bytes) -> None:
-    secrets = Secrets([b"a" * 16, b"b" * 16, b"c" * 16])
+    secrets = AcceptedSecrets([b"a" * 16, b"b" * 16, b"c" * 16])
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 
@@ -253,7 +262,7 @@ def test_all_secrets_are_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatc
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "0123" not in repr(vars(Secrets([SECRET])))
+    assert "0123" not in repr(vars(AcceptedSecrets([SECRET])))
 
 
 # hosts
@@ -317,20 +326,20 @@ def test_a_certificate_is_one_that_was_verified_and_has_the_name(
 ) -> None:
     rules = AccessRules(require=requirement_of(["client_certificate"]), names=names)
 
-    assert rules.visitor("192.0.2.1", certificate).settled[Rule.CLIENT_CERTIFICATE] == why
+    assert rules.identify("192.0.2.1", certificate).settled[Rule.CLIENT_CERTIFICATE] == why
 
 
 # rules together
 
 
-def asked(host: str | None = None, now: float = 0.0, **told_by: str) -> Asked:
-    fields = {name.replace("_", "-").encode(): value.encode() for name, value in told_by.items()}
-    return Asked(None if host is None else host.encode(), fields, None, None, now)
+def asked(host: str | None = None, now: float = 0.0, **client_fields: str) -> RequestFacts:
+    fields = {name.replace("_", "-").encode(): value.encode() for name, value in client_fields.items()}
+    return RequestFacts(None if host is None else host.encode(), fields, None, None, now)
 
 
-def verdict(rules: AccessRules, request: Asked, *, peer: str = "192.0.2.1") -> str:
+def verdict(rules: AccessRules, request: RequestFacts, *, peer: str = "192.0.2.1") -> str:
     """`in`, or the status and why."""
-    denied = rules.judge(rules.visitor(peer, None), request, rules.require)
+    denied = rules.judge(rules.identify(peer, None), request, rules.require)
     return "in" if denied is None else f"{denied.status} {denied.why}"
 
 
@@ -342,7 +351,7 @@ def rules_of(*require: str, **others: Any) -> AccessRules:
             "trusted": PROXIES,
             "hosts": Hosts(["images.example.net"]),
             "header": b"x-secret",
-            "secrets": Secrets([SECRET]),
+            "secrets": AcceptedSecrets([SECRET]),
             "links": Links({b"k": b"s"}),
             **others,
         },
@@ -386,12 +395,12 @@ GOOD = SECRET.decode()
         (["header", "hosts"], asked("other.example"), "192.0.2.1", "421 hosts: other.example"),
     ],
 )
-def test_what_is_required_must_hold(require: list[str], request_: Asked, peer: str, expected: str) -> None:
+def test_what_is_required_must_hold(require: list[str], request_: RequestFacts, peer: str, expected: str) -> None:
     assert verdict(rules_of(*require), request_, peer=peer) == expected
 
 
 def test_one_of_the_fields_may_be_the_one_that_counts() -> None:
-    rules = rules_of("addresses", told_by=frozenset({b"x-forwarded-for"}))
+    rules = rules_of("addresses", client_fields=frozenset({b"x-forwarded-for"}))
     lying = asked(forwarded="for=203.0.113.9", x_forwarded_for="192.0.2.1")
 
     assert verdict(rules, lying, peer="10.0.0.1") == "in"
@@ -401,7 +410,7 @@ def test_one_of_the_fields_may_be_the_one_that_counts() -> None:
 def test_who_is_denied_is_told_nothing() -> None:
     rules = rules_of("header")
 
-    denied = rules.judge(rules.visitor("192.0.2.1", None), asked(x_secret="wrong"), rules.require)
+    denied = rules.judge(rules.identify("192.0.2.1", None), asked(x_secret="wrong"), rules.require)
 
     assert isinstance(denied, RequestError)
     assert denied.reason == "forbidden"
@@ -415,13 +424,13 @@ def test_a_visitor_is_welcome_when_its_requests_need_no_look() -> None:
     plain = {"header": None, "links": None, "hosts": None}
     door = rules_of("addresses", **plain)
 
-    assert door.welcome(door.visitor("192.0.2.1", None))
-    assert not door.welcome(door.visitor("203.0.113.9", None))
-    assert not door.welcome(door.visitor("10.0.0.1", None))  # a proxy: who its client is, requests tell
-    assert rules_of(**plain).welcome(door.visitor("203.0.113.9", None))
-    assert not rules_of("addresses").welcome(door.visitor("192.0.2.1", None))  # the header must be taken off
+    assert door.admits_all_of(door.identify("192.0.2.1", None))
+    assert not door.admits_all_of(door.identify("203.0.113.9", None))
+    assert not door.admits_all_of(door.identify("10.0.0.1", None))  # a proxy: who its client is, requests tell
+    assert rules_of(**plain).admits_all_of(door.identify("203.0.113.9", None))
+    assert not rules_of("addresses").admits_all_of(door.identify("192.0.2.1", None))  # the header must be taken off
     stricter = rules_of("addresses", routes={"a": requirement_of(["client_certificate"])}, **plain)
-    assert not stricter.welcome(stricter.visitor("192.0.2.1", None))
+    assert not stricter.admits_all_of(stricter.identify("192.0.2.1", None))
 
 
 def test_fields_that_are_looked_at_are_those_that_rules_need() -> None:
@@ -453,6 +462,6 @@ def test_of_each_group_one_rule_must_hold(groups: list[list[Rule]], holding: set
     requirement = requirement_of([" or ".join(rule.value for rule in group) for group in groups])
     settled: dict[Rule, str | None] = {rule: None if rule in holding else "no" for rule in Rule}
 
-    denied = AccessRules(require=requirement).judge(Visitor("unix", settled), asked(), requirement)
+    denied = AccessRules(require=requirement).judge(ClientIdentity("unix", settled), asked(), requirement)
 
     assert (denied is None) is all(holding.intersection(group) for group in groups)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
-from shield.rules.digests import PUBLIC, Sending, lines, told_openly, wanted
+from shield.rules.digests import PUBLIC, Sending, lines, revealed, wanted
 from shield.rules.headers import block
 from shield.rules.hidden import LINE as HIDDEN
 from shield.rules.hidden import shown
@@ -150,7 +150,7 @@ def test_a_request_gets_nothing_where_nothing_is() -> None:
 def test_what_another_worker_keeps_is_as_if_an_origin_had_told_it() -> None:
     all_of_them = b"sha-512=:%b:, sha-256=:%b:, md5=:%b:" % (SHA512, SHA256, MD5)
 
-    assert kept(*told_openly(HELD)) == {HIDDEN: all_of_them}
+    assert kept(*revealed(HELD)) == {HIDDEN: all_of_them}
 
 
 TEXTS = st.one_of(st.binary(max_size=60), st.sampled_from([SHA256, MD5, b"sha-256=:%b:" % SHA256, b"md5=" + MD5]))

@@ -1,5 +1,5 @@
 from shield.messages import ResponseHead
-from shield.rules.interim import LONGEST_TOLD, MOST_TOLD, Interims
+from shield.rules.interim import MAX_BYTES, MAX_RESPONSES, Interims
 
 
 def test_hints_go_on_without_what_is_for_one_hop_or_one_client() -> None:
@@ -30,11 +30,11 @@ def test_no_other_interim_response_goes_on() -> None:
 
 def test_they_are_bounded_in_number_and_bytes() -> None:
     many = Interims()
-    assert [many.taken(ResponseHead(102, (), 0)) is not None for _ in range(MOST_TOLD + 2)] == (
-        [True] * MOST_TOLD + [False] * 2
+    assert [many.taken(ResponseHead(102, (), 0)) is not None for _ in range(MAX_RESPONSES + 2)] == (
+        [True] * MAX_RESPONSES + [False] * 2
     )
 
     long = Interims()
-    hint = ResponseHead(103, ((b"link", b"x" * (LONGEST_TOLD // 2)),), 0)
+    hint = ResponseHead(103, ((b"link", b"x" * (MAX_BYTES // 2)),), 0)
     small = ResponseHead(103, ((b"link", b"y"),), 0)
     assert [long.taken(head) is not None for head in (hint, hint, small)] == [True, False, True]

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.locations import Home
+from shield.rules.locations import PathMapping
 
-PLAIN = Home(b"origin.internal:8080", tls=False)
-SECURE = Home(b"origin.internal", tls=True)
-ROUTED = Home(b"origin.internal:8080", tls=False, below=b"/base/v2", strip=b"/images")
+PLAIN = PathMapping(b"origin.internal:8080", tls=False)
+SECURE = PathMapping(b"origin.internal", tls=True)
+ROUTED = PathMapping(b"origin.internal:8080", tls=False, below=b"/base/v2", strip=b"/images")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_default_port_may_be_named_and_the_other_scheme_is_another_place() -
 
 
 def test_addresses_of_version_6_are_hosts_like_others() -> None:
-    assert Home(b"[2001:db8::1]:81", tls=False).mapped(b"http://[2001:DB8::1]:81/a") == b"/a"
+    assert PathMapping(b"[2001:db8::1]:81", tls=False).mapped(b"http://[2001:DB8::1]:81/a") == b"/a"
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_what_a_route_strips_and_adds_is_undone(value: bytes, mapped: bytes) -> 
     "behind", [b"//evil.example/", b"/\\evil.example/", b"/\t/evil.example", b"\\/evil.example", b"///evil.example"]
 )
 def test_no_path_becomes_a_host(behind: bytes) -> None:
-    for home in (PLAIN, Home(b"origin.internal:8080", tls=False, below=b"/base")):
-        assert home.mapped(b"http://origin.internal:8080" + home.below + behind) in (
+    for mapping in (PLAIN, PathMapping(b"origin.internal:8080", tls=False, below=b"/base")):
+        assert mapping.mapped(b"http://origin.internal:8080" + mapping.below + behind) in (
             b"/evil.example/",
             b"/evil.example",
-            b"http://origin.internal:8080" + home.below + behind,
+            b"http://origin.internal:8080" + mapping.below + behind,
         )
 
 
 @given(st.sampled_from([PLAIN, SECURE, ROUTED]), st.binary(max_size=40), st.booleans())
-def test_whatever_it_is_it_stays_or_becomes_one_path(home: Home, tail: bytes, own: bool) -> None:
-    value = (b"http%s://%s" % (b"s" if home.tls else b"", home.authority) if own else b"") + tail
+def test_whatever_it_is_it_stays_or_becomes_one_path(mapping: PathMapping, tail: bytes, own: bool) -> None:
+    value = (b"http%s://%s" % (b"s" if mapping.tls else b"", mapping.authority) if own else b"") + tail
 
-    mapped = home.mapped(value)
+    mapped = mapping.mapped(value)
 
     assert mapped == value or (mapped[:1] == b"/" and mapped[1:2] not in (b"/", b"\\", b"\t"))
 

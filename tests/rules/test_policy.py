@@ -101,7 +101,7 @@ def test_no_setting_that_decides_it_was_forgotten_above() -> None:
         "drop",
         "max_bytes",
         "max_fields",
-        "home",  # an origin's place; whether it counts, `Rewriting` says
+        "mapping",  # an origin's place; whether it counts, `Rewriting` says
     }
     usual = {type(part): part for part in USUAL}
     seen = {

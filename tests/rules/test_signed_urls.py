@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shield.errors import RequestError
 from shield.rules.key import KeyRules
 from shield.rules.routes import Route, Routes
-from shield.rules.signed_urls import Link, Links, Parameters, signable, signature
+from shield.rules.signed_urls import Link, LinkParameters, Links, signable, signature
 
 OLD, NEW = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
 LINKS = Links({b"old": OLD, b"new": NEW})
@@ -170,7 +170,7 @@ def test_the_parts_of_a_link_are_taken_off(target: bytes, bare: bytes, link: Lin
 
 
 def test_parts_may_be_called_otherwise() -> None:
-    links = Links({b"k": NEW}, Parameters(b"e", b"i", b"s"))
+    links = Links({b"k": NEW}, LinkParameters(b"e", b"i", b"s"))
 
     link = link_to(b"/sized/a?w=1", key=b"k", links=links)
 

@@ -19,7 +19,7 @@ from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.reclaim import Judge, drop_all
-from shield.store.directory.record import Kind, Record, record_of
+from shield.store.directory.record import Record, RecordKind, record_of
 from tests.store.faulty_files import FaultyFiles
 
 SMALL = DirectoryLimits(capacity=4 << 20, segment_bytes=128 << 10)
@@ -35,7 +35,7 @@ def body(name: str, size: int) -> bytes:
     return random.Random(name).randbytes(size)
 
 
-def record(name: str, size: int, kind: Kind = Kind.WHOLE) -> Record:
+def record(name: str, size: int, kind: RecordKind = RecordKind.WHOLE) -> Record:
     fields = ((b"content-type", b"image/webp"), (b"etag", b'"' + name.encode() + b'"'))
     head = of_fields(200, (*fields, (b"content-length", b"%d" % size)))
     made = record_of(key(name), head, Freshness(1000.0, 3600.0, 30.0, 86400.0), kind)
@@ -49,13 +49,13 @@ def draft(name: str, size: int, content: bytes | None = None) -> Draft:
 
 def head(name: str, version: str, slices: int, size: int) -> Draft:
     """The head of a large object."""
-    made = record(name, slices * size, Kind.HEAD)
+    made = record(name, slices * size, RecordKind.HEAD)
     return Draft(replace(made, etag=version.encode(), slice_bytes=size))
 
 
 def piece(name: str, version: str, number: int, slices: int, size: int) -> Draft:
     """One slice of it."""
-    made = replace(head(name, version, slices, size).record, kind=Kind.SLICE, head=b"", slice=number)
+    made = replace(head(name, version, slices, size).record, kind=RecordKind.SLICE, head=b"", slice=number)
     return Draft(made, [body(f"{name}/{version}/{number}", size)])
 
 
@@ -66,9 +66,9 @@ def large(name: str, version: str, slices: int, size: int) -> list[Draft]:
 
 def in_slices(name: str, count: int, *, without: Sequence[int] = ()) -> list[Draft]:
     """A large entry of `count` slices of 1000 bytes."""
-    made = record(name, 1000 * count, Kind.HEAD)
+    made = record(name, 1000 * count, RecordKind.HEAD)
     made.slice_bytes = 1000
-    slices = [replace(made, kind=Kind.SLICE, head=b"", slice=number) for number in range(count)]
+    slices = [replace(made, kind=RecordKind.SLICE, head=b"", slice=number) for number in range(count)]
     kept = [Draft(s, [body(f"{name}{s.slice}", 1000)]) for s in slices if s.slice not in without]
     return [Draft(made), *kept]
 

@@ -14,7 +14,7 @@ _SCRIPT = """
 import os, sys
 from pathlib import Path
 from shield.store.directory.claim import Claim
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files
 from shield.store.directory.reclaim import Fate
 from tests.store import ground

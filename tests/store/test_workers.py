@@ -10,7 +10,7 @@ import pytest
 
 from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
-from shield.store.directory.directory import Health
+from shield.store.directory.directory import DirectoryHealth
 from shield.store.directory.files import Files
 from shield.store.directory.index import Row, State
 from shield.store.directory.reading import GoneError
@@ -169,7 +169,7 @@ def test_processes_of_another_version_are_left_alone(tmp_path: Path) -> None:
         txn.put(b"schema", b"99")
     with second(tmp_path, ready=False) as other:
         assert "of another version" in other.ends()[1]
-    assert directory.tend() is Health.WELL
+    assert directory.tend() is DirectoryHealth.WELL
     assert content(directory, "a") == body("a", 100)
     directory.close()
 
@@ -180,11 +180,11 @@ def test_who_sees_another_index_in_its_place_leaves(tmp_path: Path) -> None:
     with second(tmp_path) as other:
         (tmp_path / "index" / "data.mdb").unlink()
 
-        assert directory.tend() is Health.OUT
+        assert directory.tend() is DirectoryHealth.OUT
         directory.close()
         with pytest.raises(StoreError, match="other processes still use an index"):
             opened(tmp_path, worker=0)
-        assert other.does("directory.tend()") == "<Health.OUT: 'out'>"
+        assert other.does("directory.tend()") == "<DirectoryHealth.OUT: 'out'>"
     again = rebuilt(opened(tmp_path))
     assert content(again, "a") == body("a", 100)
     again.close()
@@ -234,6 +234,6 @@ def test_the_last_to_leave_a_removed_directory_says_nothing_to_the_one_in_its_pl
     old.close()
 
     assert '"clean": false' in (path / "state").read_text()
-    assert new.tend() is Health.WELL
+    assert new.tend() is DirectoryHealth.WELL
     assert content(new, "b") == body("b", 100)
     new.close()

@@ -13,7 +13,7 @@ from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.keys import prefix_of
 from shield.cli.store.places import ConfiguredDirectory, opened, places_of, shown_text
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from shield.store.upkeep.listing import Listed, entries
 
 
@@ -52,7 +52,7 @@ def ls(
 
 
 def _as_text(place: ConfiguredDirectory, listed: Listed, now: float) -> str:
-    slices = f"{listed.slices}/{listed.all_slices}" if listed.found.kind == Kind.HEAD else "-"
+    slices = f"{listed.slices}/{listed.all_slices}" if listed.found.kind == RecordKind.HEAD else "-"
     return (
         f"{shown_size(listed.body_bytes):>8}  {listed.found.status}  {_freshness(listed, now):9}  "
         f"{slices:>9}  {place.tier}:{place.path}  {shown_text(listed.key.text)}"
@@ -75,8 +75,8 @@ def _as_json(place: ConfiguredDirectory, listed: Listed, now: float) -> str:
             "stored_at": record.stored_at,
             "origin": record.origin,
             "etag": None if record.etag is None else record.etag.decode("latin-1"),
-            "slices": listed.slices if found.kind == Kind.HEAD else None,
-            "all_slices": listed.all_slices if found.kind == Kind.HEAD else None,
+            "slices": listed.slices if found.kind == RecordKind.HEAD else None,
+            "all_slices": listed.all_slices if found.kind == RecordKind.HEAD else None,
             "tier": place.tier,
             "directory": str(place.path),
         },

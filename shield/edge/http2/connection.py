@@ -19,12 +19,12 @@ from h2 import events, exceptions
 
 from shield.edge.http2.frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, FrameError
 from shield.edge.http2.sending import NO_ERROR, Sender, Stage
-from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, Stream
+from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, ClientStream
 from shield.edge.turn import Turn, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.outcome import End, Exchange, Outcome
-from shield.rules.access import DeniedError, Visitor
+from shield.rules.access import ClientIdentity, DeniedError
 from shield.rules.limits import ClientLimits
 from shield.rules.loops import loop_objection, passed
 from shield.rules.pseudo_fields import MalformedError, request_of
@@ -55,7 +55,7 @@ class Http2Connection(Sender):
         self._in_front = front.connections
         self._left = self._limits.max_requests  # requests that may still come; 0: any number
         self._peer = ""
-        self._visitor: Visitor | None = None  # None: all its requests are let in
+        self._identity: ClientIdentity | None = None  # None: all its requests are let in
         self._listed = False  # as idle, at the door
         self._heard = False  # since the last sweep
         self._begun = False  # a request has come
@@ -81,7 +81,7 @@ class Http2Connection(Sender):
         self._limits = limits
         self._patience.abide_by(limits)
         certificate = self._transport.get_extra_info("peercert")
-        self._visitor = self._guard.visitor(self._peer, certificate)
+        self._identity = self._guard.identity(self._peer, certificate)
 
     def data_received(self, data: bytes) -> None:
         if self._stage is Stage.CLOSING:
@@ -180,10 +180,10 @@ class Http2Connection(Sender):
             self._misstep(now)
             return
         exchange = Exchange(request.method, request.target, self._peer, now, protocol="HTTP/2")
-        error = self._guard.hold(request, self._visitor, now) or self._objection(request)
+        error = self._guard.hold(request, self._identity, now) or self._objection(request)
         exchange.target = request.target  # without what only the guard may see
         turn = Turn(request, True, False, now, error, self._proxy.in_force.regime)
-        stream = self._streams[number] = Stream(self, number, turn, exchange, deaf=ended)
+        stream = self._streams[number] = ClientStream(self, number, turn, exchange, deaf=ended)
         if ended or error is not None or request.method not in (b"GET", b"HEAD") or may_have_body(request):
             self._answer(stream, turn, now)
 
@@ -226,7 +226,7 @@ class Http2Connection(Sender):
             return RequestError(431, "head-too-large")
         return objection(request, limits, host_needed=True)
 
-    def _answer(self, stream: Stream, turn: Turn, now: float) -> None:
+    def _answer(self, stream: ClientStream, turn: Turn, now: float) -> None:
         proxy, request, error = self._proxy, turn.request, turn.error
         stream.turn = None
         if error is None:

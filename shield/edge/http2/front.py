@@ -38,7 +38,7 @@ class ClientFront(GuardedFront):
         self.http2 = http2
 
     def _behind_tls(self, server_state: ServerState) -> asyncio.Protocol:
-        return _Agreement(self, server_state)
+        return _AlpnChoice(self, server_state)
 
     def agreed(self, protocol: str | None, server_state: ServerState) -> asyncio.Protocol:
         """A connection that speaks this protocol, by its name in ALPN (RFC 7301); the door has counted it already."""
@@ -47,7 +47,7 @@ class ClientFront(GuardedFront):
         return self._connection(server_state, Life.OPEN)
 
 
-class _Agreement(asyncio.Protocol):
+class _AlpnChoice(asyncio.Protocol):
     """Gives way, when TLS begins, to the protocol on which client and server have agreed: only then is it known."""
 
     def __init__(self, front: ClientFront, server_state: ServerState) -> None:

@@ -27,7 +27,7 @@ from hpack import Encoder
 
 from shield.edge.http2.frames import MAX_FRAME, Frames
 from shield.edge.http2.heads import PreparedEncoder, encoded
-from shield.edge.http2.stream import INTERNAL_ERROR, Stream
+from shield.edge.http2.stream import INTERNAL_ERROR, ClientStream
 from shield.edge.pace import Patience
 from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End
 from shield.rules import floods
@@ -88,9 +88,9 @@ class Sender(asyncio.Protocol):
         # A head that is somewhat too large is answered 431.
         self._h2.decoder.max_header_list_size = 2 * list_bytes
         self._stage = Stage.OPEN
-        self._streams: dict[int, Stream] = {}
-        self._active: deque[Stream] = deque()  # with something to send
-        self._blocked: dict[int, Stream] = {}  # until the client opens a window; the first for longest
+        self._streams: dict[int, ClientStream] = {}
+        self._active: deque[ClientStream] = deque()  # with something to send
+        self._blocked: dict[int, ClientStream] = {}  # until the client opens a window; the first for longest
         self._due = False  # `_send` is about to run, or runs
         now = self._clock()
         self._control, self._missteps = floods.control(now), floods.missteps(now)
@@ -116,7 +116,7 @@ class Sender(asyncio.Protocol):
     def now(self) -> float:
         return self._clock()
 
-    def wake(self, stream: Stream) -> None:
+    def wake(self, stream: ClientStream) -> None:
         if stream.pending:
             self._traffic.under_way.add(stream)
         if not stream.queued and stream.number not in self._blocked:
@@ -124,7 +124,7 @@ class Sender(asyncio.Protocol):
             self._active.append(stream)
             self._soon()
 
-    def leave(self, stream: Stream, end: End, code: int | None = None) -> None:
+    def leave(self, stream: ClientStream, end: End, code: int | None = None) -> None:
         if self._streams.pop(stream.number, None) is None:
             return
         self._blocked.pop(stream.number, None)
@@ -185,7 +185,7 @@ class Sender(asyncio.Protocol):
         if over and not self._streams and self._stage is not Stage.CLOSING:
             self._close()
 
-    def _send_of(self, stream: Stream) -> int:
+    def _send_of(self, stream: ClientStream) -> int:
         """A frame of a stream's body, and its head before; how many bytes of the body."""
         h2, number = self._h2, stream.number
         if stream.interims:

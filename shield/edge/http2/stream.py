@@ -28,17 +28,17 @@ class Way(Protocol):
     def crowd(self) -> int:
         """Streams that are open on it."""
 
-    def wake(self, stream: Stream) -> None:
+    def wake(self, stream: ClientStream) -> None:
         """Send what waits there, as soon as the client takes it."""
 
-    def leave(self, stream: Stream, end: End, code: int | None = None) -> None:
+    def leave(self, stream: ClientStream, end: End, code: int | None = None) -> None:
         """The stream is over; by RST_STREAM, if with a code."""
 
     def now(self) -> float:
         """Epoch seconds."""
 
 
-class Stream:
+class ClientStream:
     """A request whose head has come. Ends with `leave` on its connection.
 
     The connection sends `interims`, `head` and `pending`, in this order, then the end if it is `ending`. Heads are as

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shield.edge.http2.stream import Stream
+from shield.edge.http2.stream import ClientStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Traffic:
     """Counts. `under_way` are streams of which something waits for the client."""
 
     def __init__(self) -> None:
-        self.under_way: set[Stream] = set()
+        self.under_way: set[ClientStream] = set()
         self.connections = 0
         self.requests = 0
         self.taken_back = 0

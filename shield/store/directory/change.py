@@ -11,7 +11,7 @@ from struct import Struct
 
 import lmdb
 
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from shield.store.directory.values import (
     Found,
     IndexCounters,
@@ -158,7 +158,7 @@ class IndexChange:
             while there and cursor.key()[:16] == digest:
                 old = unpack_found(cursor.value())
                 if old.sequence < sequence:
-                    removed += old.kind != Kind.REMOVED
+                    removed += old.kind != RecordKind.REMOVED
                     self._count(old, -1)
                     there = cursor.delete()  # moves on to the next
                 else:
@@ -241,7 +241,7 @@ class IndexChange:
                 if not there or cursor.key()[:16] != digest:
                     return
                 old = unpack_found(cursor.value())
-                if old.kind == Kind.SLICE and old.sequence < entry.sequence and not entry.owns(old):
+                if old.kind == RecordKind.SLICE and old.sequence < entry.sequence and not entry.owns(old):
                     self._count(old, -1)
                     there = cursor.delete()  # moves on to the next
                 else:
@@ -251,12 +251,12 @@ class IndexChange:
         if found is None:
             return
         counters = self.counters
-        if found.kind == Kind.REMOVED:
+        if found.kind == RecordKind.REMOVED:
             counters.tombstones += sign
             return
         counters.entries += sign
         counters.entry_bytes += sign * (found.header_length + found.body_length)
-        if found.kind == Kind.SLICE:
+        if found.kind == RecordKind.SLICE:
             counters.slices += sign
 
 

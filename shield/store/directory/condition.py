@@ -21,7 +21,7 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, err
 _READ_ERRORS = 8  # in a row that take a directory out of use
 
 
-class Health(Enum):
+class DirectoryHealth(Enum):
     WELL = "well"
     FAILING = "failing"  # can't be written: its entries are served, none are added
     OUT = "out"  # not used until `probe` or a new opening finds it well
@@ -33,7 +33,7 @@ class Condition:
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._read_errors = 0
-        self.health = Health.WELL
+        self.health = DirectoryHealth.WELL
         self.why = ""  # the reason it isn't well, for operators
         self.errors = 0
         self.damaged: deque[tuple[CacheKey, int | None, Found]] = deque(maxlen=1024)  # to be forgotten
@@ -42,7 +42,7 @@ class Condition:
     @contextmanager
     def changing(self, doing: str) -> Iterator[None]:
         """The border of the store: the system's errors become ours, and are counted."""
-        if self.health is not Health.WELL:
+        if self.health is not DirectoryHealth.WELL:
             raise StoreError(f"{doing} {self._claim.segments_path}: it is {self.health.value}")
         try:
             yield
@@ -51,14 +51,14 @@ class Condition:
             raise
         except OSError as error:
             self._refused(error)
-            if error.errno not in _PASSING and self.health is Health.WELL:
-                self.health, self.why = Health.FAILING, f"{doing} it: {error.strerror or error}"
+            if error.errno not in _PASSING and self.health is DirectoryHealth.WELL:
+                self.health, self.why = DirectoryHealth.FAILING, f"{doing} it: {error.strerror or error}"
             raise failed(doing, self._claim.segments_path, error) from error
 
     @contextmanager
     def hiding(self) -> Iterator[None]:
         """Removing, also while nothing can be written: better out of use than serving removed entries."""
-        if self.health is Health.OUT:
+        if self.health is DirectoryHealth.OUT:
             raise StoreError(f"removing from {self._claim.segments_path}: it is out of use")
         try:
             yield
@@ -88,10 +88,10 @@ class Condition:
             self._claim.condemn(str(error))
 
     def out(self, why: str) -> None:
-        self.health, self.why = Health.OUT, why
+        self.health, self.why = DirectoryHealth.OUT, why
 
     def well(self) -> None:
-        self.health, self.why, self._read_errors = Health.WELL, "", 0
+        self.health, self.why, self._read_errors = DirectoryHealth.WELL, "", 0
         self._claim.doubt(doubted=False)
 
     def has_read(self) -> None:

@@ -22,7 +22,7 @@ from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.store.directory.claim import FULL, Claim, CondemnedError
-from shield.store.directory.condition import Condition, Health
+from shield.store.directory.condition import Condition, DirectoryHealth
 from shield.store.directory.files import Files, failed
 from shield.store.directory.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
 from shield.store.directory.log import Draft, Log
@@ -33,14 +33,14 @@ from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.directory.record import DamagedError, Record, Whole
 from shield.store.directory.segments import Segments
 
-__all__ = ["CacheDirectory", "DirectoryStatistics", "Health"]
+__all__ = ["CacheDirectory", "DirectoryHealth", "DirectoryStatistics"]
 
 _REBUILD_STEP = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryStatistics:
-    health: Health
+    health: DirectoryHealth
     entries: int  # indexed records, slices too
     entry_bytes: int
     segments: int
@@ -109,7 +109,7 @@ class CacheDirectory:
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """The entry under a digest, or one of its slices. No hit yet: `fetch` compares the key's text."""
-        if self._condition.health is Health.OUT:
+        if self._condition.health is DirectoryHealth.OUT:
             return None
         try:
             return self.index.lookup(digest, slice_number)
@@ -142,7 +142,7 @@ class CacheDirectory:
 
     def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """As `lookup`, at a higher cost; None once the directory is closed."""
-        if self._condition.health is Health.OUT:
+        if self._condition.health is DirectoryHealth.OUT:
             return None
         try:
             return self.index.peek(digest, slice_number)
@@ -248,10 +248,10 @@ class CacheDirectory:
         with self._condition.changing("rebuilding"):
             return self._rebuild.step(step)
 
-    def tend(self) -> Health:
+    def tend(self) -> DirectoryHealth:
         """Periodic upkeep: check that it is still there, forget damaged records, let go of removed files."""
         condition = self._condition
-        if condition.health is Health.OUT or not self._is_here():
+        if condition.health is DirectoryHealth.OUT or not self._is_here():
             return condition.health
         try:
             self.segments.close_removed(self.index.without_row(self.segments.alive()))
@@ -259,7 +259,7 @@ class CacheDirectory:
             condition.leave(error)
             return condition.health
         self._log.room.renew_reserve()
-        if condition.health is Health.WELL:
+        if condition.health is DirectoryHealth.WELL:
             with condition.changing("tending"):
                 self.index.forget_dead_readers()
                 while condition.damaged:
@@ -269,7 +269,7 @@ class CacheDirectory:
                             change.delete(key.digest, slice_number, found)
         return condition.health
 
-    def probe(self) -> Health:
+    def probe(self) -> DirectoryHealth:
         """Check whether it can be used again. Stays OUT if it is another directory now: then open anew."""
         if not self._is_here():
             return self._condition.health
@@ -290,7 +290,7 @@ class CacheDirectory:
         return self._condition.health
 
     @property
-    def health(self) -> Health:
+    def health(self) -> DirectoryHealth:
         return self._condition.health
 
     @property
@@ -330,10 +330,10 @@ class CacheDirectory:
         try:
             self._log.seal()
             self.index.sync()
-            clean = self._condition.health is not Health.OUT
+            clean = self._condition.health is not DirectoryHealth.OUT
         except (OSError, StoreError):
             pass
-        self._condition.health = Health.OUT
+        self._condition.health = DirectoryHealth.OUT
         self.index.close()
         self.segments.close()
         self._claim.release(clean=clean)

@@ -21,7 +21,7 @@ import lmdb
 
 from shield.store.directory.change import IndexChange, Tables, key_of, number_of, segment_of
 from shield.store.directory.files import Files
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from shield.store.directory.values import (
     Found,
     IndexCounters,
@@ -110,14 +110,14 @@ class Index:
         if value is None:
             return None
         found = unpack_found(value)
-        return None if found.kind == Kind.REMOVED else found
+        return None if found.kind == RecordKind.REMOVED else found
 
     def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """As `lookup`, for any thread; raises IndexHaltedError once it is closed."""
         with self._reading() as txn:
             value = txn.get(key_of(digest, slice_number), db=self._entries)
         found = None if value is None else unpack_found(value)
-        return None if found is None or found.kind == Kind.REMOVED else found
+        return None if found is None or found.kind == RecordKind.REMOVED else found
 
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
         """The slices stored under a digest, of any version, in order."""
@@ -281,7 +281,7 @@ class Index:
             there = cursor.set_range(key_of(digest, 0))
             while there and (key := cursor.key())[:16] == digest:
                 found = unpack_found(cursor.value())
-                if found.kind != Kind.REMOVED:
+                if found.kind != RecordKind.REMOVED:
                     yield number_of(key), found
                 there = cursor.next()
 

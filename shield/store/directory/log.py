@@ -22,8 +22,8 @@ from shield.store.directory.reclaim import Drain, Judge, NoRoomError, ReclaimCan
 from shield.store.directory.record import (
     ALIGN,
     DamagedError,
-    Kind,
     Record,
+    RecordKind,
     checksums,
     encode,
     header_length,
@@ -399,11 +399,11 @@ def _encoded(record: Record, length: int, table: bytes, seed: int) -> bytes:
 
 
 def slice_of(record: Record) -> int | None:
-    return record.slice if record.kind is Kind.SLICE else None
+    return record.slice if record.kind is RecordKind.SLICE else None
 
 
 def _tombstone(key: CacheKey, sequence: int) -> Record:
-    return Record(Kind.REMOVED, key, Freshness(0.0, 0.0, 0.0, 0.0), sequence=sequence)
+    return Record(RecordKind.REMOVED, key, Freshness(0.0, 0.0, 0.0, 0.0), sequence=sequence)
 
 
 def indexed_as(record: Record, segment: int, offset: int, header: int, body: int) -> Found:

@@ -13,7 +13,7 @@ from itertools import islice
 from shield.store.directory.change import number_of
 from shield.store.directory.index import Found, IndexChange, IndexCounters, Row, State
 from shield.store.directory.premises import Premises
-from shield.store.directory.record import ALIGN, DamagedError, Header, Kind, padding
+from shield.store.directory.record import ALIGN, DamagedError, Header, RecordKind, padding
 from shield.store.directory.segments import START
 
 RECORDS = 2048
@@ -139,7 +139,7 @@ class Rebuild:
         for at in range(0, len(waste), self._run):
             with self._index.write() as change:
                 for key, found in waste[at : at + self._run]:
-                    if found.kind == Kind.REMOVED:
+                    if found.kind == RecordKind.REMOVED:
                         change.drop_tombstone(key[:16])
                     else:
                         change.sweep(key[:16], number_of(key), found)
@@ -163,9 +163,9 @@ def _is_still(change: IndexChange, number: int, row: Row) -> bool:
 
 def _is_waste(found: Found, counters: IndexCounters) -> bool:
     """Whether a value may have to go; for slices the caller still has to look."""
-    if found.kind == Kind.REMOVED:
+    if found.kind == RecordKind.REMOVED:
         return True
-    return found.kind == Kind.SLICE and found.sequence < counters.epoch << _EPOCH_SHIFT
+    return found.kind == RecordKind.SLICE and found.sequence < counters.epoch << _EPOCH_SHIFT
 
 
 def _take_back(change: IndexChange, header: Header, found: Found) -> None:
@@ -173,7 +173,7 @@ def _take_back(change: IndexChange, header: Header, found: Found) -> None:
     change.advance(sequence=found.sequence)
     if found.sequence <= change.counters.floor:
         return
-    if found.kind == Kind.REMOVED:
+    if found.kind == RecordKind.REMOVED:
         change.remove(header.digest, found, sequence=found.sequence)
     else:
         change.put(header.digest, header.slice, found)

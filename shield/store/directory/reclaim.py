@@ -17,7 +17,7 @@ from typing import Protocol
 from shield.errors import StoreError
 from shield.store.directory.files import Files
 from shield.store.directory.index import BATCH, Found, Index, IndexFullError
-from shield.store.directory.record import DamagedError, Header, Kind, Record, decode
+from shield.store.directory.record import DamagedError, Header, Record, RecordKind, decode
 from shield.store.directory.segments import START, Segment, Segments
 
 _HEADS = 4096  # of a segment, judged after all slices in it
@@ -58,7 +58,7 @@ class ReclaimCandidate:
 Judge = Callable[[ReclaimCandidate], Fate]
 
 
-class Keep(Protocol):
+class KeepRecord(Protocol):
     """Writes a candidate again; False when it couldn't be."""
 
     def __call__(self, candidate: ReclaimCandidate) -> bool: ...
@@ -72,7 +72,7 @@ def drop_all(candidate: ReclaimCandidate) -> Fate:
 class Drain:
     """The records of one segment, judged; afterwards the index knows none of them there."""
 
-    def __init__(self, files: Files, index: Index, segments: Segments, *, judge: Judge, keep: Keep) -> None:
+    def __init__(self, files: Files, index: Index, segments: Segments, *, judge: Judge, keep: KeepRecord) -> None:
         self._files = files
         self._index = index
         self._segments = segments
@@ -93,7 +93,7 @@ class Drain:
             found = self._index.lookup(header.digest, header.slice)
             if found is None or found.segment != number or found.offset != offset:
                 continue
-            if found.kind == Kind.HEAD and len(heads) < _HEADS:
+            if found.kind == RecordKind.HEAD and len(heads) < _HEADS:
                 heads.append((found, header))  # judged once its slices have been
                 continue
             left -= self._decide(found, header, segment, left, dropped)
@@ -126,11 +126,15 @@ class Drain:
 
     def _fate(self, candidate: ReclaimCandidate, number: int) -> Fate:
         found, digest = candidate.found, candidate.record.key.digest
-        if found.kind == Kind.SLICE:
+        if found.kind == RecordKind.SLICE:
             entry = self._index.lookup(digest)
             if entry is None or not entry.owns(found):
                 return Fate.DROP
-        elif found.kind == Kind.HEAD and candidate.can_stay and self._index.has_slices(digest, found, outside=number):
+        elif (
+            found.kind == RecordKind.HEAD
+            and candidate.can_stay
+            and self._index.has_slices(digest, found, outside=number)
+        ):
             return Fate.KEEP
         return self._judge(candidate)
 
@@ -141,7 +145,7 @@ class Drain:
             with self._index.write() as change:
                 for candidate in dropped:
                     record = candidate.record
-                    number = record.slice if record.kind is Kind.SLICE else None
+                    number = record.slice if record.kind is RecordKind.SLICE else None
                     change.delete(record.key.digest, number, candidate.found)
         except IndexFullError:
             if len(dropped) == 1:

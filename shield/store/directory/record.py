@@ -51,7 +51,7 @@ class DamagedError(ValueError):
     """The bytes aren't the record that should be here."""
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """The content of a record."""
 
     WHOLE = 0  # head and all of the body
@@ -68,7 +68,7 @@ class Record:
     with the etag identifies the version of the object that a slice belongs to.
     """
 
-    kind: Kind
+    kind: RecordKind
     key: CacheKey
     freshness: Freshness
     head: bytes = b""  # as StoredHead.block
@@ -126,7 +126,7 @@ class Header:
     @property
     def slice(self) -> int | None:
         """The slice's number, None for other records."""
-        return self._fixed[_SLICE] if self._fixed[_KIND] == Kind.SLICE else None
+        return self._fixed[_SLICE] if self._fixed[_KIND] == RecordKind.SLICE else None
 
     @property
     def digest(self) -> bytes:
@@ -236,7 +236,7 @@ def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> W
     return Whole(status, flags & _NO_CACHE != 0, bytes(view[head_at : head_at + head_length]), view[length:], data)
 
 
-def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: Kind = Kind.WHOLE) -> Record:
+def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: RecordKind = RecordKind.WHOLE) -> Record:
     """A record for a stored head; the caller adds the other fields."""
     return Record(
         kind,
@@ -373,4 +373,4 @@ def joined_length(parts: Sequence[bytes | bytearray | memoryview]) -> int:
     return sum([len(part) for part in parts])
 
 
-_KINDS = tuple(Kind)
+_KINDS = tuple(RecordKind)

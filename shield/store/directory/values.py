@@ -18,7 +18,7 @@ import xxhash
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
-from shield.store.directory.record import ALIGN, Kind
+from shield.store.directory.record import ALIGN, RecordKind
 
 _FOUND = Struct("<QBHIIIIQQQddddd")
 _ROW = Struct("<QBHQQ")
@@ -84,7 +84,7 @@ class Found(NamedTuple):
 
     def owns(self, piece: Found) -> bool:
         """Whether a slice belongs to the body whose head this is."""
-        return self.kind == Kind.HEAD and self.identity == piece.identity
+        return self.kind == RecordKind.HEAD and self.identity == piece.identity
 
 
 class State(IntEnum):

@@ -19,7 +19,7 @@ from shield.rules.selection import StoredHead, as_judged, of_fields
 from shield.rules.tags import LONGEST, MAX_BYTES, MAX_TAGS
 from shield.rules.verdict import Share, judge_response
 from shield.store.directory.log import Draft
-from shield.store.directory.record import Kind, Record, record_of
+from shield.store.directory.record import Record, RecordKind, record_of
 from shield.store.variants import LIFETIME
 
 MARKER = 0
@@ -76,15 +76,15 @@ class Customs:
         return replace(draft, record=made)
 
     def _cleared(self, record: Record, length: int) -> Record:
-        if record.kind is Kind.SLICE:
+        if record.kind is RecordKind.SLICE:
             return self._slice(record, length)
-        if record.kind is Kind.HEAD:
+        if record.kind is RecordKind.HEAD:
             if length or record.slice_bytes == 0 or not 0 < record.total < _LARGEST:
                 raise UnfitError("it is no head of slices")
             if -(-record.total // record.slice_bytes) > _MOST_SLICES:
                 raise UnfitError("it has more slices than can be counted")
             return self._entry(record, record.total)
-        if record.kind is not Kind.WHOLE:
+        if record.kind is not RecordKind.WHOLE:
             raise UnfitError("it is no entry")
         return self._marker(record, length) if record.status == MARKER else self._entry(record, length)
 
@@ -137,9 +137,9 @@ class Customs:
             raise UnfitError("204 has no body")
         if head.get(b"content-length") not in (None, b"%d" % length):
             raise UnfitError("its Content-Length isn't that of its body")
-        told = [line for line in head.fields if line[0] != hidden.LINE]
-        hides = [line for line in hidden.reveal(head.fields) if line[0] != hidden.LINE][len(told) :]
-        lines = [*(line for line in told if line[0] != b"content-length"), *hides]
+        visible = [line for line in head.fields if line[0] != hidden.LINE]
+        concealed = [line for line in hidden.reveal(head.fields) if line[0] != hidden.LINE][len(visible) :]
+        lines = [*(line for line in visible if line[0] != b"content-length"), *concealed]
         if len(_PASSING.kept(lines)) != len(lines):
             raise UnfitError("it has fields of one connection, or such as can't be sent")
         return ResponseHead(head.status, head.fields, length)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shield.errors import StoreError
 from shield.rules.rendezvous import Rendezvous
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft, slice_of
 from shield.store.directory.reclaim import NoRoomError
@@ -56,7 +56,7 @@ class Intake:
             self._full.add(member)
             placed.no_room += 1
         except StoreError:
-            if directory.health is not Health.WELL:
+            if directory.health is not DirectoryHealth.WELL:
                 raise
             placed.refused += 1
         else:

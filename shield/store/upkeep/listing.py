@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from shield.rules.key import CacheKey
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import Found, State
-from shield.store.directory.record import DamagedError, Kind, Record
+from shield.store.directory.record import DamagedError, Record, RecordKind
 from shield.store.directory.segments import START
 
 
@@ -26,7 +26,7 @@ class Live:
 
     @property
     def slice_number(self) -> int | None:
-        return self.record.slice if self.record.kind is Kind.SLICE else None
+        return self.record.slice if self.record.kind is RecordKind.SLICE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Listed:
     @property
     def body_bytes(self) -> int:
         """Length of the whole body, whether all of it is stored or not."""
-        return self.found.total if self.found.kind == Kind.HEAD else self.found.body_length
+        return self.found.total if self.found.kind == RecordKind.HEAD else self.found.body_length
 
 
 def newest_first(directory: CacheDirectory) -> list[int]:
@@ -59,9 +59,9 @@ def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
         return
     for offset, header in directory.segments.scan(segment, START, size):
         record = header.record
-        if record.kind is Kind.REMOVED:
+        if record.kind is RecordKind.REMOVED:
             continue
-        number_of_slice = record.slice if record.kind is Kind.SLICE else None
+        number_of_slice = record.slice if record.kind is RecordKind.SLICE else None
         found = directory.index.peek(record.key.digest, number_of_slice)
         if found is not None and found.segment == number and found.offset == offset:
             yield Live(record, found)
@@ -77,11 +77,11 @@ def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory]
     for number in newest_first(directory):
         for live in live_records(directory, number):
             record, found = live.record, live.found
-            if record.kind is Kind.SLICE or not is_under(record.key.text, prefix):
+            if record.kind is RecordKind.SLICE or not is_under(record.key.text, prefix):
                 continue
             if any(other.index.peek(record.key.digest) is not None for other in before):
                 continue
-            slices = _slices(record.key.digest, found, all_directories) if record.kind is Kind.HEAD else 0
+            slices = _slices(record.key.digest, found, all_directories) if record.kind is RecordKind.HEAD else 0
             yield Listed(record.key, found, record, slices, _all_slices(record, found))
 
 
@@ -121,7 +121,7 @@ def _unscanned_keys(directory: CacheDirectory, number: int, prefix: bytes) -> It
     except (DamagedError, FileNotFoundError):
         return
     for _, header in directory.segments.scan(segment, START, size):
-        if is_under(header.text, prefix) and header.record.kind is not Kind.REMOVED:
+        if is_under(header.text, prefix) and header.record.kind is not RecordKind.REMOVED:
             yield header.record.key
 
 
@@ -137,6 +137,6 @@ def _slices(digest: bytes, entry: Found, directories: Sequence[CacheDirectory]) 
 
 
 def _all_slices(record: Record, found: Found) -> int:
-    if record.kind is not Kind.HEAD:
+    if record.kind is not RecordKind.HEAD:
         return 0
     return -(-found.total // record.slice_bytes) if record.slice_bytes else 0

@@ -32,7 +32,7 @@ from shield.store.directory.record import (
     MAGIC,
     DamagedError,
     Header,
-    Kind,
+    RecordKind,
     decode,
     encode,
     lengths,
@@ -87,7 +87,7 @@ def movable(directories: Sequence[CacheDirectory], now: float) -> Iterator[Movab
             entry = here if slice_number is None else _first(directories, digest, None)
             if entry is None or entry[1].identity != here[1].identity or _is_useless(entry[1], now):
                 continue
-            if entry[1].kind == Kind.HEAD:
+            if entry[1].kind == RecordKind.HEAD:
                 if digest not in heads:
                     heads.add(digest)
                     yield from _readable(*entry)
@@ -239,7 +239,7 @@ class Import:
         seed = (self._salt + self._source.offset) & _MASK
         header = decode(self._source.peek(header_length), seed=seed)
         key, kind = header.record.key, header.record.kind
-        if xxhash.xxh3_128_digest(key.text) != key.digest or kind is Kind.REMOVED:
+        if xxhash.xxh3_128_digest(key.text) != key.digest or kind is RecordKind.REMOVED:
             raise DamagedError("no record of an export")
         return header
 

@@ -171,7 +171,7 @@ class Scrub:
                 for place, found in lost[at : at + BATCH]:
                     change.delete(place.digest, place.slice_number, found)
 
-    def _rows_without_files(self, told: set[int]) -> Iterator[Damage]:
+    def _rows_without_files(self, reported: set[int]) -> Iterator[Damage]:
         there = set(self._segments.numbers())
         for number, _ in self._index.rows():
             if number in there:
@@ -183,7 +183,7 @@ class Scrub:
                     continue
                 if self._repair:
                     change.set_row(number, None)
-            if number not in told:
+            if number not in reported:
                 yield Damage("the segment's file is missing", number, entries=0)
 
     def _files_without_rows(self) -> Iterator[Damage]:

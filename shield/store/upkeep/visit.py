@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shield.errors import StoreError
 from shield.store.directory.claim import Claim, InUseError
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files, failed
 from shield.store.directory.home import FILE, Home, unpacked
 from shield.store.directory.premises import DirectoryLimits
@@ -47,7 +47,7 @@ class Visit:
 
     def check(self) -> None:
         """Call now and then during a long visit. Raises StoreError when it must end: others wait for it to leave."""
-        if self.directory.tend() is Health.OUT:
+        if self.directory.tend() is DirectoryHealth.OUT:
             raise StoreError(f"{self.path}: its index is being rebuilt: try again once the node is well")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from shield.errors import StoreError
 from shield.store.directory.claim import Claim
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import GoneError
@@ -192,7 +192,7 @@ def test_the_system_refuses_any_call(tmp_path: Path, number: int, lasting: bool)
             check(directory)
             files.at, files.hit = 0, False
             directory.probe()
-            if directory.health is Health.WELL:
+            if directory.health is DirectoryHealth.WELL:
                 directory.commit([draft("x1", SIZE), draft("x2", SIZE)])
                 assert content(directory, "x2") == body("x2", SIZE)
             directory.close()

@@ -17,14 +17,14 @@ from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim, InUseError
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reading import SMALL as READ_WHOLE
 from shield.store.directory.reading import GoneError
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
-from shield.store.directory.record import BLOCK, Kind
+from shield.store.directory.record import BLOCK, RecordKind
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import (
     SMALL,
@@ -101,8 +101,8 @@ def test_another_text_under_the_same_digest_is_a_miss(directory: CacheDirectory)
 def test_slices_of_a_large_object_are_read_in_pieces(tmp_path: Path) -> None:
     directory = opened(tmp_path, DirectoryLimits(capacity=64 << 20, segment_bytes=4 << 20))
     size = 1_000_000
-    head = record("big", 3 * size, Kind.HEAD)
-    piece = replace(head, kind=Kind.SLICE, head=b"", slice=2, slice_bytes=size)
+    head = record("big", 3 * size, RecordKind.HEAD)
+    piece = replace(head, kind=RecordKind.SLICE, head=b"", slice=2, slice_bytes=size)
     directory.commit([Draft(head), Draft(piece, [body("big2", size)])])
 
     entry = directory.lookup(head.key.digest)
@@ -179,7 +179,7 @@ def test_what_is_removed_is_gone_and_does_not_come_back_with_a_lost_index(tmp_pa
     again = rebuilt(opened(tmp_path, boot="b2"))
     assert content(again, "a") is None
     assert content(again, "b") == body("b", 100)
-    assert [found.kind for _, _, found in again.index.entries()] == [Kind.WHOLE]
+    assert [found.kind for _, _, found in again.index.entries()] == [RecordKind.WHOLE]
     again.close()
 
 
@@ -279,7 +279,7 @@ def test_a_segment_another_process_took_away_is_a_miss(directory: CacheDirectory
 
     directory.tend()
     assert directory.lookup(key("a").digest) is None
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
 
 
 def test_statistics_tell_of_age_and_of_what_is_held(directory: CacheDirectory) -> None:
@@ -345,7 +345,7 @@ def test_what_is_larger_than_a_segment_is_refused(directory: CacheDirectory) -> 
         directory.commit([draft("a", 200_000)])
 
     directory.commit([draft("b", 10)])
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
 
 
 def test_a_second_node_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
-from shield.store.directory.directory import Health
+from shield.store.directory.directory import DirectoryHealth
 from shield.store.directory.files import Files, Part
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
@@ -29,12 +29,12 @@ def test_a_disk_that_refuses_writes_is_read_on_and_tried_again(tmp_path: Path, n
     with pytest.raises(StoreError):
         directory.commit([draft("b", 100)])
 
-    assert directory.health is Health.FAILING
+    assert directory.health is DirectoryHealth.FAILING
     assert content(directory, "a") == body("a", 100)
     assert content(directory, "b") is None
-    assert directory.probe() is Health.FAILING
+    assert directory.probe() is DirectoryHealth.FAILING
     files.at, files.hit = 0, False
-    assert directory.probe() is Health.WELL
+    assert directory.probe() is DirectoryHealth.WELL
     directory.commit([draft("b", 100)])
     assert content(directory, "b") == body("b", 100)
     directory.close()
@@ -65,10 +65,10 @@ def test_read_errors_drop_the_entry_and_in_the_end_the_directory(tmp_path: Path)
     for number in range(1, 10):
         content(directory, f"r{number}")
 
-    assert directory.health is Health.OUT
+    assert directory.health is DirectoryHealth.OUT
     assert directory.lookup(key("r9").digest) is None
     files.at, files.hit = 0, False
-    assert directory.probe() is Health.WELL
+    assert directory.probe() is DirectoryHealth.WELL
     directory.close()
 
 
@@ -81,7 +81,7 @@ def test_too_many_open_files_is_no_fault_of_the_disk(tmp_path: Path) -> None:
 
     assert content(directory, "a") is None
 
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     files.at, files.hit = 0, False
     directory.tend()
     assert content(directory, "a") == body("a", 100)
@@ -96,16 +96,16 @@ def test_a_directory_removed_while_in_use_is_noticed_and_opens_anew(tmp_path: Pa
     assert stored is not None
     shutil.rmtree(path)
 
-    assert directory.tend() is Health.OUT
+    assert directory.tend() is DirectoryHealth.OUT
 
     assert content(directory, "a") is None
     assert directory.read(stored, 5, 20_000) == body("a", 20_000)[5:]
-    assert directory.probe() is Health.OUT
+    assert directory.probe() is DirectoryHealth.OUT
     directory.close()
     again = opened(path)
     again.commit([draft("a", 100)])
     assert content(again, "a") == body("a", 100)
-    assert again.tend() is Health.WELL
+    assert again.tend() is DirectoryHealth.WELL
     assert directory.read(stored, 5, 20_000) == body("a", 20_000)[5:]
     again.close()
 
@@ -119,8 +119,8 @@ def test_a_removed_directory_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file"):
         directory.commit([draft("b", 100)])
 
-    assert directory.health is Health.FAILING
-    assert directory.probe() is Health.OUT
+    assert directory.health is DirectoryHealth.FAILING
+    assert directory.probe() is DirectoryHealth.OUT
     assert not path.exists()
     directory.close()
 
@@ -133,9 +133,9 @@ def test_a_disk_that_gives_nothing_is_out_and_serves_again_when_it_opens_anew(tm
     assert kept is not None
     files.at = len(files.calls) + 1
     for number in range(8):
-        assert directory.health is Health.WELL
+        assert directory.health is DirectoryHealth.WELL
         assert content(directory, f"r{number}") is None
-    assert directory.health is Health.OUT
+    assert directory.health is DirectoryHealth.OUT
     with pytest.raises(StoreError):
         directory.commit([draft("new", 100)])
     directory.close()
@@ -161,7 +161,7 @@ def test_reads_that_succeed_between_errors_keep_the_directory_in(tmp_path: Path)
         assert content(directory, f"r{number}") is None
         assert content(directory, f"r{number + 1}") == body(f"r{number + 1}", 100)
 
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     directory.close()
 
 
@@ -178,7 +178,7 @@ def test_a_directory_that_cannot_be_looked_at_is_not_taken_for_removed(tmp_path:
     directory = opened(tmp_path, files=files)
     files.blind = True
 
-    assert directory.tend() is Health.WELL
+    assert directory.tend() is DirectoryHealth.WELL
     directory.close()
 
 
@@ -201,7 +201,7 @@ def test_a_write_that_fails_late_does_not_bring_back_what_is_out(tmp_path: Path)
     with pytest.raises(StoreError):
         directory.commit([draft("new", 100)])
 
-    assert directory.health is Health.OUT
+    assert directory.health is DirectoryHealth.OUT
     directory.close()
 
 
@@ -211,7 +211,7 @@ def test_a_directory_that_is_open_here_already_is_none_the_worse(tmp_path: Path)
     with pytest.raises(StoreError, match="already open"):
         opened(tmp_path, worker=1)
 
-    assert directory.tend() is Health.WELL
+    assert directory.tend() is DirectoryHealth.WELL
     directory.close()
 
 
@@ -236,7 +236,7 @@ def test_a_full_file_system_gives_up_the_oldest_and_goes_on(tmp_path: Path) -> N
 
     assert content(directory, "new") == body("new", 20_000)
     assert content(directory, "r0") is None
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     directory.close()
 
 
@@ -278,7 +278,7 @@ def test_a_disk_so_full_that_the_index_cannot_grow_gives_up_the_oldest_and_goes_
         directory.commit([draft(name, 20_000)])
 
         assert content(directory, name) == body(name, 20_000)
-        assert directory.health is Health.WELL
+        assert directory.health is DirectoryHealth.WELL
     assert content(directory, "r0") is None
     assert content(directory, "r19") == body("r19", 20_000)
     directory.close()
@@ -320,10 +320,10 @@ def test_a_probe_of_a_full_disk_gives_up_more_until_there_is_room(tmp_path: Path
     files.times = 4
     with pytest.raises(StoreError):
         directory.commit([draft("new", 20_000)])
-    assert directory.health is Health.FAILING
+    assert directory.health is DirectoryHealth.FAILING
 
-    assert directory.probe() is Health.FAILING
-    assert directory.probe() is Health.WELL
+    assert directory.probe() is DirectoryHealth.FAILING
+    assert directory.probe() is DirectoryHealth.WELL
 
     assert content(directory, "r59") == body("r59", 20_000)
     directory.close()
@@ -336,11 +336,11 @@ def test_a_disk_that_is_full_at_last_is_left_when_there_is_room_again(tmp_path: 
     files.at = len(files.calls) + 1
     with pytest.raises(StoreError):
         directory.commit([draft("new", 20_000)])
-    assert directory.health is Health.FAILING
-    assert directory.probe() is Health.FAILING
+    assert directory.health is DirectoryHealth.FAILING
+    assert directory.probe() is DirectoryHealth.FAILING
     files.at, files.hit = 0, False
 
-    assert directory.probe() is Health.WELL
+    assert directory.probe() is DirectoryHealth.WELL
 
     directory.commit([draft("new", 20_000)])
     assert content(directory, "new") == body("new", 20_000)
@@ -364,7 +364,7 @@ def test_the_free_floor_is_left_to_others(tmp_path: Path) -> None:
         directory.commit([draft("b", 100)])
 
     assert content(directory, "a") == body("a", 100)
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     directory.close()
 
 
@@ -393,6 +393,6 @@ def test_an_index_full_of_later_heads_gives_up_the_oldest(tmp_path: Path) -> Non
 
     assert 1000 < directory.statistics().entries < 5000
     assert content(directory, "r5999") == body("r5999", 10)
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     assert directory.reclaim_step()
     directory.close()

@@ -24,12 +24,12 @@ from shield.store.directory.index import (
     Row,
     State,
 )
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 
 DIGEST = bytes(range(16))
 
 
-def found(sequence: int, *, segment: int = 1, head: bytes = b"", kind: Kind = Kind.WHOLE) -> Found:
+def found(sequence: int, *, segment: int = 1, head: bytes = b"", kind: RecordKind = RecordKind.WHOLE) -> Found:
     return Found(kind, 200, segment, sequence, 300, 700, sequence, 5, 700, 1.5, 2.5, 3.5, 4.5, 5.5, head)
 
 
@@ -85,7 +85,7 @@ def test_removal_takes_entry_and_slices_and_holds_against_older_ones(index: Inde
         change.put(DIGEST, None, found(1))
         change.put(DIGEST, 3, found(2))
         change.counters.rebuilding = 1
-        assert change.remove(DIGEST, found(5, kind=Kind.REMOVED), sequence=5) == 2
+        assert change.remove(DIGEST, found(5, kind=RecordKind.REMOVED), sequence=5) == 2
         assert not change.put(DIGEST, 3, found(4))
         assert change.put(DIGEST, 3, found(6))
 
@@ -96,8 +96,8 @@ def test_removal_takes_entry_and_slices_and_holds_against_older_ones(index: Inde
 
 def test_the_later_of_two_removals_holds_in_whichever_order_they_are_found(index: Index) -> None:
     with index.write() as change:
-        change.remove(DIGEST, found(9, kind=Kind.REMOVED), sequence=9)
-        change.remove(DIGEST, found(5, kind=Kind.REMOVED), sequence=5)
+        change.remove(DIGEST, found(9, kind=RecordKind.REMOVED), sequence=9)
+        change.remove(DIGEST, found(5, kind=RecordKind.REMOVED), sequence=5)
 
         assert not change.put(DIGEST, None, found(7))
 
@@ -141,11 +141,11 @@ def test_slices_are_forgotten_with_the_version_they_are_of(index: Index) -> None
 
 
 def version(identity: int, *, sequence: int) -> Found:
-    return found(sequence, kind=Kind.HEAD)._replace(identity=identity)
+    return found(sequence, kind=RecordKind.HEAD)._replace(identity=identity)
 
 
 def piece(identity: int, *, sequence: int) -> Found:
-    return found(sequence, kind=Kind.SLICE)._replace(identity=identity)
+    return found(sequence, kind=RecordKind.SLICE)._replace(identity=identity)
 
 
 def slices(change: IndexChange) -> list[tuple[int, Found]]:

@@ -12,7 +12,7 @@ from subprocess import PIPE, Popen
 import pytest
 
 from shield.store.directory.claim import CondemnedError
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.reading import GoneError
 from shield.store.directory.values import pack_found
 from tests.store.ground import body, content, draft, key, large, opened, rebuilt
@@ -110,12 +110,12 @@ def test_a_worker_that_dies_again_and_again_has_all_of_them_leave_and_the_index_
     directory.settled()
     for _ in range(3):
         assert ended(tmp_path, worker=1) == signal.SIGABRT
-        assert directory.tend() is Health.WELL
+        assert directory.tend() is DirectoryHealth.WELL
 
     with pytest.raises(CondemnedError):
         opened(tmp_path, worker=1)
 
-    assert directory.tend() is Health.OUT
+    assert directory.tend() is DirectoryHealth.OUT
     for worker in (1, 2):  # the first one is still in there
         with pytest.raises(CondemnedError):
             opened(tmp_path, worker=worker)
@@ -144,7 +144,7 @@ def test_an_index_found_damaged_is_left_and_made_again(tmp_path: Path) -> None:
 
     assert directory.lookup(key("r7").digest) is None
 
-    assert directory.health is Health.OUT
+    assert directory.health is DirectoryHealth.OUT
     directory.close()
     again = opened(tmp_path)
     assert "damaged" in again.reason

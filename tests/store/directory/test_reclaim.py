@@ -11,11 +11,11 @@ import pytest
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Part
 from shield.store.directory.index import Index
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import (
     body,
@@ -41,7 +41,7 @@ class Asked:
 
     def __call__(self, candidate: ReclaimCandidate) -> Fate:
         record = candidate.record
-        name = record.key.text.decode()[2:] + (f"/{record.slice}" if record.kind is Kind.SLICE else "")
+        name = record.key.text.decode()[2:] + (f"/{record.slice}" if record.kind is RecordKind.SLICE else "")
         self.names.append(name)
         return self.fates.get(name, self.fate)
 
@@ -322,7 +322,7 @@ def test_a_failed_reclaim_is_taken_up_again(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="reclaiming"):
         directory.reclaim_step()
     files.wants = files.broken = False
-    assert directory.probe() is Health.WELL
+    assert directory.probe() is DirectoryHealth.WELL
 
     assert directory.reclaim_step()
 
@@ -388,5 +388,5 @@ def test_a_full_disk_takes_what_the_judge_would_keep(tmp_path: Path) -> None:
 
     assert content(directory, "new") == body("new", 20_000)
     assert content(directory, "r0") is None
-    assert directory.health is Health.WELL
+    assert directory.health is DirectoryHealth.WELL
     directory.close()

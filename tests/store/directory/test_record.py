@@ -8,13 +8,22 @@ from hypothesis import strategies as st
 
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
-from shield.store.directory.record import BLOCK, DamagedError, Kind, Record, checksums, decode, encode, header_length
+from shield.store.directory.record import (
+    BLOCK,
+    DamagedError,
+    Record,
+    RecordKind,
+    checksums,
+    decode,
+    encode,
+    header_length,
+)
 from tests.store.ground import body, record
 
 _times = st.floats(allow_nan=False, width=64)
 records = st.builds(
     Record,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(RecordKind),
     key=st.builds(CacheKey, st.binary(max_size=300), st.binary(min_size=16, max_size=16)),
     freshness=st.builds(Freshness, _times, _times, _times, _times, _times),
     head=st.binary(max_size=600),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
-from shield.store.directory.directory import CacheDirectory, Health
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.premises import DirectoryLimits
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import abandon, body, content, draft, key, large, opened, rebuilt, used_bytes
@@ -170,7 +170,7 @@ def test_everything_is_hidden_though_nothing_can_be_written(tmp_path: Path) -> N
         directory.clear()
 
     assert content(directory, "a") is None
-    assert directory.health is Health.FAILING
+    assert directory.health is DirectoryHealth.FAILING
     directory.close()
 
 

@@ -11,7 +11,7 @@ from shield.store.directory.record import (
     BLOCK,
     DamagedError,
     ForeignError,
-    Kind,
+    RecordKind,
     checksums,
     decode,
     encode,
@@ -23,7 +23,7 @@ SIZES = st.sampled_from([0, 1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
 SEED = 12345
 
 
-def written(name: str, size: int, kind: Kind = Kind.WHOLE) -> bytearray:
+def written(name: str, size: int, kind: RecordKind = RecordKind.WHOLE) -> bytearray:
     made = record(name, size, kind)
     made.sequence, made.tags = 7, b"a\nb"
     content = body(name, size)
@@ -69,4 +69,4 @@ def test_another_place_another_time_and_another_key_are_told_apart() -> None:
     with pytest.raises(ForeignError):
         read_whole(data, cache_key(b"", b"/b", b""), sequence=7, seed=SEED)
     with pytest.raises(ForeignError):
-        read_whole(written("a", 100, Kind.SLICE), key("a"), sequence=7, seed=SEED)
+        read_whole(written("a", 100, RecordKind.SLICE), key("a"), sequence=7, seed=SEED)

@@ -14,7 +14,7 @@ from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.key import key_of_text
 from shield.rules.selection import of_fields
 from shield.store.directory.log import Draft
-from shield.store.directory.record import Kind, Record, record_of
+from shield.store.directory.record import Record, RecordKind, record_of
 from shield.store.upkeep.customs import Customs, UnfitError
 from shield.store.variants import Variants
 from tests.store.ground import draft, in_slices, key, record
@@ -254,4 +254,4 @@ def test_a_head_of_no_slices_is_refused(changes: dict[str, int]) -> None:
 
 
 def test_removals_arent_taken() -> None:
-    assert refused(Draft(replace(record("a", 0), kind=Kind.REMOVED)))
+    assert refused(Draft(replace(record("a", 0), kind=RecordKind.REMOVED)))

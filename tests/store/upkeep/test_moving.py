@@ -22,7 +22,7 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
-from shield.store.directory.record import Kind, checksums, encode
+from shield.store.directory.record import RecordKind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
 from shield.store.upkeep.visit import push_nothing_out
@@ -170,9 +170,9 @@ def test_a_head_comes_before_its_slices_wherever_these_lie(tmp_path: Path, sourc
 
     drafts, _ = read(exported(source, slow))
 
-    assert drafts[0].record.kind is Kind.HEAD
+    assert drafts[0].record.kind is RecordKind.HEAD
     assert sorted(one.record.slice for one in drafts[1:]) == [0, 1, 2, 3]
-    assert {one.record.kind for one in drafts[1:]} == {Kind.SLICE}
+    assert {one.record.kind for one in drafts[1:]} == {RecordKind.SLICE}
     slow.close()
 
 
@@ -211,7 +211,7 @@ WHOLE: dict[tuple[str, int | None], bytes] = {
 def check(drafts: Sequence[Draft]) -> None:
     """Every draft is what was exported, to the byte."""
     for name, one in zip(names(drafts), drafts, strict=True):
-        number = one.record.slice if one.record.kind is Kind.SLICE else None
+        number = one.record.slice if one.record.kind is RecordKind.SLICE else None
         assert b"".join(bytes(part) for part in one.body) == WHOLE[name, number]
         made = record(name, one.record.total)
         assert one.record.head in (made.head, b"")

@@ -17,7 +17,7 @@ from shield.store.directory.files import Files
 from shield.store.directory.index import Row, State
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
-from shield.store.directory.record import Kind
+from shield.store.directory.record import RecordKind
 from shield.store.upkeep.scrub import Damage, Scrub
 from tests.store.ground import body, content, draft, key, opened, record
 
@@ -244,8 +244,8 @@ def test_without_repair_all_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_damaged_slice_goes_alone(tmp_path: Path) -> None:
     directory = opened(tmp_path, DirectoryLimits(capacity=64 << 20, segment_bytes=8 << 20))
-    head = record("big", 3_000_000, Kind.HEAD)
-    slices = [replace(head, kind=Kind.SLICE, head=b"", slice=n, slice_bytes=1_000_000) for n in range(3)]
+    head = record("big", 3_000_000, RecordKind.HEAD)
+    slices = [replace(head, kind=RecordKind.SLICE, head=b"", slice=n, slice_bytes=1_000_000) for n in range(3)]
     directory.commit([Draft(head), *[Draft(s, [body(f"big{s.slice}", 1_000_000)]) for s in slices]])
     found = directory.lookup(head.key.digest, 1)
     assert found is not None

@@ -1,0 +1,1 @@
+"""Audits: the same objects in all origins? Listings are merged, and bytes compared where that is asked for."""

@@ -1,0 +1,81 @@
+"""The place that an audit has reached, kept in a small file, so that another run goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from shield.audit.judgement import Tally
+from shield.errors import ShieldError
+
+_FORMAT = 1
+
+
+class AuditPlaceError(ShieldError):
+    """A file that holds no place of this audit, or can't be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlace:
+    """The last key that was done with, and what was found up to it."""
+
+    after: bytes
+    tallies: Mapping[str, Tally]
+
+
+class AuditPlaceFile:
+    """A file for the place of one audit. `audit` says which: its prefix, origins and depth, in plain values."""
+
+    def __init__(self, path: Path, audit: Mapping[str, Any]) -> None:
+        self._path = path
+        self._audit = dict(audit)
+
+    def read(self) -> AuditPlace | None:
+        """The place; None if there is no such file. Raises AuditPlaceError."""
+        try:
+            said = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise AuditPlaceError(f"{self._path}: can't be read: {error.strerror}") from None
+        except ValueError:
+            raise AuditPlaceError(
+                f"{self._path}: holds no place of an audit; name another file, or delete it"
+            ) from None
+        if not isinstance(said, dict) or said.get("format") != _FORMAT:
+            raise AuditPlaceError(f"{self._path}: holds no place of an audit; name another file, or delete it")
+        if said.get("audit") != self._audit:
+            held = json.dumps(said.get("audit"))[:500]
+            raise AuditPlaceError(f"{self._path}: holds the place of another audit ({held}); name another file")
+        try:
+            tallies = {name: Tally(**values) for name, values in said["tallies"].items()}
+            return AuditPlace(unquote_to_bytes(said["after"]), tallies)
+        except (KeyError, TypeError, AttributeError):
+            raise AuditPlaceError(f"{self._path}: is damaged; delete it to begin anew") from None
+
+    def write(self, place: AuditPlace) -> None:
+        """Replace what is there, in one step. Raises AuditPlaceError."""
+        said = {
+            "format": _FORMAT,
+            "audit": self._audit,
+            "after": quote_from_bytes(place.after, safe="/"),
+            "tallies": {name: tally.as_dict() for name, tally in place.tallies.items()},
+        }
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            with beside.open("w") as file:
+                json.dump(said, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            raise AuditPlaceError(f"{self._path}: can't be written: {error.strerror}") from None
+
+    def remove(self) -> None:
+        """The audit came to its end: the next one begins anew."""
+        self._path.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""What an audit works on: origins as buckets, made for a command of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from shield.audit.bucket import ListedBucket
+from shield.audit.judgement import AuditSide
+from shield.build.origins import Blueprint, authorities_of, blueprints, credentials, origin_of
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+
+_FIRST_BYTE_SECONDS = 30.0
+"""For a page of a listing: that of a large bucket takes longer than an object."""
+
+_TOTAL_SECONDS = 6 * 3600.0
+"""For one body. No client waits, and the time between two reads is bounded."""
+
+
+def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
+    """The origins of an audit, its reference first: the primary, else the first. None named: all of S3.
+
+    Raises ConfigError for names that can't be compared, or fewer than two.
+    """
+    known = ", ".join(settings.origins)
+    problems = [
+        f"--origins: there is no origin {name}; expected some of {known}"
+        for name in names
+        if name not in settings.origins
+    ]
+    if problems:
+        raise ConfigError(problems)
+    wanted = list(dict.fromkeys(names or settings.origins))
+    listable = [name for name in wanted if settings.origins[name].profile.signed]
+    if names and (left := [name for name in wanted if name not in listable]):
+        raise ConfigError([f"--origins: {name} is of provider http, which lists no objects" for name in left])
+    if len(listable) < 2:
+        have = ", ".join(listable) or "none"
+        raise ConfigError(
+            [
+                f"an audit compares two S3 origins at least; there is only {have}"
+                if listable
+                else "an audit compares two S3 origins at least; there are none"
+            ]
+        )
+    return tuple(sorted(listable, key=lambda name: settings.origins[name].role != "primary"))
+
+
+def sides_of(settings: Settings, names: Sequence[str]) -> list[AuditSide]:
+    """The origins as a judge knows them."""
+    return [
+        AuditSide(name, max_lag=settings.origins[name].max_lag or 0.0, is_part=settings.origins[name].holds == "part")
+        for name in names
+    ]
+
+
+def buckets_of(
+    settings: Settings,
+    names: Sequence[str],
+    clock: Callable[[], float],
+    stack: AsyncExitStack,
+    *,
+    chance: Callable[[], float] = random.random,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> list[ListedBucket]:
+    """The origins as buckets, closed with the stack. Raises ConfigError."""
+    plans = blueprints(settings, 1)
+    found = []
+    for name in names:
+        plan = _patient(plans[name])
+        origin = origin_of(plan, credentials(settings, name), authorities_of(plan))
+        stack.push_async_callback(origin.pool.close)
+        found.append(ListedBucket(origin, clock=clock, chance=chance, sleep=sleep))
+    return found
+
+
+def _patient(plan: Blueprint) -> Blueprint:
+    """The same origin with more time, and whose refusals are never taken for absence."""
+    times = plan.settings.timeouts
+    times = times.model_copy(
+        update={
+            "first_byte": max(times.first_byte, _FIRST_BYTE_SECONDS),
+            "total": max(times.total, _TOTAL_SECONDS),
+        }
+    )
+    own = plan.settings.model_copy(update={"timeouts": times, "access_denied_is_absent": False})
+    return replace(plan, settings=own, asks_checksums=False)
