@@ -67,7 +67,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in
                 one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim,
-                dates, routing, schedule, budget, denials, persistence, locations,
+                dates, routing, ranking, prices, schedule, budget, denials, persistence, locations,
                 policy, reach, rendezvous, sigv4, providers, s3_errors
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework

@@ -1,7 +1,7 @@
-"""A reload among several workers, as the supervisor sees it: every one says yes, and then all change; or none does.
+"""A reload among several workers, as the supervisor sees it (two-phase commit): all workers change, or none does.
 
-Knows no sockets: what is to be said to whom is handed back by value. Workers that die in between vote for nothing,
-since their successors begin with what is in force then.
+It has no sockets: decisions are returned as values. Workers that die in between have no vote, since their successors
+start with the settings in force at that time.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from shield.build.edition import Edition
 from shield.line import Kind
 
 VOTE_SECONDS = 30.0
-"""For workers to prepare. One that is just starting first has to open its disks."""
+"""Time for workers to prepare. One that is just starting first has to open its disks."""
 
 COMMIT_SECONDS = 10.0
 
 
 class AgreementState(Enum):
-    OPEN = "open"  # votes are missing
-    REFUSED = "refused"  # say so to all
-    AGREED = "agreed"  # have all of them change
-    DONE = "done"  # all have
+    """The state of a reload, and the supervisor's next step."""
+
+    OPEN = "open"  # votes or confirmations are missing: wait
+    REFUSED = "refused"  # tell all workers
+    AGREED = "agreed"  # order all workers to change
+    DONE = "done"  # all have changed
 
 
 class Agreement:
-    """One reload. `workers` are those that run; `now` is of a clock that only rises.
+    """One reload. `workers` are the running ones; `now` is of a monotonic clock.
 
-    `number` is this one's among all of the node: what is said of another comes too late, and isn't heard.
+    `number` identifies it among all reloads of the node: messages about other ones are late, and are ignored.
     """
 
     def __init__(self, number: int, edition: Edition, workers: Collection[int], now: float) -> None:
@@ -43,11 +45,11 @@ class Agreement:
 
     @property
     def deadline(self) -> float:
-        """When it is to be looked at again, at the latest."""
+        """The latest time for the next call of `judge`."""
         return self._deadline
 
     def hear(self, worker: int, kind: Kind, body: bytes) -> None:
-        """What a worker said."""
+        """Take a worker's message."""
         if kind is not (Kind.DONE if self._is_agreed else Kind.VOTE):
             return
         number, problems = json.loads(body)
@@ -56,12 +58,12 @@ class Agreement:
             self.problems.update(dict.fromkeys(problems))
 
     def lose(self, worker: int) -> None:
-        """It has died."""
+        """A worker has died."""
         self._missing.discard(worker)
         self._workers.discard(worker)
 
     def judge(self, now: float) -> AgreementState:
-        """How it stands. Once AGREED was given, DONE or OPEN follow."""
+        """The present state. AGREED is returned once; OPEN and then DONE follow."""
         if self._is_agreed:
             return AgreementState.OPEN if self._missing and now < self._deadline else AgreementState.DONE
         if self._missing and now >= self._deadline:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
+Part = bytes | bytearray | memoryview
+"""Bytes of a body."""
 
 # Request fields that can change a response. A request with none of them is a plain one, as most are.
 NOTABLE = frozenset(

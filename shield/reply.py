@@ -7,7 +7,7 @@ from secrets import token_bytes
 from typing import Literal, Protocol
 
 from shield.errors import RequestError
-from shield.messages import Fields, Request
+from shield.messages import Fields, Part, Request
 from shield.outcome import PLAIN_HIT, Outcome, key_name, node_name
 from shield.rules import dates
 from shield.rules.freshness import Freshness
@@ -20,7 +20,6 @@ from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
-Part = bytes | bytearray | memoryview
 
 _RETRIABLE_BY_CONNECTION = (404, 405)
 

@@ -11,10 +11,10 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.fill.telling import outcome_of
-from shield.messages import Request
+from shield.messages import Part, Request
 from shield.origin.want import Failed, Want, ends_stale, is_no_part, reasons
 from shield.outcome import Forward, Outcome
-from shield.reply import Client, Part, Replies, Reply
+from shield.reply import Client, Replies, Reply
 from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.conditional import is_strong

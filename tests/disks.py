@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shield.config.settings import Settings
-from shield.store.directory.files import Files, Part
+from shield.messages import Part
+from shield.store.directory.files import Files
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
 

@@ -1,4 +1,4 @@
-"""Connections of the admin API: so many at once, each with a time for its request and for taking the answer.
+"""Connections of the admin API: limited in number, and in time for the request and for reading the response.
 
 uvicorn's own protocol answers them. It has a limit for idle connections alone, and none for a head that never ends.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AdminListener:
-    """What these connections share: how many there may be, and the sweeps that each may keep the node waiting."""
+    """The limits of these connections: their number, and the sweeps for which each may keep the node waiting."""
 
     def __init__(self, *, connections: int, seconds: int) -> None:
         self.most = connections
@@ -56,7 +56,7 @@ class AdminConnection(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def sweep(self) -> None:
-        """Once a second: end what has taken too long."""
+        """Close a connection that has exceeded its time limit. Called once a second."""
         if self._is_answering:
             self._quiet = 0
             late = self.flow.write_paused  # it doesn't take its answer

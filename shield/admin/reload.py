@@ -1,4 +1,4 @@
-"""The admin API's `POST /reload`: the settings read again, and put in force if they can be used."""
+"""The admin API's `POST /reload`: reads the settings again, and puts them in force if they are valid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What has become of a reload. `problems`: why it was refused; none: it is in force.
+    """The result of a reload. `problems` are the reasons of a refusal; without any, the new settings are in force.
 
-    `waiting` are keys whose new values wait for a restart.
+    `generation` is that of the settings in force; `waiting` are keys whose new values wait for a restart.
     """
 
     generation: int
@@ -30,18 +30,18 @@ async def _cannot() -> Reloaded:
 
 
 class Reload:
-    """How a node is asked for a reload. `way` is set by its process: several workers have to agree."""
+    """The trigger of a node's reload. Its process sets `way`, since several workers have to agree."""
 
     def __init__(self) -> None:
         self.way: Reloading = _cannot
 
     async def ask(self) -> Reloaded:
-        """Reload, and wait for what has become of it."""
+        """Reload, and wait for the result."""
         return await self.way()
 
 
 def reloading(reload: Reloading) -> Route:
-    """Answered with `{"generation": 2, "needs_restart": []}`, or 409 and `{"generation": 1, "problems": [...]}`."""
+    """The route: answers `{"generation": 2, "needs_restart": []}`, or 409 `{"generation": 1, "problems": [...]}`."""
 
     async def handle(request: Request) -> Response:
         done = await reload()

@@ -1,4 +1,4 @@
-"""The names under which the admin API answers, so that no web page can reach it by its own name (DNS rebinding)."""
+"""Accepted host names of the admin API: no web page can reach it under a name of its choice (DNS rebinding)."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class ListedBucket:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = origin.name
-        self.read_bytes = 0
-        """Bytes of objects that came, those of broken attempts too."""
+        self.read_bytes = self.read_objects = 0
+        """Bytes and bodies of objects that came, those of broken attempts too."""
         self._origin = origin
         self._clock = clock
         self._chance = chance
@@ -133,6 +133,7 @@ class ListedBucket:
             await hashing.done
         finally:
             self.read_bytes += hashing.size
+            self.read_objects += 1
         if hashing.error is not None:
             raise hashing.error
         return ObjectContents(hashing.size, hashing.hash.digest())

@@ -73,6 +73,7 @@ class Tally:
     lagging: int = 0
     not_held: int = 0
     unread: int = 0
+    compared_objects: int = 0
     compared_bytes: int = 0
     oldest_lag: float = 0.0
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -34,6 +35,13 @@ class ReadingDepth:
     def covers(self, key: bytes) -> bool:
         """Whether the bytes of this key's copies are compared: always the same keys, so that audits can be too."""
         return self.reads and (self.one_in == 1 or xxhash.xxh3_64_intdigest(key) % self.one_in == 0)
+
+
+class ObjectSum(NamedTuple):
+    """So many objects of an origin, with so many bytes."""
+
+    objects: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +81,16 @@ class Audit:
             async for rows in parts:
                 yield AuditStep(rows, await self._judged(rows))
 
-    async def estimate(self, after: bytes | None = None) -> int:
-        """Bytes that would be read, by the listings."""
-        total = 0
+    async def estimate(self, after: bytes | None = None) -> list[ObjectSum]:
+        """What would be read of each origin, by the listings."""
+        objects, size = [0] * len(self._buckets), [0] * len(self._buckets)
         async with aclosing(self._rows(after)) as parts:
             async for rows in parts:
-                total += sum([self._bytes_to_read(row) for row in rows])
-        return total
+                for row in rows:
+                    for at in self._places_to_read(row):
+                        objects[at] += 1
+                        size[at] += _there(row, at).size
+        return [ObjectSum(*each) for each in zip(objects, size, strict=True)]
 
     async def _rows(self, after: bytes | None) -> AsyncGenerator[Sequence[KeyRow], None]:
         merge = ListingMerge(len(self._buckets))
@@ -112,16 +123,17 @@ class Audit:
 
     def _is_asked(self, row: KeyRow) -> bool:
         """Whether the origins must be asked for more than their listings."""
-        if self._bytes_to_read(row):
+        if self._places_to_read(row):
             return True
         return any(isinstance(value, AuditDoubt) and value.must for value in self._judge.judge(row, self._clock()))
 
-    def _bytes_to_read(self, row: KeyRow) -> int:
+    def _places_to_read(self, row: KeyRow) -> list[int]:
+        """The origins whose bytes are compared; none if there is nothing to compare."""
         reference = row.copies[0]
         if reference is None or not reference.size or not self._depth.covers(row.key):
-            return 0
-        alike = [copy for copy in row.copies if copy is not None and copy.size == reference.size]
-        return len(alike) * reference.size if len(alike) > 1 else 0
+            return []
+        alike = [at for at, copy in enumerate(row.copies) if copy is not None and copy.size == reference.size]
+        return alike if len(alike) > 1 else []
 
     def _by_listing(self, row: KeyRow) -> list[AuditFinding]:
         return [
@@ -133,7 +145,7 @@ class Audit:
 
     async def _found(self, row: KeyRow) -> tuple[KeyRow, list[AuditFinding]]:
         async with self._turn:
-            if self._bytes_to_read(row):
+            if self._places_to_read(row):
                 return row, await self._by_bytes(row)
             findings: list[AuditFinding] = []
             for value in self._judge.judge(row, self._clock()):
@@ -160,8 +172,7 @@ class Audit:
         return self._judge.differs(at, copy, reference, self._clock(), why)
 
     async def _by_bytes(self, row: KeyRow) -> list[AuditFinding]:
-        reference = _there(row, 0)
-        places = [at for at, copy in enumerate(row.copies) if copy is not None and copy.size == reference.size]
+        places = self._places_to_read(row)
         read = dict(zip(places, await asyncio.gather(*[self._contents(row.key, at) for at in places]), strict=True))
         findings: list[AuditFinding] = []
         for at in range(1, len(row.copies)):

@@ -1,4 +1,4 @@
-"""Settings as a node has them at one time: what is loaded, and which of its loads it is."""
+"""An edition of a node's settings: the result of loading them, and its number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from shield.config.loading import Loaded, load_again
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """Can be sent to another process. `since` is in epoch seconds; `waiting` are keys that wait for a restart."""
+    """One edition. Can be sent to another process. `since` is in epoch seconds; `waiting` are keys whose new values
+    wait for a restart.
+    """
 
     loaded: Loaded
     generation: int = 1
@@ -18,10 +20,10 @@ class Edition:
     is_latest: bool = True  # no later one was refused
 
     def next(self, now: float) -> Edition:
-        """Read again where these came from. Blocks. Raises ConfigError."""
+        """The next edition, loaded from the same sources. Blocks. Raises ConfigError."""
         loaded, waiting = load_again(self.loaded)
         return Edition(loaded, self.generation + 1, now, waiting)
 
     def outdated(self) -> Edition:
-        """The same, once a later one has been refused."""
+        """This edition, once a later one has been refused."""
         return replace(self, is_latest=False)

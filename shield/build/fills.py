@@ -1,4 +1,4 @@
-"""The policy of fills."""
+"""The policy of fills, by the settings."""
 
 from __future__ import annotations
 

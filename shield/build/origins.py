@@ -29,7 +29,7 @@ _SILENT_SECONDS = 1.0  # four heartbeats of a worker; after a longer silence, ot
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """All that one origin is made of but its credentials. Two that are alike make the same origin."""
+    """Everything that an origin is made of, except its credentials. Equal blueprints make equal origins."""
 
     name: str
     settings: OriginSettings  # without secrets
@@ -41,7 +41,7 @@ class Blueprint:
 
 
 def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:
-    """Of all origins, for one of so many workers. Blocks. Raises ConfigError."""
+    """The blueprints of all origins by name, for one of `workers` workers. Blocks. Raises ConfigError."""
     return {name: _blueprint(settings, name, workers) for name in settings.origins}
 
 
@@ -83,7 +83,7 @@ def credentials(settings: Settings, name: str) -> Credentials | None:
 
 
 def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
-    """An origin's credentials out of its secrets by their keys; None without an id or a key. Raises ConfigError."""
+    """An origin's credentials from its secrets by key; None without an id or a key. Raises ConfigError."""
     if "access_key_id" not in given or "secret_key" not in given:
         return None
     try:
@@ -109,7 +109,7 @@ def _gateway(plan: Blueprint) -> Gateway:
 
 
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:
-    """The node's workers as a source, with a little more patience than each of them has with origins."""
+    """The node's workers as a source of fills. Their timeouts are a little longer than those for origins."""
     shared = place.shared
     standing, now = shared.standing, asyncio.get_running_loop().time  # the clock of heartbeats
 
@@ -127,7 +127,7 @@ def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable
 
 
 def among_workers(settings: Settings) -> Timeouts:
-    """How long a worker waits for another: a little longer than that one does for origins."""
+    """A worker's timeout for another one, in seconds: a little longer than that one's for origins."""
     times = [origin.timeouts for origin in settings.origins.values()]
     return Timeouts(
         connect=1.0,
@@ -138,12 +138,12 @@ def among_workers(settings: Settings) -> Timeouts:
 
 
 def authorities_of(plan: Blueprint) -> ssl.SSLContext | None:
-    """The TLS context towards an origin, if it speaks TLS. Blocks for some milliseconds. Raises ConfigError."""
+    """The TLS context for an origin; None without TLS. Blocks for some milliseconds. Raises ConfigError."""
     return client_context(plan.settings.ca_file) if plan.settings.location().tls else None
 
 
 def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSLContext | None) -> Origin:
-    """An origin to be used within the event loop that runs. Raises ConfigError."""
+    """An origin for use within the running event loop. Raises ConfigError."""
     name, origin, where = plan.name, plan.settings, plan.settings.location()
     times = origin.timeouts
     return Origin(

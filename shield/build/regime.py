@@ -1,4 +1,4 @@
-"""The regime that settings describe. Pure: nothing is opened, so that settings can be tried before they apply."""
+"""The regime for given settings. Pure: it opens nothing, so that settings can be tried before they are in force."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shield.rules.addresses import Networks
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
 
-_LEAST_ADDRESSES = 4  # that it takes to use up all connections
+_LEAST_ADDRESSES = 4  # fewer addresses can't use up all connections
 
 
 def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regime:

@@ -1,4 +1,4 @@
-"""Other settings for a node that serves: prepared aside, where they may fail, then put in force at once.
+"""New settings for a running node: prepared first, which may fail, then put in force at once.
 
     prepared = await renewal.prepare(edition)      # raises ConfigError; nothing has changed
     prepared.commit()                              # or: await prepared.discard()
@@ -37,7 +37,7 @@ from shield.store.tiers import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What of a node goes by settings that may change."""
+    """The parts of a node that depend on settings which may change."""
 
     workers: int
     vitals: Vitals
@@ -55,7 +55,7 @@ class Parts:
 
 
 class WorkerRenewal:
-    """Of one worker. Made and used within one event loop; one preparation at a time."""
+    """The reload of one worker. Made and used within one event loop; prepares one edition at a time."""
 
     def __init__(self, parts: Parts, edition: Edition, plans: Mapping[str, Blueprint]) -> None:
         self.parts = parts
@@ -63,7 +63,7 @@ class WorkerRenewal:
         self._plans = plans
 
     async def prepare(self, edition: Edition) -> PreparedEdition:
-        """All that these settings take, made but not used. Raises ConfigError."""
+        """Make everything that an edition needs, without using it yet. Raises ConfigError."""
         settings, workers = edition.loaded.settings, self.parts.workers
         drawn = await asyncio.get_running_loop().run_in_executor(
             None, _drawn, settings, workers, edition.generation, self._plans
@@ -83,13 +83,13 @@ class WorkerRenewal:
         self.parts.vitals.configuration = configuration_of(self.edition)
 
     def follow(self, edition: Edition, plans: Mapping[str, Blueprint]) -> None:
-        """Called when an edition is in force."""
+        """Record that an edition is in force."""
         self.edition, self._plans = edition, plans
         self.parts.vitals.configuration = configuration_of(edition)
 
 
 class PreparedEdition:
-    """Settings on their way; `commit` or `discard` them."""
+    """An edition that is ready: `commit` or `discard` it."""
 
     def __init__(self, renewal: WorkerRenewal, edition: Edition, drawn: _Drawn, made: Sequence[Origin]) -> None:
         self.edition = edition
@@ -98,7 +98,7 @@ class PreparedEdition:
         self._made = made
 
     def commit(self) -> None:
-        """From now on they hold, for requests that begin."""
+        """Put it in force for requests that begin from now on."""
         parts, drawn, settings = self._renewal.parts, self._drawn, self.edition.loaded.settings
         made = {origin.name: origin for origin in self._made}
         kept = {origin.name: origin for origin in parts.origins.all()}
@@ -126,13 +126,13 @@ class PreparedEdition:
         self._renewal.follow(self.edition, drawn.plans)
 
     async def discard(self) -> None:
-        """They won't hold."""
+        """Release it, unused."""
         await _close(self._made)
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """What can be made without the event loop."""
+    """The parts of an edition that can be made outside of the event loop."""
 
     plans: Mapping[str, Blueprint]
     contexts: Mapping[str, ssl.SSLContext | None]  # of origins that are to be made
@@ -153,7 +153,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
 
 
 def configuration_of(edition: Edition) -> Configuration:
-    """As it is told."""
+    """An edition as it is reported in the node's state."""
     return Configuration(edition.generation, edition.since, edition.is_latest, edition.waiting)
 
 

@@ -1,4 +1,4 @@
-"""What the node says of itself in answers, and in the access log, as settings have it."""
+"""Replies and the access log, by the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shield.rules.headers import via
 
 
 def replies_of(settings: Settings) -> Replies:
-    """Answers in the node's name."""
+    """The factory of replies, with the node's name and fields."""
     return Replies(
         node=settings.node,
         via=via(b"1.1", settings.node),

@@ -1,6 +1,6 @@
-"""Secrets and certificates in files that others replace while the node runs: looked at once a second, by a thread.
+"""Secrets and certificates in files that may be replaced while the node runs: checked once a second, by a thread.
 
-Each worker does so for itself. What can't be read keeps the old in use, and is complained of.
+Each worker does so for itself. If new files can't be used, the old contents stay in use, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from shield.replaced import Change, FileSet, Marks
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | ssl.SSLContext  # settings: with other rules of access
+Replacement = Credentials | Settings | ssl.SSLContext  # Settings: with other access rules
 
 
 class SecretFiles:
-    """Has origins, access rules and TLS listeners follow their files. A service of the node.
+    """Updates origins, access rules and TLS listeners when their files are replaced. A service of the node.
 
-    Made and used within one event loop. `show` is given each context for handshakes to come.
+    Made and used within one event loop. `show` is called with each new context for TLS handshakes.
     """
 
     name = "files with secrets"
@@ -53,7 +53,7 @@ class SecretFiles:
         self._waiting: asyncio.Task[None] | None = None
 
     def follow(self, loaded: Loaded) -> None:
-        """From now on these settings' files count."""
+        """Follow the files of these settings from now on."""
         self._loaded = loaded
         self._access = loaded.settings.access
         self._groups = [
@@ -65,20 +65,22 @@ class SecretFiles:
             origin.renew = self.look if path in loaded.files else None
 
     async def open(self) -> None:
-        """Nothing to begin."""
+        """Does nothing: `tick` starts the first check."""
 
     def tick(self) -> None:
-        """Begin to look, unless that goes on already."""
+        """Start a check, unless one is running."""
         if self._groups and self._running is None and self._waiting is None:
             self._begin()
 
     async def look(self) -> None:
-        """Look now, and have used what is there. Several who ask at once share one look, which begins after that."""
+        """Check now, and wait until replaced files are in use. Concurrent callers share one check, which begins after
+        their calls.
+        """
         if self._groups:
             await asyncio.shield(self._waiting or self._begin())
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Stop, after a check in progress."""
         self._groups = []
         tasks = [task for task in (self._running, self._waiting) if task is not None]
         if tasks:
@@ -106,7 +108,9 @@ class SecretFiles:
         group, value = finding.group, finding.value
         name = dotted(group.path)
         if value is None:
-            self._complaints.say(group.path, now, "%s: the old stays in use: %s", name, "; ".join(finding.problems))
+            self._complaints.say(
+                group.path, now, "%s: the old contents stay in use: %s", name, "; ".join(finding.problems)
+            )
             return
         group.files.use(finding.marks)
         if isinstance(value, Credentials):
@@ -121,12 +125,12 @@ class SecretFiles:
             self._in_force.swap(replace(self._in_force.regime, access=access_rules(value)))
         else:
             self.show(value)
-        log.info("%s: its files were replaced; what is in them is used from now on", name)
+        log.info("%s: its files were replaced; the new contents are used from now on", name)
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Files of one thing, named by its key."""
+    """Files that are replaced together, by the key of the setting that they belong to."""
 
     path: KeyPath
     files: FileSet
@@ -134,7 +138,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What a look brought: something to use, or None and why not."""
+    """The result of a check: a value to use, or None and the problems."""
 
     group: _Group
     marks: Marks
@@ -143,7 +147,7 @@ class _Finding:
 
 
 def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Finding]:
-    """What of these is to be used now, or can't be. Blocks."""
+    """Check the groups: a finding for each that has been replaced or can't be read. Blocks."""
     found, changed = [], []
     for group in groups:
         marks = group.files.look()
@@ -158,13 +162,13 @@ def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Find
             value, problems = _value(group.path, loaded.settings, anew), []
         except ConfigError as error:
             value, problems = None, list(error.problems)
-        if group.files.look() == marks:  # else it is being replaced just now
+        if group.files.look() == marks:  # else it is being replaced right now
             found.append(_Finding(group, marks, value, problems))
     return found
 
 
 def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
-    """What files hold now. Raises ConfigError."""
+    """The value for the present contents of files. Raises ConfigError."""
     if path == CERTIFICATES:
         return cast(ssl.SSLContext, listener_tls(settings))
     assert anew is not None

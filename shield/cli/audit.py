@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from shield.audit.judgement import TOLD, AuditFinding, Tally
 from shield.audit.place import AuditPlace, AuditPlaceFile
-from shield.audit.run import Audit, AuditStep, ReadingDepth
+from shield.audit.run import Audit, AuditStep, ObjectSum, ReadingDepth
 from shield.build.audit import audited, buckets_of, sides_of
 from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
@@ -108,13 +108,14 @@ class _AuditCommand:
                 buckets, sides, prefix=wish.prefix.encode("utf-8", "surrogateescape"), depth=depth, clock=time.time
             )
             if wish.deep and not wish.assents:
-                _confirm(await made.estimate(after))
+                _confirm(await made.estimate(after), self._cost)
             async with aclosing(made.steps(after)) as steps:
                 async for step in steps:
                     self._take(step)
                     for bucket in buckets:
                         self._tallies[bucket.name].compared_bytes += bucket.read_bytes
-                        bucket.read_bytes = 0
+                        self._tallies[bucket.name].compared_objects += bucket.read_objects
+                        bucket.read_bytes = bucket.read_objects = 0
                     if self._file is not None:
                         self._file.write(AuditPlace(step.last, self._tallies))
         self._progress.end()
@@ -124,6 +125,16 @@ class _AuditCommand:
         if any(tally.unread for tally in self._tallies.values()):
             return 2
         return 1 if any(tally.differences for tally in self._tallies.values()) else 0
+
+    def _cost(self, readings: Sequence[ObjectSum]) -> str:
+        """The price of what is read of each origin, by currencies; "" where none has a price."""
+        sums: dict[str, float] = {}
+        for name, reading in zip(self._names, readings, strict=True):
+            given = self._settings.origins[name].price
+            if given is not None:
+                price = given.price
+                sums[price.currency] = sums.get(price.currency, 0.0) + price.of(reading.bytes, reading.objects)
+        return "".join([f", about {amount:.2f} {currency}" for currency, amount in sums.items()])
 
     def _resumed(self) -> bytes | None:
         place = None if self._file is None else self._file.read()
@@ -158,12 +169,14 @@ class _AuditCommand:
             print("nothing begins with this prefix: keys of objects seldom begin with a slash, as paths of URLs do")
         if self._wish.deep:
             read = sum(tally.compared_bytes for tally in self._tallies.values())
-            print(f"{shown_size(read)} of objects were read ({read:,} bytes of egress)")
+            cost = self._cost([ObjectSum(t.compared_objects, t.compared_bytes) for t in self._tallies.values()])
+            print(f"{shown_size(read)} of objects were read ({read:,} bytes of egress{cost})")
 
 
-def _confirm(estimate: int) -> None:
+def _confirm(estimate: Sequence[ObjectSum], cost: Callable[[Sequence[ObjectSum]], str]) -> None:
     """Ask before bytes are read. Raises _DeclinedError."""
-    said = f"--deep will read about {shown_size(estimate)} from the origins ({estimate:,} bytes of egress)"
+    size = sum(reading.bytes for reading in estimate)
+    said = f"--deep will read about {shown_size(size)} from the origins ({size:,} bytes of egress{cost(estimate)})"
     if not sys.stdin.isatty():
         raise _DeclinedError(f"{said}; say --yes to agree, or --sample N to read one key in N")
     print(f"{said}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from shield.build.listeners import listener_tls
 from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
 from shield.config.places import dotted
+from shield.config.price import PriceSettings
 from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError
 from shield.origin.tls import client_context
+from shield.rules.prices import PRESETS, STALE_DAYS
+from shield.rules.ranking import Strategy
 from shield.store.upkeep.ground import Wish, notes
 
 
@@ -68,6 +72,21 @@ def directory_notes(settings: Settings) -> list[str]:
     return list(notes(wishes, user=os.geteuid(), show=shown_size))
 
 
+def _price(given: PriceSettings) -> str:
+    if given.preset is None:
+        return str(given.price)
+    preset = PRESETS[given.preset]
+    return f"{given.price} ({given.preset}, read {preset.read}; {preset.caveat})"
+
+
+def old_prices(settings: Settings, today: date) -> Iterator[str]:
+    """Notes on list prices that were read long ago."""
+    for name, origin in settings.origins.items():
+        preset = None if origin.price is None or origin.price.preset is None else PRESETS[origin.price.preset]
+        if preset is not None and preset.age_days(today) > STALE_DAYS:
+            yield f"origins.{name}.price: a list price of {preset.read}, which may have changed: {preset.source}"
+
+
 def _sources(loaded: Loaded, *above: str) -> Iterator[str]:
     """The origin of each secret below a key."""
     for path, source in loaded.secrets.items():
@@ -87,6 +106,8 @@ def _summary(loaded: Loaded) -> Iterator[str]:
             yield f"tier     {tier.name}: {directory.path}, {format_size(directory.capacity)}"
     for name, origin in settings.origins.items():
         yield f"origin   {name}: {origin.role}, {origin.provider}, {origin.location().object_url(b'/')}"
+        if origin.price is not None:
+            yield f"           {_price(origin.price)}"
         if not origin.profile.signed:
             yield "           not signed"
             continue
@@ -98,7 +119,8 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         own = settings.routes[route.name].access
         differs = "" if own is None else f"; access {', '.join(own) or 'off'}"
         keys = f"; keys {route.key_space.decode()}:" if route.key_space else ""
-        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{differs}{keys}"
-    for note in (*loaded.notes, *directory_notes(settings)):
+        how = "" if route.choose is Strategy.ORDERED else f", {route.choose.value}"
+        yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{how}{differs}{keys}"
+    for note in (*loaded.notes, *directory_notes(settings), *old_prices(settings, datetime.now(UTC).date())):
         yield f"note     {note}"
     yield "settings can be used"

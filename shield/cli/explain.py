@@ -11,7 +11,7 @@ from shield.build.origins import signer
 from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
-from shield.rules.routing import Candidate, rank
+from shield.rules.ranking import order_of, seed_of
 
 
 def explain(url: str, path: Path) -> int:
@@ -51,7 +51,7 @@ def _lines(target: bytes, settings: Settings) -> list[str]:
     resource = settings.route_table().resolve(target)
     route = resource.route
     given = target.partition(b"?")[2]
-    order = rank([Candidate(name, settings.origins[name].role) for name in route.origins])
+    order, places = resource.tried, order_of(route.choose, route.facts, seed_of(resource.named.digest))
     lines = [
         f"target     {target.decode()}",
         f"route      {route.name} (prefix {route.prefix.decode()})",
@@ -59,6 +59,7 @@ def _lines(target: bytes, settings: Settings) -> list[str]:
         f"digest     {resource.key.digest.hex()}",
         f"query      {resource.query.decode() or ('dropped' if given else 'none')}",
         f"origins    {', '.join(order)}",
+        *[f"           {place}" for place in places if len(places) > 1],
     ]
     now = time.time()
     for name in order:

@@ -110,18 +110,18 @@ RouteAccess = Annotated[
 class HeaderSettings(Section):
     """A secret that the CDN sends with each request. It isn't forwarded."""
 
-    name: _SecretFieldName = Field(default="X-Shield-Secret", description="Field that holds it.")
+    name: _SecretFieldName = Field(default="X-Shield-Secret", description="Name of the field.")
     secrets: _LongSecrets = Field(
         default=(),
-        description="Each is accepted; to rotate, add the new one, change the CDN, remove the old one. At least 16 "
-        "characters, so that they can't be guessed. In a secret file, one a line.",
+        description="Any of them is accepted. To rotate, add the new one, change the CDN, then remove the old one. "
+        "At least 16 characters each, so that they can't be guessed. In a secret file, one a line.",
     )
-    secrets_file: File | None = Field(default=None, description="File that holds them, one a line.")
+    secrets_file: File | None = Field(default=None, description="File with the secrets, one a line.")
 
 
 class ClientCertificateSettings(Section):
-    """Clients present a certificate (mutual TLS). Without one, or with another, the handshake fails, unless clients
-    are admitted without.
+    """Clients present a certificate (mutual TLS). Without a valid one the handshake fails, unless the requirements
+    admit clients without a certificate.
     """
 
     ca_file: File = Field(
@@ -143,15 +143,15 @@ class ParameterSettings(Section):
 
 
 class SignedUrlSettings(Section):
-    """Links that expire, made by anyone with a key: `shield sign-url` shows how."""
+    """Links that expire. Anyone with a key can make them; `shield sign-url` shows how."""
 
     keys: _Keys = Field(
         default_factory=dict,
-        description="Secrets by the ids that links name; several are valid at once, for rotation. At least 32 "
-        "characters: a link allows offline guessing.",
+        description="Secrets by the ids in links; all of them are valid, for rotation. At least 32 characters each: "
+        "a link allows offline guessing.",
         json_schema_extra={"additionalProperties": False},
     )
-    keys_file: File | None = Field(default=None, description="File that holds them, in YAML.")
+    keys_file: File | None = Field(default=None, description="File with the keys, in YAML.")
     parameters: ParameterSettings = Field(
         default_factory=ParameterSettings, description="The names of a signed URL's parameters."
     )
@@ -167,7 +167,7 @@ def _off_is_all(value: Any) -> Any:
 
 
 class AccessSettings(Section):
-    """Admission of clients. Rejected clients get a bare 403 or 421 and cost no origin anything."""
+    """Admission of clients. Rejected clients get a bare 403 or 421, and cause no requests to origins."""
 
     allow: Literal["required", "all"] = Field(
         default="required",
@@ -183,7 +183,7 @@ class AccessSettings(Section):
         default=None, description="Clients present a certificate; needs `tls`."
     )
     addresses: tuple[Network, ...] = Field(
-        default=(), description="Networks and addresses that clients come from; `unix`: a unix socket."
+        default=(), description="Networks and addresses of clients; `unix`: a unix socket."
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
@@ -193,7 +193,7 @@ class AccessSettings(Section):
     trusted_field: Literal["either", "forwarded", "x-forwarded-for"] = Field(
         default="either",
         description="Field that these proxies write. With either, if both are present, both must name admitted "
-        "clients: a proxy that writes one may pass on a forgery of the other.",
+        "clients: a proxy that writes one may forward a forgery of the other.",
     )
     hosts: tuple[_Host, ...] = Field(
         default=(),

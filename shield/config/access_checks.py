@@ -11,7 +11,7 @@ from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.rules.access import Rule, requirement_of
 from shield.rules.addresses import UNIX
-from shield.rules.reach import Trespass, trespasses
+from shield.rules.reach import Exposure, exposures
 
 _HERE: KeyPath = ("access",)
 
@@ -50,13 +50,13 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
         if not given:
             yield tree.problem(path, _nothing(path))
     yield from _parameters(access, settings, tree)
-    for found in trespasses_of(settings):
+    for found in exposures_of(settings):
         if not settings.routes[found.by].shares:
-            yield tree.problem(("routes", found.by, "access"), _trespass(found, settings))
+            yield tree.problem(("routes", found.by, "access"), _exposure(found, settings))
 
 
-def trespasses_of(settings: Settings) -> list[Trespass]:
-    """Routes whose clients reach what another route keeps from them, whether that is said to be meant or not."""
+def exposures_of(settings: Settings) -> list[Exposure]:
+    """Routes that expose objects which another route protects, with and without `shares`."""
     if settings.access is None:
         return []
     try:
@@ -68,20 +68,20 @@ def trespasses_of(settings: Settings) -> list[Trespass]:
     given = {name: route.access for name, route in settings.routes.items()}
     requirements = {name: requirement_of(required if own is None else own) for name, own in given.items()}
     objects = {route.name: frozenset([homes[name] for name in route.origins if name in homes]) for route in routes}
-    return list(trespasses(routes, requirements, objects))
+    return list(exposures(routes, requirements, objects))
 
 
 def unshared(settings: Settings) -> list[str]:
-    """The problems of such routes without a word on it, a line each."""
+    """The problems of such routes without `shares`, a line each."""
     return [
-        f"routes.{found.by}.access: {_trespass(found, settings)}"
-        for found in trespasses_of(settings)
+        f"routes.{found.by}.access: {_exposure(found, settings)}"
+        for found in exposures_of(settings)
         if not settings.routes[found.by].shares
     ]
 
 
-def _trespass(found: Trespass, settings: Settings) -> str:
-    """What is wrong with it, and what may be done."""
+def _exposure(found: Exposure, settings: Settings) -> str:
+    """The problem, and its remedies."""
     assert settings.access is not None
     own, other = (settings.routes[name].access for name in (found.by, found.of))
     required = settings.access.required()
@@ -103,10 +103,10 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
     for rule in access.configured():
         if rule.value not in used:
             yield str(tree.problem((*_HERE, rule.value), "has no effect: nothing requires it"))
-    meant = {found.by: found for found in trespasses_of(settings)}
+    meant = {found.by: found for found in exposures_of(settings)}
     for name, route in settings.routes.items():
         if route.shares and name not in meant:
-            yield str(tree.problem(("routes", name, "shares"), "has no effect: no other route keeps these objects"))
+            yield str(tree.problem(("routes", name, "shares"), "has no effect: no other route protects its objects"))
         elif route.shares:
             said = (
                 f"its clients reach objects below {meant[name].path.decode('ascii', 'replace')} without what route "
@@ -123,18 +123,18 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def keeps_nobody_out(settings: Settings) -> bool:
-    """Whether every client that reaches a listener is admitted, at least where a route doesn't say otherwise."""
+    """Whether every client that reaches a listener is admitted, except on routes with their own requirements."""
     access = settings.access
     return access is None or all(_any_client(text) for text in access.required())
 
 
 def _any_client(text: str) -> bool:
-    """Whether any client can meet it: clients name whatever host they like."""
+    """Whether any client can meet a requirement: clients may send any Host."""
     return Rule.HOSTS.value in text.split(" or ")
 
 
 def _nothing(path: KeyPath) -> str:
-    """As worded for origins' credentials."""
+    """The problem of missing secrets, worded as for origins' credentials."""
     key, name = path[-1], "__".join(map(str, path))
     return (
         f"there are none; expected {key} or {key}_file here, the variable SHIELD_{name.upper()}, or a secret file "

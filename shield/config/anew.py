@@ -1,4 +1,4 @@
-"""Secrets read anew, from files that may have been replaced, while all else that was given stays as it was."""
+"""Secrets read again from files that may have been replaced, while all other settings stay the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shield.errors import ConfigError
 
 
 class Anew:
-    """What files hold now. Reads them, and so blocks, when it is made."""
+    """The present contents of secret files. Reads them, and so blocks, when it is made."""
 
     def __init__(self, source: SettingsSource) -> None:
         read = source.read()
@@ -23,14 +23,14 @@ class Anew:
         self._problems = read.problems
 
     def of_origin(self, name: str) -> Mapping[str, str]:
-        """Its secrets by their keys. Raises ConfigError when one of them can't be read."""
+        """An origin's secrets by key. Raises ConfigError if one of them can't be read."""
         here: KeyPath = ("origins", name)
         self._check(here)
         found = {key: self._tree.get((*here, key)) for key in SECRETS}
         return {key: value for key, value in found.items() if isinstance(value, str)}
 
     def of_access(self) -> AccessSettings:
-        """Who may ask. Raises ConfigError when that can't be read, or is nothing that can be used."""
+        """The access section. Raises ConfigError if its secrets can't be read, or aren't valid."""
         here: KeyPath = ("access",)
         self._check(here)
         try:

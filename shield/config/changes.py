@@ -1,4 +1,4 @@
-"""What of other settings a running node can take over, and what waits for a restart."""
+"""New settings for a running node: those that it can apply, and those that wait for a restart."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
 
 _FIXED = ("node", "listen", "workers", "cache")
-"""Whole keys that a node begins with: sockets, processes, memory and disks. So are `_OF_ADMIN`, and whether there is
+"""Keys that need a restart: sockets, processes, memory and disks. So do those in `_OF_ADMIN`, and adding or removing
 `tls`."""
 
 _OF_ADMIN = ("listen", "connections", "timeout")
-"""Keys of `admin` that its listener begins with."""
+"""Keys of `admin` that need a restart, since its listener is made of them."""
 
 
 def held_over(running: Settings, given: Settings) -> Settings:
-    """The settings `given`, with what needs a restart as it is in those of the `running` node."""
+    """The settings `given`, with the `running` node's values for keys that need a restart."""
     update: dict[str, Any] = {key: getattr(running, key) for key in _FIXED}
     update["admin"] = given.admin.model_copy(update={key: getattr(running.admin, key) for key in _OF_ADMIN})
     if (running.tls is None) is not (given.tls is None):
@@ -28,7 +28,7 @@ def held_over(running: Settings, given: Settings) -> Settings:
 
 
 def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
-    """Keys whose values in the settings `given` wait for a restart."""
+    """Keys whose new values in the settings `given` wait for a restart."""
     found = [
         dotted(path) for key in _FIXED for path in _differing(getattr(running, key), getattr(given, key), (key,))
     ]

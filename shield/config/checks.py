@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -111,6 +111,33 @@ def _roles(tree: Tree) -> Iterator[Problem]:
         yield tree.problem(("origins", name, "role"), said)
 
 
+def _choices(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What a route's choice needs of its origins."""
+    for name, route in settings.routes.items():
+        listed = route.origins or tuple(settings.origins)
+        origins = {each: settings.origins[each] for each in listed if each in settings.origins}
+        said = ""
+        if route.choose == "primary-first" and all(origin.role != "primary" for origin in origins.values()):
+            said = "none of its origins is primary; expected role: primary for one of them"
+        elif route.choose == "weighted" and not any(origin.weight for origin in origins.values()):
+            said = "all of its origins have weight 0; expected more for one of them"
+        elif route.choose == "cheapest":
+            said = _incomparable(origins)
+        if said:
+            yield tree.problem(("routes", name, "choose"), f'got "{route.choose}"; {said}')
+
+
+def _incomparable(origins: Mapping[str, OriginSettings]) -> str:
+    """Why the origins' prices can't be compared; "" if they can."""
+    unpriced = [name for name, origin in origins.items() if origin.price is None]
+    if unpriced:
+        return f"{nameable(unpriced[0])} has no price; expected one for each of its origins"
+    currencies = {origin.price.price.currency for origin in origins.values() if origin.price is not None}
+    if len(currencies) > 1:
+        return f"its origins' prices are in {' and '.join(sorted(currencies))}; expected one currency for all"
+    return ""
+
+
 def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
     """Fields that may be forwarded to origins."""
     for name, route in settings.routes.items():
@@ -196,6 +223,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
     yield from _of_web_servers(settings, tree)
     yield from _forwarding(settings, tree)
+    yield from _choices(settings, tree)
     yield from access_problems(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)
 

@@ -60,20 +60,20 @@ class ResponseFieldSettings(Section):
     internals: Literal["strip", "pass"] | None = Field(
         default=None,
         description="Fields internal to a storage (x-amz-*, x-goog-*, x-ms-*, x-minio-*, x-rgw-*, "
-        "request ids and the like): strip them or pass them. If omitted: passed from provider http, else stripped.",
+        "request ids and the like): strip or pass them. If omitted: pass for provider http, else strip.",
     )
     keep: NamePatterns = Field(
         default=(),
-        description="Fields that are passed nevertheless, as [x-amz-meta-*, strict-transport-security]; a star at "
-        "the end matches any ending.",
+        description="Fields that are never stripped, as [x-amz-meta-*, strict-transport-security]; a star at the end "
+        "matches any ending.",
     )
     remove: ChangeableNames = Field(
         default=(), description="Fields removed as if origins hadn't sent them; a star as in keep."
     )
     set: Changes = Field(
         default_factory=dict,
-        description="Fields that replace those of the same name, as if origins had sent them: a lifetime set so "
-        "applies here, too.",
+        description="Fields that replace those of the same name, as if origins had sent them: a lifetime set in this "
+        "way applies here, too.",
     )
     add: Changes = Field(default_factory=dict, description="Fields added to those of the same name.")
     nosniff: bool = Field(
@@ -84,13 +84,13 @@ class ResponseFieldSettings(Section):
     digests: Annotated[Literal["off", "asked", "always"], BeforeValidator(off_is_off)] = Field(
         default="asked",
         description="Repr-Digest (RFC 9530), from an object's SHA-512, SHA-256 or MD5 as storages report it: to "
-        "requests with Want-Repr-Digest, or to all. Off: origins' fields are passed on unchanged.",
+        "requests with Want-Repr-Digest, or to all. Off: origins' fields are forwarded unchanged.",
     )
 
     rewrite_location: bool = Field(
         default=True,
-        description="Location and Content-Location that name the origin's own host, of provider http: as the path by "
-        "which clients get there. Off: they are told the origin's host, which they mostly can't reach.",
+        description="For provider http: rewrite Location and Content-Location with the origin's own host to paths of "
+        "the route. Off: clients get the origin's host, which they usually can't reach.",
     )
 
     def of_options(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -118,6 +118,6 @@ class ResponseFieldSettings(Section):
         )
 
     def tells_ranges(self) -> bool:
-        """Whether clients may be told that ranges are supported: no setting decided otherwise."""
+        """Whether responses may advertise ranges: no setting overrides that field."""
         name = b"accept-ranges"
         return name.decode() not in self.set and name not in NameSet(text.encode() for text in self.remove)

@@ -34,9 +34,9 @@ _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 @dataclass(frozen=True)
 class SettingsSource:
-    """What settings are made of, besides files with secrets: these may be read anew while the rest stays.
+    """The sources of settings except secret files, which may be read again while the rest stays the same.
 
-    `text` is the YAML file's, as it was read, or why it couldn't be. Can be sent to another process.
+    `text` is that of the YAML file, or the error of reading it. Can be sent to another process.
     """
 
     path: Path | None
@@ -46,7 +46,7 @@ class SettingsSource:
 
     @classmethod
     def of(cls, path: Path | None, environ: Mapping[str, str], directories: Sequence[Path]) -> SettingsSource:
-        """As it is now."""
+        """The sources in their present state."""
         try:
             text: bytes | OSError = b"" if path is None else path.read_bytes()
         except OSError as error:
@@ -75,7 +75,7 @@ class SettingsSource:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read, not yet looked at as a whole. `unread`: nothing could be."""
+    """Values that were read but not validated. `unread`: the file couldn't be read at all."""
 
     tree: Tree
     problems: list[Problem]
@@ -88,8 +88,8 @@ class Loaded:
     """Settings; where each secret came from, as `{("origins", "fra", "secret_key"): "shield.yaml:12"}`; and notes on
     settings with unwelcome effects.
 
-    `files` are those with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, taken before they are read.
+    `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
+    `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before they are read.
     """
 
     settings: Settings
@@ -112,10 +112,9 @@ def load(
 
 
 def load_again(running: Loaded) -> tuple[Loaded, tuple[str, ...]]:
-    """The same sources as they are now, for a node that runs with others; and the keys that wait for a restart.
+    """New settings from the same sources, for a running node; and the keys whose new values wait for a restart.
 
-    What needs one is as it was in these settings: together with it they are as good as by themselves. Raises
-    ConfigError as `load`.
+    Keys that need a restart keep their running values; the combination is validated. Raises ConfigError as `load`.
     """
     before = running.source
     made = _loaded(SettingsSource.of(before.path, before.environ, before.directories), running.settings)
@@ -153,18 +152,18 @@ def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
 
 
 def lines(problems: list[Problem]) -> list[str]:
-    """In the order of positions, each once."""
+    """Problems as lines in the order of their positions, each once."""
     ordered = sorted(problems, key=lambda problem: (problem.place, [str(key) for key in problem.path]))
     return list(dict.fromkeys(str(problem) for problem in ordered))
 
 
 def _secrets(settings: Settings, tree: Tree) -> dict[KeyPath, str]:
-    """The place of each secret."""
+    """The position of each secret, by its key."""
     return {path: str(tree.place(path)) for path in _secret_keys(settings)}
 
 
 def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
-    """By their owners: the files of one owner are replaced together."""
+    """Files with secrets and certificates by their owners; the files of one owner are replaced together."""
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
@@ -178,7 +177,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """Those of origins in their order, then those of access: each key of signed URLs separately."""
+    """The keys of secrets: those of origins in order, then those of access, with each key of signed URLs."""
     paths: list[KeyPath] = [
         ("origins", name, key)
         for name, origin in settings.origins.items()

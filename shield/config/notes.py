@@ -64,7 +64,7 @@ def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def _credentials(settings: Settings, tree: Tree) -> Iterator[str]:
-    """Routes whose origins see who the client is: what comes of that."""
+    """Routes that forward credentials, and the effect on caching."""
     usual = {name.decode() for name in CREDENTIALS}
     for name, route in settings.routes.items():
         path: KeyPath = ("routes", name, "forward_request_headers")
@@ -86,7 +86,7 @@ def _credentials(settings: Settings, tree: Tree) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    """What reads fields from variables takes _ for -."""
+    """A field's name with _ as -, as servers that pass environment variables read it."""
     return name.replace("_", "-")
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shield.config.price import PriceSettings
 from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
 from shield.config.units import Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
@@ -22,7 +23,7 @@ TLS_FILES = (("tls", "certificate_file"), ("tls", "key_file"))
 
 
 class OriginTimeouts(Section):
-    """How long an origin may take for each step, counted from the step before."""
+    """Time limits for each step of a request to an origin. Each begins when the previous step is done."""
 
     connect: Duration = duration(
         "2s",
@@ -54,8 +55,8 @@ class OriginSettings(Section):
     """One bucket at one endpoint in one region."""
 
     provider: Literal["aws", "gcs", "r2", "b2", "wasabi", "minio", "ceph", "swift", "http"] = Field(
-        description="The API it speaks: decides addressing, default endpoint and region, and signs of throttling. "
-        "`http` is a plain web server, nothing is signed."
+        description="Its API: determines addressing, default endpoint and region, and how it reports throttling. "
+        "`http` is a plain web server, without signatures."
     )
     endpoint: EndpointUrl | None = Field(
         default=None,
@@ -64,14 +65,15 @@ class OriginSettings(Section):
     )
     region: Region | None = Field(
         default=None,
-        description="Region that requests are signed for. If omitted, it is read from the endpoint's host, or is the "
-        "provider's usual one; aws and b2 have none.",
+        description="Region for signatures. If omitted, it is taken from the endpoint's host, or is the provider's "
+        "default; aws and b2 have none.",
     )
     bucket: Bucket | None = Field(default=None, description="Name of the bucket; provider http needs none.")
     addressing: Literal["auto", "path", "virtual"] = Field(
         default="auto",
-        description="Where the bucket is written: `path` (endpoint/bucket/key), `virtual` (bucket.endpoint/key), or "
-        "`auto`: virtual where the provider wants it and the name can be one label of a host, else path.",
+        description="The position of the bucket's name: `path` (endpoint/bucket/key), `virtual` "
+        "(bucket.endpoint/key), or `auto`: virtual if the provider wants it and the name is a valid label of a host, "
+        "else path.",
     )
     access_key_id: Secret | None = Field(default=None, description="Access key; better kept in a file.")
     secret_key: Secret | None = Field(default=None, description="Secret key; better kept in a file.")
@@ -80,17 +82,30 @@ class OriginSettings(Section):
     secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
     session_token_file: File | None = Field(default=None, description="File that holds the session token.")
     role: Literal["primary", "replica"] = Field(
-        default="replica", description="`primary` is where objects are written first; at most one origin may be."
+        default="replica",
+        description="`primary`: objects are written to this origin first; at most one origin may be primary.",
     )
     max_lag: Duration | None = Field(
         default=None,
-        description="How long objects may take from the primary to here. `shield audit` counts younger ones that are "
+        description="How long replication from the primary may take. `shield audit` counts younger objects that are "
         "missing or older here as lagging, which is no difference. If omitted: 0s, so that all missing ones count.",
+    )
+    weight: float = Field(
+        default=100.0,
+        ge=0,
+        le=1_000_000,
+        description="Share of the keys for which it is tried first, in proportion to the other origins' weights, in "
+        "routes with `choose: weighted`. 0: only when all others have failed.",
+    )
+    price: PriceSettings | None = Field(
+        default=None,
+        description="What reading from it costs, for routes with `choose: cheapest` and for `shield audit --deep`: "
+        "the name of a list price, as aws-eu-central-1, or a mapping. If omitted: unknown.",
     )
     holds: Literal["all", "part"] = Field(
         default="all",
-        description="`part`: it has a part of the objects only, as a hot tier does, so that those missing here are "
-        "no difference to `shield audit`.",
+        description="`part`: it has only some of the objects, like a hot tier, so that objects missing here are no "
+        "difference to `shield audit`.",
     )
     access_denied_is_absent: bool = Field(
         default=False,
@@ -99,8 +114,8 @@ class OriginSettings(Section):
     )
     pass_errors: bool = Field(
         default=False,
-        description="Pass responses of any status on unchanged, bodies too: for a server of provider http whose "
-        "errors are meant for clients. Off: on an error the next origin is tried, and clients don't see it.",
+        description="Forward responses of any status unchanged, with their bodies: for a server of provider http "
+        "whose errors are meant for clients. Off: after an error the next origin is tried, and clients don't see it.",
     )
     lenient_heads: bool = Field(
         default=False,
@@ -114,13 +129,13 @@ class OriginSettings(Section):
         default=64,
         ge=1,
         le=65535,
-        description="Most connections to this origin. At 20 ms a response, 64 carry 3,200 misses a second.",
+        description="Connections to this origin at most. At 20 ms a response, 64 carry 3,200 misses a second.",
     )
-    timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="How long each step may take.")
+    timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="Time limits for each step.")
     dns_refresh: Duration = duration(
         "30s",
-        "Between two look-ups of the endpoint's addresses. Object stores move within minutes; the last good "
-        "addresses stay when a look-up fails.",
+        "Interval at which the endpoint's addresses are resolved again. Object stores move within minutes; if that "
+        "fails, the last addresses stay in use.",
         least="1s",
     )
 

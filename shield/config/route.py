@@ -19,6 +19,7 @@ from shield.rules.key import KeyRules
 from shield.rules.locations import PathMapping, Rewriting
 from shield.rules.policy import policy_name
 from shield.rules.providers import Location, Provider
+from shield.rules.ranking import OriginFacts, Strategy
 from shield.rules.routes import Route
 from shield.rules.targeted import CDN
 from shield.rules.vary import Forwarding
@@ -63,6 +64,15 @@ def _statuses(value: Any) -> Any:
     return value
 
 
+def _strategy(value: Any) -> Any:
+    if value == "nearest":
+        raise ExpectedError(
+            "nearest needs measured times, which this version doesn't take; expected ordered, with the nearest "
+            "listed first, or primary-first, weighted, cheapest"
+        )
+    return value
+
+
 Language = Annotated[
     str,
     matching("[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*", "a language tag, as en or pt-BR"),
@@ -76,12 +86,12 @@ HeaderNames = Annotated[
 
 
 class FreshnessSettings(Section):
-    """Lifetimes of entries where origins state none, and bounds on those they state."""
+    """Lifetimes of entries if origins state none, and limits for those that they state."""
 
     default_lifetime: Annotated[Duration | None, OrOff()] = duration(
         "1h",
-        "Lifetime of an object without Cache-Control and Expires, as most in S3 are. An hour keeps a replaced image "
-        "from staying for long; off leaves them to heuristic_fraction.",
+        "Lifetime of an object without Cache-Control and Expires, like most in S3. With an hour, a replaced image "
+        "doesn't stay for long; off: heuristic_fraction decides.",
     )
     heuristic_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, OrOff()] = Field(
         default=None,
@@ -93,42 +103,44 @@ class FreshnessSettings(Section):
     )
     forced_lifetime: Annotated[Duration | None, OrOff()] = Field(
         default=None,
-        description="Lifetime of all but errors, whatever origins say except no-store and private. Off: they decide.",
+        description="Lifetime of all responses but errors, which overrides everything from origins except no-store "
+        "and private. Off: origins decide.",
     )
     ignore_cache_control: bool = Field(
         default=False,
-        description="Ignore all caching directives of origins, even no-store and private: for origins where all "
-        "is public. Off: they are honoured.",
+        description="Ignore all caching directives of origins, even no-store and private: for origins with public "
+        "objects only. Off: they are honoured.",
     )
     negative_lifetime: Duration = duration(
         "10s",
-        "Upper bound for 404, 405, 410, 414 and 501, which need not state a lifetime, and for others that blame "
-        "the client and state one, whatever origins say. Short: replicas lag, and objects appear.",
+        "Upper bound for 404, 405, 410, 414 and 501, which needn't state a lifetime, and for other client errors "
+        "that state one. Short: replicas lag, and objects appear.",
     )
     negative: Annotated[Mapping[int, Duration], BeforeValidator(_statuses)] = Field(
         default_factory=dict,
-        description="Bounds by status instead of `errors`, as {404: 10s, 410: 1m}. 401, 403, 407, 408, 421, 425, "
-        "429 and server errors other than 501 are stored only if listed here; then they need not state a "
+        description="Bounds by status instead of `negative_lifetime`, as {404: 10s, 410: 1m}. 401, 403, 407, 408, "
+        "421, 425, 429 and server errors other than 501 are stored only if listed here; then they needn't state a "
         "lifetime, unless default_lifetime is off.",
         json_schema_extra={"propertyNames": {"pattern": "^[45][0-9]{2}$"}, "default": {}},
     )
     grace: Duration = duration(
         "30s",
-        "Served stale while it is revalidated, unless stale-while-revalidate says otherwise. Longer than any "
-        "revalidation takes.",
+        "How long an expired entry is served while it is revalidated, unless stale-while-revalidate overrides it. "
+        "Longer than any revalidation takes.",
     )
     error_grace: Duration = duration(
         "1d",
-        "Served stale when no origin can answer, unless stale-if-error says otherwise. A day outlasts most outages.",
+        "How long an expired entry is served while no origin can answer, unless stale-if-error overrides it. A day "
+        "outlasts most outages.",
     )
     keep: Duration = duration(
-        "7d", "Kept past its lifetime to be revalidated, if it has a validator: a 304 is cheaper than a body."
+        "7d", "How long an expired entry with a validator is kept for revalidation: a 304 is cheaper than a body."
     )
     honour_request_directives: Annotated[tuple[Directive, ...], BeforeValidator(_directives), _DIRECTIVES_SCHEMA] = (
         Field(
             default=(),
-            description="Honoured directives of clients' Cache-Control, or Pragma: all, none or a list. "
-            "None, since they let any client force work on origins.",
+            description="Directives of clients' Cache-Control, and Pragma, that are honoured: all, none or a list. "
+            "None, since they let any client cause requests to origins.",
             json_schema_extra={"default": "none"},
         )
     )
@@ -149,37 +161,37 @@ class FreshnessSettings(Section):
     )
     unkeyed: Unkeyed = Field(
         default="refuse",
-        description="Errors for requests with forwarded fields that Vary doesn't name, and responses "
-        "that repeat such a field: refuse to store them, since a client could provoke them for all "
-        "others; or store. Fields normalized by accept and accept_encoding don't count.",
+        description="Errors for requests with forwarded fields that Vary doesn't name, and responses that repeat "
+        "such a field: refuse to store them, since any client could cause them for all others; or store. Fields "
+        "normalised by accept, accept_encoding and accept_language don't count.",
     )
     credentials: HeaderNames = Field(
         default=tuple(sorted(name.decode() for name in CREDENTIALS)),
-        description="Fields of requests that say who the client is. Where one is forwarded, the answer is for that "
-        "request alone, unless it says public, s-maxage or must-revalidate (RFC 9111, 3.5), or its Vary names the "
-        "field, Authorization excepted. none: only Authorization, for which RFC 9111 wants it.",
+        description="Request fields that identify the client. If one is forwarded, the response is for that request "
+        "alone, unless it has public, s-maxage or must-revalidate (RFC 9111, 3.5), or its Vary names the field "
+        "(except Authorization). none: only Authorization, for which RFC 9111 requires it.",
         json_schema_extra={"default": [name.decode() for name in sorted(CREDENTIALS)]},
     )
     targeted: HeaderNames = Field(
         default=(CDN.decode(),),
-        description="Fields that override Cache-Control and Expires (RFC 9213), the strongest first: a name of your "
-        "own goes first. With Surrogate-Control among them, origins of provider http are told that it is "
-        "understood, under the node's name. none: none.",
+        description="Fields that override Cache-Control and Expires (RFC 9213), in order of precedence: your own "
+        "name goes first. With Surrogate-Control among them, requests to origins of provider http have "
+        "Surrogate-Capability, with the node's name. none: none.",
         json_schema_extra={"default": ["CDN-Cache-Control"]},
     )
     strip_targeted: bool = Field(
         default=True,
         description="Remove these fields from responses, except CDN-Cache-Control and Surrogate-Control, which the "
-        "CDN may read. Off: they are passed.",
+        "CDN may read. Off: they are forwarded.",
     )
     tags: HeaderNames = Field(
         default=tuple(name.decode() for name in FreshnessRules().tags),
-        description="Fields that label responses, to purge them together. none: none.",
+        description="Fields with tags, for purging entries by group. none: none.",
         json_schema_extra={"default": ["Surrogate-Key", "Cache-Tag", "Cache-Groups"]},
     )
     strip_tags: bool = Field(
         default=False,
-        description="Remove these fields from responses. Off: they are passed, since the CDN may use them.",
+        description="Remove these fields from responses. Off: they are forwarded, since the CDN may use them.",
     )
 
     @model_validator(mode="before")
@@ -205,9 +217,9 @@ class QuerySettings(Section):
 
     allow: tuple[Text, ...] | Literal["all"] = Field(
         default=(),
-        description="Parameters that are kept, sorted; all others are dropped. Empty: each spelling of a query would "
-        "be an entry of its own. Parameters that S3 honours on signed requests can't be allowed; all, "
-        "which keeps queries as they were sent, is for origins of provider http.",
+        description="Parameters that are kept, sorted; all others are dropped, since otherwise each spelling of a "
+        "query would be an entry. Parameters that S3 honours in signed requests can't be allowed; `all`, which keeps "
+        "queries unchanged, is for origins of provider http.",
     )
 
 
@@ -221,62 +233,70 @@ class RouteSettings(Section):
     strip: Text = Field(default="", description="Removed from the start of the path: /images turns /images/x into x.")
     add: Text = Field(default="", description="Added to the front of the path afterwards: /v2 makes the key v2/x.")
     origins: tuple[Name, ...] = Field(
-        default=(), description="Origins that have these objects, in the order they are tried. Empty: all, as listed."
+        default=(),
+        description="Origins that have these objects, in the order in which they are tried. Empty: all, as listed.",
+    )
+    choose: Annotated[Literal["ordered", "primary-first", "weighted", "cheapest"], BeforeValidator(_strategy)] = (
+        Field(
+            default="ordered",
+            description="The origin that is tried first; the others follow if it fails. ordered: as listed. "
+            "primary-first: the primary. weighted: by key, each for a share of the keys in proportion to its weight. "
+            "cheapest: by price.",
+        )
     )
     query: QuerySettings = Field(default_factory=QuerySettings, description="The query parameters that are kept.")
     duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
         default=None,
-        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. Default: keep where "
-        "all of the route's origins are of provider http, since paths of theirs may hold URLs; else merge.",
+        description="// in a path: read as /, kept (S3 keys may have it), or refused with 400. If omitted: keep if "
+        "all of the route's origins are of provider http, since their paths may contain URLs; else merge.",
     )
     encoded_slash: Literal["keep", "decode", "reject"] | None = Field(
         default=None,
-        description="%2F in a path: kept, read as /, or refused with 400. If omitted: keep where all of the route's "
-        "origins are of provider http; else decode, which is what %2F means to S3.",
+        description="%2F in a path: kept, read as /, or refused with 400. If omitted: keep if all of the route's "
+        "origins are of provider http; else decode, as S3 does.",
     )
     freshness: FreshnessSettings = Field(
         default_factory=FreshnessSettings, description="Omitted keys are as in the top-level `freshness`."
     )
     methods: tuple[Method, ...] = Field(
         default=("GET", "HEAD"),
-        description="Allowed methods; GET is always one, others get 405. OPTIONS is answered here: with "
-        "these, and with what response_fields sets or adds of access-control-*, as browsers' preflights need it.",
+        description="Allowed methods, always including GET; others get 405. Shield itself answers OPTIONS, with "
+        "these methods and the access-control-* fields in response_fields, as browsers' preflights need it.",
     )
     access: RouteAccess | None = Field(
         default=None,
-        description="Requirements instead of access.require; off: none, as for a health check. If omitted: the same.",
+        description="Requirements in place of access.require; off: none, as for a health check. If omitted: the "
+        "same.",
     )
     shares: bool = Field(
         default=False,
-        description="Clients of this route may reach objects that another route keeps from them: its origins and "
-        "paths, behind strip and add, overlap with those of a route whose access requires more. Off: then the "
-        "settings can't be used.",
+        description="Permit that clients of this route reach objects of a route whose access requires more, because "
+        "their origins overlap, and so do their paths after strip and add. Off: such settings are refused.",
     )
     forward_request_headers: Annotated[tuple[FieldName, ...], BeforeValidator(_none_is_empty)] | Literal["all"] = (
         Field(
             default=(),
-            description="Request fields that are forwarded, and by which responses may vary; or all, for "
-            "origins of provider http. Fields by which proxies report a client or its URL, as X-Forwarded-For, never "
-            "are: any client could have written them. Empty: the origin sees the same request for all, and one entry "
-            "serves all. With an S3 origin, origin and access-control-request-* select a response even if Vary omits "
-            "them.",
+            description="Request fields that are forwarded, and by which responses may vary; or all, for origins of "
+            "provider http. Fields in which proxies report a client or its URL, as X-Forwarded-For, are never "
+            "forwarded: any client can send them. Empty: the origin sees the same request for all clients, and one "
+            "entry serves all. With an S3 origin, origin and access-control-request-* select a response even if Vary "
+            "omits them.",
         )
     )
     accept: tuple[MediaType, ...] = Field(
         default=(),
-        description="Media types that the platform serves, best first: Accept, if forwarded, becomes the best "
-        "of these that a client names, else the last. Empty: unchanged, and each spelling is a variant.",
+        description="Media types that the platform serves, the best first: Accept, if forwarded, becomes the best of "
+        "these that the client names, else the last. Empty: unchanged, and each spelling is a variant.",
     )
     accept_encoding: tuple[FieldName, ...] = Field(
         default=(),
-        description="Content codings that the platform serves: Accept-Encoding, if forwarded, becomes those a "
+        description="Content codings that the platform serves: Accept-Encoding, if forwarded, becomes those that the "
         "client accepts. Empty: unchanged.",
     )
     accept_language: tuple[Language, ...] = Field(
         default=(),
-        description="Languages that the platform serves, the usual one first: Accept-Language, if it is forwarded, "
-        "becomes the one of these that a client prefers, else the first. Empty: as it is, and each spelling is a "
-        "variant.",
+        description="Languages that the platform serves, the default first: Accept-Language, if forwarded, becomes "
+        "the one of these that the client prefers, else the first. Empty: unchanged, and each spelling is a variant.",
     )
     max_forwarded_bytes: Size = size(
         "8KiB",
@@ -284,19 +304,17 @@ class RouteSettings(Section):
         "many from 8KiB on.",
         least=1,
     )
-    max_forwarded_fields: int = Field(
-        default=64, ge=1, description="Most forwarded fields of a request: more get 431."
-    )
+    max_forwarded_fields: int = Field(default=64, ge=1, description="Forwarded fields of a request: 431 beyond it.")
     max_variants: int = Field(
         default=32,
         ge=1,
-        description="Most variants stored under a key. Beyond, one that is requested more often takes the place of "
-        "the least used; until then it is fetched and not stored.",
+        description="Variants stored under a key at most. Beyond that, a variant replaces the least used one once it "
+        "is requested more often; until then it is fetched and not stored.",
     )
     early_hints: bool = Field(
         default=True,
-        description="Pass interim responses of origins of provider http on to HTTP/1.1 clients (103 Early "
-        "Hints, 102 Processing). off: for clients that can't handle them.",
+        description="Forward interim responses (103 Early Hints, 102 Processing) of origins of provider http to "
+        "HTTP/1.1 clients. Off: for clients that can't handle them.",
     )
     response_fields: ResponseFieldSettings = Field(
         default_factory=ResponseFieldSettings,
@@ -318,9 +336,10 @@ class RouteSettings(Section):
         all_origins: Collection[str],
         providers: Mapping[str, Provider] = MappingProxyType({}),
         places: Mapping[str, Location] = MappingProxyType({}),
+        facts: Mapping[str, OriginFacts] = MappingProxyType({}),
         node: str = "",
     ) -> Route:
-        """This route as a rule of a node. `providers` and `places` are the origins' by name."""
+        """This route as a rule of a node. `providers`, `places` and `facts` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
         # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
@@ -357,6 +376,8 @@ class RouteSettings(Section):
                 self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
+            choose=Strategy(self.choose),
+            facts=tuple([facts.get(origin, OriginFacts(origin)) for origin in chosen]),
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )

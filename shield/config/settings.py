@@ -26,6 +26,7 @@ from shield.config.section import (
     off_is_off,
 )
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
+from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
 
 S = TypeVar("S", bound=Section)
@@ -48,12 +49,12 @@ class AdminSettings(Section):
     connections: int = Field(
         default=100,
         ge=1,
-        description="Connections to it at once; beyond, the one that has been idle for longest is closed, or the new "
-        "one if all are being answered. Monitoring needs few.",
+        description="Connections at a time. Beyond that, the one that has been idle for longest is closed, or the "
+        "new one if none is idle. Monitoring needs few.",
     )
     timeout: Duration = duration(
         "30s",
-        "For a request's head to arrive, for its body, and for a client that has stopped taking its answer to go on.",
+        "To receive a request's head, to receive its body, and between reads of its response by the client.",
         least="1s",
     )
 
@@ -81,9 +82,9 @@ class FailoverSettings(Section):
     )
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
-        description="Share of an origin's requests that may be repeated, once each, after a failure that may pass "
-        "(500, 503, 429, a reset) and no other origin has the object. A tenth: an outage isn't multiplied. A few "
-        "are allowed from the start. 0: never.",
+        description="Share of an origin's requests that may be retried, once each, after a transient failure (500, "
+        "503, 429, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A "
+        "few are allowed from the start. 0: never.",
     )
     retry_after: Duration = duration(
         "5s",
@@ -97,13 +98,13 @@ class MemorySettings(Section):
 
     capacity: Size = size(
         "256MiB",
-        "Bytes of entries held in RAM, of all workers together; 0: none. Safe on the smallest machine; give it half "
-        "of the free memory.",
+        "Bytes of entries in RAM, of all workers together; 0: none. The default is safe on the smallest machine; "
+        "give it half of the free memory.",
     )
     max_entry: Annotated[Size, Field(ge=1)] | None = Field(
         default=None,
-        description="Bytes of the largest entry taken. If omitted: an eighth of capacity, so that one object can't "
-        "evict all others.",
+        description="Bytes of the largest entry kept in RAM. If omitted: an eighth of capacity, so that one object "
+        "can't evict all others.",
     )
 
 
@@ -112,18 +113,19 @@ class FillSettings(Section):
 
     memory: Size = size(
         "256MiB",
-        "Bytes that all fills in flight hold together; beyond, origins are read more slowly.",
+        "Bytes in the buffers of all fills together; beyond that, origins are read more slowly.",
         least=64 * KIB,
     )
     linger: Duration = duration(
         "5s",
-        "How long a fill that several clients have read waits for the next one, its origin held up: clients retry, "
-        "and find it under way. One that a single client read is given up at once, for what it leaves isn't free.",
+        "How long a fill that had several readers waits, paused, for the next one: clients retry, and can join it. "
+        "One that had a single reader is cancelled at once, since bytes that nobody reads cost egress.",
     )
-    small: Size = size("1MiB", "A fill without readers goes on to its end if at most this much of the body remains.")
+    small: Size = size("1MiB", "A fill without readers is completed if at most this much of the body remains.")
     hit_for_miss: Duration = duration(
         "10s",
-        "How long requests for an unstorable response don't wait for each other. Short: it may become storable.",
+        "How long requests for a key whose response can't be shared don't wait for each other. Short: that may "
+        "change.",
     )
 
 
@@ -167,23 +169,23 @@ class CacheSettings(Section):
 
 
 class AmplificationSettings(Section):
-    """What origins may send for an address (of IPv6: one network of 64 bits) beyond what its clients take."""
+    """Limits on origin traffic for an address (or IPv6 /64 network) in excess of its clients' traffic."""
 
     ratio: Annotated[float, Field(ge=1)] = Field(
         default=2.0,
-        description="Bytes of origins that are free for each byte that clients take, besides 64 KiB for each "
-        "request. Two: what is fetched for the next requests costs no more than that, on the whole.",
+        description="Origin bytes that are free for each byte that clients take, besides 64 KiB for each request. "
+        "Two: bytes that are fetched for later requests cost no more than that on average.",
     )
     burst: Size = size(
         "64MiB",
-        "Bytes of origins beyond. With none left, the address's requests are answered all the same, but thriftily: "
-        "ranges exactly or with the whole, bodies no faster than they are taken. Some slices; what a CDN takes fills "
-        "it faster than it can be spent.",
+        "The budget: origin bytes beyond that. With an empty budget, ranges are fetched exactly or answered with "
+        "the whole, and bodies are fetched no faster than clients take them. Enough for some slices; a CDN's reads "
+        "refill it faster than they spend it.",
         least=MIB,
     )
-    recovery: Duration = duration("10m", "After which an empty budget is full again in any case.", least="1s")
+    recovery: Duration = duration("10m", "Time in which an empty budget is refilled in any case.", least="1s")
     exempt: tuple[Network, ...] = Field(
-        default=(), description="Addresses and networks without a budget, as a CDN's or a monitoring host's."
+        default=(), description="Addresses and networks without a limit, such as those of a CDN or a monitoring host."
     )
 
 
@@ -192,7 +194,8 @@ class LimitSettings(Section):
 
     keep_alive: Duration = duration(
         "650s",
-        "An idle connection stays open. Longer than CDNs keep theirs (up to 600s), so that they close first.",
+        "How long an idle connection stays open. Longer than CDNs keep theirs (up to 600s), so that they close "
+        "first.",
         least="1s",
     )
     head: Duration = duration("10s", "For a request's head to arrive: CDNs send it in one packet.", least="1s")
@@ -209,27 +212,27 @@ class LimitSettings(Section):
     )
     unsent: Size | None = Field(
         default=None,
-        description="Total of slowly taken responses, each counted once; beyond it, clients that hold "
-        "most are disconnected. If omitted: the size of the RAM tier. Their bytes stay in memory even if evicted.",
+        description="Bytes of bodies that slow clients keep in memory, each body counted once, even if evicted; "
+        "beyond that, the clients that keep most are disconnected. If omitted: the size of the RAM tier.",
     )
     connections: int = Field(
         default=10_000,
         ge=1,
-        description="Client connections at once. CDNs open hundreds; an idle one costs a few KiB. Beyond, the one "
-        "that has been idle for longest is closed, or the new one if none is idle. Workers share them evenly.",
+        description="Client connections at a time. CDNs open hundreds; an idle one costs a few KiB. Beyond that, the "
+        "one that has been idle for longest is closed, or the new one if none is idle. Split evenly between workers.",
     )
     connections_per_address: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        description="Of them, from one address (of IPv6: one network of 64 bits); 0: any number. Left out: a quarter "
-        "of all, so that no client can use them up, and any number for `access.addresses` and "
-        "`access.trusted_proxies`, since a CDN comes from few addresses. Beyond, the connection of that address that "
-        "has been idle for longest is closed, or the new one if none is idle. Workers share it evenly.",
+        description="Client connections from one address (or IPv6 /64 network); 0: any number. If omitted: a quarter "
+        "of connections, so that no client can use up all, but any number for `access.addresses` and "
+        "`access.trusted_proxies`, since a CDN has few addresses. Beyond that, the connection of that address that "
+        "has been idle for longest is closed, or the new one if none is idle. Split evenly between workers.",
     )
     requests: int = Field(
         default=0,
         ge=0,
-        description="Requests on one connection, which is closed after the last; 0: any number. Spreads clients "
-        "over nodes again from time to time.",
+        description="Requests on one connection, which is closed after the last one; 0: any number. A limit spreads "
+        "clients over nodes again from time to time.",
     )
     streams: int = Field(
         default=100,
@@ -240,23 +243,23 @@ class LimitSettings(Section):
     )
     pipelined_bytes: Size = size(
         "32KiB",
-        "Requests that a client has sent ahead of answers on one connection. Of more, the rest is dropped, and the "
-        "connection ends after those before. CDNs send none ahead.",
+        "Bytes of requests that a client sends ahead of responses on one connection. Beyond that, they are dropped, "
+        "and the connection is closed after the responses before them. CDNs send none ahead.",
         least=KIB,
     )
     amplification: Annotated[AmplificationSettings | None, OrOff()] = Field(
         default_factory=AmplificationSettings,
-        description="What small requests may cost at origins; off: there is no budget.",
+        description="Limits on origin traffic in excess of client traffic; off: none.",
     )
     head_bytes: Size = size(
-        "32KiB", "Size of a request's head: 431 beyond it. CDNs add a few KiB of fields of their own.", least=KIB
+        "32KiB", "Size of a request's head: 431 beyond it. CDNs add a few KiB of their own fields.", least=KIB
     )
     target_bytes: Size = size(
         "8KiB",
         "Size of a request's target: 414 beyond it. Fits a fully escaped key of 1024 bytes and a query.",
         least=256,
     )
-    fields: int = Field(default=100, ge=1, description="Fields of a request's head: else 431. CDNs send about 40.")
+    fields: int = Field(default=100, ge=1, description="Fields in a request: 431 beyond it. CDNs send about 40.")
 
 
 class DrainSettings(Section):
@@ -283,8 +286,8 @@ class LogSettings(Section):
     )
     access_memory: Size = size(
         "8MiB",
-        "Lines of requests that wait in memory while what reads them is slow, of all workers together; beyond, they "
-        "are lost and counted. Some seconds of a busy node.",
+        "Memory for lines that wait for a slow reader of the log, of all workers together; beyond that, lines are "
+        "dropped and counted. Enough for some seconds of a busy node.",
         least=64 * KIB,
     )
 
@@ -311,12 +314,12 @@ class Settings(Section):
         default=1,
         ge=1,
         le=256,
-        description="Processes that share port, disk tiers and fills. One for each core to be used.",
+        description="Processes that share port, disk tiers and fills. One for each core to use.",
     )
     worker_stall: Duration = duration(
         "5s",
-        "One of several workers that hangs for this long is killed and replaced; the others do its work after one "
-        "second. Far longer than any normal pause of a worker.",
+        "With several workers, one that hangs for this long is killed and replaced; the others take over its keys "
+        "after one second. Far longer than any normal pause of a worker.",
         least="2s",
     )
     tls: TlsSettings | None = Field(
@@ -325,28 +328,29 @@ class Settings(Section):
     )
     access: Access | None = Field(
         default=None,
-        description="Admission of clients; off: all, as `allow: all`. If omitted: all that reach a listener, all of "
-        "which must then be on loopback.",
+        description="Admission of clients; off: all, as `allow: all`. If omitted: all are admitted, and all "
+        "listeners must be on loopback.",
     )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(
         min_length=1,
-        description="Origins by name (lower case), in the order they are tried.",
+        description="Origins by name (lower case), in the order in which they are tried.",
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
-        description="How paths map to objects, by name. If omitted: one route `default` that matches all paths.",
+        description="The mapping of paths to objects, by name. If omitted: one route `default` that matches all "
+        "paths.",
         json_schema_extra={"additionalProperties": False},
     )
     freshness: FreshnessSettings = Field(
-        default_factory=FreshnessSettings, description="Lifetimes of entries; routes may differ."
+        default_factory=FreshnessSettings, description="Lifetimes of entries; routes may override them."
     )
     response_fields: ResponseFieldSettings = Field(
         default_factory=ResponseFieldSettings,
-        description="Changes to the fields of origins' responses; routes may differ.",
+        description="Changes to the fields of origins' responses; routes may override them.",
     )
     server: ServerField = Field(
         default=None,
@@ -375,11 +379,24 @@ class Settings(Section):
         self.__dict__["routes"] = routes  # frozen from here on
         return self
 
+    def _facts(self) -> Mapping[str, OriginFacts]:
+        return {
+            name: OriginFacts(
+                name,
+                is_primary=origin.role == "primary",
+                weight=origin.weight,
+                price=None if origin.price is None else origin.price.price,
+            )
+            for name, origin in self.origins.items()
+        }
+
     def route_table(self) -> Routes:
         """All routes. Raises ConfigError whose problems name the route."""
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
         places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(name, all_origins=names, providers=providers, places=places, node=self.node)
+            route.rule(
+                name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
+            )
             for name, route in self.routes.items()
         )

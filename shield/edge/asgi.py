@@ -18,12 +18,12 @@ from shield.edge.guard import Guard
 from shield.edge.hypercorn import HypercornStream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection
 from shield.errors import RequestError
-from shield.messages import Request
+from shield.messages import Part, Request
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
-from shield.reply import Part, Reply
+from shield.reply import Reply
 from shield.rules.headers import split_block
 from shield.rules.limits import ClientLimits
 from shield.rules.loops import loop_objection, passed

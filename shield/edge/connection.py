@@ -17,10 +17,10 @@ from shield.edge.life import ConnectionLife
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
-from shield.messages import Request
+from shield.messages import Part, Request
 from shield.observe.accounting import Accounting
 from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End, Exchange, Outcome
-from shield.reply import Part, Reply
+from shield.reply import Reply
 from shield.rules.access import ClientIdentity
 from shield.transfer import Transfer
 

@@ -149,7 +149,7 @@ class Excerpt:
 
     async def _fetch(self, want: Want, resource: Resource, target: bytes) -> None:
         try:
-            result = await self._excerpts.means.source.fetch(resource.named, target, resource.route.origins, want)
+            result = await self._excerpts.means.source.fetch(resource.named, target, resource.tried, want)
             if isinstance(result, Fetched):
                 self.response = result.response
                 self.start_reading()

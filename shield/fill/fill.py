@@ -226,7 +226,7 @@ class Fill:
             judged = judged_by(request, resource.forwarded) if request.notable else ()
         self._readers.question_sent()  # soon; the source tells when it is
         # Variants have one owner, that of their key.
-        return await fetch(resource.named, request.target, resource.route.origins, question.want, judged)
+        return await fetch(resource.named, request.target, resource.tried, question.want, judged)
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Do as an answer says; False when the whole object is to be asked for instead."""

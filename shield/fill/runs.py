@@ -330,7 +330,7 @@ class Run:
         runs = self._runs
         resource = runs.resource
         try:
-            result = await runs.means.source.fetch(resource.named, runs.target, resource.route.origins, want)
+            result = await runs.means.source.fetch(resource.named, runs.target, resource.tried, want)
             if isinstance(result, Fetched):
                 self.take(result)
                 runs.answered(self)

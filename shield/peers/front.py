@@ -15,11 +15,11 @@ from shield.edge.connection import ClientConnection
 from shield.edge.front import Front, Listener
 from shield.edge.states import Life
 from shield.errors import RequestError
-from shield.messages import Request
+from shield.messages import Part, Request
 from shield.outcome import PLAIN_HIT, Outcome
 from shield.peers.words import named, outcome_line
 from shield.proxy import Proxy
-from shield.reply import Part, Replies, Reply
+from shield.reply import Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 from shield.rules.limits import ClientLimits

@@ -1,9 +1,9 @@
-"""How much more origins may send for an address than its clients take. Pure: the clock is an argument.
+"""The amplification budget of an address: bytes that origins may send beyond those that its clients take. Pure.
 
-Most requests can't cost more than they bring (`rules.exact`). Some must: what is to be stored is fetched whole, a
-slice of which little was wanted for the second time, a body that a client leaves. That is paid from the address's
-budget. With none left its requests are still answered, but thriftily: ranges exactly or with the whole, and bodies no
-faster than they are taken.
+Most requests can't cost more than they bring (`rules.exact`). Some must: bodies to be stored are fetched whole,
+slices of which little was wanted for a second time, bodies that a client abandons. Their cost is charged to the
+budget of the client's address. With its budget spent, an address still gets responses, but cheap ones: ranges are
+fetched exactly or answered with the whole, and bodies no faster than they are taken.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from shield.rules.addresses import Networks, peer_of
 from shield.rules.exact import FREE
 
 MOST_ADDRESSES = 10_000
-"""Budgets that are remembered; the one that was used least recently is forgotten."""
+"""Budgets that are kept; beyond that, the least recently used one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class AmplificationLimits:
-    """`burst` bytes may be sent by origins beyond `ratio` times what an address takes and `FREE` for each request;
-    an empty budget is full again after `recovery_seconds`, whatever the address does. None holds for `exempt` ones.
+    """Origins may send `burst` bytes more than `ratio` times the bytes that an address takes plus `FREE` for each
+    request. An empty budget is refilled within `recovery_seconds`, whatever the address does. Addresses in `exempt`
+    have no limit.
     """
 
     ratio: float = 2.0
@@ -44,30 +45,30 @@ class Account:
         self._at = now
 
     def abide_by(self, limits: AmplificationLimits) -> None:
-        """Other limits hold from now on; what was spent stays spent."""
+        """Use these limits from now on. Bytes already spent stay spent."""
         if limits is not self._limits:
             spent = self._burst - self._left
             self._limits, self._ratio, self._burst = limits, limits.ratio, float(limits.burst)
             self._left = max(self._burst - spent, -self._burst)
 
     def begin(self) -> None:
-        """A request of this address goes on to where it may cost something."""
+        """A request of this address begins that may cost origin bytes: it earns `FREE`."""
         self._earn(FREE)
 
     def took(self, size: int) -> None:
-        """Its client was sent so many bytes."""
+        """The client took `size` bytes: they earn `ratio` times as many."""
         self._earn(self._ratio * size)
 
     def cost(self, size: int) -> None:
-        """An origin sent so many for it."""
+        """An origin sent `size` bytes for this address."""
         self._left = max(self._left - size, -self._burst)
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing is left of it."""
+        """Whether the budget is spent."""
         return not self.affords(1, now)
 
     def affords(self, size: int, now: float) -> bool:
-        """Whether so much is left of it."""
+        """Whether at least `size` bytes are left."""
         passed, self._at = max(0.0, now - self._at), now
         self._earn(passed * self._burst / self._limits.recovery_seconds)
         return self._left >= size
@@ -77,7 +78,7 @@ class Account:
 
 
 class Accounts:
-    """The budgets of addresses, as far as they were used of late."""
+    """The budgets of all addresses that used theirs recently. IPv6 addresses are counted by their /64 network."""
 
     def __init__(self) -> None:
         self._all: OrderedDict[str, Account] = OrderedDict()
@@ -86,7 +87,7 @@ class Accounts:
         return len(self._all)
 
     def of(self, peer: str, limits: AmplificationLimits | None, now: float) -> Account | None:
-        """The budget of who is at the other end; None: it has none to keep."""
+        """The budget of a client; None if it has no limit. `peer` is as from `Listener.name_of`."""
         if limits is None:
             return None
         address = peer_of(peer)

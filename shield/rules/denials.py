@@ -1,7 +1,7 @@
-"""Tells a denied object from rejected credentials: both are AccessDenied. Judged by other responses. Pure.
+"""Distinguishes a denied object from rejected credentials by other responses: both are AccessDenied. Pure.
 
-A storage sends AccessDenied for an object that may not be read, and, to keys that may not list the bucket, for a
-deleted one. It sends the same for all objects once the keys' rights are withdrawn.
+A storage sends AccessDenied for an object that may not be read and, to keys that may not list the bucket, for a
+deleted one. It sends the same for all objects once the keys' permissions are withdrawn.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Denials:
         self._denied: set[bytes] = set()  # since then
 
     def given(self, now: float) -> None:
-        """The origin accepted the credentials: it gave an object, or said that there is none."""
+        """The origin accepted the credentials: it sent an object, or said that there is none."""
         self._given_at = now
         if self._denied:
             self._denied.clear()
 
     def is_of_object(self, path: bytes, now: float) -> bool:
-        """Whether a denial concerns this object; else it concerns our credentials."""
+        """Record a denial; whether it concerns this object, rather than our credentials."""
         if len(self._denied) < MOST_IN_A_ROW:
             self._denied.add(path)
         if self._given_at is None or abs(now - self._given_at) > LATELY_SECONDS:

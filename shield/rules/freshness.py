@@ -1,4 +1,4 @@
-"""The age and lifetime of a response: RFC 9111 §4.2, and the operator's rules where a response is silent."""
+"""The age and lifetime of a response: RFC 9111 §4.2, and the operator's rules for responses that state none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CREDENTIALS = frozenset(
     b"api-key authorization client-cert cookie proxy-authorization x-access-token x-api-key x-auth-token"
     b" x-session-token".split()
 )
-"""Fields of requests that say who the client is; a guess, which operators know better."""
+"""Request fields that identify the client; a default that operators may replace."""
 
 InvalidAge = Literal["ignore", "stale"]
 SetCookie = Literal["refuse", "strip", "store"]
@@ -38,7 +38,7 @@ Unkeyed = Literal["refuse", "store"]
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRules:
-    """Defaults where origins say nothing, and limits on what they state. Durations in seconds, names lower case.
+    """Defaults for silent responses, and limits for all. Durations in seconds, names lower case.
 
     S3 objects mostly have no Cache-Control: they get `default_lifetime`, or, if None, `heuristic_fraction`
     of the time since Last-Modified (§4.2.2), or, if that is None too, no lifetime.
@@ -94,8 +94,8 @@ class FreshnessRules:
 class Freshness:
     """A stored response's times. `born` is the epoch time at which its age was 0, the others are seconds.
 
-    Past its lifetime it may be served stale for `grace` while it is revalidated (stale-while-revalidate), for
-    `error_grace` when no origin can answer (stale-if-error), and is worth keeping for `keep`.
+    Past its lifetime it may be served stale for `grace` while it is revalidated (stale-while-revalidate) and for
+    `error_grace` while no origin can answer (stale-if-error); it is kept for `keep`.
     """
 
     born: float
@@ -105,7 +105,7 @@ class Freshness:
     error_grace: float = 0.0
 
     def age(self, now: float) -> float:
-        """Current age in seconds (RFC 9111 §4.2.3); never negative, though the clock may have been set back."""
+        """Current age in seconds (RFC 9111 §4.2.3); never negative, even if the clock was set back."""
         age = now - self.born
         return age if age > 0.0 else 0.0
 
@@ -114,11 +114,11 @@ class Freshness:
         return self.lifetime - self.age(now)
 
     def shown_ttl(self, now: float) -> int:
-        """Remaining freshness as reported to others: with the Age sent, it adds up to the lifetime."""
+        """Remaining freshness in whole seconds, as reported: together with Age it adds up to the lifetime."""
         return int(self.lifetime) - int(self.age(now))
 
     def in_error_grace(self, now: float) -> bool:
-        """Fresh, or stale and still usable when no origin can answer (RFC 5861 §4)."""
+        """Whether it is fresh, or stale and still usable if no origin can answer (RFC 5861 §4)."""
         return self.ttl(now) > -max(self.grace, self.error_grace)
 
 
@@ -166,7 +166,7 @@ def freshness_of(
 
 
 def allowed_lifetime(head: ResponseHead) -> float:
-    """How long a shared cache may keep a response by its Cache-Control alone; infinite where that says nothing."""
+    """Seconds for which a shared cache may keep a response by Cache-Control alone; infinite if it doesn't say."""
     control, _ = governing(head, ())
     if control.no_store or control.private or control.no_cache:
         return 0.0
@@ -175,9 +175,9 @@ def allowed_lifetime(head: ResponseHead) -> float:
 
 
 def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
-    """Whether it may not be used without revalidation each time (§5.2.2.4).
+    """Whether a response has to be revalidated at each use (§5.2.2.4).
 
-    A no-cache that names fields may apply to those alone; applying it to all is as correct.
+    A no-cache that names fields may apply to those alone; applying it to the whole response is correct, too.
     """
     if not control.no_cache_fields or control.no_cache:
         return control.no_cache
@@ -185,12 +185,12 @@ def must_be_checked(control: CacheControl, rules: FreshnessRules) -> bool:
 
 
 def may_be_left_out(names: tuple[bytes, ...], rules: FreshnessRules) -> bool:
-    """Whether a directive that names fields may apply to them alone: as configured, the rest still a response."""
+    """Whether a directive that names fields may apply to them alone: if so configured, and they aren't essential."""
     return rules.honour_field_names and _INDISPENSABLE.isdisjoint(names)
 
 
 def has_validator(head: ResponseHead) -> bool:
-    """Whether it can be revalidated: an entity tag, or a Last-Modified that is a date."""
+    """Whether a response can be revalidated: it has a valid entity tag, or a valid date in Last-Modified."""
     etag = head.get(b"etag")
     if etag is not None and conditional.is_tag(etag):
         return True

@@ -1,8 +1,8 @@
-"""The ordinary response: 200 to a plain GET, with those fields that every object has and no other that a rule judges.
+"""A shortcut for ordinary responses: 200 to a plain GET, with no field that affects a rule beyond the usual ones.
 
-Nearly all responses of a storage are so, and differ in nothing by which they are judged but their age. So it is found
-out once for each route and origin which fields don't matter, and once for each Cache-Control how it is judged. The
-results are just those of `verdict`, `fields` and `selection`; tests compare them.
+Nearly all responses of a storage are like that, and only their age differs in the eyes of the rules. So for each
+route and origin the irrelevant fields are determined once, and so is the decision for each Cache-Control. The
+results equal those of `verdict`, `fields` and `selection`; tests compare them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _JUDGED = frozenset({b"age", b"expires", b"set-cookie", b"vary"})
 _LOOKED_AT = frozenset({b"accept-ranges", b"cache-control", b"connection", b"date", b"etag", b"last-modified"})
 
 _PLAIN = Request(b"GET", b"/", [], {})
-_REMEMBERED = 512  # values of Cache-Control, and names of fields: origins repeat the same few
-_LONGEST = 512  # bytes of a remembered one
+_REMEMBERED = 512  # cached values of Cache-Control, and cached field names: origins use the same few
+_LONGEST = 512  # bytes of a cached value or name
 
 
 class Ordinary:
-    """Judges the ordinary responses of one origin under one route's rules, and makes stored heads of them."""
+    """Judges ordinary responses of one origin under the rules of one route, and makes their stored heads."""
 
     __slots__ = ("_added", "_by_control", "_fates", "_fields", "_freshness", "_removed", "_unusual")
 
@@ -40,12 +40,14 @@ class Ordinary:
         self._unusual = frozenset(unusual)
         self._removed = NameSet((*fields.remove, *(name for name, _ in fields.set)))
         self._added = fields.kept((*fields.set, *fields.add))
-        self._fates: dict[bytes, bool] = {}  # whether a field of a name is passed on
-        self._by_control: dict[bytes, Disposition | None] = {}  # at age 0; None: it isn't ordinary
+        self._fates: dict[bytes, bool] = {}  # by field name: whether it is forwarded
+        self._by_control: dict[bytes, Disposition | None] = {}  # by Cache-Control, at age 0; None: not ordinary
 
     @classmethod
     def of(cls, freshness: FreshnessRules, fields: FieldRules) -> Ordinary | None:
-        """None if there is none: the rules judge by a response's dates, or change fields by which it is judged."""
+        """The shortcut for these rules; None if there is none, since they depend on a response's dates, or change
+        fields that affect decisions.
+        """
         made = cls(freshness, fields)
         read = made._unusual | _LOOKED_AT | digests.BESIDE_ETAGS
         changed = {name for name, _ in (*fields.set, *fields.add)}
@@ -54,7 +56,7 @@ class Ordinary:
         return None if freshness.default_lifetime is None and freshness.heuristic_fraction is not None else made
 
     def judge(self, head: ResponseHead, request_time: float, response_time: float) -> Disposition | None:
-        """What `judge_response` says of a response to a plain GET; None if it isn't ordinary."""
+        """The result of `judge_response` for a response to a plain GET; None if the response isn't ordinary."""
         named = head.named
         if head.status != 200 or len(named) != len(head.fields) or not self._unusual.isdisjoint(named):
             return None
@@ -76,7 +78,7 @@ class Ordinary:
         return Disposition(Share.STORE, freshness, known.reason, known.dropped)
 
     def head(self, head: ResponseHead, length: int, freshness: Freshness, via: bytes) -> StoredHead:
-        """The stored form of a head that `judge` found to be ordinary, for a body of this length."""
+        """The stored form of a head that `judge` has accepted, for a body of this length."""
         fates = self._fates
         kept = [line for line in head.fields if fates[line[0]]]
         kept += (*self._added, (b"content-length", b"%d" % length), (b"via", via))
@@ -85,8 +87,8 @@ class Ordinary:
         return as_judged(of_fields(200, tuple(kept)), freshness)
 
     def _learn(self, control: bytes, named: dict[bytes, bytes]) -> bool:
-        """Find out how a response with this Cache-Control is judged, and which of these fields are passed on; False
-        if that would be too much to remember.
+        """Cache the decision for this Cache-Control, and whether these fields are forwarded; False if that takes too
+        much memory.
         """
         if len(self._fates) + len(named) > _REMEMBERED or max(map(len, named)) > _LONGEST or len(control) > _LONGEST:
             return False

@@ -31,7 +31,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Trespass:
+class Exposure:
     """Clients of route `by` reach objects below `path` without meeting the requirement of route `of`."""
 
     by: str
@@ -55,9 +55,9 @@ def implies(met: Requirement, required: Requirement) -> bool:
     return all(any({*group} <= {*wanted} for group in met) for wanted in required)
 
 
-def trespasses(
+def exposures(
     routes: Sequence[Route], requirements: Mapping[str, Requirement], objects: Mapping[str, frozenset[str]]
-) -> Iterator[Trespass]:
+) -> Iterator[Exposure]:
     """Each pair of routes of which one exposes objects that the other protects.
 
     `requirements` and `objects` are by the routes' names. `objects` identifies where a route's objects are (its
@@ -72,7 +72,7 @@ def trespasses(
                 continue
             path = ranges[lax.name].common(ranges[strict.name])
             if path is not None:
-                yield Trespass(lax.name, strict.name, path or b"/")
+                yield Exposure(lax.name, strict.name, path or b"/")
 
 
 def _object(route: Route, prefix: bytes) -> bytes:

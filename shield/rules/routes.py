@@ -20,6 +20,7 @@ from shield.rules.key import (
     key_length,
 )
 from shield.rules.ordinary import Ordinary
+from shield.rules.ranking import OriginFacts, Strategy, drawn, order_of, seed_of
 from shield.rules.vary import Forwarding
 
 
@@ -29,9 +30,9 @@ class Route:
 
     `prefix` matches whole segments; `strip` is removed from the front of the path and replaced by `add`, both b"" or
     paths without a trailing slash. All three are canonical by the route's own `key` rules. `origins` are names in
-    configured order; in cache keys, `space` names their set and `policy` the caching policy (`policy`). `query` has
-    the parameters that are kept; None: the whole query, unchanged. `methods` has GET, and HEAD and OPTIONS if they
-    are allowed.
+    configured order, `facts` what an order by `choose` takes of them; in cache keys, `space` names their set and
+    `policy` the caching policy (`policy`). `query` has the kept parameters; None: the whole query, unchanged.
+    `methods` has GET, and HEAD and OPTIONS if they are allowed.
     """
 
     name: str
@@ -49,8 +50,12 @@ class Route:
     fields: RouteFields = field(default_factory=RouteFields)
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
     early_hints: bool = False  # interim responses (102, 103) are forwarded to clients
+    choose: Strategy = Strategy.ORDERED  # the order in which its origins are tried
+    facts: tuple[OriginFacts, ...] = ()  # of its origins, in configured order; none: all are alike
     # derived: whether a request's response depends on more than its target; checked at each hit
     particular: bool = field(init=False, repr=False, compare=False)
+    # derived: the order in which origins are tried where it is the same for all keys; None: it is drawn for each
+    fixed_order: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
     # derived: how the ordinary responses of each origin are judged, if it has any
     ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
     # derived: the prefix of its cache keys, of `space` and `policy`
@@ -58,6 +63,10 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
+        order = None
+        if self.choose is not Strategy.WEIGHTED:
+            order = tuple([place.name for place in order_of(self.choose, self.facts)]) if self.facts else self.origins
+        object.__setattr__(self, "fixed_order", order)
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
         made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
         ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}
@@ -67,6 +76,12 @@ class Route:
     def allow(self) -> bytes:
         """The methods as a value of Allow."""
         return b", ".join(self.methods)
+
+    def order(self, digest: bytes) -> tuple[str, ...]:
+        """The order in which its origins are tried for the key with this digest, while all are well."""
+        if self.fixed_order is not None:
+            return self.fixed_order
+        return drawn(self.origins, [origin.weight for origin in self.facts], seed_of(digest))
 
     @property
     def hides(self) -> bool:
@@ -124,6 +139,11 @@ class Resource(NamedTuple):  # one per request, as CacheKey
     def named(self) -> CacheKey:
         """The key by the target alone, without a variant."""
         return self.base or self.key
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The origins that have it, in the order in which they are tried: the same for all its variants and parts."""
+        return self.route.fixed_order or self.route.order(self.named.digest)
 
     @property
     def label(self) -> str:

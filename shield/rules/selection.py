@@ -1,4 +1,4 @@
-"""Stored heads, and the part of a response that a request gets: all, ranges, only the head, 304, 412 or 416."""
+"""Stored heads, and the response to a request: the whole entry, ranges of it, only its head, 304, 412 or 416."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5"
 
 
 class StoredHead:
-    """The part of an origin's head that is kept.
+    """The stored part of an origin's head.
 
-    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` the part of it for
-    clients that request nothing hidden in it; `fields` are the same fields, from which 206 and 304 are
-    built: None has them read from the block when needed.
+    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` is the block without
+    its hidden line, which clients get; `fields` are the same fields, from which 206 and 304 are built. If they are
+    None at first, they are parsed from the block when needed.
     """
 
     __slots__ = (
@@ -110,12 +110,12 @@ class Selection:
 
     @property
     def is_cheap(self) -> bool:
-        """Whether it may be read from a body that is fetched from its beginning on, and given up behind it."""
+        """Whether its body may be read from a fetch that starts at byte 0 and is cancelled after it."""
         wanted = sum((stop or 0) - start for _, start, stop in self.pieces)
         return exact.is_worth(max((stop or 0 for _, _, stop in self.pieces), default=0), wanted)
 
     def lies_in(self, part: Span) -> bool:
-        """Whether all of its body is in a part of the stored one."""
+        """Whether its whole body is within a part of the stored body."""
         return all(part.start <= start and stop is not None and stop <= part.stop for _, start, stop in self.pieces)
 
 
@@ -126,10 +126,10 @@ _DEFAULT = FieldRules()
 def stored_head(
     head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None, rules: FieldRules = _DEFAULT
 ) -> StoredHead:
-    """The stored form of `head`: the fields passed on, our Via if it isn't in it, a Date if it has none (RFC 9110
-    §6.6.1), and digests as the rules want them.
+    """The stored form of `head`: the fields that the rules keep, `via` if given, Date if it has none (RFC 9110
+    §6.6.1), and digests by the rules.
 
-    `length` is the length of the body that goes with it, None while it isn't known.
+    `length` is that of its body in bytes, None while it isn't known.
     """
     fields = rules.kept(head.fields)
     if not head.has_any(_DATE):
@@ -143,7 +143,7 @@ def stored_head(
 
 
 def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
-    """A stored head of exactly these fields. `judge_response` decides on their restrictions."""
+    """A stored head with exactly these fields, without marks of freshness (`as_judged`)."""
     named = dict(reversed(fields))
     if hidden.LINE in named:
         fields = hidden.joined(fields)
@@ -153,7 +153,7 @@ def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
 
 
 def as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
-    """The head with the marks of its freshness, whatever field they came from."""
+    """The same head, marked with no-cache and must-revalidate as far as its freshness implies them."""
     head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
     head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
     return head
@@ -168,9 +168,9 @@ def with_length(head: StoredHead, length: int) -> StoredHead:
 def select(request: Request, head: StoredHead, length: int | None, *, boundary_key: bytes | None = None) -> Selection:
     """The response to `request` from this head and a body of `length` bytes (None: not known yet).
 
-    Preconditions come before ranges (RFC 9110 §13.2.2); both concern successful responses only (§13.2.1). Without a
-    `boundary_key`, as `multipart.boundary` takes it, several ranges get all. A worker of this node, whose request is
-    marked with the hidden line's name, gets that line besides.
+    Preconditions come before ranges (RFC 9110 §13.2.2); both apply to successful responses only (§13.2.1). Without a
+    `boundary_key` (see `multipart.boundary`) several ranges get the whole body. A worker of this node, whose request
+    is marked with the hidden line's name, gets that line, too.
     """
     if not request.notable:
         return _whole(request, head, length)

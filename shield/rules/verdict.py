@@ -1,7 +1,7 @@
-"""The two questions of a cache: how may the stored entry be used, and how an origin's response?
+"""The two decisions of a cache: how the stored entry may be used, and how an origin's response may be used.
 
-All of RFC 9111 is behind these functions, except Vary: the variant for a request is chosen before the first
-(`vary`), and for the second only `Vary: *` keeps a response from being stored.
+They implement all of RFC 9111 except Vary: the variant for a request is selected before the first (`vary`), and for
+the second only `Vary: *` keeps a response from being stored.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Head(Protocol):
 
 
 class Stored(Protocol):
-    """The facts about an entry that a verdict needs."""
+    """An entry, as far as verdicts need it."""
 
     freshness: Freshness
 
@@ -87,8 +87,8 @@ class Stored(Protocol):
 def judge_lookup(request: Request, stored: Stored | None, now: float, rules: FreshnessRules) -> Verdict:
     """How may the stored entry be used? RFC 9111 §4, in the order of its conditions.
 
-    Directives of the request are ignored unless the rules honour them: the CDN decides by stored responses, not
-    its visitors by their requests.
+    Directives of the request are ignored unless the rules honour them: by default stored responses decide, not the
+    CDN's clients.
     """
     if request.method not in _METHODS:
         return Verdict.BYPASS  # §4: the method must allow it
@@ -180,9 +180,9 @@ class Reason(Enum):
 class Disposition:
     """The use of a response, and the reason.
 
-    `freshness` is set for unstored responses, too: their age is sent. `dropped` fields are removed for all; those in
-    `unstored` are sent only to requests that came before the response. `by_request`: the reason lies in the request
-    alone, and doesn't apply to other requests for the entry.
+    `freshness` is set for responses that aren't stored, too: their age is sent. `dropped` fields are removed for all
+    clients; `unstored` ones are sent only to requests that came before the response. `by_request`: the reason is in
+    the request alone, and doesn't apply to other requests for the entry.
     """
 
     share: Share
@@ -204,11 +204,10 @@ def judge_response(
 ) -> Disposition:
     """May a GET's response be stored, and which other requests may get it? RFC 9111 §3 for a shared cache.
 
-    A personal response goes to the leader alone; one that merely can't be stored (an error, no lifetime) answers
-    all requests that came before it, since it is as new as a fetch of their own. A response that may depend on
-    credentials among the `unkeyed` fields is for the leader, too, unless the origin allows more; one that may depend
-    on other `unkeyed` fields of the request, which don't distinguish variants, isn't stored for requests without
-    them.
+    A personal response is for the leader alone. One that only can't be stored (an error, no lifetime) answers all
+    requests that came before it, since their own fetch wouldn't be newer. `unkeyed` are forwarded fields that don't
+    distinguish variants: a response that may depend on credentials among them is for the leader alone, unless the
+    origin allows more; one that may depend on others of them isn't stored.
     """
     policy = policy_of(head, response_time, rules)
     freshness = freshness_of(head, policy, request_time=request_time, response_time=response_time, rules=rules)
@@ -265,7 +264,9 @@ def _asked_for_itself(request: Request, control: CacheControl, rules: FreshnessR
 
 
 def has_credentials(forwarded: Sequence[Field], rules: FreshnessRules) -> bool:
-    """Whether one of these fields says who the client is. What reads fields from variables takes _ for -."""
+    """Whether one of these fields identifies the client. _ counts as -, as for servers that pass environment
+    variables.
+    """
     return any(name.replace(b"_", b"-") in rules.credentials for name, _ in forwarded)
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import xxhash
 
 from shield.errors import StoreError
+from shield.messages import Part
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 from shield.shared import Shared
 from shield.store.backlog import Completion
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth
-from shield.store.directory.files import Part
 from shield.store.directory.index import Found
 from shield.store.directory.log import Draft
 from shield.store.directory.reading import GoneError, StoredRecord, latest

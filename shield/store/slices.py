@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from shield.store.directory.files import Part
+from shield.messages import Part
 from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.record import RecordKind, identity_of, record_of
 from shield.store.disk import Disk, Located, Still

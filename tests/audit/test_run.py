@@ -107,7 +107,7 @@ class Auditor:
     def estimate(self, depth: ReadingDepth) -> int:
         async def asked() -> int:
             async with AsyncExitStack() as stack:
-                return await self._audit(stack, depth).estimate()
+                return sum(each.bytes for each in await self._audit(stack, depth).estimate())
 
         return asyncio.run(asked())
 

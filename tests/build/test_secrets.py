@@ -172,7 +172,7 @@ def test_a_file_that_is_gone_leaves_the_old_in_use_and_is_complained_of_once(
         answer = shield.get("/0")
 
     assert answer.status == 200
-    assert caplog.messages == [f"origins.fra: the old stays in use: {tmp_path}/session_token is gone"]
+    assert caplog.messages == [f"origins.fra: the old contents stay in use: {tmp_path}/session_token is gone"]
 
 
 @pytest.mark.parametrize("text", ["", "two words", "\xff"])
@@ -190,7 +190,7 @@ def test_a_file_that_holds_no_secret_leaves_the_old_in_use(
         after = shield.get("/1").status
 
     assert (before, after) == (200, 200)
-    assert "origins.fra: the old stays in use" in said and "secret_key" in said
+    assert "origins.fra: the old contents stay in use" in said and "secret_key" in said
     assert "two words" not in said
 
 
@@ -286,4 +286,4 @@ def test_certificates_are_shown_once_they_and_their_keys_are_whole(
     assert (unchanged, broken) == ([], [])
     assert [type(context) for context in shown] == [ssl.SSLContext]
     assert len(caplog.messages) == 1
-    assert "tls: the old stays in use" in caplog.text and "can't be used" in caplog.text
+    assert "tls: the old contents stay in use" in caplog.text and "can't be used" in caplog.text

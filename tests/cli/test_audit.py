@@ -130,15 +130,17 @@ def test_bytes_are_read_only_when_that_is_agreed_to(
 ) -> None:
     ground.one = [Put(key, "right") for key in ODD]
     ground.two = [Put(key, "right") for key in ODD[1:]] + [Put(ODD[0], "wrong")]
+    ground.more["iad"]["price"] = {"egress": 0.05, "requests": 1000.0, "currency": "EUR"}
 
     assert ground.audit(deep=True) == 2
     said = capsys.readouterr()
-    assert f"({len(ODD) * 10} bytes of egress); say --yes" in said.err and said.out == ""
+    egress = f"({len(ODD) * 10} bytes of egress, about {len(ODD)}.00 EUR)"
+    assert f"{egress}; say --yes" in said.err and said.out == ""
 
     assert ground.audit(deep=True, assents=True) == 1
     said = capsys.readouterr()
     assert said.out.startswith("different  iad        5B  a b  written 1d ago  (SHA-256 ")
-    assert f"({len(ODD) * 10} bytes of egress)" in said.out
+    assert egress in said.out
 
 
 def test_encrypted_objects_count_by_size_alone(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:

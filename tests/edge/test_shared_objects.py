@@ -162,7 +162,7 @@ def test_what_is_meant_is_noted_and_what_has_no_effect_as_well(tmp_path: Path) -
     (noted,), (without,) = (ground.load(PLAIN + GUARD + text).notes for text in (meant, idle))
 
     assert noted.endswith("routes.pub.shares: its clients reach objects below / without what route a requires")
-    assert without.endswith("routes.pub.shares: has no effect: no other route keeps these objects")
+    assert without.endswith("routes.pub.shares: has no effect: no other route protects its objects")
 
 
 def test_no_regime_is_made_of_it(origin: FaultyOrigin) -> None:

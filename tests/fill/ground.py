@@ -13,14 +13,14 @@ from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillMemory
 from shield.fill.means import FillPolicy, Means
 from shield.fill.table import FillTable
-from shield.messages import Field, Request, ResponseHead
+from shield.messages import Field, Part, Request, ResponseHead
 from shield.observe.counters import Counters
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
-from shield.reply import Part, Replies, Reply
+from shield.reply import Replies, Reply
 from shield.rules.key import CacheKey
 from shield.rules.routes import Route, Routes
 from shield.shared import Shared

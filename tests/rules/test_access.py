@@ -1,4 +1,4 @@
-"""Who may ask: addresses and what proxies say of them, secrets, hosts, certificates, and how rules go together."""
+"""Access rules: addresses and those that proxies state, secrets, hosts, certificates, and combinations of rules."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shield.errors import ConfigError, RequestError
 from shield.rules.access import Requirement, Rule, requirement_of
 from shield.rules.key import KeyRules
-from shield.rules.reach import Range, Trespass, implies, ranges_of, trespasses
+from shield.rules.reach import Exposure, Range, exposures, implies, ranges_of
 from shield.rules.routes import Route, Routes
 
 HEADER, ADDRESSES, LINKS = (Rule.HEADER,), (Rule.ADDRESSES,), (Rule.SIGNED_URLS,)
@@ -74,7 +74,7 @@ def found(*routes: Route, **requirements: str) -> set[tuple[str, str, bytes]]:
         each.name: requirement_of([requirements[each.name]] if each.name in requirements else []) for each in routes
     }
     objects = {each.name: frozenset(each.origins) for each in routes}
-    return {(each.by, each.of, each.path) for each in trespasses(routes, wanted, objects)}
+    return {(each.by, each.of, each.path) for each in exposures(routes, wanted, objects)}
 
 
 ALL = Route("all", origins=("fra",))
@@ -94,13 +94,13 @@ ALL = Route("all", origins=("fra",))
         (Route("pub", b"/pub/", strip=b"/pub", origins=("fra",)), {("pub", "all", b"/")}),
     ],
 )
-def test_a_laxer_route_to_the_same_objects_trespasses(route: Route, expected: set[tuple[str, str, bytes]]) -> None:
+def test_a_laxer_route_to_the_same_objects_exposes_them(route: Route, expected: set[tuple[str, str, bytes]]) -> None:
     assert found(ALL, route, all="header") == expected
     assert found(ALL, route, all="header", pub="header") == set()
     assert found(ALL, route, pub="header") == {(of, by, path) for by, of, path in expected}
 
 
-def test_routes_that_require_other_things_trespass_on_each_other() -> None:
+def test_routes_that_require_other_things_expose_each_others_objects() -> None:
     pub = Route("pub", b"/pub", strip=b"/pub", origins=("fra",))
 
     assert found(ALL, pub, all="header", pub="addresses") == {("pub", "all", b"/"), ("all", "pub", b"/")}
@@ -153,8 +153,8 @@ def test_whatever_two_routes_resolve_to_the_same_object_they_are_known_to_have_i
 
 
 def test_where_it_happens_is_told() -> None:
-    assert Trespass("pub", "all", b"/") in list(
-        trespasses(
+    assert Exposure("pub", "all", b"/") in list(
+        exposures(
             [ALL, Route("pub", b"/pub", strip=b"/pub", origins=("fra",))],
             {"all": (HEADER,), "pub": ()},
             {"all": frozenset({"x"}), "pub": frozenset({"x"})},

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from shield.store.directory.files import Files, Part
+from shield.messages import Part
+from shield.store.directory.files import Files
 
 SECTOR = 512
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shield.errors import StoreError
-
-Part = bytes | bytearray | memoryview
+from shield.messages import Part
 
 GROUPS = Path("/sys/fs/cgroup")
 MOUNTS = Path("/proc/self/mountinfo")

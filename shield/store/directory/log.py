@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from shield.errors import StoreError
+from shield.messages import Part
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.store.directory.change import EVERYTHING
 from shield.store.directory.claim import FULL
-from shield.store.directory.files import Part
 from shield.store.directory.index import Found, IndexChange, IndexFullError, Row, State
 from shield.store.directory.premises import Premises
 from shield.store.directory.reading import latest, under_head_of

@@ -17,7 +17,8 @@ from weakref import WeakSet
 
 import xxhash
 
-from shield.store.directory.files import Files, Part
+from shield.messages import Part
+from shield.store.directory.files import Files
 from shield.store.directory.record import (
     ALIGN,
     FORMAT,

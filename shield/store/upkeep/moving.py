@@ -20,8 +20,9 @@ from typing import IO
 import xxhash
 
 from shield.errors import ShieldError
+from shield.messages import Part
 from shield.store.directory.directory import CacheDirectory
-from shield.store.directory.files import Files, Part
+from shield.store.directory.files import Files
 from shield.store.directory.index import Found
 from shield.store.directory.log import Coming, Draft
 from shield.store.directory.reading import latest

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
+from shield.messages import Part
 from shield.store.directory.directory import DirectoryHealth
-from shield.store.directory.files import Files, Part
+from shield.store.directory.files import Files
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import NoRoomError
 from tests.store.faulty_files import FaultyFiles

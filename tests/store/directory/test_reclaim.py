@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shield.errors import StoreError
+from shield.messages import Part
 from shield.rules.freshness import Freshness
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth
-from shield.store.directory.files import Part
 from shield.store.directory.index import Index
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import RecordKind

@@ -1,0 +1,60 @@
+"""Settings of a price."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core.core_schema import CoreSchema
+
+from shield.config.places import did_you_mean
+from shield.config.section import Section, matching
+from shield.config.units import ExpectedError
+from shield.rules.prices import PRESETS, Price
+
+_LISTED = " ".join(PRESETS)
+
+
+class PriceSettings(Section):
+    """What reading from an origin costs: the name of a list price, or values of your own, over a preset's if any."""
+
+    preset: str | None = Field(default=None, description="List price by name, which the keys below change.")
+    egress: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="For each GB (1,000,000,000 bytes) out of the origin."
+    )
+    requests: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="For each 1,000 requests that read. If omitted: the preset's, or 0."
+    )
+    currency: Annotated[str, matching("[A-Z]{3}", "a currency, as USD or EUR")] | None = Field(
+        default=None, description="If omitted: the preset's, or USD."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        shown = handler.resolve_ref_schema(handler(core))
+        shown["properties"]["preset"]["anyOf"][0] = {"enum": list(PRESETS)}
+        return {"anyOf": [{"enum": list(PRESETS)}, shown]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name_or_by_value(cls, value: Any) -> Any:
+        given = {"preset": value} if isinstance(value, str) else value
+        if not isinstance(given, dict):
+            raise ExpectedError(f"expected a mapping, as {{egress: 0.05, currency: EUR}}, or one of {_LISTED}")
+        preset = given.get("preset")
+        if isinstance(preset, str) and preset not in PRESETS:
+            guess = did_you_mean(preset, list(PRESETS))
+            raise ExpectedError(f"expected a mapping, as {{egress: 0.05}}, or one of {_LISTED}{guess}")
+        if preset is None and given.get("egress") is None:
+            raise ExpectedError("expected egress, the price of a GB, as {egress: 0.05, currency: EUR}")
+        return given
+
+    @property
+    def price(self) -> Price:
+        """The price that holds."""
+        base = Price(0.0) if self.preset is None else PRESETS[self.preset].price
+        return Price(
+            egress=base.egress if self.egress is None else self.egress,
+            requests=base.requests if self.requests is None else self.requests,
+            currency=self.currency or base.currency,
+        )

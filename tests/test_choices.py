@@ -1,0 +1,176 @@
+"""Which origin a route tries first: its settings, and what a node makes of them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shield.cli.check import check, old_prices
+from shield.cli.explain import explain
+from shield.config.loading import load
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import FakeClock, Shield, settings_of
+
+PATHS = [f"/images/{number}.webp" for number in range(40)]
+
+
+def with_origins(**origins: Any) -> dict[str, Any]:
+    base = {"provider": "http", "endpoint": "http://127.0.0.1:1"}
+    return {name: {**base, **more} for name, more in origins.items()}
+
+
+def problems(tmp_path: Path, choose: str, **origins: Any) -> list[str]:
+    path = tmp_path / "shield.yaml"
+    given = {"origins": with_origins(**origins), "routes": {"default": {"match": "/", "choose": choose}}}
+    path.write_text(yaml.safe_dump(given, sort_keys=False))
+    try:
+        load(path, environ={})
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def choosing(choose: str, first: FaultyOrigin, second: FaultyOrigin, *settings: dict[str, Any]) -> Settings:
+    made = settings_of({"one": first, "two": second}, routes={"default": {"match": "/", "choose": choose}})
+    given = {
+        name: {"provider": "http", "endpoint": origin.url, **more}
+        for name, origin, more in zip(("one", "two"), (first, second), settings, strict=True)
+    }
+    return Settings.model_validate(
+        {
+            **made.model_dump(include={"node"}),
+            "origins": given,
+            "routes": {"default": {"match": "/", "choose": choose}},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("choose", "one", "two", "first"),
+    [
+        ("ordered", {}, {"role": "primary"}, 0),
+        ("primary-first", {}, {"role": "primary"}, 1),
+        ("cheapest", {"price": "aws-eu-central-1"}, {"price": "r2"}, 1),
+        ("cheapest", {"price": {"egress": 0.01}}, {"price": {"egress": 0.01}}, 0),
+        ("weighted", {"weight": 0}, {"weight": 1}, 1),
+    ],
+)
+def test_the_chosen_origin_is_asked_and_the_other_one_when_it_fails(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, choose: str, one: Any, two: Any, first: int
+) -> None:
+    for each in (origin, replica):
+        each.serves("/a", b"x", lifetime=60)
+        each.serves("/b", b"x", lifetime=60)
+    chosen, other = (origin, replica) if first == 0 else (replica, origin)
+
+    with Shield(choosing(choose, origin, replica, one, two), clock=clock) as shield:
+        assert shield.get("/a").body == b"x"
+        assert (chosen.fetches("/a"), other.fetches("/a")) == (1, 0)
+        chosen.fails("/b", "InternalError")
+        assert shield.get("/b").body == b"x"
+
+    assert other.fetches("/b") == 1
+
+
+def test_weights_spread_keys_and_a_key_stays_with_its_origin(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    for path in PATHS:
+        origin.serves(path, b"x", lifetime=1)
+        replica.serves(path, b"x", lifetime=1)
+
+    with Shield(choosing("weighted", origin, replica, {}, {}), clock=clock) as shield:
+        for _ in range(2):
+            for path in PATHS:
+                assert shield.get(path).status == 200
+            clock.advance(7 * 86400.0)
+
+    asked = [(origin.fetches(path), replica.fetches(path)) for path in PATHS]
+    assert set(asked) == {(2, 0), (0, 2)}
+
+
+@pytest.mark.parametrize(
+    ("choose", "one", "two", "said"),
+    [
+        ("primary-first", {}, {}, 'routes.default.choose: got "primary-first"; none of its origins is primary'),
+        ("weighted", {"weight": 0}, {"weight": 0}, "all of its origins have weight 0"),
+        ("cheapest", {"price": "r2"}, {}, "two has no price"),
+        ("cheapest", {"price": "r2"}, {"price": "hetzner"}, "prices are in EUR and USD"),
+        ("nearest", {}, {}, "nearest needs measured times"),
+        ("primary", {}, {}, "expected one of ordered primary-first weighted cheapest"),
+        ("ordered", {"price": "aws-eu-west"}, {}, "expected a mapping, as {egress: 0.05}, or one of aws-us-east-1"),
+        ("ordered", {"price": {"currency": "EUR"}}, {}, "expected egress, the price of a GB"),
+        ("ordered", {"price": {"egress": -1}}, {}, 'origins.one.price.egress: got "-1"; expected'),
+        ("ordered", {"price": {"egress": 1, "currency": "euro"}}, {}, "expected a currency, as USD or EUR"),
+        ("ordered", {"price": 0.09}, {}, "expected a mapping, as {egress: 0.05}, or one of"),
+        ("ordered", {"price": {"egres": 1}}, {}, "egress"),
+        ("ordered", {"weight": -1}, {}, 'origins.one.weight: got "-1"; expected at least 0'),
+        ("ordered", {"holds": "some"}, {}, "expected one of all part"),
+    ],
+)
+def test_settings_that_can_not_choose_say_why(tmp_path: Path, choose: str, one: Any, two: Any, said: str) -> None:
+    found = problems(tmp_path, choose, one=one, two=two)
+
+    assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize(
+    ("given", "price"),
+    [
+        ("aws-eu-central-1", Price(0.09, 0.00043)),
+        ({"egress": 0.05}, Price(0.05)),
+        ({"egress": 0.05, "requests": 0.001, "currency": "EUR"}, Price(0.05, 0.001, "EUR")),
+        ({"preset": "aws-eu-central-1", "egress": 0.0}, Price(0.0, 0.00043)),
+    ],
+)
+def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -> None:
+    settings = Settings.model_validate({"origins": with_origins(one={"price": given})})
+
+    found = settings.origins["one"].price
+    assert found is not None and found.price == price
+
+
+def test_a_price_can_be_given_by_a_variable(tmp_path: Path) -> None:
+    path = tmp_path / "shield.yaml"
+    path.write_text(yaml.safe_dump({"origins": with_origins(one={})}))
+
+    for given in ("r2", "{egress: 0.05}"):
+        settings = load(path, environ={"SHIELD_ORIGINS__ONE__PRICE": given}).settings
+        assert settings.origins["one"].price is not None
+
+
+def test_explain_gives_the_reason_for_each_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "shield.yaml"
+    origins = with_origins(one={"price": "aws-us-east-1"}, two={"price": "r2"})
+    path.write_text(
+        yaml.safe_dump(
+            {"origins": origins, "routes": {"default": {"match": "/", "choose": "cheapest"}}}, sort_keys=False
+        )
+    )
+
+    assert explain("/a", path) == 0
+    said = capsys.readouterr().out
+    assert "origins    two, one\n           two: by price (0 USD per GB, 0.00036 per 1,000 requests)\n" in said
+
+    assert check(path) == 0
+    said = capsys.readouterr().out
+    assert "0.09 USD per GB, 0.0004 per 1,000 requests (aws-us-east-1, read 2026-09-20; 100 GB a month" in said
+    assert "/ from one, two, cheapest" in said
+
+
+def test_list_prices_that_were_read_long_ago_are_noted() -> None:
+    settings = Settings.model_validate(
+        {"origins": with_origins(one={"price": "r2"}, two={"price": {"egress": 1}}, three={})}
+    )
+    read = PRESETS["r2"].read
+
+    assert list(old_prices(settings, read + timedelta(days=STALE_DAYS))) == []
+    (said,) = old_prices(settings, date(2028, 1, 1))
+    assert said.startswith(f"origins.one.price: a list price of {read}") and PRESETS["r2"].source in said
