@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import ClassVar
 
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
@@ -136,27 +137,18 @@ class Exchange:
         "ended",
         "method",
         "outcome",
-        "protocol",
         "route",
         "sent",
         "status",
         "target",
     )
 
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        client: str,
-        began: float,
-        *,
-        route: str | None = None,
-        protocol: str | None = None,
-    ) -> None:
+    protocol: ClassVar[str | None] = None
+
+    def __init__(self, method: bytes, target: bytes, client: str, began: float, *, route: str | None = None) -> None:
         self.method = method
         self.target = target
         self.client = client
-        self.protocol = protocol
         self.route = route
         self.began = began
         self.answered: float | None = None
@@ -192,6 +184,14 @@ class Exchange:
     @property
     def total_seconds(self) -> float:
         return self.ended - self.began
+
+
+class Http2Exchange(Exchange):
+    """An exchange on a stream."""
+
+    __slots__ = ()
+
+    protocol = "HTTP/2"
 
 
 @lru_cache(maxsize=1024)

@@ -23,7 +23,7 @@ from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, ClientStream
 from shield.edge.turn import Turn, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Field, Request
-from shield.outcome import End, Exchange, Outcome
+from shield.outcome import End, Http2Exchange, Outcome
 from shield.rules.access import ClientIdentity, DeniedError
 from shield.rules.limits import ClientLimits
 from shield.rules.loops import loop_objection, passed
@@ -179,7 +179,7 @@ class Http2Connection(Sender):
             self._reset(number, PROTOCOL_ERROR)
             self._misstep(now)
             return
-        exchange = Exchange(request.method, request.target, self._peer, now, protocol="HTTP/2")
+        exchange = Http2Exchange(request.method, request.target, self._peer, now)
         error = self._guard.hold(request, self._identity, now) or self._objection(request)
         exchange.target = request.target  # without what only the guard may see
         turn = Turn(request, True, False, now, error, self._proxy.in_force.regime)
@@ -253,7 +253,7 @@ class Http2Connection(Sender):
     def _record_malformed(self, fields: Iterable[Field], now: float) -> None:
         said = dict(fields)
         target = self._guard.without_link(said.get(b":path", b""))
-        exchange = Exchange(said.get(b":method", b""), target, self._peer, now, protocol="HTTP/2")
+        exchange = Http2Exchange(said.get(b":method", b""), target, self._peer, now)
         exchange.answer_whole(400, Outcome(detail="malformed-request", refused=True), 0, now)
         self._accounting.finished(exchange)
 

@@ -64,6 +64,10 @@ class Stage(Enum):
     CLOSING = "closing"  # nothing more is written: what waits goes out, then the transport closes
 
 
+class _Protocol(H2Connection):
+    MAX_CLOSED_STREAMS = 256  # that it remembers: 65,536 take 5 MB of each connection that has lived so long
+
+
 class Sender(asyncio.Protocol):
     """Sends what the streams have. The half that listens opens them."""
 
@@ -81,7 +85,7 @@ class Sender(asyncio.Protocol):
 
         list_bytes = limits.max_head_bytes + limits.max_fields * _LISTED_OVERHEAD
         self._frames = Frames(max_block=2 * list_bytes)
-        self._h2 = H2Connection(_CONFIG)
+        self._h2 = _Protocol(_CONFIG)
         self._encoder = PreparedEncoder()
         self._h2.encoder = cast(Encoder, self._encoder)
         self._h2.local_settings = _settings(limits.max_streams, list_bytes)

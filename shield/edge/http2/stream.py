@@ -11,8 +11,9 @@ from collections import deque
 from typing import Protocol
 
 from shield.edge.turn import Turn
+from shield.messages import Part
 from shield.outcome import End, Exchange, Outcome
-from shield.reply import Part, Reply
+from shield.reply import Reply
 from shield.transfer import Transfer
 
 _HIGH_WATER = 256 * 1024  # bytes that wait on one connection, shared by its streams
