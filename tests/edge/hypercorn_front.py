@@ -190,6 +190,16 @@ class H2Client:
                 self._without_goaways(self.receive())
         self.socket.close()
 
+    def frames(self) -> list[tuple[int, int, bytes]]:
+        """What has come next, past h2: kind, stream and payload of each whole frame."""
+        self._kept += self.receive()
+        found, kept = [], self._kept
+        while len(kept) >= 9 and len(kept) >= (end := 9 + int.from_bytes(kept[:3], "big")):
+            found.append((kept[3], int.from_bytes(kept[5:9], "big"), kept[9:end]))
+            kept = kept[end:]
+        self._kept = kept
+        return found
+
     def _without_goaways(self, data: bytes) -> bytes:
         """h2 takes one for the end of all streams."""
         self._kept += data

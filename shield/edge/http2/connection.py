@@ -39,6 +39,7 @@ log = logging.getLogger("shield.edge")
 
 _REFUSED_STREAM = 7  # RFC 9113 §7
 _WRITE_HIGH = 128 * 1024  # bytes in the transport: a small answer doesn't wait behind more
+_AT_ONCE = 4096  # bytes of what comes: two hundred requests at most
 _LINE_OVERHEAD, _FIELD_OVERHEAD = 14, 4  # of a head in HTTP/1.1
 
 
@@ -58,6 +59,7 @@ class Http2Connection(Sender):
         self._identity: ClientIdentity | None = None  # None: all its requests are let in
         self._listed = False  # as idle, at the door
         self._heard = False  # since the last sweep
+        self._later = b""  # what came while the transport had more to send than it should
         self._begun = False  # a request has come
         self._units = 0  # of `_frames`, at the last sweep
         self._waits = 0  # sweeps for the end of a frame or header block
@@ -84,9 +86,24 @@ class Http2Connection(Sender):
         self._identity = self._guard.identity(self._peer, certificate)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._later or not self.ready or len(data) > _AT_ONCE:
+            self._later += data
+            self._go_on()
+        else:
+            self._take_in(data)
+
+    def _go_on(self) -> None:
+        """Take what has come, piece by piece: the responses to a large one could be far larger than the transport
+        should hold."""
+        while self._later and self.ready:
+            data, self._later = self._later[:_AT_ONCE], self._later[_AT_ONCE:]
+            self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
         if self._stage is Stage.CLOSING:
             return
-        self._heard = self._due = True
+        self._due = True
         try:
             self._receive(data)
         except FrameError as error:
@@ -110,12 +127,13 @@ class Http2Connection(Sender):
     def resume_writing(self) -> None:
         self.ready = True
         self._patience.flows()
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
         self._send()
+        self._go_on()
+        if self.ready and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stage = Stage.CLOSING
+        self._stage, self._later = Stage.CLOSING, b""
         self._drop_streams()
         self._depart()
 

@@ -13,9 +13,12 @@ from tests.client import request
 from tests.doubles.faults import Fault, at_body, chunked, preceded_by
 from tests.doubles.steps import Head, Reset, Stall, Wait
 from tests.edge.http2.conftest import ENDLESS, LARGE, Ground
-from tests.edge.http2.wire import DATA, END_STREAM, frame
+from tests.edge.http2.paper import connected
+from tests.edge.http2.wire import DATA, END_HEADERS, END_STREAM, HEADERS, frame
 from tests.edge.hypercorn_front import H2Client
 from tests.node import Shield
+
+HEAD = b"\x02\x04HEAD\x87\x04\x02/a\x01\x01x"  # of /a, in literals that leave no trace in the table
 
 
 def _over_http_1(ground: Ground, target: str) -> bytes:
@@ -331,6 +334,8 @@ def test_a_client_that_leaves_ends_its_fills(h2: H2Client, ground: Ground) -> No
 
     ground.origin.wait_for(lambda: ground.origin.requests_active == 0)
     ground.shield.wait_for(lambda: ground.shield.connections == 0)
+    (line,) = ground.shield.log()
+    assert (line["target"], line["status"], line["broken"]) == ("/endless", 499, True)
 
 
 # what a slow client costs
@@ -369,6 +374,43 @@ def test_a_connection_that_is_not_read_holds_little_of_many_bodies(ground: Groun
         assert sum(held) < 10_000_000
         client.socket.close()
         ground.origin.wait_for(lambda: ground.origin.requests_active == 0)
+
+
+def test_a_client_that_reads_nothing_is_not_heard_either(ground: Ground) -> None:
+    ground.origin.serves("/a", b"hello", lifetime=60, fields={"x-long": "a" * 8000})
+    asked = [frame(HEADERS, HEAD, stream=2 * n + 1, flags=END_HEADERS | END_STREAM) for n in range(5000)]
+    with ground.node(limits={"streams": 10_000}) as shield:
+        ground.client().get("/a")
+        connection, transport = shield.call(lambda: connected(shield))
+
+        shield.call(lambda: connection.data_received(b"".join(asked[:4000])))
+        shield.call(lambda: connection.data_received(b"".join(asked[4000:])))
+
+        assert not transport.reading
+        assert ground.statistics.requests < 300
+        while not transport.reading:
+            shield.call(transport.go_on)
+        assert ground.statistics.requests == 5001
+        shield.call(lambda: connection.connection_lost(None))
+
+
+def test_what_a_client_sent_ahead_is_answered_once_it_reads(ground: Ground) -> None:
+    ground.origin.serves("/a", b"hello", lifetime=60, fields={"x-long": "a" * 8000})
+    with ground.node(limits={"streams": 10_000}) as shield:
+        client = ground.client(receive_buffer=4096)
+        client.get("/a")
+        streams = [2 * n + 3 for n in range(2000)]
+        asked = [frame(HEADERS, HEAD, stream=stream, flags=END_HEADERS | END_STREAM) for stream in streams]
+        client.socket.sendall(b"".join(asked))
+        shield.wait_for(lambda: any(not each.ready for each in shield._state.connections))
+
+        answered: set[int] = set()
+        while len(answered) < len(streams):
+            for kind, stream, _ in client.frames():
+                if kind == HEADERS:
+                    answered.add(stream)
+
+        assert answered == set(streams)
 
 
 def test_what_streams_hold_counts_by_bodies(h2: H2Client, ground: Ground) -> None:

@@ -5,61 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shield.edge.http2.connection import Http2Connection
-from shield.edge.http2.frames import PREFACE
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.edge.http2.paper import connected
 from tests.edge.http2.wire import END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame
 from tests.node import Shield, settings_of
-
-
-class Transport(asyncio.Transport):
-    """Takes all that is written, or pauses the connection after so many bytes until it is told to go on."""
-
-    def __init__(self, connection: Http2Connection) -> None:
-        super().__init__()
-        self._connection = connection
-        self.written = b""
-        self.closed = False
-        self.paused = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def write(self, data: bytes | bytearray | memoryview[int]) -> None:
-        self.written += bytes(data)
-        if len(data) > 20_000 and not self.paused:
-            self.paused = True
-            self._connection.pause_writing()
-
-    def go_on(self) -> None:
-        if self.paused:
-            self.paused = False
-            self._connection.resume_writing()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    abort = close
 
 
 class Kept(logging.Handler):
@@ -129,11 +84,7 @@ def test_a_connection_answers_or_ends(shield: Shield, steps: list[bytes | str]) 
     before = shield.call(lambda: len(front.http2.under_way))
 
     async def play() -> bytes:
-        connection = Http2Connection(front, front.http2, SimpleNamespace(connections=set()))  # type: ignore[arg-type]
-        front.door.enter("127.0.0.1", None, 0)
-        transport = Transport(connection)
-        connection.connection_made(transport)
-        connection.data_received(PREFACE + frame(SETTINGS))
+        connection, transport = connected(shield)
         for step in steps:
             if step == "go on":
                 transport.go_on()
