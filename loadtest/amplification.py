@@ -5,8 +5,9 @@
 A node in this process, with slices on disk and then with RAM alone, and clients that ask for little: one byte of
 much, many single bytes, suffixes, what they then don't read. What they took is held against what the origin's kernel
 got acknowledged. By the rule no request costs more than 64 KiB and twice what the client took. What may cost more is
-stated in `PLACES`, with the reason: it is spent of the budget of the client's address (`limits.amplification`). The
-last rows are those of an address that has spent it. It ends with an error if a row costs more.
+stated in `docs/deploy.md` and here, in `PLACES` and the values before them: it is spent of the budget of the
+client's address (`limits.amplification`). The last rows are those of an address that has spent it. It ends with an
+error if a row costs more.
 
 A client's kernel takes bytes, too, that it never reads. It can't be told how many, so that they count as not taken.
 """
@@ -20,20 +21,32 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from shield.edge.pace import UNSENT
 from shield.rules.exact import FREE
 from tests.client import Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.node import FakeClock, Shield, settings_of
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SLICE = 8 * MIB
 HEAD = 1024  # bytes of an answer's head at most, which don't count
-CUT = 512 * KIB  # a body that is given up at once: one reading, and what the kernel had taken meanwhile
-FLIGHT = 12 * MIB  # one that is given up later: our window (1 MiB), and kernels' buffers (tcp_rmem 6, tcp_wmem 4)
-UNREAD = 8 * MIB  # twice what a kernel takes of us for a client that reads nothing (tcp_wmem)
 SOCKET_BUFFER = 64 * KIB
+CLIENT_BUFFER = 16 * KIB  # asked for; the kernel makes it twice as much
+READ = 256 * KIB  # bytes that come at once from an origin
+WRITE = 64 * KIB  # and that a client's kernel takes at once beyond what it may keep
+
+AHEAD = 2 * (UNSENT + WRITE + 2 * CLIENT_BUFFER) + READ
+"""What we read ahead of a client that leaves: twice what counts as taken though it isn't, and one reading."""
+
+LEFT = 3 * AHEAD
+"""What is left behind over a new connection, some 2 MiB: that, and what the kernel has taken besides, up to twice as
+much as was read (`origin.inflow`)."""
+
+WINDOW = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
+"""A kernel's room at a connection over which more has come before, at most."""
 
 Ask = Callable[[Shield, str, int], int]
 """Has a client ask for an object of so many bytes; gives the bytes of the body that it took."""
@@ -47,6 +60,7 @@ class Shape:
     ask: Ask
     fields: tuple[tuple[str, str], ...] = ()  # of the origin's answer
     knows_ranges: bool = True
+    most: int = 1000  # times, of what takes long
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ class Place:
     name: str
     shapes: Sequence[Shape]
     disk: bool = True
+    memory: int = 16 * MIB
+    kept: bool = False  # each request goes over a connection that a large answer has come over
     same: bool = False
     burst: int = 64 * MIB
     budget: int = 0
@@ -74,7 +90,7 @@ def leaving(seconds: float, value: Callable[[int], str] | None = None, *, take: 
     """Asks, takes so many bytes of the body, waits, and is gone."""
 
     def ask(shield: Shield, path: str, length: int) -> int:
-        with shield.client(receive_buffer=16 * KIB) as client:
+        with shield.client(receive_buffer=CLIENT_BUFFER) as client:
             _send(client, path, None if value is None else value(length))
             taken = 0
             if take:
@@ -120,11 +136,14 @@ GONE = (
     Shape("16 single bytes, gone after 20 ms", leaving(0.02, singles)),
 )
 
-LEFT = (
+ABANDONED = (
     Shape("the whole, gone after 20 ms", leaving(0.02)),
     Shape("the whole, gone after 1 s", leaving(1.0)),
     Shape("the whole, gone after 100 KiB", leaving(0.0, take=100 * KIB)),
 )
+
+STALLED = (Shape("the whole, gone after 7 s", leaving(7.0), most=2),)
+"""Readers who are slow, as far as anybody can tell."""
 """Bodies that a client leaves: more of them is on its way, or becomes a slice."""
 
 UNKEPT = (
@@ -139,21 +158,40 @@ PLACES = (
     Place("slices, each object once", (*ONCE, *GONE)),
     # At the second touch each slice is fetched whole, once: of the 16 single bytes, all eight.
     Place("slices, the same object each time", ONCE[1:9], same=True, budget_of_all=8 * SLICE),
-    Place("slices, clients that leave", LEFT, budget=SLICE + FLIGHT),
-    Place("slices, nothing kept", UNKEPT, same=True, budget=CUT),
+    Place("slices, clients that leave", ABANDONED, budget=LEFT),
+    Place("slices, over kept connections", ABANDONED, kept=True, budget=LEFT + WINDOW),
+    # Who is slow rather than gone gets the slice that it reads, or all of what is kept, while its budget lasts.
+    Place("slices, clients that stall", STALLED, budget=LEFT, budget_of_all=64 * MIB),
+    Place("slices, nothing kept", UNKEPT, same=True, budget=LEFT),
     # That an object is too large is learnt from the first answer, which is given up.
-    Place("RAM alone, the same object each time", (*ONCE, *UNKEPT), disk=False, same=True, budget=CUT),
-    Place("RAM alone, clients that leave", (*GONE, *LEFT), disk=False, budget=FLIGHT),
+    Place("RAM alone, the same object each time", (*ONCE, *UNKEPT), disk=False, same=True, budget=LEFT),
+    Place("RAM alone, clients that leave", (*GONE, *ABANDONED), disk=False, budget=LEFT),
+    # What is known to be wanted becomes an entry, while the budget lasts: there is nothing but the whole to be kept.
+    Place("RAM alone, of what fits", GONE, disk=False, memory=GIB, budget=LEFT, budget_of_all=64 * MIB),
+    Place("RAM alone, of what fits, left", ABANDONED, disk=False, memory=GIB, budget=LEFT),
+    # What waits for them has earned them budget, too.
+    Place("RAM alone, stalled", STALLED, disk=False, memory=GIB, budget=LEFT + AHEAD, budget_of_all=64 * MIB),
     Place("the budget is spent", (*ONCE, *GONE), burst=MIB, budget_of_all=MIB),
     Place("the budget is spent, the same object", ONCE[1:], same=True, burst=MIB, budget_of_all=MIB),
-    Place("the budget is spent, nothing kept", UNKEPT, same=True, burst=MIB, budget=CUT, budget_of_all=MIB),
-    Place("the budget is spent, clients that leave", LEFT, burst=MIB, budget=UNREAD + FLIGHT, budget_of_all=MIB),
+    Place("the budget is spent, nothing kept", UNKEPT, same=True, burst=MIB, budget=LEFT, budget_of_all=MIB),
+    Place(
+        "the budget is spent, clients that leave", (*ABANDONED, *STALLED), burst=MIB, budget=LEFT, budget_of_all=MIB
+    ),
+    Place(
+        "the budget is spent, of what fits RAM",
+        (*ABANDONED, *STALLED),
+        disk=False,
+        memory=GIB,
+        burst=MIB,
+        budget=LEFT,
+        budget_of_all=2 * MIB,  # with what comes over a connection a kernel's room there grows
+    ),
 )
 
 
 def row(shape: Shape, place: Place, length: int, times: int) -> bool:
     """Measure and show one; whether it keeps to the rule and the stated budgets."""
-    body = Pattern(length)
+    body, times, paid = Pattern(length), min(times, shape.most), 0
     with contextlib.ExitStack() as stack:
         origin = stack.enter_context(FaultyOrigin(socket_buffer=SOCKET_BUFFER))
         if not shape.knows_ranges:
@@ -166,9 +204,15 @@ def row(shape: Shape, place: Place, length: int, times: int) -> bool:
             if not shape.knows_ranges:
                 fields["accept-ranges"] = "none"
             origin.serves(path, body, fields=fields)
+            if place.kept:
+                origin.serves(f"/before/{number}", body, fields=fields)
+                node.get(f"/before/{number}")
+                _settle(node, origin)
+            before = origin.acknowledged()
             taken += shape.ask(node, path, length)
             _settle(node, origin)
-        paid = origin.acknowledged() - HEAD * len(origin.requests)
+            paid += origin.acknowledged() - before
+        paid -= HEAD * len(origin.requests)
     rule = times * FREE + 2 * taken
     budget = times * place.budget + place.budget_of_all
     verdict = "ok" if paid <= rule else "ok, of the budget" if paid <= rule + budget else "TOO MUCH"
@@ -183,7 +227,7 @@ def _node(origin: FaultyOrigin, place: Place) -> Iterator[Shield]:
         tier = {"name": "disk", "directories": [{"path": path, "capacity": "2GiB", "free_floor": 0}]}
         settings = settings_of(
             {"fra": origin},
-            cache={"memory": {"capacity": "16MiB"}, "tiers": [tier] if place.disk else [], "slice_bytes": SLICE},
+            cache={"memory": {"capacity": place.memory}, "tiers": [tier] if place.disk else [], "slice_bytes": SLICE},
             limits={"amplification": {"burst": place.burst}},
         )
         with Shield(settings, clock=FakeClock()) as node:

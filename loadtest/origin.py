@@ -4,7 +4,9 @@
 
     /o/SIZE/NAME                        at once; a range of it, too
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
-    /asked                              GETs so far and their bytes, as JSON, and each slow path's GETs
+    /bucket/...                         the same, for those who ask for objects of a bucket
+    /asked                              GETs so far and their bytes, as JSON, each slow path's GETs, access key ids
+    /mode/STATUS                        from now on every object is answered by this status; 200: as above
 
 It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
 """
@@ -51,6 +53,8 @@ class Asked:
         self.total = 0
         self.bytes = 0
         self.slow: Counter[str] = Counter()
+        self.keys: Counter[str] = Counter()
+        self.status = 200
         self.tick()
 
     def tick(self) -> None:
@@ -76,11 +80,19 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, line: bytes, head: bytes) -> None:
         method, _, target = line.partition(b" ")
-        parts = target.split(b"/")
+        parts = target.removeprefix(b"/bucket").split(b"/")
         if method != b"GET":
             self._transport.close()
+        elif parts[1] == b"mode":
+            self._asked.status = int(parts[2])
+            self._transport.write(HEAD % (self._asked.date, 0))
+        elif self._asked.status != 200 and parts[1] in (b"o", b"slow"):
+            self._asked.total += 1
+            self._transport.write(b"HTTP/1.1 %d Out\r\nContent-Length: 0\r\n\r\n" % self._asked.status)
         elif parts[1] == b"o":
             self._asked.total += 1
+            if (key := head.find(b"Credential=")) >= 0:
+                self._asked.keys[head[key + 11 : head.find(b"/", key)].decode()] += 1
             size = int(parts[2])
             wanted = _RANGE.search(head)
             if wanted is None:
@@ -94,12 +106,13 @@ class Connection(asyncio.Protocol):
                 self._transport.writelines([made, memoryview(body(size))[first:stop]])
         elif parts[1] == b"slow":
             self._asked.total += 1
-            self._asked.slow[target.decode()] += 1
+            self._asked.slow["/".join(part.decode() for part in parts)] += 1
             size, delay, spread = (int(part) for part in parts[2:5])
             asyncio.get_running_loop().call_later(delay / 1000, self._begin, size, spread / 1000)
         else:
             asked = self._asked
-            answer = json.dumps({"total": asked.total, "bytes": asked.bytes, "slow": asked.slow}).encode()
+            said = {"total": asked.total, "bytes": asked.bytes, "slow": asked.slow, "keys": asked.keys}
+            answer = json.dumps(said).encode()
             self._transport.write(HEAD % (self._asked.date, len(answer)) + answer)
 
     def _begin(self, size: int, spread: float) -> None:

@@ -52,6 +52,10 @@ class Process:
         """Its processes, from the top down."""
         return _tree(self._child.pid)
 
+    def children(self) -> list[int]:
+        """Processes that its main process has started."""
+        return [pid for pid in _tree(self._child.pid)[1:] if _parent(pid) == self._child.pid]
+
     def read_and_written(self) -> tuple[int, int]:
         """Bytes that its processes had the disk read, and have it write, so far; what was unlinked since included."""
         totals = Counter[str]()
@@ -124,6 +128,13 @@ def _tree(root: int) -> list[int]:
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 found += [int(child) for child in (thread / "children").read_text().split()]
     return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def cpu_seconds(pid: int) -> float:

@@ -38,13 +38,14 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
+    choice      the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers; window: a body that isn't kept; sliced: a large entry and its readers;
-                shelf: its slices in memory and on disk; runs: fetches of them; setbacks: fetches that failed for a
-                while; whose: readers that must not get the response; table, registry: shared fills; buffer: bytes in
-                flight and their limit
+                dependencies of fills; readers; purse: the budget that pays; pacing: the lead of a fill on its
+                readers; window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in
+                memory and on disk; runs: fetches of them; setbacks: fetches that failed for a while; whose: readers
+                that must not get the response; table, registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -54,13 +55,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
                 maintenance
     origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
-                HEAD where only GET works; origins: carries out the schedule; signer: request heads; pool, dial,
-                connection, response, chunks, head, line_ends: the HTTP/1.1 client; conduct: bodies after responses
-                that have none; health: failing addresses; resolver, tls
+                HEAD where only GET works; origins: fetches from the best of several; race: attempts beside a late
+                one; note: what becomes of an attempt; conductor: judges origins for all workers, and probes them;
+                signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
+                client; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
+                failing addresses; resolver, tls
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access log, log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
+    records     the part of it about origins: what became of all workers' fetches, and each origin's standing
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
@@ -69,16 +73,17 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in
                 one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim,
-                dates, routing, ranking, prices, schedule, budget, denials, persistence, locations,
-                policy, reach, rendezvous, sigv4, providers, s3_errors, pseudo_fields (requests of HTTP/2), floods
+                dates, ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
+                throttling, budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors, pseudo_fields (requests of HTTP/2), floods
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
 
 A hit: `edge.connection` parses; `proxy.try_hit` finds the entry and its ready-made head in the RAM tier, or reads and
 verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no timer.
 Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
-`FillTable`; the fill's task calls `Origins.fetch`, which carries out a `Schedule` within one deadline and commits to
-the first origin that has the object; `settle` decides on the response; then callbacks push the bytes from the
+`FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
+commits to the first that has the object; `settle` decides on the response; then callbacks push the bytes from the
 origin's connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes
 an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every
 reader reads them from there at its own speed.

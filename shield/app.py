@@ -61,7 +61,7 @@ def build(
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
-    storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place.workers, clock)
+    storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
@@ -137,7 +137,7 @@ def build(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         secrets,
-        CallbackService("the pools of origins", ticking=origins.tick, closing=origins.close),
+        CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("fills", closing=cancel_fills),
     )

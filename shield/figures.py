@@ -15,7 +15,7 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import OriginStatistics
+from shield.origin.origin import HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
@@ -29,7 +29,7 @@ _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Which settings hold. `waiting` are keys whose new values wait for a restart."""
+    """The settings in force. `waiting` are keys whose new values wait for a restart."""
 
     generation: int = 1
     since: float = 0.0  # epoch seconds
@@ -151,9 +151,9 @@ def _http2_families(http2: Http2Statistics) -> list[Family]:
 
 def _configuration_families(held: Configuration) -> list[Family]:
     figures = (
-        ("config_generation", "Settings by number: each reload makes it one more", held.generation),
+        ("config_generation", "Number of the settings in force; each reload increments it", held.generation),
         ("config_last_reload_successful", "0 once a reload was refused, until the next", held.is_latest),
-        ("config_last_reload_success_timestamp_seconds", "When the settings that hold were loaded", held.since),
+        ("config_last_reload_success_timestamp_seconds", "When the settings in force were loaded", held.since),
         ("config_restart_needed", "1 while some of what is written waits for a restart", bool(held.waiting)),
     )
     return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
@@ -172,10 +172,10 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
     return [
         number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
         number("fills", "Fills started", fills.started),
-        number("fills_collapsed", "Requests that joined a fill under way", fills.collapsed),
+        number("fills_collapsed", "Requests that joined a fill in progress", fills.collapsed),
         labelled(
             "fills_thrifty",
-            "Times that an address over its budget of origin bytes was served thriftily",
+            "Times that a spent amplification budget of an address limited a fetch",
             "how",
             fills.thrifty,
         ),
@@ -205,6 +205,30 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             "Attempts at an origin after a failed one of the same fetch",
             "origin",
             {name: o.retries for name, o in origins},
+        ),
+        labelled(
+            "origin_overtaken",
+            "Attempts so late that another origin's response was used",
+            "origin",
+            {name: o.overtaken for name, o in origins},
+        ),
+        Family(
+            "origin_state",
+            "1 for the state of an origin: up, suspect, open, trial, recovering",
+            [
+                Sample(float(o.health.state == state), {"origin": name, "state": state})
+                for name, o in origins
+                for state in HEALTH_STATES
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_out_seconds",
+            "For how long an origin has not been up; 0 while it is",
+            [Sample(o.health.out_seconds, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         Family(

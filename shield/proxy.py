@@ -14,16 +14,16 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
 from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
-from shield.regime import InForce, Regime, Targets
+from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.amplification import Accounts
 from shield.rules.loops import loop_objection, passed
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource, Route, Targets
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
-from shield.transfer import Transfer
+from shield.transfer import Transfer, TransferMeans
 
 
 class Proxy:
@@ -41,11 +41,17 @@ class Proxy:
     ) -> None:
         self.clock = clock
         self.counters = counters
-        self.replies = replies
+        self.replies = replies  # `use` others
         self.in_force = in_force
         self._store = store
         self._fills = fills
+        self._means = TransferMeans(store, fills, replies, clock)
         self._accounts = Accounts()
+
+    def use(self, replies: Replies) -> None:
+        """Answer in this way from now on; transfers under way stay as they are."""
+        self.replies = replies
+        self._means = TransferMeans(self._store, self._fills, replies, self.clock)
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         """The whole response if it is available now, or a refusal; None when it takes a `Transfer`.
@@ -81,6 +87,8 @@ class Proxy:
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
         if entry is None:
+            if not self._store.has_disk:
+                return None
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
                 return self.replies.of_plain(plain, key, with_body=method == b"GET")
@@ -156,16 +164,8 @@ class Proxy:
         `peer` is the address that the client comes from. The client may be called back before this returns.
         """
         regime = regime or self.in_force.regime
-        transfer = Transfer(
-            request,
-            regime.targets.resolve(request.target),
-            client,
-            store=self._store,
-            fills=self._fills,
-            replies=self.replies,
-            clock=self.clock,
-            account=self._accounts.of(peer, regime.amplification, self.clock()),
-        )
+        account = self._accounts.of(peer, regime.amplification, self.clock())
+        transfer = Transfer(request, regime.targets.resolve(request.target), client, self._means, account)
         transfer.start()
         return transfer
 

@@ -19,34 +19,7 @@ from shield.errors import ConfigError
 from shield.rules.access import AccessRules
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
-from shield.rules.routes import Resource, Routes
-
-_MEMO_LIMIT = 16384
-_MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
-
-
-class Targets:
-    """The resources of targets under one regime, memoized in two generations: targets requested since the
-    last turn survive the next."""
-
-    __slots__ = ("_routes", "old", "young")
-
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
-        self.young: dict[bytes, Resource] = {}
-        self.old: dict[bytes, Resource] = {}
-
-    def resolve(self, target: bytes) -> Resource:
-        """The resource of a target; RequestError if there is none."""
-        resource = self.young.get(target)
-        if resource is not None:
-            return resource
-        resource = self.old.get(target) or self._routes.resolve(target)
-        if len(target) <= _MEMO_TARGET:
-            if len(self.young) >= _MEMO_LIMIT:
-                self.old, self.young = self.young, {}
-            self.young[target] = resource
-        return resource
+from shield.rules.routes import Routes, Targets
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Client(Protocol):
 
     ready: bool  # False: don't write now; the front calls `Transfer.advance` when it is True again
 
+    @property
+    def untaken(self) -> int:
+        """Bytes written that it can't be sent yet; 0 while it is `ready`."""
+
     def inform(self, block: bytes) -> None:
         """A whole interim response (RFC 9110 §15.2), before the final one; dropped where it can't be sent."""
 

@@ -1,5 +1,5 @@
-"""Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, and the
-homes of cache directories.
+"""Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
+of cache directories, and records of origins.
 
 Made before the workers are forked; a node of one worker has it too. A removal holds for all workers once `publish`
 has returned, because each of them looks at `generation` before it answers from its RAM tier:
@@ -28,6 +28,8 @@ from typing import NamedTuple
 
 import xxhash
 
+from shield.records import Records, size_for
+
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
 
@@ -36,7 +38,7 @@ _WORDS = 16  # bytes: the log's position, and up to where bytes may have been ov
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
-_REMOVALS, _STREAM, _HOMES = 0, 1, 2  # the locks
+_REMOVALS, _STREAM, _HOMES, _RECORDS = 0, 1, 2, 3  # the locks
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -67,7 +69,8 @@ class Shared:
         if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
             raise ValueError("slots must be a power of two, and workers from 1 to 256")
         beats = _WORDS + _MOST_WORKERS
-        homes = beats + 8 * _MOST_WORKERS
+        records = beats + 8 * _MOST_WORKERS
+        homes = records + size_for(workers)
         start = homes + _RESIDENCES * _RESIDENCE.size
         self._memory = mmap.mmap(-1, start + log_bytes + slots)
         view = memoryview(self._memory)
@@ -77,6 +80,8 @@ class Shared:
         self.standing = view[_WORDS : _WORDS + workers]
         """Each worker's `Standing`; written by itself, and set to DOWN by any process that finds it dead."""
         self._beats = view[beats : beats + 8 * workers].cast("d")
+        self.records = Records(view[records:homes], workers=workers, alone=lambda: self._alone(_RECORDS))
+        """What became of fetches from origins, and how these are treated."""
         self._overwritten = words[1:]
         self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]

@@ -16,6 +16,7 @@ PURE = frozenset(
         "__future__",
         "base64",
         "binascii",
+        "bisect",
         "collections",
         "dataclasses",
         "datetime",

@@ -1,4 +1,4 @@
-"""Whether workers agree on settings."""
+"""The agreement of workers on new settings."""
 
 from __future__ import annotations
 

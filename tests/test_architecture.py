@@ -1,4 +1,4 @@
-"""The arrows between rooms point down, and `rules` is pure. Read from the imports, not from promises."""
+"""Imports between packages point down, `rules` is pure, and class names are unique. Read from the source."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
+    ["choice"],
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap"],
+    ["records"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -1,4 +1,4 @@
-"""What is logged of a trouble that goes on."""
+"""The log of a lasting problem."""
 
 from __future__ import annotations
 

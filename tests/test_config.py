@@ -1,4 +1,4 @@
-"""Settings: what is accepted, who wins, what is said about what is wrong, and that no secret is ever said."""
+"""Settings: accepted values, precedence of sources, error messages; and no secret is ever printed."""
 
 from __future__ import annotations
 

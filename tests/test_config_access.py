@@ -1,4 +1,4 @@
-"""Settings of who may ask: what they mean, what can't be meant, what is warned of; and no secret is ever said."""
+"""Settings of access: their meaning, their errors and notes; and no secret is ever printed."""
 
 from __future__ import annotations
 

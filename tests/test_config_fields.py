@@ -1,4 +1,4 @@
-"""Settings of the fields of answers, and what routes take over of them."""
+"""Settings of response fields, and their inheritance by routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our words for messages."""
+"""Our types for HTTP messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SECURITY.md promises nothing that no test holds."""
+"""Every guarantee of SECURITY.md names tests that exist."""
 
 from __future__ import annotations
 

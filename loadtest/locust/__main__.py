@@ -109,6 +109,7 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> Run:
         with acting(scenario.name, stage, seconds=arguments.seconds) as notes:
             run = _load(scenario, arguments, url=stage.url, admin=stage.admin)
         run.notes += notes
+        run.killed = stage.killed
         run.origin_gets, run.origin_bytes = stage.asked()
         return run
 

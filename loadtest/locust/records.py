@@ -16,6 +16,8 @@ BROKEN = "broken"  # an answer that ended before its end
 WRONG = "wrong"  # bytes that the origin doesn't have
 STALE = "stale"  # a hit after a purge
 
+CLOCK_SECONDS = 0.25  # between a kill, a user's notice of it and their notes
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -52,6 +54,7 @@ class Run:
     origin_bytes: int | None = None
     slow_clients: int = 0
     notes: list[str] = field(default_factory=list)
+    killed: list[float] = field(default_factory=list)  # when workers were killed: requests in their hands fail
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -65,6 +68,13 @@ class Run:
     def faults(self, *kinds: str) -> list[Record]:
         """Requests that failed so; without kinds, in any way."""
         return [record for record in self.records if record.fault and (not kinds or record.fault in kinds)]
+
+    def in_killed_hands(self, record: Record) -> bool:
+        """Whether a request was under way, or its connection idle, when a worker was killed: nobody can save it."""
+        broke = record.fault in (REFUSED, BROKEN)
+        return broke and any(
+            record.started - CLOCK_SECONDS <= at <= record.ended + CLOCK_SECONDS for at in self.killed
+        )
 
     def paths(self) -> set[str]:
         """Those that were requested."""

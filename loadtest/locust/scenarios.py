@@ -44,7 +44,7 @@ def no_failures(run: Run, bounds: Bounds) -> Verdict:
 
 
 def no_wrong_bytes(run: Run, bounds: Bounds) -> Verdict:
-    faults = run.faults(WRONG, BROKEN)
+    faults = [record for record in run.faults(WRONG, BROKEN) if not run.in_killed_hands(record)]
     said = f"{len(faults)} of {len(run.records)}" + (f", as {faults[0].fault}: {faults[0].told}" if faults else "")
     return Verdict("no answer has other bytes than the origin, or ends early", bool(run.records) and not faults, said)
 
@@ -105,6 +105,16 @@ def nothing_but_refusals(run: Run, bounds: Bounds) -> Verdict:
     faults = run.faults(STATUS, STALE)
     said = f"{len(faults)} of {len(run.records)}" + (f", as {faults[0].told}" if faults else "")
     return Verdict("no request gets another status than 200", not faults, said)
+
+
+def only_killed_hands(run: Run, bounds: Bounds) -> Verdict:
+    """Of each killed worker, at most one request for each user."""
+    faults = run.faults()
+    others = [record for record in faults if not run.in_killed_hands(record)]
+    said = f"{len(faults)} of {len(run.records)} failed, {len(others)} of them elsewhere"
+    said += f", as {others[0].fault}: {others[0].told}" if others else ""
+    text = f"no request fails but those in the hands of {len(run.killed)} killed workers"
+    return Verdict(text, bool(run.records) and not others, said)
 
 
 def slow_ones_are_there(run: Run, bounds: Bounds) -> Verdict:
@@ -180,6 +190,13 @@ SCENARIOS = {
             "The node is stopped and started under load",
             "Visitor",
             (no_wrong_bytes, nothing_but_refusals, comes_back),
+            needs_node=True,
+        ),
+        Scenario(
+            "operate",
+            "Reloads, a refused file, new keys, an origin drained, a worker frozen, one killed, an upgrade",
+            "Visitor",
+            (only_killed_hands, no_wrong_bytes, nothing_but_refusals),
             needs_node=True,
         ),
     )

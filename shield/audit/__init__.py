@@ -1,1 +1,1 @@
-"""Audits: the same objects in all origins? Listings are merged, and bytes compared where that is asked for."""
+"""Audits: do all origins have the same objects? Listings are merged and compared, and bytes if requested."""

@@ -1,4 +1,4 @@
-"""An origin as an audit asks it: pages of its listing, heads and digests of its objects, and repeats after faults."""
+"""An origin of an audit: pages of its listing, heads and digests of its objects, with retries after faults."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from shield.origin.decoding import decoded
 from shield.origin.origin import Origin
 from shield.origin.response import Response
 from shield.origin.want import Absent, Fetched, Want
+from shield.rules.attempts import is_transient
 from shield.rules.digests import md5_of_etag
-from shield.rules.schedule import is_transient
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
-"""At one page, head or body; with the waits between them, half a minute of an outage is survived."""
+"""Attempts at one page, head or body: with the waits between them, an outage of half a minute is survived."""
 
 LONGEST_WAIT = 60.0
-"""Seconds before a repeat at most, whatever the origin says."""
+"""Seconds before a retry at most, whatever Retry-After says."""
 
 _FIRST_WAIT = 0.5
 _HEAD_SECONDS = 60.0  # listings of large buckets take their time
@@ -44,14 +44,14 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ObjectContents:
-    """The bytes of an object as they came: how many, and their SHA-256."""
+    """The size of an object's body in bytes, and its SHA-256, as received."""
 
     size: int
     digest: bytes
 
 
 class ListedBucket:
-    """One origin of an audit. `clock` gives the time of day, `sleep` waits, `chance` gives numbers from 0 to 1."""
+    """One origin of an audit. `clock` returns epoch seconds, `chance` numbers from 0 to 1; `sleep` waits."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ListedBucket:
     ) -> None:
         self.name = origin.name
         self.read_bytes = self.read_objects = 0
-        """Bytes and bodies of objects that came, those of broken attempts too."""
+        """Bytes and bodies of objects received, including those of failed attempts."""
         self._origin = origin
         self._clock = clock
         self._chance = chance
@@ -84,20 +84,20 @@ class ListedBucket:
             raise ListingError(f"origin {self.name}: its listing can't be used: {error}") from None
 
     async def listed(self, key: bytes) -> ListedObject | None:
-        """The object as it is listed now. Raises OriginError, ListingError."""
+        """The object's present entry in the listing, None without one. Raises OriginError, ListingError."""
         page = await self.page(key, after=None, keys=1)
         return page.objects[0] if page.objects and page.objects[0].key == key else None
 
     async def is_md5(self, key: bytes) -> bool | None:
-        """Whether the ETag is the MD5 of the object, by what its head says; None if it isn't there any more."""
+        """Whether the ETag is the MD5 of the object, according to its head; None if the object is gone."""
         return await self._persistently(Want(b"HEAD", _path(key)), _has_md5)
 
     async def contents(self, key: bytes) -> ObjectContents | None:
-        """What the object's bytes are, read to their end; None if it isn't there. Raises OriginError."""
+        """Read all bytes of an object: their size and digest; None if it is absent. Raises OriginError."""
         return await self._persistently(Want(b"GET", _path(key)), self._digest)
 
     async def _persistently(self, want: Want, take: Callable[[Response], Awaitable[T]]) -> T | None:
-        """The result of `take`, after several attempts if need be; None for what is absent. Raises OriginError."""
+        """The result of `take`, after several attempts if necessary; None if it is absent. Raises OriginError."""
         attempt = 0
         while True:
             attempt += 1
@@ -140,7 +140,7 @@ class ListedBucket:
 
 
 class _Hashing:
-    """A sink that keeps no bytes."""
+    """A sink that hashes bytes without keeping them."""
 
     def __init__(self, done: asyncio.Future[None]) -> None:
         self.done = done
@@ -159,7 +159,7 @@ class _Hashing:
 
 
 def wait_before(attempt: int, chance: float, retry_after: float | None) -> float:
-    """Seconds before the attempt after the `attempt`th: spread at random up to twice those before, or as it asks."""
+    """Seconds to wait after attempt number `attempt`: exponential backoff with jitter, plus Retry-After."""
     wait = chance * _FIRST_WAIT * 2.0**attempt
     return min(LONGEST_WAIT, wait + (retry_after or 0.0))
 

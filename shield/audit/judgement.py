@@ -1,4 +1,4 @@
-"""The judgement of rows: is each copy as the reference's, and if not, in which way? Pure."""
+"""The comparison of rows: whether each copy equals the reference's, and if not, how it differs. Pure."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from shield.audit.merge import KeyRow
 
 
 class Likeness(Enum):
-    """What can be said of a key at an origin, compared with the reference."""
+    """The result of comparing an origin's copy of a key with the reference's."""
 
-    SAME = "same"  # the bytes are the same, by an ETag that is made of them or because they were read
-    SIZED = "same-size"  # the sizes are the same; nothing else can be compared
+    SAME = "same"  # equal bytes, by an ETag that is derived from them or because they were read
+    SIZED = "same-size"  # equal sizes; nothing else can be compared
     MISSING = "missing"  # a difference: the reference has it, this origin doesn't
     EXTRA = "extra"  # a difference: this origin has it, the reference doesn't
-    DIFFERENT = "different"  # a difference: both have it, with other bytes
-    LAGGING = "lagging"  # none: it changed within the time that the origin may lag, or during the audit
-    NOT_HELD = "not-held"  # none: the origin holds a part only
-    UNREAD = "unread"  # nothing is known: it couldn't be read
+    DIFFERENT = "different"  # a difference: both have it, with different bytes
+    LAGGING = "lagging"  # no difference: it changed within the permitted lag of the origin, or during the audit
+    NOT_HELD = "not-held"  # no difference: the origin has only some of the objects
+    UNREAD = "unread"  # unknown: it couldn't be read
 
 
 DIFFERENCES = frozenset({Likeness.MISSING, Likeness.EXTRA, Likeness.DIFFERENT})
 TOLD = DIFFERENCES | {Likeness.LAGGING, Likeness.UNREAD}
-"""Kinds that are told one by one; the others are only counted."""
+"""Kinds that are reported one by one; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSide:
-    """An origin in an audit. `max_lag`: seconds that a copy may be late; `is_part`: it needn't hold everything."""
+    """An origin in an audit. `max_lag`: permitted replication lag in seconds; `is_part`: it may lack objects."""
 
     name: str
     max_lag: float = 0.0
@@ -40,7 +40,7 @@ class AuditSide:
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """What was found of a key at an origin. `lag`: seconds since the reference's copy was written, if that counts."""
+    """The result for a key at an origin. `lag`: seconds since the reference's copy was written, where relevant."""
 
     kind: Likeness
     origin: str
@@ -53,15 +53,15 @@ class AuditFinding:
 
 @dataclass(frozen=True, slots=True)
 class AuditDoubt:
-    """Two copies of one size that listings can't tell apart; `must`: their ETags differ, and may mean it."""
+    """Two copies of equal size for which listings don't suffice; `must`: their ETags differ, and may be MD5s."""
 
-    at: int  # the place of the origin among the sides
+    at: int  # index of the origin among the sides
     must: bool
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was found at one origin."""
+    """The counts of results at one origin."""
 
     objects: int = 0
     bytes: int = 0
@@ -92,14 +92,14 @@ class Tally:
 
 
 class RowJudge:
-    """Judges rows by the copy of the first side, which is the reference. `started`: when the audit began."""
+    """Compares rows with the copy of the first side, the reference. `started`: start of the audit, epoch seconds."""
 
     def __init__(self, sides: Sequence[AuditSide], *, started: float) -> None:
         self._sides = tuple(sides)
         self._started = started
 
     def judge(self, row: KeyRow, now: float) -> Iterator[AuditFinding | AuditDoubt]:
-        """One value for each other side that has the key or should have it."""
+        """A value for each other side that has the key or should have it."""
         reference = row.copies[0]
         for at in range(1, len(self._sides)):
             copy = row.copies[at]
@@ -117,11 +117,11 @@ class RowJudge:
                     yield AuditDoubt(at, must=copy.may_be_md5 and reference.may_be_md5)
 
     def same(self, at: int, copy: ListedObject, kind: Likeness) -> AuditFinding:
-        """A copy that is as the reference's, as far as `kind` says."""
+        """A copy that equals the reference's, by `kind`: SAME or SIZED."""
         return AuditFinding(kind, self._sides[at].name, copy.key, copy.size, copy.modified)
 
     def differs(self, at: int, copy: ListedObject, reference: ListedObject, now: float, why: str) -> AuditFinding:
-        """A copy with other bytes: an older one if the reference's was written a moment ago."""
+        """A copy with different bytes; a lagging one if the reference's was written recently."""
         lag = _lag(reference, now)
         kind = Likeness.LAGGING if self._is_young(at, reference, now) else Likeness.DIFFERENT
         return AuditFinding(kind, self._sides[at].name, copy.key, copy.size, copy.modified, why, lag)
@@ -131,7 +131,7 @@ class RowJudge:
         return AuditFinding(Likeness.UNREAD, self._sides[at].name, copy.key, copy.size, copy.modified, why)
 
     def changed(self, at: int, copy: ListedObject, why: str) -> AuditFinding:
-        """A copy that isn't any more as it was listed a moment ago."""
+        """A copy that has changed since it was listed."""
         return AuditFinding(Likeness.LAGGING, self._sides[at].name, copy.key, copy.size, copy.modified, why)
 
     def _missing(self, at: int, reference: ListedObject, now: float) -> AuditFinding:
@@ -151,5 +151,5 @@ class RowJudge:
 
 
 def _lag(reference: ListedObject, now: float) -> float | None:
-    """How late a copy is; None if the listing doesn't tell when the reference was written."""
+    """Seconds since the reference's copy was written; None if the listing doesn't state that."""
     return None if math.isinf(reference.modified) else now - reference.modified

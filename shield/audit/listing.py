@@ -1,6 +1,6 @@
-"""A page of a bucket's listing (ListObjectsV2): its query, and the reading of its document. No sockets.
+"""A page of a bucket's listing (ListObjectsV2): its query, and the parsing of its document. No sockets.
 
-Source: "ListObjectsV2", Amazon S3 API Reference. Keys come in the binary order of their UTF-8 bytes.
+Source: "ListObjectsV2", Amazon S3 API Reference. Keys are in the binary order of their UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SPELLS_S3 = re.compile(r"[0-9a-f]{32}(?:-[0-9]{1,5})?").fullmatch
 
 
 class ListingError(ShieldError):
-    """A listing that can't be used: not the document, or not in the order in which listings are merged."""
+    """A listing that can't be used: not a valid document, or not in the order that merging needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as a listing states it; `etag` is without its quotes, `modified` in epoch seconds."""
+    """An object in a listing; `etag` is without its quotes, `modified` in epoch seconds."""
 
     key: bytes
     size: int
@@ -36,11 +36,11 @@ class ListedObject:
 
     @property
     def may_be_md5(self) -> bool:
-        """Whether the ETag looks like the MD5 of an object in one part. Encrypted ones look the same."""
+        """Whether the ETag looks like the MD5 of an object in one part. Those of encrypted objects look the same."""
         return _SPELLS_MD5(self.etag) is not None
 
     def proves(self, other: ListedObject) -> bool:
-        """Whether the listings alone show the same bytes: equal ETags that are made of them, however many parts."""
+        """Whether the listings alone prove equal bytes: by equal ETags that are derived from them."""
         if self.size != other.size:
             return False
         return not self.size or (self.etag == other.etag and _SPELLS_S3(self.etag) is not None)
@@ -48,7 +48,7 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Some objects in order. `token`: with it the listing goes on; None: by the last key, unless `is_last`."""
+    """Objects in order. Unless `is_last`, the listing continues with `token`, or without one after the last key."""
 
     objects: tuple[ListedObject, ...]
     is_last: bool
@@ -56,7 +56,7 @@ class ListingPage:
 
 
 def page_query(prefix: bytes, *, after: bytes | None = None, token: bytes | None = None, keys: int = PAGE) -> bytes:
-    """The canonical query of a page: from the beginning, after a key, or by the token of the page before."""
+    """The canonical query of a page: the first one, the one after a key, or that of the previous page's token."""
     asked = {b"encoding-type": b"url", b"list-type": b"2", b"max-keys": b"%d" % keys}
     if prefix:
         asked[b"prefix"] = prefix
@@ -68,7 +68,7 @@ def page_query(prefix: bytes, *, after: bytes | None = None, token: bytes | None
 
 
 def parse_page(body: bytes, prefix: bytes, *, after: bytes | None = None) -> ListingPage:
-    """The page that a document holds, of keys that begin with `prefix`, all after `after`. Raises ListingError."""
+    """The page in a document. Raises ListingError, also for keys without `prefix` or not after `after`."""
     root = _root(body)
     fields = {_name(element): element.text or "" for element in root}
     is_encoded = fields.get("EncodingType", "").strip().lower() == "url"
@@ -119,7 +119,7 @@ def _listed(element: ElementTree.Element, *, is_encoded: bool) -> ListedObject:
 
 
 def _epoch(text: str) -> float:
-    """Epoch seconds of a timestamp; negative infinity, which is old, for none."""
+    """Epoch seconds of a timestamp; negative infinity for an invalid one: it counts as old."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -128,7 +128,7 @@ def _epoch(text: str) -> float:
 
 
 def _name(element: ElementTree.Element) -> str:
-    """Without its namespace: providers differ in it."""
+    """An element's name without its namespace, in which providers differ."""
     return element.tag.rpartition("}")[2]
 
 

@@ -1,4 +1,4 @@
-"""The merge of several sorted listings into rows, one for each key. Pure, and holds no more than it was fed."""
+"""The merge of several sorted listings into rows, one for each key. Pure; keeps only the objects it was fed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from shield.audit.listing import ListedObject
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key, and its copy in each listing; None: it isn't listed there."""
+    """A key, and its copy in each listing, None if a listing lacks it."""
 
     key: bytes
     copies: tuple[ListedObject | None, ...]
 
 
 class ListingMerge:
-    """Rows in the order of their keys, out of `count` listings that come in pieces.
+    """Rows in the order of their keys, from `count` listings that arrive in pieces.
 
-    Feed each listing that is `wanted`, then take `rows`: these end as soon as one listing must be fed again.
+    Feed each listing that is `wanted`, then take `rows`: these end as soon as a listing must be fed again.
     """
 
     __slots__ = ("_ended", "_queues")
@@ -30,7 +30,7 @@ class ListingMerge:
         self._ended = [False] * count
 
     def wanted(self) -> list[int]:
-        """The listings without which the next row can't be told; none when all have come to their end."""
+        """The listings that the next row depends on and that must be fed; [] at the end."""
         return [at for at, queue in enumerate(self._queues) if not queue and not self._ended[at]]
 
     @property
@@ -44,7 +44,7 @@ class ListingMerge:
         self._ended[listing] = is_last
 
     def rows(self) -> Iterator[KeyRow]:
-        """The rows that can be told now."""
+        """The rows that are complete."""
         while not self.wanted():
             firsts = [queue[0].key for queue in self._queues if queue]
             if not firsts:

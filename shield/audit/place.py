@@ -1,4 +1,4 @@
-"""The place that an audit has reached, kept in a small file, so that another run goes on from there."""
+"""The progress of an audit, saved in a small file, so that another run can continue from there."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _FORMAT = 1
 
 
 class AuditPlaceError(ShieldError):
-    """A file that holds no place of this audit, or can't be written."""
+    """A file that isn't the saved progress of this audit, or can't be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPlace:
-    """The last key that was done with, and what was found up to it."""
+    """The last key that has been audited, and the counts up to it."""
 
     after: bytes
     tallies: Mapping[str, Tally]
 
 
 class AuditPlaceFile:
-    """A file for the place of one audit. `audit` says which: its prefix, origins and depth, in plain values."""
+    """The file with the progress of one audit. `audit` identifies it: prefix, origins and depth, as plain values."""
 
     def __init__(self, path: Path, audit: Mapping[str, Any]) -> None:
         self._path = path
         self._audit = dict(audit)
 
     def read(self) -> AuditPlace | None:
-        """The place; None if there is no such file. Raises AuditPlaceError."""
+        """The saved progress; None if there is no such file. Raises AuditPlaceError."""
         try:
             said = json.loads(self._path.read_bytes())
         except FileNotFoundError:
@@ -59,7 +59,7 @@ class AuditPlaceFile:
             raise AuditPlaceError(f"{self._path}: is damaged; delete it to begin anew") from None
 
     def write(self, place: AuditPlace) -> None:
-        """Replace what is there, in one step. Raises AuditPlaceError."""
+        """Replace the file atomically. Raises AuditPlaceError."""
         said = {
             "format": _FORMAT,
             "audit": self._audit,
@@ -77,5 +77,5 @@ class AuditPlaceFile:
             raise AuditPlaceError(f"{self._path}: can't be written: {error.strerror}") from None
 
     def remove(self) -> None:
-        """The audit came to its end: the next one begins anew."""
+        """Remove the file: the audit is complete, and the next one starts from the beginning."""
         self._path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""One audit: reads the listings, has rows judged, settles doubts by asking, and reports in the order of keys.
+"""One audit: reads listings, compares rows, resolves doubts by further requests, and reports in the order of keys.
 
-It goes on in steps of some rows. When a step has been reported, everything up to its last key is done with, so that
-another audit can go on from there.
+It proceeds in steps of some rows. Once a step has been reported, everything up to its last key is complete, and
+another audit can continue from there.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from shield.audit.merge import KeyRow, ListingMerge
 from shield.errors import OriginError
 
 STEP = 1000
-"""Rows that are judged and reported together."""
+"""Rows that are compared and reported together."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingDepth:
-    """What is read of objects: nothing, or the bytes of one key in `one_in`, with so many keys at once."""
+    """The objects to read: none, or the bytes of one key in `one_in`, with `at_once` keys concurrently."""
 
     reads: bool = False
     one_in: int = 1
     at_once: int = 8
 
     def covers(self, key: bytes) -> bool:
-        """Whether the bytes of this key's copies are compared: always the same keys, so that audits can be too."""
+        """Whether this key's bytes are compared: always those of the same keys, so that audits are comparable."""
         return self.reads and (self.one_in == 1 or xxhash.xxh3_64_intdigest(key) % self.one_in == 0)
 
 
 class ObjectSum(NamedTuple):
-    """So many objects of an origin, with so many bytes."""
+    """A number of objects, and their bytes."""
 
     objects: int
     bytes: int
@@ -46,7 +46,7 @@ class ObjectSum(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AuditStep:
-    """Some rows in order, and what was found of them."""
+    """Some rows in order, and their results."""
 
     rows: Sequence[KeyRow]
     findings: Sequence[AuditFinding]
@@ -82,7 +82,7 @@ class Audit:
                 yield AuditStep(rows, await self._judged(rows))
 
     async def estimate(self, after: bytes | None = None) -> list[ObjectSum]:
-        """What would be read of each origin, by the listings."""
+        """The objects that would be read from each origin, according to the listings."""
         objects, size = [0] * len(self._buckets), [0] * len(self._buckets)
         async with aclosing(self._rows(after)) as parts:
             async for rows in parts:
@@ -122,7 +122,7 @@ class Audit:
         return findings
 
     def _is_asked(self, row: KeyRow) -> bool:
-        """Whether the origins must be asked for more than their listings."""
+        """Whether the listings don't suffice for a row."""
         if self._places_to_read(row):
             return True
         return any(isinstance(value, AuditDoubt) and value.must for value in self._judge.judge(row, self._clock()))
@@ -158,7 +158,7 @@ class Audit:
             return row, findings
 
     async def _by_head(self, row: KeyRow, at: int) -> AuditFinding:
-        """ETags differ, and both look like an MD5: they count if the heads don't show encryption."""
+        """Compare different ETags that look like MD5s: they count unless the heads reveal encryption."""
         reference, copy = _there(row, 0), _there(row, at)
         try:
             said = [await self._buckets[each].is_md5(row.key) for each in (0, at)]
@@ -210,7 +210,7 @@ class Audit:
         return self._judge.differs(at, listed, _there(row, 0), self._clock(), why)
 
     async def _surprise(self, row: KeyRow, at: int, why: str, where: int | None = None) -> AuditFinding:
-        """An object isn't as listed: a difference if it is still listed that way, else it changed meanwhile."""
+        """The result for an object that isn't as listed: a difference if its listing is unchanged, else lagging."""
         copy = _there(row, at)
         for each in (0, at) if where is None else (where,):
             try:
@@ -226,7 +226,7 @@ class Audit:
 
 
 class _Listing:
-    """A bucket's pages, the next of which is fetched while one is looked at."""
+    """A bucket's pages; the next one is fetched in advance."""
 
     def __init__(self, bucket: ListedBucket, prefix: bytes, after: bytes | None) -> None:
         self._bucket = bucket
@@ -236,7 +236,7 @@ class _Listing:
         self._task: asyncio.Task[ListingPage] | None = self._begin()
 
     async def next(self) -> ListingPage:
-        """Raises OriginError, ListingError."""
+        """The next page. Raises OriginError, ListingError."""
         assert self._task is not None, "the listing has come to its end"
         page = await self._task
         self._task = None

@@ -1,4 +1,4 @@
-"""What an audit works on: origins as buckets, made for a command of its own."""
+"""The buckets of an audit, made from settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shield.config.settings import Settings
 from shield.errors import ConfigError
 
 _FIRST_BYTE_SECONDS = 30.0
-"""For a page of a listing: that of a large bucket takes longer than an object."""
+"""Timeout for a page of a listing: in a large bucket it takes longer than an object."""
 
 _TOTAL_SECONDS = 6 * 3600.0
-"""For one body. No client waits, and the time between two reads is bounded."""
+"""Timeout for one body: no client waits, and the time between two reads is limited anyway."""
 
 
 def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
-    """The origins of an audit, its reference first: the primary, else the first. None named: all of S3.
+    """The origins of an audit, its reference first: the primary, else the first. Without names: all S3 origins.
 
     Raises ConfigError for names that can't be compared, or fewer than two.
     """
@@ -51,7 +51,7 @@ def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def sides_of(settings: Settings, names: Sequence[str]) -> list[AuditSide]:
-    """The origins as a judge knows them."""
+    """The origins as sides of the comparison."""
     return [
         AuditSide(name, max_lag=settings.origins[name].max_lag or 0.0, is_part=settings.origins[name].holds == "part")
         for name in names
@@ -79,7 +79,7 @@ def buckets_of(
 
 
 def _patient(plan: Blueprint) -> Blueprint:
-    """The same origin with more time, and whose refusals are never taken for absence."""
+    """The same origin with longer timeouts, and with denials that never count as absence."""
     times = plan.settings.timeouts
     times = times.model_copy(
         update={

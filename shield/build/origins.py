@@ -92,14 +92,21 @@ def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:
         raise ConfigError([f"origins.{name}.{error}"]) from None
 
 
-def origins_of(settings: Settings, workers: int, clock: Callable[[], float]) -> Origins:
-    """All origins, for one of `workers` workers. Raises ConfigError."""
+def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> Origins:
+    """All origins, for the worker in this seat. Raises ConfigError."""
     made = [
         origin_of(plan, credentials(settings, name), authorities_of(plan))
-        for name, plan in blueprints(settings, workers).items()
+        for name, plan in blueprints(settings, place.workers).items()
     ]
     failover = settings.failover
-    return Origins(made, deadline_seconds=failover.deadline, retry_share=failover.retry_budget, clock=clock)
+    return Origins(
+        made,
+        deadline_seconds=failover.deadline,
+        retry_share=failover.retry_budget,
+        clock=clock,
+        records=place.shared.records,
+        worker=place.worker,
+    )
 
 
 def _gateway(plan: Blueprint) -> Gateway:
@@ -148,7 +155,6 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
     times = origin.timeouts
     return Origin(
         name,
-        role=origin.role,
         provider=origin.profile,
         signer=_signer(plan, credentials),
         pool=Pool(

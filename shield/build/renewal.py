@@ -113,7 +113,7 @@ class PreparedEdition:
         parts.means.policy = fill_policy(settings)
         replies = replies_of(settings)
         for proxy in parts.proxies:
-            proxy.replies = replies
+            proxy.use(replies)
         parts.in_force.swap(drawn.regime)
         parts.store.forget_heads()
         access = noted(settings, parts.access, workers=parts.workers)

@@ -88,11 +88,15 @@ def schema() -> None:
 
 
 @_app.command()
-def explain(url: Annotated[str, typer.Argument(help="A URL or a path.")], config: ConfigFile) -> None:
+def explain(
+    url: Annotated[str, typer.Argument(help="A URL or a path.")],
+    config: ConfigFile,
+    live: Annotated[bool, typer.Option("--live", help="With how the running node treats its origins now.")] = False,
+) -> None:
     """Show how a URL is mapped: key, route, origins, object URLs, and signed requests."""
     from shield.cli.explain import explain as run
 
-    raise typer.Exit(run(url, config))
+    raise typer.Exit(run(url, config, live=live))
 
 
 @_app.command()

@@ -30,12 +30,12 @@ _COLUMNS = ("objects", "bytes", "same", "same size", "missing", "different", "ex
 
 
 class _DeclinedError(ShieldError):
-    """The bytes of objects aren't to be read."""
+    """The user declined to read objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditWish:
-    """What to audit. `one_in`: of so many keys one is read, if `deep`; `assents`: without being asked."""
+    """The options of an audit. `one_in`: with `deep`, one key in so many is read; `assents`: without confirmation."""
 
     prefix: str = ""
     origins: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class AuditWish:
 
 
 def audit(path: Path, wish: AuditWish) -> int:
-    """0 when all is the same, 1 when there are differences, 2 when it couldn't be told."""
+    """0 without differences, 1 with differences, 2 if the audit failed."""
     loaded = read(path)
     if loaded is None:
         return 2
@@ -71,7 +71,7 @@ def audit(path: Path, wish: AuditWish) -> int:
 
 
 def _advice(settings: Settings, error: OriginError) -> str:
-    """An error, and what to do."""
+    """An error, and its remedy."""
     said = str(error)
     if error.status == 403 or error.fault in (Fault.AUTH, Fault.FORBIDDEN):
         bucket = settings.origins[error.origin].bucket
@@ -83,7 +83,7 @@ def _advice(settings: Settings, error: OriginError) -> str:
 
 
 class _AuditCommand:
-    """One audit, and what it has found so far."""
+    """One audit, and its results so far."""
 
     def __init__(self, settings: Settings, names: Sequence[str], wish: AuditWish) -> None:
         self._settings = settings
@@ -127,7 +127,7 @@ class _AuditCommand:
         return 1 if any(tally.differences for tally in self._tallies.values()) else 0
 
     def _cost(self, readings: Sequence[ObjectSum]) -> str:
-        """The price of what is read of each origin, by currencies; "" where none has a price."""
+        """The price of the objects read from each origin, by currency; "" if no origin has a price."""
         sums: dict[str, float] = {}
         for name, reading in zip(self._names, readings, strict=True):
             given = self._settings.origins[name].price
@@ -224,7 +224,7 @@ def _print_table(names: Sequence[str], tallies: Mapping[str, Tally]) -> None:
         )
         shown = ["reference", *[""] * 7] if name == names[0] else [f"{count:,}" for count in counts]
         table.add_row(name, f"{tally.objects:,}", shown_size(tally.bytes), *shown)
-    # As wide as it must be where nobody looks: scripts read whole lines.
+    # Wide enough for whole lines unless on a terminal: scripts read them.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
     for name in names[1:]:
@@ -244,7 +244,7 @@ class _Progress:
         self._keys = 0
 
     def tell(self, key: bytes, tallies: Mapping[str, Tally]) -> None:
-        """The key that was reached."""
+        """Show the last key."""
         now = time.monotonic()
         if not self._is_live and now - self._told_at < _TOLD_SECONDS:
             return

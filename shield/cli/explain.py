@@ -1,34 +1,54 @@
-"""shield explain: how a URL is mapped, without a request to any origin."""
+"""shield explain: how a URL is mapped, and which origins are tried for it, without a request to any of them."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from shield.build.origins import signer
 from shield.cli.check import read
+from shield.cli.live import order_now, standing
+from shield.cli.store.node import RefusedError, RunningNode
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
 from shield.rules.ranking import order_of, seed_of
 
 
-def explain(url: str, path: Path) -> int:
-    """Print it; 0, 1 for a rejected URL, 2 for settings that can't be used."""
+def explain(url: str, path: Path, *, live: bool = False) -> int:
+    """Print it; 0, 1 for a rejected URL, 2 for settings that can't be used. `live`: with the running node's state;
+    2 if it can't be had.
+    """
     loaded = read(path)
     if loaded is None:
         return 2
     try:
-        lines = _lines(target_of(url), loaded.settings)
+        state = _state(loaded.settings) if live else None
+        lines = _lines(target_of(url), loaded.settings, state)
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
+        return 2
+    except RefusedError as error:
+        print(error, file=sys.stderr)
         return 2
     except RequestError as error:
         print(f"refused    {error.status} {error.reason}")
         return 1
     print("\n".join(lines))
     return 0
+
+
+def _state(settings: Settings) -> Mapping[str, Any]:
+    """The running node's state. Raises RefusedError if there is none."""
+    node = RunningNode(settings)
+    state = node.state()
+    if state is None:
+        where = "is off" if node.address is None else f"is {node.address}, where no node answers"
+        raise RefusedError(f"how the node treats its origins now isn't known: admin.listen {where}")
+    return state
 
 
 def target_of(url: str) -> bytes:
@@ -47,11 +67,15 @@ def target_of(url: str) -> bytes:
     return b"".join(bytes((c,)) if 0x20 < c < 0x7F else b"%%%02X" % c for c in url.encode("utf-8", "surrogateescape"))
 
 
-def _lines(target: bytes, settings: Settings) -> list[str]:
+def _lines(target: bytes, settings: Settings, state: Mapping[str, Any] | None) -> list[str]:
     resource = settings.route_table().resolve(target)
     route = resource.route
     given = target.partition(b"?")[2]
-    order, places = resource.tried, order_of(route.choose, route.facts, seed_of(resource.named.digest))
+    places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
+    order = resource.tried
+    if state is not None:
+        order = order_now(order, resource.path, state)
+        places = {name: f"{places[name]}; {standing(name, state)}" for name in order}
     lines = [
         f"target     {target.decode()}",
         f"route      {route.name} (prefix {route.prefix.decode()})",
@@ -59,7 +83,7 @@ def _lines(target: bytes, settings: Settings) -> list[str]:
         f"digest     {resource.key.digest.hex()}",
         f"query      {resource.query.decode() or ('dropped' if given else 'none')}",
         f"origins    {', '.join(order)}",
-        *[f"           {place}" for place in places if len(places) > 1],
+        *[f"           {places[name]}" for name in order if len(order) > 1 or state is not None],
     ]
     now = time.time()
     for name in order:

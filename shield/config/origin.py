@@ -34,7 +34,7 @@ class OriginTimeouts(Section):
     first_byte: Duration = duration(
         "5s",
         "From the request sent to the head of the response. Object stores answer in well under a second; "
-        "after five something is wrong, and half of the failover deadline remains.",
+        "after five something is wrong. Other origins are tried beside a late one long before.",
         least="10ms",
     )
     between_bytes: Duration = duration(

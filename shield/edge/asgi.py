@@ -180,6 +180,10 @@ class _AsgiClient:
 
     # called by the transfer
 
+    @property
+    def untaken(self) -> int:
+        return 0 if self.ready else self._waiting
+
     def inform(self, block: bytes) -> None:
         """Ignored: ASGI can't express interim responses."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from shield.edge.front import Front
 from shield.edge.heads import ALONE, BEHIND_FIRST
 from shield.edge.life import ConnectionLife
+from shield.edge.pace import METERED, keep_little
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
@@ -48,6 +49,7 @@ class ClientConnection(ConnectionLife):
         "_exchange",
         "_held",
         "_identity",
+        "_is_metered",
         "_loop",
         "_plain",
         "_proxy",
@@ -61,6 +63,7 @@ class ClientConnection(ConnectionLife):
         self._loop = front.loop
         self._identity: ClientIdentity | None = None  # None: `_let_in` needn't check its requests
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
+        self._is_metered = False  # the kernel was told to keep little of the response in progress
 
         # per request in progress: one that waits for a disk or an origin
         self._transfer: Transfer | None = None
@@ -214,6 +217,12 @@ class ClientConnection(ConnectionLife):
 
     # Client
 
+    @property
+    def untaken(self) -> int:
+        if not self._is_metered:
+            self._meter()
+        return 0 if self.ready else self._transport.get_write_buffer_size()
+
     def inform(self, block: bytes) -> None:
         turn = self._turn
         if turn is not None and not turn.http10 and self.ready:  # HTTP/1.0 has none (RFC 9110 §15.2)
@@ -237,6 +246,8 @@ class ClientConnection(ConnectionLife):
             self._framing = AnswerFraming.UNTIL_CLOSE if turn.http10 else AnswerFraming.CHUNKED
         if self._life is Life.STOPPING:
             turn.keep_alive = False
+        if outcome.forward is not None and (length is None or length > METERED):
+            self._meter()
         end = _END if turn.keep_alive else _CLOSE
         if self._framing is AnswerFraming.CHUNKED:
             self._transport.write(b"".join((head, _CHUNKED, end)))
@@ -271,10 +282,18 @@ class ClientConnection(ConnectionLife):
         if not turn.keep_alive or self._life is Life.STOPPING:
             self._close()
 
+    def _meter(self) -> None:
+        """An origin is held to the client's pace: what counts as sent has to be on its way."""
+        self._is_metered = True
+        keep_little(self._transport)
+
     def _finish_turn(self) -> Turn:
         turn = self._turn
         assert turn is not None
         self._turn = self._transfer = None
+        if self._is_metered:
+            self._is_metered = False
+            keep_little(self._transport, most=0)  # hits cost less when they are written at once
         if self._turns or self._later:
             # Not at once: the caller may be a fill, which has other readers to call.
             self._loop.call_soon(self._go_on)

@@ -26,6 +26,7 @@ This module has what only a connection's socket knows: its client's progress, an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import socket
 import struct
@@ -36,7 +37,15 @@ from typing import Protocol, TypeVar
 
 from shield.rules.limits import ClientLimits
 
+UNSENT = 128 << 10
+"""Bytes for a client that the kernel keeps at most while its answer comes from an origin, but for the last write's:
+else it takes megabytes of what nobody may ever read, and they would count as taken."""
+
+METERED = 512 << 10
+"""Bytes of an answer from an origin above which that begins with the answer, and not only when it comes to matter."""
+
 _LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response
+_TCP_NOTSENT_LOWAT = 25  # Linux; Python's `socket` has no name for it
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
@@ -51,6 +60,15 @@ def unsent(transport: asyncio.Transport) -> int:
     except (OSError, ValueError):  # it is closed, or no such socket
         return waiting
     return waiting + int.from_bytes(in_kernel, sys.byteorder)
+
+
+def keep_little(transport: asyncio.Transport, *, most: int = UNSENT) -> None:
+    """Have the kernel take no more than it can send soon; 0: as much as it likes. Other sockets than TCP's keep
+    little anyway."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # it is closed
+            connected.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, most)
 
 
 class Patience:

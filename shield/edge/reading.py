@@ -21,7 +21,7 @@ from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
 from shield.messages import NOTABLE, Field, Request
 from shield.rules.limits import ClientLimits
-from shield.rules.loops import has_passed, is_way
+from shield.rules.loops import has_passed, may_be_forwarded
 
 log = logging.getLogger("shield.edge")
 
@@ -46,6 +46,8 @@ class RequestReader(asyncio.Protocol):
     __slots__ = (
         "_awaited",
         "_bulky_above",
+        "_cdn_loop",
+        "_cdn_loop_lines",
         "_clock",
         "_error",
         "_fields",
@@ -64,8 +66,6 @@ class RequestReader(asyncio.Protocol):
         "_target",
         "_turn",
         "_watched",
-        "_way",
-        "_ways",
         "ready",
     )
 
@@ -77,7 +77,7 @@ class RequestReader(asyncio.Protocol):
         self._watched = WATCHED
         self._node = node
         self._host: bytes | None = None  # the last valid value of Host
-        self._way: bytes | None = None  # the last valid value of CDN-Loop
+        self._cdn_loop: bytes | None = None  # the last valid value of CDN-Loop
         self._left = 0  # requests still allowed; 0: any number
         self._reading = _IDLE
         self._heard = False  # bytes have arrived since the last sweep
@@ -90,7 +90,7 @@ class RequestReader(asyncio.Protocol):
         self._target = b""
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
-        self._ways = 0  # lines of CDN-Loop
+        self._cdn_loop_lines = 0  # lines of CDN-Loop
         self._hosts = 0  # lines of Host; a value that isn't known yet counts twice
         self._error: httptools.HttpParserError | None = None  # of the parser, which then gets no more bytes
 
@@ -182,7 +182,7 @@ class RequestReader(asyncio.Protocol):
         self._target = b""
         self._fields = []
         self._notable = {}
-        self._hosts = self._ways = 0
+        self._hosts = self._cdn_loop_lines = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -195,10 +195,10 @@ class RequestReader(asyncio.Protocol):
                 self._hosts += 1 if value == self._host else 2
                 return
             if name == b"cdn-loop":
-                self._ways += 1
-                plain = value == self._way or (is_way(value) and not has_passed(value, self._node))
-                if plain and self._ways == 1:
-                    self._way = value
+                self._cdn_loop_lines += 1
+                plain = value == self._cdn_loop or (may_be_forwarded(value) and not has_passed(value, self._node))
+                if plain and self._cdn_loop_lines == 1:
+                    self._cdn_loop = value
                     return  # most CDNs send it: a single valid line leaves the request plain
             if name == b"proxy-connection":  # llhttp treats it as Connection
                 name = b"connection"

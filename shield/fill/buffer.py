@@ -40,10 +40,10 @@ class FillMemory:
 
 
 class FillBuffer:
-    """A body as it arrives, from offset 0 of the fill: full blocks, then pieces as the network cut them.
+    """A body as it arrives, from offset 0 of the fill: full blocks, then pieces as they were received.
 
     While `retained`, every byte is kept and reserved in the common memory, and any offset can be read. Else it is
-    a window: `trim` gives up what all readers have passed.
+    a window: `trim` drops bytes that all readers have passed.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class FillBuffer:
         self._blocks: list[bytes] = []
         self._pieces: list[bytes] = []
         self._offsets: list[int] = []  # of each piece
-        self._trimmed = 0  # bytes given up at the front
+        self._trimmed = 0  # bytes dropped at the front
 
     def retain(self, size: int) -> bool:
         """Keep every byte, `size` of them expected; False, and nothing changes, when there is no memory for it."""
@@ -93,7 +93,7 @@ class FillBuffer:
                 self._seal()
 
     def _seal(self) -> None:
-        """Join the pieces of one full block; what is over stays a piece."""
+        """Join the pieces of one full block; the rest stays a piece."""
         joined = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         rest = joined[BLOCK:]
         self._blocks.append(joined[:BLOCK] if rest else joined)
@@ -101,7 +101,7 @@ class FillBuffer:
         self._offsets[:] = [len(self._blocks) * BLOCK] if rest else []
 
     def read(self, offset: int) -> bytes | memoryview | None:
-        """Bytes at an offset, as many as lie in one piece; None when they aren't there (yet, or any more)."""
+        """Bytes at an offset, as many as lie in one piece; None when they aren't held (yet, or any more)."""
         if offset >= self.received:
             return None
         index, inside = divmod(offset, BLOCK)
@@ -122,7 +122,7 @@ class FillBuffer:
         return tuple(self._blocks)
 
     def become_window(self) -> None:
-        """Stop retaining: what is held stays readable until it is trimmed."""
+        """Stop retaining: the bytes stay readable until they are trimmed."""
         self.retained = False
         self._pieces = [*self._blocks, *self._pieces]
         self._blocks, self._offsets = [], []
@@ -133,7 +133,7 @@ class FillBuffer:
         self.release()
 
     def trim(self, offset: int) -> None:
-        """Give up the pieces that end before `offset`."""
+        """Drop the pieces that end before `offset`."""
         drop = len(self._offsets) if offset >= self.received else bisect_right(self._offsets, offset) - 1
         if drop > 0:
             del self._pieces[:drop]
@@ -146,6 +146,6 @@ class FillBuffer:
         return self.received - self._trimmed
 
     def release(self) -> None:
-        """Give the reserved memory back; whoever still reads holds the bytes on its own account."""
+        """Give the reserved memory back; readers keep their bytes alive."""
         self._memory.release(self._reserved)
         self._reserved = 0

@@ -1,4 +1,4 @@
-"""What fills need: where they fetch from, where they store, by which policy. Each is handed it as one value."""
+"""The dependencies of fills as one value: their source, the store, their policy."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
 
 UNKEPT_SLICE = 1 << 20
-"""Bytes of a slice where there is no disk. Small: those who read it hold it in memory, each at its own speed."""
+"""Bytes of a slice without a disk. Small: each reader holds its slice in memory, at its own speed."""
 
 
 class Source(Protocol):
-    """Where fills fetch from: origins, or the worker of this node that owns a key."""
+    """The source of fills: origins, or the worker of this node that owns a key."""
 
     def fetch(
         self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
     ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        """`target` is as a client asked for it, `names` are the origins of its route in order.
+        """`target` is the client's, `names` are the origins in the order in which they are tried.
 
-        `judged` are the fields of the client's request by which the answer is judged; None: it is for nobody else.
+        `judged` are the fields of the client's request by which the response is judged; None: it is for that client
+        alone.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class FillPolicy:
-    """When a fill outlives its readers, how long what can't be shared is known as such, and for how long the next
-    bytes of a large object are asked for again when their fetches fail.
+    """When a fill outlives its readers, how long a hit-for-miss marker holds, and how long failed fetches of the next
+    bytes of a large object are repeated.
     """
 
     linger_seconds: float = 5.0
@@ -46,7 +47,7 @@ class FillPolicy:
 
 @dataclass(slots=True, eq=False)
 class Means:
-    """What every fill of a worker needs. Made on the event loop that they run on. Only `policy` may change."""
+    """The dependencies of all fills of a worker. Made on their event loop. Only `policy` may change."""
 
     source: Source
     store: Store
@@ -55,14 +56,14 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
-    # asked for once: it costs a system call before Python 3.12
+    # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: FillTerms = field(init=False)
 
     def __post_init__(self) -> None:
         size, largest = self.store.slice_bytes, self.store.largest
         above = size
-        if not size:  # without a disk only what isn't kept as a whole is in slices, while it is read
+        if not size:  # without a disk only objects too large to be kept are in slices, while they are read
             size, above = min(UNKEPT_SLICE, max(self.memory.capacity // 16, 1)), largest - OVERHEAD
         self.terms = FillTerms(
             self.via,

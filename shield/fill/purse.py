@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from shield.fill.buffer import FillBuffer
-from shield.fill.readers import Reader
-from shield.origin.response import Response
+from shield.fill.readers import Reader, taken
 from shield.rules import exact
 from shield.rules.amplification import Account
 
@@ -15,11 +14,13 @@ from shield.rules.amplification import Account
 class Purse:
     """The account of one fill. It keeps no reference to readers."""
 
-    __slots__ = ("_account", "_clock", "is_shared")
+    __slots__ = ("_account", "_clock", "_is_open", "_taken", "is_shared")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._account: Account | None = None
         self._clock = clock
+        self._taken = 0  # by the reader who has taken most, as far as it had to be known
+        self._is_open = False
         self.is_shared = False  # several have read at a time
 
     def joined(self, reader: Reader, *, among: bool) -> None:
@@ -55,30 +56,13 @@ class Purse:
         left = length - buffer.received
         return has_all or left <= small_bytes or left <= buffer.received
 
-    def is_outrun(self, received: int, readers: Iterable[Reader], start: int) -> bool:
-        """Whether that is so, and more has come from `start` on than may for what readers have taken."""
-        if not self.is_empty:
+    def is_outrun(self, received: int, readers: Iterable[Reader]) -> bool:
+        """Whether more has come than may for what readers have taken."""
+        if exact.is_worth(received, self._taken) or (self._is_open and not self.is_empty):
             return False
-        taken = max([reader.position for reader in readers], default=start) - start
-        return not exact.is_worth(received, max(0, taken))
+        self._taken = max([self._taken, *[taken(reader) for reader in readers]])
+        return not exact.is_worth(received, self._taken)
 
-
-class Brake:
-    """Holds an origin's answer up, though there is room for it."""
-
-    __slots__ = ("is_on",)
-
-    def __init__(self) -> None:
-        self.is_on = False
-
-    def hold(self, response: Response | None) -> None:
-        """Let no more of it come."""
-        if response is not None and not self.is_on:
-            self.is_on = True
-            response.pause()
-
-    def release(self, response: Response | None) -> None:
-        """Let it come again."""
-        if response is not None and self.is_on:
-            self.is_on = False
-            response.resume()
+    def open(self) -> None:
+        """Let all come as long as something is left, though readers don't take it."""
+        self._is_open = True

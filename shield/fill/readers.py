@@ -1,4 +1,4 @@
-"""The readers of a fill: what it tells them, and which of them its answer is for."""
+"""The readers of a fill, and how they are told of its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shield.rules.routes import Resource
 
 
 class Phase(Enum):
-    """Where a fill stands, and what its readers do."""
+    """The state of a fill, and what its readers do in it."""
 
     OPENING = "opening"  # no origin has committed to an answer: wait
     STREAMING = "streaming"  # the head is known and bytes arrive: read from your own place
@@ -25,45 +25,55 @@ OVER = (Phase.COMPLETE, Phase.FAILED)
 
 
 class Reader(Protocol):
-    """Who reads from a fill. Called on the event loop; must neither raise nor wait."""
+    """A reader of a fill. Called on the event loop; must neither raise nor wait."""
 
     request: Request
     position: int  # absolute offset of the next byte it needs
-    slack: int  # bytes that may be fetched for it beyond twice what it wants, at each of its places
-    account: Account | None  # of the address that it reads for; None: nothing is kept for it
-    touched: dict[int, bool]  # slices that it wants little of, and whether another reader did before
+    given: int  # bytes of the body so far, at whatever place
+    slack: int  # bytes that may be fetched for it beyond twice its own, at each of its places
+    account: Account | None  # the budget of its address; None: it has no limit
+    touched: dict[int, bool]  # slices of which it needs little, and whether another reader did before
+
+    @property
+    def untaken(self) -> int:
+        """Those of the bytes `given` that wait for its client."""
 
     @property
     def stop(self) -> int | None:
-        """Absolute offset where it needs no more; None: at the end of the body."""
+        """Absolute offset at which it is done; None: the end of the body."""
 
     def advance(self) -> None:
-        """There may be more: another phase or more bytes."""
+        """The phase has changed, or bytes have arrived."""
 
     def inform(self, block: bytes) -> None:
-        """An interim response of the origin's, while there is no head."""
+        """An interim response of the origin, before the head."""
 
     def detach(self) -> None:
-        """The fill can't serve this reader (any more) and has let go of it: fetch what is missing by yourself."""
+        """The fill has released this reader, which it can't serve (any more): fetch the missing bytes by yourself."""
 
     def go_on_alone(self) -> None:
-        """The fill brings nothing that may answer this reader's request, and has let go of it: begin anew."""
+        """The fill's response may not answer this reader's request, and it has released the reader: begin anew."""
+
+
+def taken(reader: Reader) -> int:
+    """Bytes of the body that a reader's client has taken."""
+    return reader.given - reader.untaken
 
 
 class Readers:
-    """Those of one fill, in the order in which they came. Its leader is the one whose request it carries out."""
+    """The readers of one fill, in the order of their arrival. The leader's request is the one sent to the origin."""
 
     __slots__ = ("_all", "_interims", "_is_asked", "_leader", "_request", "_resource", "latecomers")
 
     def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
-        self._resource = resource  # that is asked for
+        self._resource = resource  # of the request
         self._all: dict[Reader, None] = {}
         self._interims: Interims | None = None
-        self._leader: Reader | None = None  # whose request it is; others who come first aren't
+        self._leader: Reader | None = None  # the reader with that request, even if others came first
         self._is_asked = False
         self.latecomers: set[Reader] = set()
-        """Those who came after the question had gone out. To be looked at only."""
+        """Readers that came after the request was sent. Read only."""
 
     def __iter__(self) -> Iterator[Reader]:
         return iter(self._all)
@@ -85,20 +95,20 @@ class Readers:
         del self._all[reader]
         self.latecomers.discard(reader)
         if reader is self._leader:
-            self._leader = None  # it refers to the fill: what is over must go without the garbage collector
+            self._leader = None  # it refers to the fill, which must be freed without the garbage collector
 
     def question_sent(self) -> None:
-        """The question goes out, perhaps once more: who comes from now on comes after it."""
+        """The request is sent, perhaps again: readers that come from now on are latecomers."""
         self._is_asked = True
         self.latecomers.clear()
 
     def tell(self) -> None:
-        """There may be more for them."""
+        """Tell all of them to advance."""
         for reader in list(self._all):
             reader.advance()
 
     def inform(self, head: ResponseHead) -> None:
-        """Pass an interim response on to those of them whose request the origin saw."""
+        """Pass an interim response on to the readers whose request matches the one that the origin saw."""
         if self._interims is None:
             self._interims = Interims()
         block, resource = self._interims.taken(head), self._resource
@@ -109,22 +119,22 @@ class Readers:
                     reader.inform(block)
 
     def detach(self, reader: Reader) -> None:
-        """Have one fetch for itself what it lacks."""
+        """Release a reader, which fetches its missing bytes by itself."""
         self.remove(reader)
         reader.detach()
 
     def send_on(self, readers: Iterable[Reader]) -> None:
-        """Have these begin anew."""
+        """Release these readers, which begin anew."""
         for reader in readers:
             self.remove(reader)
             reader.go_on_alone()
 
     def late(self) -> list[Reader]:
-        """Those who came after the question had gone out."""
+        """Readers that came after the request was sent."""
         return [reader for reader in self._all if reader in self.latecomers] if self.latecomers else []
 
     def leave_to_leader(self, *, else_to_anyone: bool) -> None:
-        """Have all others fetch for themselves; where the leader is gone, one may do who waited as long as it did."""
+        """Release all readers but the leader. If it is gone, `else_to_anyone` keeps one that is no latecomer."""
         keep = self._leader
         if keep is None and else_to_anyone:
             keep = next((reader for reader in self._all if reader not in self.latecomers), None)

@@ -18,16 +18,16 @@ class Registry(SlicedRegistry, Protocol[F]):
     """All fills of a worker, as one of them, an F, sees it."""
 
     def rename(self, fill: F, resource: Resource) -> None:
-        """It turned out to bring this variant: requests for that one find it from now on."""
+        """It turned out to be of this variant: requests for that one join it from now on."""
 
     def forget(self, fill: F) -> None:
-        """No later request joins it."""
+        """Later requests don't join it."""
 
     def drop(self, key: CacheKey) -> None:
-        """The entry under the key isn't to be found any more."""
+        """Drop the entry under the key."""
 
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
-        """An answer under this key says whether the next requests need wait for each other."""
+        """A response under this key shows whether the next requests need wait for each other."""
 
     def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
         """The fill of this version's slices."""

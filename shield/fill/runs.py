@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from shield.errors import Fault, OriginError
 from shield.fill.audience import Audience, Failure
@@ -201,7 +201,7 @@ class Runs:
         """Have those go on that wait, as far as they can by now."""
         waiting, self._waiting = self._waiting, set()
         for run in waiting:
-            if run.audience.is_thrifty() and self.outruns(run):
+            if self.outruns(run):
                 self._waiting.add(run)
             else:
                 run.resume()  # it may come to wait again
@@ -217,8 +217,22 @@ class Runs:
         run.pause()
 
     def outruns(self, run: Run) -> bool:
-        """Whether one has brought more than may be spent for what its readers have taken of it."""
-        return not exact.is_worth(run.at - run.start_at, max(0, self._nearest(run) - run.start_at))
+        """Whether one is farther ahead of its readers than they have come: what they leave was sent in vain."""
+        if run.at < run.granted:
+            return False
+        nearest = self._nearest(run)
+        if nearest is None:
+            return False
+        untaken = nearest.untaken
+        return run.at - nearest.position + untaken > exact.FREE + nearest.given - untaken
+
+    def go_ahead(self, affords: Callable[[int], bool]) -> None:
+        """Have those go on to the end of their slices that have waited for slow readers, if that can be paid for."""
+        for run in self._waiting:
+            number, inside = divmod(run.at, self.slice_bytes)
+            left = self.shelf.length(number) - inside
+            if inside and affords(left):
+                run.granted = run.at + left
 
     def stop_far_ahead(self) -> None:
         """End those that have waited for their readers for long enough: what is needed later is fetched again. Where
@@ -246,14 +260,15 @@ class Runs:
             run.close()
 
     def _is_far_ahead(self, run: Run) -> bool:
-        """Whether no reader is near to what it brings next."""
+        """Whether no reader is near to the slice that it brings next."""
         nearest = self._nearest(run)
-        ahead = max(exact.FREE, nearest - run.start_at)  # an abandoned beginning costs little
-        return run.at - nearest > min(ahead, RUN_SLICES * self.slice_bytes)
+        return self.outruns(run) or (
+            nearest is not None and run.at - nearest.position > RUN_SLICES * self.slice_bytes
+        )
 
-    def _nearest(self, run: Run) -> int:
-        """Where the reader is who is nearest to what a run brings next."""
-        return max((r.position for r in self._readers if r.position < run.stop), default=run.at)
+    def _nearest(self, run: Run) -> Reader | None:
+        """The reader who is nearest to what a run brings next."""
+        return max([r for r in self._readers if r.position < run.stop], key=_position, default=None)
 
     def _is_near(self, run: Run) -> bool:
         """Whether a reader needs what it brings soon."""
@@ -283,6 +298,10 @@ class Runs:
         self._waiting.discard(run)
 
 
+def _position(reader: Reader) -> int:
+    return reader.position
+
+
 class Run:
     """One fetch: bytes from `at` to `stop`, in order. Each slice's buffer is the shelf's from its first byte on.
 
@@ -301,6 +320,7 @@ class Run:
         "audience",
         "began",
         "by_peer",
+        "granted",
         "origin",
         "start_at",
         "stop",
@@ -312,6 +332,7 @@ class Run:
         self.stop = stop
         self.audience = audience
         self.began = runs.means.loop.time()
+        self.granted = 0  # up to there it needn't wait for its readers
         self.by_peer = False
         self.origin: str | None = None
         self._runs = runs
@@ -367,6 +388,7 @@ class Run:
         """Fetch no more. What has come of the slice under way is lost."""
         response, self._response = self._response, None
         if response is not None:
+            self.audience.spend(response.unread())
             response.close()
         if self._task is not None:
             self._task.cancel()
@@ -417,7 +439,7 @@ class Run:
             return
         self._put(data)
         self.audience.tell()
-        if self._response is not None and self.audience.is_thrifty() and self._runs.outruns(self):
+        if self._response is not None and self._runs.outruns(self):
             self._runs.wait_for_readers(self)
             self.audience.paced()
 

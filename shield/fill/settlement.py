@@ -1,7 +1,7 @@
-"""What is settled when an answer's head has come: what becomes of it, of what is stored, and of those who wait.
+"""The use of a response once its head has arrived: what is stored, and which of the waiting requests get it.
 
-`settle` says it as a value, and the fill does it. Nothing here knows the store, the clock or the loop, so that every
-case can be looked at without an origin. Below it: which head an answer gives an entry, and how a stored one goes on.
+`settle` returns it as a value, and the fill carries it out. Nothing here knows the store, the clock or the loop, so
+that every case can be tested without an origin. Below it: the heads of entries, and how a stored one is freshened.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ _STALE_IF = frozenset({500, 502, 503, 504})  # RFC 5861 §4
 
 
 class Step(Enum):
-    """What a fill does with an answer."""
+    """The use that a fill makes of a response."""
 
-    ASK_WHOLE = "ask whole"  # it is of no use: close it, and ask for the whole object, without a condition
-    FRESHEN = "freshen"  # what is stored holds on: close the answer, store `entry`, and answer with that
-    CONFIRM = "confirm"  # the same for the readers present, but `entry` isn't stored
-    KEEP = "keep"  # what was good a while ago is better (RFC 5861 §4): close the answer and fail
-    SLICE = "slice"  # stream into slices, whose fill the readers go on to
-    STORE = "store"  # stream, and keep every byte to become an entry
-    PART = "part"  # it is no more than was asked for: stream it to those present who want just that of the object
-    SHARE = "share"  # stream to the readers present, through a window
+    ASK_WHOLE = "ask whole"  # none: close it, and fetch the whole object, without a condition
+    FRESHEN = "freshen"  # the stored entry still holds: close the response, store `entry`, and answer with that
+    CONFIRM = "confirm"  # the same for the present readers, but `entry` isn't stored
+    KEEP = "keep"  # the stale entry is better (RFC 5861 §4): close the response and fail
+    SLICE = "slice"  # stream into slices: the readers continue from their fill
+    STORE = "store"  # stream, and keep every byte for the entry
+    PART = "part"  # just the requested part: stream it to the present readers that need no more
+    SHARE = "share"  # stream to the present readers, through a window
     LEADER_ONLY = "leader-only"  # stream to the leader, through a window; all others fetch for themselves
 
 
 class HitForMiss(Enum):
-    """What an answer says on whether the next requests for its key need wait for each other."""
+    """Whether the next requests for the key need wait for each other, by this response."""
 
-    MARK = "mark"  # they need not: it can't be shared
-    FORGET = "forget"  # they should
-    LEAVE = "leave"  # nothing: it isn't the whole object, or the request alone is the reason
+    MARK = "mark"  # no: it can't be shared
+    FORGET = "forget"  # yes
+    LEAVE = "leave"  # unknown: it isn't the whole object, or the request alone is the reason
 
 
 @dataclass(slots=True)
 class Question:
-    """What a fill asks, and on whose behalf. `stored` is what is to be validated, if anything.
+    """The fetch of a fill, and the request that caused it. `stored` is the entry to be validated, if any.
 
-    `want` and `stored` change when an answer is of no use. `shared`: others may join; that has no say in what is
-    stored. `in_slices`: its readers can go on in slices. `in_parts` False: the parts that origins give are too small
-    to be kept, so that the object isn't to be had in parts.
+    `want` and `stored` change when a response is of no use. `shared`: other requests may join, which doesn't affect
+    storing. `in_slices`: its readers may continue in slices. `in_parts` False: the parts that origins give are too
+    small to be kept, so that clients get no ranges of the object.
     """
 
     resource: Resource
@@ -70,8 +70,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class FillTerms:
-    """What holds for all answers: bodies above `sliced_above` bytes are read in slices, and nothing above `largest`
-    bytes is kept otherwise. `keeps_slices`: there is a disk for them.
+    """Limits for all responses: bodies above `sliced_above` bytes are read in slices; other entries have at most
+    `largest` bytes. `keeps_slices`: there is a disk for slices.
     """
 
     via: bytes
@@ -83,16 +83,16 @@ class FillTerms:
 
 @dataclass(slots=True)
 class Settlement:
-    """What is to be done, `step` first of all, and what readers are told.
+    """The use of one response: `step`, and its details.
 
-    `drops`: what is stored under the key goes, unless this answer takes its place. `keeps_bytes` are the memory that
-    STORE needs; `is_too_large`: there would never be enough. `span` is where in the object the body lies of SLICE and
-    PART, whose `length` is the object's. `is_too_small`: it was a smaller part than asked for, and the next ones
-    would be, too.
+    `drops`: the entry under the key is dropped, unless this response replaces it. `keeps_bytes` is the memory that
+    STORE needs; `is_too_large`: there will never be enough. `span` is the body's place in the object for SLICE and
+    PART, whose `length` is the object's. `is_too_small`: the part is smaller than requested, as further ones would
+    be.
 
-    Of variants: `learns` names the fields by which the key's answers vary from now on, if that is news; `sorts`: it
-    must be found out of which variant the answer is; `kept_until`: it needs a place among the variants until then;
-    `of_equals`: only those may have it whose request an origin would have seen alike.
+    For variants: `learns` are the fields by which the key's responses vary from now on, if they are new; `sorts`: its
+    variant must be determined; `kept_until`: until then it needs a place among the variants; `of_equals`: only for
+    requests that an origin would have seen alike.
     """
 
     step: Step
@@ -115,7 +115,7 @@ class Settlement:
 
 
 def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> Settlement | None:
-    """What becomes of an ordinary answer that is stored whole, as nearly all are; None: `settle` has to say it."""
+    """The settlement of an ordinary response that is stored whole, as nearly all are; None: `settle` decides."""
     head, request, want, length = fetched.response.head, question.request, question.want, fetched.response.head.length
     ordinary = question.resource.route.ordinary.get(fetched.origin)
     if ordinary is None or length is None or length > min(terms.sliced_above, terms.largest - OVERHEAD):
@@ -134,7 +134,7 @@ def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> S
 
 
 def settle(question: Question, fetched: Fetched, terms: FillTerms, *, known: tuple[bytes, ...]) -> Settlement:
-    """What becomes of an answer. `known` are the fields by which the key's answers are known to vary."""
+    """The settlement of a response. `known` are the fields by which the key's responses are known to vary."""
     head, stored, want = fetched.response.head, question.stored, question.want
     outdates = False
     if stored is not None:
@@ -186,14 +186,14 @@ def settle(question: Question, fetched: Fetched, terms: FillTerms, *, known: tup
 
 
 def _effect(stored: Entry, want: Want, head: ResponseHead) -> HeadEffect:
-    """What an answer to HEAD says of what is stored."""
+    """The effect of a response to HEAD on the stored entry."""
     if want.method != b"HEAD" or head.status != 200 or stored.head.status != 200:
         return HeadEffect.NOTHING
     return head_effect(stored.etag, stored.last_modified, stored.length, head)
 
 
 def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: FillTerms) -> bool:
-    """Whether an answer's body can be kept in slices: it is large, and a strong ETag names it."""
+    """Whether a body can be kept in slices: it is large, and has a strong ETag."""
     if head.length is None or head.length <= terms.sliced_above:
         return False
     if not terms.keeps_slices and b"range" in question.request.notable:
@@ -204,16 +204,16 @@ def _may_slice(question: Question, fetched: Fetched, head: ResponseHead, terms: 
 
 
 def _is_too_small(part: Span, want: Want, length: int, slice_bytes: int) -> bool:
-    """Whether it is less than was asked for, and less than a slice."""
+    """Whether a part is less than was requested, and less than a slice."""
     assert want.span is not None
     if part.start != want.span.start:
-        return False  # what was asked for lies beyond the object, and it is the beginning
+        return False  # the requested span lies beyond the object, and this is the beginning
     wanted = min(want.span.stop, length)
     return part.stop < (min(wanted, part.start + slice_bytes) if slice_bytes else wanted)
 
 
 def _is_enough(part: Span, question: Question, head: ResponseHead) -> bool:
-    """Whether a part is what the leader wants, or the rest can be fetched by itself at less cost than the whole."""
+    """Whether a part is all that the leader needs, or fetching the rest of that costs less than the whole object."""
     length, request = head.length or 0, question.request
     spans = exact.spans_of(request.notable.get(b"range"), length)
     if len(spans) > 1 or not length:
@@ -226,26 +226,30 @@ def _is_enough(part: Span, question: Question, head: ResponseHead) -> bool:
 def _settle_variant(
     settled: Settlement, head: ResponseHead, resource: Resource, want: Want, known: tuple[bytes, ...]
 ) -> None:
-    """What has to be known of variants before anybody gets the answer (RFC 9111 §4.1)."""
+    """Add what concerns variants: it must be known before any reader gets the response (RFC 9111 §4.1)."""
     disposition = settled.disposition
     assert disposition is not None
     if disposition.share is not Share.STORE:
         settled.of_equals = True
         return
     freshness = disposition.freshness
-    settled.of_equals = freshness.lifetime <= 0.0  # what must be validated each time is for who asked (§5.2.2.4)
+    settled.of_equals = (
+        freshness.lifetime <= 0.0
+    )  # one that must be validated each time is for its own request (§5.2.2.4)
     names = choosing(names_in(head.all(b"vary")) or (), resource.route.forwarding)
     if names != known:
         settled.learns = names
     settled.sorts = True
     if want.method == b"GET":
-        settled.kept_until = freshness.born + freshness.lifetime + freshness.grace  # what is only kept gives way
+        settled.kept_until = (
+            freshness.born + freshness.lifetime + freshness.grace
+        )  # merely keeping it for revalidation takes no place
 
 
 def _settle_keeping(settled: Settlement, disposition: Disposition, terms: FillTerms) -> None:
-    """Whether the bytes of a whole object are kept (RFC 9111 §3), and what that says to the next requests."""
+    """Add whether the bytes of a whole object are kept (RFC 9111 §3), and the hint for the next requests."""
     leader_only = disposition.share is Share.LEADER_ONLY
-    settled.drops = not disposition.by_request  # else it says nothing of what others get
+    settled.drops = not disposition.by_request  # else other requests may get another response
     if not leader_only:
         settled.hit_for_miss = HitForMiss.FORGET
     elif not disposition.by_request:
@@ -257,14 +261,14 @@ def _settle_keeping(settled: Settlement, disposition: Disposition, terms: FillTe
 
 
 def _freshened(question: Question, stored: Entry, fetched: Fetched, known: tuple[bytes, ...]) -> Settlement:
-    """304, or a HEAD that says the same: what is stored holds on."""
+    """After 304, or a response to HEAD that matches: the stored entry still holds."""
     route = question.resource.route
     entry, disposition = freshened_entry(stored, fetched, question.request, route)
     stores, of_equals = disposition.share is Share.STORE, False
     if route.forwarding.any:
         said = names_in([value for name, value in entry.head.fields if name == b"vary"]) or ()
         if choosing(said, route.forwarding) != known:
-            stores = False  # it varies by other fields now: the next fetch finds out of which variant it is (§4.1)
+            stores = False  # it varies by other fields now: the next fetch determines its variant (§4.1)
         of_equals = not stores or entry.freshness.lifetime <= 0.0
     drops = not stores and not disposition.by_request
     step = Step.FRESHEN if stores else Step.CONFIRM
@@ -272,7 +276,7 @@ def _freshened(question: Question, stored: Entry, fetched: Fetched, known: tuple
 
 
 class Streaming:
-    """An answer whose body isn't all here yet, as a stored response."""
+    """A response whose body is still arriving, judged as a stored one."""
 
     __slots__ = ("freshness", "head")
 
@@ -282,9 +286,9 @@ class Streaming:
 
 
 def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route) -> Disposition:
-    """May it be stored, and who else may have it? `head` is that of the whole object."""
+    """The disposition of a response. `head` is that of the whole object."""
     if b"authorization" in request.notable and not route.forwarding.has(b"authorization"):
-        # No origin saw it, so that nothing in the answer is for its bearer (RFC 9111 §3.5).
+        # No origin saw it, so that the response doesn't depend on it (RFC 9111 §3.5).
         notable = {name: value for name, value in request.notable.items() if name != b"authorization"}
         request = Request(request.method, request.target, request.fields, notable)
     return judge_response(
@@ -298,18 +302,18 @@ def judged(request: Request, fetched: Fetched, head: ResponseHead, route: Route)
 
 
 def unkeyed_of(request: Request, route: Route, names: Sequence[bytes] = ()) -> Sequence[Field]:
-    """The fields of a request that origins saw and by which variants aren't told apart, by these names in Vary."""
+    """The forwarded fields of a request that don't distinguish variants, with these names in Vary."""
     return unkeyed(names, route.forwarding.fields(request), route.forwarding)
 
 
 def _part_of(head: ResponseHead) -> Span | None:
-    """Which bytes a 206 gives, half-open; None when they are all of the object."""
+    """The bytes in a 206, half-open; None when they are the whole object."""
     first, last, length = ranges.parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
     return None if (first, last + 1) == (0, length) else Span(first, last + 1)
 
 
 def _whole(head: ResponseHead) -> ResponseHead:
-    """The head of the object of which a 206 gives a part (RFC 9111 §3.4)."""
+    """The head of the whole object, derived from a 206 (RFC 9111 §3.4)."""
     stated = ranges.parse_content_range(head.get(b"content-range") or b"")
     fields = tuple(f for f in head.fields if f[0] not in _OF_THE_PART)
     return ResponseHead(200, fields, None if stated is None else stated[2])
@@ -321,7 +325,7 @@ _OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
 def told_head(
     head: ResponseHead, fetched: Fetched, disposition: Disposition, route: Route, *, via: bytes
 ) -> StoredHead:
-    """The head that all who wait for an answer get; `head` is that of the whole object."""
+    """The head for all waiting requests; `head` is that of the whole object."""
     dropped, kept_back = disposition.dropped, route.freshness.hidden
     put_away: tuple[Field, ...] = ()
     if dropped:
@@ -340,8 +344,8 @@ def told_head(
 
 
 def kept_head(told: StoredHead, disposition: Disposition, length: int | None, route: Route) -> StoredHead:
-    """What of it is stored, with the body's length if that is known only now. Parts of what is stored can be had,
-    whatever its origin can do.
+    """The stored form of `told`, with the body's length if that is known only now. Ranges of an entry are supported
+    even if its origin ignores them.
     """
     unstored = disposition.unstored
     if unstored:
@@ -356,7 +360,7 @@ def kept_head(told: StoredHead, disposition: Disposition, length: int | None, ro
 def whole_entry(
     resource: Resource, told: StoredHead, disposition: Disposition, body: Body, *, length: int | None
 ) -> Entry:
-    """What all bytes of an answer make; `length` as in `kept_head`."""
+    """The entry of a complete response; `length` as in `kept_head`."""
     head = kept_head(told, disposition, length, resource.route)
     return Entry(resource.key, head, disposition.freshness, body)
 
@@ -364,13 +368,13 @@ def whole_entry(
 def large_entry(
     resource: Resource, told: StoredHead, disposition: Disposition, length: int, terms: FillTerms
 ) -> Entry:
-    """What an answer makes whose body goes on in slices."""
+    """The entry of a response whose body continues in slices."""
     head = kept_head(told, disposition, None, resource.route)
     return Entry.large(resource.key, head, disposition.freshness, length=length, slice_bytes=terms.slice_bytes)
 
 
 def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Route) -> tuple[Entry, Disposition]:
-    """The stored entry under the fields that a 304 or an answer to HEAD brings (RFC 9111 §4.3.4), judged anew."""
+    """The entry under the fields of a 304 or of a response to HEAD (RFC 9111 §4.3.4), judged again."""
     update, answered, rules = fetched.response.head, fetched.response_time, route.freshness
     passing = route.fields.of(fetched.origin, by_peer=fetched.by_peer).kept
     date = dates.imf_fixdate(answered)
@@ -390,8 +394,8 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
 
 
 def settle_absence(question: Question, absent: Absent, now: float, *, known: tuple[bytes, ...]) -> Settlement:
-    """What becomes of the word that there is no such object, and for whom it holds: no field of the request may have
-    brought it about by which it isn't told apart. `known` as in `settle`.
+    """The settlement of the object's absence, and the requests for which it holds: no forwarded field that doesn't
+    distinguish variants may have caused it. `known` as in `settle`.
     """
     route = question.resource.route
     forwarding, rules = route.forwarding, route.freshness
@@ -407,7 +411,7 @@ def settle_absence(question: Question, absent: Absent, now: float, *, known: tup
         elif unnamed and rules.unkeyed == "refuse" and not forwarding.storage:
             share = Share.SHARE
         elif known and not is_of_known:
-            share = Share.SHARE  # what isn't there doesn't set aside the variants of what is
+            share = Share.SHARE  # an absence must not displace the variants of an object
 
     holds_for_all = not forwarding.any or (share is Share.STORE and is_of_known)
     lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime)
@@ -423,7 +427,7 @@ def settle_absence(question: Question, absent: Absent, now: float, *, known: tup
 
 
 def negative_entry(key: CacheKey, absent: Absent, freshness: Freshness, *, via: bytes) -> Entry:
-    """That there is no such object, for as long as that is believed."""
+    """The entry that records the object's absence for its lifetime."""
     body = b"not found\n"
     names = [b"*"] if absent.vary is None else absent.vary
     fields = (

@@ -17,7 +17,7 @@ from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
 from shield.fill.purse import Purse
-from shield.fill.readers import Phase, Reader
+from shield.fill.readers import Phase, Reader, taken
 from shield.fill.runs import UNKEPT_RUNS, Run, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
@@ -138,8 +138,10 @@ class SlicedFill:
         """
         size = self.slice_bytes
         number, inside = divmod(position, size)
-        if inside > size // 2 and (number + 1) * size < stop and not self._shelf.is_here(number + 1):
-            self._bring((number + 1) * size, stop, reader)  # so that nobody has to wait for it
+        after = (number + 1) * size
+        is_next = inside > size // 2 and after < stop and not self._shelf.is_here(number + 1)
+        if is_next and after - position <= exact.FREE + taken(reader):
+            self._bring(after, stop, reader)  # so that nobody has to wait for it
         data = self._shelf.read(number, inside, self._read_from_disk)
         if data is Where.MISSING:
             data = self._excerpts.read(position)
@@ -240,7 +242,9 @@ class SlicedFill:
         self._purse.cost(size)
 
     def paced(self) -> None:
-        self._registry.count_thrifty("paced")
+        self.be_patient()
+        if self.is_thrifty():
+            self._registry.count_thrifty("paced")
 
     def is_thrifty(self) -> bool:
         """Whether no more may come than is taken."""
@@ -329,6 +333,7 @@ class SlicedFill:
 
     def _lose_patience(self) -> None:
         self._timer = None
+        self._runs.go_ahead(self._purse.affords)
         self._shelf.lose_patience()
         self._runs.stop_far_ahead()
         self.tend_soon()

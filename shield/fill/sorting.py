@@ -1,4 +1,4 @@
-"""What becomes of an answer that isn't ordinary, of which variant it is, and whether it may be stored by now."""
+"""The settlement of a response that isn't ordinary, its variant, and whether it may still be stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shield.rules.verdict import Reason, Share
 
 
 def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement:
-    """What becomes of an answer, whichever it is, with the fields that its route gives it."""
+    """The settlement of any response, with the fields that its route gives it."""
     resource, response = question.resource, fetched.response
     response.head = resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer).changed(response.head)
     if not question.in_parts:
@@ -23,7 +23,7 @@ def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement
 
 
 def variant_of(question: Question, settled: Settlement, means: Means, generation: int, *, to_disk: bool) -> Resource:
-    """The variant that an answer is (RFC 9111 §4.1)."""
+    """The variant of a response (RFC 9111 §4.1)."""
     variants, named = means.store.variants, question.resource.named
     if settled.learns:
 
@@ -35,11 +35,11 @@ def variant_of(question: Question, settled: Settlement, means: Means, generation
 
 
 def find_room(settled: Settlement, mine: Resource, means: Means, *, to_disk: bool) -> None:
-    """Have a variant take its place among those that are kept; without one it is settled anew: it isn't kept."""
+    """Reserve a variant's place among the stored ones; without a place the response isn't stored."""
     until = settled.kept_until
     room = until is None or means.store.variants.make_room(mine, means.clock(), until)
     if isinstance(room, CacheKey):
-        means.store.drop(room, from_disk=to_disk)  # variants on disk are their owner's
+        means.store.drop(room, from_disk=to_disk)  # the worker that owns the key drops it from disk
     elif not room:
         assert settled.disposition is not None
         settled.step = Step.ASK_WHOLE if settled.is_part else Step.SHARE
@@ -47,9 +47,9 @@ def find_room(settled: Settlement, mine: Resource, means: Means, *, to_disk: boo
 
 
 def is_current(question: Question, means: Means, generation: int) -> bool:
-    """Whether the key wasn't purged since that generation, nor found to vary: else what comes for it isn't stored."""
+    """Whether the key was neither purged since that generation nor found to vary: else the response isn't stored."""
     resource, store = question.resource, means.store
     route = resource.route
     if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
-        return False  # in its place is the marker that says by which fields answers vary
+        return False  # in its place is the marker of the fields by which responses vary
     return not store.was_removed(resource.named.text, generation)

@@ -1,4 +1,4 @@
-"""All fills of a worker, and which of them a request shares."""
+"""All fills of a worker, and the choice of the one that a request shares."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from shield.rules.routes import Resource
 from shield.store.entry import Entry
 
 WHOLE_SECONDS = 600.0
-"""How long an object isn't asked for in parts after its origin gave all of it instead: what may have been mended is
-tried again, what is never mended costs little.
+"""How long an object is fetched as a whole after its origin ignored a range: a repaired origin gets another chance,
+and one that never supports ranges costs little.
 """
 
-_REMEMBERED = 10_000  # keys of which something is known
+_REMEMBERED = 10_000  # keys in each table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class FillStatistics:
     memory_used_bytes: int
     memory_capacity_bytes: int
     hit_for_miss: int
-    thrifty: Mapping[str, int]  # how addresses over their budget of origin bytes were served, and how often
+    thrifty: Mapping[str, int]  # requests of addresses over their budget of origin bytes, by the way they were served
 
 
 class FillTable:
@@ -56,7 +56,7 @@ class FillTable:
         self._all_sliced: set[SlicedFill] = set()
         self._hit_for_miss: dict[bytes, float] = {}  # until when
         self._whole_only: dict[bytes, float] = {}  # until when
-        self._last_parts: dict[bytes, SlicedFill] = {}  # what is still read of such in parts
+        self._last_parts: dict[bytes, SlicedFill] = {}  # the last slices of such objects that are still read
         self._touches = Touches()
         self._started = 0
         self._collapsed = 0
@@ -71,14 +71,24 @@ class FillTable:
         *,
         whole: bool = False,
     ) -> tuple[Fill, bool]:
-        """The fill that brings `resource`, joined by `reader`, and whether it was under way already.
+        """The fill of `resource`, joined by `reader`, and whether it was under way already.
 
-        `stored` is what is there but may not be served as it is: it is validated rather than fetched. `whole`: a part
-        is of no use.
+        `stored` is an entry that must be validated before use. `whole`: a part doesn't do.
         """
+        name = resource.key.text, request.method
+        is_plain = name[1] == b"GET" and not request.notable and stored is None
+        if not is_plain or name in self._shared or name[0] in self._hit_for_miss:
+            return self._join_any(resource, request, reader, stored, whole=whole)
+        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
+        fill.join(reader)
+        return fill, False
+
+    def _join_any(
+        self, resource: Resource, request: Request, reader: Reader, stored: Entry | None, *, whole: bool
+    ) -> tuple[Fill, bool]:
         fill = self._find(resource, request)
         if whole and fill is not None and fill.question.want.tentative:
-            fill = None  # it may be of no use again
+            fill = None  # it may not do again
         under_way = fill is not None
         if fill is not None:
             self._collapsed += 1
@@ -102,17 +112,17 @@ class FillTable:
         *,
         in_slices: bool = True,
     ) -> Fill:
-        """A fill for one reader only; `in_slices`: that can go on in slices."""
+        """A fill for one reader only; `in_slices`: it may continue in slices."""
         want = want or _plain(resource, request.method)
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
 
     def _wanted(self, resource: Resource, request: Request, stored: Entry | None, reader: Reader) -> Want:
-        """What to ask for: a range of what nobody knows yet needn't be fetched whole.
+        """The fetch for a request: for a range of an unknown object, just that part of it.
 
-        Without a disk there is nothing but the whole to be kept, and that is asked for until it is known to be too
-        large, or can't be afforded.
+        Without a disk only whole objects can be kept, so that the whole is fetched until it is known to be too large,
+        or the budget is spent.
         """
         asked, text = request.notable.get(b"range"), resource.key.text
         if stored is None and asked is not None and request.method == b"GET" and not self.is_whole_only(text):
@@ -128,11 +138,11 @@ class FillTable:
         return _validation(resource, request.method, stored)
 
     def is_thrifty(self, reader: Reader) -> bool:
-        """Whether nothing may be fetched for a reader but what it wants."""
+        """Whether nothing beyond its own bytes may be fetched for a reader."""
         return reader.account is not None and reader.account.is_over(self._clock())
 
     def touches_again(self, resource: Resource, number: int, reader: Reader) -> bool:
-        """Whether a slice of which a reader wants little is to be fetched: another one wanted some of it before."""
+        """Whether to fetch a slice of which a reader needs little: another one needed some of it before."""
         if not self._touches.again(resource.key.digest, number, reader):
             return False
         account = reader.account
@@ -142,7 +152,7 @@ class FillTable:
         return False
 
     def mark_large(self, resource: Resource) -> None:
-        """It is too large to be kept: of later ranges nothing else is asked for."""
+        """The object is too large to be kept: later ranges are fetched exactly."""
         self._touches.mark_large(resource.key.digest)
 
     def reading(self, resource: Resource, request: Request, reader: Reader, entry: Entry) -> SlicedFill:
@@ -163,7 +173,7 @@ class FillTable:
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
-        """The slices of a large entry that are being read or fetched, though none may be stored yet."""
+        """The fill of a large entry's slices, if any are being read or fetched."""
         text = resource.key.text
         fill = self._sliced.get(text)
         if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
@@ -182,7 +192,7 @@ class FillTable:
                 self._store.drop(fill.resource.key)
 
     def lacks_parts(self, fill: SlicedFill) -> None:
-        """Its origin gives the object as a whole only: nobody need try again for a while."""
+        """Its origin ignores ranges of this object: it is fetched as a whole for a while."""
         text = fill.resource.key.text
         if self._sliced.get(text) is fill:
             del self._sliced[text]
@@ -190,47 +200,47 @@ class FillTable:
         remember(self._whole_only, text, self._clock() + WHOLE_SECONDS)
 
     def is_whole_only(self, text: bytes) -> bool:
-        """Whether it was tried in vain to have the object in parts."""
+        """Whether the origin lately ignored a range of the object."""
         return text in self._whole_only and holds(self._whole_only, text, self._clock())
 
     def drop(self, key: CacheKey) -> None:
-        """What is stored under the key isn't to be found any more."""
+        """Drop the entry under the key."""
         fill = self._last_parts.get(key.text)
         if fill is None:
             self._store.drop(key)
         else:
-            fill.outdated = True  # it is hidden, and there are those who read it
+            fill.outdated = True  # it is hidden, and still read
 
     def drop_sliced(self, fill: SlicedFill) -> None:
-        """Origins have another version: what is stored of this one isn't to be found any more."""
+        """Origins have another version: drop the entry of this one."""
         if self._sliced.get(fill.resource.key.text) is fill:
             del self._sliced[fill.resource.key.text]
             self._store.drop(fill.resource.key)
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
-        """Bring `resource` anew while nobody waits, unless that is under way."""
+        """Refresh `resource` in the background, unless a fill of it is under way."""
         if self._under_way(resource, b"GET") is None:
             want = _validation(resource, b"GET", stored)
             fill = self._start(Question(resource, request, want, stored, shared=True))
             fill.background = True
 
     def _find(self, resource: Resource, request: Request) -> Fill | None:
-        """A fill that may answer a request which comes now."""
+        """A fill that may answer a request that comes now."""
         fill = self._under_way(resource, request.method)
         return fill if fill is not None and fill.serves(request, self._clock()) else None
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
-        """A GET under way serves a HEAD too."""
+        """The fill of a key. One for GET also serves HEAD."""
         text = resource.key.text
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
         if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
-            return None  # what was purged doesn't come back
+            return None  # a purged entry must not come back
         return fill
 
     def rename(self, fill: Fill, resource: Resource) -> None:
-        """A fill turned out to bring one variant: those who want that one find it from now on."""
+        """A fill turned out to be of one variant: requests for that one join it from now on."""
         old = (fill.resource.key.text, fill.question.want.method)
         if self._shared.get(old) is fill:
             del self._shared[old]
@@ -250,7 +260,7 @@ class FillTable:
         return fill
 
     def forget(self, fill: Fill) -> None:
-        """No later request joins this fill."""
+        """Later requests don't join this fill."""
         name = (fill.resource.key.text, fill.question.want.method)
         if self._shared.get(name) is fill:
             del self._shared[name]
@@ -258,14 +268,14 @@ class FillTable:
             self._alive.discard(fill)
 
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
-        """Remember for a while that answers under this key can't be shared, or that they can."""
+        """Remember for a while whether responses under this key can be shared."""
         if said is HitForMiss.MARK:
             remember(self._hit_for_miss, text, self._clock() + self._means.policy.hit_for_miss_seconds)
         elif said is HitForMiss.FORGET and self._hit_for_miss:
             self._hit_for_miss.pop(text, None)
 
     def count_thrifty(self, how: str) -> None:
-        """An address over its budget of origin bytes was served thriftily."""
+        """A request of an address over its budget of origin bytes was served in this way."""
         self._thrifty[how] = self._thrifty.get(how, 0) + 1
 
     def count_broken(self) -> None:
@@ -292,7 +302,7 @@ class FillTable:
 
 
 def remember(known: dict[bytes, float], text: bytes, until: float) -> None:
-    """Keep something in mind of a key; of many the oldest is forgotten."""
+    """Remember a key until then; the oldest of too many is forgotten."""
     known.pop(text, None)
     known[text] = until
     while len(known) > _REMEMBERED:
@@ -300,7 +310,7 @@ def remember(known: dict[bytes, float], text: bytes, until: float) -> None:
 
 
 def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
-    """Whether what is in mind of a key still counts."""
+    """Whether a remembered key still counts."""
     if known[text] > now:
         return True
     del known[text]
@@ -308,7 +318,7 @@ def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
 
 
 def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want:
-    """A fetch of the resource, conditional on what is stored if that has a validator (RFC 9111 §4.3.1)."""
+    """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
     if stored is None or stored.head.status != 200 or method == b"HEAD":
         return _plain(resource, method)
     validators = conditional.validators(stored.etag, stored.last_modified)

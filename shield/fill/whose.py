@@ -1,4 +1,4 @@
-"""Which readers of a fill may not have its answer, and must ask for themselves."""
+"""The readers of a fill that may not get its response, and must fetch for themselves."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from shield.store.variants import Variants
 
 
 def unlike(readers: Readers, resource: Resource) -> list[Reader]:
-    """Those of whom the origin would have seen another request than for this resource: what can't be reused needn't
-    state all that it varies by (RFC 9110 §12.5.5).
+    """Readers whose request the origin would have seen differently: a response that can't be reused needn't name all
+    fields by which it varies (RFC 9110 §12.5.5).
     """
     mine, forwarding = resource.forwarded, resource.route.forwarding
     return [reader for reader in readers if forwarding.fields(reader.request) != mine]
 
 
 def others(readers: Readers, mine: Resource, variants: Variants) -> list[Reader]:
-    """Those whose request gets another variant than this one (RFC 9111 §4.1)."""
+    """Readers whose request gets another variant than this one (RFC 9111 §4.1)."""
     return [reader for reader in readers if variants.of(mine, reader.request).key != mine.key]
 
 
 def late(
     readers: Readers, answer: Stored, now: float, disposition: Disposition | None, rules: FreshnessRules
 ) -> list[Reader]:
-    """Those who came after the question had gone out: to them it is a stored answer, and must be validated."""
+    """Latecomers for whom the response, stored by then, must be validated first."""
     return [r for r in readers.late() if not may_reuse(answer, r.request, now, disposition, rules)]
 
 
 def may_reuse(
     answer: Stored, request: Request, now: float, disposition: Disposition | None, rules: FreshnessRules
 ) -> bool:
-    """Whether an answer may be given to a request that wasn't there when it was asked for (RFC 9111 §4)."""
+    """Whether a response may answer a request that came after it was requested (RFC 9111 §4)."""
     if disposition is not None and disposition.unstored:
-        return False  # §5.2.2.4: its head has what only those may get who asked before
+        return False  # §5.2.2.4: its head has fields for earlier requests only
     verdict = judge_lookup(request, answer, now, rules)
     return verdict is Verdict.HIT or verdict is Verdict.STALE

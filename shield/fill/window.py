@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from shield.fill.buffer import FillBuffer
-from shield.fill.readers import Reader
+from shield.fill.readers import Reader, taken
 from shield.origin.response import Response
+from shield.rules import exact
 from shield.store.entry import BLOCK
 
 WINDOW = BLOCK
-"""Bytes kept of such a body. The only memory of a fill that the common bound doesn't count."""
+"""Bytes kept of such a body at most. The only memory of a fill that the common bound doesn't count."""
 
 PATIENCE_SECONDS = 2.0
 """How long a full window waits for its slowest reader before that one has to go on by itself."""
@@ -20,7 +21,7 @@ PATIENCE_SECONDS = 2.0
 class Window:
     """Over the buffer of one fill whose first byte is at `start`. `lose` lets go of a reader that holds it up."""
 
-    __slots__ = ("_buffer", "_loop", "_lose", "_paused", "_readers", "_start", "_timer")
+    __slots__ = ("_buffer", "_is_wide", "_loop", "_lose", "_paused", "_readers", "_start", "_timer")
 
     def __init__(
         self,
@@ -29,7 +30,7 @@ class Window:
         readers: Collection[Reader],
         *,
         start: int,
-        lose: Callable[[Reader, Response], None],
+        lose: Callable[[Reader], None],
     ) -> None:
         self._loop = loop
         self._buffer = buffer
@@ -37,6 +38,7 @@ class Window:
         self._start = start
         self._lose = lose
         self._paused = False
+        self._is_wide = False  # it has come to its full size
         self._timer: asyncio.TimerHandle | None = None
 
     def progressed(self, response: Response) -> None:
@@ -44,14 +46,23 @@ class Window:
         buffer = self._buffer
         slowest = self._slowest()
         buffer.trim(slowest - self._start)
-        if buffer.held >= WINDOW and not self._paused:
+        most = self._most()
+        if buffer.held >= most and not self._paused:
             self._paused = True
             response.pause()
             self._be_patient(slowest, response)
-        elif buffer.held < WINDOW // 2 and self._paused:
+        elif self._paused and buffer.held < (most // 2 if self._is_wide else most):
             self._paused = False
             self.stop()
             response.resume()
+
+    def _most(self) -> int:
+        """Bytes that it may hold by now: what is ahead of readers who leave was sent in vain."""
+        if self._is_wide:
+            return WINDOW
+        most = max([taken(reader) for reader in self._readers], default=0)
+        self._is_wide = most >= WINDOW
+        return min(WINDOW, exact.FREE + most)
 
     def stop(self) -> None:
         """Wait for nobody any more."""
@@ -76,7 +87,7 @@ class Window:
         limit = stuck_at + WINDOW // 2
         if any(reader.position >= limit for reader in self._readers):
             for reader in [r for r in self._readers if r.position < limit]:
-                self._lose(reader, response)
+                self._lose(reader)
         self.progressed(response)
         if self._paused:
             self._be_patient(self._slowest(), response)

@@ -38,3 +38,6 @@ class _Nowhere:
     def proceed(self) -> None: ...
 
     def abandon(self) -> None: ...
+
+    def unread(self) -> int:
+        return 0

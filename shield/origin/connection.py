@@ -7,7 +7,10 @@ and parser become OriginErrors here.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
+import sys
+import termios
 from typing import Protocol, cast
 
 from shield.errors import Fault, OriginError
@@ -15,6 +18,7 @@ from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
 from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
+from shield.origin.inflow import Inflow, inflow_of
 from shield.origin.pieces import HeadPieces
 from shield.origin.resolver import Address
 from shield.origin.response import Inform, Response
@@ -57,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._now = loop.time
         self._alarm = Alarm(loop, self._limit, self._expire)
+        self._inflow: Inflow | None = None  # None: the kernel takes as much as it likes
         self.address = address
         self.opened_at = self.last_read = loop.time()
         self.closed = True  # until connected
@@ -157,6 +162,15 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         self._watch_body()
 
+    def unread(self) -> int:
+        sock = None if self.closed else self._transport.get_extra_info("socket")
+        if sock is None:
+            return 0
+        try:
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+        except (OSError, ValueError):  # it is closed
+            return 0
+
     def abandon(self) -> None:
         self._response = None
         self.close()
@@ -166,6 +180,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._inflow = inflow_of(transport.get_extra_info("socket"))
         self.closed = False
         self._owner.opened(self)
 
@@ -176,6 +191,8 @@ class Connection(asyncio.Protocol):
             self._owner.spoke_unasked(self)
             return
         self.last_read = self._now()
+        if self._inflow is not None and not self._inflow.came(len(data)):
+            self._inflow = None
         if self._left:
             self._receive_counted(response, data)
         elif self._framing is None:
@@ -231,7 +248,7 @@ class Connection(asyncio.Protocol):
             self._watch_body()
 
     def _inform(self, response: Response, head: ResponseHead, data: bytes) -> None:
-        """Pass an interim response on, and read what comes after it."""
+        """Pass an interim response on, and read the bytes after it."""
         self._interims += 1
         if self._interims > self._terms.limits.interim_heads:
             raise MessageError(Fault.MALFORMED, f"more than {self._terms.limits.interim_heads} interim responses")
@@ -249,7 +266,7 @@ class Connection(asyncio.Protocol):
         self._turn_stale(response)
 
     def _begin_uncounted(self, response: Response, head: ResponseHead, data: bytes) -> None:
-        """What follows a head that states no length above 0."""
+        """Begin after a head that states no length above 0."""
         if self.bodiless or head.length == 0:
             if self.bodiless:
                 self.stated = (head.get(b"content-length") or b"0") != b"0"

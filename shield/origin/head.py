@@ -83,7 +83,7 @@ def parse_head(
 
 
 def _framed(head: ResponseHead, method: bytes, *, is_modern: bool) -> tuple[ResponseHead, Framing, bool]:
-    """The same for any head, by all lines that have a say in it (RFC 9112 §6.3, §9.3)."""
+    """The same for any head, by all field lines that matter (RFC 9112 §6.3, §9.3)."""
     status = head.status
     if status == 101:
         raise MessageError(Fault.MALFORMED, "switches protocols unasked (101)")
@@ -167,7 +167,7 @@ def _parse_fields(data: bytes, max_fields: int, dropped: Callable[[bytes], None]
 def _read_mended(
     data: bytes, max_fields: int, dropped: Callable[[bytes], None], error: HttpParserError
 ) -> tuple[bytes, _FieldReader]:
-    """What can be read of a head in which a field line is malformed."""
+    """Read a head with a malformed field line: the mended head and its fields."""
     mended = _mended(data, max_fields, dropped)
     if mended is None:
         raise MessageError(Fault.MALFORMED, f"{error} in its head") from None

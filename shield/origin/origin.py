@@ -13,21 +13,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.note import Note
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
+from shield.records import Came, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
+from shield.rules.health import HealthState
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
-from shield.rules.routing import Candidate
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
 
@@ -36,6 +39,8 @@ log = logging.getLogger("shield.origin")
 SKEW_NOTICED = 60.0
 """Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
 
+
+_SAMPLE_SECONDS = 10.0  # for which an object serves to probe the origin with
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -53,13 +58,38 @@ class Mend(Enum):
     CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
+HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
+"""The words for the state of an origin."""
+
+
+class Waiter(Protocol):
+    """A fetch that waits for an origin, and may go on elsewhere."""
+
+    def suspect(self, origin: str) -> None:
+        """Don't wait for this origin alone any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthStatistics:
+    """How an origin is treated by all workers, and the reason."""
+
+    state: str
+    since_seconds: float | None  # None: since the start
+    out_seconds: float  # for how long it has not been up
+    reason: str
+    flags: tuple[str, ...]
+    p95_seconds: float | None  # of first bytes
+
+
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
     retries: int  # attempts after a failed one of the same fetch
     faults: Mapping[str, int]
+    overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
     pool: PoolStatistics
+    health: HealthStatistics
 
 
 class Origin:
@@ -69,7 +99,6 @@ class Origin:
         self,
         name: str,
         *,
-        role: str,
         provider: Provider,
         signer: Signer,
         pool: Pool,
@@ -78,7 +107,6 @@ class Origin:
         gateway: Gateway | None = None,
     ) -> None:
         self.name = name
-        self.candidate = Candidate(name, role)
         self.provider = provider
         self.signer = signer
         self.pool = pool
@@ -87,11 +115,27 @@ class Origin:
         self.renew: Renew | None = None
         """Reads the credentials' files again, and has the signer use what is new there."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
+        if self._gateway is not None:
+            signer.prepare(self._gateway.alone)
         self.fetches = 0
         self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
+        self.overtaken = 0
+        self.seen = private().of(0, name.encode())
+        """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
+        self.waiting: set[Waiter] = set()
+        """Fetches that wait for its response, and may go on elsewhere."""
+        self.sample: tuple[bytes, bytes] | None = None
+        """Path and query of an object that it gave lately, to probe it with."""
+        self._sampled_until = 0.0
+        self._now = asyncio.get_running_loop().time
         self._denials = Denials()
+
+    @property
+    def identity(self) -> bytes:
+        """Tells it from all others, and is the same for all workers."""
+        return b"%b %b" % (self.name.encode(), self.signer.place)
 
     async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
         """One attempt; OriginError for any response other than the object or its absence.
@@ -99,12 +143,24 @@ class Origin:
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
         request_time, signed = clock(), self.signer.credentials
-        response = await self._ask(want, request_time, deadline)
-        if response.head.status == 200 and want.span is None:
-            response_time = clock()
-            self._denials.given(response_time)
-            return Fetched(self.name, response, request_time, response_time)
-        return await self._read(want, response, request_time, signed, deadline, clock)
+        note = Note(self.seen, self._now, opens=self.pool.opens, tell=want.sent)
+        try:
+            response = await self._ask(want, request_time, deadline, note)
+            if response.head.status != 200 or want.span is not None:
+                result = await self._read(want, response, request_time, signed, deadline, clock, note)
+                note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
+                return result
+        except OriginError as error:
+            note.failed(error.fault, want.path)
+            raise
+        except BaseException:
+            note.given_up(want.path)
+            raise
+        if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
+            self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
+        response_time = clock()
+        self._denials.given(response_time)
+        return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
         self,
@@ -114,13 +170,14 @@ class Origin:
         signed: Credentials | None,
         deadline: float,
         clock: Callable[[], float],
+        note: Note,
     ) -> Fetched | Absent:
-        """What any response to a first request comes to, after further ones if these can mend it."""
+        """The result of any response to a first request, after further requests if these can mend it."""
         mend: Mend | None = None
         mended: set[Mend] = set()
         while True:
             if want.method == b"HEAD" and self._needs_get(response.head.status):
-                response = await self._ask_by_get(want, response, request_time, deadline)
+                response = await self._ask_by_get(want, response, request_time, deadline, note)
             response_time = clock()
             if want.tentative and _is_useless(want, response):
                 response.close()
@@ -143,9 +200,9 @@ class Origin:
                     want = want.whole()
             mended.add(mend)
             request_time, signed = clock(), self.signer.credentials
-            response = await self._ask(want, request_time, deadline, fresh=mend is Mend.CONNECTION)
+            response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
 
-    async def _ask(self, want: Want, now: float, deadline: float, *, fresh: bool = False) -> Response:
+    async def _ask(self, want: Want, now: float, deadline: float, note: Note, *, fresh: bool = False) -> Response:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
@@ -153,7 +210,7 @@ class Origin:
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         return await self.pool.fetch(
-            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=want.sent
+            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
         )
 
     def _is_answer(self, want: Want, response: Response) -> bool:
@@ -170,14 +227,13 @@ class Origin:
         """Whether GET must replace HEAD: a storage gives its reasons in a body, and some don't support HEAD."""
         return status in NO_HEAD or (self.provider.signed and status >= 300 and status != 304)
 
-    async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float) -> Response:
+    async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
-        probe.sent = want.sent
-        response = await self._ask(probe, now, deadline)
+        response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
-            response = await self._ask(probe.whole(), now, deadline)
+            response = await self._ask(probe.whole(), now, deadline, note)
         if response.head.status not in (200, 206):
             useless = refused if self.provider.signed else response  # a plain server's status says it all
             useless.close()
@@ -256,7 +312,23 @@ class Origin:
             raise OriginError(self.name, fault, detail, status=response.head.status)
 
     def statistics(self) -> OriginStatistics:
-        return OriginStatistics(self.fetches, self.retries, dict(self.faults), self.absent, self.pool.statistics())
+        record = self.seen.record()
+        return OriginStatistics(
+            self.fetches,
+            self.retries,
+            dict(self.faults),
+            self.overtaken,
+            self.absent,
+            self.pool.statistics(),
+            HealthStatistics(
+                state=record.state.name.lower(),
+                since_seconds=round(self._now() - record.since, 1) if record.since else None,
+                out_seconds=round(self._now() - record.bad_since, 1) if record.bad_since else 0.0,
+                reason=record.why,
+                flags=tuple([str(flag.name).lower() for flag in record.flags]),
+                p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
+            ),
+        )
 
 
 def _is_useless(want: Want, response: Response) -> bool:

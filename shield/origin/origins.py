@@ -1,7 +1,7 @@
 """Failover: one fetch over several origins inside one deadline, before any byte is sent to a client.
 
-`rules.schedule` decides when each origin is tried; this carries it out. Any response that isn't the object
-("absent", an error, a refusal) moves on to the next.
+The first attempt at the best origin is made at once; whatever else it takes is a `Race`. The health of origins, which
+all workers judge together, decides on their order and how long a fetch waits for one of them alone.
 """
 
 from __future__ import annotations
@@ -12,19 +12,29 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+import xxhash
+
 from shield.complaints import Complaints
-from shield.errors import Fault, OriginError
+from shield.errors import OriginError
+from shield.origin.conductor import Conductor
+from shield.origin.note import is_failure
 from shield.origin.origin import Origin
-from shield.origin.want import Absent, Failed, Fetched, Want, settled
+from shield.origin.race import AttemptResult, Lead, Race
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.records import Records, private
+from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import RetryBudget
-from shield.rules.routing import rank
-from shield.rules.schedule import MIN_ATTEMPT_SECONDS, Schedule, Start, Wait, share_of
+from shield.rules.health import find_trouble, order
+from shield.rules.ranges import Span
 
 log = logging.getLogger("shield.origin")
 
 _STORED_PATIENCE = 1.0
 """Seconds that a revalidation waits before an origin is tried again: the stored entry may do instead."""
 
+
+_PROBE_BYTES = 4096
+"""Of an object, to see whether its origin works."""
 
 _LEFT_SECONDS = 60.0
 """How long an origin that was left out isn't asked until it is forgotten."""
@@ -43,11 +53,24 @@ class _Lot:
         self.budgets = budgets
         self.users = 0  # fetches under way that go by it
 
-    def order(self, names: Sequence[str]) -> Sequence[str]:
-        """The order in which those of them are tried that are there."""
-        if len(names) == 1 and names[0] in self.origins:
+    def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        """The order in which those of them are tried for this path that are there."""
+        origins = self.origins
+        if len(names) == 1 and names[0] in origins:
             return names
-        return rank([self.origins[name].candidate for name in names if name in self.origins])
+        ranked = [name for name in names if name in origins]
+        if all(origins[name].seen.is_up for name in ranked):
+            return ranked
+        spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
+        return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+
+    def contenders(self, order: Sequence[str]) -> list[Contender]:
+        """The same with what a schedule needs to know of them."""
+        seen = [(name, self.origins[name].seen) for name in order]
+        return [
+            Contender(name, each.patience, is_out=not each.is_up and not each.treated().is_good)
+            for name, each in seen
+        ]
 
 
 class Origins:
@@ -66,7 +89,12 @@ class Origins:
         clock: Callable[[], float],
         retry_share: float = 0.1,
         chance: Callable[[], float] = random.random,
+        records: Records | None = None,
+        worker: int = 0,
     ) -> None:
+        """`records` is the memory that all workers share; None: there are no others."""
+        self._records = records or private()
+        self._worker = worker
         self._retry_share = retry_share
         self._lot = _Lot(origins, deadline_seconds, {each.name: RetryBudget(retry_share) for each in origins})
         self._left: dict[str, tuple[Origin, float]] = {}  # out, by name, and when each was asked last
@@ -76,10 +104,19 @@ class Origins:
         self._clock = clock
         self._complaints = Complaints(log)
         self._now = asyncio.get_running_loop().time
+        self.conductor = Conductor(
+            self._records,
+            worker,
+            origins=self.all,
+            rescue=_rescue,
+            probe=self._probe,
+            now=self._now,
+        )
+        self._attach(origins)
 
-    def order(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The order in which the named origins are tried now."""
-        return tuple(self._lot.order(names))
+    def open(self) -> None:
+        """Begin to judge them."""
+        self.conductor.open()
 
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
         """Have these instead from now on. Those that are there already may be among them, and stay as they are."""
@@ -95,6 +132,14 @@ class Origins:
                 self._left[name] = origin, now
         for name in self._lot.origins:
             self._left.pop(name, None)
+        known = before.origins.values()
+        self._records.free([origin.identity for origin in self._lot.origins.values()])
+        self._attach([origin for origin in origins if origin not in known])
+
+    def _attach(self, origins: Sequence[Origin]) -> None:
+        """Give each the memory that it has in common with the other workers."""
+        for origin in origins:
+            origin.seen = self._records.of(self._worker, origin.identity)
 
     def tick(self) -> None:
         """Once a second: end what was left out and isn't needed any more."""
@@ -119,21 +164,51 @@ class Origins:
             lot = self._with_left(names, lot)
         lot.users += 1
         try:
-            order, began = lot.order(names), self._now()
+            order, began = lot.order(names, want.path, self._now), self._now()
             if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
-                return await self._fail_over(names, order, want, lot, began, None)
-            origin, deadline = lot.origins[order[0]], share_of(began, began + lot.deadline_seconds, len(order))
-            result: Fetched | Absent | OriginError
+                return await self._race(names, order, want, lot, began).run()
+            if len(order) > 1:
+                return await self._lead(order, want, lot, began)
+            origin = lot.origins[order[0]]
+            answer: AttemptResult
             try:
-                result = await origin.fetch(want, deadline=deadline, clock=self._clock)
-                if isinstance(result, Fetched):
+                answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+                if isinstance(answer, Fetched):
                     lot.budgets[origin.name].earn()
-                    return result
+                    return answer
             except OriginError as error:
-                result = error
-            return await self._fail_over(names, order, want, lot, began, result)
+                answer = error
+            return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
+
+    async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
+        """The first attempt of a fetch that has several origins to try, and what comes of it."""
+        origin = lot.origins[order[0]]
+        lead = Lead(
+            origin,
+            lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
+            within=lot.deadline_seconds / len(order),
+        )
+        answer: AttemptResult
+        try:
+            answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+        except OriginError as error:
+            answer = error
+        except asyncio.CancelledError:
+            if (result := lead.result_of_race()) is None:
+                raise
+            return result
+        finally:
+            lead.over()
+        if isinstance(answer, Fetched):
+            lot.budgets[origin.name].earn()
+            lead.drop()
+            return answer
+        if lead.race is None or lead.beside is None:
+            return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
+        lead.race.report(origin.name, answer)
+        return await lead.beside
 
     def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
         """For requests that began when these names were origins'."""
@@ -146,65 +221,17 @@ class Origins:
         budgets = {**{name: RetryBudget(0.0) for name in names}, **lot.budgets}
         return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
 
-    async def _fail_over(
-        self,
-        names: Sequence[str],
-        order: Sequence[str],
-        want: Want,
-        lot: _Lot,
-        began: float,
-        first: Absent | OriginError | None,
-    ) -> Fetched | Absent | Failed:
-        """What comes of further attempts, as the schedule has them. `first` is the result of the first attempt, which
-        was made when it began; None: there was none."""
-        now = self._now
+    def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
+        """The attempts of a fetch of these names that began then, as the schedule has them."""
         schedule = Schedule(
-            order,
+            lot.contenders(order),
             deadline=began + lot.deadline_seconds,
             budgets=lot.budgets,
             chance=self._chance,
-            patience=_STORED_PATIENCE if want.validators else math.inf,
+            longest_wait=_STORED_PATIENCE if want.validators else math.inf,
         )
         unknown = [name for name in names if name not in lot.origins]
-        failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
-        absent: set[str] = set()
-        gone: Absent | None = None
-        while True:
-            step = schedule.next(now() if first is None else began)
-            if isinstance(step, Wait):
-                await asyncio.sleep(step.until - now())  # nothing is held meanwhile, not even a connection
-                continue
-            if not isinstance(step, Start):
-                break
-            origin = lot.origins[step.origin]
-            result: Fetched | Absent | OriginError | None
-            result, first = first, None
-            if result is None:
-                if step.origin in failures:
-                    origin.retries += 1
-                result = await self._attempt(origin, want, step.deadline)
-            if isinstance(result, Fetched):
-                return result
-            if isinstance(result, OriginError):
-                failures[origin.name] = result
-                self._note(origin, result, want)
-                schedule.failed(
-                    origin.name, result.fault, now(), status=result.status, retry_after=result.retry_after
-                )
-                continue
-            failures.pop(origin.name, None)
-            schedule.absent(origin.name)
-            absent.add(origin.name)
-            gone = result if gone is None else result.after(gone)
-        if failures or not schedule.asked_all:
-            return Failed(settled(failures, absent, want, asked_all=schedule.asked_all))
-        return gone or Absent()
-
-    async def _attempt(self, origin: Origin, want: Want, deadline: float) -> Fetched | Absent | OriginError:
-        try:
-            return await origin.fetch(want, deadline=deadline, clock=self._clock)
-        except OriginError as error:
-            return error
+        return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
@@ -213,6 +240,7 @@ class Origins:
         return tuple(self._lot.origins.values())
 
     async def close(self) -> None:
+        await self.conductor.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             await origin.pool.close()
         if self._closings:
@@ -222,3 +250,31 @@ class Origins:
         origin.faults[error.fault.value] += 1
         path = want.path.decode("ascii", "replace")
         self._complaints.say((error.origin, error.fault), self._now(), "%s; for %s", error, path)
+        seen, now = origin.seen, self._now()
+        if not is_failure(error.fault) or not seen.is_up or self._records.frozen_at:
+            return
+        if find_trouble(seen.evidence(seen.record().since, now), now) is not None:
+            seen.suspect(now)
+            self.conductor.notice([origin])
+
+    async def _probe(self, origin: Origin, deadline: float) -> bool:
+        """Whether an origin gives the beginning of what it gave lately, or shows otherwise that it works."""
+        assert origin.sample is not None
+        path, query = origin.sample
+        want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True)
+        try:
+            async with asyncio.timeout_at(deadline):
+                result = await origin.fetch(want, deadline=deadline, clock=self._clock)
+                if isinstance(result, Fetched):
+                    await result.response.read(_PROBE_BYTES)
+        except OriginError as error:
+            return not is_failure(error.fault)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _rescue(origin: Origin) -> None:
+    """Have all who wait at an origin go on elsewhere."""
+    for each in list(origin.waiting):
+        each.suspect(origin.name)

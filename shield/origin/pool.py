@@ -123,7 +123,7 @@ class Pool:
         return await self._go_on(connection, response, _Again(head, method, deadline, fresh, inform, sent))
 
     async def _go_on(self, connection: Connection, response: Response, again: _Again) -> Response:
-        """After a first request that wasn't answered: on a new connection, or at another address."""
+        """Continue after a request without a response: on a new connection, or at another address."""
         for left in range(_ADDRESSES - 1, -1, -1):
             if response.stale:
                 self._stale_retries_total += 1
@@ -175,6 +175,11 @@ class Pool:
             stale_retries_total=self._stale_retries_total,
             fields_dropped_total=self._fields_dropped_total,
         )
+
+    @property
+    def opens(self) -> bool:
+        """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
+        return not self._idle and self._lent < self._limits.connections
 
     @property
     def in_use(self) -> bool:
@@ -241,7 +246,7 @@ class Pool:
                 self._idle_timer = self._loop.call_at(now + self._limits.idle, self._close_expired)
 
     def _release_unusual(self, connection: Connection, now: float) -> None:
-        """It can't be used any more, is looked for, or has to be watched."""
+        """It can't be reused, goes to a waiter, or has to be watched."""
         spent = connection.retired or now > connection.opened_at + self._limits.age
         if connection.closed or spent or self._closing is not None:
             connection.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shield.errors import OriginError
@@ -32,53 +33,35 @@ class Carrier(Protocol):
 
     def abandon(self) -> None: ...
 
+    def unread(self) -> int: ...
+
 
 Inform = Callable[[ResponseHead], None]
 """Called with each interim response (1xx) before the head; must neither raise nor block."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Response:
     """A response. Its body waits, bounded, until `start`; the holder must start, read or close it.
 
     A body that has come to its end releases its connection by itself, even before `start`.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_buffer_limit",
-        "_buffered",
-        "_carrier",
-        "_ended",
-        "_paused",
-        "_sink",
-        "_started",
-        "answered",
-        "arrived",
-        "error",
-        "head",
-        "inform",
-        "kept",
-        "stale",
-    )
-
-    head: ResponseHead  # set once `answered`
-    error: OriginError | None  # set if the exchange failed
-
-    def __init__(
-        self, carrier: Carrier, arrived: asyncio.Future[None], buffer_limit: int, inform: Inform | None = None
-    ) -> None:
-        self._carrier: Carrier | None = carrier
-        self.arrived = arrived
-        self.inform = inform  # until the head has arrived, or can't any more
-        self._buffer_limit = buffer_limit
-        self._buffer: list[bytes] = []
-        self._buffered = 0
-        self._sink: Sink | None = None
-        self._started = self._paused = self._ended = False
-        self.error = None
-        self.answered = False
-        self.kept = False  # sent on a connection that had been used before
-        self.stale = False  # unanswered, since the connection had been closed before
+    _carrier: Carrier | None
+    arrived: asyncio.Future[None]
+    _buffer_limit: int
+    inform: Inform | None = None  # until the head has arrived, or can't any more
+    head: ResponseHead = field(init=False)  # set once `answered`
+    error: OriginError | None = None  # set if the exchange failed
+    answered: bool = False
+    kept: bool = False  # sent on a connection that had been used before
+    stale: bool = False  # unanswered, since the connection had been closed before
+    _buffer: list[bytes] = field(default_factory=list)
+    _buffered: int = 0
+    _sink: Sink | None = None
+    _started: bool = False
+    _paused: bool = False
+    _ended: bool = False
 
     # for the holder of the response
 
@@ -121,6 +104,11 @@ class Response:
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.abandon()
+
+    def unread(self) -> int:
+        """Bytes that have come from the origin and that nobody was given."""
+        carrier = self._carrier
+        return sum(map(len, self._buffer)) + (0 if carrier is None else carrier.unread())
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""

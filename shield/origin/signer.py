@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shield.messages import Field
@@ -57,6 +57,8 @@ class Signer:
         ]
         self._plain = b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in self._own])
 
+        self._usual: Sequence[Field] = ()
+        self._prepared = self._plain, b""
         # per day
         self._day = b""
         self._key = b""
@@ -66,11 +68,20 @@ class Signer:
         self._before_hash = b""  # of the string to sign
         self._before_signature = b""  # of the head
 
+    @property
+    def place(self) -> bytes:
+        """The bucket: where requests go, and under which prefix."""
+        return b"%b%b" % (self._location.authority, self._location.base)
+
     def use(self, credentials: Credentials) -> None:
         """Sign with these from the next request on."""
         self.credentials = credentials if self._provider.signed else None
         self._day = b""
         self._second = -1
+
+    def prepare(self, usual: Sequence[Field]) -> None:
+        """Render these further fields once: most requests have just them."""
+        self._usual, self._prepared = usual, self._with(usual)
 
     def correct_clock(self, origin_date: float, now: float) -> None:
         """Sign by the origin's clock, which showed `origin_date` when ours showed `now`."""
@@ -78,14 +89,14 @@ class Signer:
         self._second = -1
 
     def head(
-        self, method: bytes, path: bytes, now: float, extra_fields: Iterable[Field] = (), *, query: bytes = b""
+        self, method: bytes, path: bytes, now: float, extra_fields: Sequence[Field] = (), *, query: bytes = b""
     ) -> bytes:
         """A complete request head for an object's canonical path and query; `extra_fields` are added unsigned."""
         target = self._location.base + path
         asked = target + b"?" + query if query else target
         plain, lines = self._plain, b""
         if extra_fields:
-            plain, lines = self._with(extra_fields)
+            plain, lines = self._prepared if extra_fields is self._usual else self._with(extra_fields)
         if self.credentials is None:
             return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
         second = int(now + self.skew)
@@ -96,9 +107,9 @@ class Signer:
         signed = hmac.digest(self._key, text, "sha256").hex().encode()
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
 
-    def _with(self, extra_fields: Iterable[Field]) -> tuple[bytes, bytes]:
-        """The first line with our fields, and the others: of a name in both, a storage gets ours, others the
-        client's."""
+    def _with(self, extra_fields: Sequence[Field]) -> tuple[bytes, bytes]:
+        """The request line's end with our fields, and the lines of the others. Of a name in both a storage gets ours,
+        another server the client's."""
         plain, others = self._plain, list(extra_fields)
         if any(name in _OURS for name, _ in others):
             if self._provider.signed:

@@ -35,10 +35,10 @@ class AmplificationLimits:
 class Account:
     """The budget of one address: full, or in debt by one burst at most."""
 
-    __slots__ = ("_at", "_burst", "_left", "_limits", "_ratio")
+    __slots__ = ("_at", "_burst", "_left", "_ratio", "limits")
 
     def __init__(self, limits: AmplificationLimits, now: float) -> None:
-        self._limits = limits
+        self.limits = limits
         self._ratio = limits.ratio
         self._burst = float(limits.burst)
         self._left = self._burst
@@ -46,9 +46,9 @@ class Account:
 
     def abide_by(self, limits: AmplificationLimits) -> None:
         """Use these limits from now on. Bytes already spent stay spent."""
-        if limits is not self._limits:
+        if limits is not self.limits:
             spent = self._burst - self._left
-            self._limits, self._ratio, self._burst = limits, limits.ratio, float(limits.burst)
+            self.limits, self._ratio, self._burst = limits, limits.ratio, float(limits.burst)
             self._left = max(self._burst - spent, -self._burst)
 
     def begin(self) -> None:
@@ -70,7 +70,7 @@ class Account:
     def affords(self, size: int, now: float) -> bool:
         """Whether at least `size` bytes are left."""
         passed, self._at = max(0.0, now - self._at), now
-        self._earn(passed * self._burst / self._limits.recovery_seconds)
+        self._earn(passed * self._burst / self.limits.recovery_seconds)
         return self._left >= size
 
     def _earn(self, size: float) -> None:
@@ -88,8 +88,14 @@ class Accounts:
 
     def of(self, peer: str, limits: AmplificationLimits | None, now: float) -> Account | None:
         """The budget of a client; None if it has no limit. `peer` is as from `Listener.name_of`."""
-        if limits is None:
-            return None
+        account = None if limits is None else self._all.get(peer)
+        if account is not None and account.limits is limits:
+            self._all.move_to_end(peer)
+            return account
+        return None if limits is None else self._found(peer, limits, now)
+
+    def _found(self, peer: str, limits: AmplificationLimits, now: float) -> Account | None:
+        """The budget of an address that has none yet, or whose name isn't that of its budget."""
         address = peer_of(peer)
         if address is None or isinstance(address, str) or address in limits.exempt:
             return None

@@ -13,14 +13,14 @@ NAME = b"cdn-loop"
 
 
 _LONGEST = 1024
-_is_way = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
+_is_plain = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
 
 
-def is_way(value: bytes) -> bool:
+def may_be_forwarded(value: bytes) -> bool:
     """Whether a value of CDN-Loop, all lines joined, may be forwarded. It is the only part of a client's request that
     origins see and that isn't in the key: an error in response to it would affect other clients.
     """
-    return len(value) <= _LONGEST and _is_way(value) is not None
+    return len(value) <= _LONGEST and _is_plain(value) is not None
 
 
 def has_passed(value: bytes, node: bytes) -> bool:
@@ -31,11 +31,11 @@ def has_passed(value: bytes, node: bytes) -> bool:
     return any(member.partition(b";")[0].strip(b" \t").lower() == lower for member in value.split(b","))
 
 
-def loop_objection(way: bytes, node: bytes) -> RequestError | None:
+def loop_objection(value: bytes, node: bytes) -> RequestError | None:
     """The error for a request with this value of CDN-Loop: 508 for a loop, 400 for a bad value; None for neither."""
-    if has_passed(way, node):
+    if has_passed(value, node):
         return RequestError(508, "loop")  # §2
-    return None if is_way(way) else RequestError(400, "bad-loop")
+    return None if may_be_forwarded(value) else RequestError(400, "bad-loop")
 
 
 class Gateway:
@@ -48,17 +48,18 @@ class Gateway:
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
-        self._alone = (*self._others, (NAME, node))
+        self.alone = (*self._others, (NAME, node))
+        """The fields of a request that has no others and came through no other proxy."""
 
     def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
         """The fields of a request to an origin, with our members appended. `asked` are the client's fields; `fields`,
         the forwarded ones, may have Via and Surrogate-Capability, but never CDN-Loop.
         """
-        way = passed(asked)
-        return self._added(fields, way) if fields or way else self._alone
+        value = passed(asked)
+        return self._added(fields, value) if fields or value else self.alone
 
-    def _added(self, fields: Sequence[Field], way: bytes) -> tuple[Field, ...]:
-        loop = (NAME, b"%b, %b" % (way, self._node) if way else self._node)
+    def _added(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
+        loop = (NAME, b"%b, %b" % (loops, self._node) if loops else self._node)
         added = []
         for name, member in self._others:
             before = [value for known, value in fields if known == name]

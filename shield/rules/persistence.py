@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shield.errors import Fault, OriginError
-from shield.rules.schedule import THROTTLED_SECONDS, TRANSIENT_SECONDS, is_transient
+from shield.rules.attempts import THROTTLED_SECONDS, TRANSIENT_SECONDS, is_transient
 
 STRIKES = 5
 """After this many failed fetches in a row there is no further retry."""

@@ -1,8 +1,8 @@
-"""Prices of reading from an origin, as its provider's list states them: for each byte out, and for each request.
+"""Prices of reads from an origin: for each byte of egress, and for each request.
 
-A preset is the first step of a list price for traffic to the internet. Not in it are allowances, steps of larger
-monthly volumes, taxes, and what is free within a region or to a partner's network: an own price says it all. Prices
-change, so each preset states the day on which its source was read.
+A preset is the first tier of a provider's list price for traffic to the internet, without free allowances, volume
+discounts, taxes, and free traffic within a region or to partners' networks: a configured price can include all that.
+Prices change, so each preset states the day on which its source was read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ GB = 10**9
 GIB = 1 << 30
 
 STALE_DAYS = 180
-"""A preset that was read longer ago is worth a look at the provider's page."""
+"""A preset older than this should be checked against the provider's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What reading costs: in `currency`, for each GB (10^9 bytes) out, and for each thousand requests."""
+    """The price of reads in `currency`: for each GB (10^9 bytes) of egress, and for each thousand requests."""
 
     egress: float
     requests: float = 0.0
@@ -31,13 +31,13 @@ class Price:
         return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests"
 
     def of(self, size: float, requests: float = 1.0) -> float:
-        """The price of so many bytes in so many requests."""
+        """The price of `size` bytes in this number of requests."""
         return self.egress * size / GB + self.requests * requests / 1000.0
 
 
 @dataclass(frozen=True, slots=True)
 class PricePreset:
-    """A list price. `read` is the day on which `source` was read; `caveat` is what the price leaves out."""
+    """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits."""
 
     price: Price
     read: date

@@ -1,14 +1,14 @@
-"""The order in which a fetch tries the origins of its route, and the reason for each place. Pure.
+"""The order in which a fetch tries the origins of its route, and the reason for each position. Pure.
 
 Four strategies need no measurements: `ordered`, `primary-first`, `weighted`, `cheapest`. `nearest` ranks by cost:
 
     cost = median first byte + size / goodput + exchange * price of the object + penalty
 
-in seconds, over medians of minutes. Peaks belong into a detector of ill origins: an order that follows them flips,
-and sends a good part of the fetches to a far, dear origin. `Hold` keeps the first place where it is until another
-origin has been clearly better for some time.
+in seconds, over medians of minutes. Peaks are a matter for health checks: an order that followed them would flip, and
+send a good part of the fetches to a distant, expensive origin. `Hold` keeps the first position until another origin
+has been clearly better for some time.
 
-No order leaves an origin out: the next one is what a failed fetch goes on to.
+Every order has all origins: a failed fetch moves on to the next one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import xxhash
 from shield.rules.prices import Price
 
 BETTER_SHARE = 0.2
-"""An origin must cost so much less, as a share of the current one's cost, to take its place: noise is smaller."""
+"""To take the first position, an origin must cost less by this share of the current one's cost: noise is smaller."""
 
 BETTER_SECONDS = 0.010
-"""And so many seconds less: 20 percent of two milliseconds are worth nothing to a client."""
+"""It must also cost less by this many seconds: 20 percent of two milliseconds make no difference to a client."""
 
 HOLD_SECONDS = 30.0
-"""For so long without interruption."""
+"""Both must hold for this long without interruption."""
 
 LEAST_SAMPLES = 20
-"""First bytes without which there is no median."""
+"""First bytes that a median needs at least."""
 
 TYPICAL_BYTES = 256 * 1024
-"""An object, as far as prices are compared: where the egress of one origin is free, requests decide."""
+"""Size of an object for comparing prices: with free egress, the price of requests decides."""
 
 _SIZE_CLASSES = (64 << 10, 1 << 20, 16 << 20)
 _DRAWS = 1 << 53
@@ -44,15 +44,15 @@ _DRAWS = 1 << 53
 class Strategy(Enum):
     """How a route orders its origins."""
 
-    ORDERED = "ordered"  # as they are listed
-    PRIMARY_FIRST = "primary-first"  # the primary, then the others as they are listed
+    ORDERED = "ordered"  # as listed
+    PRIMARY_FIRST = "primary-first"  # the primary, then the others as listed
     WEIGHTED = "weighted"  # by key: each is first for a share of the keys in proportion to its weight
     CHEAPEST = "cheapest"  # by price; as listed where prices are equal
     NEAREST = "nearest"  # by cost, which needs measurements
 
 
 class Placing(Enum):
-    """The reason for an origin's place."""
+    """The reason for an origin's position."""
 
     LISTED = "as listed"
     PRIMARY = "the primary"
@@ -66,7 +66,7 @@ class Placing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OriginFacts:
-    """What settings say of an origin."""
+    """An origin's settings, as far as ranking needs them."""
 
     name: str
     is_primary: bool = False
@@ -76,9 +76,9 @@ class OriginFacts:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of an origin for one size class: medians of the last minutes, in seconds and bytes a second.
+    """Measurements of an origin for one size class: medians of the last minutes, in seconds and bytes per second.
 
-    `penalty` are seconds for its state (`throttle_penalty`). `is_out`: it isn't to be tried before the others.
+    `penalty` are seconds for its state (`throttle_penalty`). `is_out`: out of service, so that the others come first.
     """
 
     first_byte: float = 0.0
@@ -104,7 +104,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class OriginPlace:
-    """An origin in an order, and why it is there."""
+    """An origin in an order, and the reason for its position."""
 
     name: str
     placing: Placing
@@ -119,7 +119,7 @@ class OriginPlace:
 
 
 def order_of(strategy: Strategy, origins: Sequence[OriginFacts], seed: int = 0) -> tuple[OriginPlace, ...]:
-    """The order by what settings say; `seed` is a number of the key, which matters to `weighted` alone.
+    """The order by the settings. `seed` is the key's number (`seed_of`), used by WEIGHTED alone.
 
     Raises ValueError for NEAREST, whose order is `by_cost`.
     """
@@ -140,13 +140,13 @@ def order_of(strategy: Strategy, origins: Sequence[OriginFacts], seed: int = 0) 
 
 
 def drawn(names: Sequence[str], weights: Sequence[float], seed: int) -> tuple[str, ...]:
-    """Names in an order drawn for a key: each is first for its share of all keys, and so on with those behind it.
+    """Names in an order drawn for a key, by weighted rendezvous hashing: each is first for its share of all keys.
 
-    An origin that comes or goes moves only its own keys. Those of weight 0 come last, as listed.
+    Adding or removing an origin moves only its own keys. Origins of weight 0 come last, as listed.
     """
 
     def score(at: int) -> float:
-        # Uniform in (0, 1), and -1 / ln of it times the weight: as in `rendezvous`, for each key by itself.
+        # With a uniform draw from (0, 1), the score -weight / ln(draw), as in `rendezvous`, but for each key.
         draw = (xxhash.xxh3_64_intdigest(names[at].encode(), seed=seed) >> 11) + 0.5
         return -weights[at] / math.log(draw / _DRAWS)
 
@@ -154,22 +154,22 @@ def drawn(names: Sequence[str], weights: Sequence[float], seed: int) -> tuple[st
 
 
 def seed_of(digest: bytes) -> int:
-    """The number of a key. Workers, directories and buckets are drawn by its first bytes, this by its last."""
+    """The number of a key, from the last bytes of its digest: workers and directories are chosen by the first."""
     return int.from_bytes(digest[-8:], "big")
 
 
 def size_class(size: int) -> int:
-    """The class of a body's length, from 0: first bytes and goodput are alike within it."""
+    """The class of a body's length, from 0: first byte and goodput are similar within a class."""
     return sum([size > limit for limit in _SIZE_CLASSES])
 
 
 def throttle_penalty(seconds_ago: float) -> float:
-    """Seconds that an origin costs more after it has refused a request as one too many: less with time."""
+    """Seconds added to an origin's cost after it has throttled a request; they decay with time."""
     return 5.0 * math.exp(-max(0.0, seconds_ago) / 10.0)
 
 
 def cost_of(origin: OriginFacts, measured: Measured, *, size: int, exchange: float) -> Cost:
-    """What a fetch of `size` bytes costs, in seconds; `exchange` are the seconds that a unit of money is worth."""
+    """The cost of a fetch of `size` bytes, in seconds; `exchange` is the value of a unit of money in seconds."""
     transfer = size / measured.goodput if measured.goodput else 0.0
     money = 0.0 if origin.price is None else exchange * origin.price.of(size)
     return Cost(measured.first_byte, transfer, money, measured.penalty)
@@ -180,7 +180,7 @@ def by_cost(
 ) -> tuple[OriginPlace, ...]:
     """The order by cost: the measured ones, then the others as listed, then those that are out of service.
 
-    At equal cost the primary is first, whose copy is never late.
+    At equal cost the primary is first, since its copy never lags.
     """
 
     def place(at: int) -> tuple[int, float, bool, int]:
@@ -195,15 +195,15 @@ def by_cost(
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Who is first, and since when each other origin has been clearly better. Begin with the default."""
+    """The origin in the first position, and the time since which each other one has been clearly better."""
 
     first: str | None = None
     better_since: Mapping[str, float] = field(default_factory=dict)
 
     def step(self, ranked: Sequence[OriginPlace], now: float) -> tuple[Hold, tuple[OriginPlace, ...]]:
-        """The hold and the order that follow from an order by cost.
+        """The next hold and the resulting order, from an order by cost.
 
-        The first place changes at once only if its holder is gone, not measured any more, or out of service.
+        The first position changes at once only if its origin is gone, isn't measured any more, or is out of service.
         """
         places = {value.name: value for value in ranked}
         current = places.get(self.first) if self.first is not None else None

@@ -23,6 +23,9 @@ from shield.rules.ordinary import Ordinary
 from shield.rules.ranking import OriginFacts, Strategy, drawn, order_of, seed_of
 from shield.rules.vary import Forwarding
 
+_MEMO_LIMIT = 16384
+_MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -218,6 +221,30 @@ class Routes:
             if prefix == b"/" or below(path, prefix):
                 return route
         raise RequestError(404, "no-route")
+
+
+class Targets:
+    """The resources of targets under one regime, memoized in two generations: targets requested since the
+    last turn survive the next."""
+
+    __slots__ = ("_routes", "old", "young")
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self.young: dict[bytes, Resource] = {}
+        self.old: dict[bytes, Resource] = {}
+
+    def resolve(self, target: bytes) -> Resource:
+        """The resource of a target; RequestError if there is none."""
+        resource = self.young.get(target)
+        if resource is not None:
+            return resource
+        resource = self.old.get(target) or self._routes.resolve(target)
+        if len(target) <= _MEMO_TARGET:
+            if len(self.young) >= _MEMO_LIMIT:
+                self.old, self.young = self.young, {}
+            self.young[target] = resource
+        return resource
 
 
 def below(path: bytes, prefix: bytes) -> bool:

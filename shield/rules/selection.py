@@ -173,7 +173,7 @@ def select(request: Request, head: StoredHead, length: int | None, *, boundary_k
     is marked with the hidden line's name, gets that line, too.
     """
     if not request.notable:
-        return _whole(request, head, length)
+        return whole(request, head, length)
     chosen = _selected(request, head, length, boundary_key)
     if hidden.LINE in request.notable:
         chosen.block += hidden.line_of(head.block)
@@ -182,7 +182,7 @@ def select(request: Request, head: StoredHead, length: int | None, *, boundary_k
 
 def _selected(request: Request, head: StoredHead, length: int | None, boundary_key: bytes | None) -> Selection:
     if head.status != 200:
-        return _whole(request, head, length)
+        return whole(request, head, length)
     if b"want-repr-digest" in request.notable:
         head = _with_digests(head, request.notable[b"want-repr-digest"])
 
@@ -198,7 +198,7 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     wanted = request.notable.get(b"range")
     # §14.2: Range is defined for GET only.
     if wanted is None or length is None or request.method != b"GET" or not _range_holds(request, head):
-        return _whole(request, head, length)
+        return whole(request, head, length)
     spans = ranges.select(wanted, length)
     if isinstance(spans, Unsatisfiable):
         unsatisfied = (b"content-range", b"bytes */%d" % length)  # §15.5.17
@@ -206,7 +206,7 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     if spans is not None and len(spans) == 1:
         return _part(head, spans[0], length)
     chosen = None if spans is None or boundary_key is None else _parts(head, spans, length, boundary_key)
-    return chosen or _whole(request, head, length)
+    return chosen or whole(request, head, length)
 
 
 def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
@@ -218,7 +218,8 @@ def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
     return of_fields(head.status, (*fields, *([] if line is None else [line])))
 
 
-def _whole(request: Request, head: StoredHead, length: int | None) -> Selection:
+def whole(request: Request, head: StoredHead, length: int | None) -> Selection:
+    """All of the response: what a request without special fields gets."""
     if length == 0 or request.method == b"HEAD":
         return Selection(head.status, head.shown, whole=True)
     return Selection(head.status, head.shown, (Piece(b"", 0, length),), length, whole=True)

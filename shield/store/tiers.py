@@ -84,6 +84,7 @@ class Store:
         self._memory = memory
         self._note_hit = shared.hit
         self._disk = disk
+        self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
         self._lookup = memory.lookup
@@ -158,7 +159,8 @@ class Store:
 
     def find(self, key: CacheKey) -> Entry | Cold | None:
         """In RAM or on disk."""
-        return self.lookup(key.text) or self.on_disk(key)
+        entry = self.lookup(key.text)
+        return self.on_disk(key) if entry is None and self.has_disk else entry
 
     def read(self, cold: Cold, key: CacheKey, then: Then) -> None:
         """Fetch a cold entry, then call back on the loop; one read serves all callers that wait for it."""

@@ -1,4 +1,4 @@
-"""Whom the admin API listens to."""
+"""Requests that the admin API accepts, by their host and page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the HTTP/1.1 front makes of well-formed requests, alone and in bursts."""
+"""Responses of the HTTP/1.1 front to well-formed requests, alone and in bursts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that show certificates: who gets past the handshake, and who is let in behind it, at both fronts."""
+"""Client certificates: the handshake, and access behind it, at both fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many clients that behave badly: the others are served, and what each may use stays bounded."""
+"""Very many clients that behave badly: the others are served, and the resources of each stay limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too many connections: which of them gives way, and which never does."""
+"""Limits on connections: which of them is closed to make room, and which never is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each front keeps one exchange per request, and hands it on once, at the end."""
+"""Each front keeps one exchange per request, and records it once, at the end."""
 
 from __future__ import annotations
 

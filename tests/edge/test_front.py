@@ -1,4 +1,4 @@
-"""What holds for a connection follows from the listener that it came by, and from nothing else."""
+"""The limits of a connection depend on its listener alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good requests with something done to them: whatever comes of it has one reading, and the origin sees only ours."""
+"""Mutated requests: each has one reading, and the origin sees only requests of ours."""
 
 from __future__ import annotations
 

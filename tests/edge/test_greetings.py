@@ -1,4 +1,4 @@
-"""Connections on which TLS is to begin: they count from their first moment on, and can't take their time."""
+"""Connections before and during the TLS handshake: they are counted at once, and limited in time."""
 
 from __future__ import annotations
 

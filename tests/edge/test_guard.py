@@ -1,4 +1,4 @@
-"""Who is let in at both fronts, over the wire; who isn't costs nothing, leaves nothing behind and learns nothing."""
+"""Access control at both fronts, over the wire: rejected clients cost nothing, leave no trace and learn nothing."""
 
 from __future__ import annotations
 

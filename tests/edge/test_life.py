@@ -1,4 +1,4 @@
-"""The states of a connection, and what takes it from one to the next."""
+"""The states of a connection, and their transitions."""
 
 from __future__ import annotations
 

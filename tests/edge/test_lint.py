@@ -1,4 +1,4 @@
-"""Every shape of answer that Shield gives, held against httplint: nothing of it is bad, nor worth a warning."""
+"""Every kind of response that Shield sends passes httplint without errors or warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of an origin that don't fit what it was asked: never stored, never mixed into another version."""
+"""Responses of an origin that don't fit the request: never stored, never mixed into another version."""
 
 from __future__ import annotations
 

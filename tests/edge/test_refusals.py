@@ -1,4 +1,4 @@
-"""What isn't a request, or isn't one for us. The connection ends wherever the next request's begin is in doubt."""
+"""Malformed and unacceptable requests. The connection ends if the start of the next request is in doubt."""
 
 from __future__ import annotations
 

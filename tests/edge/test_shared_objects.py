@@ -1,4 +1,4 @@
-"""Several routes to the same objects: none serves what another's rules stored, nor gives away what another guards."""
+"""Several routes to the same objects: none serves entries of another's rules, or objects that another protects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow, silent, leaving and too many clients, and the end of the node: what a connection may use, and until when."""
+"""Slow, silent, departing and too many clients, and a node that stops: limits on resources and time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shield.edge.door import Door
-from shield.edge.pace import unsent
+from shield.edge.pace import _TCP_NOTSENT_LOWAT, UNSENT, unsent
 from shield.edge.states import Reading
 from shield.peers.words import named
 from shield.rules.limits import ClientLimits
@@ -86,6 +86,23 @@ def test_a_body_that_is_not_read_stays_at_the_origin(shield: Shield, origin: Fau
 
     assert answer.clean
     assert ENDLESS.check(answer.body)
+
+
+def test_the_kernel_keeps_little_of_what_an_origin_is_held_to_and_all_it_likes_of_hits(shield: Shield) -> None:
+    def most() -> set[int]:
+        sockets = [connection._transport.get_extra_info("socket") for connection in shield._state.connections]
+        return {connected.getsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT) for connected in sockets}
+
+    with shield.client(receive_buffer=SMALL_WINDOW) as client:
+        client.send(request("/large"))
+        answer = client.read_head()
+        while_it_comes = shield.call(most)
+        client.read_body(answer)
+        hit = client.ask("/large")
+        afterwards = shield.call(most)
+
+    assert (while_it_comes, afterwards) == ({UNSENT}, {0})
+    assert (answer.clean, hit.hit, hit.clean) == (True, True, True)
 
 
 @pytest.mark.parametrize("target", ["/large", "/endless"])

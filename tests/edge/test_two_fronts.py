@@ -1,4 +1,4 @@
-"""The HTTP/1.1 front and the ASGI front answer alike, to the byte."""
+"""The HTTP/1.1 front and the ASGI front send equal responses, to the byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no part of the cache key reaches no origin and no other client: poisoning needs one or the other."""
+"""Parts of a request outside of the cache key reach no origin and no other client: poisoning needs one of them."""
 
 from __future__ import annotations
 

@@ -58,6 +58,9 @@ class FakeConnection:
     def abandon(self) -> None:
         self.is_abandoned = True
 
+    def unread(self) -> int:
+        return 0
+
 
 class Fetch:
     """One fetch that waits for its answer."""
@@ -150,6 +153,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.ready = True
+        self.untaken = 0
         self.transfer: Transfer | None = None
         self.status: int | None = None
         self.head = b""

@@ -243,7 +243,7 @@ def test_a_body_for_an_address_without_budget_comes_no_faster_than_it_is_taken(
 def test_touches_are_bounded_and_the_oldest_are_forgotten() -> None:
     class Wants:
         request = Request.of(b"GET", b"/a")
-        position, slack, stop = 0, 0, None
+        position, slack, stop, given, untaken = 0, 0, None, 0, 0
         account: Account | None = None
 
         def __init__(self) -> None:

@@ -342,7 +342,8 @@ def test_without_memory_for_it_a_body_runs_through_a_window_at_the_client_s_pace
 
 
 def _paused(shield: Shield) -> bool:
-    return any(fill._window is not None and fill._window._paused for fill in shield.node.proxy._fills._alive)
+    windows = [fill._pacing._window for fill in shield.node.proxy._fills._alive]
+    return any(window is not None and window._paused for window in windows)
 
 
 def _read_fast_and_slow(settings: Settings, clock: FakeClock, opened: Gate) -> tuple[Answer, Answer]:

@@ -24,7 +24,7 @@ class At:
     """A reader that stands somewhere."""
 
     stop = None
-    slack = 0
+    slack = given = untaken = 0
     account: Account | None = None
 
     def __init__(self, position: int) -> None:

@@ -27,9 +27,11 @@ TINY = {
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
+    "loadtest.outage": "--seconds 2 --rate 20 --most-slow 1000 --most-fetches 1000",
     "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
     "loadtest.policies": "--requests 400 --objects 80",
     "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
+    "loadtest.throttling": "--objects 300 --rate 20",
     "loadtest.way": "",
     "tests.fuzz": "--seconds 1",
 }

@@ -87,6 +87,18 @@ def test_a_restart_may_refuse_for_a_while_and_must_not_forget() -> None:
     assert failed("restart", Run("restart", [record(), *away, record(6.0, fault=REFUSED), record(7.0, hit=True)]))
 
 
+def test_a_killed_worker_takes_what_it_had_in_hand_and_nothing_else() -> None:
+    def run(fault: str, *, at: float) -> Run:
+        return Run("operate", [record(at, fault=fault), record(9.0)], killed=[5.0])
+
+    assert failed("operate", run(BROKEN, at=4.95)) == []
+    assert failed("operate", run(REFUSED, at=5.1)) == []
+    assert failed("operate", run(REFUSED, at=6.0)) == ["no request fails but those in the hands of 1 killed workers"]
+    assert failed("operate", run(BROKEN, at=3.0))
+    assert failed("operate", run(STATUS, at=4.95))
+    assert failed("operate", run(WRONG, at=4.95))
+
+
 def test_users_arrive_over_a_share_of_the_time_or_all_at_once_and_leave_at_the_end() -> None:
     ramped, at_once = SCENARIOS["zipf"], SCENARIOS["flash"]
 

@@ -25,6 +25,9 @@ class Nowhere:
 
     def abandon(self) -> None: ...
 
+    def unread(self) -> int:
+        return 0
+
 
 def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
     async def made() -> Response:

@@ -1,4 +1,4 @@
-"""The budget of origin bytes that each address has."""
+"""The amplification budget of an address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests may be repeated."""
+"""The number of retries that a budget allows."""
 
 from __future__ import annotations
 

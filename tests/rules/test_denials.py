@@ -1,4 +1,4 @@
-"""Whether AccessDenied is said of one object or of all."""
+"""Whether AccessDenied concerns one object or the credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of representations, RFC 9530: what is kept of an origin's words, and who gets to see which."""
+"""Digests of representations, RFC 9530: those that are stored, and those that a request gets."""
 
 from __future__ import annotations
 

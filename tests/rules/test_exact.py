@@ -1,4 +1,4 @@
-"""How much is fetched for a part of an object."""
+"""The bytes that are fetched for a range."""
 
 from __future__ import annotations
 

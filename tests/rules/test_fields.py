@@ -1,4 +1,4 @@
-"""What a route makes of the fields of origins' answers."""
+"""A route's changes to the fields of origins' responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that go on, and heads as bytes."""
+"""Fields that are forwarded, and heads as bytes."""
 
 from __future__ import annotations
 

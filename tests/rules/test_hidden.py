@@ -1,4 +1,4 @@
-"""The hidden line of stored heads: what is put away is there for workers and gone for clients."""
+"""The hidden line of stored heads: workers see it, clients don't."""
 
 from __future__ import annotations
 

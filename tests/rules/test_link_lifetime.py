@@ -1,4 +1,4 @@
-"""How long an answer to a signed link may be kept on its way."""
+"""How long a response to a signed link may be cached by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Location and Content-Location of origins: their own URLs become paths here, and nothing becomes another's URL."""
+"""Location and Content-Location of origins: their own URLs become paths, never the URL of another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has handled a request already (RFC 8586)."""
+"""The nodes that a request has passed already (RFC 8586)."""
 
 from __future__ import annotations
 

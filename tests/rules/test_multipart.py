@@ -1,4 +1,4 @@
-"""Several ranges in one answer, read back by a parser of its own."""
+"""Several ranges in one response, parsed again by an independent parser."""
 
 from __future__ import annotations
 

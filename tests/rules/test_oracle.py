@@ -1,4 +1,4 @@
-"""Our two judgements against hishel's state machine of RFC 9111, an independent reading of the same text.
+"""Our two decisions compared with hishel's state machine of RFC 9111, an independent reading of the same text.
 
 Where they differ, and why:
 

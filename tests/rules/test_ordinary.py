@@ -1,4 +1,4 @@
-"""The short cut for ordinary responses gives what the rules give one by one, or nothing at all."""
+"""The shortcut for ordinary responses gives the results of the individual rules, or none."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""When the next bytes of a large object are asked for again, and when it is no use."""
+"""When a failed fetch of a large object's next bytes is retried, and when it isn't."""
 
 from __future__ import annotations
 
 import pytest
 
 from shield.errors import Fault, OriginError
+from shield.rules.attempts import THROTTLED_SECONDS, TRANSIENT_SECONDS
 from shield.rules.persistence import GROWTH, STRIKES, may_pass, next_wait
-from shield.rules.schedule import THROTTLED_SECONDS, TRANSIENT_SECONDS
 
 
 def errors(*faults: Fault, status: int | None = None, retry_after: float | None = None) -> list[OriginError]:

@@ -1,4 +1,4 @@
-"""The names of policies: equal where entries may be shared, and the same for ever."""
+"""The names of policies: equal if entries may be shared, and stable for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which routes can reach the same objects, and which of them lets clients at what the other keeps from them."""
+"""Routes that reach the same objects, and those that expose objects which another route protects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shares in proportion to weights, and little that moves."""
+"""Shares in proportion to weights, and few keys that move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of a stored response a request gets."""
+"""The part of a stored response that a request gets."""
 
 from __future__ import annotations
 

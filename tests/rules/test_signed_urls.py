@@ -1,4 +1,4 @@
-"""Signed links: what is signed, which of them hold, and that all of a path are one target."""
+"""Signed links: the signed text, their validity, and that all links to a path share one target."""
 
 from __future__ import annotations
 

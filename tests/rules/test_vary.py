@@ -1,4 +1,4 @@
-"""What of a request goes to an origin, in which spelling, and what tells variants apart."""
+"""The request fields that are forwarded, their normal form, and the fields that distinguish variants."""
 
 from __future__ import annotations
 

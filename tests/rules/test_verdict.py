@@ -1,4 +1,4 @@
-"""The two questions of a cache, RFC 9111 §3 and §4."""
+"""The two decisions of a cache, RFC 9111 §3 and §4."""
 
 from __future__ import annotations
 

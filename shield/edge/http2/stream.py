@@ -87,6 +87,10 @@ class ClientStream:
 
     # Client
 
+    @property
+    def untaken(self) -> int:
+        return 0 if self.ready else self.waiting
+
     def inform(self, block: bytes) -> None:
         self.interims.append(block.removesuffix(b"\r\n"))
         self._way.wake(self)

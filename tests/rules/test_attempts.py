@@ -1,7 +1,8 @@
-"""Which origin is asked when, and for how long."""
+"""Which origin is tried when, and for how long."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,38 +11,94 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import Fault
+from shield.rules.attempts import THROTTLED_SECONDS, Contender, Done, Schedule, Start, Wait, is_transient, patience
 from shield.rules.budget import ALLOWANCE, RetryBudget
-from shield.rules.schedule import THROTTLED_SECONDS, Done, Schedule, Start, Wait, is_transient
 
 
 def schedule_of(
-    order: str, *, deadline: float, share: float = 0.0, chance: Callable[[], float] = lambda: 0.5, **changes: float
+    order: str,
+    *,
+    deadline: float,
+    share: float = 0.0,
+    chance: Callable[[], float] = lambda: 0.5,
+    patience: float = 0.5,
+    out: str = "",
+    **changes: float,
 ) -> Schedule:
     """A schedule of origins with names of one letter."""
     budgets = {origin: RetryBudget(share) for origin in order}
-    return Schedule(tuple(order), deadline=deadline, budgets=budgets, chance=chance, **changes)
+    candidates = [Contender(origin, patience, is_out=origin in out) for origin in order]
+    return Schedule(candidates, deadline=deadline, budgets=budgets, chance=chance, **changes)
 
 
 # failover in order
 
 
-def test_each_origin_has_an_even_share_of_the_time_that_is_left() -> None:
+def test_the_next_is_tried_as_soon_as_one_has_failed() -> None:
     schedule = schedule_of("abc", deadline=109.0)
 
-    assert schedule.next(100.0) == Start("a", 103.0)
-    schedule.failed("a", Fault.MALFORMED, 101.0)
-    assert schedule.next(101.0) == Start("b", 105.0)
+    assert schedule.next(100.0) == Start("a", 109.0)
+    schedule.failed("a", Fault.MALFORMED, 100.1)
+    assert schedule.next(100.1) == Start("b", 109.0)
     schedule.absent("b")
-    assert schedule.next(108.0) == Start("c", 109.0)
+    assert schedule.next(100.2) == Start("c", 109.0)
     schedule.absent("c")
-    assert schedule.next(108.5) == Done()
+    assert schedule.next(100.3) == Done()
 
 
-def test_nothing_is_started_while_an_answer_is_awaited() -> None:
-    schedule = schedule_of("ab", deadline=10.0)
+def test_the_next_is_tried_beside_one_that_uses_up_its_patience() -> None:
+    schedule = schedule_of("abc", deadline=10.0)
     schedule.next(0.0)
 
-    assert schedule.next(1.0) == Wait(5.0)
+    assert schedule.next(0.1) == Wait(0.5)
+    assert schedule.next(0.5) == Start("b", 10.0)
+    assert schedule.next(0.5) == Wait(1.0)
+    assert schedule.next(1.0) == Start("c", 10.0)
+    assert schedule.next(1.0) == Wait(math.inf)  # each ends by itself
+
+
+def test_one_that_fails_late_does_not_hasten_the_next() -> None:
+    schedule = schedule_of("abc", deadline=10.0)
+    schedule.next(0.0)
+    schedule.next(0.5)
+    schedule.failed("a", Fault.MALFORMED, 0.6)
+
+    assert schedule.next(0.6) == Wait(1.0)  # b has just begun
+
+
+def test_a_suspect_is_not_waited_for() -> None:
+    schedule = schedule_of("ab", deadline=10.0)
+    schedule.next(0.0)
+    schedule.suspect("a")
+    schedule.suspect("b")  # isn't under way
+
+    assert schedule.next(0.1) == Start("b", 10.0)
+    assert schedule.next(0.1) == Wait(math.inf)  # there is no other to be tried
+
+
+def test_one_that_is_out_is_only_tried_briefly_unless_there_is_none_better() -> None:
+    last, first = schedule_of("ab", deadline=10.0, out="b"), schedule_of("ab", deadline=10.0, out="ab")
+    last.next(0.0)
+    last.absent("a")
+
+    assert last.next(0.1) == Start("b", 0.6)
+    assert first.next(0.0) == Start("a", 10.0)
+    assert first.next(0.5) == Start("b", 1.0)
+
+
+@pytest.mark.parametrize(("p95", "seconds"), [(None, 2.0), (0.02, 0.5), (0.3, 1.2)])
+def test_patience_follows_the_times_of_an_origin(p95: float | None, seconds: float) -> None:
+    assert patience(p95) == pytest.approx(seconds)
+
+
+def test_moving_on_is_never_charged() -> None:
+    budgets = {"a": RetryBudget(0.0), "b": RetryBudget(0.0)}
+    for _ in range(1000):
+        order = [Contender("a", 0.5), Contender("b", 0.5)]
+        schedule = Schedule(order, deadline=10.0, budgets=budgets, chance=lambda: 0.0)
+        schedule.next(0.0)
+        schedule.suspect("a")
+        assert schedule.next(0.3) == Start("b", 10.0)
 
 
 def test_it_is_over_once_an_origin_gave_the_object() -> None:
@@ -84,7 +141,7 @@ def test_all_others_are_asked_before_one_is_asked_again() -> None:
 
     assert schedule.next(0.1) == Start("b", 10.0)
     schedule.failed("b", Fault.RESET, 0.2)
-    assert schedule.next(0.3) == Start("a", 0.3 + 9.7 / 2)
+    assert schedule.next(0.3) == Start("a", 10.0)
     schedule.failed("a", Fault.SERVER, 0.4, status=500)
     assert schedule.next(0.4) == Start("b", 10.0)
 
@@ -144,7 +201,7 @@ def test_the_time_that_an_origin_asks_for_is_heeded_if_it_fits_the_deadline(
 
 
 def test_nobody_waits_longer_than_their_patience() -> None:
-    schedule = schedule_of("a", deadline=10.0, share=0.1, chance=lambda: 0.0, patience=1.0)
+    schedule = schedule_of("a", deadline=10.0, share=0.1, chance=lambda: 0.0, longest_wait=1.0)
     schedule.next(0.0)
     schedule.failed("a", Fault.THROTTLED, 1.0, status=503, retry_after=2.0)
 
@@ -156,7 +213,7 @@ def test_an_outage_is_not_multiplied() -> None:
     asked = 0
 
     for _ in range(1000):
-        schedule = Schedule(("a",), deadline=10.0, budgets=budgets, chance=lambda: 0.0)
+        schedule = Schedule([Contender("a")], deadline=10.0, budgets=budgets, chance=lambda: 0.0)
         while isinstance(schedule.next(0.0), Start):
             asked += 1
             schedule.failed("a", Fault.SERVER, 0.0, status=503)
@@ -168,44 +225,72 @@ def test_an_outage_is_not_multiplied() -> None:
 
 
 def _play(schedule: Schedule, data: st.DataObject, *, deadline: float) -> list[Start]:
-    """Carry a schedule out over origins that answer as they please; its attempts."""
+    """Carry a schedule out over origins that respond as they please; its attempts."""
     started: list[Start] = []
+    under_way: dict[str, Start] = {}
     now = 0.0
     for _ in range(100):
         step = schedule.next(now)
         if isinstance(step, Done):
             assert schedule.next(now) == Done()
+            assert not under_way, "it ends while an origin may respond"
             return started
-        if isinstance(step, Wait):
-            assert step.until > now, "it turns in circles"
-            now = step.until
+        if isinstance(step, Start):
+            assert now < step.deadline <= deadline
+            assert step.origin not in under_way
+            started.append(step)
+            under_way[step.origin] = step
+            if data.draw(st.booleans()):
+                schedule.suspect(data.draw(st.sampled_from("abcde")))
             continue
-        assert now < step.deadline <= deadline
-        started.append(step)
-        now = min(now + data.draw(st.floats(0.0, step.deadline - now)), step.deadline)
+        assert step.until > now, "it turns in circles"
+        if not under_way or (data.draw(st.booleans()) and step.until < math.inf):
+            assert step.until < math.inf, "it waits for ever"
+            now = step.until
+            for origin in [each.origin for each in under_way.values() if each.deadline <= now]:
+                schedule.failed(origin, Fault.TOTAL_TIMEOUT, now)
+                del under_way[origin]
+            continue
+        origin = data.draw(st.sampled_from(sorted(under_way)))
+        attempt = under_way.pop(origin)
+        latest = min(step.until, attempt.deadline)
+        now = min(now + data.draw(st.floats(0.0, max(0.0, latest - now))), latest) if latest > now else now
         came = data.draw(st.sampled_from(["absent", "fetched", *Fault]))
         if came == "absent":
-            schedule.absent(step.origin)
+            schedule.absent(origin)
         elif came == "fetched":
-            schedule.fetched(step.origin)
+            schedule.fetched(origin)
+            under_way.clear()
             assert schedule.next(now) == Done()
         else:
             assert isinstance(came, Fault)
-            after = data.draw(st.none() | st.floats(0.0, 40.0))
-            schedule.failed(step.origin, came, now, retry_after=after)
+            schedule.failed(origin, came, now, retry_after=data.draw(st.none() | st.floats(0.0, 40.0)))
     raise AssertionError("it doesn't end")
 
 
-@given(st.integers(0, 5), st.floats(0.0, 30.0), st.sampled_from([0.0, 0.1, 1.0]), st.data())
+@given(
+    st.integers(0, 5),
+    st.floats(0.0, 30.0),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.floats(0.01, 5.0),
+    st.sets(st.sampled_from("abcde")),
+    st.data(),
+)
 def test_it_ends_and_starts_nothing_after_the_deadline_and_no_origin_more_than_twice(
-    count: int, deadline: float, share: float, data: st.DataObject
+    count: int, deadline: float, share: float, patience: float, out: set[str], data: st.DataObject
 ) -> None:
     order = "abcde"[:count]
-    schedule = schedule_of(order, deadline=deadline, share=share, chance=lambda: data.draw(st.floats(0.0, 1.0)))
+    schedule = schedule_of(
+        order,
+        deadline=deadline,
+        share=share,
+        chance=lambda: data.draw(st.floats(0.0, 1.0)),
+        patience=patience,
+        out="".join(out),
+    )
 
     asked = [step.origin for step in _play(schedule, data, deadline=deadline)]
 
-    first = asked[:count]
+    first = list(dict.fromkeys(asked))
     assert first == list(order[: len(first)])
     assert max(Counter(asked).values(), default=0) <= (2 if share else 1)
-    assert max(Counter(asked[count:]).values(), default=0) <= 1

@@ -1,0 +1,157 @@
+"""Judges the origins of a node four times a second, on behalf of all workers, and probes those in doubt.
+
+Every worker has one. It sends heartbeats; the living worker with the lowest number conducts: it reads all workers'
+observations, advances `rules.health` by one step and publishes the records. Each worker makes its own fetches move on
+that wait for an origin which has turned bad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+
+from shield.origin.origin import Origin
+from shield.records import LATE_SECONDS, Records
+from shield.rules.health import EventKind, HealthEvent, HealthRecord, HealthState, judge, probe_seconds
+
+log = logging.getLogger("shield.origin")
+
+STEP_SECONDS = 0.25
+
+
+class Conductor:
+    """The conductor of one worker. `open` it on its event loop, then `close` it."""
+
+    def __init__(
+        self,
+        records: Records,
+        worker: int,
+        *,
+        origins: Callable[[], Iterable[Origin]],
+        rescue: Callable[[Origin], None],
+        probe: Callable[[Origin, float], Awaitable[bool]],
+        now: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._records = records
+        self._worker = worker
+        self._origins = origins
+        self._rescue = rescue
+        self._probe = probe
+        self._now = now
+        self._chance = chance
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._bad: set[str] = set()  # by this worker's last look
+        self._probes: dict[str, _Probes] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        self._due = self._now()
+        self._turn()
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _turn(self) -> None:
+        now = self._now()
+        self.look(now, is_late=now - self._due > LATE_SECONDS)
+        self._due = now + STEP_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._turn)
+
+    def look(self, now: float, *, is_late: bool = False) -> None:
+        """Called four times a second. `is_late`: this worker's loop was blocked, so that nothing is judged yet."""
+        records = self._records
+        records.beat(self._worker, now, is_late=is_late)
+        origins = {origin.name: origin for origin in self._origins()}
+        if not is_late and records.conductor(now) == self._worker:
+            self._judge(origins, now)
+        self.notice(origins.values())
+
+    def notice(self, origins: Iterable[Origin]) -> None:
+        """Make fetches move on that wait for an origin which has turned bad since the last look."""
+        for origin in origins:
+            if origin.seen.is_up or origin.seen.treated().is_good:
+                self._bad.discard(origin.name)
+            elif origin.name not in self._bad:
+                self._bad.add(origin.name)
+                self._rescue(origin)
+
+    def _judge(self, origins: dict[str, Origin], now: float) -> None:
+        before = {name: origin.seen.record() for name, origin in origins.items()}
+        evidence = {}
+        for name, origin in origins.items():
+            origin.seen.measure(now)
+            seen = origin.seen.evidence(before[name].since, now)
+            probes = self._probes.get(name) or _NO_PROBES
+            evidence[name] = replace(
+                seen, passed=probes.passed, missed=probes.missed, can_probe=origin.sample is not None
+            )
+        frozen_at = self._records.frozen_at
+        judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())
+        for name, record in judged.records.items():
+            if record is not before[name] or origins[name].seen.is_raised:
+                origins[name].seen.publish(record)
+        if judged.frozen_at != frozen_at:
+            self._records.frozen_at = judged.frozen_at
+            _say_own_fault(judged.frozen_at, frozen_at, now)
+        for name, events in judged.events.items():
+            for event in events:
+                self._do(origins[name], before[name], event, now)
+
+    def _do(self, origin: Origin, before: HealthRecord, event: HealthEvent, now: float) -> None:
+        if event.kind is EventKind.CHANGED:
+            _say(origin.name, event)
+            self._probes.pop(origin.name, None)
+            return
+        self._probes[origin.name] = probes = _Probes()
+        deadline = now + probe_seconds(origin.seen.p95)
+        for _ in range(event.count if origin.sample is not None else 0):
+            task = asyncio.get_running_loop().create_task(self._send(origin, probes, deadline))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, origin: Origin, probes: _Probes, deadline: float) -> None:
+        if await self._probe(origin, deadline):
+            probes.passed += 1
+        else:
+            probes.missed += 1
+
+
+class _Probes:
+    """The results of probes that were sent together."""
+
+    __slots__ = ("missed", "passed")
+
+    def __init__(self) -> None:
+        self.passed = self.missed = 0
+
+
+_NO_PROBES = _Probes()
+
+
+def _say(name: str, event: HealthEvent) -> None:
+    record = event.record
+    if record.state is HealthState.UP:
+        log.warning("origin %s: up: %s; it was out for %.1f s", name, record.why, event.out)
+    elif record.state is HealthState.RECOVERING:
+        log.warning("origin %s: recovering: %s; its share of keys grows", name, record.why)
+    elif record.state is HealthState.OPEN:
+        log.warning("origin %s: out: %s; others are tried before it", name, record.why)
+    else:
+        log.warning("origin %s: suspect: %s", name, record.why)
+
+
+def _say_own_fault(frozen_at: float, before: float, now: float) -> None:
+    if frozen_at:
+        log.error("all origins failed within 2 s: the fault is on this node's side; none of them is taken to be out")
+    else:
+        log.warning("an origin answers again, %.1f s after all had failed together", now - before)

@@ -1,0 +1,72 @@
+"""How much of an answer the kernel takes before anybody reads it: at first little, later as much as it likes.
+
+What lies there when an answer is given up was sent in vain, and a kernel makes room for megabytes at once where an
+origin is near. So a connection's room doubles as bytes come over it, like the origin's own slow start, by which far
+origins lose next to nothing. From `LAST` on it is the kernel's affair again (`net.ipv4.tcp_rmem`): so large a window
+comes only by bytes that were read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+
+FIRST = 64 << 10
+"""Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses half to all of it."""
+
+LAST = 1 << 20
+"""Bytes that have come over a connection when its room is left to the kernel."""
+
+_ANY = 1 << 30
+_SO_BUF_LOCK = 72  # Linux 5.16; Python's `socket` has no name for it
+
+
+class Inflow:
+    """The room of one connection, until it is left to the kernel."""
+
+    __slots__ = ("_came", "_room", "_socket")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._came = 0
+        self._room = FIRST
+        self._make_room()
+
+    def came(self, size: int) -> bool:
+        """So many bytes were read; False: it is left to the kernel from now on."""
+        self._came += size
+        if self._came < 2 * self._room:
+            return True
+        while 2 * self._room <= self._came:
+            self._room *= 2
+        if self._came < LAST:
+            self._make_room()
+            return True
+        with contextlib.suppress(OSError):  # it is closed
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, _ANY)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
+        return False
+
+    def _make_room(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
+            # The window doesn't follow by itself.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 2 * self._room)
+
+
+def inflow_of(connected: socket.socket | None) -> Inflow | None:
+    """None: it isn't TCP, or what is set couldn't be undone."""
+    if connected is None or connected.family == socket.AF_UNIX or not _can_be_undone():
+        return None
+    return Inflow(connected)
+
+
+@functools.cache
+def _can_be_undone() -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,81 @@
+"""Notes on one attempt at an origin, for the records that all workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shield.errors import Fault
+from shield.records import Came, Seen
+
+_KINDS = {
+    Fault.CONNECT: Came.DIALLED,
+    Fault.RESOLVE: Came.DIALLED,
+    Fault.TLS: Came.DIALLED,
+    Fault.CONNECT_TIMEOUT: Came.DIALLED,
+    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
+    Fault.RESET: Came.FAILED,
+    Fault.MALFORMED: Came.FAILED,
+    Fault.TOO_LARGE: Came.FAILED,
+    Fault.SERVER: Came.FAILED,
+    Fault.THROTTLED: Came.THROTTLED,
+    Fault.AUTH: Came.AUTH,
+    # The origin works, whatever it says about the object.
+    Fault.FORBIDDEN: Came.ABSENT,
+    Fault.COLD: Came.ABSENT,
+    Fault.VALIDATOR: Came.ABSENT,
+    Fault.REFUSED: Came.ABSENT,
+}
+"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
+was free, that nobody waits any more."""
+
+
+def is_failure(fault: Fault) -> bool:
+    """Whether a fault is the origin's, rather than the object's or ours."""
+    return _KINDS.get(fault) is not Came.ABSENT
+
+
+class Note:
+    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
+
+    __slots__ = ("_began", "_now", "_seen", "_slot", "_tell")
+
+    def __init__(self, seen: Seen, now: Callable[[], float], *, opens: bool, tell: Callable[[], None] | None) -> None:
+        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
+
+        `tell` is called whenever a request goes out.
+        """
+        self._seen = seen
+        self._now = now
+        self._tell = tell
+        self._began = began = now()
+        self._slot = seen.begin(began) if opens else 0
+
+    def sent(self) -> None:
+        """A request is sent."""
+        self._began = now = self._now()
+        self._slot = self._seen.begin(now, slot=self._slot)
+        if self._tell is not None:
+            self._tell()
+
+    def gave(self, came: Came) -> float:
+        """The origin responded as it should; returns the time."""
+        now = self._now()
+        self._seen.succeeded(came, now, now - self._began, slot=self._slot)
+        return now
+
+    def failed(self, fault: Fault, key: bytes) -> None:
+        kind = _KINDS.get(fault)
+        if kind is Came.ABSENT:
+            self.gave(kind)
+        elif kind is None:
+            self.given_up(key, counts=fault is Fault.TOTAL_TIMEOUT)
+        else:
+            self._seen.end(self._slot)
+            self._seen.failed(kind, self._now(), key)
+
+    def given_up(self, key: bytes, *, counts: bool = True) -> None:
+        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
+        seen, now = self._seen, self._now()
+        if counts and self._slot and now - self._began >= seen.patience:
+            seen.failed(Came.FAILED, now, key)
+        seen.end(self._slot)

@@ -1,0 +1,238 @@
+"""The attempts of one fetch at its origins, several at once if one is late: the first that has the object wins.
+
+`rules.attempts` decides when each origin is tried; this carries it out. Any response that isn't the object ("absent",
+an error, a refusal) moves on to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Self
+
+from shield.errors import Fault, OriginError
+from shield.origin.origin import Origin
+from shield.origin.want import Absent, Failed, Fetched, Want, settled
+from shield.rules.attempts import Schedule, Start, Wait
+
+AttemptResult = Fetched | Absent | OriginError
+
+
+class Race:
+    """A fetch that needs more than its first attempt. `run` it."""
+
+    def __init__(
+        self,
+        want: Want,
+        schedule: Schedule,
+        origins: Mapping[str, Origin],
+        *,
+        clock: Callable[[], float],
+        note: Callable[[Origin, OriginError, Want], None],
+        unknown: Sequence[str] = (),
+    ) -> None:
+        """`note` is called for each failure; `unknown` are names that are no origins."""
+        self._want = want
+        self._schedule = schedule
+        self._origins = origins
+        self._clock = clock
+        self._note = note
+        self._loop = asyncio.get_running_loop()
+        self._under_way: dict[str, asyncio.Task[None] | None] = {}  # None: started elsewhere
+        self._answers: deque[tuple[str, AttemptResult]] = deque()
+        self._bug: Exception | None = None
+        self._changed: asyncio.Future[None] | None = None
+        self._is_over = False
+        self._failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
+        self._absent: set[str] = set()
+        self._gone: Absent | None = None
+
+    def beside(self, first: str, began: float) -> Self:
+        """The first attempt was started elsewhere, at `began`, and is in progress; it will be reported."""
+        self._schedule.next(began)
+        self._under_way[first] = None
+        return self
+
+    async def run_after(self, first: str, began: float, answer: AttemptResult) -> Fetched | Absent | Failed:
+        """As `run`, after a first attempt that was started elsewhere, and has ended."""
+        self._schedule.next(began)
+        self._answers.append((first, answer))
+        return await self.run()
+
+    def report(self, origin: str, answer: AttemptResult) -> None:
+        """An attempt has ended."""
+        self._under_way.pop(origin, None)
+        self._answers.append((origin, answer))
+        self._wake()
+
+    def suspect(self, origin: str) -> None:
+        """Try the next origin at once."""
+        self._schedule.suspect(origin)
+        self._wake()
+
+    async def run(self) -> Fetched | Absent | Failed:
+        """The result. Attempts still in progress are then cancelled, and also if this is cancelled."""
+        try:
+            return await self._run()
+        finally:
+            self._is_over = True
+            for task in list(self._under_way.values()):
+                if task is not None:
+                    task.cancel()
+            for _, answer in self._answers:
+                if isinstance(answer, Fetched):
+                    answer.response.close()
+
+    async def _run(self) -> Fetched | Absent | Failed:
+        while True:
+            while self._answers:
+                name, answer = self._answers.popleft()
+                if isinstance(answer, Fetched):
+                    for late in self._under_way:
+                        self._origins[late].overtaken += 1
+                    return answer
+                self._take(self._origins[name], answer)
+            if self._bug is not None:
+                raise self._bug
+            step = self._schedule.next(self._loop.time())
+            if isinstance(step, Start):
+                self._start(self._origins[step.origin], step.deadline)
+            elif isinstance(step, Wait):
+                await self._wait(step.until)
+            else:
+                return self._concluded()
+
+    def _start(self, origin: Origin, deadline: float) -> None:
+        if origin.name in self._failures:
+            origin.retries += 1
+        # A request that joins after the first of several attempts must not get a response that may be older.
+        want = replace(self._want, sent=None) if self._under_way else self._want
+        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, want, deadline))
+
+    async def _attempt(self, origin: Origin, want: Want, deadline: float) -> None:
+        answer: AttemptResult
+        origin.waiting.add(self)
+        try:
+            answer = await origin.fetch(want, deadline=deadline, clock=self._clock)
+        except OriginError as error:
+            answer = error
+        except Exception as error:  # a bug must end the fetch
+            self._bug = error
+            self._wake()
+            return
+        finally:
+            origin.waiting.discard(self)
+        if self._is_over:
+            if isinstance(answer, Fetched):
+                answer.response.close()
+            return
+        self.report(origin.name, answer)
+
+    def _take(self, origin: Origin, answer: Absent | OriginError) -> None:
+        if isinstance(answer, OriginError):
+            self._failures[origin.name] = answer
+            self._note(origin, answer, self._want)
+            self._schedule.failed(
+                origin.name,
+                answer.fault,
+                self._loop.time(),
+                status=answer.status,
+                retry_after=answer.retry_after,
+            )
+            return
+        self._failures.pop(origin.name, None)
+        self._schedule.absent(origin.name)
+        self._absent.add(origin.name)
+        self._gone = answer if self._gone is None else answer.after(self._gone)
+
+    def _concluded(self) -> Absent | Failed:
+        asked_all = self._schedule.asked_all
+        if self._failures or not asked_all:
+            return Failed(settled(self._failures, self._absent, self._want, asked_all=asked_all))
+        return self._gone or Absent()
+
+    async def _wait(self, until: float) -> None:
+        """Wait until an attempt has ended, or `until` at the latest."""
+        self._changed = self._loop.create_future()
+        timer = None if until == math.inf else self._loop.call_at(until, self._wake)
+        try:
+            await self._changed
+        finally:
+            self._changed = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+
+class Lead:
+    """The first attempt of a fetch, made by the current task itself; if it is late, a race begins beside it.
+
+    So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
+    """
+
+    __slots__ = ("_begin", "_is_over", "_origin", "_owner", "_timer", "beside", "race")
+
+    def __init__(self, origin: Origin, begin: Callable[[], Race], *, within: float) -> None:
+        """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
+        self._origin = origin
+        self._begin = begin
+        self._owner = asyncio.current_task()
+        self._is_over = False
+        self.race: Race | None = None
+        self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(min(origin.seen.patience, within), self.suspect, origin.name)
+        origin.waiting.add(self)
+
+    def suspect(self, origin: str) -> None:
+        """It is late, or its origin is suspect: try others beside it."""
+        if self.race is not None or self._is_over:
+            return
+        race = self.race = self._begin()
+        race.suspect(origin)
+        self.beside = asyncio.get_running_loop().create_task(race.run())
+        self.beside.add_done_callback(self._overtake)
+
+    def _overtake(self, beside: asyncio.Task[Fetched | Absent | Failed]) -> None:
+        """The race is over, while this attempt is under way or just after it."""
+        if not self._is_over:
+            assert self._owner is not None
+            self._owner.cancel()
+
+    def over(self) -> None:
+        """The attempt has ended, in whatever way."""
+        self._is_over = True
+        self._timer.cancel()
+        self._origin.waiting.discard(self)
+
+    def result_of_race(self) -> Fetched | Absent | Failed | None:
+        """The result of the race, if that has cancelled this attempt.
+
+        None: the cancellation came from outside; then nothing is left behind.
+        """
+        beside, owner = self.beside, self._owner
+        assert owner is not None
+        if beside is not None and beside.done() and not beside.cancelled() and not owner.uncancel():
+            return beside.result()
+        self.drop()
+        return None
+
+    def drop(self) -> None:
+        """Cancel the race."""
+        beside = self.beside
+        if beside is not None and not beside.cancel():
+            _close(beside)
+        elif beside is not None:
+            beside.add_done_callback(_close)
+
+
+def _close(task: asyncio.Task[Fetched | Absent | Failed]) -> None:
+    """Close the response of a race that nobody needs."""
+    if not task.cancelled() and task.exception() is None and isinstance(result := task.result(), Fetched):
+        result.response.close()

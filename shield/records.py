@@ -1,0 +1,354 @@
+"""Shared records of a node's origins, written and read by all of its workers: results of fetches, and the health of
+each origin that follows from them.
+
+With 99 hits in 100 requests, a single worker has too few fetches to learn from. So each worker has a row for each
+origin, which it alone writes, without a lock: counts of the last ten seconds, times of the last failures and the
+last success, a histogram of times to first byte, and send times of unanswered fetches. One worker, the conductor,
+reads all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from enum import IntEnum
+
+import xxhash
+
+from shield.rules.attempts import patience
+from shield.rules.health import Cause, Evidence, Flag, HealthRecord, HealthState
+from shield.rules.latency import BUCKETS, bucket_of, quantile
+
+PLACES = 32
+"""Origins with a place at a time; others work too, and always count as UP."""
+
+SLOTS = 64  # unanswered fetches of one worker at one origin that are known; further ones aren't counted
+SILENT_SECONDS = 1.0
+"""A worker without a heartbeat for so long is dead or hangs: its unanswered fetches say nothing, and it conducts no
+more. Each gives four a second."""
+
+LATE_SECONDS = 0.1
+"""A heartbeat later than this shows a worker that had no time to read responses."""
+
+_GENERATION_SECONDS = 300.0  # of the histogram; two of them count
+_SECONDS = 10  # of the ring of counts
+_FAILURES = 16  # the last of a worker at an origin
+
+
+class Came(IntEnum):
+    """The result of a fetch: columns of the ring."""
+
+    OK = 0
+    ABSENT = 1  # or another answer that shows an origin that works
+    FAILED = 2
+    DIALLED = 3  # failed, without a connection
+    THROTTLED = 4
+    AUTH = 5
+
+
+_COLUMNS = 1 + len(Came)  # the second, and a count each
+
+# Words of a place: what is published of an origin.
+_NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
+_PLACE_WORDS = 12
+
+# Words of a worker.
+_BEAT, _STEADY = 0, 1
+_WORKER_WORDS = 2
+
+# Words of a row.
+_SUCCEEDED, _FAILED_TOTAL = 0, 1
+_FAILED_AT = 2  # each: time, hash of the key, `Came`
+_RING = _FAILED_AT + 3 * _FAILURES
+_HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
+_WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
+_ROW_WORDS = _WAITING + SLOTS
+
+_WORD = 8
+_NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
+_NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
+
+
+def size_for(workers: int) -> int:
+    """The bytes of zeroed memory that `Records` for this number of workers need."""
+    return _WORD * (1 + PLACES * _PLACE_WORDS + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
+
+
+class Records:
+    """`memory` is shared by all workers; `alone` excludes other processes."""
+
+    def __init__(
+        self,
+        memory: memoryview,
+        *,
+        workers: int = 1,
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.workers = workers
+        self._alone = alone
+        self._words = memory.cast("q")
+        self._times = memory.cast("d")
+        self._frozen = 0  # the word before all places
+        self._places = 1
+        self._hands = self._places + PLACES * _PLACE_WORDS
+        self._rows = self._hands + workers * _WORKER_WORDS
+
+    def of(self, worker: int, identity: bytes) -> Seen:
+        """This worker's view of an origin; `identity` distinguishes it from all others.
+
+        Earlier observations by this worker, or by a process that it replaces, are forgotten.
+        """
+        name = (xxhash.xxh3_64_intdigest(identity) >> 1) or 1
+        with self._alone():
+            place = self._place_of(name)
+            if place is None:
+                return Seen(private(), worker=0, place=0)
+            at = self._places + place * _PLACE_WORDS
+            if self._words[at + _NAME] != name:
+                self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
+                self._words[at + _NAME] = name
+        return Seen(self, worker=worker, place=place)
+
+    def free(self, identities: Sequence[bytes]) -> None:
+        """Free the places of all other origins: no worker uses them any more."""
+        names = {(xxhash.xxh3_64_intdigest(each) >> 1) or 1 for each in identities}
+        with self._alone():
+            for place in range(PLACES):
+                at = self._places + place * _PLACE_WORDS + _NAME
+                if self._words[at] not in names:
+                    self._words[at] = 0
+
+    def _place_of(self, name: int) -> int | None:
+        """The place of an origin, or a free one for it."""
+        names = [self._words[self._places + place * _PLACE_WORDS + _NAME] for place in range(PLACES)]
+        if name in names:
+            return names.index(name)
+        return names.index(0) if 0 in names else None
+
+    # workers
+
+    def beat(self, worker: int, now: float, *, is_late: bool) -> None:
+        """A heartbeat. `is_late`: this worker's loop was blocked since the last one, so responses may wait unread."""
+        at = self._hands + worker * _WORKER_WORDS
+        if is_late or not self._times[at + _BEAT]:
+            self._times[at + _STEADY] = now
+        self._times[at + _BEAT] = now
+
+    def conductor(self, now: float) -> int | None:
+        """The worker that judges for all: the living one with the lowest number."""
+        return next((worker for worker in range(self.workers) if self.is_alive(worker, now)), None)
+
+    def is_alive(self, worker: int, now: float) -> bool:
+        beat = self._times[self._hands + worker * _WORKER_WORDS + _BEAT]
+        return beat > 0.0 and now - beat < SILENT_SECONDS
+
+    def steady_since(self, worker: int) -> float:
+        """The time since which its loop has read responses as they arrive."""
+        return self._times[self._hands + worker * _WORKER_WORDS + _STEADY]
+
+    @property
+    def frozen_at(self) -> float:
+        """The time since which no origin is judged, because of a fault on our side; 0.0: all are."""
+        return self._times[self._frozen]
+
+    @frozen_at.setter
+    def frozen_at(self, now: float) -> None:
+        self._times[self._frozen] = now
+
+    # for `Seen`
+
+    def place(self, place: int) -> tuple[memoryview, memoryview[float]]:
+        """The published words of an origin, as integers and as times."""
+        start = self._places + place * _PLACE_WORDS
+        stop = start + _PLACE_WORDS
+        return self._words[start:stop], self._times[start:stop]
+
+    def row(self, worker: int, place: int) -> tuple[memoryview, memoryview[float]]:
+        """One worker's words on an origin, as integers and as times."""
+        start = self._rows + (worker * PLACES + place) * _ROW_WORDS
+        stop = start + _ROW_WORDS
+        return self._words[start:stop], self._times[start:stop]
+
+
+def private(workers: int = 1) -> Records:
+    """Records in memory of this process alone."""
+    return Records(memoryview(bytearray(size_for(workers))), workers=workers)
+
+
+class Seen:
+    """One origin: the row that this worker writes, and the shared rows and record."""
+
+    __slots__ = ("_counts", "_free", "_place", "_published", "_records", "_rows", "_seconds", "_states", "_times")
+
+    def __init__(self, records: Records, *, worker: int, place: int) -> None:
+        self._records = records
+        self._place = place
+        self._states, self._published = records.place(place)
+        self._counts, self._times = records.row(worker, place)
+        self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
+        self._rows = [records.row(each, place) for each in range(records.workers)]
+        self._free = list(range(_WAITING, _WAITING + SLOTS))
+
+    # written on each fetch
+
+    def begin(self, now: float, *, slot: int = 0) -> int:
+        """A request is sent, for the fetch with this slot or a new one; returns its slot, 0 if there is none left."""
+        if not slot:
+            if not self._free:
+                return 0
+            slot = self._free.pop()
+        self._times[slot] = now
+        return slot
+
+    def end(self, slot: int) -> None:
+        """The fetch has got a response, or was cancelled."""
+        if slot:
+            self._times[slot] = 0.0
+            self._free.append(slot)
+
+    def succeeded(self, came: Came, now: float, seconds: float, *, slot: int = 0) -> None:
+        """The origin works: its first byte arrived after `seconds`. Ends the fetch with this slot."""
+        if slot:
+            self._times[slot] = 0.0
+            self._free.append(slot)
+        self._times[_SUCCEEDED] = now
+        self._count(came, now)
+        counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
+        at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
+        if counts[at] != generation:
+            counts[at : at + 1 + BUCKETS] = _NO_BUCKETS
+            counts[at] = generation
+        counts[at + 1 + bucket_of(seconds)] += 1
+
+    def failed(self, came: Came, now: float, key: bytes) -> None:
+        """A fetch of the object with this key failed."""
+        self._count(came, now)
+        if came is Came.THROTTLED:
+            return
+        counts = self._counts
+        total = counts[_FAILED_TOTAL]
+        at = _FAILED_AT + 3 * (total % _FAILURES)
+        counts[at + 1] = xxhash.xxh3_64_intdigest(key) >> 1
+        counts[at + 2] = came
+        self._times[at] = now
+        counts[_FAILED_TOTAL] = total + 1
+
+    def _count(self, came: Came, now: float) -> None:
+        counts, second = self._counts, int(now)
+        at = _RING + _COLUMNS * (second % _SECONDS)
+        if counts[at] != second:
+            counts[at : at + _COLUMNS] = _NO_COUNTS
+            counts[at] = second
+        counts[at + 1 + came] += 1
+
+    # read by all
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the origin is UP without reservations."""
+        return self._states[_STATE] == HealthState.UP and self._published[_RAISED] <= self._published[_SINCE]
+
+    @property
+    def p95(self) -> float | None:
+        """The 95th percentile of first bytes, as last published."""
+        return self._published[_P95] or None
+
+    @property
+    def patience(self) -> float:
+        """The seconds for which a fetch waits for this origin alone."""
+        return patience(self._published[_P95] or None)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether a worker suspects it, and the conductor hasn't judged that yet."""
+        return self._published[_RAISED] > self._published[_SINCE]
+
+    def treated(self) -> HealthRecord:
+        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it."""
+        record = self.record()
+        return (
+            replace(record, state=HealthState.SUSPECT)
+            if record.state is HealthState.UP and self.is_raised
+            else record
+        )
+
+    def record(self) -> HealthRecord:
+        """The published record."""
+        states, times = self._states, self._published
+        return HealthRecord(
+            HealthState(states[_STATE]),
+            since=times[_SINCE],
+            until=times[_UNTIL],
+            bad_since=times[_BAD_SINCE],
+            times=states[_TIMES],
+            flags=Flag(states[_FLAGS]),
+            reason=Cause(states[_REASON]),
+            count=states[_COUNT],
+            seconds=times[_SPAN],
+        )
+
+    def suspect(self, now: float) -> None:
+        """Make all workers treat it as SUSPECT, until the conductor has judged it."""
+        self._published[_RAISED] = now
+
+    def evidence(self, since: float, now: float) -> Evidence:
+        """The observations of all workers since then."""
+        records = self._records
+        rows = self._rows
+        succeeded = max([times[_SUCCEEDED] for _, times in rows])
+        totals = [0] * len(Came)
+        failures: list[tuple[int, int]] = []  # key, `Came`
+        waiting: list[float] = []
+        for worker, (counts, times) in enumerate(rows):
+            _add_counts(totals, counts, since, now)
+            for at in range(_FAILED_AT, _RING, 3):
+                if times[at] > since and times[at] > succeeded:
+                    failures.append((counts[at + 1], counts[at + 2]))
+            if records.is_alive(worker, now):
+                steady = records.steady_since(worker)
+                waiting += [max(each, steady) for each in times[_WAITING:].tolist() if each > since]
+        return Evidence(
+            ok=totals[Came.OK] + totals[Came.ABSENT],
+            failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
+            throttled=totals[Came.THROTTLED],
+            streak=len(failures),
+            dials=sum(came == Came.DIALLED for _, came in failures),
+            refused=sum(came == Came.AUTH for _, came in failures),
+            keys=len({key for key, _ in failures}),
+            waiting=waiting,
+            succeeded=succeeded or -math.inf,
+            p95=self.p95,
+        )
+
+    # written by the conductor
+
+    def publish(self, record: HealthRecord) -> None:
+        """Publish a record for all workers."""
+        states, times = self._states, self._published
+        times[_SINCE], times[_UNTIL], times[_BAD_SINCE] = record.since, record.until, record.bad_since
+        states[_TIMES], states[_FLAGS], states[_REASON] = record.times, record.flags, record.reason
+        states[_COUNT], times[_SPAN] = record.count, record.seconds
+        times[_RAISED] = 0.0
+        states[_STATE] = record.state
+
+    def measure(self, now: float) -> None:
+        """Publish the 95th percentile of first bytes; the last one stays while there are too few."""
+        generation = 1 + int(now / _GENERATION_SECONDS)
+        totals = [0] * BUCKETS
+        for counts, _ in self._rows:
+            for at in (_HISTOGRAM, _HISTOGRAM + 1 + BUCKETS):
+                if counts[at] >= max(1, generation - 1):
+                    totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
+        p95 = quantile(totals, 0.95)
+        if p95 is not None:
+            self._published[_P95] = p95
+
+
+def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
+    """Add one worker's counts of whole seconds since then, of the last ten."""
+    for at in range(_RING, _HISTOGRAM, _COLUMNS):
+        if counts[at] >= since and counts[at] > now - _SECONDS:
+            for came in range(len(Came)):
+                totals[came] += counts[at + 1 + came]

@@ -1,0 +1,209 @@
+"""The schedule of one fetch over several origins: which is tried when, and for how long. Pure; waits are returned.
+
+The runner of a schedule requests the next step, carries it out, and reports the result:
+
+- `Start`: try this origin, and give up at the deadline; then report `fetched`, `absent` or `failed`
+- `Wait`: nothing to start before then, unless an attempt in progress ends
+- `Done`: the schedule is over
+
+An origin that doesn't respond within its patience isn't abandoned: the next one is tried concurrently (a hedged
+request), and the first that has the object wins. So a hung origin costs half a second, and an object that is slow
+everywhere still arrives. Moving on to the next origin is free: all clients that wait for a hung origin must be able
+to leave it. Only retries at the same origin are charged, to its budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from shield.errors import Fault
+from shield.rules.budget import RetryBudget
+
+MIN_ATTEMPT_SECONDS = 0.05
+"""With less time than this before the deadline no attempt is worthwhile: remote origins don't respond so fast."""
+
+PATIENCE_SECONDS = 0.5
+"""The time an origin has at least to respond before the next one is tried, too."""
+
+PATIENCE_FACTOR = 4.0
+"""The same as a multiple of the 95th percentile of its times to first byte."""
+
+UNKNOWN_PATIENCE_SECONDS = 2.0
+"""The same without enough samples: first responses need handshakes, distant origins several round trips."""
+
+TRANSIENT_SECONDS = 0.05
+"""A failed origin is retried after a random part of this time, so that fetches that failed together don't retry
+together. AWS's own clients do the same; a restart or a failed node behind the origin takes no longer."""
+
+THROTTLED_SECONDS = 1.0
+"""The same for an overloaded origin: another request a moment later would add to the overload."""
+
+_TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
+_LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An origin of a fetch. An attempt at one that `is_out` ends with its patience, unless it is the first."""
+
+    origin: str
+    patience: float = UNKNOWN_PATIENCE_SECONDS
+    is_out: bool = False
+
+
+@dataclass(slots=True)
+class Start:
+    """Try `origin` now, and give up at `deadline` (of the clock whose `now` is passed in)."""
+
+    origin: str
+    deadline: float
+
+
+@dataclass(slots=True)
+class Wait:
+    """Nothing to start before `until`; infinite: wait for an attempt in progress, each of which has a deadline."""
+
+    until: float
+
+
+@dataclass(slots=True)
+class Done:
+    """An origin has sent the object, all have responded, or time is up."""
+
+
+NextStep = Start | Wait | Done
+
+
+class Schedule:
+    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait.
+
+    The next origin is tried once all before it have failed or have used up their patience, or an even share of the
+    time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
+    for jitter. No wait for a retry exceeds `longest_wait` seconds.
+    """
+
+    __slots__ = (
+        "_again",
+        "_budgets",
+        "_chance",
+        "_deadline",
+        "_left",
+        "_longest_wait",
+        "_over",
+        "_patience",
+        "_repeated",
+        "_started",
+        "_under_way",
+    )
+
+    def __init__(
+        self,
+        order: Sequence[Contender],
+        *,
+        deadline: float,
+        budgets: Mapping[str, RetryBudget],
+        chance: Callable[[], float],
+        longest_wait: float = math.inf,
+    ) -> None:
+        self._deadline = deadline
+        self._budgets = budgets
+        self._chance = chance
+        self._longest_wait = longest_wait
+        self._left = list(order)
+        self._patience = {each.origin: each.patience for each in order}
+        self._again: list[tuple[float, str]] = []  # earliest time, and origin
+        self._repeated: set[str] = set()
+        self._started = False
+        self._under_way: dict[str, float] = {}  # by origin: the time at which its patience ends
+        self._over = False
+
+    @property
+    def asked_all(self) -> bool:
+        """Whether every origin was tried at least once."""
+        return not self._left
+
+    def next(self, now: float) -> NextStep:
+        """The next step."""
+        if self._over:
+            return Done()
+        if self._deadline - now >= MIN_ATTEMPT_SECONDS and (self._left or self._again):
+            turn = max(self._under_way.values(), default=now)
+            if turn > now:
+                return Wait(turn if turn < self._deadline else math.inf)
+            if self._left:
+                return self._start_next(now)
+            if (step := self._repeat_next(now)) is not None:
+                return step
+        if self._under_way:
+            return Wait(math.inf)
+        self._over = True
+        return Done()
+
+    def fetched(self, origin: str) -> None:
+        """The origin has sent the object."""
+        self._under_way.clear()
+        self._over = True
+
+    def absent(self, origin: str) -> None:
+        """The origin doesn't have the object."""
+        self._under_way.pop(origin, None)
+
+    def failed(
+        self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """The attempt failed, or timed out; `retry_after` are the seconds in the origin's Retry-After."""
+        self._under_way.pop(origin, None)
+        if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
+            return
+        wait = self._chance() * (THROTTLED_SECONDS if fault is Fault.THROTTLED else TRANSIENT_SECONDS)
+        if retry_after is not None:
+            wait += retry_after
+        if wait <= self._longest_wait and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
+            self._again.append((now + wait, origin))
+
+    def suspect(self, origin: str) -> None:
+        """The origin is suspected to be down: try the next one at once."""
+        if origin in self._under_way:
+            self._under_way[origin] = -math.inf
+
+    def _start_next(self, now: float) -> Start:
+        candidate = self._left.pop(0)
+        budget = self._budgets.get(candidate.origin)
+        if budget is not None:
+            budget.earn()
+        patience = candidate.patience if self._started and candidate.is_out else math.inf
+        self._started = True
+        return self._start(candidate.origin, now, patience)
+
+    def _repeat_next(self, now: float) -> NextStep | None:
+        while self._again:
+            first = min(self._again)
+            ready, origin = first
+            if ready > now:
+                return Wait(ready)
+            self._again.remove(first)
+            if self._budgets[origin].take():
+                self._repeated.add(origin)
+                return self._start(origin, now, math.inf)
+        return None
+
+    def _start(self, origin: str, now: float, most: float) -> Start:
+        """Start an attempt that may take `most` seconds."""
+        share = (self._deadline - now) / (len(self._left) + 1)
+        self._under_way[origin] = now + min(self._patience[origin], share)
+        return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
+
+
+def patience(p95: float | None) -> float:
+    """The patience with an origin, in seconds, by the 95th percentile of its times to first byte (None: unknown)."""
+    return UNKNOWN_PATIENCE_SECONDS if p95 is None else max(PATIENCE_SECONDS, PATIENCE_FACTOR * p95)
+
+
+def is_transient(fault: Fault, status: int | None) -> bool:
+    """Whether the same request is likely to succeed a moment later.
+
+    Not after a timeout: every waiting request would try a hung origin twice, and use up its time.
+    """
+    return fault in _TRANSIENT and status not in _LASTING

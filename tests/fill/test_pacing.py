@@ -1,0 +1,185 @@
+"""How far an answer may be ahead of its readers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shield.fill.buffer import FillBuffer, FillMemory
+from shield.fill.pacing import Pacing
+from shield.fill.purse import Purse
+from shield.fill.readers import Readers
+from shield.messages import Request, ResponseHead
+from shield.origin.response import Response
+from shield.rules.amplification import Account, AmplificationLimits
+from shield.rules.exact import FREE
+from shield.rules.key import CacheKey
+from shield.rules.routes import Resource, Route
+from tests.fill.ground import FakeConnection
+
+MIB = 1 << 20
+
+
+class Carrier(FakeConnection):
+    """A connection whose kernel holds bytes that nobody has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    def unread(self) -> int:
+        return self.left
+
+
+class Slow:
+    """A reader that is given all at once, and takes as much of it as a test says."""
+
+    slack, stop = 0, None
+
+    def __init__(self, account: Account | None) -> None:
+        self.request = Request.of(b"GET", b"/a")
+        self.account = account
+        self.touched: dict[int, bool] = {}
+        self.given = self.untaken = self.position = 0
+
+    def takes(self, size: int) -> None:
+        self.untaken -= size
+
+    def advance(self) -> None: ...
+    def inform(self, block: bytes) -> None: ...
+    def detach(self) -> None: ...
+    def go_on_alone(self) -> None: ...
+
+
+class Scene:
+    """One answer of 64 MiB that is kept, or not, and one reader."""
+
+    def __init__(
+        self, *, kept: bool = True, burst: int = 64 * MIB, finishes: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.account = Account(AmplificationLimits(burst=burst), 0.0)
+        self.carrier = Carrier()
+        self.response = Response(self.carrier, asyncio.get_running_loop().create_future(), MIB)
+        self.response.arrive(ResponseHead(200, (), 64 * MIB))
+        self.buffer = FillBuffer(FillMemory(64 * MIB))
+        assert self.buffer.retain(64 * MIB)
+        self.purse = Purse(lambda: 0.0)
+        request = Request.of(b"GET", b"/a")
+        resource = Resource(CacheKey(b":/a", bytes(16)), b"/a", b"", Route("default", origins=("fra",)))
+        self.readers = Readers(request, resource)
+        self.reader = Slow(self.account)
+        self.purse.joined(self.reader, among=False)
+        self.readers.add(self.reader)
+        loop = asyncio.get_running_loop()
+        self.pacing = Pacing(loop, self.buffer, self.readers, self.purse, start=0)
+        self.pacing.begin(self.response, finishes=finishes)
+
+    def comes(self, size: int) -> bool:
+        self.buffer.append(bytes(size))
+        self.purse.cost(size)
+        self.reader.given += size
+        self.reader.position += size
+        self.reader.untaken += size
+        return self.pacing.came()
+
+    def takes(self, size: int) -> None:
+        self.reader.takes(size)
+        self.pacing.progressed()
+
+
+def on_loop(scenario: Callable[[], None]) -> None:
+    async def run() -> None:
+        scenario()
+
+    asyncio.run(run())
+
+
+def test_no_more_comes_than_64_kib_and_twice_what_was_taken() -> None:
+    def scenario() -> None:
+        scene, piece = Scene(), 16 << 10
+        for _ in range(5):
+            taken = scene.reader.given - scene.reader.untaken
+            due = FREE + taken
+            for _ in range(due // piece + 1):
+                assert not scene.carrier.is_held
+                scene.comes(piece)
+            assert scene.carrier.is_held
+            scene.takes(scene.reader.untaken)
+        assert scene.buffer.received > MIB
+
+    on_loop(scenario)
+
+
+def test_a_reader_who_takes_all_at_once_never_holds_it_up() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        for _ in range(100):
+            scene.comes(256 << 10)
+            scene.takes(scene.reader.untaken)
+        assert scene.carrier.holds <= 1  # the first bytes may be more than are free
+
+    on_loop(scenario)
+
+
+def test_what_would_be_finished_anyway_is_not_held_up() -> None:
+    def scenario() -> None:
+        scene = Scene(finishes=lambda: True)
+        scene.comes(4 * MIB)
+        assert not scene.carrier.is_held
+
+    on_loop(scenario)
+
+
+def test_readers_who_are_slow_for_long_pay_for_what_comes_ahead_until_they_have_nothing_left() -> None:
+    def scenario() -> None:
+        scene = Scene(burst=2 * MIB)
+        scene.comes(MIB)
+        assert scene.carrier.is_held
+        scene.pacing._lose_patience()
+        assert not scene.carrier.is_held
+        assert scene.comes(MIB)  # for want of budget
+        assert scene.carrier.is_held
+        scene.pacing._lose_patience()
+        assert scene.carrier.is_held
+        scene.takes(2 * MIB)
+        assert not scene.carrier.is_held
+        scene.pacing.end()
+
+    on_loop(scenario)
+
+
+def test_what_nobody_has_read_is_paid_for_when_it_is_given_up_and_so_is_the_connection() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        scene.carrier.left = 3 * MIB
+        scene.pacing.give_up()
+        assert scene.carrier.is_abandoned
+        assert scene.account.affords(61 * MIB, 0.0)
+        assert not scene.account.affords(61 * MIB + 1, 0.0)
+
+    on_loop(scenario)
+
+
+def test_once_it_is_over_nothing_of_it_is_held_or_waited_for() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        scene.comes(MIB)
+        scene.pacing.end()
+        assert (scene.pacing._timer, scene.pacing._response, scene.pacing._finishes) == (None, None, None)
+        scene.takes(MIB)
+        assert scene.carrier.is_held  # it is no longer asked
+
+    on_loop(scenario)
+
+
+def test_what_lingers_stays_held_up_until_it_is_released() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        scene.comes(MIB)
+        scene.readers.remove(scene.reader)
+        scene.pacing.hold()
+        assert scene.pacing._timer is None
+        scene.pacing.release()
+        assert not scene.carrier.is_held
+
+    on_loop(scenario)

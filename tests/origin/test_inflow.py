@@ -1,0 +1,64 @@
+"""The kernel's room for what an origin sends, on real sockets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from shield.origin.inflow import _SO_BUF_LOCK, FIRST, LAST, Inflow, inflow_of
+
+
+@pytest.fixture
+def connected() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as made:
+        yield made
+
+
+def room(connected: socket.socket) -> int:
+    return connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel counts its overhead
+
+
+def is_fixed(connected: socket.socket) -> bool:
+    return bool(connected.getsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK))
+
+
+def test_the_room_at_a_new_connection_is_small(connected: socket.socket) -> None:
+    assert isinstance(inflow_of(connected), Inflow)
+    assert room(connected) == FIRST
+    assert is_fixed(connected)
+
+
+def test_it_grows_with_what_has_come_and_is_never_more(connected: socket.socket) -> None:
+    inflow, came, rooms = Inflow(connected), 0, [FIRST]
+
+    while inflow.came(10_000):
+        came += 10_000
+        rooms.append(room(connected))
+        assert came / 4 < rooms[-1] <= max(FIRST, came)
+
+    assert came + 10_000 >= LAST
+    assert rooms == sorted(rooms)
+    assert rooms[-1] == LAST // 2
+
+
+def test_a_large_piece_makes_as_much_room_as_many_small_ones(connected: socket.socket) -> None:
+    assert Inflow(connected).came(8 * FIRST)
+    assert room(connected) == 8 * FIRST
+
+
+def test_in_the_end_it_is_left_to_the_kernel(connected: socket.socket) -> None:
+    assert not Inflow(connected).came(LAST)
+    assert not is_fixed(connected)
+    assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP) > LAST
+
+
+def test_other_sockets_and_closed_ones_are_left_alone() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        assert inflow_of(here) is None
+    assert inflow_of(None) is None
+    closed = socket.socket()
+    closed.close()
+    assert not Inflow(closed).came(LAST)

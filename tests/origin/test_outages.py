@@ -1,0 +1,213 @@
+"""Origins that hang, refuse and fail, over the wire: clients don't wait for them, and don't meet them for long."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from shield.rules.health import HealthState
+from tests.client import Answer, request
+from tests.doubles.faults import preceded_by
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.gate import Gate
+from tests.doubles.steps import Wait
+from tests.node import FakeClock, Shield, settings_of
+
+SOON = 2.0  # later than anything is waited for, in times of an origin that little is known of
+
+
+def look_later(shield: Shield, seconds: float) -> None:
+    """What the node does when so much time has passed."""
+    shield.call(lambda: shield.node.origins.conductor.look(asyncio.get_running_loop().time() + seconds))
+
+
+@pytest.fixture
+def gate(origin: FaultyOrigin) -> Gate:
+    return origin.gate()
+
+
+def hang(origin: FaultyOrigin, gate: Gate, *paths: str) -> None:
+    for path in paths:
+        origin.serves(path, path.encode(), lifetime=60)
+        origin.spoils(path, preceded_by(Wait(gate)))
+
+
+def asked(shield: Shield, pool: ThreadPoolExecutor, *paths: str) -> list[Future[Answer]]:
+    return [pool.submit(shield.get, path) for path in paths]
+
+
+def state(shield: Shield, name: str = "fra") -> str:
+    health: str = shield.state()["origins"][name]["health"]["state"]
+    return health
+
+
+def test_fetches_that_wait_at_a_hung_origin_get_away_as_soon_as_it_is_suspect(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+) -> None:
+    paths = ["/a", "/b", "/c"]
+    hang(origin, gate, *paths)
+    for path in (*paths, "/d"):
+        replica.serves(path, path.encode(), lifetime=60)
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = asked(pair, pool, *paths)
+        origin.wait_for(lambda: origin.requests_active == 3)
+        look_later(pair, SOON)
+        answers = [each.result() for each in waiting]
+    after = pair.get("/d")
+    state_then = state(pair)
+    gate.open()
+
+    assert [answer.body for answer in answers] == [b"/a", b"/b", b"/c"]
+    assert (after.body, origin.fetches("/d")) == (b"/d", 0)
+    assert state_then == "suspect"
+    assert pair.state()["origins"]["fra"]["overtaken"] == 3
+
+
+def test_one_that_refuses_connections_is_left_alone_after_three(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    for number in range(6):
+        replica.serves(f"/{number}", b"x", lifetime=60)
+    origin.refuses()
+
+    answers = [pair.get(f"/{number}") for number in range(6)]
+
+    assert {answer.body for answer in answers} == {b"x"}
+    assert pair.state()["origins"]["fra"]["faults"] == {"connect": 3}
+
+
+def test_one_that_fails_for_different_objects_is_left_alone_after_five(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    for number in range(8):
+        origin.fails(f"/{number}", status=500, code="InternalError")
+        replica.serves(f"/{number}", b"x", lifetime=60)
+
+    answers = [pair.get(f"/{number}") for number in range(8)]
+
+    assert {answer.body for answer in answers} == {b"x"}
+    assert len(origin.requests) == 5
+
+
+def test_one_broken_object_does_not_put_its_origin_out(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.fails("/a", status=500, code="InternalError")
+    replica.serves("/a", b"x", lifetime=0)
+
+    for _ in range(8):
+        assert pair.get("/a").body == b"x"
+
+    assert len(origin.requests) == 8
+    assert state(pair) == "up"
+
+
+def test_an_object_that_is_slow_at_the_first_and_absent_elsewhere_still_comes(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+) -> None:
+    hang(origin, gate, "/a")
+
+    with ThreadPoolExecutor(1) as pool:
+        (waiting,) = asked(pair, pool, "/a")
+        origin.wait_for(lambda: origin.requests_active == 1)
+        pair.call(lambda: rescue(pair))
+        replica.wait_for(lambda: replica.fetches("/a") == 1 and not replica.requests_active)
+        gate.open()
+        answer = waiting.result()
+
+    assert (answer.status, answer.body) == (200, b"/a")
+
+
+def test_what_is_absent_elsewhere_is_not_said_to_be_absent_while_the_first_cannot_tell(
+    clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+) -> None:
+    hang(origin, gate, "/a")
+    settings = settings_of({"fra": origin, "iad": replica}, failover={"retry_budget": 0})
+
+    with Shield(settings, clock=clock) as pair, ThreadPoolExecutor(1) as pool:
+        (waiting,) = asked(pair, pool, "/a")
+        origin.wait_for(lambda: origin.requests_active == 1)
+        pair.call(lambda: rescue(pair))
+        replica.wait_for(lambda: replica.fetches("/a") == 1 and not replica.requests_active)
+        origin.drops_connections()
+        answer = waiting.result()
+        gate.open()
+
+    assert answer.status == 503
+
+
+def test_the_last_attempt_of_a_fetch_whose_client_leaves_is_given_up_with_the_first(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+) -> None:
+    other = replica.gate()
+    hang(origin, gate, "/a")
+    hang(replica, other, "/a")
+
+    with pair.client() as client:
+        client.send(request("/a"))
+        origin.wait_for(lambda: origin.requests_active == 1)
+        pair.call(lambda: rescue(pair))
+        replica.wait_for(lambda: replica.requests_active == 1)
+    pair.wait_for(lambda: not pair.node.fills.statistics().in_flight)
+
+    pair.wait_for(lambda: not any(each.pool.in_use for each in pair.node.origins.all()))
+    gate.open()
+    other.open()
+
+
+def test_a_sole_origin_is_asked_whatever_it_does(shield: Shield, origin: FaultyOrigin) -> None:
+    for number in range(9):
+        origin.fails(f"/{number}", status=500, code="InternalError")
+
+    answers = [shield.get(f"/{number}") for number in range(9)]
+    look_later(shield, SOON)
+    look_later(shield, 2 * SOON)
+    origin.recovers()
+    origin.serves("/b", b"x", lifetime=60)
+
+    assert {answer.status for answer in answers} == {503}
+    assert {seen.path for seen in origin.requests} == {f"/{number}" for number in range(9)}
+    assert state(shield) == "suspect"
+    assert shield.get("/b").body == b"x"
+
+
+def test_an_origin_that_returns_gets_its_fetches_back_key_by_key(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    paths = [f"/{number}" for number in range(40)]
+    for path in ("/first", *paths):
+        origin.serves(path, b"x", lifetime=60)
+        replica.serves(path, b"x", lifetime=60)
+    pair.get("/first")  # what it is probed with
+    origin.stops()
+    for path in ("/x", "/y", "/z"):
+        pair.get(path)
+
+    look_later(pair, 0.0)  # suspect
+    pair.wait_for(lambda: _looked(pair, 0.1) is HealthState.OPEN)
+    origin.returns()
+    pair.wait_for(lambda: _looked(pair, 20.0) is HealthState.RECOVERING)
+    before = len(origin.requests)
+    answers = [pair.get(path) for path in paths]
+    soon_after = len(origin.requests) - before
+    pair.wait_for(lambda: _looked(pair, 60.0) is HealthState.UP)
+
+    assert {answer.body for answer in answers} == {b"x"}
+    assert 0 < soon_after < 40
+    assert pair.state()["origins"]["fra"]["health"]["out_seconds"] == 0.0
+
+
+def _looked(shield: Shield, seconds: float) -> HealthState:
+    """The state after the node has looked as if so much time had passed; called on its loop."""
+    origins = shield.node.origins
+    origins.conductor.look(asyncio.get_running_loop().time() + seconds)
+    return origins.get("fra").seen.record().state
+
+
+def rescue(shield: Shield) -> None:
+    """As if its origin were suspect: those who wait at the first go on elsewhere."""
+    for waiter in list(shield.node.origins.get("fra").waiting):
+        waiter.suspect("fra")
