@@ -20,6 +20,7 @@ from h2 import events, exceptions
 from shield.edge.http2.frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, FrameError
 from shield.edge.http2.sending import NO_ERROR, Sender, Stage
 from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, ClientStream
+from shield.edge.pace import keep_little
 from shield.edge.turn import Turn, may_have_body, objection
 from shield.errors import RequestError
 from shield.messages import Field, Request
@@ -69,6 +70,7 @@ class Http2Connection(Sender):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        keep_little(self._transport)  # small responses would wait behind what it keeps, too
         self._peer = self._listener.name_of(transport.get_extra_info("peername"))
         self._connections.add(self)
         self._in_front.add(self)
@@ -86,6 +88,8 @@ class Http2Connection(Sender):
         self._identity = self._guard.identity(self._peer, certificate)
 
     def data_received(self, data: bytes) -> None:
+        if self._stage is Stage.CLOSING:
+            return
         self._heard = True
         if self._later or not self.ready or len(data) > _AT_ONCE:
             self._later += data
