@@ -25,7 +25,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
-                run: a whole audit; bucket: requests to an origin; place: a saved position to resume from
+                run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved
+                position to resume from
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
@@ -38,7 +39,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
-    choice      the part of a fill's response that a request gets, and further fetches for it
+    delivery    the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:

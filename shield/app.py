@@ -67,6 +67,7 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.alone = origins if len(place.peers) < 2 else None
     fills = FillTable(means)
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from shield.choice import Delivery, choose, part_of, stands_in, status_of
+from shield.delivery import Delivery, choose, part_of, stands_in, status_of
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill
 from shield.fill.readers import Phase

@@ -26,7 +26,7 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
-    ["choice"],
+    ["delivery"],
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],

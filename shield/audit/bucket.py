@@ -94,7 +94,11 @@ class ListedBucket:
 
     async def contents(self, key: bytes) -> ObjectContents | None:
         """Read all bytes of an object: their size and digest; None if it is absent. Raises OriginError."""
-        return await self._persistently(Want(b"GET", _path(key)), self._digest)
+        return await self.body(_path(key))
+
+    async def body(self, path: bytes, query: bytes = b"") -> ObjectContents | None:
+        """The same of a canonical path and query."""
+        return await self._persistently(Want(b"GET", path, query), self._digest)
 
     async def _persistently(self, want: Want, take: Callable[[Response], Awaitable[T]]) -> T | None:
         """The result of `take`, after several attempts if necessary; None if it is absent. Raises OriginError."""
@@ -127,6 +131,9 @@ class ListedBucket:
         return body
 
     async def _digest(self, response: Response) -> ObjectContents:
+        status = response.head.status
+        if status != 200:  # a web server's own refusal or redirection
+            raise OriginError(self.name, Fault.REFUSED, f"{status} in place of the object", status=status)
         hashing = _Hashing(self._loop.create_future())
         response.start(hashing)
         try:

@@ -24,6 +24,11 @@ STEP = 1000
 """Rows that are compared and reported together."""
 
 
+OPAQUE_AFTER = 100
+"""Heads of an origin in a row whose ETag is no MD5, after which no more are requested: all of its objects are
+encrypted with a key of KMS, say, and each would cost a request that tells nothing new."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadingDepth:
     """The objects to read: none, or the bytes of one key in `one_in`, with `at_once` keys concurrently."""
@@ -73,7 +78,19 @@ class Audit:
         self._depth = depth
         self._clock = clock
         self._judge = RowJudge(sides, started=clock())
+        self._not_md5 = [0] * len(self._buckets)  # of each origin: heads in a row whose ETag is no MD5
         self._turn = asyncio.Semaphore(depth.at_once)
+
+    @property
+    def opaque(self) -> list[str]:
+        """Origins whose ETags aren't compared any more: none of their last ones was an MD5."""
+        return [bucket.name for at, bucket in enumerate(self._buckets) if self._is_opaque(at)]
+
+    def _is_opaque(self, at: int) -> bool:
+        return self._not_md5[at] >= OPAQUE_AFTER
+
+    def _needs_head(self, doubt: AuditDoubt) -> bool:
+        return doubt.must and not self._is_opaque(0) and not self._is_opaque(doubt.at)
 
     async def steps(self, after: bytes | None = None) -> AsyncGenerator[AuditStep, None]:
         """All rows after a key."""
@@ -125,7 +142,10 @@ class Audit:
         """Whether the listings don't suffice for a row."""
         if self._places_to_read(row):
             return True
-        return any(isinstance(value, AuditDoubt) and value.must for value in self._judge.judge(row, self._clock()))
+        return any(
+            isinstance(value, AuditDoubt) and self._needs_head(value)
+            for value in self._judge.judge(row, self._clock())
+        )
 
     def _places_to_read(self, row: KeyRow) -> list[int]:
         """The origins whose bytes are compared; none if there is nothing to compare."""
@@ -151,7 +171,7 @@ class Audit:
             for value in self._judge.judge(row, self._clock()):
                 if isinstance(value, AuditFinding):
                     findings.append(value)
-                elif value.must:
+                elif self._needs_head(value):
                     findings.append(await self._by_head(row, value.at))
                 else:
                     findings.append(self._judge.same(value.at, _there(row, value.at), Likeness.SIZED))
@@ -160,14 +180,16 @@ class Audit:
     async def _by_head(self, row: KeyRow, at: int) -> AuditFinding:
         """Compare different ETags that look like MD5s: they count unless the heads reveal encryption."""
         reference, copy = _there(row, 0), _there(row, at)
-        try:
-            said = [await self._buckets[each].is_md5(row.key) for each in (0, at)]
-        except OriginError as error:
-            return self._judge.unread(at, copy, str(error))
-        if None in said:
-            return await self._surprise(row, at, "it is listed, and absent when asked for")
-        if not all(said):
-            return self._judge.same(at, copy, Likeness.SIZED)
+        for each in (at, 0):
+            try:
+                is_md5 = await self._buckets[each].is_md5(row.key)
+            except OriginError as error:
+                return self._judge.unread(at, copy, str(error))
+            if is_md5 is None:
+                return await self._surprise(row, at, "it is listed, and absent when asked for")
+            self._not_md5[each] = 0 if is_md5 else self._not_md5[each] + 1
+            if not is_md5:
+                return self._judge.same(at, copy, Likeness.SIZED)
         why = f"ETag {copy.etag}, at {self._buckets[0].name} {reference.etag}"
         return self._judge.differs(at, copy, reference, self._clock(), why)
 

@@ -21,8 +21,10 @@ _TOTAL_SECONDS = 6 * 3600.0
 """Timeout for one body: no client waits, and the time between two reads is limited anyway."""
 
 
-def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
-    """The origins of an audit, its reference first: the primary, else the first. Without names: all S3 origins.
+def audited(settings: Settings, names: Sequence[str], *, by_listing: bool = True) -> tuple[str, ...]:
+    """The origins of an audit, its reference first: the primary, else the first. Without names: all origins.
+
+    `by_listing`: only S3 origins, since others list nothing.
 
     Raises ConfigError for names that can't be compared, or fewer than two.
     """
@@ -35,16 +37,19 @@ def audited(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
     if problems:
         raise ConfigError(problems)
     wanted = list(dict.fromkeys(names or settings.origins))
-    listable = [name for name in wanted if settings.origins[name].profile.signed]
+    listable = [name for name in wanted if settings.origins[name].profile.signed or not by_listing]
     if names and (left := [name for name in wanted if name not in listable]):
-        raise ConfigError([f"--origins: {name} is of provider http, which lists no objects" for name in left])
+        raise ConfigError(
+            [f"--origins: {name} is of provider http, which lists no objects; --paths compares it" for name in left]
+        )
     if len(listable) < 2:
+        kind = "S3 origins" if by_listing else "origins"
         have = ", ".join(listable) or "none"
         raise ConfigError(
             [
-                f"an audit compares two S3 origins at least; there is only {have}"
+                f"an audit compares two {kind} at least; there is only {have}"
                 if listable
-                else "an audit compares two S3 origins at least; there are none"
+                else f"an audit compares two {kind} at least; there are none"
             ]
         )
     return tuple(sorted(listable, key=lambda name: settings.origins[name].role != "primary"))
@@ -87,5 +92,5 @@ def _patient(plan: Blueprint) -> Blueprint:
             "total": max(times.total, _TOTAL_SECONDS),
         }
     )
-    own = plan.settings.model_copy(update={"timeouts": times, "access_denied_is_absent": False})
+    own = plan.settings.model_copy(update={"timeouts": times, "access_denied_is_absent": False, "pass_errors": False})
     return replace(plan, settings=own, asks_checksums=False)

@@ -109,6 +109,10 @@ def audit(
     resume: Annotated[
         Path | None, typer.Option(help="Keep the place in FILE, and go on from it.", metavar="FILE")
     ] = None,
+    paths: Annotated[
+        Path | None,
+        typer.Option(help="Compare what origins send for the URLs in FILE, one a line.", metavar="FILE"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --deep: don't ask before reading.")] = False,
 ) -> None:
@@ -117,9 +121,12 @@ def audit(
     from shield.cli.audit import audit as run
 
     names = tuple(name.strip() for name in origins.split(",") if name.strip())
-    raise typer.Exit(
-        run(config, AuditWish(prefix, names, deep=deep, one_in=sample, resume=resume, as_json=as_json, assents=yes))
+    if paths is not None and (prefix or deep or sample > 1 or resume is not None):
+        raise typer.BadParameter("--paths goes with --origins and --json alone")
+    wish = AuditWish(
+        prefix, names, deep=deep, one_in=sample, resume=resume, paths=paths, as_json=as_json, assents=yes
     )
+    raise typer.Exit(run(config, wish))
 
 
 @_app.command(name="sign-url")

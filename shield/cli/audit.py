@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from shield.audit.judgement import TOLD, AuditFinding, Tally
+from shield.audit.outputs import Output, OutputAudit
 from shield.audit.place import AuditPlace, AuditPlaceFile
 from shield.audit.run import Audit, AuditStep, ObjectSum, ReadingDepth
 from shield.build.audit import audited, buckets_of, sides_of
 from shield.cli.check import read
+from shield.cli.explain import target_of
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.places import shown_text
 from shield.config.settings import Settings
-from shield.errors import ConfigError, Fault, OriginError, ShieldError
+from shield.errors import ConfigError, Fault, OriginError, RequestError, ShieldError
 
 _TOLD_SECONDS = 30.0  # between two lines of progress where there is no terminal
 _COLUMNS = ("objects", "bytes", "same", "same size", "missing", "different", "extra", "lagging", "not held", "unread")
@@ -35,13 +37,16 @@ class _DeclinedError(ShieldError):
 
 @dataclass(frozen=True, slots=True)
 class AuditWish:
-    """The options of an audit. `one_in`: with `deep`, one key in so many is read; `assents`: without confirmation."""
+    """The options of an audit. `one_in`: with `deep`, one key in so many is read; `assents`: without confirmation;
+    `paths`: a file with URLs whose responses are compared, instead of listings.
+    """
 
     prefix: str = ""
     origins: tuple[str, ...] = ()
     deep: bool = False
     one_in: int = 1
     resume: Path | None = None
+    paths: Path | None = None
     as_json: bool = False
     assents: bool = False
 
@@ -52,7 +57,7 @@ def audit(path: Path, wish: AuditWish) -> int:
     if loaded is None:
         return 2
     try:
-        names = audited(loaded.settings, wish.origins)
+        names = audited(loaded.settings, wish.origins, by_listing=wish.paths is None)
         with asyncio.Runner() as runner:
             return runner.run(_AuditCommand(loaded.settings, names, wish).run())
     except ConfigError as error:
@@ -109,7 +114,12 @@ class _AuditCommand:
             )
             if wish.deep and not wish.assents:
                 _confirm(await made.estimate(after), self._cost)
-            async with aclosing(made.steps(after)) as steps:
+            if wish.paths is None:
+                found = made.steps(after)
+            else:
+                compared = OutputAudit(buckets, sides, clock=time.time)
+                found = compared.steps(_outputs(wish.paths, self._settings))
+            async with aclosing(found) as steps:
                 async for step in steps:
                     self._take(step)
                     for bucket in buckets:
@@ -121,7 +131,7 @@ class _AuditCommand:
         self._progress.end()
         if self._file is not None:
             self._file.remove()
-        self._conclude()
+        self._conclude(made.opaque)
         if any(tally.unread for tally in self._tallies.values()):
             return 2
         return 1 if any(tally.differences for tally in self._tallies.values()) else 0
@@ -159,18 +169,38 @@ class _AuditCommand:
         sys.stdout.flush()
         self._progress.tell(step.last, self._tallies)
 
-    def _conclude(self) -> None:
+    def _conclude(self, opaque: Sequence[str]) -> None:
         if self._wish.as_json:
             summary = {name: tally.as_dict() for name, tally in self._tallies.items()}
-            print(json.dumps({"reference": self._names[0], "summary": summary}))
+            print(json.dumps({"reference": self._names[0], "summary": summary, "opaque": opaque}))
             return
         _print_table(self._names, self._tallies)
+        for name in opaque:
+            print(f"{name}: its ETags are no MD5s, as with keys of KMS, and weren't compared: --deep compares bytes")
         if not any(tally.objects for tally in self._tallies.values()) and self._wish.prefix.startswith("/"):
             print("nothing begins with this prefix: keys of objects seldom begin with a slash, as paths of URLs do")
-        if self._wish.deep:
+        if self._wish.deep or self._wish.paths:
             read = sum(tally.compared_bytes for tally in self._tallies.values())
             cost = self._cost([ObjectSum(t.compared_objects, t.compared_bytes) for t in self._tallies.values()])
             print(f"{shown_size(read)} of objects were read ({read:,} bytes of egress{cost})")
+
+
+def _outputs(path: Path, settings: Settings) -> Iterator[Output]:
+    """What the lines of a file name: URLs or paths as clients request them. Raises ConfigError."""
+    routes = settings.route_table()
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    resource = routes.resolve(target_of(line.strip()))
+                except RequestError as error:
+                    raise ConfigError([f"{path}:{number}: {error.reason}; expected a URL or a path"]) from None
+                label = resource.path + b"?" + resource.query if resource.query else resource.path
+                yield Output(label, resource.path, resource.query)
+    except OSError as error:
+        raise ConfigError([f"{path}: can't be read: {error.strerror}"]) from None
 
 
 def _confirm(estimate: Sequence[ObjectSum], cost: Callable[[Sequence[ObjectSum]], str]) -> None:

@@ -45,6 +45,7 @@ METERED = 512 << 10
 """Bytes of an answer from an origin above which that begins with the answer, and not only when it comes to matter."""
 
 _LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response
+_TLS_BUFFER = 64 << 10  # as without TLS: half a megabyte otherwise
 _TCP_NOTSENT_LOWAT = 25  # Linux; Python's `socket` has no name for it
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
@@ -63,12 +64,14 @@ def unsent(transport: asyncio.Transport) -> int:
 
 
 def keep_little(transport: asyncio.Transport, *, most: int = UNSENT) -> None:
-    """Have the kernel take no more than it can send soon; 0: as much as it likes. Other sockets than TCP's keep
-    little anyway."""
+    """Have the kernel take no more than it can send soon, and TLS as little; 0: as much as they like. Other sockets
+    than TCP's keep little anyway."""
     connected = transport.get_extra_info("socket")
     if connected is not None and connected.family != socket.AF_UNIX:
         with contextlib.suppress(OSError):  # it is closed
             connected.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, most)
+    if transport.get_extra_info("ssl_object") is not None:
+        transport.set_write_buffer_limits(_TLS_BUFFER if most else None)
 
 
 class Patience:

@@ -130,8 +130,10 @@ class Fill:
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers.add(reader)
-        self._stop_timer()
-        self._pacing.progressed()
+        if self._timer is not None:
+            self._stop_timer()
+        if self.phase is Phase.STREAMING:
+            self._pacing.progressed()
 
     def leave(self, reader: Reader) -> None:
         """A reader is done, or its client is gone. Without effect if it has left already."""
@@ -196,11 +198,16 @@ class Fill:
             self._task = None
 
     async def _ask(self) -> Fetched | Absent | Failed:
-        question, fetch = self.question, self._means.source.fetch
-        resource, request, judged = question.resource, question.request, None
+        self._readers.question_sent()  # about now; the source reports when it really is
+        question, alone = self.question, self._means.alone
+        if alone is not None:
+            return await alone.fetch(question.resource.tried, question.want)
+        return await self._ask_owner(question.resource, question.request)
+
+    async def _ask_owner(self, resource: Resource, request: Request) -> Fetched | Absent | Failed:
+        question, fetch, judged = self.question, self._means.source.fetch, None
         if question.shared:
             judged = judged_by(request, resource.forwarded) if request.notable else ()
-        self._readers.question_sent()  # about now; the source reports when it really is
         # Variants have one owner, that of their key.
         return await fetch(resource.named, request.target, resource.tried, question.want, judged)
 

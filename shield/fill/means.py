@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.messages import Field
+from shield.origin.origins import Origins
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.key import CacheKey
 from shield.store.entry import OVERHEAD
@@ -55,6 +56,7 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
+    alone: Origins | None = None  # fetched from without looking for a key's owner: there is no other worker
     chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)

@@ -109,12 +109,17 @@ def first_bytes(value: bytes) -> Span | None:
     return Span(parsed[0].first, parsed[0].last + 1)
 
 
+_PARTS = (b"accept-ranges", b"bytes")
+
+
 def has_parts(status: int, fields: Fields) -> bool:
     """Whether the server supports ranges of this object: the head says so, or is a 206 (RFC 9110 §14.2, §14.3).
 
     Servers may ignore Range. Storages don't: `rules.fields` adds the field to their responses.
     """
-    return status == 206 or any(name == b"accept-ranges" and _are_bytes(value) for name, value in fields)
+    if status == 206 or _PARTS in fields:
+        return True
+    return any(name == b"accept-ranges" and _are_bytes(value) for name, value in fields)
 
 
 def with_parts(fields: Fields) -> tuple[Field, ...]:

@@ -12,7 +12,7 @@ import pytest
 from shield.audit.bucket import ATTEMPTS, LONGEST_WAIT, wait_before
 from shield.audit.judgement import AuditFinding, Likeness
 from shield.audit.listing import ListingError
-from shield.audit.run import STEP, Audit, ReadingDepth
+from shield.audit.run import OPAQUE_AFTER, STEP, Audit, ReadingDepth
 from shield.build.audit import buckets_of, sides_of
 from shield.errors import Fault, OriginError
 from tests.audit.test_listing import contents, page
@@ -100,6 +100,7 @@ class Auditor:
         self.settings = settings_of({}, origins=s3(*origins))
         self.waits: list[float] = []
         self.read_bytes = 0
+        self.opaque: list[str] = []
 
     def __call__(self, *, after: bytes | None = None, depth: ReadingDepth | None = None) -> list[AuditFinding]:
         return asyncio.run(self._found(after, depth or ReadingDepth()))
@@ -117,6 +118,7 @@ class Auditor:
             audit = self._audit(stack, depth)
             async for step in audit.steps(after):
                 found += step.findings
+            self.opaque = audit.opaque
             self.read_bytes = sum(bucket.read_bytes for bucket in self._buckets)
         return found
 
@@ -238,6 +240,32 @@ def test_other_etags_are_looked_at_by_head(fra: Holding, iad: Holding, audit: Au
         "multipart": Likeness.SIZED,
     }
     assert fra.origin.fetches("/images/multipart") == 0
+
+
+def test_an_origin_without_md5s_is_not_asked_for_every_object(fra: Holding, iad: Holding, audit: Auditor) -> None:
+    for number in range(OPAQUE_AFTER + 200):
+        fra.listed[f"k{number:04d}"] = 4, ONE
+        iad.has(f"k{number:04d}", etag=OTHER, x_amz_server_side_encryption="aws:kms")
+    fra.has("last")
+    iad.has("last", etag=OTHER)
+
+    found = kinds(audit())
+
+    assert set(found.values()) == {Likeness.SIZED} and audit.opaque == ["b"]
+    heads = sum(seen.method == "HEAD" for seen in iad.origin.requests)
+    assert OPAQUE_AFTER <= heads < OPAQUE_AFTER + 20
+    assert not any(seen.method == "HEAD" for seen in fra.origin.requests)
+
+
+def test_some_objects_without_md5s_are_no_reason_to_stop_asking(fra: Holding, iad: Holding, audit: Auditor) -> None:
+    for number in range(OPAQUE_AFTER + 50):
+        fra.has(f"k{number:04d}")
+        encryption = "AES256" if number % 50 == 49 else "aws:kms"
+        iad.has(f"k{number:04d}", etag=OTHER, x_amz_server_side_encryption=encryption)
+
+    found = list(kinds(audit()).values())
+
+    assert found.count(Likeness.DIFFERENT) == (OPAQUE_AFTER + 50) // 50 and audit.opaque == []
 
 
 def test_a_body_that_can_not_be_read_is_no_difference(fra: Holding, iad: Holding, audit: Auditor) -> None:

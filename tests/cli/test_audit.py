@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,23 @@ def test_bytes_are_read_only_when_that_is_agreed_to(
     said = capsys.readouterr()
     assert said.out.startswith("different  iad        5B  a b  written 1d ago  (SHA-256 ")
     assert egress in said.out
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("", 2)])
+def test_on_a_terminal_it_asks_before_reading(
+    ground: Ground, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    ground.one = ground.two = [Put("a", "right")]
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+
+    assert ground.audit(deep=True) == code
+    said = capsys.readouterr()
+    assert "(10 bytes of egress). Go on? [y/N] " in said.err
+    assert ("nothing was read" in said.err) == (code == 2) == (said.out == "")
 
 
 def test_encrypted_objects_count_by_size_alone(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:

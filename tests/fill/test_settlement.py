@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from shield.fill.settlement import FillTerms, HitForMiss, Question, Settlement, Step, settle
+from shield.fill.settlement import FillTerms, HitForMiss, Question, Settlement, Step, settle, settle_ordinary
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Response
 from shield.origin.want import Fetched, Want
+from shield.rules.dates import imf_fixdate
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.key import cache_key
 from shield.rules.ranges import Span
@@ -47,6 +48,14 @@ def entry(*fields: Field, age: float = 0.0, grace: float = 0.0, error_grace: flo
     )
 
 
+def both(*fields: Field, status: int = 200, length: int | None = 5, **options: Any) -> tuple[Any, Any]:
+    """The settlement by the short cut, and the one by all rules."""
+    return (
+        settled(*fields, status=status, length=length, quick=True, **options),
+        settled(*fields, status=status, length=length, **options),
+    )
+
+
 def settled(
     *fields: Field,
     status: int = 200,
@@ -58,6 +67,8 @@ def settled(
     known: tuple[bytes, ...] = (),
     asking: Sequence[Field] = (),
     want: dict[str, Any] | None = None,
+    quick: bool = False,
+    by_peer: bool = False,
     **question: Any,
 ) -> Settlement:
     async def run() -> Settlement:
@@ -70,7 +81,10 @@ def settled(
             stored,
             **{"shared": True, **question},
         )
-        return settle(asked, Fetched("fra", response, NOW, NOW), terms, known=known)
+        fetched = Fetched("fra", response, NOW, NOW, by_peer=by_peer)
+        if quick:
+            return settle_ordinary(asked, fetched, terms)  # type: ignore[return-value]
+        return settle(asked, fetched, terms, known=known)
 
     return asyncio.run(run())
 
@@ -267,3 +281,37 @@ def test_a_route_that_forwards_nothing_knows_no_variants() -> None:
     found = settled(cc(b"max-age=60"), (b"vary", b"foo"))
 
     assert (found.sorts, found.learns, found.of_equals) == (False, (), False)
+
+
+# ordinary answers
+
+DATE = (b"date", imf_fixdate(NOW))
+
+
+@pytest.mark.parametrize("more", [(), (RANGES, cc(b"public, max-age=60")), ((b"x-a", b"1"),)])
+def test_an_ordinary_answer_is_settled_as_by_all_rules(more: tuple[Field, ...]) -> None:
+    quick, full = both(TAG, DATE, *more)
+
+    assert quick is not None
+    assert quick == full
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"status": 404},
+        {"length": None},
+        {"length": 1 << 20},
+        {"length": LARGE, "terms": IN_SLICES},
+        {"asking": [(b"range", b"bytes=0-1")]},
+        {"asking": [(b"authorization", b"a")]},
+        {"method": b"HEAD"},
+        {"stored": entry(TAG)},
+        {"want": {"span": Span(0, 2)}},
+        {"route": FORWARDING},
+        {"by_peer": True},
+        {"in_parts": False},
+    ],
+)
+def test_what_is_not_ordinary_is_left_to_all_rules(options: dict[str, Any]) -> None:
+    assert settled(TAG, DATE, cc(b"max-age=60"), **{"length": 5, **options}, quick=True) is None

@@ -132,3 +132,12 @@ def test_no_secret_in_repr_or_in_the_canonical_request() -> None:
     assert b"top" not in text
     assert b"x-amz-security-token:<redacted>" in text
     assert text.startswith(b"GET\n/a\n\nhost:images.s3.eu-west-1.amazonaws.com\n")
+
+
+def test_fields_that_are_prepared_make_the_same_head_as_others() -> None:
+    usual = ((b"via", b"1.1 test"), (b"cdn-loop", b"test"))
+    made, other = signer(), signer()
+    made.prepare(usual)
+
+    for fields in (usual, list(usual), (*usual, (b"range", b"bytes=0-1")), ()):
+        assert made.head(b"GET", b"/a", NOW, fields) == other.head(b"GET", b"/a", NOW, fields)

@@ -98,3 +98,16 @@ def test_budgets_are_bounded_in_number_and_the_least_used_is_forgotten() -> None
 
     assert len(accounts) == MOST_ADDRESSES
     assert accounts.of("198.51.100.1", LIMITS, 0.0) is kept
+
+
+def test_an_address_that_is_known_keeps_its_budget_and_its_place_among_those_used_of_late() -> None:
+    accounts = Accounts()
+    first = accounts.of("198.51.100.1", LIMITS, 0.0)
+    for number in range(MOST_ADDRESSES - 1):
+        accounts.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", LIMITS, 0.0)
+    assert accounts.of("198.51.100.1", LIMITS, 0.0) is first
+    accounts.of("198.51.100.2", LIMITS, 0.0)
+
+    assert len(accounts) == MOST_ADDRESSES
+    assert accounts.of("198.51.100.1", LIMITS, 0.0) is first
+    assert accounts.of("198.51.100.1", None, 0.0) is None
