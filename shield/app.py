@@ -23,7 +23,9 @@ from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.front import Listener
-from shield.edge.guard import Guard, GuardedFront
+from shield.edge.guard import Guard
+from shield.edge.http2.front import ClientFront
+from shield.edge.http2.traffic import Traffic
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -71,7 +73,7 @@ def build(
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
-    replies, guard = replies_of(settings), Guard(in_force)
+    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -83,7 +85,9 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
+    front = ClientFront(
+        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
+    )
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -93,6 +97,7 @@ def build(
         peer_counters=peer_counters,
         guard=guard,
         door=front.door,
+        http2=http2,
         store=store,
         fills=fills,
         owners=owners,

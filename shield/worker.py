@@ -30,6 +30,7 @@ from shield.build.listeners import listener_tls
 from shield.build.storage import hit_slots
 from shield.config.settings import Settings
 from shield.edge.connection import ClientConnection
+from shield.edge.http2.stream import ClientStream
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter
 from shield.follower import Follower
@@ -323,8 +324,10 @@ class _Worker:
             connection.sweep()
         for visitor in list(self._admin.server_state.connections):
             cast(AdminConnection, visitor).sweep()
-        for connection in too_much(clients, self._node.front.limits.unsent_bytes):
-            connection.abort()
+        front = self._node.front
+        holders: list[ClientConnection | ClientStream] = [*clients, *front.http2.under_way]
+        for holder in too_much(holders, front.limits.unsent_bytes):
+            holder.abort()
         self._node.vitals.connections = len(self._front.server_state.connections)
         self._node.tick()
         self._heap.tick(time.process_time())

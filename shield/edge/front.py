@@ -122,10 +122,14 @@ class Front:
             listener,
             context,
             self.door,
-            welcome=lambda: self._connection(server_state, Life.OPEN),
+            welcome=lambda: self._behind_tls(server_state),
             inside=lambda: len(server_state.connections),
             seconds=lambda: self.limits.head_seconds,
         )
+
+    def _behind_tls(self, server_state: ServerState) -> asyncio.Protocol:
+        """The protocol of a connection whose TLS is about to begin, and which the door has counted."""
+        return self._connection(server_state, Life.OPEN)
 
     @abstractmethod
     def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:
