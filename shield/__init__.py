@@ -17,9 +17,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
 
     __main__    python -m shield
     cli         commands: parse, call, print; no logic of their own
-    supervisor  the parent of several workers: binds, forks, watches, replaces, stops
-    agreement   a reload among several workers: all of them change, or none
+    supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
+                settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
+                sockets
     private     the directory of the workers' sockets
+    lifecycle   the node as a service: notify: messages to the service manager; activation: sockets passed by it;
+                listening: sockets bound; program: the command, and the trial of a new version; terms: what two
+                versions must have in common; handover: from one to the other
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
@@ -35,8 +39,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
-                asgi: the same for HTTP/2 and HTTP/3 servers; hypercorn: workarounds for that server; guard: access;
-                door: limits on connections; heads; pace: slow readers; tls: handshakes
+                asgi: an application for other servers; hypercorn: workarounds for that server; guard: access;
+                door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
+                on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
+                heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
     admin       health, readiness, metrics, state, removal, reload; visitors: accepted host names; listener: its
                 connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
@@ -81,7 +87,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
                 ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
                 throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
-                sigv4, providers, s3_errors, canaries; written: URLs, keys and prefixes as people write them
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
+                and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from shield import __version__
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
+from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -59,6 +60,7 @@ class Figures:
     peer_counters: Counters
     guard: Guard
     door: Door
+    http2: Traffic
     store: Store
     fills: FillTable
     owners: Owners
@@ -100,6 +102,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "door": asdict(self.door.statistics()),
+            "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
             "sent_bytes": counters.sent_bytes,
@@ -117,6 +120,7 @@ class Figures:
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
             *_door_families(self.door.statistics()),
+            *_http2_families(self.http2.statistics()),
             number(
                 "loop_lag_seconds",
                 "Latest delay of the event loop",
@@ -145,6 +149,16 @@ def _door_families(door: DoorStatistics) -> list[Family]:
             "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
         ),
         number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
+    ]
+
+
+def _http2_families(http2: Http2Statistics) -> list[Family]:
+    return [
+        number("http2_connections", "Client connections that spoke HTTP/2", http2.connections),
+        number("http2_requests", "Requests over HTTP/2", http2.requests),
+        number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
+        number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
+        labelled("http2_cut_off", "HTTP/2 connections ended for what their clients did", "reason", http2.cut_off),
     ]
 
 

@@ -4,9 +4,9 @@ A slow client may delay itself, but no others. The resources that it could occup
 the module that owns the resource:
 
 - Its connection and write buffer: a client that takes less than `send_bytes` in `send_seconds` is disconnected,
-  however large the response (`Patience.takes_on`, from each connection's `sweep`; over HTTP/2 and HTTP/3 a send that
-  takes longer than `send_seconds` ends the response, in `edge.asgi`). An idle connection and an incomplete head have
-  their own time limits.
+  however large the response (`Patience.takes_on`, from each connection's `sweep`). So is an HTTP/2 stream reset whose
+  window stays closed (`ClientStream.stalls`); in `edge.asgi` a send that takes longer than `send_seconds` ends the
+  response. An idle connection and an incomplete head have their own time limits.
 - Bodies in memory: a response that is written but not taken keeps its entry's body, even one that the RAM tier has
   evicted. When all of these together exceed `unsent_bytes`, the readers that free most memory per reader are
   disconnected (`too_much`, called by the worker once a second).
