@@ -17,9 +17,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
 
     __main__    python -m shield
     cli         commands: parse, call, print; no logic of their own
-    supervisor  the parent of several workers: binds, forks, watches, replaces, stops
-    agreement   a reload among several workers: all of them change, or none
+    supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
+                settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
+                sockets
     private     the directory of the workers' sockets
+    lifecycle   the node as a service: notify: messages to the service manager; activation: sockets passed by it;
+                listening: sockets bound; program: the command, and the trial of a new version; terms: what two
+                versions must have in common; handover: from one to the other
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings

@@ -11,6 +11,7 @@ from typing import IO
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
+from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
 from shield.build.origins import blueprints, origins_of, owners_of
@@ -128,7 +129,7 @@ def build(
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
-    reload = Reload()
+    reload, upgrade = Reload(), Upgrade()
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -146,6 +147,7 @@ def build(
         secrets=secrets,
         renewal=renewal,
         reload=reload,
+        upgrade=upgrade,
         figures=figures,
         front=front,
         peers=peers,
@@ -156,6 +158,7 @@ def build(
             remove=purge.targets,
             remove_prefix=purge.prefix,
             reload=reload.ask,
+            upgrade=upgrade.ask,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -208,7 +208,7 @@ def among(names: Set[str], listed: frozenset[str]) -> set[str]:
     }
 
 
-def impurities(source: Source) -> set[str]:
+def impurities(source: Source) -> frozenset[str]:
     """What a pure module must not have: foreign imports, clocks, chance, the environment, files, output."""
     imported = source.imports()
     allowed = among(imported, PURE)

@@ -46,7 +46,7 @@ def serve(
     config: ConfigFile,
     watch: Annotated[bool, typer.Option("--watch", help="Reload the settings when their file changes.")] = False,
 ) -> None:
-    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads its settings."""
+    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads its settings, SIGUSR2 its program."""
     from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
 
     raise typer.Exit(run(config, watch=watch))
@@ -56,6 +56,24 @@ def serve(
 def reload(config: ConfigFile) -> None:
     """Have the running node read its settings again. Exit code 1 if they are refused."""
     from shield.cli.reload import reload as run
+
+    raise typer.Exit(run(config))
+
+
+@_app.command()
+def upgrade(config: ConfigFile) -> None:
+    """Have the running node replace its program by the version that is installed now, without a failed request. Exit
+    code 1 if that is refused or fails.
+    """
+    from shield.cli.upgrade import upgrade as run
+
+    raise typer.Exit(run(config))
+
+
+@_app.command(hidden=True)
+def trial(config: ConfigFile) -> None:
+    """Say whether this version could take over a running node, whose terms are read from standard input."""
+    from shield.cli.trial import trial as run
 
     raise typer.Exit(run(config))
 

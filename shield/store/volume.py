@@ -47,13 +47,15 @@ def boot_id() -> str:
 class Claimant:
     """The identity under which a directory is claimed. `boot_id` tells one run of the machine from the next.
 
-    `shared` is the node's memory of where its directories belong.
+    `worker` is the number under which this process writes. `shared` is the node's memory of where its directories
+    belong. `rebuilds`: it is the one that rebuilds an index.
     """
 
     node: str
     boot_id: str
     worker: int = 0
     shared: Shared | None = None
+    rebuilds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +340,7 @@ class Volume:
 
     def _rebuild(self) -> None:
         directory = self.directory
-        if directory is None or self._holder.worker != 0:
+        if directory is None or not self._holder.rebuilds:
             self._rebuilding = False
             return
         try:
