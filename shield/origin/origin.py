@@ -151,7 +151,7 @@ class Origin:
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
         except OriginError as error:
-            note.failed(error.fault, want.path)
+            note.failed(error.fault, want.path, hurried=self._now() >= deadline)
             raise
         except BaseException:
             note.given_up(want.path)

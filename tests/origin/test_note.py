@@ -97,7 +97,14 @@ def test_what_a_fault_says_of_its_origin(fault: Fault, field: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("seconds", "fault", "counts"), [(1.9, None, 0), (2.1, None, 1), (2.1, Fault.TOTAL_TIMEOUT, 1)]
+    ("seconds", "fault", "counts"),
+    [
+        (1.9, None, 0),
+        (2.1, None, 1),
+        (2.1, Fault.TOTAL_TIMEOUT, 1),
+        (1.9, Fault.FIRST_BYTE_TIMEOUT, 0),
+        (2.1, Fault.FIRST_BYTE_TIMEOUT, 1),
+    ],
 )
 def test_one_that_is_given_up_counts_as_failed_if_its_origin_had_had_time(
     seconds: float, fault: Fault | None, counts: int
@@ -108,7 +115,7 @@ def test_one_that_is_given_up_counts_as_failed_if_its_origin_had_had_time(
     if fault is None:
         attempt.note.given_up(b"/a")
     else:
-        attempt.note.failed(fault, b"/a")
+        attempt.note.failed(fault, b"/a", hurried=True)
 
     assert attempt.evidence().streak == counts
     assert attempt.evidence().waiting == []
