@@ -132,8 +132,8 @@ class Shield:
     # as its keeper
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the node's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        """Run a coroutine on the node's loop. One that waits gives up before this does, and says more."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * PATIENCE)
 
     def call(self, work: Callable[[], T]) -> T:
         """Call a function on the node's loop."""
