@@ -34,7 +34,7 @@ class Conductor:
         rescue: Callable[[Origin], None],
         probe: Callable[[Origin, float], Awaitable[bool]],
         now: Callable[[], float],
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.SystemRandom().random,  # without a state that tests, too, draw from
     ) -> None:
         self._records = records
         self._worker = worker

@@ -88,7 +88,7 @@ class Origins:
         deadline_seconds: float,
         clock: Callable[[], float],
         retry_share: float = 0.1,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.SystemRandom().random,  # without a state that tests, too, draw from
         records: Records | None = None,
         worker: int = 0,
     ) -> None:
