@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.fill.table import FillStatistics, FillTable
@@ -59,6 +60,7 @@ class Figures:
     peer_counters: Counters
     guard: Guard
     http2: Traffic
+    door: Door
     store: Store
     fills: FillTable
     owners: Owners
@@ -100,6 +102,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "http2": asdict(self.http2.statistics()),
+            "door": asdict(self.door.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
             "sent_bytes": counters.sent_bytes,
@@ -117,6 +120,7 @@ class Figures:
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
             *_http2_families(self.http2.statistics()),
+            *_door_families(self.door.statistics()),
             number(
                 "loop_lag_seconds",
                 "Latest delay of the event loop",
@@ -146,6 +150,15 @@ def _http2_families(http2: Http2Statistics) -> list[Family]:
         number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
         number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
         labelled("http2_cut_off", "HTTP/2 connections ended for what their clients did", "reason", http2.cut_off),
+    ]
+
+
+def _door_families(door: DoorStatistics) -> list[Family]:
+    return [
+        number(
+            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
+        ),
+        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
     ]
 
 
@@ -231,6 +244,12 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             alike=True,
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
+        labelled(
+            "origin_fields_dropped",
+            "Malformed field lines of an origin's responses, which were omitted",
+            "origin",
+            {name: o.pool.fields_dropped_total for name, o in origins},
+        ),
         Family(
             "origin_faults",
             "Failed attempts at an origin",

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
+from shield.admin.upgrade import Upgrade
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
@@ -154,6 +155,7 @@ class Node:
     secrets: Secrets
     renewal: Renewal | None  # None: it was made of bare settings
     reload: Reload
+    upgrade: Upgrade
     figures: Figures
 
     # its interfaces

@@ -76,23 +76,18 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options or error."""
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, refused, error."""
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            return OPTIONS if self.detail == OPTIONS else "error"
+            return OPTIONS if self.detail == OPTIONS else "refused" if self.refused else "error"
         if self.collapsed:
             return "collapsed"
         if self.forward is Forward.STALE and self.forward_status == 304:
             return "revalidated"
         return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
-
-    @property
-    def counted_as(self) -> str:
-        """The label under which it is counted: refusals are counted apart from other errors."""
-        return "refused" if self.refused else self.word
 
     def log_fields(self) -> dict[str, str | int | bool]:
         """Its fields in an access log line, without those that don't apply."""

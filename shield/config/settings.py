@@ -318,8 +318,8 @@ class Settings(Section):
     )
     worker_stall: Duration = duration(
         "5s",
-        "With several workers, one that hangs for this long is killed and replaced; the others take over its keys "
-        "after one second. Far longer than any normal pause of a worker.",
+        "A worker that hangs for this long is killed and replaced; with several workers, the others take over its "
+        "keys after one second. Far longer than any normal pause of a worker.",
         least="2s",
     )
     tls: TlsSettings | None = Field(

@@ -177,10 +177,8 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        want = self.question.want
-        want.sent = self._readers.question_sent
         if self.resource.route.early_hints:
-            want.inform = self._readers.inform
+            self.question.want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
     async def _open(self) -> None:
@@ -200,6 +198,7 @@ class Fill:
     async def _ask(self) -> Fetched | Absent | Failed:
         self._readers.question_sent()  # about now; the source reports when it really is
         question, alone = self.question, self._means.alone
+        question.want.sent = self._readers.question_sent
         if alone is not None:
             return await alone.fetch(question.resource.tried, question.want)
         return await self._ask_owner(question.resource, question.request)
@@ -226,7 +225,7 @@ class Fill:
             question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
-        self.origin, self.status = result.origin, result.response.head.status
+        self.origin, self.status = result.origin or None, result.response.head.status
         self.by_peer, self.was_hit = result.by_peer, result.was_hit
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()

@@ -113,7 +113,12 @@ class Pacing:
         """Whether more has come than may be left behind."""
         if self._finishes is not None and self._finishes():  # before readers are asked, which costs system calls
             return False
-        return self._purse.is_outrun(self._buffer.received, self._readers)
+        return self._purse.is_outrun(self._buffer.received, self._readers) and not self._is_awaited()
+
+    def _is_awaited(self) -> bool:
+        """Whether a reader waits for bytes farther on, before which it can't take any; the budget pays for them."""
+        end = self.start + self._buffer.received
+        return any(reader.position > end for reader in self._readers) and not self._purse.is_empty
 
     def _lose_patience(self) -> None:
         """The readers are slow rather than gone."""

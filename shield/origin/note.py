@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shield.errors import Fault
+from shield.origin.want import Want
 from shield.records import Came, Seen
 
 _KINDS = {
@@ -37,16 +38,16 @@ def is_failure(fault: Fault) -> bool:
 class Note:
     """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
 
-    __slots__ = ("_began", "_now", "_seen", "_slot", "_tell")
+    __slots__ = ("_began", "_now", "_seen", "_slot", "_want")
 
-    def __init__(self, seen: Seen, now: Callable[[], float], *, opens: bool, tell: Callable[[], None] | None) -> None:
+    def __init__(self, seen: Seen, now: Callable[[], float], want: Want, *, opens: bool) -> None:
         """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
 
-        `tell` is called whenever a request goes out.
+        `want.sent` is called whenever a request goes out, as long as it is there.
         """
         self._seen = seen
         self._now = now
-        self._tell = tell
+        self._want = want
         self._began = began = now()
         self._slot = seen.begin(began) if opens else 0
 
@@ -54,8 +55,9 @@ class Note:
         """A request is sent."""
         self._began = now = self._now()
         self._slot = self._seen.begin(now, slot=self._slot)
-        if self._tell is not None:
-            self._tell()
+        tell = self._want.sent
+        if tell is not None:
+            tell()
 
     def gave(self, came: Came) -> float:
         """The origin responded as it should; returns the time."""

@@ -143,7 +143,7 @@ class Origin:
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
         request_time, signed = clock(), self.signer.credentials
-        note = Note(self.seen, self._now, opens=self.pool.opens, tell=want.sent)
+        note = Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -201,6 +201,14 @@ class Origin:
             mended.add(mend)
             request_time, signed = clock(), self.signer.credentials
             response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
+
+    async def ask(self, want: Want, now: float, deadline: float) -> Response:
+        """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
+        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        try:
+            return await self._ask(want, now, deadline, note)
+        finally:
+            note.given_up(want.path, counts=False)
 
     async def _ask(self, want: Want, now: float, deadline: float, note: Note, *, fresh: bool = False) -> Response:
         self.fetches += 1

@@ -10,7 +10,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Self
 
 from shield.errors import Fault, OriginError
@@ -108,15 +107,17 @@ class Race:
     def _start(self, origin: Origin, deadline: float) -> None:
         if origin.name in self._failures:
             origin.retries += 1
-        # A request that joins after the first of several attempts must not get a response that may be older.
-        want = replace(self._want, sent=None) if self._under_way else self._want
-        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, want, deadline))
+        if self._under_way:
+            # A request that joins after the first of several attempts must not get a response that may be older. The
+            # attempts under way may send theirs once more, or only now: neither of them tells any more.
+            self._want.sent = None
+        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, deadline))
 
-    async def _attempt(self, origin: Origin, want: Want, deadline: float) -> None:
+    async def _attempt(self, origin: Origin, deadline: float) -> None:
         answer: AttemptResult
         origin.waiting.add(self)
         try:
-            answer = await origin.fetch(want, deadline=deadline, clock=self._clock)
+            answer = await origin.fetch(self._want, deadline=deadline, clock=self._clock)
         except OriginError as error:
             answer = error
         except Exception as error:  # a bug must end the fetch
@@ -176,18 +177,18 @@ class Lead:
     So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
     """
 
-    __slots__ = ("_begin", "_is_over", "_origin", "_owner", "_timer", "beside", "race")
+    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_origin", "_owner", "_timer", "beside", "race")
 
     def __init__(self, origin: Origin, begin: Callable[[], Race], *, within: float) -> None:
         """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
         self._origin = origin
         self._begin = begin
         self._owner = asyncio.current_task()
-        self._is_over = False
+        self._is_over = self._is_overtaken = False
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(origin.seen.patience, within), self.suspect, origin.name)
+        self._timer = loop.call_later(within, self.suspect, origin.name)
         origin.waiting.add(self)
 
     def suspect(self, origin: str) -> None:
@@ -203,6 +204,7 @@ class Lead:
         """The race is over, while this attempt is under way or just after it."""
         if not self._is_over:
             assert self._owner is not None
+            self._is_overtaken = True
             self._owner.cancel()
 
     def over(self) -> None:
@@ -218,10 +220,20 @@ class Lead:
         """
         beside, owner = self.beside, self._owner
         assert owner is not None
-        if beside is not None and beside.done() and not beside.cancelled() and not owner.uncancel():
+        if self._is_overtaken and beside is not None and not owner.uncancel() and not beside.cancelled():
             return beside.result()
         self.drop()
         return None
+
+    async def joined(self, answer: Absent | OriginError) -> Fetched | Absent | Failed:
+        """The result of the race, after this attempt has failed. Leaves nothing behind when cancelled."""
+        assert self.race is not None and self.beside is not None
+        self.race.report(self._origin.name, answer)
+        try:
+            return await self.beside
+        except asyncio.CancelledError:
+            self.drop()
+            raise
 
     def drop(self) -> None:
         """Cancel the race."""

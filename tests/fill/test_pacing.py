@@ -112,6 +112,30 @@ def test_no_more_comes_than_64_kib_and_twice_what_was_taken() -> None:
     on_loop(scenario)
 
 
+def test_a_reader_that_waits_for_bytes_farther_on_gets_them_at_once_as_long_as_its_budget_pays() -> None:
+    def scenario(burst: int) -> Scene:
+        scene = Scene(burst=burst)
+        scene.reader.position = 8 * MIB
+        for _ in range(4 * 7):
+            scene.buffer.append(bytes(MIB // 4))
+            scene.purse.cost(MIB // 4)
+            scene.pacing.came()
+        return scene
+
+    def rich() -> None:
+        scene = scenario(64 * MIB)
+        assert not scene.carrier.is_held
+        scene.readers.remove(scene.reader)  # it leaves
+        scene.pacing.came()
+        assert scene.carrier.is_held
+
+    def poor() -> None:
+        assert scenario(MIB).carrier.is_held
+
+    on_loop(rich)
+    on_loop(poor)
+
+
 def test_a_reader_who_takes_all_at_once_never_holds_it_up() -> None:
     def scenario() -> None:
         scene = Scene()

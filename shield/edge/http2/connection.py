@@ -302,6 +302,11 @@ class Http2Connection(Sender):
     def held(self) -> None:
         """Its streams say what they hold."""
 
+    def wind_down(self) -> None:
+        """Close after the responses in progress."""
+        if self._streams:
+            self._notice()
+
     def shutdown(self) -> None:
         """uvicorn stops: end when what runs is answered."""
         if self._streams:
