@@ -59,8 +59,8 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
-    http2: Traffic
     door: Door
+    http2: Traffic
     store: Store
     fills: FillTable
     owners: Owners
@@ -101,8 +101,8 @@ class Figures:
             "uptime_seconds": round(self.clock() - self.started, 1),
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
-            "http2": asdict(self.http2.statistics()),
             "door": asdict(self.door.statistics()),
+            "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
             "sent_bytes": counters.sent_bytes,
@@ -119,8 +119,8 @@ class Figures:
             labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
-            *_http2_families(self.http2.statistics()),
             *_door_families(self.door.statistics()),
+            *_http2_families(self.http2.statistics()),
             number(
                 "loop_lag_seconds",
                 "Latest delay of the event loop",
@@ -143,6 +143,15 @@ def _words(counters: Counters) -> dict[str, int]:
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
 
 
+def _door_families(door: DoorStatistics) -> list[Family]:
+    return [
+        number(
+            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
+        ),
+        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
+    ]
+
+
 def _http2_families(http2: Http2Statistics) -> list[Family]:
     return [
         number("http2_connections", "Client connections that spoke HTTP/2", http2.connections),
@@ -150,15 +159,6 @@ def _http2_families(http2: Http2Statistics) -> list[Family]:
         number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
         number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
         labelled("http2_cut_off", "HTTP/2 connections ended for what their clients did", "reason", http2.cut_off),
-    ]
-
-
-def _door_families(door: DoorStatistics) -> list[Family]:
-    return [
-        number(
-            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
-        ),
-        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
     ]
 
 

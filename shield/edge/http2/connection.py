@@ -303,9 +303,8 @@ class Http2Connection(Sender):
         """Its streams say what they hold."""
 
     def wind_down(self) -> None:
-        """Close after the responses in progress."""
-        if self._streams:
-            self._notice()
+        """Have the client open its next streams elsewhere; those under way end as they would."""
+        self._notice()
 
     def shutdown(self) -> None:
         """uvicorn stops: end when what runs is answered."""
