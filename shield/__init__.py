@@ -78,6 +78,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     records     the part of it about origins: what became of all workers' fetches, and each origin's standing
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
+    chance      numbers for jitter and sampling
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem; changes: which of them a running node takes over; anew: secrets read

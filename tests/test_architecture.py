@@ -41,7 +41,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime", "complaints", "heap"],
+    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["records"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],

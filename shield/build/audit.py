@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,6 +10,7 @@ from dataclasses import replace
 from shield.audit.bucket import ListedBucket
 from shield.audit.judgement import AuditSide
 from shield.build.origins import Blueprint, authorities_of, blueprints, credentials, origin_of
+from shield.chance import draw
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 
@@ -69,7 +69,7 @@ def buckets_of(
     clock: Callable[[], float],
     stack: AsyncExitStack,
     *,
-    chance: Callable[[], float] = random.random,
+    chance: Callable[[], float] = draw,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> list[ListedBucket]:
     """The origins as buckets, closed with the stack. Raises ConfigError."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from shield.chance import draw
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.messages import Field
@@ -57,7 +57,7 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     alone: Origins | None = None  # fetched from without looking for a key's owner: there is no other worker
-    chance: Callable[[], float] = random.random  # from 0 to 1, to spread waits
+    chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: FillTerms = field(init=False)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+from shield.chance import draw
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, HealthEvent, HealthRecord, HealthState, judge, probe_seconds
@@ -20,10 +20,6 @@ from shield.rules.health import EventKind, HealthEvent, HealthRecord, HealthStat
 log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
-
-_RANDOM = (
-    random.SystemRandom()
-)  # the module's generator belongs to whoever seeds it, and this thread draws all the time
 
 
 class Conductor:
@@ -38,7 +34,7 @@ class Conductor:
         rescue: Callable[[Origin], None],
         probe: Callable[[Origin, float], Awaitable[bool]],
         now: Callable[[], float],
-        chance: Callable[[], float] = _RANDOM.random,
+        chance: Callable[[], float] = draw,
     ) -> None:
         self._records = records
         self._worker = worker

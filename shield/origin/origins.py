@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 import xxhash
 
+from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.origin.conductor import Conductor
@@ -84,7 +84,7 @@ class Origins:
         deadline_seconds: float,
         clock: Callable[[], float],
         retry_share: float = 0.1,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = draw,
         records: Records | None = None,
         worker: int = 0,
     ) -> None:
