@@ -107,8 +107,8 @@ class Shield:
             if not self._loop.is_closed():
                 _LEFT_OPEN.append(self._loop)
         if error is None:
-            assert not self._troubles
-            assert not left
+            assert not self._troubles, self._troubles
+            assert not left, left
             assert not self._thread.is_alive(), "something is left that the loop waits for"
 
     # as a client
