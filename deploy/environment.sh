@@ -15,6 +15,7 @@ make_environment() {
         fi
         rm -f "$directory/.installed"
     fi
+    echo "installing into $directory; the first time this takes about a minute ..." >&2
     "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
     if [ -n "$stamp" ]; then
         echo "$stamp" >"$directory/.installed"
@@ -33,6 +34,7 @@ make_locked_environment() {
         return
     fi
     rm -f "$directory/.installed"
+    echo "installing what $lock pins into $directory; the first time this takes some minutes ..." >&2
     local install=("$directory/bin/python" -m pip install --quiet --disable-pip-version-check)
     # Isolated builds would take the newest build tools, whatever they are.
     if ! {
@@ -50,6 +52,7 @@ make_venv() {
     local directory=$1 python
     python=$(find_python)
     if [ ! -x "$directory/bin/python" ]; then
+        echo "creating a virtual environment in $directory ..." >&2
         "$python" -m venv "$directory" || {
             echo "$python can't make virtual environments; on Debian: apt-get install python3-venv" >&2
             return 1

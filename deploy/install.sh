@@ -14,7 +14,7 @@ Usage: install.sh [--prefix DIR] [--wheel FILE] [--keep N]
   --purge        with --uninstall: remove these, too.
 
 Each version has a directory of its own in /opt/shield; the link /opt/shield/current is switched when it is complete. A
-running node keeps its version until it is restarted. Running this again changes nothing that is there already.
+running node keeps its version until `shield upgrade`, or a restart. Running this again changes nothing that is there already.
 Set PYTHON to name an interpreter. pip's variables are heeded (PIP_NO_INDEX and PIP_FIND_LINKS: without a registry).
 END
 }
@@ -91,10 +91,10 @@ directory() {
 
 remove_all() {
     if [ -z "$prefix" ] && [ -f "$units/shield.service" ]; then
-        systemctl_if_there disable --now shield.service || fail "the node can't be stopped; nothing was removed"
+        systemctl_if_there disable --now shield.socket shield.service || fail "the node can't be stopped; nothing was removed"
     fi
     rm -rf "$base" "$advice"
-    rm -f "$units/shield.service" "$units/shield.service.d/credentials.conf" "$rotation" "$command"
+    rm -f "$units/shield.service" "$units/shield.socket" "$units/shield.service.d/credentials.conf" "$rotation" "$command"
     rmdir "$units/shield.service.d" 2>/dev/null || true
     as_root systemctl_if_there daemon-reload
     if [ -n "$purge" ]; then
@@ -203,6 +203,7 @@ directory 0700 "$state"
 directory 0750 "$logs"
 
 put 0644 "$source_directory/deploy/systemd/shield.service" "$units/shield.service"
+put 0644 "$source_directory/deploy/systemd/shield.socket" "$units/shield.socket"
 put 0644 "$source_directory/deploy/systemd/shield.service.d/credentials.conf" "$units/shield.service.d/credentials.conf"
 for example in access-log disks low-ports; do
     put 0644 "$source_directory/deploy/systemd/shield.service.d/$example.conf" "$advice/shield.service.d/$example.conf"
@@ -227,7 +228,7 @@ while read -r marker; do
         continue
     fi
     if grep -qsF "$old/" /proc/[0-9]*/maps; then
-        say "runs     $old: it stays until the node is restarted"
+        say "runs     $old: it stays until the node is upgraded or restarted"
     else
         rm -rf "$old"
         say "removed  $old"
@@ -240,7 +241,8 @@ if [ -n "${switched:-}" ]; then
 Next:
   edit       $config/shield.yaml; secrets go into $config/credentials
   check      $command check --config $config/shield.yaml
-  start      systemctl enable --now shield      (after an upgrade: systemctl restart shield)
+  start      systemctl enable --now shield
+  upgrade    $command upgrade --config $config/shield.yaml      (if it runs already: no request fails)
   see        $command health --config $config/shield.yaml
   advice     $advice
 END

@@ -169,8 +169,8 @@ PLACES = (
     # What is known to be wanted becomes an entry, while the budget lasts: there is nothing but the whole to be kept.
     Place("RAM alone, of what fits", GONE, disk=False, memory=GIB, budget=LEFT, budget_of_all=64 * MIB),
     Place("RAM alone, of what fits, left", ABANDONED, disk=False, memory=GIB, budget=LEFT),
-    # What waits for them has earned them budget, too.
-    Place("RAM alone, stalled", STALLED, disk=False, memory=GIB, budget=LEFT + AHEAD, budget_of_all=64 * MIB),
+    # The second goes over the connection that brought all of the first.
+    Place("RAM alone, stalled", STALLED, disk=False, memory=GIB, budget=LEFT + WINDOW, budget_of_all=64 * MIB),
     Place("the budget is spent", (*ONCE, *GONE), burst=MIB, budget_of_all=MIB),
     Place("the budget is spent, the same object", ONCE[1:], same=True, burst=MIB, budget_of_all=MIB),
     Place("the budget is spent, nothing kept", UNKEPT, same=True, burst=MIB, budget=LEFT, budget_of_all=MIB),

@@ -17,11 +17,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
 
     __main__    python -m shield
     cli         commands: parse, call, print; no logic of their own
-    supervisor  the parent of several workers: binds, forks, watches, replaces, stops
+    supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
+                settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
+                sockets
     private     the directory of the workers' sockets
+    lifecycle   the node as a service: notify: messages to the service manager; activation: sockets passed by it;
+                listening: sockets bound; program: the command, and the trial of a new version; terms: what two
+                versions must have in common; handover: from one to the other
     worker      one worker process: sockets, signals, readiness, drain
+    follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, buckets to audit
+    build       parts made of settings: regime, origins, storage, listeners, replies, fills, buckets to audit;
+                edition: the settings at one time; renewal: other settings while the node serves; secrets: files with
+                secrets and certificates, followed
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
@@ -31,10 +39,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
-                asgi: the same for HTTP/2 and HTTP/3 servers; hypercorn: workarounds for that server; guard: access;
-                door: limits on connections; heads; pace: slow readers; tls: handshakes
-    admin       health, readiness, metrics, state, removal; visitors: accepted host names; listener: its connections
-                and their timeouts
+                asgi: an application for other servers; hypercorn: workarounds for that server; guard: access;
+                door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
+                on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
+                heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
+    admin       health, readiness, metrics, state, removal, reload; visitors: accepted host names; listener: its
+                connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -43,8 +53,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers; purse: the budget that pays; pacing: the lead of a fill on its
                 readers; window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in
-                memory and on disk; runs: fetches of them; setbacks: fetches that failed for a while; whose: readers
-                that must not get the response; table, registry: shared fills; buffer: bytes in flight and their limit
+                memory and on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact
+                parts of slices that little is wanted of; setbacks: fetches that failed for a while; whose: readers
+                that must not get the response; sorting: responses that aren't ordinary, by variant; telling: the
+                outcome of a fill; table, registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -58,7 +70,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 one; note: what becomes of an attempt; conductor: judges origins for all workers, and probes them;
                 signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
                 client; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
-                failing addresses; resolver, tls
+                failing addresses; resolver, tls; canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access log, log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -68,24 +80,29 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     complaints  warnings about a lasting problem, at most one in ten seconds
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
-                the position of each problem
-    rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in
-                one step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted,
-                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim,
-                dates, ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                throttling, budget, denials, persistence, locations, policy, reach, rendezvous, sigv4, providers,
-                s3_errors
+                the position of each problem; changes: which of them a running node takes over; anew: secrets read
+                again; glimpse: the listeners of a file that can't be used
+    rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
+                step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags,
+                loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
+                ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
+                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
+                and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
+    replaced    files that belong together, and whether all of them have been replaced
+    line        messages between the supervisor and a worker
+    signals     the supervisor's signals, to wait for beside sockets
 
 A hit: `edge.connection` parses; `proxy.try_hit` finds the entry and its ready-made head in the RAM tier, or reads and
 verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no timer.
 Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
 `FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
-commits to the first that has the object; `settle` decides on the response; then callbacks push the bytes from the
-origin's connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes
-an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every
-reader reads them from there at its own speed.
+commits to the first that has the object; `settle_ordinary`, or else `settle`, decides on the response; then callbacks
+push the bytes from the origin's connection through the fill's buffer to each reader at its own speed, and a complete,
+verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they
+complete, and every reader reads them from there at its own speed.
 """
 
 __version__ = "0.1.0"

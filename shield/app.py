@@ -11,6 +11,7 @@ from typing import IO
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
+from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
 from shield.build.origins import blueprints, origins_of, owners_of
@@ -22,7 +23,9 @@ from shield.build.storage import storage_of
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.front import Listener
-from shield.edge.guard import Guard, GuardedFront
+from shield.edge.guard import Guard
+from shield.edge.http2.front import ClientFront
+from shield.edge.http2.traffic import Traffic
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -70,22 +73,7 @@ def build(
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
-    replies, guard = replies_of(settings), Guard(in_force)
-    figures = Figures(
-        name=settings.node,
-        started=clock(),
-        clock=clock,
-        vitals=vitals,
-        counters=counters,
-        peer_counters=peer_counters,
-        guard=guard,
-        store=store,
-        fills=fills,
-        owners=owners,
-        origins=origins,
-        access=log,
-        place=place,
-    )
+    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -97,7 +85,26 @@ def build(
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = GuardedFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock)
+    front = ClientFront(
+        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
+    )
+    figures = Figures(
+        name=settings.node,
+        started=clock(),
+        clock=clock,
+        vitals=vitals,
+        counters=counters,
+        peer_counters=peer_counters,
+        guard=guard,
+        door=front.door,
+        http2=http2,
+        store=store,
+        fills=fills,
+        owners=owners,
+        origins=origins,
+        access=log,
+        place=place,
+    )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
@@ -127,7 +134,7 @@ def build(
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
-    reload = Reload()
+    reload, upgrade = Reload(), Upgrade()
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -145,6 +152,7 @@ def build(
         secrets=secrets,
         renewal=renewal,
         reload=reload,
+        upgrade=upgrade,
         figures=figures,
         front=front,
         peers=peers,
@@ -155,6 +163,7 @@ def build(
             remove=purge.targets,
             remove_prefix=purge.prefix,
             reload=reload.ask,
+            upgrade=upgrade.ask,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

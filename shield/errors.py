@@ -45,9 +45,9 @@ class Fault(Enum):
     TLS = "tls"  # certificate, host name or handshake
     CONNECT_TIMEOUT = "connect-timeout"
     POOL_TIMEOUT = "pool-timeout"  # no connection was free in time
-    FIRST_BYTE_TIMEOUT = "first-byte-timeout"
+    FIRST_BYTE_TIMEOUT = "first-byte-timeout"  # no whole head in time, or before the deadline
     BETWEEN_BYTES_TIMEOUT = "between-bytes-timeout"
-    TOTAL_TIMEOUT = "total-timeout"
+    TOTAL_TIMEOUT = "total-timeout"  # of a body
     RESET = "reset"  # the connection died after the request was written
     MALFORMED = "malformed"  # not HTTP, or ambiguous
     TOO_LARGE = "head-too-large"

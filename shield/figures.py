@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
+from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -57,6 +59,8 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    door: Door
+    http2: Traffic
     store: Store
     fills: FillTable
     owners: Owners
@@ -97,6 +101,8 @@ class Figures:
             "uptime_seconds": round(self.clock() - self.started, 1),
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
+            "door": asdict(self.door.statistics()),
+            "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
             "sent_bytes": counters.sent_bytes,
@@ -113,6 +119,8 @@ class Figures:
             labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
+            *_door_families(self.door.statistics()),
+            *_http2_families(self.http2.statistics()),
             number(
                 "loop_lag_seconds",
                 "Latest delay of the event loop",
@@ -133,6 +141,25 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _door_families(door: DoorStatistics) -> list[Family]:
+    return [
+        number(
+            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
+        ),
+        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
+    ]
+
+
+def _http2_families(http2: Http2Statistics) -> list[Family]:
+    return [
+        number("http2_connections", "Client connections that spoke HTTP/2", http2.connections),
+        number("http2_requests", "Requests over HTTP/2", http2.requests),
+        number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
+        number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
+        labelled("http2_cut_off", "HTTP/2 connections ended for what their clients did", "reason", http2.cut_off),
+    ]
 
 
 def _configuration_families(held: Configuration) -> list[Family]:
@@ -217,6 +244,12 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             alike=True,
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
+        labelled(
+            "origin_fields_dropped",
+            "Malformed field lines of an origin's responses, which were omitted",
+            "origin",
+            {name: o.pool.fields_dropped_total for name, o in origins},
+        ),
         Family(
             "origin_faults",
             "Failed attempts at an origin",

@@ -1,4 +1,4 @@
-"""A worker's part in reloads: alone it reads the settings itself; one of several does as the supervisor says."""
+"""A worker's part in reloads and upgrades: it asks the supervisor for them, and does as that says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import pickle
-import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 from shield.admin.reload import Reloaded
+from shield.admin.upgrade import Upgraded
 from shield.build.edition import Edition
 from shield.errors import ConfigError
 from shield.line import Kind, Line
@@ -23,39 +23,38 @@ log = logging.getLogger("shield.reload")
 class Follower:
     """Made and used within one event loop. `adopted` is told of each edition that has come into force here.
 
-    `line` leads to the supervisor, if there is one.
+    `line` leads to the supervisor.
     """
 
-    def __init__(self, renewal: Renewal, line: Line | None, adopted: Callable[[Edition], None]) -> None:
+    def __init__(self, renewal: Renewal, line: Line, adopted: Callable[[Edition], None]) -> None:
         self._renewal = renewal
         self._line = line
         self._adopted = adopted
         self._loop = asyncio.get_running_loop()
-        self._alone = asyncio.Lock()
-        self._askers: dict[int, asyncio.Future[Reloaded]] = {}
+        self._askers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
-        self._tasks: set[asyncio.Task[None] | asyncio.Task[Reloaded]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: Prepared | None = None
         self._next: tuple[int, Edition] | None = None
 
     async def reload(self) -> Reloaded:
-        """Read the settings again, and have them if they can be used; alone, or through the supervisor."""
-        if self._line is None:
-            async with self._alone:
-                return await self._reload_alone()
-        asker: asyncio.Future[Reloaded] = self._loop.create_future()
+        """Have the settings read again, and put in force if they can be used."""
+        return Reloaded(**await self._ask(Kind.ASK))
+
+    async def upgrade(self) -> Upgraded:
+        """Have the node's program replaced by the version that is installed now."""
+        return Upgraded(**await self._ask(Kind.ASK_UPGRADE))
+
+    async def _ask(self, what: Kind) -> dict[str, Any]:
+        asker: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._asked += 1
         self._askers[self._asked] = asker
-        self._line.send(Kind.ASK, json.dumps(self._asked).encode())
+        self._line.send(what, json.dumps(self._asked).encode())
         return await asker
 
-    def begin(self) -> None:
-        """The same, without waiting for what becomes of it."""
-        self._keep(self._loop.create_task(self.reload()))
-
     def take(self, kind: Kind, body: bytes) -> None:
-        """What the supervisor says of a reload."""
+        """What the supervisor says of a reload, or an upgrade."""
         if kind is Kind.PREPARE:
             number, edition = pickle.loads(body)  # of our own parent
             self._preparing = self._loop.create_task(self._prepare(number, edition))
@@ -64,11 +63,11 @@ class Follower:
             self._commit()
         elif kind is Kind.REFUSED:
             self._refuse()
-        elif kind is Kind.RESULT:
+        elif kind in (Kind.RESULT, Kind.UPGRADED):
             number, done = json.loads(body)
             asker = self._askers.pop(number, None)
             if asker is not None and not asker.done():
-                asker.set_result(Reloaded(**done))
+                asker.set_result(done)
 
     async def close(self) -> None:
         """Wait for what is under way; what was prepared is dropped."""
@@ -81,29 +80,16 @@ class Follower:
         if self._prepared is not None:
             await self._prepared.discard()
 
-    async def _reload_alone(self) -> Reloaded:
-        edition = cast(Edition, self._renewal.edition)
-        try:
-            following = await self._loop.run_in_executor(None, edition.next, time.time())
-            prepared = await self._renewal.prepare(following)
-            prepared.commit()
-        except Exception as error:
-            self._renewal.note_refusal()
-            return logged(Reloaded(edition.generation, objections(error)))
-        self._adopted(following)
-        return logged(Reloaded(following.generation, (), following.waiting), following)
-
     async def _prepare(self, number: int, edition: Edition) -> None:
         problems: list[str] = []
         try:
             self._prepared, self._next = await self._renewal.prepare(edition), (number, edition)
         except Exception as error:
             problems = objections(error)
-        assert self._line is not None
         self._line.send(Kind.VOTE, json.dumps([number, problems]).encode())
 
     def _commit(self) -> None:
-        assert self._prepared is not None and self._next is not None and self._line is not None
+        assert self._prepared is not None and self._next is not None
         prepared, (number, edition) = self._prepared, self._next
         self._prepared = self._next = None
         try:
@@ -123,7 +109,7 @@ class Follower:
             self._keep(self._loop.create_task(prepared.discard()))
         self._renewal.note_refusal()
 
-    def _keep(self, task: asyncio.Task[None] | asyncio.Task[Reloaded]) -> None:
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -17,6 +17,7 @@ class Kind(Enum):
     READY = b"r"  # up: it serves
     DRAIN = b"d"  # finish what runs, then end
     STOP = b"s"  # end at once
+    RETIRE = b"e"  # another process has this worker's number and sockets: as DRAIN, without being missed
     PREPARE = b"p"  # a number and settings that are to hold, pickled: make all they take, and vote
     VOTE = b"v"  # up: in JSON that number, and the problems with them; none: yes
     COMMIT = b"c"  # all said yes: they hold from now on
@@ -24,16 +25,21 @@ class Kind(Enum):
     REFUSED = b"x"  # they won't hold; or settings that were to be prepared couldn't even be read
     ASK = b"q"  # up: somebody wants a reload; in JSON a number to tell one from another
     RESULT = b"t"  # that number, and what has become of the reload, in JSON
+    ASK_UPGRADE = b"u"  # up: as ASK, for an upgrade
+    UPGRADED = b"g"  # as RESULT, of the upgrade
 
 
 class Line:
-    """One end. `socket` is connected, of a stream; this end is given up by `close`."""
+    """One end. `socket` is connected, of a stream; this end is given up by `close`.
 
-    def __init__(self, connected: socket.socket) -> None:
+    `received` and `unsent` are what another object for the same end has left over: its `rest`.
+    """
+
+    def __init__(self, connected: socket.socket, received: bytes = b"", unsent: bytes = b"") -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._in = bytearray()
-        self._out = bytearray()
+        self._in = bytearray(received)
+        self._out = bytearray(unsent)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -42,6 +48,11 @@ class Line:
     def is_waiting(self) -> bool:
         """Whether something is left to be sent: `flush` once the socket is writable."""
         return bool(self._out)
+
+    @property
+    def rest(self) -> tuple[bytes, bytes]:
+        """Parts of messages that have come, and that are still to be sent."""
+        return bytes(self._in), bytes(self._out)
 
     def send(self, kind: Kind, body: bytes = b"") -> None:
         """Send a message, or as much of it as goes. To an end that is gone it goes nowhere."""

@@ -15,8 +15,10 @@ from starlette.applications import Starlette
 
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
+from shield.admin.upgrade import Upgrade
 from shield.edge.asgi import Application
-from shield.edge.guard import Guard, GuardedFront
+from shield.edge.guard import Guard
+from shield.edge.http2.front import ClientFront
 from shield.figures import Figures, Vitals
 from shield.fill.table import FillTable
 from shield.observe.report import Report
@@ -153,10 +155,11 @@ class Node:
     secrets: Secrets
     renewal: Renewal | None  # None: it was made of bare settings
     reload: Reload
+    upgrade: Upgrade
     figures: Figures
 
     # its interfaces
-    front: GuardedFront
+    front: ClientFront
     peers: PeerFront
     asgi: Application
     admin: Starlette

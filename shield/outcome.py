@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import ClassVar
 
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
@@ -75,23 +76,18 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """One word for metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options or error."""
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, refused, error."""
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            return OPTIONS if self.detail == OPTIONS else "error"
+            return OPTIONS if self.detail == OPTIONS else "refused" if self.refused else "error"
         if self.collapsed:
             return "collapsed"
         if self.forward is Forward.STALE and self.forward_status == 304:
             return "revalidated"
         return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
-
-    @property
-    def counted_as(self) -> str:
-        """The label under which it is counted: refusals are counted apart from other errors."""
-        return "refused" if self.refused else self.word
 
     def log_fields(self) -> dict[str, str | int | bool]:
         """Its fields in an access log line, without those that don't apply."""
@@ -123,9 +119,9 @@ class Exchange:
     """A request and its response, from the head of the one to the end of the other. Each front keeps one per request
     and passes it on at the end; counters, access log and all other records read nothing but this.
 
-    `client` is an address, or "unix". `route` is None if no route was looked up. `status` is the response's, or 499
-    if there was none. `sent` are bytes of the body. Times are epoch seconds: `began` when the request's head was
-    complete, `answered` when the response's head was written.
+    `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
+    `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
+    `began` when the request's head was complete, `answered` when the response's head was written.
     """
 
     __slots__ = (
@@ -141,6 +137,8 @@ class Exchange:
         "status",
         "target",
     )
+
+    protocol: ClassVar[str | None] = None
 
     def __init__(self, method: bytes, target: bytes, client: str, began: float, *, route: str | None = None) -> None:
         self.method = method
@@ -181,6 +179,14 @@ class Exchange:
     @property
     def total_seconds(self) -> float:
         return self.ended - self.began
+
+
+class Http2Exchange(Exchange):
+    """An exchange on a stream."""
+
+    __slots__ = ()
+
+    protocol = "HTTP/2"
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from shield.errors import ConfigError
 
@@ -21,9 +22,25 @@ _LOCK = "lock"
 _SOCKET = "worker-"
 
 
+class Private(NamedTuple):
+    """The directory, and the descriptor of its lock. It goes to the program that takes over this process."""
+
+    path: Path
+    lock: int
+
+
 @contextlib.contextmanager
-def private_directory() -> Iterator[Path]:
-    """Made in $RUNTIME_DIRECTORY, or with temporary files. Raises ConfigError."""
+def private_directory(kept: Private | None = None) -> Iterator[Private]:
+    """Made in $RUNTIME_DIRECTORY, or with temporary files. Raises ConfigError. `kept` is used if it is given."""
+    private = kept or _made()
+    try:
+        yield private
+    finally:
+        _empty(private.path)
+        os.close(private.lock)
+
+
+def _made() -> Private:
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     parent = Path(runtime or tempfile.gettempdir())
     _remove_stale(parent)
@@ -32,11 +49,7 @@ def private_directory() -> Iterator[Path]:
         lock = _lock_new(made)
     except OSError as error:
         raise ConfigError([f"{parent}: no place for sockets: {error.strerror}"]) from None
-    try:
-        yield made
-    finally:
-        _empty(made)
-        os.close(lock)
+    return Private(made, lock)
 
 
 def socket_path(directory: Path, number: int) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from shield.regime import InForce
 from shield.rules.key import CacheKey
+from shield.rules.written import keys_of
 from shield.store.directory.directory import CacheDirectory
 from shield.store.tiers import Store
 from shield.store.upkeep.listing import is_under, keys_under
@@ -22,7 +23,7 @@ class Purge:
         self._store = store
 
     async def targets(self, targets: Sequence[bytes]) -> int:
-        """Remove the entries of these targets, under all policies; returns how many were stored.
+        """Remove the entries of these targets, under all policies, or of keys; returns how many were stored.
 
         When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
@@ -30,15 +31,15 @@ class Purge:
         routes, removed = self._in_force.regime.routes, 0
         for at in range(0, len(targets), _BATCH):
             for target in targets[at : at + _BATCH]:
-                routes.resolve(target)  # all of them before any is removed; a million keys are too much to hold
+                keys_of(target, routes)  # all of them before any is removed; a million keys are too much to hold
             await asyncio.sleep(0)
         for at in range(0, len(targets), _BATCH):
             batch = targets[at : at + _BATCH]
-            removed += await self._remove([key for target in batch for key in routes.keys(target)])
+            removed += await self._remove([key for target in batch for key in keys_of(target, routes)])
         return removed
 
-    async def prefix(self, prefix: bytes) -> int:
-        """Remove all keys with this prefix; returns how many there were.
+    async def prefix(self, prefix: tuple[bytes, ...]) -> int:
+        """Remove all keys with this prefix, in any of these spellings; returns how many there were.
 
         A path is matched in all key spaces. Takes as long as reading the headers of all records on disk. RAM
         tiers are emptied, since other workers' can't be listed.
@@ -76,5 +77,5 @@ class Purge:
         return stored
 
 
-def _keys_under(directory: CacheDirectory, prefix: bytes) -> list[CacheKey]:
+def _keys_under(directory: CacheDirectory, prefix: tuple[bytes, ...]) -> list[CacheKey]:
     return list(keys_under(directory, prefix))

@@ -270,8 +270,8 @@ class Seen:
 
     @property
     def patience(self) -> float:
-        """The seconds for which a fetch waits for this origin alone."""
-        return patience(self._published[_P95] or None)
+        """The seconds for which a fetch waits for this origin alone; infinite while the fault is the node's own."""
+        return math.inf if self._records.frozen_at else patience(self._published[_P95] or None)
 
     @property
     def is_raised(self) -> bool:

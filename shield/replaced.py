@@ -26,6 +26,23 @@ class Change(Enum):
     GONE = "gone"  # a file isn't there, or can't be looked at: wait
 
 
+class FileWatch:
+    """Looks at a file, now and then, for changes that are complete. Without one nothing changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = [] if path is None else [path]
+        self._known = self._seen = marks_of(self._path)
+
+    def look(self) -> bool:
+        """Whether the file is another than it was, and the same as at the last look. Blocks."""
+        now, before = marks_of(self._path), self._seen
+        self._seen = now
+        if now == self._known or now != before or None in now:
+            return False
+        self._known = now
+        return True
+
+
 class FileSet:
     """`look` blocks; the others don't. `used` is what a look had shown before the files were read; without it they
     count as replaced at first.

@@ -1,8 +1,9 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
 of cache directories, and records of origins.
 
-Made before the workers are forked; a node of one worker has it too. A removal holds for all workers once `publish`
-has returned, because each of them looks at `generation` before it answers from its RAM tier:
+Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
+versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
+workers once `publish` has returned, because each of them looks at `generation` before it answers from its RAM tier:
 
     seen = shared.generation[0]                     # at the start; the RAM tier is empty
     ...
@@ -32,8 +33,12 @@ from shield.records import Records, size_for
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
+LAYOUT = 1
+"""The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
+_MAGIC = b"shield.m"
+_HEAD = struct.Struct("<8sIIQQ")  # what it is, its layout, and the sizes of what differs: 0, log, counters
 _WORDS = 16  # bytes: the log's position, and up to where bytes may have been overwritten already
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
@@ -62,18 +67,51 @@ class Residence(NamedTuple):
     doubted: bool = False
 
 
-class Shared:
-    """`slots` is a power of two. Forked processes use the parent's object; it lives as long as any of them."""
+class Kept(NamedTuple):
+    """Descriptors of a memory, by which a program that takes this process over has it, too."""
 
-    def __init__(self, *, workers: int = 1, slots: int = SLOTS, log_bytes: int = LOG_BYTES) -> None:
+    memory: int
+    lock: int
+
+
+class Shared:
+    """`slots` is a power of two. Forked processes use the parent's object; it lives as long as any of them.
+
+    `several`: processes use it; else this one alone does. `kept` is the memory of the program before this one, with
+    the sizes that it has; ValueError if it is none, or of another layout.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        slots: int = SLOTS,
+        log_bytes: int = LOG_BYTES,
+        several: bool | None = None,
+        kept: Kept | None = None,
+    ) -> None:
         if slots & (slots - 1) or not 0 < workers <= _MOST_WORKERS:
             raise ValueError("slots must be a power of two, and workers from 1 to 256")
+        if kept is not None:
+            slots, log_bytes = _sizes(kept.memory)
         beats = _WORDS + _MOST_WORKERS
         records = beats + 8 * _MOST_WORKERS
         homes = records + size_for(workers)
         start = homes + _RESIDENCES * _RESIDENCE.size
-        self._memory = mmap.mmap(-1, start + log_bytes + slots)
-        view = memoryview(self._memory)
+        size = _HEAD.size + start + log_bytes + slots
+        # Locks belong to the holder's process: the kernel releases them when it dies.
+        self._lock: int | None = None
+        self._fd = -1
+        if kept is not None:
+            self._fd, self._lock = kept
+            if os.fstat(self._fd).st_size != size:
+                raise ValueError(f"it has {os.fstat(self._fd).st_size} bytes instead of {size}")
+        elif several or (several is None and workers > 1):
+            self._fd, self._lock = os.memfd_create("shield-shared"), os.memfd_create("shield-lock")
+            os.ftruncate(self._fd, size)
+        self._memory = mmap.mmap(self._fd, size)
+        _HEAD.pack_into(self._memory, 0, _MAGIC, LAYOUT, 0, log_bytes, slots)
+        view = memoryview(self._memory)[_HEAD.size :]
         words = view[:_WORDS].cast("Q")
         self.generation = words[:1]
         """The position of the removal log, which only rises: a change means that something was removed."""
@@ -88,8 +126,12 @@ class Shared:
         self._log_bytes = log_bytes
         self._counts = view[start + log_bytes :]
         self._mask = slots - 1
-        # Locks belong to the holder's process: the kernel releases them when it dies.
-        self._lock = os.memfd_create("shield-lock") if workers > 1 else None
+
+    @property
+    def kept(self) -> Kept:
+        """For the program that takes over. Only where several processes use it."""
+        assert self._lock is not None
+        return Kept(self._fd, self._lock)
 
     # the removal log
 
@@ -219,9 +261,10 @@ class Shared:
             fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, what)
 
     def close(self) -> None:
-        """Release the locks' descriptor; nothing can be published any more."""
+        """Release the descriptors; nothing can be published any more."""
         if self._lock is not None and self._lock >= 0:
             os.close(self._lock)
+            os.close(self._fd)
             self._lock = -1
 
 
@@ -229,13 +272,35 @@ class Shared:
 class Seat:
     """A worker's number in its node, and what it shares with the others. The default: the only worker.
 
-    `peers` are the unix sockets on which workers take each other's requests, by worker.
+    `peers` are the unix sockets on which workers take each other's requests, by worker. `tenant`: 0, or 1 if the
+    process before this one, with the same number, may still be running.
     """
 
     worker: int = 0
     workers: int = 1
     shared: Shared = field(default_factory=Shared)
     peers: tuple[str, ...] = ()
+    tenant: int = 0
+
+    @property
+    def writer(self) -> int:
+        """The number under which it writes to cache directories: no two processes write under the same one."""
+        return self.worker + self.tenant * _MOST_WORKERS
+
+
+def _sizes(memory: int) -> tuple[int, int]:
+    """Counters and bytes of the log in a memory. Raises ValueError."""
+    try:
+        magic, layout, _, log_bytes, slots = _HEAD.unpack(os.pread(memory, _HEAD.size, 0))
+    except (OSError, struct.error):
+        raise ValueError("it is no memory of a node") from None
+    if magic != _MAGIC:
+        raise ValueError("it is no memory of a node")
+    if layout != LAYOUT:
+        raise ValueError(f"it has layout {layout}, and this version has {LAYOUT}")
+    if slots & (slots - 1) or not slots or not log_bytes:
+        raise ValueError("its sizes can't be")
+    return slots, log_bytes
 
 
 def _path_hash(path: bytes) -> int:

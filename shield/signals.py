@@ -8,11 +8,28 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR2)
+_FOR_THE_PARENT = (signal.SIGHUP, signal.SIGUSR2)  # sent to a whole group, they mean the supervisor alone
+
+
+def hold_back() -> None:
+    """Deliver none of them to this process, nor to the program that it becomes, until that enters `Signals`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def let_through() -> None:
+    """Deliver them again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def outlive() -> None:
+    """SIGHUP and SIGUSR2 never end a node, not even before their handlers are set."""
+    for number in _FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Signals:
-    """Signals as something to wait for, while entered."""
+    """Signals as something to wait for, while entered. Those that were held back come then."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -24,6 +41,7 @@ class Signals:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, lambda number, frame: None)
+        let_through()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -43,6 +61,15 @@ class Signals:
         except BlockingIOError:
             return b""
 
+    @property
+    def stop_is_waiting(self) -> bool:
+        """Whether an order to stop has come that wasn't taken yet."""
+        try:
+            waiting = self._reader.recv(4096, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        return signal.SIGTERM in waiting or signal.SIGINT in waiting
+
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
         """None is delivered meanwhile: a forked process would report it to the parent."""
@@ -56,7 +83,7 @@ class Signals:
         """In a forked process: restore everything as before entering."""
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in _FOR_THE_PARENT else signal.SIG_DFL)
         self._reader.close()
         self._writer.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

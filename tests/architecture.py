@@ -6,9 +6,12 @@ import ast
 import builtins
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
 
 # What a pure module may import of the standard library and beyond; a module beneath one of these is included.
 PURE = frozenset(
@@ -24,6 +27,7 @@ PURE = frozenset(
         "functools",
         "hashlib",
         "hmac",
+        "html.unescape",
         "http.HTTPStatus",
         "ipaddress",
         "itertools",
@@ -77,61 +81,44 @@ _CAMEL_CASE = re.compile(r"_?[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*").fullmatch
 
 @dataclass(frozen=True)
 class Source:
-    """A module by its dotted name, and its text. A package's own module has the package's name."""
+    """A module by its dotted name, and its text. A package's own module has the package's name.
+
+    It is parsed once; the tree isn't kept, for hundreds of them would slow every later collection of garbage.
+    """
 
     name: str
     text: str
     package: bool = False
 
-    def imports(self, *, for_types: bool = False) -> set[str]:
+    def imports(self, *, for_types: bool = False) -> frozenset[str]:
         """Modules and names that it imports when it runs; `for_types`: also what only type checkers see."""
-        found: set[str] = set()
-        skipped = set() if for_types else {id(n) for top in self._checked for n in ast.walk(top)}
-        for node in ast.walk(self._tree):
-            if id(node) not in skipped:
-                found.update(self._imported(node))
-        return found
+        return self._found.imports_for_types if for_types else self._found.imports
 
-    def uses(self) -> set[str]:
+    def uses(self) -> frozenset[str]:
         """Dotted names of builtins and imports that its code mentions, aliases resolved: `os.environ.get`."""
-        aliases = self._aliases()
-        found: set[str] = set()
-        for node in ast.walk(self._tree):
-            if (dotted := _dotted(node)) is not None:
-                first, _, rest = dotted.partition(".")
-                whole = aliases.get(first) or (first if hasattr(builtins, first) else None)
-                if whole is not None:  # else it is the module's own
-                    found.add(f"{whole}.{rest}" if rest else whole)
-        return found
+        return self._found.uses
 
-    def classes(self) -> set[str]:
+    def classes(self) -> frozenset[str]:
         """Names of its classes, at any depth, and of its type aliases: names at the top level in CamelCase."""
-        found = {node.name for node in ast.walk(self._tree) if isinstance(node, ast.ClassDef)}
-        for node in self._tree.body:
-            if isinstance(node, ast.Assign):
-                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                names = [node.target.id]
-            else:
-                continue
-            found.update(name for name in names if _CAMEL_CASE(name))
-        return found
+        return self._found.classes
 
     @cached_property
-    def _tree(self) -> ast.Module:
-        return ast.parse(self.text)
+    def _found(self) -> _Found:
+        tree = ast.parse(self.text)
+        nodes = list(ast.walk(tree))
+        imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        skipped = {id(node) for top in _checked(nodes) for node in ast.walk(top)}
+        return _Found(
+            imports=frozenset(name for node in imports if id(node) not in skipped for name in self._imported(node)),
+            imports_for_types=frozenset(name for node in imports for name in self._imported(node)),
+            uses=frozenset(_used(nodes, self._aliases(imports))),
+            classes=frozenset(_classes(tree, nodes)),
+        )
 
-    @property
-    def _checked(self) -> Iterator[ast.stmt]:
-        """Statements that only type checkers read; the `else` of their condition runs."""
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.If) and _dotted(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-                yield from node.body
-
-    def _imported(self, node: ast.AST) -> Iterator[str]:
+    def _imported(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = self._base(node)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
@@ -144,17 +131,63 @@ class Source:
         parts = parts[: len(parts) - node.level + self.package]
         return ".".join([*parts, *([node.module] if node.module else [])])
 
-    def _aliases(self) -> dict[str, str]:
+    def _aliases(self, imports: Iterable[ast.Import | ast.ImportFrom]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for node in ast.walk(self._tree):
+        for node in imports:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     first = alias.name.split(".")[0]
                     found[alias.asname or first] = alias.name if alias.asname else first
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 base = self._base(node)
                 found.update({alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names})
         return found
+
+
+@dataclass(frozen=True)
+class _Found:
+    imports: frozenset[str]
+    imports_for_types: frozenset[str]
+    uses: frozenset[str]
+    classes: frozenset[str]
+
+
+@cache
+def source_of(path: Path) -> Source:
+    """That of a file beneath the checkout, read and parsed once for all tests."""
+    return Source(module_name(path), path.read_text(), package=path.name == "__init__.py")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _checked(nodes: Iterable[ast.AST]) -> Iterator[ast.stmt]:
+    """Statements that only type checkers read; the `else` of their condition runs."""
+    for node in nodes:
+        if isinstance(node, ast.If) and _dotted(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from node.body
+
+
+def _used(nodes: Iterable[ast.AST], aliases: Mapping[str, str]) -> Iterator[str]:
+    for node in nodes:
+        if (dotted := _dotted(node)) is not None:
+            first, _, rest = dotted.partition(".")
+            whole = aliases.get(first) or (first if hasattr(builtins, first) else None)
+            if whole is not None:  # else it is the module's own
+                yield f"{whole}.{rest}" if rest else whole
+
+
+def _classes(tree: ast.Module, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    yield from (node.name for node in nodes if isinstance(node, ast.ClassDef))
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        yield from (name for name in names if _CAMEL_CASE(name))
 
 
 def _dotted(node: ast.AST) -> str | None:
@@ -166,7 +199,7 @@ def _dotted(node: ast.AST) -> str | None:
     return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
 
 
-def among(names: set[str], listed: frozenset[str]) -> set[str]:
+def among(names: Set[str], listed: frozenset[str]) -> set[str]:
     """Those that are listed, or lie beneath something that is."""
     return {
         name
@@ -175,7 +208,7 @@ def among(names: set[str], listed: frozenset[str]) -> set[str]:
     }
 
 
-def impurities(source: Source) -> set[str]:
+def impurities(source: Source) -> frozenset[str]:
     """What a pure module must not have: foreign imports, clocks, chance, the environment, files, output."""
     imported = source.imports()
     allowed = among(imported, PURE)

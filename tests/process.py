@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,27 +21,35 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Watch
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], *, patience: float = PATIENCE) -> None:
     """Wait for what other processes do."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "not so in time"
         time.sleep(0.005)
 
 
 class Process:
-    """A running node. Its ports are read from what it says on standard error."""
+    """A running node. Its ports are read from what it says on standard error. `program` is how `shield` is begun."""
 
-    def __init__(self, config: Path, *options: str, **environ: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *options: str,
+        program: Sequence[str | Path] = (sys.executable, "-m", "shield"),
+        pass_fds: Sequence[int] = (),
+        **environ: str,
+    ) -> None:
         self._watch = Watch()
         self._said: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shield", "serve", "--config", str(config), *options],
+            [*program, "serve", "--config", str(config), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
 
@@ -67,16 +75,16 @@ class Process:
     def said(self) -> str:
         return "".join(self._said)
 
-    def says(self, text: str) -> None:
+    def says(self, text: str, *, patience: float = PATIENCE) -> None:
         """Wait until it has said so."""
-        self._watch.wait(lambda: text in self.said or self.process.poll() is not None)
+        self._watch.wait(lambda: text in self.said or self.process.poll() is not None, patience)
         assert text in self.said, self.said
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def ended(self) -> int:
-        return self.process.wait(PATIENCE)
+    def ended(self, *, patience: float = PATIENCE) -> int:
+        return self.process.wait(patience)
 
     def admin(self, path: str, *, method: str = "GET") -> Answer:
         with Client(self.admin_port) as client:

@@ -8,4 +8,4 @@ bin=.venv/test/bin
 "$bin/ruff" format --check .
 "$bin/ruff" check .
 "$bin/mypy"
-"$bin/python" -m pytest "$@"
+"$bin/python" -m tests.halves "$@"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.architecture import Source, circles, clocks, impurities, settings_seen, shared_class_names
+from tests.architecture import (
+    Source,
+    circles,
+    clocks,
+    impurities,
+    module_name,
+    settings_seen,
+    shared_class_names,
+    source_of,
+)
 
 ROOT = Path(__file__).parents[1] / "shield"
 
@@ -17,7 +25,10 @@ ROWS = [
     ["__main__"],
     ["cli"],
     ["supervisor"],
+    ["reloads", "upgrades"],
+    ["posts", "resources"],
     ["agreement", "worker", "private"],
+    ["lifecycle"],
     ["follower"],
     ["app"],
     ["build", "node"],
@@ -50,29 +61,20 @@ def _files() -> list[Path]:
     return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
-def _name(path: Path) -> str:
-    return ".".join(("shield", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-
-
-@cache
-def _source(path: Path) -> Source:
-    return Source(_name(path), path.read_text(), package=path.name == "__init__.py")
-
-
 def _sources() -> dict[str, Source]:
-    return {source.name: source for source in map(_source, _files())}
+    return {source.name: source for source in map(source_of, _files())}
 
 
-@pytest.mark.parametrize("path", _files(), ids=_name)
+@pytest.mark.parametrize("path", _files(), ids=module_name)
 def test_a_module_imports_only_from_rooms_below_its_own(path: Path) -> None:
-    own = _room(_name(path))
+    own = _room(module_name(path))
     assert own in HEIGHT, f"{own} is in no row: give it its place in ROWS and in the map"
 
-    for module in _source(path).imports():
+    for module in source_of(path).imports():
         other = _room(module)
         if other is None or other == own or other == "__version__":
             continue
-        assert HEIGHT[other] < HEIGHT[own], f"{_name(path)} imports {module}: the arrow points up or sideways"
+        assert HEIGHT[other] < HEIGHT[own], f"{module_name(path)} imports {module}: the arrow points up or sideways"
 
 
 def test_no_module_imports_in_a_circle() -> None:
@@ -85,27 +87,27 @@ def test_no_module_needs_the_types_of_one_that_needs_its_own() -> None:
     assert [sorted(circle) for circle in found] == [], "move what both need below them, or hand one a protocol"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "rules").glob("*.py")), ids=_name)
+@pytest.mark.parametrize("path", sorted((ROOT / "rules").glob("*.py")), ids=module_name)
 def test_rules_are_pure(path: Path) -> None:
-    assert impurities(_source(path)) == set()
+    assert impurities(source_of(path)) == set()
 
 
-@pytest.mark.parametrize("path", _files(), ids=_name)
+@pytest.mark.parametrize("path", _files(), ids=module_name)
 def test_below_app_nobody_reads_the_clock_or_the_settings(path: Path) -> None:
-    own = _room(_name(path))
+    own = _room(module_name(path))
     if own is None or HEIGHT[own] >= HEIGHT["app"]:
         return
 
-    source = _source(path)
+    source = source_of(path)
 
     if own not in ("config", "build"):
         assert settings_seen(source) == set(), "only app and build see the settings"
     assert clocks(source) == set(), "the clock is an argument"
 
 
-@pytest.mark.parametrize("path", _files(), ids=_name)
+@pytest.mark.parametrize("path", _files(), ids=module_name)
 def test_no_file_grows_beyond_500_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 500
+    assert len(source_of(path).text.splitlines()) < 500
 
 
 def test_a_class_name_has_one_meaning() -> None:

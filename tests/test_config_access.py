@@ -383,7 +383,7 @@ def test_check_and_serve_say_loudly_that_nobody_is_kept_out(
     warned: bool,
 ) -> None:
     monkeypatch.setattr("shield.cli.serve.configure", lambda level, style: None)
-    monkeypatch.setattr("shield.worker.run", lambda edition, build, watch: 0)
+    monkeypatch.setattr("shield.supervisor.supervise", lambda *words, **more: 0)
     ground.file.write_text(PLAIN + text)
 
     assert check(ground.file) == serve(ground.file) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,9 @@ def test_a_disk_whose_reads_fail_goes_out_and_comes_back(
 ) -> None:
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
         bodies = filled(shield, origin, 12)
+        assert shield.node.store._disk is not None
+        for volume in shield.node.store._disk._tiers[0].volumes:
+            volume._ticks = 1_000_000  # it has been well for long
         files.broken["read"] = errno.EIO
         during = [shield.get(f"/{place}") for place in range(12)]
         out = health(shield)
@@ -92,8 +96,9 @@ def test_a_disk_whose_reads_fail_goes_out_and_comes_back(
     for answers in (during, after):
         assert [a.clean and a.body == body[:] for a, body in zip(answers, bodies, strict=True)] == [True] * 12
     assert out == ["out"]
-    assert "is out of use" in caplog.text
-    assert "is well again" in caplog.text
+    assert re.search(r"is out of use; it is tried again every 10 s: \d+ reads in a row failed: Input", caplog.text)
+    (seconds,) = re.findall(r"is well again, after (\d+) s", caplog.text)
+    assert 9 <= int(seconds) < 1_000_000  # at the next attempt, counted from when it went out
 
 
 def test_a_directory_that_is_deleted_is_made_anew_and_used_again(

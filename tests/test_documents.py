@@ -3,6 +3,7 @@ README's configurations pass the check, its examples give the output that it sho
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import hmac
 import re
@@ -18,17 +19,24 @@ from shield.cli import _app
 from shield.cli.check import check
 from shield.cli.explain import explain
 from shield.config.settings import Settings
+from shield.errors import Fault
 from shield.fill.readers import Phase
+from shield.observe.report import together
 from shield.rules.verdict import Verdict
-from tests.architecture import Source
+from tests.architecture import source_of
+from tests.disks import with_disk
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import FakeClock, Shield
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = r"check|serve|reload|upgrade|health|schema|explain|sign-url|audit|store \w+"
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
     "docs/deploy.md",
+    "docs/oncall.md",
     "loadtest/README.md",
 ]
 
@@ -81,7 +89,7 @@ def test_a_term_is_defined_once() -> None:
 
 def test_the_classes_of_terms_exist() -> None:
     named = {name for _, names in _terms() for name in re.findall(r"`(\w+)`", names)}
-    classes = {name for path in (ROOT / "shield").rglob("*.py") for name in Source("", path.read_text()).classes()}
+    classes = {name for path in (ROOT / "shield").rglob("*.py") for name in source_of(path).classes()}
 
     assert len(named) > 25
     assert named - classes == set()
@@ -159,22 +167,60 @@ def test_what_readme_shows_of_a_signature_is_right() -> None:
     assert hmac.new(key.encode(), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest() == signature
 
 
-def test_commands_that_readme_shows_exist_with_their_options() -> None:
-    shown = re.findall(
-        r"`?shield (check|serve|schema|explain|sign-url|store \w+)\b([^`\n#]*)", (ROOT / "README.md").read_text()
-    )
+@pytest.mark.parametrize("document", ["README.md", "docs/deploy.md", "docs/oncall.md"])
+def test_commands_that_are_shown_exist_with_their_options(document: str) -> None:
+    shown = re.findall(rf"`?shield ({COMMANDS})\b([^`\n#&|]*)", (ROOT / document).read_text())
 
+    assert shown
     for words, rest in shown:
         helped = CliRunner().invoke(_app, [*words.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
         assert helped.exit_code == 0, words
         for option in re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest):
             assert option in helped.output, f"{words} {option}"
-    assert {words for words, _ in shown} >= {
-        "check",
-        "serve",
-        "schema",
-        "explain",
-        "sign-url",
-        "store stat",
-        "store rm",
-    }
+
+
+def test_readme_shows_all_commands_but_those_that_need_no_word() -> None:
+    shown = set(re.findall(rf"shield ({COMMANDS})\b", (ROOT / "README.md").read_text()))
+
+    assert shown >= {"check", "serve", "reload", "schema", "explain", "sign-url", "store stat", "store rm"}
+
+
+# the handbook
+
+
+def _oncall(heading: str) -> str:
+    """A section of the handbook."""
+    text = (ROOT / "docs/oncall.md").read_text()
+    return re.split(r"^## ", text, flags=re.MULTILINE)[text.count("\n## ", 0, text.index(f"\n## {heading}\n")) + 1]
+
+
+def _first_cells(section: str) -> list[str]:
+    return re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
+
+
+def test_the_handbook_has_every_metric_and_no_other(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+        made = {family.name for family in together([shield.call(shield.node.report)]).families}
+
+    assert set(re.findall(r"shield_(\w+?)(?:_total)?\b", _oncall("Metrics"))) == made
+
+
+def test_the_handbook_has_every_fault_and_no_other() -> None:
+    shown = {name for cell in _first_cells(_oncall("Faults")) for name in re.findall(r"`([a-z-]+)`", cell)}
+
+    assert shown == {fault.value for fault in Fault}
+
+
+def test_messages_that_the_handbook_explains_are_those_of_the_log() -> None:
+    source = "\n".join(_strings(path) for path in (ROOT / "shield").rglob("*.py"))
+
+    for cell in _first_cells(_oncall("Log"))[2:]:
+        for message in re.findall(r"`([^`]+)`", cell):
+            for piece in re.split(r"\.\.\.|[+-]?\d+|fra\b", message):
+                assert piece.strip(" :;") in source, message
+
+
+def _strings(path: Path) -> str:
+    """All strings of a module: literals that are one after another are one."""
+    found = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    return "\n".join(value for value in found if isinstance(value, str))

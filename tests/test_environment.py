@@ -16,6 +16,7 @@ class Environment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.said = ""  # by the last call, on standard error
         self.project = path / "pyproject.toml"
         self.project.write_text("[project]\n")
         self._log = path / "pip.log"
@@ -31,7 +32,10 @@ class Environment:
         """How often pip was run so far, after another call of make_environment."""
         command = f'set -eu; source "{SCRIPT}"; make_environment made "$@"'
         env = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **environ}
-        ended = subprocess.run(["bash", "-c", command, "-", *requirements], cwd=self.path, env=env)
+        ended = subprocess.run(
+            ["bash", "-c", command, "-", *requirements], cwd=self.path, env=env, stderr=subprocess.PIPE, text=True
+        )
+        self.said = ended.stderr
         assert (ended.returncode == 0) == (environ.get("PIP_FAILS", "0") == "0")
         return len(self._log.read_text().splitlines())
 
@@ -42,6 +46,7 @@ class Environment:
         ended = subprocess.run(["bash", "-c", command], cwd=self.path, env=env, capture_output=True, text=True)
         failed = environ.get("PIP_FAILS", "0") != "0"
         assert (ended.returncode != 0) == failed == ("lock.txt can't be installed" in ended.stderr)
+        self.said = ended.stderr
         return self._log.read_text().splitlines()
 
 
@@ -75,6 +80,20 @@ def test_an_installation_that_failed_is_tried_again(environment: Environment) ->
 def test_what_is_not_editable_is_always_installed_since_the_source_may_have_changed(environment: Environment) -> None:
     assert environment.make(".[demo]") == 1
     assert environment.make(".[demo]") == 2
+
+
+def test_it_says_what_takes_a_while_and_nothing_else(environment: Environment) -> None:
+    environment.make("-e", ".[demo]")
+    assert environment.said == "installing into made; the first time this takes about a minute ...\n"
+
+    environment.make("-e", ".[demo]")
+    assert environment.said == ""
+
+    lock(environment)
+    environment.lock_in()
+    assert environment.said.startswith("installing what lock.txt pins into made")
+    environment.lock_in()
+    assert environment.said == ""
 
 
 def lock(environment: Environment, text: str = "a==1 --hash=sha256:0\n") -> None:

@@ -94,6 +94,6 @@ def test_an_exchange_times_the_first_byte_and_the_whole() -> None:
 
 
 def test_refusals_are_counted_apart_from_other_errors() -> None:
-    assert Outcome(detail="bad-target", refused=True).counted_as == "refused"
-    assert Outcome(detail="bad-target", refused=True).word == "error"
-    assert Outcome(detail="only-if-cached").counted_as == "error"
+    refused = Outcome(detail="bad-target", refused=True)
+    assert (refused.word, refused.log_fields()["cache"]) == ("refused", "refused")
+    assert Outcome(detail="only-if-cached").word == "error"

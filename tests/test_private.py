@@ -30,7 +30,7 @@ def killed(runtime: Path) -> Path:
     before = set(runtime.iterdir())
     pid = os.fork()
     if pid == 0:
-        with private_directory() as directory:
+        with private_directory() as (directory, _):
             listens(socket_path(directory, 0))
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -39,7 +39,7 @@ def killed(runtime: Path) -> Path:
 
 
 def test_it_lets_in_its_user_alone_and_goes_at_the_end(runtime: Path) -> None:
-    with private_directory() as directory:
+    with private_directory() as (directory, _):
         listens(socket_path(directory, 0))
         listens(socket_path(directory, 1))
 
@@ -52,7 +52,7 @@ def test_what_a_killed_node_left_goes_at_the_next_start(runtime: Path) -> None:
     left = killed(runtime)
     assert sorted(path.name for path in left.iterdir()) == ["lock", "worker-0"]
 
-    with private_directory() as directory:
+    with private_directory() as (directory, _):
         assert list(runtime.iterdir()) == [directory]
 
 
@@ -60,7 +60,7 @@ def test_what_a_living_node_uses_stays_though_its_parent_was_killed(runtime: Pat
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with private_directory() as directory:
+        with private_directory() as (directory, _):
             listens(socket_path(directory, 0))
             worker = os.fork()
             if worker == 0:
@@ -72,12 +72,12 @@ def test_what_a_living_node_uses_stays_though_its_parent_was_killed(runtime: Pat
     worker = int(os.read(reader, 100))
     (used,) = runtime.iterdir()
 
-    with private_directory() as directory:
+    with private_directory() as (directory, _):
         assert set(runtime.iterdir()) == {used, directory}
         os.kill(worker, signal.SIGKILL)
         os.close(writer)
         assert os.read(reader, 1) == b""  # it has ended
-        with private_directory() as other:
+        with private_directory() as (other, _):
             assert set(runtime.iterdir()) == {directory, other}
     os.close(reader)
 
@@ -99,7 +99,7 @@ def test_what_is_no_nodes_stays(runtime: Path) -> None:
 
 
 def test_the_last_worker_without_a_parent_takes_it_away(runtime: Path) -> None:
-    with private_directory() as directory:
+    with private_directory() as (directory, _):
         sockets = [socket_path(directory, number) for number in range(2)]
         for path in sockets:
             listens(path)

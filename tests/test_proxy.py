@@ -331,7 +331,7 @@ def test_one_line_in_the_access_log_for_each(shield: Shield, origin: FaultyOrigi
     assert [(line["status"], line["bytes"], line["cache"]) for line in lines] == [
         (200, 5, "miss"),
         (200, 5, "hit"),
-        (405, 19, "error"),
+        (405, 19, "refused"),
     ]
     assert lines[0]["origin"] == "fra"
 

@@ -67,7 +67,7 @@ def test_others_have_their_turn_while_a_prefix_is_removed(shield: Shield, origin
         for number in range(1200):
             client.ask(f"/{number % 2}/{number}")
 
-    removed, turns = turns_during(shield, shield.node.purge.prefix(b"/1/"))
+    removed, turns = turns_during(shield, shield.node.purge.prefix((b"/1/",)))
 
     assert removed == 600
     assert turns >= 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 
@@ -126,6 +127,13 @@ def test_first_bytes_of_all_workers_make_a_percentile_which_stays_when_there_are
     assert one.p95 is not None and one.p95 > 0.4  # what is older than two spans of five minutes is gone
     one.measure(NOW + 10_000)
     assert one.p95 > 0.4
+
+
+def test_no_origin_is_tried_beside_another_while_the_fault_is_our_own() -> None:
+    records, one, other = two()
+    records.frozen_at = NOW
+
+    assert one.patience == other.patience == math.inf
 
 
 def test_a_record_is_the_same_for_all() -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.shared import Residence, Shared
+from shield.shared import Kept, Residence, Seat, Shared
 
 TEXTS = st.lists(st.binary(max_size=60), max_size=8)
 
@@ -248,6 +248,58 @@ def test_keys_of_one_owner_use_all_counts() -> None:
 def test_sizes_that_cannot_be_are_refused(workers: int, slots: int) -> None:
     with pytest.raises(ValueError, match="slots"):
         Shared(workers=workers, slots=slots)
+
+
+# for another program
+
+
+def test_a_program_that_takes_over_finds_all_that_is_in_the_memory() -> None:
+    with shared(workers=2) as memory:
+        memory.publish([b"gone"])
+        memory.hit(digest(1))
+        memory.standing[1] = 1
+        memory.beat(1, 5.0)
+        memory.reside(b"/a", Residence(1, 2))
+        # Another size is wanted now: that of the memory stays.
+        other = Shared(workers=2, slots=1 << 12, kept=memory.kept)
+        other.publish([b"also gone"])
+
+        assert other.removed_since(0) == [b"gone", b"also gone"] == memory.removed_since(0)
+        assert other.hit(digest(1)) == 2
+        assert (other.standing[1], other.last_beat(1)) == (1, 5.0)
+        assert other.residence(b"/a") == Residence(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "said"),
+    [
+        (0, b"another", "it is no memory of a node"),
+        (8, b"\x07\0\0\0", "it has layout 7, and this version has 1"),
+        (24, b"\x03" + bytes(7), "its sizes can't be"),
+        (16, b"\x08" + bytes(7), "bytes instead of"),
+    ],
+)
+def test_a_memory_of_another_layout_is_refused(at: int, data: bytes, said: str) -> None:
+    with shared(workers=2) as memory:
+        os.pwrite(memory.kept.memory, data, at)
+
+        with pytest.raises(ValueError, match=said):
+            Shared(workers=2, kept=memory.kept)
+
+
+def test_what_is_no_memory_is_refused() -> None:
+    reader, writer = os.pipe()
+    with pytest.raises(ValueError, match="it is no memory of a node"):
+        Shared(workers=2, kept=Kept(reader, writer))
+    os.close(reader)
+    os.close(writer)
+
+
+def test_two_processes_of_one_worker_write_under_numbers_of_their_own() -> None:
+    writers = [Seat(worker, 256, tenant=tenant).writer for worker in range(256) for tenant in (0, 1)]
+
+    assert len(set(writers)) == 512
+    assert max(writers) < 1 << 16
 
 
 # streams

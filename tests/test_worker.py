@@ -14,7 +14,7 @@ import pytest
 
 from tests.client import PATIENCE, Client, request
 from tests.doubles.certificates import Authority
-from tests.doubles.faults import at_body
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
@@ -85,6 +85,26 @@ def test_a_node_is_not_ready_before_it_stops_to_accept(tmp_path: Path, origin: F
             assert client.at_end()
             client.close()
 
+        node.signal()
+        assert node.ended() == 0
+
+
+def test_an_answer_that_is_still_to_begin_when_a_node_drains_says_that_it_is_the_last(
+    tmp_path: Path, origin: FaultyOrigin
+) -> None:
+    gate = origin.gate()
+    origin.spoils("/a", preceded_by(Wait(gate)))
+    with Process(settings_file(tmp_path, origin, delay="1h")) as node, Client(node.port) as client:
+        client.send(request("/a"))
+        gate.reached()
+        node.signal()
+        node.says("draining")
+
+        gate.open()
+        answer = client.read()
+
+        assert (answer.body, answer.get("connection")) == (b"hello", "close")
+        assert client.at_end()
         node.signal()
         assert node.ended() == 0
 

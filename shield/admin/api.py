@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
+from shield.admin.upgrade import Upgrading, upgrading
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
 from shield.observe.readiness import Readiness
@@ -26,11 +27,12 @@ def admin_api(
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     reload: Reloading | None = None,
+    upgrade: Upgrading | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove` and `/reload` if the node can `remove` and `reload`.
+    `/store/remove`, `/reload` and `/upgrade` if the node can `remove`, `reload` and `upgrade`.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -59,5 +61,6 @@ def admin_api(
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
+            *([] if upgrade is None else [upgrading(upgrade)]),
         ],
     )

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shield.errors import RequestError, StoreError
+from shield.rules.written import WrittenError, name_of, prefixes_of
 
 MAX_BYTES = 16 << 20
 """Limit of a request's JSON."""
@@ -25,10 +26,8 @@ _begin = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"paths"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r
 _path = re.compile(r'("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")[ \t\r\n]*(?:,[ \t\r\n]*(?=")|(?=\]))').match
 _end = re.compile(r"\][ \t\r\n]*\}[ \t\r\n]*\Z").match
 
-_url = re.compile(r"(?i:https?)://[^/?#]*([^#]*)(?:#.*)?", re.DOTALL).fullmatch
-
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
-RemovePrefix = Callable[[bytes], Awaitable[int]]
+RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[int]]
 
 
 class _WishError(ValueError):
@@ -44,9 +43,9 @@ def removal(
 ) -> Route:
     """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
 
-    A URL may stand for a path; its host is ignored. `remove` gets targets as clients send them, `remove_prefix` the
-    beginning of key texts: a path, for keys of all spaces, or a space, a colon and a path. The body must have arrived
-    after `body_seconds`.
+    A URL may stand for a path; its host is ignored. So may a key as `shield store ls` shows it. The prefix / is of
+    everything. `remove` gets what `keys_of` takes, `remove_prefix` the spellings of a prefix. The body must have
+    arrived after `body_seconds`.
     """
 
     async def handle(request: Request) -> Response:
@@ -63,6 +62,8 @@ def removal(
                 removed = await remove_prefix(prefix)
         except _WishError as error:
             return _refused(error.status, str(error))
+        except WrittenError as error:
+            return _refused(400, str(error))
         except RequestError as error:
             return _refused(400, f"a path would be rejected in a request: {error}")
         except StoreError as error:
@@ -91,8 +92,8 @@ def _too_large() -> _WishError:
     return _WishError(f"expected {MAX_BYTES} bytes at most; ask in several requests", 413)
 
 
-async def _wish(body: bytes) -> tuple[list[bytes], bytes | None]:
-    """Targets, or a prefix. Raises _WishError."""
+async def _wish(body: bytes) -> tuple[list[bytes], tuple[bytes, ...] | None]:
+    """Names, or a prefix. Raises _WishError, WrittenError and RequestError."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -106,12 +107,8 @@ async def _wish(body: bytes) -> tuple[list[bytes], bytes | None]:
         wish = json.loads(text)
     except (ValueError, RecursionError):
         raise _WishError("expected JSON") from None
-    if isinstance(wish, dict) and len(wish) == 1:
-        prefix = wish.get("prefix")
-        if isinstance(prefix, str) and prefix.endswith("*"):
-            raise _WishError("expected a prefix without * at its end: it stands for all that begins so")
-        if isinstance(prefix, str) and (prefix.startswith("/") or ":/" in prefix):
-            return [], _bytes(prefix)
+    if isinstance(wish, dict) and len(wish) == 1 and isinstance(prefix := wish.get("prefix"), str):
+        return [], prefixes_of(prefix)
     raise _expected()
 
 
@@ -122,7 +119,7 @@ async def _paths(text: str, at: int) -> list[bytes]:
         at = found.end()
         try:
             path = found[1][1:-1] if "\\" not in found[1] else json.loads(found[1])
-            paths.append(_bytes(path if path[:1] == "/" else _without_authority(path)))
+            paths.append(name_of(path))
         except json.JSONDecodeError:
             raise _WishError("expected JSON") from None
         if len(paths) % _AT_ONCE == 0:
@@ -136,19 +133,6 @@ async def _paths(text: str, at: int) -> list[bytes]:
 
 def _expected() -> _WishError:
     return _WishError('expected {"paths": ["/a", ...]} or {"prefix": "/images/"}')
-
-
-def _without_authority(path: str) -> str:
-    """The target that a client sends for a URL, or the path unchanged."""
-    found = _url(path)
-    return path if found is None else (found[1] if found[1][:1] == "/" else f"/{found[1]}")
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("ascii")
-    except UnicodeEncodeError:
-        raise _WishError("expected paths in ASCII, percent-encoded") from None
 
 
 def _refused(status: int, why: str) -> Response:

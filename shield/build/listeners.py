@@ -21,4 +21,5 @@ def listener_tls(settings: Settings) -> ssl.SSLContext | None:
         tls.key_file,
         client_ca_file=None if certificate is None else certificate.ca_file,
         client_needed=rules is not None and rules.always(Rule.CLIENT_CERTIFICATE),
+        protocols=("h2", "http/1.1") if tls.http2 else ("http/1.1",),
     )

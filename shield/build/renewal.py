@@ -22,7 +22,7 @@ from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
-from shield.edge.guard import GuardedFront
+from shield.edge.http2.front import ClientFront
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.observe.access import AccessLog
@@ -47,7 +47,7 @@ class Parts:
     secrets: SecretFiles
     store: Store
     proxies: Sequence[Proxy]
-    front: GuardedFront
+    front: ClientFront
     asgi: Application
     means: Means
     access: AccessLog

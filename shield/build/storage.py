@@ -62,7 +62,7 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], file
 
 
 def _tiers(settings: Settings, place: Seat, disk: Disk, files: Files) -> list[Tier]:
-    holder, tiers = Claimant(settings.node, boot_id(), place.worker, place.shared), []
+    holder, tiers = Claimant(settings.node, boot_id(), place.writer, place.shared, rebuilds=place.worker == 0), []
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
     for level, tier in enumerate(settings.cache.tiers):
         volumes = [

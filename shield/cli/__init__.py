@@ -46,7 +46,7 @@ def serve(
     config: ConfigFile,
     watch: Annotated[bool, typer.Option("--watch", help="Reload the settings when their file changes.")] = False,
 ) -> None:
-    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads its settings."""
+    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads its settings, SIGUSR2 its program."""
     from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
 
     raise typer.Exit(run(config, watch=watch))
@@ -61,22 +61,52 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command()
-def check(config: ConfigFile) -> None:
-    """Check settings, and list all problems."""
-    from shield.cli.check import check as run
+def upgrade(config: ConfigFile) -> None:
+    """Have the running node replace its program by the version that is installed now, without a failed request. Exit
+    code 1 if that is refused or fails.
+    """
+    from shield.cli.upgrade import upgrade as run
+
+    raise typer.Exit(run(config))
+
+
+@_app.command(hidden=True)
+def trial(config: ConfigFile) -> None:
+    """Say whether this version could take over a running node, whose terms are read from standard input."""
+    from shield.cli.trial import trial as run
 
     raise typer.Exit(run(config))
 
 
 @_app.command()
+def check(
+    config: ConfigFile,
+    online: Annotated[bool, typer.Option("--online", help="Ask each origin, too, with signed requests.")] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option(help="With --online: URL or path of an object that origins should have.", metavar="PATH"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="With --online: seconds for all origins together.", metavar="SECONDS")
+    ] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
+) -> None:
+    """Check settings, and list all problems. Exit code 2 for settings that can't be used, 1 for a failing origin."""
+    from shield.cli.check import check as run
+
+    raise typer.Exit(run(config, online=online, canary=canary, timeout=timeout, as_json=json))
+
+
+@_app.command()
 def health(
     config: ConfigFile,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each step.", metavar="SECONDS")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.", metavar="SECONDS")] = 2.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if it is ready.")] = False,
 ) -> None:
     """Say whether the node of these settings is ready: 0 or 1, for probes."""
     from shield.cli.health import health as run
 
-    raise typer.Exit(run(config, timeout=timeout))
+    raise typer.Exit(run(config, timeout=timeout, quiet=quiet))
 
 
 @_app.command()

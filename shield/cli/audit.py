@@ -21,11 +21,11 @@ from shield.audit.place import AuditPlace, AuditPlaceFile
 from shield.audit.run import Audit, AuditStep, ObjectSum, ReadingDepth
 from shield.build.audit import audited, buckets_of, sides_of
 from shield.cli.check import read
-from shield.cli.explain import target_of
 from shield.cli.rounded import shown_duration, shown_size
 from shield.cli.store.places import shown_text
 from shield.config.settings import Settings
 from shield.errors import ConfigError, Fault, OriginError, RequestError, ShieldError
+from shield.rules.written import target_of
 
 _TOLD_SECONDS = 30.0  # between two lines of progress where there is no terminal
 _COLUMNS = ("objects", "bytes", "same", "same size", "missing", "different", "extra", "lagging", "not held", "unread")

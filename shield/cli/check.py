@@ -1,7 +1,9 @@
-"""shield check: whether settings can be used, what they mean, and the origin of each secret."""
+"""shield check: whether settings can be used, what they mean, and the origin of each secret; with --online, whether
+origins answer as the settings want."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,30 +11,58 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from shield.build.listeners import listener_tls
+from shield.cli.online import examine, failed, table
 from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
 from shield.config.places import dotted
 from shield.config.price import PriceSettings
 from shield.config.settings import Settings
 from shield.config.units import format_size
-from shield.errors import ConfigError
+from shield.errors import ConfigError, RequestError
 from shield.origin.tls import client_context
 from shield.rules.prices import PRESETS, STALE_DAYS
 from shield.rules.ranking import Strategy
-from shield.store.upkeep.ground import Wish, notes
+from shield.store.upkeep.ground import Wish, impossible, notes
 
 
-def check(path: Path) -> int:
-    """Print problems, or a summary of the settings; 0 or 2."""
-    loaded = read(path)
-    if loaded is None:
-        return 2
-    problems = list(_useless_files(loaded.settings))
+def check(
+    path: Path, *, online: bool = False, canary: str | None = None, timeout: float = 10.0, as_json: bool = False
+) -> int:
+    """Print problems, or a summary of the settings; 0 or 2. `online`: 1 if an origin can't serve.
+
+    `canary` is the URL or path of an object that the origins should have, `timeout` for all of them together.
+    """
+    try:
+        loaded = load(path, environ=os.environ)
+        problems = [*_useless_files(loaded.settings), *_impossible_tiers(loaded.settings)]
+        examined = examine(loaded.settings, canary, timeout=timeout) if online and not problems else []
+    except ConfigError as error:
+        problems = error.problems
+    except RequestError as error:
+        problems = [f"--canary {canary}: would be rejected in a request: {error.status} {error.reason}"]
     if problems:
-        _say(problems)
+        if as_json:
+            print(json.dumps({"problems": problems}))
+        else:
+            _say(problems)
         return 2
-    print("\n".join(_summary(loaded)))
-    return 0
+    if as_json:
+        notes = [*loaded.notes, *directory_notes(loaded.settings)]
+        origins = {each.name: each.as_json() for each in examined}
+        print(json.dumps({"problems": [], "notes": notes, **({"origins": origins} if online else {})}))
+    else:
+        print("\n".join(_summary(loaded)))
+        if online:
+            print("\n" + "\n".join(table(examined)))
+    return 1 if failed(examined) else 0
+
+
+def _impossible_tiers(settings: Settings) -> Iterator[str]:
+    """Directories that no user could make."""
+    for tier in settings.cache.tiers:
+        for directory in tier.directories:
+            if (why := impossible(directory.path)) is not None:
+                yield f"cache.tiers: {tier.name}: {directory.path}: {why}"
 
 
 def _useless_files(settings: Settings) -> Iterator[str]:

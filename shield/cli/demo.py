@@ -38,7 +38,7 @@ def demo(*, once: bool, port: int) -> int:
     try:
         return asyncio.run(_run(console, once=once, port=0 if once else port))
     except RuntimeError as error:
-        console.print(f"[red]{error}")
+        console.print(f"[red]{error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 0

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import socket
 import struct
 import sys
 import tempfile
@@ -86,8 +87,10 @@ class DemoStage:
 
 @contextlib.asynccontextmanager
 async def stage(port: int) -> AsyncIterator[DemoStage]:
-    """Start everything, yield it, stop it. `port` 0 takes a free one."""
+    """Start everything, yield it, stop it. `port` 0 takes a free one. Raises RuntimeError if it can't be done."""
     async with contextlib.AsyncExitStack() as stack:
+        if port:
+            _refuse_taken(port)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shield-demo-")))
         images = await asyncio.to_thread(_images)
         fra, iad = await asyncio.gather(
@@ -175,6 +178,17 @@ async def _until_ready(made: DemoStage, node: Process) -> None:
     except TimeoutError:
         pass
     raise RuntimeError(f"the node didn't start:\n{made.node_log.read_text()}")
+
+
+def _refuse_taken(port: int) -> None:
+    """Before anything takes its time."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = f"127.0.0.1:{port}: {error.strerror}"
+            raise RuntimeError(f"{why}; choose another one by --port, or any free one by --port 0") from None
 
 
 async def _free_port() -> int:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from shield.build.origins import signer
 from shield.cli.check import read
@@ -16,6 +15,7 @@ from shield.cli.store.node import RefusedError, RunningNode
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
 from shield.rules.ranking import order_of, seed_of
+from shield.rules.written import target_of
 
 
 def explain(url: str, path: Path, *, live: bool = False) -> int:
@@ -49,22 +49,6 @@ def _state(settings: Settings) -> Mapping[str, Any]:
         where = "is off" if node.address is None else f"is {node.address}, where no node answers"
         raise RefusedError(f"how the node treats its origins now isn't known: admin.listen {where}")
     return state
-
-
-def target_of(url: str) -> bytes:
-    """The target that a client sends for a URL, in origin-form; non-ASCII characters are sent as UTF-8.
-
-    Raises RequestError for an invalid URL.
-    """
-    if "://" in url:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise RequestError(400, "not-a-url") from None
-        url = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    else:
-        url = url.partition("#")[0]
-    return b"".join(bytes((c,)) if 0x20 < c < 0x7F else b"%%%02X" % c for c in url.encode("utf-8", "surrogateescape"))
 
 
 def _lines(target: bytes, settings: Settings, state: Mapping[str, Any] | None) -> list[str]:

@@ -1,4 +1,8 @@
-"""shield health: is the node of these settings ready? For probes of containers and scripts: one line, 0 or 1."""
+"""shield health: is the node of these settings ready? For probes of containers and scripts: one line, 0 or 1.
+
+Settings that can't be used, here or at all, don't make it unhealthy: the node runs with those it has. It is asked
+where they say that it listens, as far as they can be read.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import contextlib
 import os
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from shield.config.loading import load
+from shield.config.glimpse import Glimpse, glimpse
+from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, load
 from shield.config.section import ListenAddress
-from shield.config.settings import Settings
 from shield.errors import ConfigError
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -22,29 +28,66 @@ class _UnhealthyError(Exception):
     """Why the node isn't ready, in a line."""
 
 
-def health(path: Path, *, timeout: float) -> int:
-    """Print one line; 0 if the node says that it is ready, else 1. `timeout` is in seconds, for each step."""
+def health(path: Path, *, timeout: float, quiet: bool = False) -> int:
+    """Print one line; 0 if the node says that it is ready, else 1. Takes `timeout` seconds at most.
+
+    A second line, on standard error, warns of settings that can't be used. `quiet`: nothing is printed of a node
+    that is ready.
+    """
+    listeners, doubt = _listeners(path)
     try:
-        settings = load(path, environ=os.environ).settings
-    except ConfigError as error:
-        more = f" (and {len(error.problems) - 1} more problems)" if len(error.problems) > 1 else ""
-        print(f"unhealthy: {error.problems[0]}{more}", file=sys.stderr)
-        return 1
-    try:
-        print(f"healthy: {_said(settings, timeout)}")
+        said = _within(timeout, lambda: _said(listeners, timeout), listeners)
     except _UnhealthyError as error:
         print(f"unhealthy: {error}", file=sys.stderr)
+        if doubt is not None:
+            print(f"unhealthy: {doubt}", file=sys.stderr)
         return 1
+    if not quiet:
+        print(f"healthy: {said}")
+        if doubt is not None:
+            print(f"warning: {doubt}; the node runs with those it has", file=sys.stderr)
     return 0
 
 
-def _said(settings: Settings, timeout: float) -> str:
+def _listeners(path: Path) -> tuple[Glimpse, str | None]:
+    """Where the node listens, and what is wrong with its settings."""
+    try:
+        settings = load(path, environ=os.environ).settings
+    except ConfigError as error:
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        doubt = f"{error.problems[0]}{more}: these settings can't be used"
+        return glimpse(SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)), doubt
+    return Glimpse(settings.admin.listen, settings.listen), None
+
+
+def _within(seconds: float, work: Callable[[], str], listeners: Glimpse) -> str:
+    """What comes of work that may block, unless it takes longer: then it is left to itself."""
+    done: list[str | _UnhealthyError] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except _UnhealthyError as error:
+            done.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not done:
+        where = "listen" if listeners.admin is None else f"{listeners.admin} (admin.listen)"
+        raise _UnhealthyError(f"{where} gave no answer in {seconds:g} s")
+    if isinstance(done[0], _UnhealthyError):
+        raise done[0]
+    return done[0]
+
+
+def _said(listeners: Glimpse, timeout: float) -> str:
     """What shows that the node is ready: the admin listener's word, or that clients are accepted where it is off."""
-    if settings.admin.listen is not None:
-        return _ready(settings.admin.listen, timeout)
-    for address in settings.listen:
+    if listeners.admin is not None:
+        return _ready(listeners.admin, timeout)
+    for address in listeners.listen:
         _accepts(address, timeout)
-    return f"{', '.join(map(str, settings.listen))} accepts connections; admin.listen is off, which could tell more"
+    return f"{', '.join(map(str, listeners.listen))} accepts connections; admin.listen is off, which could tell more"
 
 
 def _ready(address: ListenAddress, timeout: float) -> str:

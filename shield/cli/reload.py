@@ -7,25 +7,21 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
+from shield.config.glimpse import glimpse
 from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, lines
-from shield.config.section import ListenAddress, parse_address
-from shield.config.settings import AdminSettings
-from shield.config.units import ExpectedError
+from shield.config.section import ListenAddress
 
 _SECONDS = 60.0  # longer than workers take to agree
 
 
 def reload(path: Path) -> int:
     """Print what has become of it; 0, or 1 if it was refused or nobody could be asked."""
-    address = _admin(path)
-    if address is None:
+    said = asked(path, "/reload", seconds=_SECONDS)
+    if said is None:
         return 1
-    try:
-        status, answer = _asked(address)
-    except (OSError, HTTPException, ValueError) as error:
-        print(f"no node answers on {address} (admin.listen): {error}", file=sys.stderr)
-        return 1
+    status, answer = said
     if status == 200:
         print(f"reloaded: settings of generation {answer['generation']} are in force")
         if answer["needs_restart"]:
@@ -35,6 +31,18 @@ def reload(path: Path) -> int:
         print(problem, file=sys.stderr)
     print("refused: the settings that the node has stay in force", file=sys.stderr)
     return 1
+
+
+def asked(path: Path, target: str, *, seconds: float) -> tuple[int, dict[str, Any]] | None:
+    """The node's answer to a POST to its admin listener; None: it was printed why there is none."""
+    address = _admin(path)
+    if address is None:
+        return None
+    try:
+        return _asked(address, target, seconds)
+    except (OSError, HTTPException, ValueError) as error:
+        print(f"no node answers on {address} (admin.listen): {error}", file=sys.stderr)
+        return None
 
 
 def _admin(path: Path) -> ListenAddress | None:
@@ -49,19 +57,17 @@ def _admin(path: Path) -> ListenAddress | None:
     if read.unread:
         print("\n".join(lines(read.problems)), file=sys.stderr)
         return None
-    given = read.tree.get(("admin", "listen"))
-    try:
-        return parse_address(AdminSettings().listen if given is None else given)
-    except ExpectedError as error:
-        print(f"{path}: admin.listen: {error}; without it no node can be asked", file=sys.stderr)
-        return None
+    admin = glimpse(source).admin
+    if admin is None:
+        print(f"{path}: admin.listen is off: no node can be asked; send it SIGHUP", file=sys.stderr)
+    return admin
 
 
-def _asked(address: ListenAddress) -> tuple[int, dict[str, list[str]]]:
+def _asked(address: ListenAddress, target: str, seconds: float) -> tuple[int, dict[str, Any]]:
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
-    connection = HTTPConnection("::1" if host == "::" else host, address.port, timeout=_SECONDS)
+    connection = HTTPConnection("::1" if host == "::" else host, address.port, timeout=seconds)
     try:
-        connection.request("POST", "/reload", headers={"host": "localhost"})
+        connection.request("POST", target, headers={"host": "localhost"})
         answer = connection.getresponse()
         body = json.loads(answer.read())
     finally:

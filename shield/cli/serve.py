@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import pickle
 import sys
 import time
 from pathlib import Path
 
-from shield import app, supervisor, worker
+from shield import app, supervisor
 from shield.build.edition import Edition
 from shield.cli.check import directory_notes, read
+from shield.config.loading import Loaded, load
 from shield.errors import ConfigError
+from shield.lifecycle.handover import Handover, go_back, handed_over
+from shield.lifecycle.program import Program
 from shield.node import Node
 from shield.observe.logs import configure
 from shield.shared import Seat
@@ -20,22 +25,43 @@ log = logging.getLogger("shield.cli")
 
 def serve(path: Path, *, watch: bool = False) -> int:
     """Run a node. 0 after a clean stop, 2 for settings that can't be used."""
-    loaded = read(path)
-    if loaded is None:
+    try:
+        inherited = handed_over(os.environ)
+    except ConfigError as error:
+        _say(error)
         return 2
+    try:
+        loaded = read(path) if inherited is None else _loaded(path, inherited)
+        if loaded is None:
+            return 2
+        program = Program.running(path, watch=watch, words=() if inherited is None else inherited.words)
+        return supervisor.supervise(_edition(loaded, inherited), _build, program, watch=watch, inherited=inherited)
+    except ConfigError as error:
+        _say(error)
+        if inherited is not None:
+            go_back(inherited, error.problems, os.environ)
+        return 2
+
+
+def _say(error: ConfigError) -> None:
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+
+
+def _loaded(path: Path, inherited: Handover) -> Loaded:
+    """For a program that takes over, or is gone back to: then the settings are those that it had."""
+    if inherited.failed:
+        before: Loaded = pickle.loads(bytes.fromhex(inherited.settings))  # by this very version
+        return before
+    return load(path, environ=os.environ)
+
+
+def _edition(loaded: Loaded, inherited: Handover | None) -> Edition:
     settings = loaded.settings
     configure(settings.log.level, style=settings.log.format)
     for note in (*loaded.notes, *directory_notes(settings)):
         log.warning("%s", note)
-    edition = Edition(loaded, since=time.time())
-    try:
-        if settings.workers > 1:
-            return supervisor.supervise(edition, _build, watch=watch)
-        return worker.run(edition, _build, watch=watch)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return 2
+    return Edition(loaded, generation=1 if inherited is None else inherited.generation + 1, since=time.time())
 
 
 def _build(edition: Edition, place: Seat) -> Node:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from shield.build.regime import access_rules
 from shield.cli.check import read
-from shield.cli.explain import target_of
 from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_duration
 from shield.errors import ConfigError, RequestError
 from shield.rules.signed_urls import Links, signable
+from shield.rules.written import target_of
 
 
 def sign_url(url: str, path: Path, *, lifetime: str, key: str | None) -> int:

@@ -64,6 +64,11 @@ class TlsSettings(Section):
 
     certificate_file: File = Field(description="PEM file with the certificate and the chain above it.")
     key_file: File = Field(description="PEM file with its key, not encrypted.")
+    http2: bool = Field(
+        default=True,
+        description="Offer HTTP/2 (by ALPN) besides HTTP/1.1. It saves a CDN connections, and costs the node several "
+        "times the CPU of HTTP/1.1 per request: off where clients choose it and CPU is short.",
+    )
 
 
 class FailoverSettings(Section):
@@ -229,6 +234,13 @@ class LimitSettings(Section):
         description="Requests on one connection, which is closed after the last one; 0: any number. A limit spreads "
         "clients over nodes again from time to time.",
     )
+    streams: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Requests at once on one HTTP/2 connection; more are refused so that clients send them again. A "
+        "hundred: what CDNs and browsers expect of servers.",
+    )
     pipelined_bytes: Size = size(
         "32KiB",
         "Bytes of requests that a client sends ahead of responses on one connection. Beyond that, they are dropped, "
@@ -306,8 +318,8 @@ class Settings(Section):
     )
     worker_stall: Duration = duration(
         "5s",
-        "With several workers, one that hangs for this long is killed and replaced; the others take over its keys "
-        "after one second. Far longer than any normal pause of a worker.",
+        "A worker that hangs for this long is killed and replaced; with several workers, the others take over its "
+        "keys after one second. Far longer than any normal pause of a worker.",
         least="2s",
     )
     tls: TlsSettings | None = Field(

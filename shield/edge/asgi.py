@@ -75,7 +75,7 @@ class Application:
         proxy, regime = self._proxy, self._proxy.in_force.regime
         request, began, limits = _request(scope), proxy.clock(), regime.limits
         peer = self._listener.name_of(scope.get("client"))
-        denied = self._guard.hold(request, peer, _certificate(send), began)
+        denied = self._guard.hold(request, self._guard.identity(peer, _certificate(send)), began)
         error = denied or self._objection(scope, request, limits)
         if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
             del request.notable[b"transfer-encoding"]

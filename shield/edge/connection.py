@@ -301,6 +301,14 @@ class ClientConnection(ConnectionLife):
 
     # the worker
 
+    def wind_down(self) -> None:
+        """Close after the response in progress, if that can still say so."""
+        turn, exchange = self._turn, self._exchange
+        if turn is None or exchange is None or exchange.answered is not None or self._turns or self._later:
+            return
+        turn.keep_alive = False
+        self._take_no_more()
+
     def held(self) -> tuple[int, int] | None:
         """The body that an unsent response keeps in memory, as its identity (connections that share it return the
         same) and its bytes; None if the client has taken nearly everything, or there is no such body.

@@ -13,6 +13,7 @@ import resource
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from shield.complaints import Complaints
@@ -22,6 +23,14 @@ from shield.rules.limits import ClientLimits
 log = logging.getLogger("shield.edge")
 
 _MOST_RESERVED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DoorStatistics:
+    """Connections since the start."""
+
+    turned_away: int  # closed at once, since too many were open
+    gave_way: int  # closed while idle, to make room for another
 
 
 class Guest(Protocol):
@@ -98,6 +107,9 @@ class Door:
         place = self._idle.pop(guest, None)
         if place is not None:
             del place.idle[guest]
+
+    def statistics(self) -> DoorStatistics:
+        return DoorStatistics(self.turned_away, self.gave_way)
 
     def _make_room(self, idle: OrderedDict[Guest, None] | OrderedDict[Guest, _Place]) -> bool:
         """Close the first of these connections that really is idle; whether there was one."""

@@ -53,6 +53,9 @@ class Reconsidering(Protocol):
     def reconsider(self, limits: ClientLimits) -> None:
         """Follow a new regime, which has these limits."""
 
+    def wind_down(self) -> None:
+        """Close after the response in progress, if that can still say so."""
+
     def account_to(self, accounting: Accounting) -> None:
         """Record there the exchanges that end from now on."""
 
@@ -90,6 +93,7 @@ class Front:
         self.limits = self.door.limits = replace(self.limits, max_requests=1)
         for connection in self.connections:
             connection.reconsider(self.limits)
+            connection.wind_down()
 
     def log_to(self, access: AccessLog | None) -> None:
         """Log there the exchanges that end from now on, on open connections too. None: no access log."""
@@ -118,10 +122,14 @@ class Front:
             listener,
             context,
             self.door,
-            welcome=lambda: self._connection(server_state, Life.OPEN),
+            welcome=lambda: self._behind_tls(server_state),
             inside=lambda: len(server_state.connections),
             seconds=lambda: self.limits.head_seconds,
         )
+
+    def _behind_tls(self, server_state: ServerState) -> asyncio.Protocol:
+        """The protocol of a connection whose TLS is about to begin, and which the door has counted."""
+        return self._connection(server_state, Life.OPEN)
 
     @abstractmethod
     def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:

@@ -78,15 +78,27 @@ class Guard:
         rest = None if link is None else link.rest(now)
         return target, rest, rules.judge(identity, RequestFacts(host, checked, link, text, now), requirement)
 
-    def hold(
-        self, request: Request, peer: str, certificate: Mapping[str, Any] | None, now: float
-    ) -> DeniedError | None:
+    def identity(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity | None:
+        """The identity that requests on a connection from this address, with this certificate, have; None: no rule in
+        force needs them checked."""
+        rules = self.rules
+        if rules is None:
+            return None
+        identity = rules.identify(peer, certificate)
+        return None if rules.admits_all_of(identity) else identity
+
+    def without_link(self, target: bytes) -> bytes:
+        """A target without the parameters of a signed link, for logs."""
+        rules = self.rules
+        return target if rules is None or rules.links is None else rules.links.taken_off(target)[0]
+
+    def hold(self, request: Request, identity: ClientIdentity | None, now: float) -> DeniedError | None:
         """Judge a whole request, and remove from it the secret header and the parameters of a signed link.
 
-        For fronts without a connection of their own (`edge.asgi`). Returns the denial, None if it is admitted.
+        For fronts that have whole requests (`edge.asgi`, `edge.http2`). Returns the denial, None if it is admitted.
         """
         rules, fields = self.rules, request.fields
-        if rules is None:
+        if rules is None or identity is None:
             return None
         checked: dict[bytes, bytes] = {}
         for name, value in fields:
@@ -95,11 +107,7 @@ class Guard:
         if rules.header in checked:
             fields[:] = [field for field in fields if field[0] != rules.header]
         request.target, rest, denied = self.judge(
-            rules.identify(peer, certificate),
-            request.target,
-            host=host_of(request.target, fields),
-            checked=checked,
-            now=now,
+            identity, request.target, host=host_of(request.target, fields), checked=checked, now=now
         )
         if rest is not None:
             request.notable[REST] = b"%d" % rest
@@ -176,11 +184,8 @@ class GuardedConnection(ClientConnection):
         """Follow a new regime: its limits, and whether its access rules need each request to be checked."""
         super().reconsider(limits)
         rules = self._guard.rules
-        self._identity, self._watched = None, WATCHED
-        if rules is not None:
-            identity = rules.identify(self._peer, self._transport.get_extra_info("peercert"))
-            if not rules.admits_all_of(identity):
-                self._identity, self._watched = identity, WATCHED | rules.fields
+        self._identity = self._guard.identity(self._peer, self._transport.get_extra_info("peercert"))
+        self._watched = WATCHED if rules is None or self._identity is None else WATCHED | rules.fields
 
     def _let_in(self) -> bool:
         rules, identity = self._guard.rules, self._identity
@@ -203,9 +208,7 @@ class GuardedConnection(ClientConnection):
         return False
 
     def _refuse(self, error: RequestError) -> None:
-        rules = self._guard.rules
-        if rules is not None and rules.links is not None:
-            self._target = rules.links.taken_off(self._target)[0]  # keeps the signature out of the log
+        self._target = self._guard.without_link(self._target)
         super()._refuse(error)
 
     def _answer(self, turn: Turn) -> None:

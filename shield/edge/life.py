@@ -86,6 +86,10 @@ class ConnectionLife(RequestReader):
             self._life = Life.NUMBERED if self._left else Life.OPEN
 
     @abstractmethod
+    def wind_down(self) -> None:
+        """Close after the response in progress, if that can still say so."""
+
+    @abstractmethod
     def account_to(self, accounting: Accounting) -> None:
         """Record there the exchanges that end from now on."""
 

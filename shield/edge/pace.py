@@ -4,9 +4,9 @@ A slow client may delay itself, but no others. The resources that it could occup
 the module that owns the resource:
 
 - Its connection and write buffer: a client that takes less than `send_bytes` in `send_seconds` is disconnected,
-  however large the response (`Patience.takes_on`, from each connection's `sweep`; over HTTP/2 and HTTP/3 a send that
-  takes longer than `send_seconds` ends the response, in `edge.asgi`). An idle connection and an incomplete head have
-  their own time limits.
+  however large the response (`Patience.takes_on`, from each connection's `sweep`). So is an HTTP/2 stream reset whose
+  window stays closed (`ClientStream.stalls`); in `edge.asgi` a send that takes longer than `send_seconds` ends the
+  response. An idle connection and an incomplete head have their own time limits.
 - Bodies in memory: a response that is written but not taken keeps its entry's body, even one that the RAM tier has
   evicted. When all of these together exceed `unsent_bytes`, the readers that free most memory per reader are
   disconnected (`too_much`, called by the worker once a second).
@@ -45,6 +45,7 @@ METERED = 512 << 10
 """Bytes of an answer from an origin above which that begins with the answer, and not only when it comes to matter."""
 
 _LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response
+_TLS_BUFFER = 64 << 10  # as without TLS: half a megabyte otherwise
 _TCP_NOTSENT_LOWAT = 25  # Linux; Python's `socket` has no name for it
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
@@ -63,12 +64,14 @@ def unsent(transport: asyncio.Transport) -> int:
 
 
 def keep_little(transport: asyncio.Transport, *, most: int = UNSENT) -> None:
-    """Have the kernel take no more than it can send soon; 0: as much as it likes. Other sockets than TCP's keep
-    little anyway."""
+    """Have the kernel take no more than it can send soon, and TLS as little; 0: as much as they like. Other sockets
+    than TCP's keep little anyway."""
     connected = transport.get_extra_info("socket")
     if connected is not None and connected.family != socket.AF_UNIX:
         with contextlib.suppress(OSError):  # it is closed
             connected.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, most)
+    if transport.get_extra_info("ssl_object") is not None:
+        transport.set_write_buffer_limits(_TLS_BUFFER if most else None)
 
 
 class Patience:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shield.edge.door import Door
@@ -15,16 +15,24 @@ _AT_ONCE = 100  # connections accepted in a row before the event loop goes on
 
 
 def server_context(
-    certificate_file: Path, key_file: Path, *, client_ca_file: Path | None = None, client_needed: bool = True
+    certificate_file: Path,
+    key_file: Path,
+    *,
+    client_ca_file: Path | None = None,
+    client_needed: bool = True,
+    protocols: Sequence[str] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """A context with this certificate chain and key (PEM), for TLS 1.2 and later. Raises ConfigError.
+
+    `protocols` are offered by ALPN, the best first.
 
     With `client_ca_file` clients must present a certificate of these authorities. Unless `client_needed`, they may
     present none, but an invalid one still fails the handshake.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113 §9.2.1
+    context.set_alpn_protocols(list(protocols))
     try:
         # The empty password keeps OpenSSL from prompting for that of an encrypted key.
         context.load_cert_chain(certificate_file, key_file, password="")

@@ -225,7 +225,7 @@ class Fill:
             question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
-        self.origin, self.status = result.origin, result.response.head.status
+        self.origin, self.status = result.origin or None, result.response.head.status
         self.by_peer, self.was_hit = result.by_peer, result.was_hit
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()

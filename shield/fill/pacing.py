@@ -111,9 +111,14 @@ class Pacing:
 
     def _is_outrun(self) -> bool:
         """Whether more has come than may be left behind."""
-        if not self._purse.is_outrun(self._buffer.received, self._readers):
+        if self._finishes is not None and self._finishes():  # before readers are asked, which costs system calls
             return False
-        return self._finishes is None or not self._finishes()
+        return self._purse.is_outrun(self._buffer.received, self._readers) and not self._is_awaited()
+
+    def _is_awaited(self) -> bool:
+        """Whether a reader waits for bytes farther on, before which it can't take any; the budget pays for them."""
+        end = self.start + self._buffer.received
+        return any(reader.position > end for reader in self._readers) and not self._purse.is_empty
 
     def _lose_patience(self) -> None:
         """The readers are slow rather than gone."""

@@ -372,7 +372,7 @@ class Run:
         """Go on with an answer whose body begins at `at`."""
         self._response = fetched.response
         self.by_peer = fetched.by_peer
-        self.origin = fetched.origin
+        self.origin = fetched.origin or None
 
     def start(self) -> None:
         if self._response is not None:

@@ -69,6 +69,8 @@ class AccessLog:
                 name: _cut(value) if isinstance(value, str) else value for name, value in outcome.log_fields().items()
             },
         }
+        if exchange.protocol is not None:
+            line["protocol"] = exchange.protocol
         if exchange.end is not End.WHOLE:
             line["broken"] = True
         text = json.dumps(line, separators=(",", ":"))

@@ -25,7 +25,7 @@ class Counters:
         if outcome is PLAIN_HIT:
             self.hits += 1
         elif outcome is not None:
-            self._count(outcome.counted_as)
+            self._count(outcome.word)
         if exchange.end is not End.WHOLE:
             self._count(exchange.end.value)
 

@@ -18,7 +18,10 @@ _GREATEST = frozenset(
 )
 _OF_THE_NODE = {  # by section: the disks are shared by all workers
     "directory": frozenset(
-        {"entries", "entry_bytes", "segments", "segment_bytes", "index_bytes", "capacity_bytes", "unscanned"}
+        {
+            *("entries", "entry_bytes", "slices", "segments", "segment_bytes", "index_bytes", "capacity_bytes"),
+            *("unscanned", "oldest", "newest"),
+        }
     )
 }
 

@@ -21,6 +21,10 @@ log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
 
+_RANDOM = (
+    random.SystemRandom()
+)  # the module's generator belongs to whoever seeds it, and this thread draws all the time
+
 
 class Conductor:
     """The conductor of one worker. `open` it on its event loop, then `close` it."""
@@ -34,7 +38,7 @@ class Conductor:
         rescue: Callable[[Origin], None],
         probe: Callable[[Origin, float], Awaitable[bool]],
         now: Callable[[], float],
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = _RANDOM.random,
     ) -> None:
         self._records = records
         self._worker = worker
@@ -45,6 +49,7 @@ class Conductor:
         self._chance = chance
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._was_late = False
         self._bad: set[str] = set()  # by this worker's last look
         self._probes: dict[str, _Probes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,17 +67,21 @@ class Conductor:
             await asyncio.wait(self._tasks)
 
     def _turn(self) -> None:
-        now = self._now()
-        self.look(now, is_late=now - self._due > LATE_SECONDS)
+        now, due = self._now(), self._due
         self._due = now + STEP_SECONDS
         self._timer = asyncio.get_running_loop().call_later(STEP_SECONDS, self._turn)
+        self.look(now, is_late=now - due > LATE_SECONDS)
 
     def look(self, now: float, *, is_late: bool = False) -> None:
-        """Called four times a second. `is_late`: this worker's loop was blocked, so that nothing is judged yet."""
-        records = self._records
+        """Called four times a second.
+
+        `is_late`: this worker's loop was blocked. It doesn't judge then, unless that was so the last time as well.
+        """
+        records, was_late = self._records, self._was_late
+        self._was_late = is_late
         records.beat(self._worker, now, is_late=is_late)
         origins = {origin.name: origin for origin in self._origins()}
-        if not is_late and records.conductor(now) == self._worker:
+        if not (is_late and not was_late) and records.conductor(now) == self._worker:
             self._judge(origins, now)
         self.notice(origins.values())
 

@@ -375,10 +375,10 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> None:
         timeouts = self._terms.timeouts
         limit = self._limit()
-        if self._framing is None and limit == self._deadline:
-            self.fail(Fault.TOTAL_TIMEOUT, "no answer before the deadline")
-        elif self._framing is None:
-            self.fail(Fault.FIRST_BYTE_TIMEOUT, f"no answer within {self._first_byte:g} s")
+        if self._framing is None:
+            waited = max(0.0, self._head_at - self.asked_at)
+            hurried = ", all that was left before the deadline" if self._head_at == self._deadline else ""
+            self.fail(Fault.FIRST_BYTE_TIMEOUT, f"no answer within {waited:.3g} s{hurried}")
         elif limit == self._total_at:
             self.fail(Fault.TOTAL_TIMEOUT, f"not complete within {timeouts.total:g} s")
         else:

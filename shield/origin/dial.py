@@ -6,6 +6,7 @@ Keeps no connection, only the failing addresses, which are tried last for a whil
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
@@ -76,7 +77,7 @@ class Dialer:
                 if attempt.address is not None:
                     self._health.note_ill(attempt.address, loop.time())
                 if limit == deadline:
-                    raise attempt.failure(Fault.TOTAL_TIMEOUT, f"deadline reached while {attempt.step}")
+                    raise attempt.failure(attempt.timeout_fault, f"deadline reached while {attempt.step}")
                 raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
             connection = task.result()
             if not connection.closed:
@@ -226,7 +227,8 @@ async def _connect(address: Address) -> socket.socket:
         await asyncio.get_running_loop().sock_connect(sock, address.place)
     except OSError as error:
         sock.close()
-        raise OSError(f"{address}: {error.strerror or error}") from None
+        why = os.strerror(error.errno) if error.errno else error  # asyncio's own text names the address again
+        raise OSError(f"{address}: {why}") from None
     except BaseException:
         sock.close()
         raise

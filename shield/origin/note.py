@@ -65,12 +65,13 @@ class Note:
         self._seen.succeeded(came, now, now - self._began, slot=self._slot)
         return now
 
-    def failed(self, fault: Fault, key: bytes) -> None:
+    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False) -> None:
+        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time."""
         kind = _KINDS.get(fault)
         if kind is Came.ABSENT:
             self.gave(kind)
-        elif kind is None:
-            self.given_up(key, counts=fault is Fault.TOTAL_TIMEOUT)
+        elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):
+            self.given_up(key, counts=fault in (Fault.TOTAL_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT))
         else:
             self._seen.end(self._slot)
             self._seen.failed(kind, self._now(), key)

@@ -151,7 +151,7 @@ class Origin:
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
         except OriginError as error:
-            note.failed(error.fault, want.path)
+            note.failed(error.fault, want.path, hurried=self._now() >= deadline)
             raise
         except BaseException:
             note.given_up(want.path)
@@ -201,6 +201,14 @@ class Origin:
             mended.add(mend)
             request_time, signed = clock(), self.signer.credentials
             response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
+
+    async def ask(self, want: Want, now: float, deadline: float) -> Response:
+        """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
+        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        try:
+            return await self._ask(want, now, deadline, note)
+        finally:
+            note.given_up(want.path, counts=False)
 
     async def _ask(self, want: Want, now: float, deadline: float, note: Note, *, fresh: bool = False) -> Response:
         self.fetches += 1

@@ -1,6 +1,6 @@
 """Failover: one fetch over several origins inside one deadline, before any byte is sent to a client.
 
-The first attempt at the best origin is made at once; whatever else it takes is a `Race`. The health of origins, which
+The first attempt at the best origin is made at once; all others are a `Race`. The health of origins, which
 all workers judge together, decides on their order and how long a fetch waits for one of them alone.
 """
 
@@ -34,14 +34,14 @@ _STORED_PATIENCE = 1.0
 
 
 _PROBE_BYTES = 4096
-"""Of an object, to see whether its origin works."""
+"""Bytes of an object that a probe fetches."""
 
 _LEFT_SECONDS = 60.0
-"""How long an origin that was left out isn't asked until it is forgotten."""
+"""A removed origin is forgotten after this time without a fetch."""
 
 
 class _Lot:
-    """The origins of one time, and for how long they are asked."""
+    """The origins in use at one time, and the deadline of a fetch from them."""
 
     __slots__ = ("budgets", "deadline_seconds", "origins", "users")
 
@@ -51,10 +51,10 @@ class _Lot:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
         self.budgets = budgets
-        self.users = 0  # fetches under way that go by it
+        self.users = 0  # fetches under way that use it
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
-        """The order in which those of them are tried for this path that are there."""
+        """The order in which the named origins are tried for this path; unknown names are left out."""
         origins = self.origins
         if len(names) == 1 and names[0] in origins:
             return names
@@ -65,20 +65,16 @@ class _Lot:
         return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
-        """The same with what a schedule needs to know of them."""
+        """The same as a schedule needs them."""
         seen = [(name, self.origins[name].seen) for name in order]
-        return [
-            Contender(name, each.patience, is_out=not each.is_up and not each.treated().is_good)
-            for name, each in seen
-        ]
+        return [Contender(name, each.patience, is_out=not each.treated().is_good) for name, each in seen]
 
 
 class Origins:
     """All origins of a node. `fetch` walks an order of names within one deadline.
 
-    They may be replaced by others (`adopt`): a fetch goes on with those it began with. One that is left out can be
-    fetched from for a while longer, for requests that began under routes that name it; its connections end when their
-    fetches do.
+    They may be replaced by others (`adopt`): a fetch continues with those it began with. A removed one can be used
+    for a while longer, by requests that began under routes that name it; its connections end with their fetches.
     """
 
     def __init__(
@@ -97,8 +93,8 @@ class Origins:
         self._worker = worker
         self._retry_share = retry_share
         self._lot = _Lot(origins, deadline_seconds, {each.name: RetryBudget(retry_share) for each in origins})
-        self._left: dict[str, tuple[Origin, float]] = {}  # out, by name, and when each was asked last
-        self._ending: list[tuple[Origin, _Lot]] = []  # to be closed when nothing needs them any more
+        self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
+        self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
         self._clock = clock
@@ -119,7 +115,7 @@ class Origins:
         self.conductor.open()
 
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
-        """Have these instead from now on. Those that are there already may be among them, and stay as they are."""
+        """Use these from now on. Present ones among them stay as they are."""
         before, now = self._lot, self._now()
         kept = before.budgets if retry_share == self._retry_share else {}
         budgets = {each.name: kept.get(each.name) or RetryBudget(retry_share) for each in origins}
@@ -137,12 +133,12 @@ class Origins:
         self._attach([origin for origin in origins if origin not in known])
 
     def _attach(self, origins: Sequence[Origin]) -> None:
-        """Give each the memory that it has in common with the other workers."""
+        """Give each the memory that workers share."""
         for origin in origins:
             origin.seen = self._records.of(self._worker, origin.identity)
 
     def tick(self) -> None:
-        """Once a second: end what was left out and isn't needed any more."""
+        """Once a second: close removed origins that aren't needed any more."""
         now = self._now()
         for name, (_, asked) in list(self._left.items()):
             if now - asked > _LEFT_SECONDS:
@@ -183,12 +179,12 @@ class Origins:
             lot.users -= 1
 
     async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
-        """The first attempt of a fetch that has several origins to try, and what comes of it."""
+        """A fetch with several origins to try: the first attempt, and others beside or after it."""
         origin = lot.origins[order[0]]
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
-            within=lot.deadline_seconds / len(order),
+            within=min(origin.seen.patience, lot.deadline_seconds / len(order)),
         )
         answer: AttemptResult
         try:
@@ -207,11 +203,10 @@ class Origins:
             return answer
         if lead.race is None:
             return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
-        lead.race.report(origin.name, answer)
-        return await lead.rest()
+        return await lead.joined(answer)
 
     def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
-        """For requests that began when these names were origins'."""
+        """With removed origins, for requests that began when they were in use."""
         now = self._now()
         origins = dict(lot.origins)
         for name in names:
@@ -222,7 +217,7 @@ class Origins:
         return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
 
     def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
-        """The attempts of a fetch of these names that began then, as the schedule has them."""
+        """Further attempts of a fetch that began at `began`, by the schedule."""
         schedule = Schedule(
             lot.contenders(order),
             deadline=began + lot.deadline_seconds,
@@ -258,7 +253,7 @@ class Origins:
             self.conductor.notice([origin])
 
     async def _probe(self, origin: Origin, deadline: float) -> bool:
-        """Whether an origin gives the beginning of what it gave lately, or shows otherwise that it works."""
+        """Whether an origin gives the beginning of an object that it gave lately, or shows in another way to work."""
         assert origin.sample is not None
         path, query = origin.sample
         want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True)
@@ -275,6 +270,6 @@ class Origins:
 
 
 def _rescue(origin: Origin) -> None:
-    """Have all who wait at an origin go on elsewhere."""
+    """Let all fetches that wait for an origin continue at others."""
     for each in list(origin.waiting):
         each.suspect(origin.name)

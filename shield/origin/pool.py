@@ -23,6 +23,7 @@ from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Inform, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
+from shield.rules import attempts
 
 log = logging.getLogger("shield.origin")
 
@@ -33,7 +34,7 @@ RELIEF_SECONDS = 0.25
 """Between two checks for such a reader."""
 
 _ADDRESSES = 3  # that one fetch tries at most, while they fail
-_SILENCE_SECONDS = 1.0  # with a nearer deadline, a timeout isn't held against the address
+_SILENCE_SECONDS = 1.0  # a timeout after less than this, for a near deadline, isn't held against the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Pool:
         try:
             await response.arrived
         except asyncio.CancelledError:
+            self._note_silence(connection)
             response.close()
             raise
         if response.answered and not self._ill:
@@ -152,11 +154,15 @@ class Pool:
             is_ill = not connection.served
         else:
             waited = self._loop.time() - connection.asked_at
-            is_late = fault is Fault.FIRST_BYTE_TIMEOUT or (
-                fault is Fault.TOTAL_TIMEOUT and waited >= _SILENCE_SECONDS
-            )
-            is_ill = is_late and self._is_silent(connection)
+            is_late = waited >= min(self._timeouts.first_byte, _SILENCE_SECONDS)
+            is_ill = fault is Fault.FIRST_BYTE_TIMEOUT and is_late and self._is_silent(connection)
         return is_ill and self._dialer.note_ill(connection.address) and self._loop.time() < deadline
+
+    def _note_silence(self, connection: Connection) -> None:
+        """A request is given up before its response: another origin was faster. Perhaps its address is why."""
+        waited = self._loop.time() - connection.asked_at
+        if waited >= attempts.PATIENCE_SECONDS and self._is_silent(connection):
+            self._dialer.note_ill(connection.address)
 
     def _is_silent(self, connection: Connection) -> bool:
         since = connection.asked_at

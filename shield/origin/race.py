@@ -177,18 +177,18 @@ class Lead:
     So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
     """
 
-    __slots__ = ("_begin", "_has_cancelled", "_is_over", "_origin", "_owner", "_timer", "beside", "race")
+    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_origin", "_owner", "_timer", "beside", "race")
 
     def __init__(self, origin: Origin, begin: Callable[[], Race], *, within: float) -> None:
         """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
         self._origin = origin
         self._begin = begin
         self._owner = asyncio.current_task()
-        self._is_over = self._has_cancelled = False
+        self._is_over = self._is_overtaken = False
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(origin.seen.patience, within), self.suspect, origin.name)
+        self._timer = loop.call_later(within, self.suspect, origin.name)
         origin.waiting.add(self)
 
     def suspect(self, origin: str) -> None:
@@ -204,7 +204,7 @@ class Lead:
         """The race is over, while this attempt is under way or just after it."""
         if not self._is_over:
             assert self._owner is not None
-            self._has_cancelled = True
+            self._is_overtaken = True
             self._owner.cancel()
 
     def over(self) -> None:
@@ -220,19 +220,19 @@ class Lead:
         """
         beside, owner = self.beside, self._owner
         assert owner is not None
-        # That the race is over isn't enough: both can come at the same moment, and its cancellation be on the way.
-        if self._has_cancelled and beside is not None and not beside.cancelled() and not owner.uncancel():
+        if self._is_overtaken and beside is not None and not owner.uncancel() and not beside.cancelled():
             return beside.result()
         self.drop()
         return None
 
-    async def rest(self) -> Fetched | Absent | Failed:
-        """The result of the race, which is all that is left to wait for."""
-        assert self.beside is not None
+    async def joined(self, answer: Absent | OriginError) -> Fetched | Absent | Failed:
+        """The result of the race, after this attempt has failed. Leaves nothing behind when cancelled."""
+        assert self.race is not None and self.beside is not None
+        self.race.report(self._origin.name, answer)
         try:
             return await self.beside
         except asyncio.CancelledError:
-            self.drop()  # it may be over already, with a response that nobody has
+            self.drop()
             raise
 
     def drop(self) -> None:

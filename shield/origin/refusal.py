@@ -45,15 +45,8 @@ class Refusal:
 
     @property
     def date(self) -> float | None:
-        """The sender's clock now: a cache on the way keeps a Date and counts its Age (RFC 9111 §5.1)."""
-        stated = dates.parse(self.head.get(b"date") or b"")
-        if stated is None:
-            return None
-        ages = self.head.all(b"age")
-        if not ages:
-            return float(stated)
-        age = ages[0].strip()
-        return float(stated + int(age)) if age.isdigit() and len(age) < 10 else None  # else of unknown age
+        """The sender's clock now."""
+        return clock_of(self.head)
 
     def retry_after(self, now: float) -> float | None:
         """Seconds for which it asks to be left alone (RFC 9110 §10.2.3), at most an hour; None if it doesn't."""
@@ -67,6 +60,18 @@ class Refusal:
             return None
         its_now = self.date  # the clock it refers to
         return min(max(0.0, until - (now if its_now is None else its_now)), _LONGEST_RETRY)
+
+
+def clock_of(head: ResponseHead) -> float | None:
+    """The sender's clock now: a cache on the way keeps a Date and counts its Age (RFC 9111 §5.1)."""
+    stated = dates.parse(head.get(b"date") or b"")
+    if stated is None:
+        return None
+    ages = head.all(b"age")
+    if not ages:
+        return float(stated)
+    age = ages[0].strip()
+    return float(stated + int(age)) if age.isdigit() and len(age) < 10 else None  # else of unknown age
 
 
 async def read_refusal(response: Response, deadline: float) -> Refusal:

@@ -79,7 +79,7 @@ class Fetched:
     """An origin committed to a response; `response` is not started yet and belongs to the caller.
 
     `by_peer`: it is another worker of this node, which does the storing on disk; `was_hit`: that worker had it
-    stored.
+    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence.
     """
 
     origin: str

@@ -98,9 +98,9 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if status == 412 and want.span is not None:
         response.close()
         raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
-    origin = rest.decode("ascii", "replace") or "peer"
+    origin = rest.decode("ascii", "replace")  # none by itself says that there is no such object
     if in_part and status >= 500 and word in (_HIT, _FROM):
-        return Failed((OriginError(origin, Fault.SERVER, f"{status}, as {name} says", status=status),))
+        return Failed((OriginError(origin or name, Fault.SERVER, f"{status}, as {name} says", status=status),))
     problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
     if word not in (_HIT, _FROM) or status in (412, 416):  # a 5xx "from" an origin is the origin's own response
         problem = (Fault.REFUSED, f"it answers {status} {said.decode('ascii', 'replace')}")

@@ -135,6 +135,20 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
     return quote_from_bytes(path, safe=_IN_PATHS + "%" if in_uris else "/").encode()
 
 
+def spellings(path: bytes) -> tuple[bytes, ...]:
+    """How keys may spell a path, or its beginning, that is written in any way: none of its segments is resolved."""
+    decoded, meant = unquote_to_bytes(path), _MEANT.sub(b"%25", path)
+    in_uris = unquote_to_bytes(meant)
+    for lower, upper in _LOWER_CASE:
+        in_uris = in_uris.replace(lower, upper)
+    found = (
+        quote_from_bytes(decoded, safe="/"),
+        quote_from_bytes(in_uris, safe=_IN_PATHS + "%"),
+        quote_from_bytes(decoded, safe=_IN_PATHS),
+    )
+    return tuple([text.encode() for text in dict.fromkeys(found)])
+
+
 def key_length(path: bytes) -> int:
     """The length in bytes of a canonical path's object key: without the leading slash, with escapes decoded."""
     return len(path) - 1 - 2 * path.count(b"%")

@@ -47,13 +47,15 @@ def boot_id() -> str:
 class Claimant:
     """The identity under which a directory is claimed. `boot_id` tells one run of the machine from the next.
 
-    `shared` is the node's memory of where its directories belong.
+    `worker` is the number under which this process writes. `shared` is the node's memory of where its directories
+    belong. `rebuilds`: it is the one that rebuilds an index.
     """
 
     node: str
     boot_id: str
     worker: int = 0
     shared: Shared | None = None
+    rebuilds: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Volume:
         self._ticks = 0
         self._up_ticks = 0
         self._reported = (DirectoryHealth.WELL, "")
+        self._ill_ticks = 0  # when it wasn't well any more
         self._busy = False  # opening or probing
         self._joining: CacheDirectory | None = None  # opened, but missed removals aren't applied yet
         self._missed: dict[bytes, CacheKey] | None = {}  # keys removed while it was out; None: too many
@@ -254,17 +257,21 @@ class Volume:
         return (DirectoryHealth.OUT, self._failure) if directory is None else (directory.health, directory.why)
 
     def _report(self) -> None:
-        """Log a change of state, once."""
+        """Log a change of state, once. A tick is a second."""
         before, self._reported = self._reported, self._state()
         if self._reported == before:
             return
         health, why = self._reported
+        if before[0] is DirectoryHealth.WELL:
+            self._ill_ticks = self._ticks
         if health is DirectoryHealth.WELL:
-            log.warning("cache directory %s is well again", self.path)
+            log.warning("cache directory %s is well again, after %d s", self.path, self._ticks - self._ill_ticks)
         elif health is DirectoryHealth.FAILING:
-            log.error("cache directory %s can't be written; its entries are still served. %s", self.path, why)
+            log.error("cache directory %s can't be written; its entries are still served: %s", self.path, why)
         else:
-            log.error("cache directory %s is out of use, retrying. %s", self.path, why)
+            log.error(
+                "cache directory %s is out of use; it is tried again every %d s: %s", self.path, _RETRY_TICKS, why
+            )
 
     # methods for any thread
 
@@ -333,7 +340,7 @@ class Volume:
 
     def _rebuild(self) -> None:
         directory = self.directory
-        if directory is None or self._holder.worker != 0:
+        if directory is None or not self._holder.rebuilds:
             self._rebuilding = False
             return
         try:

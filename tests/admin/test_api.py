@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 
+from shield.admin.upgrade import Upgraded
 from shield.shared import Standing
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -90,3 +91,26 @@ def test_state_says_what_the_node_is_doing(shield: Shield, origin: FaultyOrigin)
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("POST", "/state", 405)])
 def test_nothing_else_is_there(shield: Shield, method: str, path: str, status: int) -> None:
     assert _ask(shield, path, method=method).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("done", "status", "told"),
+    [
+        (Upgraded("2.0"), 200, {"version": "2.0"}),
+        (Upgraded("1.0", ["no"]), 409, {"version": "1.0", "problems": ["no"]}),
+    ],
+)
+def test_an_upgrade_answers_with_the_version_that_runs_and_why_it_is_no_other(
+    shield: Shield, done: Upgraded, status: int, told: dict[str, object]
+) -> None:
+    async def way() -> Upgraded:
+        return done
+
+    without_a_supervisor = _ask(shield, "/upgrade", method="POST")
+    shield.node.upgrade.way = way
+    answer = _ask(shield, "/upgrade", method="POST")
+
+    assert without_a_supervisor.status_code == 409
+    assert without_a_supervisor.json()["problems"] == ["this node can't replace its program"]
+    assert (answer.status_code, answer.json()) == (status, told)
+    assert _ask(shield, "/upgrade").status_code == 405

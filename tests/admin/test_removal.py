@@ -29,8 +29,8 @@ class Store:
         self.removed += paths
         return len(paths)
 
-    async def remove_prefix(self, prefix: bytes) -> int:
-        self.removed.append(prefix + b"*")
+    async def remove_prefix(self, prefix: tuple[bytes, ...]) -> int:
+        self.removed += [each + b"*" for each in prefix]
         return 7
 
 
@@ -56,14 +56,32 @@ def test_paths_are_removed_and_counted() -> None:
 
 
 def test_urls_are_removed_as_clients_ask_for_them() -> None:
-    store, urls = Store(), ["https://cdn.example/a?w=1#x", "HTTP://cdn.example:81", "http://x?w=1", "/http://x/y"]
+    urls = {
+        "https://cdn.example/a?w=1#x": b"/a?w=1",
+        "HTTP://cdn.example:81": b"/",
+        "http://x?w=1": b"/?w=1",
+        "/http://x/y": b"/http://x/y",
+        "ftp://me:secret@x/y z": b"/y%20z",
+        "/a#b": b"/a",
+        "/\u00e4 b": b"/%C3%A4%20b",
+        "s1:/a?w=1": b"s1:/a?w=1",
+    }
+    store = Store()
 
-    ask(store, json.dumps({"paths": urls}).encode())
+    ask(store, json.dumps({"paths": list(urls)}).encode())
 
-    assert store.removed == [b"/a?w=1", b"/", b"/?w=1", b"/http://x/y"]
+    assert store.removed == list(urls.values())
 
 
-@pytest.mark.parametrize("prefix", ["/images/", "s1:/images/", ":/"])
+def test_a_prefix_is_removed_in_every_spelling_that_keys_have() -> None:
+    store = Store()
+
+    ask(store, json.dumps({"prefix": "https://cdn.example/\u00e4,%62/"}).encode())
+
+    assert store.removed == [b"/%C3%A4%2Cb/*", b"/%C3%A4,b/*"]
+
+
+@pytest.mark.parametrize("prefix", ["/images/", "s1:/images/", ":/", "/"])
 def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
     store = Store()
 
@@ -85,9 +103,11 @@ def test_a_prefix_is_removed_and_counted(prefix: str) -> None:
         b'{"prefix": ""}',
         b'{"prefix": "images"}',
         b'{"prefix": "/images/*"}',
+        b'{"prefix": "/im*ges/"}',
+        b'{"prefix": "https://cdn.example"}',
+        b'{"prefix": "/\\ud800"}',
         b'{"prefix": "/a", "paths": ["/b"]}',
         b'{"path": ["/a"]}',
-        '{"paths": ["/\u00e4"]}'.encode(),
         b'{"paths": ["/a",]}',
         b'{"paths": ["/a" "/b"]}',
         b'{"paths": ["/a"], "prefix": "/b"}',
@@ -115,6 +135,16 @@ def test_what_a_page_in_a_browser_could_send_is_refused(kind: str) -> None:
 
     assert ask(store, b'{"prefix": "/"}', kind=kind).status_code == 415
     assert store.removed == []
+
+
+@pytest.mark.parametrize("path", ["http://[x/", "/\\ud800", "s1:/\u00e4"])
+def test_what_no_client_could_ask_for_is_refused(path: str) -> None:
+    store = Store()
+
+    answer = ask(store, b'{"paths": ["/a", "%b"]}' % path.encode())
+
+    assert (answer.status_code, store.removed) == (400, [])
+    assert answer.json()["error"].startswith("a path would be rejected in a request: 400")
 
 
 @pytest.mark.parametrize(("error", "status"), [(RequestError(400, "not-a-path"), 400), (StoreError("full"), 500)])

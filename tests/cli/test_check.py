@@ -439,3 +439,15 @@ def test_a_file_of_authorities_that_has_none_is_a_problem(tmp_path: Path, capsys
     assert check(file) == 2
     said = capsys.readouterr().err
     assert "origins.fra.ca_file" in said and "no PEM certificates" in said
+
+
+# tiers
+
+
+def test_a_tier_that_nobody_could_make_is_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "shield.yaml"
+    tier = f"{{name: nvme, directories: [{{path: {file}/nvme0, capacity: 1GiB}}]}}"
+    file.write_text(PLAIN + f"cache: {{tiers: [{tier}]}}\n")
+
+    assert check(file) == 2
+    assert f"cache.tiers: nvme: {file}/nvme0: {file} is no directory" in capsys.readouterr().err

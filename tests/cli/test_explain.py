@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shield.cli.explain import explain, target_of
+from shield.cli.explain import explain
+from shield.rules.written import target_of
 
 SETTINGS = """\
 node: fra-1

@@ -11,10 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from shield.cli.rounded import shown_duration, shown_size
-from shield.cli.store.keys import keys_of, prefix_of
-from shield.cli.store.places import UsageError
-from shield.config.settings import Settings
-from shield.rules.key import cache_key
 from tests.cli.store_ground import LIMITS, PLAIN, Ground, Node, answering, at, lines
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.store.ground import abandon, draft, key, opened
@@ -257,7 +253,7 @@ def test_settings_that_cant_be_used_are_said_so(ground: Ground, command: list[st
     [
         (["stat", "--tier", "hdd"], "no tier is named hdd; expected one of fast, slow"),
         (["ls", "--directory", "/x"], "/x is no directory of these settings; expected one of "),
-        (["ls", "images"], "images: a prefix begins with a slash"),
+        (["ls", "images"], "expected a prefix of paths"),
         (["verify", "--rate", "fast"], "--rate: expected a size"),
         (["export", "f", "--limit-bytes", "x"], "--limit-bytes: expected a size"),
         (["export", "f", "--hot", "--tier", "slow"], "--hot exports the first tier"),
@@ -335,34 +331,3 @@ def test_sizes_are_short(count: int, said: str) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.5, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (200_000, "2d")])
 def test_durations_are_short(seconds: float, said: str) -> None:
     assert shown_duration(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ("text", "prefix"),
-    [
-        ("/", b"/"),
-        ("/images/", b"/images/"),
-        ("/im\u00e4ges/", b"/im%C3%A4ges/"),
-        ("/a%62c d", b"/abc%20d"),
-        ("s1:/x", b"s1:/x"),
-        (":/x?w=1", b":/x?w=1"),
-    ],
-)
-def test_a_prefix_is_spelled_as_keys_are(text: str, prefix: bytes) -> None:
-    assert prefix_of(text) == prefix
-
-
-def test_a_key_is_what_a_client_asks_for_or_as_it_is_listed(ground: Ground) -> None:
-    settings = Settings.model_validate(
-        {
-            "origins": {"fra": {"provider": "http", "endpoint": "http://127.0.0.1:1"}},
-            "routes": {"images": {"match": "/images", "strip": "/images", "add": "/v2"}},
-        }
-    )
-
-    assert [key.text for key in keys_of("https://cdn.example/images//a", settings)] == [b":/v2//a"]
-    assert [key.text for key in keys_of("/images/a?w=1", settings)] == [b":/v2/a"]
-    assert keys_of(":/v2/a?w=1", settings) == [cache_key(b"", b"/v2/a", b"w=1")]
-    assert keys_of("fra~01ab:/v2/a", settings) == [cache_key(b"fra~01ab", b"/v2/a", b"")]
-    with pytest.raises(UsageError, match="404 no-route"):
-        keys_of("/other", settings)

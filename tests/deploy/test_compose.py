@@ -98,6 +98,9 @@ def test_the_dashboard_shows_metrics_that_there_are() -> None:
     for expression in shown:
         for name in re.findall(r"shield_(\w+?)(?:_total)?\b", expression):
             assert f'"{name}"' in source, f"{expression}: no metric shield_{name}"
+        for labels in re.findall(r"by \(([^)]*)\)", expression):
+            for label in labels.split(", "):
+                assert f'"{label}"' in source, f"{expression}: no label {label}"
 
 
 def test_the_nomad_job_is_well_formed_and_gives_the_node_time_to_stop(tmp_path: Path) -> None:

@@ -79,6 +79,13 @@ class Installed:
         return {str(path): path.lstat().st_mtime_ns for path in self.prefix.rglob("*") if not path.is_dir()}
 
 
+def maps(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""  # it has ended, or is another user's
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, wheels: dict[str, str]) -> Installed:
     made = Installed(tmp_path_factory.mktemp("prefix"), wheels)
@@ -154,7 +161,7 @@ def test_a_second_run_changes_nothing(installed: Installed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_an_upgrade_leaves_the_running_version_whole_until_it_has_ended(
+def test_the_running_version_stays_whole_until_the_node_has_become_the_newer_one(
     installed: Installed, tmp_path: Path, running: subprocess.Popen[bytes]
 ) -> None:
     old = (installed.base / "current").resolve()
@@ -165,12 +172,18 @@ def test_an_upgrade_leaves_the_running_version_whole_until_it_has_ended(
 
     assert installed.says("--version") == f"shield {NEWER}\n"
     assert installed.config.read_text() == settings
-    assert f"runs     {old}: it stays until the node is restarted" in said
-    assert str(old) in Path(f"/proc/{running.pid}/maps").read_text()
+    assert f"runs     {old}: it stays until the node is upgraded or restarted" in said
+    assert str(old) in maps(running.pid)
     assert f"{old}/" in (old / "bin/shield").read_text(), "it mustn't import through the link that was switched"
 
-    running.terminate()
-    running.wait(PATIENCE)
+    said = installed.says("upgrade", "--config", str(tmp_path / "running.yaml"))
+
+    assert said == f"upgraded: version {NEWER} serves\n"
+    deadline = time.monotonic() + PATIENCE
+    while any(str(old) in maps(int(process)) for process in os.listdir("/proc") if process.isdigit()):  # noqa: PTH208
+        assert time.monotonic() < deadline, "workers of the old version don't end"
+        time.sleep(0.05)
+    assert f"{installed.base}/{NEWER}" in maps(running.pid)
     assert f"removed  {old}" in installed.install(source, "--keep", "1")
     assert installed.versions() == [NEWER]
 

@@ -31,7 +31,7 @@ def unit(tmp_path: Path) -> Path:
     """The unit as it is, but for a program and a user that are here."""
     made = tmp_path / "shield.service"
     text = (SYSTEMD / "shield.service").read_text()
-    made.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text, flags=re.MULTILINE))
+    made.write_text(re.sub(r"^(Exec\w+)=\S+", rf"\1={shutil.which('true')}", text, flags=re.MULTILINE))
     return made
 
 
@@ -68,9 +68,26 @@ def test_the_time_to_stop_is_enough_for_a_drain(tmp_path: Path) -> None:
         assert int(value("TimeoutStopSec")) >= settings.drain.delay + settings.drain.timeout + 5.0
 
 
-def test_settings_that_cannot_be_used_are_not_tried_again_and_a_hang_up_reloads() -> None:
+def test_settings_that_cannot_be_used_are_not_tried_again_and_a_reload_tells_whether_it_was_refused() -> None:
     assert value("RestartPreventExitStatus") == "2"  # what `shield serve` ends with
-    assert value("ExecReload").endswith("kill -HUP $MAINPID")
+    assert value("ExecReload").endswith("shield reload --config /etc/shield/shield.yaml")
+
+
+def test_the_manager_is_told_and_keeps_what_the_node_hands_over() -> None:
+    assert (value("Type"), value("NotifyAccess")) == ("notify", "main")
+    most = Settings.model_json_schema()["properties"]["workers"]["maximum"]
+    assert int(value("FileDescriptorStoreMax")) > 2 * most  # listeners of each worker
+
+
+def test_systemd_reads_the_socket_unit_without_a_complaint_and_it_opens_the_example_s_addresses(
+    unit: Path, tmp_path: Path
+) -> None:
+    shutil.copy(SYSTEMD / "shield.socket", tmp_path)
+    settings = checked((ROOT / "config" / "one-machine.yaml").read_text(), tmp_path)
+    opened = [what for key, what in directives(SYSTEMD / "shield.socket") if key == "ListenStream"]
+
+    assert run(program("systemd-analyze"), "verify", "--man=no", unit, tmp_path / "shield.socket") == ""
+    assert opened == [*map(str, settings.listen), str(settings.admin.listen)]
 
 
 def test_a_node_finds_the_credentials_that_the_drop_in_loads() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,14 +63,35 @@ class Streamed:
     body: bytearray = field(default_factory=bytearray)
     ended: bool = False
     reset: int | None = None
+    interims: list[dict[str, str]] = field(default_factory=list)
 
 
 class H2Client:
-    """One blocking connection with prior knowledge."""
+    """One blocking connection: with prior knowledge, or through TLS. It heeds no GOAWAY, but keeps each."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self.socket.settimeout(PATIENCE)
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None) -> None:
+        connected = socket.socket()
+        connected.settimeout(PATIENCE)
+        if receive_buffer is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connected.connect(("127.0.0.1", port))
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+            connected = tls.wrap_socket(connected, server_hostname="localhost")
+        self._begin(connected)
+
+    @classmethod
+    def on(cls, connected: socket.socket) -> Self:
+        """On a connection that is there."""
+        made = cls.__new__(cls)
+        made._begin(connected)
+        return made
+
+    def _begin(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.scheme = "https" if isinstance(connected, ssl.SSLSocket) else "http"
+        self.goaways: list[tuple[int, int]] = []  # the last stream and the error code of each
+        self._kept = b""
         self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.connection.initiate_connection()
         self.streams: dict[int, Streamed] = {}
@@ -97,7 +120,8 @@ class H2Client:
     ) -> int:
         """Send a request, or one that never ends; the number of its stream."""
         stream = self.connection.get_next_available_stream_id()
-        head = [(":method", method), (":scheme", "http"), (":authority", "cdn.example"), (":path", target)]
+        head = [(":method", method), (":scheme", self.scheme)]
+        head += [(":authority", "cdn.example"), (":path", target)]
         self.connection.send_headers(stream, [*head, *(fields or {}).items()], end_stream=ends and not body)
         if body:
             self.connection.send_data(stream, body, end_stream=True)
@@ -109,7 +133,7 @@ class H2Client:
         """Send what a well-behaved client couldn't: other pseudo-header fields; None: it is left out."""
         config = self.connection.config
         config.validate_outbound_headers = config.normalize_outbound_headers = False
-        plain = {":method": "GET", ":scheme": "http", ":authority": "cdn.example", ":path": "/a"}
+        plain = {":method": "GET", ":scheme": self.scheme, ":authority": "cdn.example", ":path": "/a"}
         head = [(name, value) for name, value in {**plain, **changes}.items() if value is not None]
         stream = self.connection.get_next_available_stream_id()
         self.connection.send_headers(stream, head, end_stream=ends)
@@ -133,17 +157,22 @@ class H2Client:
             self.step()
         return self.streams[stream]
 
-    def step(self) -> None:
+    def receive(self) -> bytes:
         data = self.socket.recv(1 << 20)
         if not data:
             raise ConnectionError("closed by the server")
-        for event in self.connection.receive_data(data):
+        return data
+
+    def step(self) -> None:
+        for event in self.connection.receive_data(self._without_goaways(self.receive())):
             found = self.streams.get(getattr(event, "stream_id", None) or 0)
             if found is None:
                 continue
             if isinstance(event, h2.events.ResponseReceived):
                 named = {str(name): str(value) for name, value in event.headers or []}
                 found.status, found.fields = int(named[":status"]), named
+            elif isinstance(event, h2.events.InformationalResponseReceived):
+                found.interims.append({str(name): str(value) for name, value in event.headers or []})
             elif isinstance(event, h2.events.DataReceived):
                 found.body += event.data or b""
                 if self.reading and event.flow_controlled_length:
@@ -153,6 +182,36 @@ class H2Client:
             elif isinstance(event, h2.events.StreamReset):
                 found.reset = int(event.error_code or 0)
         self.flush()
+
+    def wait_for_end(self) -> None:
+        """Read until the server has closed the connection, and close it, too."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while True:
+                self._without_goaways(self.receive())
+        self.socket.close()
+
+    def frames(self) -> list[tuple[int, int, bytes]]:
+        """What has come next, past h2: kind, stream and payload of each whole frame."""
+        self._kept += self.receive()
+        found, kept = [], self._kept
+        while len(kept) >= 9 and len(kept) >= (end := 9 + int.from_bytes(kept[:3], "big")):
+            found.append((kept[3], int.from_bytes(kept[5:9], "big"), kept[9:end]))
+            kept = kept[end:]
+        self._kept = kept
+        return found
+
+    def _without_goaways(self, data: bytes) -> bytes:
+        """h2 takes one for the end of all streams."""
+        self._kept += data
+        kept, left = self._kept, b""
+        while len(kept) >= 9 and len(kept) >= (end := 9 + int.from_bytes(kept[:3], "big")):
+            frame, kept = kept[:end], kept[end:]
+            if frame[3] == 7:
+                self.goaways.append((int.from_bytes(frame[9:13], "big"), int.from_bytes(frame[13:17], "big")))
+            else:
+                left += frame
+        self._kept = kept
+        return left
 
     def cancel(self, stream: int) -> None:
         self.connection.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h2.config
-import h2.connection
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -168,6 +166,17 @@ def test_without_a_certificate_one_gets_as_far_as_something_else_will_do(ground:
         assert [ground.status(port, None, "/open"), ground.status(port, strange, "/open")] == [200, None]
 
 
+def test_over_http_2_certificates_count_as_well(ground: Ground) -> None:
+    good = ground.cdn.certificate(ground.directory, "edge.cdn.example")
+    other = ground.cdn.certificate(ground.directory, "another.cdn.example")
+    routes = {"default": {}, "open": {"match": "/open", "access": "off"}}
+
+    with ground.node(ground.settings(NAMED, routes=routes)) as port:
+        assert [over_h2(ground, port, each) for each in (good, other, None)] == [200, 403, 403]
+        with H2Client.on(ground.connect(port, None, alpn="h2")) as client:
+            assert client.get("/open").status == 200
+
+
 def test_the_asgi_front_sees_certificates_too(ground: Ground) -> None:
     good = ground.cdn.certificate(ground.directory, "edge.cdn.example")
     other = ground.cdn.certificate(ground.directory, "another.cdn.example")
@@ -178,18 +187,8 @@ def test_the_asgi_front_sees_certificates_too(ground: Ground) -> None:
 
 
 def over_h2(ground: Ground, port: int, certificate: Path | None) -> int:
-    with _SecureH2(ground.connect(port, certificate, alpn="h2")) as client:
+    with H2Client.on(ground.connect(port, certificate, alpn="h2")) as client:
         return client.get("/a").status
-
-
-class _SecureH2(H2Client):
-    def __init__(self, connected: socket.socket) -> None:
-        self.socket = connected
-        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.connection.initiate_connection()
-        self.streams = {}
-        self.reading = True
-        self.flush()
 
 
 def test_no_authorities_but_these_are_trusted(ground: Ground) -> None:

@@ -76,8 +76,7 @@ def test_those_that_are_idle_for_longest_give_way_to_new_ones(shield: Shield, st
     assert third.at_end()
 
     assert all(client.ask("/a").hit for client in (first, fourth, fifth))
-    assert shield.node.front.door.gave_way == 2
-    assert shield.node.front.door.turned_away == 0
+    assert shield.state()["door"] == {"turned_away": 0, "gave_way": 2}
 
 
 def test_none_gives_way_that_is_being_answered_or_is_asking_or_asked_a_moment_ago(

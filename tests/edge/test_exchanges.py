@@ -61,7 +61,7 @@ def test_an_exchange_has_all_that_is_known_of_a_request(shield: Shield, notes: N
         (b"PUT", b"/a", None, 405, 19),
     ]
     assert [each.outcome.word for each in notes.exchanges if each.outcome] == [
-        *("miss", "hit", "hit", "miss", "hit", "hit", "error"),
+        *("miss", "hit", "hit", "miss", "hit", "hit", "refused"),
     ]
     assert set(notes.said("client", "end", "began")) == {("127.0.0.1", End.WHOLE, clock.now)}
     assert [each.origin for each in notes.exchanges] == ["fra", None, None, "fra", None, None, None]

@@ -13,6 +13,7 @@ from shield.config.settings import Settings
 from tests.client import PATIENCE, request
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
 from tests.edge.greeter import greeting
 from tests.node import FakeClock, Shield, settings_of
 
@@ -83,3 +84,32 @@ def test_what_is_no_tls_ends_and_counts_no_more(ground: Ground, clock: FakeClock
                             pass
             shield.wait_for(lambda: shield.node.front.door.greeted == 0)
         assert ground.get(port).endswith(b"hello")
+
+
+def test_tls_keeps_little_of_what_an_origin_is_held_to_and_as_much_as_ever_afterwards(
+    ground: Ground, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    body = Pattern(4_000_000)
+    origin.serves("/large", body, lifetime=60)
+    settings = ground.settings()
+
+    with Shield(settings, clock=clock) as shield, greeting(shield, settings) as port:
+
+        def limits() -> set[int]:
+            return {connection._transport.get_write_buffer_limits()[1] for connection in shield._state.connections}
+
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        with ground.authority.client().wrap_socket(raw, server_hostname="localhost") as secure:
+            secure.sendall(request("/large"))
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += secure.recv(1)
+            while_it_comes = shield.call(limits)
+            received = b""
+            while len(received) < len(body):
+                received += secure.recv(1 << 16)
+            shield.wait_for(lambda: limits() != while_it_comes)
+            afterwards = shield.call(limits)
+
+    assert received == body[:]
+    assert max(while_it_comes) < min(afterwards)

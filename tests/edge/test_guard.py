@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,10 @@ from shield.regime import Regime
 from shield.reply import Reply
 from shield.rules.signed_urls import Links, signature
 from tests.client import Answer, Client, request
+from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
+from tests.edge.greeter import greeting
 from tests.edge.hypercorn_front import H2Client, Streamed, hypercorn
 from tests.node import START, FakeClock, Shield, settings_of
 
@@ -38,14 +42,24 @@ def objects(origin: FaultyOrigin) -> None:
         origin.serves(path, path.encode(), lifetime=60)
 
 
-@pytest.fixture(params=["HTTP/1.1", "hypercorn HTTP/1.1", "hypercorn HTTP/2"])
-def guarded(request: pytest.FixtureRequest, origin: FaultyOrigin, clock: FakeClock) -> Open:
+@pytest.fixture(params=["HTTP/1.1", "HTTP/2", "hypercorn HTTP/1.1", "hypercorn HTTP/2"])
+def guarded(request: pytest.FixtureRequest, origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> Open:
     """`guarded(access, **changes)` is a node with these settings, and a way to ask it on a connection of its own."""
 
     @contextmanager
     def opened(access: dict[str, Any] | None, **changes: Any) -> Iterator[tuple[Shield, Ask]]:
-        settings = settings_of({"fra": origin}, **({} if access is None else {"access": access}), **changes)
+        if access is not None:
+            changes["access"] = access
+        authority = Authority()
+        chain, key = authority.write_server(tmp_path, "localhost")
+        if request.param == "HTTP/2":
+            changes["tls"] = {"certificate_file": str(chain), "key_file": str(key)}
+        settings = settings_of({"fra": origin}, **changes)
         with Shield(settings, clock=clock) as shield:
+            if request.param == "HTTP/2":
+                with greeting(shield, settings) as port:
+                    yield shield, asking_h2(port, authority.client())
+                return
             if request.param == "HTTP/1.1":
                 yield shield, asking(shield.port)
                 return
@@ -66,9 +80,9 @@ def asking(port: int) -> Ask:
     return ask
 
 
-def asking_h2(port: int) -> Ask:
+def asking_h2(port: int, tls: ssl.SSLContext | None = None) -> Ask:
     def ask(target: str, *fields: tuple[str, str], method: str = "GET", host: str = "cdn.example") -> Answer:
-        with H2Client(port) as client:
+        with H2Client(port, tls) as client:
             stream = client.connection.get_next_available_stream_id()
             head = [(":method", method), (":scheme", "http"), (":authority", host), (":path", target)]
             head += [(name.lower(), value) for name, value in fields]

@@ -9,6 +9,7 @@ from shield.fill.buffer import FillBuffer, FillMemory
 from shield.fill.pacing import Pacing
 from shield.fill.purse import Purse
 from shield.fill.readers import Readers
+from shield.fill.window import WINDOW
 from shield.messages import Request, ResponseHead
 from shield.origin.response import Response
 from shield.rules.amplification import Account, AmplificationLimits
@@ -62,7 +63,8 @@ class Scene:
         self.response = Response(self.carrier, asyncio.get_running_loop().create_future(), MIB)
         self.response.arrive(ResponseHead(200, (), 64 * MIB))
         self.buffer = FillBuffer(FillMemory(64 * MIB))
-        assert self.buffer.retain(64 * MIB)
+        if kept:
+            assert self.buffer.retain(64 * MIB)
         self.purse = Purse(lambda: 0.0)
         request = Request.of(b"GET", b"/a")
         resource = Resource(CacheKey(b":/a", bytes(16)), b"/a", b"", Route("default", origins=("fra",)))
@@ -108,6 +110,30 @@ def test_no_more_comes_than_64_kib_and_twice_what_was_taken() -> None:
         assert scene.buffer.received > MIB
 
     on_loop(scenario)
+
+
+def test_a_reader_that_waits_for_bytes_farther_on_gets_them_at_once_as_long_as_its_budget_pays() -> None:
+    def scenario(burst: int) -> Scene:
+        scene = Scene(burst=burst)
+        scene.reader.position = 8 * MIB
+        for _ in range(4 * 7):
+            scene.buffer.append(bytes(MIB // 4))
+            scene.purse.cost(MIB // 4)
+            scene.pacing.came()
+        return scene
+
+    def rich() -> None:
+        scene = scenario(64 * MIB)
+        assert not scene.carrier.is_held
+        scene.readers.remove(scene.reader)  # it leaves
+        scene.pacing.came()
+        assert scene.carrier.is_held
+
+    def poor() -> None:
+        assert scenario(MIB).carrier.is_held
+
+    on_loop(rich)
+    on_loop(poor)
 
 
 def test_a_reader_who_takes_all_at_once_never_holds_it_up() -> None:
@@ -181,5 +207,25 @@ def test_what_lingers_stays_held_up_until_it_is_released() -> None:
         assert scene.pacing._timer is None
         scene.pacing.release()
         assert not scene.carrier.is_held
+
+    on_loop(scenario)
+
+
+def test_a_window_grows_to_its_full_size_with_what_its_reader_has_taken() -> None:
+    def scenario() -> None:
+        scene, sizes = Scene(kept=False), []
+        for _ in range(7):
+            while not scene.carrier.is_held:
+                scene.comes(16 << 10)
+                scene.reader.position = scene.reader.given = scene.reader.given - (16 << 10)  # it can't be written to
+                scene.reader.untaken = 0
+            sizes.append(scene.buffer.held)
+            scene.reader.position = scene.reader.given = scene.buffer.received
+            scene.pacing.progressed()
+            assert not scene.carrier.is_held
+
+        assert sizes[0] == FREE
+        assert sizes == sorted(sizes)
+        assert sizes[-1] == sizes[-2] == WINDOW
 
     on_loop(scenario)

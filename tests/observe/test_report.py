@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from enum import Enum
 from typing import Any
 
 from shield.observe.metrics import Family, Sample
 from shield.observe.report import Report, together
+from shield.store.directory.directory import DirectoryStatistics
 
 
 class Health(Enum):
@@ -57,6 +59,16 @@ def test_what_lies_on_disk_is_counted_once_and_what_was_done_is_summed() -> None
             ],
         }
     ]
+
+
+def test_each_figure_of_a_directory_is_of_the_process_or_of_all() -> None:
+    of_processes = {"health", "written_bytes", "damaged", "errors", "unlinked", "held_bytes"}
+    names = [each.name for each in fields(DirectoryStatistics) if each.name not in of_processes]
+    tiers = [{"volumes": [{"directory": dict.fromkeys(names, 7)}]}]
+
+    merged = of({"tiers": tiers}, {"tiers": tiers})["tiers"]
+
+    assert merged[0]["volumes"][0]["directory"] == dict.fromkeys(names, 7)
 
 
 def test_words_that_differ_are_all_said_and_yes_needs_all() -> None:

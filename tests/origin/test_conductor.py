@@ -154,6 +154,21 @@ def test_a_worker_whose_loop_was_held_up_judges_nobody() -> None:
     played(story)
 
 
+def test_one_that_is_always_late_judges_by_failures_alone() -> None:
+    async def story() -> None:
+        async with workers(1) as (one,):
+            one.looks(NOW)
+            stalls(one.fra)
+            for number in range(5):
+                one.iad.seen.failed(Came.FAILED, NOW + 1.0, b"/%d" % number)
+            one.looks(NOW + 2.0, is_late=True)
+            assert one.iad.seen.is_up
+            one.looks(NOW + 4.0, is_late=True)
+            assert one.fra.seen.is_up and not one.iad.seen.is_up
+
+    played(story)
+
+
 def test_a_suspect_is_probed_with_what_it_gave_lately_and_returns(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with workers(1) as (one,):

@@ -215,7 +215,7 @@ def test_a_connection_that_the_origin_ends_at_once_is_an_error_and_no_wait(new_l
 @on_both_loops
 @pytest.mark.parametrize(
     ("timeouts", "patience", "fault"),
-    [(Timeouts(connect=0.01), 10.0, Fault.RESOLVE), (Timeouts(), 0.01, Fault.TOTAL_TIMEOUT)],
+    [(Timeouts(connect=0.01), 10.0, Fault.RESOLVE), (Timeouts(), 0.01, Fault.RESOLVE)],
 )
 def test_a_resolver_that_hangs_is_not_waited_for(
     new_loop: LoopFactory, timeouts: Timeouts, patience: float, fault: Fault

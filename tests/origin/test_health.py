@@ -17,6 +17,7 @@ from shield.origin.pool import Pool
 from shield.origin.resolver import Address, Resolver
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.tls import client_context
+from shield.rules import attempts
 from tests.doubles.certificates import Authority
 from tests.origin.leg import (
     LoopFactory,
@@ -158,6 +159,38 @@ def test_where_all_addresses_are_ill_the_error_is_that_of_the_last_and_comes_soo
             assert one.visits + two.visits <= 9
             now = pool.statistics()
             assert (now.busy, now.waiting) == (0, 0)
+            await pool.close()
+
+    with no_descriptor_left():
+        run(new_loop, scenario)
+
+
+@on_both_loops
+@pytest.mark.parametrize(("patience", "visits"), [(0.0, {1, 4}), (60.0, {3, 2})], ids=["after its time", "before"])
+def test_an_address_that_was_silent_when_a_fetch_was_given_up_is_ill(
+    new_loop: LoopFactory, patience: float, visits: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "PATIENCE_SECONDS", patience)
+
+    async def scenario() -> None:
+        asked = asyncio.Event()
+
+        async def is_silent_at_first(visit: Visit) -> None:
+            await visit.asked()
+            if asked.is_set():
+                await visit.says(OK5 + b"hello")
+            asked.set()
+            await visit.left()
+
+        async with Origin(is_silent_at_first) as one, Origin(is_silent_at_first) as two:
+            pool = pool_of(one, two)
+            overtaken = asyncio.create_task(get(pool))
+            await asked.wait()
+            overtaken.cancel()
+            await asyncio.wait([overtaken])
+
+            assert [await body(pool) for _ in range(4)] == [b"hello"] * 4
+            assert {one.visits, two.visits} == visits
             await pool.close()
 
     with no_descriptor_left():

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from shield.origin.inflow import _SO_BUF_LOCK, FIRST, LAST, Inflow, inflow_of
+from shield.origin.pool import Pool
+from tests.origin.leg import LoopFactory, Origin, Visit, endpoint, get, on_both_loops, run, until
 
 
 @pytest.fixture
@@ -62,3 +64,48 @@ def test_other_sockets_and_closed_ones_are_left_alone() -> None:
     closed = socket.socket()
     closed.close()
     assert not Inflow(closed).came(LAST)
+
+
+@on_both_loops
+def test_a_connection_begins_with_little_room_and_has_it_widened_as_it_reads(new_loop: LoopFactory) -> None:
+    async def large(visit: Visit) -> None:
+        while await visit.asked():
+            await visit.says(b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n", bytes(4_000_000))
+
+    async def scenario() -> None:
+        async with Origin(large) as origin:
+            pool = Pool(endpoint(origin.port))
+            response = await get(pool)
+            (connection,) = pool._connections
+            connected = connection._transport.get_extra_info("socket")
+            await until(lambda: response.unread() > 100_000)  # as much as a response takes before it is started
+            unread = response.unread()
+            before = room(connected)
+            await response.read(1 << 30)
+            after = is_fixed(connected)
+            await pool.close()
+
+        assert unread < 1_000_000
+        assert before <= 4 * FIRST
+        assert not after
+
+    run(new_loop, scenario)
+
+
+@on_both_loops
+def test_what_waits_in_the_kernel_is_known_until_the_response_is_closed(new_loop: LoopFactory) -> None:
+    async def large(visit: Visit) -> None:
+        await visit.asked()
+        await visit.says(b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n", bytes(4_000_000))
+
+    async def scenario() -> None:
+        async with Origin(large) as origin:
+            pool = Pool(endpoint(origin.port))
+            response = await get(pool)
+            response.pause()
+            await until(lambda: sum(map(len, response._buffer)) < response.unread())
+            response.close()
+            assert response.unread() == 0
+            await pool.close()
+
+    run(new_loop, scenario)

@@ -7,7 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from shield.rules.health import HealthState
+from shield.origin.want import Fetched, Want
+from shield.records import Came
+from shield.rules.health import HealthRecord, HealthState
 from tests.client import Answer, request
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -21,6 +23,23 @@ SOON = 2.0  # later than anything is waited for, in times of an origin that litt
 def look_later(shield: Shield, seconds: float) -> None:
     """What the node does when so much time has passed."""
     shield.call(lambda: shield.node.origins.conductor.look(asyncio.get_running_loop().time() + seconds))
+
+
+@pytest.fixture
+def pair(pair: Shield) -> Shield:
+    """A node with a primary and a replica, whose conductor looks only when it is told to."""
+    return _unwatched(pair)
+
+
+@pytest.fixture
+def shield(shield: Shield) -> Shield:
+    """The same with one origin."""
+    return _unwatched(shield)
+
+
+def _unwatched(shield: Shield) -> Shield:
+    shield.run(shield.node.origins.conductor.close())
+    return shield
 
 
 @pytest.fixture
@@ -207,7 +226,70 @@ def _looked(shield: Shield, seconds: float) -> HealthState:
     return origins.get("fra").seen.record().state
 
 
-def rescue(shield: Shield) -> None:
-    """As if its origin were suspect: those who wait at the first go on elsewhere."""
-    for waiter in list(shield.node.origins.get("fra").waiting):
-        waiter.suspect("fra")
+def rescue(shield: Shield, name: str = "fra") -> None:
+    """As if an origin were suspect: those who wait at it go on elsewhere."""
+    for waiter in list(shield.node.origins.get(name).waiting):
+        waiter.suspect(name)
+
+
+def test_whoever_wins_the_others_are_given_up_and_the_question_counts_from_the_first(
+    clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+) -> None:
+    other = replica.gate()
+    hang(origin, gate, "/a")
+    hang(replica, other, "/a")
+    sent: list[int] = []
+
+    with FaultyOrigin(clock=clock) as third:
+        third.serves("/a", b"x", lifetime=60)
+        origins = {
+            name: {"provider": "http", "endpoint": each.url, "timeouts": {"first_byte": "60s"}}
+            for name, each in (("fra", origin), ("iad", replica), ("lhr", third))
+        }
+        settings = settings_of({}, origins=origins, failover={"deadline": "60s"})
+        with Shield(settings, clock=clock) as shield, ThreadPoolExecutor(1) as pool:
+            _unwatched(shield)
+            pools = [each.pool for each in shield.node.origins.all()]
+            want = Want(b"GET", b"/a", sent=lambda: sent.append(1))
+
+            async def fetch() -> str:
+                result = await shield.node.origins.fetch(("fra", "iad", "lhr"), want)
+                assert isinstance(result, Fetched)
+                await result.response.read(10)
+                return result.origin
+
+            fetching = pool.submit(lambda: shield.run(fetch()))
+            origin.wait_for(lambda: origin.requests_active == 1)
+            shield.call(lambda: rescue(shield, "fra"))
+            replica.wait_for(lambda: replica.requests_active == 1)
+            shield.call(lambda: rescue(shield, "iad"))
+            winner = fetching.result()
+            shield.wait_for(lambda: not any(each.in_use for each in pools))
+            gate.open()
+            other.open()
+
+    assert winner == "lhr"
+    assert sent == [1]  # whoever asks later than that may get an older response
+
+
+def test_one_that_is_out_is_tried_last_and_only_briefly(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    hang(origin, gate, "/a")
+    seen = pair.node.origins.get("fra").seen
+
+    def put_out() -> None:
+        now = asyncio.get_running_loop().time()
+        for _ in range(20):
+            seen.succeeded(Came.OK, now, 0.01)
+        seen.measure(now)
+        seen.publish(HealthRecord(HealthState.OPEN, since=now, until=now + 60.0, bad_since=now))
+
+    pair.call(put_out)
+    answer = pair.get("/a")
+    faults = pair.state()["origins"]["fra"]["faults"]
+    gate.open()
+
+    assert answer.status == 504  # it could not tell, and the other one doesn't have it
+    assert faults == {"first-byte-timeout": 1}
+    assert "all that was left" in caplog.text  # for this attempt, long before the five seconds are over

@@ -175,7 +175,7 @@ def test_a_handshake_cut_off_is_a_fault_of_tls(new_loop: LoopFactory, trusting: 
 @on_both_loops
 @pytest.mark.parametrize(
     ("timeouts", "patience", "fault"),
-    [(Timeouts(connect=0.01), 10.0, Fault.CONNECT_TIMEOUT), (Timeouts(), 0.01, Fault.TOTAL_TIMEOUT)],
+    [(Timeouts(connect=0.01), 10.0, Fault.CONNECT_TIMEOUT), (Timeouts(), 0.01, Fault.CONNECT_TIMEOUT)],
 )
 def test_a_handshake_that_stalls_ends_with_the_limit(
     new_loop: LoopFactory, trusting: ssl.SSLContext, timeouts: Timeouts, patience: float, fault: Fault

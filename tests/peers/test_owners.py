@@ -115,6 +115,13 @@ def test_a_client_sees_one_cache_and_one_proxy(workers: Two, origin: FaultyOrigi
     assert [line["origin"] for line in workers.asker.log()] == ["fra"]
 
 
+def test_an_absence_that_the_owner_concludes_is_logged_as_if_it_were_concluded_here(workers: Two) -> None:
+    workers.asker.get(workers.path)
+
+    (line,) = workers.asker.log()
+    assert (line["status"], line["cache"], "origin" in line) == (404, "miss", False)
+
+
 def test_an_answer_that_its_owner_had_stored_keeps_its_age(
     workers: Two, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
@@ -448,6 +455,26 @@ def test_a_worker_reports_for_all(workers: Two, origin: FaultyOrigin) -> None:
     assert report.state["memory"]["entries"] == 2
     assert report.state["memory"]["capacity_bytes"] == 64 << 20
     assert (figures["sent_bytes"], figures["workers_up"]) == ([15], [2])
+
+
+def test_what_happened_at_each_worker_s_door_and_in_answers_of_origins_is_summed(
+    workers: Two, origin: FaultyOrigin
+) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nnot a field\r\ncontent-length: 1\r\n\r\nx"
+    origin.answers(workers.path, raw)
+    for worker, turned_away, gave_way in ((workers.asker, 1, 2), (workers.owner, 4, 8)):
+        door = worker.node.front.door
+        door.turned_away, door.gave_way = turned_away, gave_way
+        worker.get(workers.path)
+
+    report = workers.asker.run(workers.asker.node.figures.report_of_all())
+
+    figures = {family.name: [(each.value, each.labels) for each in family.samples] for family in report.families}
+    assert report.state["door"] == {"turned_away": 5, "gave_way": 10}
+    assert figures["connections_turned_away"] == [(5, {})]
+    assert figures["connections_gave_way"] == [(10, {})]
+    assert figures["origin_fields_dropped"] == [(origin.fetches(workers.path), {"origin": "fra"})]
+    assert origin.fetches(workers.path) > 0
 
 
 def test_a_worker_that_is_down_or_silent_is_left_out(workers: Two) -> None:

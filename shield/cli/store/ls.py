@@ -11,8 +11,8 @@ from pathlib import Path
 
 from shield.cli.check import read
 from shield.cli.rounded import shown_duration, shown_size
-from shield.cli.store.keys import prefix_of
 from shield.cli.store.places import ConfiguredDirectory, opened, places_of, shown_text
+from shield.rules.written import prefixes_of
 from shield.store.directory.record import RecordKind
 from shield.store.upkeep.listing import Listed, entries
 
@@ -31,7 +31,7 @@ def ls(
     if loaded is None:
         return 2
     settings = loaded.settings
-    under = prefix_of(prefix)
+    under = prefixes_of(prefix)
     with opened(places_of(settings, tiers, directories), settings.node) as found:
         lines = (
             (place, listed)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shield.cli.check import read
-from shield.cli.explain import target_of
-from shield.cli.store.keys import is_key, keys_of, prefix_of
 from shield.cli.store.node import RunningNode
 from shield.cli.store.places import Opened, UsageError, opened, places_of
 from shield.config.settings import Settings
+from shield.errors import RequestError
 from shield.rules.key import CacheKey
+from shield.rules.written import keys_of, name_of, prefixes_of
 from shield.store.upkeep.listing import holds, keys_under
 
 _SEGMENT_BYTES = 1 << 20
@@ -22,31 +22,40 @@ _BATCH = 4096
 
 
 def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
-    """Print how many were removed; 0, 1 when nothing matched, 2 when it couldn't be done."""
+    """Print how many were removed; 0, 1 when nothing matched, 2 when it couldn't be done. Raises UsageError."""
     loaded = read(path)
     if loaded is None:
         return 2
     settings = loaded.settings
     if bool(keys) == (prefix is not None):
         raise UsageError("expected keys or --prefix, one of them")
-    wanted = [key for text in keys for key in keys_of(text, settings)]
-    under = None if prefix is None else prefix_of(prefix)
+    wanted = [key for text in keys for key in _keys(text, settings)]
+    under = () if prefix is None else prefixes_of(prefix)
     node = RunningNode(settings)
     if node.state() is not None:
-        if not any(map(is_key, keys)):
-            removed = node.remove(
-                [target_of(key).decode() for key in keys], None if under is None else under.decode()
-            )
-            if removed is not None:
-                return _said(removed, "the node")
+        removed = node.remove([name_of(key).decode() for key in keys], under[0].decode() if under else None)
+        if removed is not None:
+            return _said(removed, "the node", keys)
         print("the running node can't do this: entries in its workers' RAM stay there", file=sys.stderr)
         is_told = True
     else:
         is_told = False
-    return _directly(settings, wanted, under, is_told=is_told)
+    removed, code = _directly(settings, wanted, under, is_told=is_told)
+    return code or _said(removed, "the directories", keys)
 
 
-def _directly(settings: Settings, wanted: Sequence[CacheKey], under: bytes | None, *, is_told: bool) -> int:
+def _keys(text: str, settings: Settings) -> list[CacheKey]:
+    """The keys of a client's URL or path, or of a key as `ls` shows it."""
+    try:
+        return keys_of(name_of(text), settings.route_table())
+    except RequestError as error:
+        raise UsageError(f"{text}: would be rejected in a request: {error.status} {error.reason}") from None
+
+
+def _directly(
+    settings: Settings, wanted: Sequence[CacheKey], under: tuple[bytes, ...], *, is_told: bool
+) -> tuple[int, int]:
+    """How many were removed, and the exit code of what couldn't be."""
     with opened(places_of(settings), settings.node, segment_bytes=_SEGMENT_BYTES) as found:
         if not is_told and any(not visit.alone for _, visit in found.visits):
             print(
@@ -55,10 +64,9 @@ def _directly(settings: Settings, wanted: Sequence[CacheKey], under: bytes | Non
                 file=sys.stderr,
             )
         keys = list(wanted)
-        if under is not None:
+        if under:
             keys = list({key.text: key for d in found.directories for key in keys_under(d, under)}.values())
-        removed = _remove(found, keys)
-        return found.say_problems() or _said(removed, "the directories")
+        return _remove(found, keys), found.say_problems()
 
 
 def _remove(found: Opened, keys: Sequence[CacheKey]) -> int:
@@ -75,9 +83,12 @@ def _remove(found: Opened, keys: Sequence[CacheKey]) -> int:
     return len(there)
 
 
-def _said(removed: int, where: str) -> int:
+def _said(removed: int, where: str, keys: Sequence[str]) -> int:
     if not removed:
         print("nothing matched")
+        for key in keys:
+            if key.endswith("*"):
+                print(f"{key}: a * stands for itself here; --prefix removes all that begins so", file=sys.stderr)
         return 1
     print(f"removed {removed:,} {'entry' if removed == 1 else 'entries'} from {where}")
     return 0

@@ -17,6 +17,7 @@ from shield.store.directory.files import MOUNTS, mounts_in
 _NETWORK = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|afs|lustre|gpfs|beegfs|glusterfs|virtiofs|fuse(\..+)?)"
 ).fullmatch
+_VIRTUAL = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "devpts", "securityfs", "debugfs", "tracefs"})
 _TEMPORARY = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "overlayfs", "aufs"})
 
 
@@ -69,6 +70,20 @@ def survey(path: Path, mounts: Path = MOUNTS) -> Ground:
         room.f_bavail * room.f_frsize,
         _used(there) if exists else 0,
     )
+
+
+def impossible(path: Path) -> str | None:
+    """Why no user could ever make a directory there; None if some may."""
+    try:
+        for place in (path, *path.parents):
+            if place.exists():
+                kind = None if (mount := survey(place).mount) is None else mount.kind
+                if not place.is_dir():
+                    return "it is no directory" if place == path else f"{place} is no directory"
+                return f"nothing can be stored on {kind}" if kind in _VIRTUAL else None
+    except OSError:
+        pass  # another user may see more
+    return None
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:

@@ -67,7 +67,9 @@ def live_records(directory: CacheDirectory, number: int) -> Iterator[Live]:
             yield Live(record, found)
 
 
-def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory], prefix: bytes) -> Iterator[Listed]:
+def entries(
+    directory: CacheDirectory, all_directories: Sequence[CacheDirectory], prefix: tuple[bytes, ...]
+) -> Iterator[Listed]:
     """Entries of a directory whose keys are under a prefix, the newest segments first.
 
     Leaves out entries that an earlier directory in `all_directories` also has: that one is found first. Slices
@@ -85,7 +87,7 @@ def entries(directory: CacheDirectory, all_directories: Sequence[CacheDirectory]
             yield Listed(record.key, found, record, slices, _all_slices(record, found))
 
 
-def keys_under(directory: CacheDirectory, prefix: bytes) -> Iterator[CacheKey]:
+def keys_under(directory: CacheDirectory, prefix: tuple[bytes, ...]) -> Iterator[CacheKey]:
     """Keys under a prefix with any record, each at least once: also slices without an entry, and records that aren't
     indexed again after a loss. Misses nothing that stays in its position or is written again meanwhile. Raises
     OSError.
@@ -102,9 +104,11 @@ def keys_under(directory: CacheDirectory, prefix: bytes) -> Iterator[CacheKey]:
             done.add(number)
 
 
-def is_under(text: bytes, prefix: bytes) -> bool:
-    """Whether a key's text has this prefix: in any space if the prefix is a path, else including the space's name."""
-    if not prefix.startswith(b"/"):
+def is_under(text: bytes, prefix: tuple[bytes, ...]) -> bool:
+    """Whether a key's text has this prefix in one of its spellings: in any space if it is a path, else including the
+    space's name.
+    """
+    if not prefix[0].startswith(b"/"):
         return text.startswith(prefix)
     return text.startswith(prefix, text.find(b":") + 1)
 
@@ -114,7 +118,7 @@ def holds(directory: CacheDirectory, key: CacheKey) -> bool:
     return directory.index.peek(key.digest) is not None or bool(directory.index.slices(key.digest))
 
 
-def _unscanned_keys(directory: CacheDirectory, number: int, prefix: bytes) -> Iterator[CacheKey]:
+def _unscanned_keys(directory: CacheDirectory, number: int, prefix: tuple[bytes, ...]) -> Iterator[CacheKey]:
     try:
         segment = directory.segments.open(number)
         size = directory.segments.path(number).stat().st_size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shield.store.upkeep.ground import Ground, Mount, Wish, mount_of, notes, survey
+from shield.store.upkeep.ground import Ground, Mount, Wish, impossible, mount_of, notes, survey
 from tests.store.ground import draft, opened, used_bytes
 
 GIB = 1 << 30
@@ -186,3 +186,22 @@ def test_what_cant_be_looked_into_is_said() -> None:
     found = list(notes([ONE], user=1, show=str, look=look))
 
     assert found == ["/one: can't be examined: Permission denied"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("there", None),
+        ("there/below/and/below", None),
+        ("file", "it is no directory"),
+        ("file/below/and/below", "file is no directory"),
+        ("/proc/shield", "nothing can be stored on proc"),
+    ],
+)
+def test_a_directory_that_nobody_could_make_is_told_from_others(tmp_path: Path, path: str, why: str | None) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+
+    found = impossible(tmp_path / path)
+
+    assert found == why if why is None else found is not None and found.endswith(why)

@@ -28,7 +28,7 @@ def directory(tmp_path: Path) -> Iterator[CacheDirectory]:
 
 
 def listed(directory: CacheDirectory, prefix: str = "/") -> list[Listed]:
-    return list(entries(directory, [directory], prefix.encode()))
+    return list(entries(directory, [directory], (prefix.encode(),)))
 
 
 def names(found: Sequence[Listed]) -> list[str]:
@@ -36,7 +36,7 @@ def names(found: Sequence[Listed]) -> list[str]:
 
 
 def under(directory: CacheDirectory, prefix: str) -> set[str]:
-    return {found.text.decode().removeprefix(":/") for found in keys_under(directory, prefix.encode())}
+    return {found.text.decode().removeprefix(":/") for found in keys_under(directory, (prefix.encode(),))}
 
 
 def test_an_entry_is_listed_with_what_is_known_of_it(directory: CacheDirectory) -> None:
@@ -71,7 +71,7 @@ def test_a_prefix_is_one_of_paths(directory: CacheDirectory) -> None:
     ],
 )
 def test_a_prefix_may_name_the_space(text: bytes, prefix: bytes, is_one: bool) -> None:
-    assert is_under(text, prefix) is is_one
+    assert is_under(text, (prefix,)) is is_one
 
 
 def test_what_is_removed_or_replaced_isnt_listed(directory: CacheDirectory) -> None:
@@ -139,7 +139,7 @@ def test_slices_of_another_version_in_another_tier_arent_counted(tmp_path: Path)
     fast.commit(in_slices("big", 5, without=[1, 2, 3, 4]))
     slow.commit(in_slices("big", 6))
 
-    (found,) = entries(fast, [fast, slow], b"/")
+    (found,) = entries(fast, [fast, slow], (b"/",))
 
     assert (found.slices, found.all_slices) == (1, 5)
     fast.close()
@@ -161,11 +161,11 @@ def test_of_two_tiers_the_first_ones_entry_is_listed_and_slices_of_both_are_coun
     slow.commit([draft("a", 20), draft("b", 30), *in_slices("big", 4, without=[2])])
     both = [fast, slow]
 
-    assert [(i.key.text, i.body_bytes, i.slices) for i in entries(fast, both, b"/")] == [
+    assert [(i.key.text, i.body_bytes, i.slices) for i in entries(fast, both, (b"/",))] == [
         (b":/a", 10, 0),
         (b":/big", 4000, 4),
     ]
-    assert [(i.key.text, i.body_bytes) for i in entries(slow, both, b"/")] == [(b":/b", 30)]
+    assert [(i.key.text, i.body_bytes) for i in entries(slow, both, (b"/",))] == [(b":/b", 30)]
     fast.close()
     slow.close()
 
@@ -174,7 +174,7 @@ def test_a_list_goes_on_while_entries_are_removed_and_segments_reclaimed(tmp_pat
     directory = opened(tmp_path)
     for number in range(60):
         directory.commit([draft(f"r{number}", 9000)])
-    found = entries(directory, [directory], b"/")
+    found = entries(directory, [directory], (b"/",))
     first = next(found)
     directory._log.seal()
 
@@ -190,7 +190,7 @@ def test_a_list_goes_on_while_entries_are_removed_and_segments_reclaimed(tmp_pat
 
 def test_keys_are_found_that_move_to_the_head_of_the_log_meanwhile(directory: CacheDirectory) -> None:
     directory.commit([draft(f"r{number}", 9000) for number in range(30)])
-    keys = keys_under(directory, b"/")
+    keys = keys_under(directory, (b"/",))
     seen = {next(keys).text}
 
     directory._log.seal()
@@ -207,7 +207,7 @@ def test_keys_are_found_that_a_lost_index_doesnt_know_yet(tmp_path: Path) -> Non
     again = opened(tmp_path, boot="b2")
     assert listed(again) == []
 
-    keys = list(keys_under(again, b"/a"))
+    keys = list(keys_under(again, (b"/a",)))
     again.remove(keys)
 
     assert [found.text for found in keys] == [b":/a"]

@@ -1,0 +1,96 @@
+"""Sockets on which a node listens: bound here, or there already."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shield.errors import ConfigError
+from shield.lifecycle.activation import PassedSocket, Stock
+
+BACKLOG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The sockets of one address. `address` is what the settings name at `key`; `bound`: made here and now."""
+
+    key: str
+    address: tuple[str, int]
+    sockets: Sequence[socket.socket]
+    bound: bool = True
+
+
+def opened(key: str, address: tuple[str, int], times: int, stock: Stock) -> Open:
+    """Those of the stock, or else so many new ones. Raises ConfigError."""
+    there: list[PassedSocket] = stock.take(_resolved(key, address)[3][:2])
+    if there:
+        return Open(key, address, [each.socket for each in there], bound=False)
+    return Open(key, address, bind(address, times, key=key))
+
+
+def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> list[socket.socket]:
+    """`times` listening TCP sockets on one address, over which the kernel spreads connections.
+
+    ConfigError names the `key` in the settings, the address and the reason.
+    """
+    host, port = address
+    made: list[socket.socket] = []
+    family, kind, proto, where = _resolved(key, address)
+    try:
+        for _ in range(times):
+            made.append(socket.socket(family, kind, proto))
+            made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made[-1].bind(where)  # before SO_REUSEPORT: the address must not be another node's
+            where = made[-1].getsockname()
+            if times > 1:
+                made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for listener in made:
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        said = f"{key} {host}:{port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            said += f"; another process has it: end that one, or set {key} to another address"
+        raise ConfigError([said]) from error
+    return made
+
+
+def listen_on(path: str) -> socket.socket:
+    """A unix socket. Raises ConfigError."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.bind(path)
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as error:  # above all: the path is too long
+        made.close()
+        raise ConfigError([f"{path}: no socket can be made here: {error.strerror or error}"]) from None
+    return made
+
+
+def names(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
+    """URLs or addresses of TCP listeners, for logs."""
+    return ", ".join(_name(listener, scheme) for listener in listeners) or "off"
+
+
+def _resolved(key: str, address: tuple[str, int]) -> tuple[socket.AddressFamily, socket.SocketKind, int, Any]:
+    """Family, kind, protocol and the system's form of an address. Raises ConfigError."""
+    host, port = address
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+    except OSError as error:
+        raise ConfigError([f"{key} {host}:{port}: {error.strerror or error}"]) from error
+    return family, kind, proto, where
+
+
+def _name(bound: socket.socket, scheme: str) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

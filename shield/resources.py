@@ -1,0 +1,162 @@
+"""A node's resources besides its processes: shared memory, listeners, the private directory, and workers' sockets.
+
+They are made at the start, taken over from the version before, or, as for listeners, passed by the service manager.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shield.config.section import ListenAddress
+from shield.config.settings import Settings
+from shield.errors import ConfigError
+from shield.lifecycle import activation
+from shield.lifecycle.activation import Stock, shared_out, stored_name
+from shield.lifecycle.handover import Handover, HandoverError, taken
+from shield.lifecycle.listening import Open, listen_on, opened
+from shield.lifecycle.notify import Notifier
+from shield.private import Private, private_directory, socket_path
+from shield.shared import Kept, Seat, Shared
+from shield.worker import Sockets
+
+ADMIN = "admin.listen"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """`peers` are the unix sockets by worker; a single worker has none."""
+
+    workers: int
+    shared: Shared
+    listening: Sequence[Open]
+    private: Private
+    peers: Sequence[socket.socket]
+
+    @property
+    def clients(self) -> list[Open]:
+        return [each for each in self.listening if each.key != ADMIN]
+
+    @property
+    def admin(self) -> list[socket.socket]:
+        return [listener for each in self.listening if each.key == ADMIN for listener in each.sockets]
+
+    def places(self) -> list[tuple[Seat, Sockets]]:
+        """Of each worker."""
+        paths = tuple(str(socket_path(self.private.path, number)) for number in range(len(self.peers)))
+        shares = [shared_out(each.sockets, self.workers) for each in self.clients]
+        return [
+            (
+                Seat(number, self.workers, self.shared, paths),
+                Sockets(
+                    [listener for share in shares for listener in share[number]],
+                    () if number else self.admin,
+                    self.peers[number : number + 1],
+                ),
+            )
+            for number in range(self.workers)
+        ]
+
+
+def open_resources(
+    stack: contextlib.ExitStack, settings: Settings, *, slots: int, inherited: Handover | None, notifier: Notifier
+) -> Resources:
+    """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
+    workers = settings.workers
+    if inherited is None:
+        listening = _fresh(
+            settings, notifier
+        )  # first, while no other descriptor can be taken for one of the manager's
+        shared = Shared(workers=workers, slots=slots, several=True)
+    else:
+        inherited.check()
+        if len(inherited.posts) != workers:
+            raise HandoverError([f"workers: {len(inherited.posts)} are running, and the settings want {workers}"])
+        shared = _shared_before(workers, inherited)
+        listening = _taken_over(settings, inherited, notifier)
+    for each in listening:
+        for listener in each.sockets:
+            stack.callback(listener.close)
+    stack.callback(shared.close)
+    kept = None if inherited is None else Private(Path(inherited.private), inherited.private_lock)
+    private = stack.enter_context(private_directory(kept))
+    peers: list[socket.socket] = []
+    for number in range(workers if workers > 1 else 0):
+        peers.append(
+            listen_on(str(socket_path(private.path, number)))
+            if inherited is None
+            else taken(inherited.posts[number].peer)
+        )
+        stack.callback(peers[-1].close)
+    return Resources(workers, shared, listening, private, peers)
+
+
+def _shared_before(workers: int, inherited: Handover) -> Shared:
+    try:
+        return Shared(workers=workers, kept=Kept(inherited.memory, inherited.lock))
+    except ValueError as error:
+        raise HandoverError([f"the memory of the workers can't be taken over: {error}"]) from None
+
+
+def _addresses(settings: Settings) -> list[tuple[str, ListenAddress]]:
+    found = [("listen", each) for each in settings.listen]
+    if settings.admin.listen is not None:
+        found.append((ADMIN, settings.admin.listen))
+    return found
+
+
+def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
+    """The manager's sockets where it has some for an address; others are bound, and it is to keep them."""
+    stock = Stock(activation.given(os.environ, os.getpid()))
+    made: list[Open] = []
+    try:
+        for key, address in _addresses(settings):
+            made.append(opened(key, address, settings.workers if key != ADMIN else 1, stock))
+        unwanted = stock.rest()
+    except ConfigError:
+        for each in made:
+            for listener in each.sockets:
+                listener.close()
+        raise
+    for name in {each.name for each in unwanted}:
+        notifier.forget(name)
+    _store(made, notifier)
+    return made
+
+
+def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> list[Open]:
+    """What was handed over for addresses that are still wanted; others are bound first, since that can fail."""
+    wanted = _addresses(settings)
+    known = {(each.key, each.address): each.sockets for each in inherited.listening}
+    made: dict[tuple[str, str], Open] = {}
+    try:
+        for key, address in wanted:
+            if (key, str(address)) not in known:
+                times = settings.workers if key != ADMIN else 1
+                made[key, str(address)] = opened(key, address, times, Stock(()))
+    except ConfigError:
+        for each in made.values():
+            for listener in each.sockets:
+                listener.close()
+        raise
+    _store(list(made.values()), notifier)
+    for (key, name), descriptors in known.items():
+        sockets = [taken(descriptor) for descriptor in descriptors]
+        found = next((address for other, address in wanted if (other, str(address)) == (key, name)), None)
+        if found is not None:
+            made[key, name] = Open(key, found, sockets, bound=False)
+            continue
+        notifier.forget(stored_name(key, name))
+        for listener in sockets:
+            listener.close()  # workers of the former version have theirs
+    return [made[key, str(address)] for key, address in wanted]
+
+
+def _store(listening: Sequence[Open], notifier: Notifier) -> None:
+    for each in listening:
+        if each.bound:
+            notifier.keep(stored_name(each.key, each.address), [listener.fileno() for listener in each.sockets])

@@ -1,0 +1,51 @@
+"""All tests in two processes, so that two cores share them: `python -m tests.halves -q` hands its arguments to both.
+
+Tests that are marked slow mostly wait, for processes and disks. They run beside the others and report after them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import pytest
+
+INTERRUPT_PATIENCE = 60.0
+"""Seconds for the end of the tests that run beside, and of all that they started."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The worse of both exit codes. Arguments with `-m` leave nothing to divide: one process runs them."""
+    command = (sys.executable, "-m", "pytest", *arguments)
+    if any(argument.startswith("-m") for argument in arguments):
+        return subprocess.run(command, check=False).returncode
+    slow = (*command, "-m", "slow", "-o", "cache_dir=.pytest_cache/slow")
+    with tempfile.TemporaryFile() as report:
+        beside = subprocess.Popen(slow, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.STDOUT)
+        try:
+            codes = [subprocess.run([*command, "-m", "not slow"], check=False).returncode, beside.wait()]
+        finally:
+            if beside.poll() is None:
+                beside.send_signal(signal.SIGINT)  # pytest then ends what its tests started
+                beside.wait(INTERRUPT_PATIENCE)
+            report.seek(0)
+            print("\nTests that are marked slow:", flush=True)  # noqa: T201
+            shutil.copyfileobj(report, sys.stdout.buffer)
+            sys.stdout.flush()
+    return worse(codes)
+
+
+def worse(codes: Sequence[int]) -> int:
+    """Of exit codes; a half without tests says nothing as long as the other one has some."""
+    none = pytest.ExitCode.NO_TESTS_COLLECTED
+    told = [code for code in codes if code != none]
+    # A process that a signal ended has a negative code.
+    return next((code for code in told if code < 0), max(told)) if told else none
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""Sockets of an address: those that are there, or new ones."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from shield.errors import ConfigError
+from shield.lifecycle.activation import PassedSocket, Stock
+from shield.lifecycle.listening import bind, names, opened
+
+
+def test_what_is_there_is_used_and_nothing_is_bound_beside_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = there.getsockname()
+
+        found = opened("listen", address, 4, Stock([PassedSocket(there, "web")]))
+
+        assert (list(found.sockets), found.bound) == ([there], False)
+
+
+def test_without_any_as_many_are_bound_as_there_are_workers_and_each_gets_connections() -> None:
+    found = opened("listen", ("127.0.0.1", 0), 3, Stock(()))
+
+    assert found.bound and len(found.sockets) == 3
+    assert len({each.getsockname() for each in found.sockets}) == 1
+    where = found.sockets[0].getsockname()
+    clients = [socket.create_connection(where) for _ in range(60)]
+    accepted = [0, 0, 0]
+    for number, listener in enumerate(found.sockets):
+        while True:
+            try:
+                listener.accept()[0].close()
+            except BlockingIOError:
+                break
+            accepted[number] += 1
+    assert sum(accepted) == 60 and min(accepted) > 0
+    for each in (*clients, *found.sockets):
+        each.close()
+
+
+def test_an_address_that_cannot_be_had_is_named_with_its_key() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigError, match=rf"admin.listen 127.0.0.1:{port}: Address already in use; another proc"
+        ):
+            bind(("127.0.0.1", port), key="admin.listen")
+    with pytest.raises(ConfigError, match=r"listen nowhere\.invalid:80: "):
+        bind(("nowhere.invalid", 80))
+
+
+def test_listeners_are_called_by_what_a_client_asks_for() -> None:
+    (four,) = bind(("127.0.0.1", 0))
+    (six,) = bind(("::1", 0))
+    ports = [each.getsockname()[1] for each in (four, six)]
+
+    assert names([four, six], "https") == f"https://127.0.0.1:{ports[0]}, https://[::1]:{ports[1]}"
+    assert names([]) == "off"
+    four.close()
+    six.close()
