@@ -82,7 +82,7 @@ HEADS = st.builds(
     st.sampled_from([()] * 8 + [((name, said),) for name, said in JUDGED]),
     st.just([]) | st.lists(UNUSUAL, max_size=1) | st.lists(UNUSUAL, max_size=3),
 )
-ASKING = (
+ASKING: st.SearchStrategy[list[Field]] = (
     st.just([])
     | st.just([])
     | st.just([])
