@@ -50,6 +50,7 @@ class Came(IntEnum):
 
 _COLUMNS = 1 + len(Came)  # the second, and a count each
 
+# Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
