@@ -78,13 +78,14 @@ def size_for(workers: int) -> int:
 
 
 class Records:
-    """`memory` is shared by all workers; `alone` excludes other processes."""
+    """`memory` is shared by all workers, and has `room` for as many; `alone` excludes other processes."""
 
     def __init__(
         self,
         memory: memoryview,
         *,
         workers: int = 1,
+        room: int | None = None,
         alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.workers = workers
@@ -94,7 +95,7 @@ class Records:
         self._frozen = 0  # the word before all places
         self._places = 1
         self._hands = self._places + PLACES * _PLACE_WORDS
-        self._rows = self._hands + workers * _WORKER_WORDS
+        self._rows = self._hands + (room or workers) * _WORKER_WORDS
 
     def of(self, worker: int, identity: bytes) -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others.
