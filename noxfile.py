@@ -47,6 +47,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def deep(session: nox.Session) -> None:
+    """Tests that try things at random or take samples, with twenty times as many."""
+    rooms = session.posargs or ("tests/rules", "tests/store", "tests/fuzz", "tests/fill", "tests/edge")
+    session.run(*PYTHON, "pytest", "-q", "--timeout=7200", *rooms, env={"TEST_DEPTH": "20"})
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of all tests, processes that they start included, and what no test reaches."""
     session.run(*PYTHON, "coverage", "erase")

@@ -106,7 +106,7 @@ class Records:
         with self._alone():
             place = self._place_of(name)
             if place is None:
-                return Seen(private(), worker=0, place=0)
+                return Seen(private(), worker=0, place=0, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
@@ -182,9 +182,22 @@ def private(workers: int = 1) -> Records:
 class Seen:
     """One origin: the row that this worker writes, and the shared rows and record."""
 
-    __slots__ = ("_counts", "_free", "_place", "_published", "_records", "_rows", "_seconds", "_states", "_times")
+    __slots__ = (
+        "_counts",
+        "_free",
+        "_place",
+        "_published",
+        "_records",
+        "_rows",
+        "_seconds",
+        "_states",
+        "_times",
+        "is_judged",
+    )
 
-    def __init__(self, records: Records, *, worker: int, place: int) -> None:
+    def __init__(self, records: Records, *, worker: int, place: int, is_judged: bool = True) -> None:
+        self.is_judged = is_judged
+        """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self._records = records
         self._place = place
         self._states, self._published = records.place(place)
@@ -293,7 +306,8 @@ class Seen:
 
     def suspect(self, now: float) -> None:
         """Make all workers treat it as SUSPECT, until the conductor has judged it."""
-        self._published[_RAISED] = now
+        if self.is_judged:
+            self._published[_RAISED] = now
 
     def evidence(self, since: float, now: float) -> Evidence:
         """The observations of all workers since then."""

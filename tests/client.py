@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 Fields = Sequence[tuple[str, str]]
-PATIENCE = 10.0
+PATIENCE = 45.0
+"""Seconds: a test that is well never takes them, and a busy machine may."""
 
 
 @dataclass

@@ -7,11 +7,12 @@ from hypothesis import settings as hypothesis_settings
 
 pytest.register_assert_rewrite("tests.origin.leg")
 
+from tests.depth import tries  # noqa: E402
 from tests.doubles.faulty_origin import FaultyOrigin  # noqa: E402
 from tests.node import FakeClock, Shield, settings_of  # noqa: E402
 
 # How long an example takes says more of the machine than of the code.
-hypothesis_settings.register_profile("shield", deadline=None)
+hypothesis_settings.register_profile("shield", deadline=None, max_examples=tries(100))
 hypothesis_settings.load_profile("shield")
 
 

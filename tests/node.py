@@ -22,11 +22,10 @@ from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
 from shield.store.directory.files import Files
-from tests.client import Answer, Client, Fields, fetch
+from tests.client import PATIENCE, Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
 
 T = TypeVar("T")
-PATIENCE = 10.0
 START = 1_750_000_000.0
 
 
@@ -83,7 +82,8 @@ class Shield:
         self._settings = settings
         self._edition = None if loaded is None else Edition(loaded)
         self._loop = loop_factory()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="shield", daemon=True)
+        self._thread = threading.Thread(target=self._turn, name="shield", daemon=True)
+        self._is_whole = False  # nothing is left on the loop, so that it can be closed
         self._server: asyncio.Server
         self._state: Any = SimpleNamespace(connections=set(), tasks=set(), total_requests=0)
         self._troubles: list[str] = []
@@ -97,19 +97,19 @@ class Shield:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        left = []
+        left = ["a node that doesn't close in time"]
         try:
             left = self.run(self._close())
         finally:
+            self._is_whole = error is None and not left
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(PATIENCE)
-            if error is None and not left:
-                self._loop.close()
-            else:
+            if not self._loop.is_closed():
                 _LEFT_OPEN.append(self._loop)
         if error is None:
             assert not self._troubles
             assert not left
+            assert not self._thread.is_alive(), "something is left that the loop waits for"
 
     # as a client
 
@@ -132,8 +132,8 @@ class Shield:
     # as its keeper
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the node's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        """Run a coroutine on the node's loop. One that waits gives up before this does, and says more."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(2 * PATIENCE)
 
     def call(self, work: Callable[[], T]) -> T:
         """Call a function on the node's loop."""
@@ -186,6 +186,12 @@ class Shield:
     def connections(self) -> int:
         """Clients' connections that are open."""
         return len(self._state.connections)
+
+    def _turn(self) -> None:
+        """The loop, and its end: in its own thread, for a close that waits forever would hang all tests."""
+        self._loop.run_forever()
+        if self._is_whole:
+            self._loop.close()
 
     async def _open(self) -> None:
         self.node = build(

@@ -189,6 +189,20 @@ def test_places_of_origins_that_are_gone_are_free_for_others() -> None:
     assert not records.of(0, b"another").is_up
 
 
+def test_what_has_no_place_is_never_suspect_since_nobody_would_judge_it() -> None:
+    records = private()
+    for number in range(PLACES):
+        records.of(0, b"%d" % number)
+    beyond, last = records.of(0, b"one more"), records.of(0, b"31")
+
+    for seen in (beyond, last):
+        seen.suspect(NOW)
+
+    assert (beyond.is_up, last.is_up) == (True, False)
+    assert beyond.treated().state is HealthState.UP
+    assert (beyond.is_judged, last.is_judged) == (False, True)
+
+
 def test_it_works_across_processes() -> None:
     shared = Shared(workers=2, slots=1 << 10, log_bytes=1 << 10)
     try:

@@ -25,7 +25,7 @@ from tests.process import Process, settings_file, until
 
 pytestmark = pytest.mark.slow
 
-RELOADS = 50
+RELOADS = 20
 CLIENTS = 6
 
 

@@ -91,10 +91,12 @@ class Conductor:
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:
+        for origin in origins.values():
+            origin.seen.measure(now)
+        origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence = {}
         for name, origin in origins.items():
-            origin.seen.measure(now)
             seen = origin.seen.evidence(before[name].since, now)
             probes = self._probes.get(name) or _NO_PROBES
             evidence[name] = replace(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shield.rules.key import KeyRules, canonical_path
 from tests.client import Client, request
+from tests.depth import tries
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.edge.corpus import CASES
 from tests.edge.wire import said
@@ -105,7 +106,7 @@ def shield(origin: FaultyOrigin) -> Iterator[Shield]:
 
 
 @given(raw=BROKEN, seed=st.integers())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_over_the_wire_has_one_answer_at_most_and_leaves_all_in_order(
     shield: Shield, origin: FaultyOrigin, caplog: pytest.LogCaptureFixture, raw: bytes, seed: int
 ) -> None:
@@ -130,7 +131,7 @@ def test_whatever_comes_over_the_wire_has_one_answer_at_most_and_leaves_all_in_o
 
 @pytest.mark.slow
 @given(raw=BROKEN, cuts=st.lists(st.integers(0, 1000), max_size=6))
-@settings(max_examples=500)
+@settings(max_examples=tries(200))
 def test_only_what_keeps_to_the_grammar_is_served_in_whatever_pieces_it_comes(
     shield: Shield, raw: bytes, cuts: list[int]
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.client import Answer, request
+from tests.depth import tries
 from tests.doubles.faults import says
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
@@ -108,7 +109,7 @@ def place() -> Iterator[tuple[Shield, FaultyOrigin]]:
     host=HOSTS,
     fields=st.lists(FIELD, max_size=3, unique_by=lambda field: field[0]),
 )
-@settings(max_examples=300)
+@settings(max_examples=tries(100))
 def test_both_fronts_give_the_same_answer(
     place: tuple[Shield, FaultyOrigin],
     entry: Stored,

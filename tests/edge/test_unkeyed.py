@@ -13,6 +13,7 @@ from shield.config.settings import Settings
 from shield.errors import RequestError
 from shield.rules.key import KeyRules, canonical_path
 from tests.client import Client, request
+from tests.depth import tries
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.ledger import Received
 from tests.doubles.pattern import Pattern
@@ -210,7 +211,7 @@ def reader() -> Iterator[tuple[Shield, FaultyOrigin]]:
 
 
 @given(target=PIECES)
-@settings(max_examples=150)
+@settings(max_examples=tries(100))
 def test_what_an_origin_is_asked_for_is_what_the_key_says_and_has_one_reading(
     reader: tuple[Shield, FaultyOrigin], target: str
 ) -> None:

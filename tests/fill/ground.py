@@ -31,12 +31,12 @@ from shield.store.memory import MemoryTier
 from shield.store.tiers import Store
 from shield.store.volume import Claimant, Volume, boot_id
 from shield.transfer import Transfer
+from tests.client import PATIENCE
 from tests.node import FakeClock
 
 T = TypeVar("T")
 MIB = 1 << 20
 SLICE = 64 << 10
-PATIENCE = 10.0
 VIA = b"1.1 test-1"
 
 

@@ -14,6 +14,7 @@ from shield.messages import Field
 from shield.rules.freshness import FreshnessRules, Unkeyed
 from shield.rules.routes import Route
 from shield.rules.vary import Forwarding
+from tests.depth import tries
 from tests.fill.ground import FakeClient, Fetch, Ground, on_ground, turns
 
 NAMES = (b"foo", b"bar")
@@ -268,7 +269,7 @@ steps = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(100))
 @given(story=st.lists(steps, min_size=3, max_size=8), unkeyed=st.sampled_from(["refuse", "store"]))
 def test_no_response_reaches_a_request_that_it_does_not_match(story: Sequence[Step], unkeyed: Unkeyed) -> None:
     async def scenario(ground: Ground) -> None:

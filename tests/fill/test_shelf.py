@@ -15,7 +15,8 @@ from shield.rules.key import cache_key
 from shield.rules.selection import of_fields
 from shield.store.entry import Entry
 from shield.store.slices import Where
-from tests.fill.ground import PATIENCE, SLICE, Ground, on_ground
+from tests.client import PATIENCE
+from tests.fill.ground import SLICE, Ground, on_ground
 
 LENGTH = 3 * SLICE + 10
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import tries
 from tests.fuzz import at_random
 from tests.fuzz.__main__ import main
 from tests.fuzz.inputs import inputs
@@ -29,7 +30,7 @@ def test_a_parser_keeps_its_promises_for_good_and_nearly_good_inputs(name: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(75), suppress_health_check=[HealthCheck.too_slow])
 def test_a_parser_keeps_its_promises_whatever_it_is_given(name: str, data: st.DataObject) -> None:
     TARGETS[name].run(data.draw(INPUTS[name]))
 

@@ -14,7 +14,7 @@ from shield.build.origins import origins_of
 from shield.config.settings import Settings
 from shield.origin.conductor import STEP_SECONDS, Conductor
 from shield.origin.origin import Origin
-from shield.records import SILENT_SECONDS, Came, Records, private
+from shield.records import PLACES, SILENT_SECONDS, Came, Records, private
 from shield.rules.health import HealthState
 from shield.shared import Seat
 from tests.node import FakeClock
@@ -231,6 +231,28 @@ def test_a_suspicion_of_a_worker_holds_until_it_is_judged() -> None:
             one.looks(NOW + 0.2)
 
             assert other.fra.seen.is_up  # nothing speaks against it
+
+    played(story)
+
+
+def test_an_origin_without_a_place_is_not_judged() -> None:
+    """Nothing is said of it four times a second, and it is nobody's standing that all origins are bad."""
+
+    async def story() -> None:
+        async with workers(1) as (one,):
+            records = private()
+            for number in range(PLACES):
+                records.of(0, b"%d" % number)
+            one.iad.seen = records.of(0, one.iad.identity)
+            one.looks(NOW)
+            for _ in range(4):
+                one.fra.seen.failed(Came.DIALLED, NOW + 1, b"/a")
+                one.iad.seen.failed(Came.DIALLED, NOW + 1, b"/a")
+            one.looks(NOW + 1.1)
+
+            assert one.iad.seen.is_up
+            assert one.iad.seen.record().state is HealthState.UP
+            assert one.fra.seen.record().state is HealthState.SUSPECT
 
     played(story)
 

@@ -28,6 +28,7 @@ from shield.rules.health import (
     share_of_keys,
     step,
 )
+from tests.depth import tries
 
 NOW = 1000.0
 UP = HealthRecord()
@@ -393,4 +394,4 @@ class Node(RuleBasedStateMachine):
 
 
 TestNode = Node.TestCase
-TestNode.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestNode.settings = settings(max_examples=tries(20), stateful_step_count=20, deadline=None)

@@ -28,6 +28,7 @@ from shield.rules.dates import imf_fixdate
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.selection import StoredHead, of_fields
 from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup, judge_response
+from tests.depth import tries
 
 T = 1_750_000_000.0
 URL = "http://cdn.example/a"
@@ -124,7 +125,7 @@ def encoded(fields: dict[str, str]) -> tuple[Field, ...]:
     return tuple((name.encode(), value.encode()) for name, value in fields.items())
 
 
-@settings(max_examples=400)
+@settings(max_examples=tries(200))
 @given(REQUESTS, STATUSES, responses())
 def test_what_is_stored_is_what_may_be_stored(request: dict[str, str], status: int, response: dict[str, str]) -> None:
     disposition, state = ours(request, status, response), theirs(request, status, response)
@@ -135,7 +136,7 @@ def test_what_is_stored_is_what_may_be_stored(request: dict[str, str], status: i
         assert disposition.reason.value == "no-lifetime"  # the only thing that we leave
 
 
-@settings(max_examples=400)
+@settings(max_examples=tries(200))
 @given(REQUESTS, STATUSES, responses(), st.integers(0, 2 * AGES))
 def test_what_is_served_is_what_is_fresh(
     request: dict[str, str], status: int, response: dict[str, str], elapsed: int

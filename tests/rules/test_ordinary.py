@@ -17,6 +17,7 @@ from shield.rules.ordinary import Ordinary
 from shield.rules.selection import as_judged, stored_head
 from shield.rules.tags import labels
 from shield.rules.verdict import judge_response
+from tests.depth import tries
 
 T = 1_750_000_000.0
 VIA = b"1.1 node"
@@ -204,7 +205,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=tries(200))
 @given(
     freshness=FRESHNESS,
     rules=RULES,

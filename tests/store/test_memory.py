@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from shield.store.memory import MemoryTier, S3Fifo
+from tests.depth import tries
 from tests.store.samples import entry
 
 SIZE = entry("0000", b"x" * 1000).size
@@ -171,5 +172,5 @@ class PolicyMachine(RuleBasedStateMachine):
         assert not set(cache._ghosts) & set(cache)
 
 
-PolicyMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+PolicyMachine.TestCase.settings = settings(max_examples=tries(20), stateful_step_count=40, deadline=None)
 TestPolicy = PolicyMachine.TestCase

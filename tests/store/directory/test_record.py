@@ -18,6 +18,7 @@ from shield.store.directory.record import (
     encode,
     header_length,
 )
+from tests.depth import tries
 from tests.store.ground import body, record
 
 _times = st.floats(allow_nan=False, width=64)
@@ -55,7 +56,7 @@ def test_what_is_encoded_is_decoded(made: Record, content: bytes, seed: int) -> 
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=tries(150))
 def test_any_flipped_bit_of_the_header_is_found_out(data: st.DataObject) -> None:
     content = body("a", 100)
     good = encode(record("a", 100), 100, checksums([content]), seed=7)

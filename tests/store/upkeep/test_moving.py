@@ -26,6 +26,7 @@ from shield.store.directory.record import RecordKind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
 from shield.store.upkeep.visit import push_nothing_out
+from tests.depth import tries
 from tests.store.ground import body, content, draft, fetched, in_slices, key, opened, rebuilt, record
 
 NOW = 2000.0
@@ -217,7 +218,7 @@ def check(drafts: Sequence[Draft]) -> None:
         assert one.record.head in (made.head, b"")
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(100))
 @given(cut=st.floats(0, 1, exclude_max=True))
 def test_of_a_file_cut_short_all_that_is_whole_is_taken(sample: bytes, cut: float) -> None:
     length = int(cut * len(sample))
@@ -244,7 +245,7 @@ def test_a_file_cut_before_its_end_is_known_to_be(sample: bytes) -> None:
     assert read(sample)[1].complete
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(100))
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_costs_one_record_at_most(sample: bytes, at: float, bit: int) -> None:
     data = bytearray(sample)

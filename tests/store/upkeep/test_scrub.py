@@ -19,6 +19,7 @@ from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.record import RecordKind
 from shield.store.upkeep.scrub import Damage, Scrub
+from tests.depth import tries
 from tests.store.ground import body, content, draft, key, opened, record
 
 NAMES = [f"r{number}" for number in range(12)]
@@ -111,7 +112,7 @@ def test_where_the_text_is_damaged_the_digest_is_named(tmp_path: Path) -> None:
     directory.close()
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(30))
 @given(st.data())
 def test_any_flipped_bit_of_a_record_costs_that_record_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

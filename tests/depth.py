@@ -1,0 +1,15 @@
+"""How thoroughly tests look: those that try things at random, or take samples, ask here for how many they try.
+
+`TEST_DEPTH=20 pytest tests/rules` tries twenty times as many; `nox -s deep` does.
+"""
+
+from __future__ import annotations
+
+import os
+
+DEPTH = int(os.environ.get("TEST_DEPTH", "1"))
+
+
+def tries(number: int) -> int:
+    """So many at the depth of continuous integration."""
+    return number * DEPTH
