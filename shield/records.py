@@ -50,6 +50,7 @@ class Came(IntEnum):
 
 _COLUMNS = 1 + len(Came)  # the second, and a count each
 
+# Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
@@ -77,13 +78,14 @@ def size_for(workers: int) -> int:
 
 
 class Records:
-    """`memory` is shared by all workers; `alone` excludes other processes."""
+    """`memory` is shared by all workers, and has `room` for as many; `alone` excludes other processes."""
 
     def __init__(
         self,
         memory: memoryview,
         *,
         workers: int = 1,
+        room: int | None = None,
         alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.workers = workers
@@ -93,7 +95,7 @@ class Records:
         self._frozen = 0  # the word before all places
         self._places = 1
         self._hands = self._places + PLACES * _PLACE_WORDS
-        self._rows = self._hands + workers * _WORKER_WORDS
+        self._rows = self._hands + (room or workers) * _WORKER_WORDS
 
     def of(self, worker: int, identity: bytes) -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others.

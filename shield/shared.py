@@ -96,7 +96,7 @@ class Shared:
             slots, log_bytes = _sizes(kept.memory)
         beats = _WORDS + _MOST_WORKERS
         records = beats + 8 * _MOST_WORKERS
-        homes = records + size_for(workers)
+        homes = records + size_for(_MOST_WORKERS)
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -118,7 +118,9 @@ class Shared:
         self.standing = view[_WORDS : _WORDS + workers]
         """Each worker's `Standing`; written by itself, and set to DOWN by any process that finds it dead."""
         self._beats = view[beats : beats + 8 * workers].cast("d")
-        self.records = Records(view[records:homes], workers=workers, alone=lambda: self._alone(_RECORDS))
+        self.records = Records(
+            view[records:homes], workers=workers, room=_MOST_WORKERS, alone=lambda: self._alone(_RECORDS)
+        )
         """What became of fetches from origins, and how these are treated."""
         self._overwritten = words[1:]
         self._homes = view[homes:start]

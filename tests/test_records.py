@@ -225,5 +225,19 @@ def test_it_works_across_processes() -> None:
         shared.close()
 
 
+def test_more_workers_than_before_find_the_same_records() -> None:
+    memory = memoryview(bytearray(size_for(4)))
+    one = Records(memory, workers=1, room=4).of(0, b"fra")
+    one.begin(NOW)
+    one.publish(replace(HealthRecord(), state=HealthState.OPEN))
+
+    more = Records(memory, workers=4, room=4)
+    more.beat(0, NOW, is_late=False)
+    other = more.of(3, b"fra")
+
+    assert other.record().state is HealthState.OPEN
+    assert list(other.evidence(0.0, NOW).waiting) == [NOW]
+
+
 def test_it_takes_no_more_memory_than_it_says() -> None:
     assert size_for(256) < 32 << 20
