@@ -58,7 +58,7 @@ def test_the_example_lacks_nothing_but_credentials(ground: Ground) -> None:
 
 def test_the_example_has_every_key_with_its_default() -> None:
     lines = (CONFIG / "shield.yaml").read_text().splitlines()
-    seen = {match[1] for line in lines if (match := re.match(r"[ #]*([a-z_]+):", line))}
+    seen = {match[1] for line in lines if (match := re.match(r"[ #]*([a-z_0-9]+):", line))}
 
     assert {key.split("__")[-1] for key in all_keys({})} <= seen
 

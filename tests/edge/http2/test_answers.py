@@ -364,9 +364,15 @@ def test_a_connection_that_is_not_read_holds_little_of_many_bodies(ground: Groun
         client.connection.increment_flow_control_window(2**30)
         client.connection.update_settings({4: 2**30})  # INITIAL_WINDOW_SIZE
         client.flush()
+        gate = ground.origin.gate()
+        ground.origin.spoils("/endless", at_body(1000, Wait(gate)))
         for _ in range(20):
             client.ask("/endless")
-        shield.wait_for(lambda: len(ground.origin.requests) == 20)
+        shield.wait_for(
+            lambda: len(ground.origin.requests) == 20
+        )  # before the node's writes are held up, and its reads
+        gate.open()
+        shield.wait_for(lambda: any(each.waiting for each in shield.node.front.http2.under_way))
         shield.wait_for(lambda: len(shield.node.front.http2.under_way) == 20)
 
         held = shield.call(lambda: [each.waiting for each in shield.node.front.http2.under_way])
