@@ -116,15 +116,23 @@ class Pacing:
         return self._purse.is_outrun(self._buffer.received, self._readers) and not self._is_awaited()
 
     def _is_awaited(self) -> bool:
-        """Whether a reader waits for bytes farther on, before which it can't take any; the budget pays for them."""
+        """Whether a reader of bytes farther on has too little left, counted from its own place; the budget pays for
+        the bytes before that.
+        """
         end = self.start + self._buffer.received
-        return any(reader.position > end for reader in self._readers) and not self._purse.is_empty
+        for reader in self._readers:
+            untaken = reader.untaken
+            if exact.is_worth(end - reader.position + reader.given, reader.given - untaken):
+                return not self._purse.is_empty
+        return False
 
     def _lose_patience(self) -> None:
         """The readers are slow rather than gone."""
         self._timer = None
         self._purse.open()
         self.progressed()
+        if self._is_held:  # the budget is spent: it is filled again as time goes by
+            self._timer = self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

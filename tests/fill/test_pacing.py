@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from shield.fill.buffer import FillBuffer, FillMemory
 from shield.fill.pacing import Pacing
 from shield.fill.purse import Purse
@@ -134,6 +136,49 @@ def test_a_reader_that_waits_for_bytes_farther_on_gets_them_at_once_as_long_as_i
 
     on_loop(rich)
     on_loop(poor)
+
+
+def test_ahead_of_a_reader_of_a_range_is_what_has_come_after_its_own_beginning() -> None:
+    def scenario() -> None:
+        scene = Scene()
+        scene.reader.position = MIB
+        scene.buffer.append(bytes(MIB))
+        scene.purse.cost(MIB)
+        scene.pacing.came()
+        for _ in range(20):
+            scene.comes(48 << 10)
+            assert not scene.carrier.is_held
+            scene.takes(scene.reader.untaken)
+        for _ in range(40):
+            if not scene.carrier.is_held:
+                scene.comes(48 << 10)  # and it takes none of it
+        assert scene.carrier.is_held
+        assert scene.reader.untaken <= FREE + 21 * (48 << 10)
+        scene.takes(scene.reader.untaken)
+        assert not scene.carrier.is_held
+
+    on_loop(scenario)
+
+
+def test_an_answer_held_up_for_a_spent_budget_goes_on_once_that_is_filled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shield.fill.pacing.PATIENCE_SECONDS", 0.01)
+    now = 0.0
+
+    async def scenario() -> None:
+        nonlocal now
+        scene = Scene(burst=MIB)
+        scene.purse._clock = lambda: now
+        scene.comes(4 * MIB)
+        assert scene.carrier.is_held and scene.purse.is_empty
+        await asyncio.sleep(0.05)
+        assert scene.carrier.is_held
+        now = 3600.0
+        while scene.carrier.is_held:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
 
 
 def test_a_reader_who_takes_all_at_once_never_holds_it_up() -> None:
