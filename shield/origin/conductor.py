@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from shield.chance import draw
+from shield.complaints import Complaints
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, HealthEvent, HealthRecord, HealthState, judge, probe_seconds
@@ -43,6 +44,7 @@ class Conductor:
         self._probe = probe
         self._now = now
         self._chance = chance
+        self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
@@ -109,7 +111,7 @@ class Conductor:
                 origins[name].seen.publish(record)
         if judged.frozen_at != frozen_at:
             self._records.frozen_at = judged.frozen_at
-            _say_own_fault(judged.frozen_at, frozen_at, now)
+            _say_own_fault(self._complaints, judged.frozen_at, frozen_at, now)
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], before[name], event, now)
@@ -157,8 +159,9 @@ def _say(name: str, event: HealthEvent) -> None:
         log.warning("origin %s: suspect: %s", name, record.why)
 
 
-def _say_own_fault(frozen_at: float, before: float, now: float) -> None:
+def _say_own_fault(complaints: Complaints, frozen_at: float, before: float, now: float) -> None:
     if frozen_at:
-        log.error("all origins failed within 2 s: the fault is on this node's side; none of them is taken to be out")
+        text = "all origins failed within 2 s: the fault is on this node's side; none of them is taken to be out"
+        complaints.say("together", now, text)
     else:
-        log.warning("an origin answers again, %.1f s after all had failed together", now - before)
+        complaints.say("again", now, "an origin answers again, %.1f s after all had failed together", now - before)
