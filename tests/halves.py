@@ -1,6 +1,7 @@
 """All tests in two processes, so that two cores share them: `python -m tests.halves -q` hands its arguments to both.
 
-Tests that are marked slow mostly wait, for processes and disks. They run beside the others and report after them.
+Tests that are marked slow mostly wait, for processes and disks. They run beside the others and report after them; but
+those that are marked busy, too, which compute, run with the others, so that both processes take about as long.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def main(arguments: Sequence[str]) -> int:
     command = (sys.executable, "-m", "pytest", *arguments)
     if any(argument.startswith("-m") for argument in arguments):
         return subprocess.run(command, check=False).returncode
-    slow = (*command, "-m", "slow", "-o", "cache_dir=.pytest_cache/slow")
+    slow = (*command, "-m", "slow and not busy", "-o", "cache_dir=.pytest_cache/slow")
     with tempfile.TemporaryFile() as report:
         beside = subprocess.Popen(slow, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.STDOUT)
         try:
-            codes = [subprocess.run([*command, "-m", "not slow"], check=False).returncode, beside.wait()]
+            codes = [subprocess.run([*command, "-m", "not slow or busy"], check=False).returncode, beside.wait()]
         finally:
             if beside.poll() is None:
                 beside.send_signal(signal.SIGINT)  # pytest then ends what its tests started

@@ -35,7 +35,7 @@ def test_the_worse_code_is_the_code_of_both(codes: tuple[int, int], code: int) -
 def test_each_half_runs_its_tests_and_a_red_one_in_either_is_told(
     quick: bool, slow: bool, code: int, tmp_path: Path
 ) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow\n  busy")
     (tmp_path / "test_made.py").write_text(TESTS.format(quick=quick, slow=slow))
 
     ran = subprocess.run(

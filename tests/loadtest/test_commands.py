@@ -68,6 +68,7 @@ def _words(command: str) -> list[str]:
     return [module, *words, *TINY[module].split()]
 
 
+@pytest.mark.busy
 @pytest.mark.slow
 @pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("command", _commands())
