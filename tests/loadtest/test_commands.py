@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from loadtest.disk.__main__ import COMMANDS, NEED_WRK
 
@@ -40,6 +41,7 @@ FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
 PATIENCE = 300.0
+WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.outage"}
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
 
 
@@ -55,6 +57,12 @@ def _commands() -> list[str]:
     return sorted({*_named(), *disk})
 
 
+def _marked(command: str) -> ParameterSet:
+    """Busy: most of them compute all the time."""
+    waits = shlex.split(command)[0] in WAITING
+    return pytest.param(command, marks=() if waits else pytest.mark.busy)
+
+
 def _words(command: str) -> list[str]:
     module, *words = shlex.split(command)
     if "--before" in words:
@@ -68,10 +76,9 @@ def _words(command: str) -> list[str]:
     return [module, *words, *TINY[module].split()]
 
 
-@pytest.mark.busy
 @pytest.mark.slow
 @pytest.mark.timeout(2 * PATIENCE)
-@pytest.mark.parametrize("command", _commands())
+@pytest.mark.parametrize("command", [_marked(command) for command in _commands()])
 def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -> None:
     module, *words = _words(command)
     if module in WITH_WRK or (module == "loadtest.disk" and words[0] in NEED_WRK):
