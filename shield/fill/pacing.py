@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from shield.fill.buffer import FillBuffer
 from shield.fill.purse import Purse
-from shield.fill.readers import Readers
+from shield.fill.readers import Readers, keeps_up
 from shield.fill.window import Window
 from shield.origin.response import Response
 from shield.rules import exact
@@ -120,11 +120,7 @@ class Pacing:
         the bytes before that.
         """
         end = self.start + self._buffer.received
-        for reader in self._readers:
-            untaken = reader.untaken
-            if exact.is_worth(end - reader.position + reader.given, reader.given - untaken):
-                return not self._purse.is_empty
-        return False
+        return any(keeps_up(reader, end) for reader in self._readers) and not self._purse.is_empty
 
     def _lose_patience(self) -> None:
         """The readers are slow rather than gone."""

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from shield.messages import Request, ResponseHead
+from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.interim import Interims
 from shield.rules.routes import Resource
@@ -58,6 +59,15 @@ class Reader(Protocol):
 def taken(reader: Reader) -> int:
     """Bytes of the body that a reader's client has taken."""
     return reader.given - reader.untaken
+
+
+def keeps_up(reader: Reader, end: int) -> bool:
+    """Whether bytes up to the absolute offset `end` may have been fetched for what a reader's client has taken; both
+    count from the reader's own first byte.
+    """
+    size = end - reader.position + reader.given
+    # Asked in this order since `untaken` costs system calls.
+    return exact.is_worth(size, reader.given) and exact.is_worth(size, taken(reader))
 
 
 class Readers:

@@ -13,12 +13,11 @@ from shield.errors import Fault, OriginError
 from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
-from shield.fill.readers import Reader
+from shield.fill.readers import Reader, keeps_up
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
 from shield.origin.response import Response
 from shield.origin.want import Absent, Fetched, Want
-from shield.rules import exact
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -220,11 +219,8 @@ class Runs:
         """Whether one is farther ahead of its readers than they have come: what they leave was sent in vain."""
         if run.at < run.granted:
             return False
-        nearest = self._nearest(run)
-        if nearest is None:
-            return False
-        untaken = nearest.untaken
-        return run.at - nearest.position + untaken > exact.FREE + nearest.given - untaken
+        readers = [reader for reader in self._readers if reader.position < run.stop]
+        return bool(readers) and not any(keeps_up(reader, run.at) for reader in readers)
 
     def go_ahead(self, affords: Callable[[int], bool]) -> None:
         """Have those go on to the end of their slices that have waited for slow readers, if that can be paid for."""

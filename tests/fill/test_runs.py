@@ -107,6 +107,20 @@ def test_a_slow_reader_holds_neither_memory_nor_the_fetch_of_a_fast_one(tmp_path
     on_ground(scenario, path=tmp_path)
 
 
+def test_a_reader_that_keeps_up_is_not_held_up_by_a_slow_one_at_the_same_place(tmp_path: Path) -> None:
+    async def scenario(ground: Ground) -> None:
+        slow, fetch = await begun(ground)
+        slow.untaken = len(BODY)  # all lies in its client's kernel
+        await ground.asked()
+        fetch.sends(BODY[: len(BODY) // 2])
+        await turns()
+        assert not fetch.connection.is_held
+        fetch.sends(BODY[len(BODY) // 2 :], ends=True)
+        await turns()
+
+    on_ground(scenario, path=tmp_path)
+
+
 def test_a_fetch_that_is_far_ahead_of_its_readers_is_held_up_and_goes_on_when_they_come(tmp_path: Path) -> None:
     async def scenario(ground: Ground) -> None:
         slow, fetch = await begun(ground)
