@@ -68,9 +68,8 @@ def open_resources(
     """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
     workers = settings.workers
     if inherited is None:
-        listening = _fresh(
-            settings, notifier
-        )  # first, while no other descriptor can be taken for one of the manager's
+        # First, while no other descriptor can be taken for one of the manager's.
+        listening = _fresh(settings, notifier)
         shared = Shared(workers=workers, slots=slots, several=True)
     else:
         inherited.check()
