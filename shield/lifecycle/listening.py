@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from shield.config.section import ListenAddress
+from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle.activation import PassedSocket, Stock
 
 BACKLOG = 4096
+ADMIN = "admin.listen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,12 @@ class Open:
     address: tuple[str, int]
     sockets: Sequence[socket.socket]
     bound: bool = True
+
+
+def addresses_of(settings: Settings) -> list[tuple[str, ListenAddress]]:
+    """The addresses on which a node with these settings listens, each with its key there."""
+    admin = settings.admin.listen
+    return [*(("listen", each) for each in settings.listen), *([] if admin is None else [(ADMIN, admin)])]
 
 
 def opened(key: str, address: tuple[str, int], times: int, stock: Stock) -> Open:
