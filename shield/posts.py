@@ -57,9 +57,7 @@ class Process:
     @classmethod
     def adopted(cls, record: ProcessRecord) -> Process:
         """One that another program has started."""
-        line = Line(
-            taken(record.line), bytes.fromhex(record.received), bytes.fromhex(record.unsent)
-        )  # fmt: skip
+        line = Line(taken(record.line), bytes.fromhex(record.received), bytes.fromhex(record.unsent))
         made = cls(record.pid, line, program=record.program, tenant=record.tenant)
         made.ready_at = record.ready_at
         return made
@@ -119,6 +117,7 @@ class Post:
         if self.successor is not None:
             self.successor.kill()
             self.retired.append(self.successor)
+            self.successor = None
         holder = None if self.holder is None else self.holder.record()
         return PostRecord(peer, holder, tuple(kept for each in self.retired if (kept := each.record())))
 
@@ -127,19 +126,18 @@ class Post:
         if self.holder is not None:
             self.holder.tell(order, body)
 
-    def note_ready(self, process: Process) -> bool:
-        """It serves. Whether it has been the successor, and the holder before it has retired."""
+    def note_ready(self, process: Process) -> None:
+        """It serves. If it is the successor, the holder before it retires."""
         process.ready_at = time.monotonic()
         self.was_ready = True
         if process is not self.successor:
-            return False
+            return
         if self.holder is not None:
             self.holder.tell(Kind.RETIRE)
             self.holder.retired_at = time.monotonic()
             self.retired.append(self.holder)
         self.holder, self.successor = process, None
         self.tenant = process.tenant
-        return True
 
     def lose(self, process: Process) -> None:
         """It has ended. A holder is replaced, unless its successor is under way."""

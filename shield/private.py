@@ -61,7 +61,7 @@ def leave(path: Path) -> None:
     """Remove a worker's socket if no parent will; the last worker removes the directory."""
     with contextlib.suppress(OSError):
         path.unlink()
-        if os.listdir(path.parent) == [_LOCK]:  # noqa: PTH208
+        if [each.name for each in path.parent.iterdir()] == [_LOCK]:
             _empty(path.parent)
 
 

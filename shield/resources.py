@@ -12,19 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle import activation
 from shield.lifecycle.activation import Stock, shared_out, stored_name
 from shield.lifecycle.handover import Handover, HandoverError, taken
-from shield.lifecycle.listening import Open, listen_on, opened
+from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened
 from shield.lifecycle.notify import Notifier
 from shield.private import Private, private_directory, socket_path
 from shield.shared import Kept, Seat, Shared
 from shield.worker import Sockets
-
-ADMIN = "admin.listen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +65,8 @@ def open_resources(
     """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
     workers = settings.workers
     if inherited is None:
-        listening = _fresh(
-            settings, notifier
-        )  # first, while no other descriptor can be taken for one of the manager's
+        # First, while no other descriptor can be taken for one of the manager's.
+        listening = _fresh(settings, notifier)
         shared = Shared(workers=workers, slots=slots, several=True)
     else:
         inherited.check()
@@ -102,19 +98,12 @@ def _shared_before(workers: int, inherited: Handover) -> Shared:
         raise HandoverError([f"the memory of the workers can't be taken over: {error}"]) from None
 
 
-def _addresses(settings: Settings) -> list[tuple[str, ListenAddress]]:
-    found = [("listen", each) for each in settings.listen]
-    if settings.admin.listen is not None:
-        found.append((ADMIN, settings.admin.listen))
-    return found
-
-
 def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
     """The manager's sockets where it has some for an address; others are bound, and it is to keep them."""
     stock = Stock(activation.given(os.environ, os.getpid()))
     made: list[Open] = []
     try:
-        for key, address in _addresses(settings):
+        for key, address in addresses_of(settings):
             made.append(opened(key, address, settings.workers if key != ADMIN else 1, stock))
         unwanted = stock.rest()
     except ConfigError:
@@ -130,7 +119,7 @@ def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
 
 def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> list[Open]:
     """What was handed over for addresses that are still wanted; others are bound first, since that can fail."""
-    wanted = _addresses(settings)
+    wanted = addresses_of(settings)
     known = {(each.key, each.address): each.sockets for each in inherited.listening}
     made: dict[tuple[str, str], Open] = {}
     try:

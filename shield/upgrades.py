@@ -60,9 +60,8 @@ class Upgrades:
         self._back = () if inherited is None else inherited.back
         self._failed = () if inherited is None else inherited.failed
         self._settings = "" if inherited is None else inherited.settings  # of the version before
-        self._askers: list[tuple[int, int]] = (
-            [] if inherited is None else list(inherited.askers)
-        )  # pids and their numbers
+        # Pids and their numbers.
+        self._askers: list[tuple[int, int]] = [] if inherited is None else list(inherited.askers)
         self._trial: Trial | None = None
         self._is_wanted = False
         self._is_replacing = inherited is not None  # the workers that another program has begun

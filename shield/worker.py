@@ -149,7 +149,9 @@ class _Server(uvicorn.Server):
         """
         loop, left = asyncio.get_running_loop(), self.config.timeout_graceful_shutdown or 0
         began = loop.time()
-        while self.lingers and self.server_state.connections and loop.time() < began + left / 2:  # noqa: ASYNC110  # uvicorn counts them, and tells nobody
+        until, connections = began + left / 2, self.server_state.connections
+        # Connections leave uvicorn's set by themselves; there is no event to await, and uvicorn polls it as well.
+        while self.lingers and connections and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(_LINGER_LOOK_SECONDS)
         self.config.timeout_graceful_shutdown = cast(int, max(0.0, left - (loop.time() - began)))
 
@@ -209,7 +211,7 @@ class _Worker:
             self._sweeper.cancel()
             self._beater.cancel()
             loop.remove_reader(self._line.fileno())
-        log.info("node %s has stopped", self._node.name)
+        log.info("the worker has stopped")
         return 0 if closed else 1
 
     def _serving(self) -> None:

@@ -137,7 +137,7 @@ def test_a_version_whose_workers_fail_is_left_again_and_the_next_one_succeeds(
             kept = node.workers
             installed.add("3.0")
             done = node.upgrade()
-            until(lambda: node.said.count("has stopped") == 2)
+            until(lambda: node.said.count("the worker has stopped") == 2)
         version = node.version
         node.signal()
         code = node.ended()
@@ -235,7 +235,7 @@ def test_an_order_to_stop_ends_a_node_in_the_middle_of_an_upgrade(
         node.signal(signal.SIGUSR2)  # too late
 
         assert node.ended(patience=STARTS) == 0, node.said
-    assert node.said.count("has stopped") >= 2
+    assert node.said.count("the worker has stopped") >= 2
 
 
 def free_port() -> int:

@@ -44,7 +44,7 @@ def test_a_node_serves_and_stops_when_it_is_told_to(tmp_path: Path, origin: Faul
 
             assert client.at_end()
         assert node.ended() == 0
-        assert "has stopped" in node.said
+        assert "the worker has stopped" in node.said
 
 
 def test_a_node_that_drains_finishes_what_runs_and_takes_nothing_new(tmp_path: Path, origin: FaultyOrigin) -> None:

@@ -6,7 +6,7 @@ uvicorn's own protocol answers them. It has a limit for idle connections alone, 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -44,9 +44,9 @@ class AdminConnection(H11Protocol):
         self._quiet = 0  # sweeps since a request was under way
         self._late = 0  # sweeps that its client has kept the node waiting
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         others: list[AdminConnection] = [each for each in self.connections if isinstance(each, AdminConnection)]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, transport))
         if len(others) >= self._listener.most:
             idle = [each for each in others if not each._is_answering]
             (max(idle, key=lambda each: each._quiet) if idle else self)._cut()

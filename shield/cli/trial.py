@@ -11,7 +11,7 @@ from shield import __version__
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.lifecycle.listening import bind
+from shield.lifecycle.listening import addresses_of, bind
 from shield.lifecycle.terms import UpgradeTerms, objections, terms_of, unpacked
 from shield.worker import Plan
 
@@ -39,10 +39,7 @@ def _problems(path: Path, running: UpgradeTerms) -> list[str]:
 
 def _try_to_bind(settings: Settings, running: UpgradeTerms) -> None:
     """Raises ConfigError for addresses that the node doesn't have, and can't."""
-    wanted = [("listen", address) for address in settings.listen]
-    if settings.admin.listen is not None:
-        wanted.append(("admin.listen", settings.admin.listen))
-    for key, address in wanted:
+    for key, address in addresses_of(settings):
         if str(address) not in running.listens:
             for made in bind(address, key=key):
                 made.close()

@@ -16,7 +16,7 @@ from typing import Any
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.hypercorn import HypercornStream, mend
-from shield.edge.turn import may_be_empty, may_have_body, objection
+from shield.edge.turn import may_be_empty, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.observe.access import AccessLog
@@ -26,7 +26,6 @@ from shield.proxy import Proxy
 from shield.reply import Reply
 from shield.rules.headers import split_block
 from shield.rules.limits import ClientLimits
-from shield.rules.loops import loop_objection, passed
 from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
@@ -36,8 +35,6 @@ Send = Callable[[Message], Awaitable[None]]
 _HIGH_WATER = 256 * 1024
 _CLOSE = b"connection: close\r\n"
 _VERSIONS = ("1.0", "1.1", "2", "3")
-_LINE_OVERHEAD = 14  # of a head in HTTP/1.1: spaces, version, and the line ends of request line and head
-_FIELD_OVERHEAD = 4
 _tokens = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z,-]*").fullmatch
 _control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _PIECE = 256 * 1024  # large bodies are sent in pieces, so that the server's flow control can work
@@ -144,18 +141,12 @@ class Application:
     def _objection(self, scope: Message, request: Request, limits: ClientLimits) -> RequestError | None:
         """The error for an invalid request, as at the HTTP/1.1 front, as far as ASGI reveals it; None if valid."""
         fields, version = request.fields, scope["http_version"]
-        size = len(request.method) + len(request.target) + _LINE_OVERHEAD
-        size += sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields)
         if version not in _VERSIONS:
             return RequestError(505, "http-version")
-        looped = loop_objection(passed(fields), self._proxy.replies.node)
-        if looped is not None:
-            return looped
         if not _tokens(b",".join([name for name, _ in fields])) or _control(b"".join([value for _, value in fields])):
             return RequestError(400, "malformed-request")
-        if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
-            return RequestError(431, "head-too-large")
-        return objection(request, limits, host_needed=version != "1.0")
+        node = self._proxy.replies.node
+        return objection_to_whole(request, limits, node=node, host_needed=version != "1.0")
 
 
 class _AsgiClient:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 import httptools
 
@@ -14,6 +15,7 @@ from shield.errors import RequestError
 from shield.messages import Request
 from shield.regime import Regime
 from shield.rules.limits import ClientLimits
+from shield.rules.loops import loop_objection, passed
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields that a plain request doesn't have."""
@@ -30,6 +32,8 @@ _visible = re.compile(rb"[!-~]+").fullmatch  # the characters of a target
 _absolute = re.compile(rb"(?i)(https?)://([^/?#]*)").match
 _authority = re.compile(rb"([A-Za-z0-9_~.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?").fullmatch
 _PORTS = {b"http": b"80", b"https": b"443"}
+_LINE_OVERHEAD = 14  # of a head in HTTP/1.1: spaces, version, and the line ends of request line and head
+_FIELD_OVERHEAD = 4
 
 
 @dataclass(slots=True)
@@ -105,6 +109,23 @@ def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> R
     if expected is not None and expected.lower() != b"100-continue":
         return RequestError(417, "expectation")  # RFC 9110 §10.1.1
     return None
+
+
+def objection_to_whole(
+    request: Request, limits: ClientLimits, *, node: bytes, host_needed: bool
+) -> RequestError | None:
+    """`objection` at fronts whose heads aren't bytes of HTTP/1.1 (`edge.asgi`, `edge.http2`): also to requests that
+    have come through this `node` before, and to heads that would be too large in HTTP/1.1.
+    """
+    fields = request.fields
+    looped = loop_objection(passed(fields), node)
+    if looped is not None:
+        return looped
+    size = len(request.method) + len(request.target) + _LINE_OVERHEAD + _FIELD_OVERHEAD * len(fields)
+    size += sum(map(len, chain.from_iterable(fields)))
+    if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
+        return RequestError(431, "head-too-large")
+    return objection(request, limits, host_needed=host_needed)
 
 
 def refusal_of(error: httptools.HttpParserError, head: bytes) -> RequestError | None:

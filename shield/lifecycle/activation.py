@@ -14,6 +14,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from shield.config.section import ListenAddress
 from shield.errors import ConfigError
 
 FIRST = 3
@@ -137,8 +138,7 @@ def shared_out(sockets: Sequence[T], count: int) -> list[list[T]]:
 
 
 def _strange(each: PassedSocket) -> str:
-    host, port = each.socket.getsockname()[:2]
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = ListenAddress(*each.socket.getsockname()[:2])
     return (
         f"LISTEN_FDS: {each} listens on {where}, which is neither in listen nor in admin.listen: name it there, or "
         "take it out of the socket unit"

@@ -124,15 +124,6 @@ class Handover:
             for running in post.processes():
                 yield Held(running.line, Use.LINE, f"the line to worker {number} (pid {running.pid})")
 
-    def sockets_of(self, key: str, address: object) -> list[socket.socket]:
-        """The listeners of an address."""
-        return [
-            taken(descriptor)
-            for listening in self.listening
-            if (listening.key, listening.address) == (key, str(address))
-            for descriptor in listening.sockets
-        ]
-
     def check(self) -> None:
         """Raises HandoverError with all that isn't as it should be. Children no longer inherit the descriptors."""
         problems = []

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shield.config.section import ListenAddress
+from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle.activation import PassedSocket, Stock
 
 BACKLOG = 4096
+ADMIN = "admin.listen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,12 @@ class Open:
     address: tuple[str, int]
     sockets: Sequence[socket.socket]
     bound: bool = True
+
+
+def addresses_of(settings: Settings) -> list[tuple[str, ListenAddress]]:
+    """The addresses on which a node with these settings listens, each with its key there."""
+    admin = settings.admin.listen
+    return [*(("listen", each) for each in settings.listen), *([] if admin is None else [(ADMIN, admin)])]
 
 
 def opened(key: str, address: tuple[str, int], times: int, stock: Stock) -> Open:
@@ -37,7 +46,6 @@ def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> li
 
     ConfigError names the `key` in the settings, the address and the reason.
     """
-    host, port = address
     made: list[socket.socket] = []
     family, kind, proto, where = _resolved(key, address)
     try:
@@ -54,7 +62,7 @@ def bind(address: tuple[str, int], times: int = 1, *, key: str = "listen") -> li
     except OSError as error:
         for listener in made:
             listener.close()
-        said = f"{key} {host}:{port}: {error.strerror}"
+        said = f"{key} {ListenAddress(*address)}: {error.strerror}"
         if error.errno == errno.EADDRINUSE:
             said += f"; another process has it: end that one, or set {key} to another address"
         raise ConfigError([said]) from error
@@ -87,10 +95,9 @@ def _resolved(key: str, address: tuple[str, int]) -> tuple[socket.AddressFamily,
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )[0]
     except OSError as error:
-        raise ConfigError([f"{key} {host}:{port}: {error.strerror or error}"]) from error
+        raise ConfigError([f"{key} {ListenAddress(*address)}: {error.strerror or error}"]) from error
     return family, kind, proto, where
 
 
 def _name(bound: socket.socket, scheme: str) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{ListenAddress(*bound.getsockname()[:2])}"

@@ -53,7 +53,7 @@ def words_of(script: str, original: Sequence[str], executable: str) -> tuple[str
     """How a command began: by a script, through the interpreter that its first line names; or by `python -m`."""
     if "-m" in original and script not in original:
         return (executable, *original[1 : original.index("-m") + 2])
-    path = os.path.abspath(script)  # noqa: PTH100  # links are to stay
+    path = str(Path(script).absolute())  # its links stay
     return (path,) if os.access(path, os.X_OK) else (executable, path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from shield import __version__
 from shield.config.settings import Settings
+from shield.lifecycle.listening import addresses_of
 from shield.shared import LAYOUT
 from shield.store.directory.record import FORMAT
 
@@ -43,8 +44,8 @@ def terms_of(settings: Settings) -> UpgradeTerms:
     fixed = settings.model_dump(
         mode="json", include={"node": True, "workers": True, "cache": {"slice_bytes", "tiers"}}
     )
-    listens = [*settings.listen, *([] if settings.admin.listen is None else [settings.admin.listen])]
-    return UpgradeTerms(__version__, SPEECH, LAYOUT, FORMAT, fixed, tuple(map(str, listens)))
+    listens = tuple(str(address) for _, address in addresses_of(settings))
+    return UpgradeTerms(__version__, SPEECH, LAYOUT, FORMAT, fixed, listens)
 
 
 def unpacked(data: bytes) -> UpgradeTerms:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -131,12 +131,20 @@ class H2Client:
 
     def ask_for(self, changes: dict[str, str | None], *, ends: bool = True) -> int:
         """Send what a well-behaved client couldn't: other pseudo-header fields; None: it is left out."""
-        config = self.connection.config
-        config.validate_outbound_headers = config.normalize_outbound_headers = False
         plain = {":method": "GET", ":scheme": self.scheme, ":authority": "cdn.example", ":path": "/a"}
         head = [(name, value) for name, value in {**plain, **changes}.items() if value is not None]
+        return self.ask_as_is(head, ends=ends)
+
+    def ask_as_is(
+        self, head: Sequence[tuple[str, str] | tuple[bytes, bytes]], *, body: bytes = b"", ends: bool = True
+    ) -> int:
+        """Send this header list, which may be one that a well-behaved client couldn't send."""
+        config = self.connection.config
+        config.validate_outbound_headers = config.normalize_outbound_headers = False
         stream = self.connection.get_next_available_stream_id()
-        self.connection.send_headers(stream, head, end_stream=ends)
+        self.connection.send_headers(stream, head, end_stream=ends and not body)
+        if body:
+            self.connection.send_data(stream, body, end_stream=ends)
         self.streams[stream] = Streamed()
         self.flush()
         return stream

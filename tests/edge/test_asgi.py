@@ -54,6 +54,11 @@ def test_a_miss_and_a_hit_over_http_2(h2: H2Client, origin: FaultyOrigin) -> Non
     assert origin.fetches("/a") == 1
 
 
+def test_a_request_that_has_been_here_before_is_refused(h2: H2Client, origin: FaultyOrigin) -> None:
+    assert h2.get("/a", {"cdn-loop": "test-1"}).status == 508
+    assert origin.requests == []
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [

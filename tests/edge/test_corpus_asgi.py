@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-import h2.config
 import pytest
 
 from tests.client import Answer, Client
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.edge.corpus import FORMS, FRAMING, HOSTS, METHODS, PATHS, REQUEST_LINES, STREAMS, UNKEYED, Case, Stream
-from tests.edge.hypercorn_front import H2Client, Streamed, hypercorn
+from tests.edge.hypercorn_front import H2Client, hypercorn
 from tests.node import Shield, settings_of
 
 OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
@@ -86,19 +85,9 @@ def test_over_http_1_1_it_is_answered_as_at_our_own_front(case: Case, port: int,
 
 
 def _ask(client: H2Client, case: Stream) -> int | None:
-    """Send what a well-behaved client couldn't. None: the connection was closed."""
-    connection = client.connection
-    connection.config = h2.config.H2Configuration(
-        header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
-    )
-    stream = connection.get_next_available_stream_id()
-    connection.send_headers(stream, case.fields, end_stream=not case.body)
-    if case.body:
-        connection.send_data(stream, case.body, end_stream=True)
-    client.streams[stream] = Streamed()
-    client.flush()
+    """None: the connection was closed."""
     try:
-        return client.finish(stream).status
+        return client.finish(client.ask_as_is(case.fields, body=case.body)).status
     except ConnectionError:
         return None
 

@@ -47,6 +47,10 @@ def test_an_address_that_cannot_be_had_is_named_with_its_key() -> None:
             ConfigError, match=rf"admin.listen 127.0.0.1:{port}: Address already in use; another proc"
         ):
             bind(("127.0.0.1", port), key="admin.listen")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"listen \[::1\]:{port}: Address already in use; another proc"):
+            bind(("::1", port))
     with pytest.raises(ConfigError, match=r"listen nowhere\.invalid:80: "):
         bind(("nowhere.invalid", 80))
 

@@ -26,6 +26,21 @@ def test_a_script_is_started_again_by_its_path_which_may_be_a_link(tmp_path: Pat
     assert words == (script,)
 
 
+def test_a_script_in_the_directory_above_is_found_as_the_system_finds_it_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "releases" / "1.0").mkdir(parents=True)
+    (tmp_path / "releases" / "shield").touch(mode=0o755)
+    (tmp_path / "current").symlink_to("releases/1.0")
+    monkeypatch.chdir(tmp_path)
+    script = "current/../shield"
+
+    words = words_of(script, [PYTHON, script, "serve"], PYTHON)
+
+    assert words == (str(tmp_path / script),)
+    assert os.access(words[0], os.X_OK)
+
+
 def test_a_script_without_a_right_to_be_run_needs_its_interpreter(tmp_path: Path) -> None:
     script = tmp_path / "shield.py"
     script.touch(mode=0o644)

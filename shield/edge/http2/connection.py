@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from h2 import events, exceptions
@@ -21,13 +20,12 @@ from shield.edge.http2.frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, FrameErr
 from shield.edge.http2.sending import NO_ERROR, Sender, Stage
 from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, ClientStream
 from shield.edge.pace import keep_little
-from shield.edge.turn import Turn, may_have_body, objection
+from shield.edge.turn import Turn, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.outcome import End, Http2Exchange, Outcome
 from shield.rules.access import ClientIdentity, DeniedError
 from shield.rules.limits import ClientLimits
-from shield.rules.loops import loop_objection, passed
 from shield.rules.pseudo_fields import MalformedError, request_of
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ log = logging.getLogger("shield.edge")
 _REFUSED_STREAM = 7  # RFC 9113 §7
 _WRITE_HIGH = 128 * 1024  # bytes in the transport: a small answer doesn't wait behind more
 _AT_ONCE = 4096  # bytes of what comes: two hundred requests at most
-_LINE_OVERHEAD, _FIELD_OVERHEAD = 14, 4  # of a head in HTTP/1.1
 
 
 class Http2Connection(Sender):
@@ -238,15 +235,7 @@ class Http2Connection(Sender):
         self._misstep(now)
 
     def _objection(self, request: Request) -> RequestError | None:
-        limits, fields = self._limits, request.fields
-        looped = loop_objection(passed(fields), self._proxy.replies.node)
-        if looped is not None:
-            return looped
-        size = len(request.method) + len(request.target) + _LINE_OVERHEAD + _FIELD_OVERHEAD * len(fields)
-        size += sum(map(len, chain.from_iterable(fields)))
-        if size > limits.max_head_bytes and len(request.target) <= limits.max_target_bytes:
-            return RequestError(431, "head-too-large")
-        return objection(request, limits, host_needed=True)
+        return objection_to_whole(request, self._limits, node=self._proxy.replies.node, host_needed=True)
 
     def _answer(self, stream: ClientStream, turn: Turn, now: float) -> None:
         proxy, request, error = self._proxy, turn.request, turn.error

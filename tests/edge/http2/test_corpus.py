@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-import h2.config
 import pytest
 
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -57,18 +56,8 @@ def test_a_stream_is_answered_as_the_corpus_says_and_the_origin_sees_only_what_i
 
 
 def _ask(client: H2Client, case: Stream) -> Streamed | None:
-    """Send what a well-behaved client couldn't. None: the connection was closed."""
-    connection = client.connection
-    connection.config = h2.config.H2Configuration(
-        header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
-    )
-    stream = connection.get_next_available_stream_id()
-    connection.send_headers(stream, case.fields, end_stream=not case.body)
-    if case.body:
-        connection.send_data(stream, case.body, end_stream=True)
-    client.streams[stream] = Streamed()
-    client.flush()
+    """None: the connection was closed."""
     try:
-        return client.finish(stream)
+        return client.finish(client.ask_as_is(case.fields, body=case.body))
     except ConnectionError:
         return None
