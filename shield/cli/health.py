@@ -20,7 +20,6 @@ from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, load
 from shield.config.section import ListenAddress
 from shield.errors import ConfigError
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _LONGEST_REASON = 200
 
 
@@ -103,7 +102,7 @@ def _ready(address: ListenAddress, timeout: float) -> str:
     except OSError as error:
         raise _UnhealthyError(f"{address} (admin.listen) can't be reached: {error.strerror or error}") from None
     except HTTPException:
-        raise _UnhealthyError(f"what answers on {address} (admin.listen) doesn't speak HTTP") from None
+        raise _UnhealthyError(f"the server on {address} (admin.listen) doesn't speak HTTP") from None
     finally:
         connection.close()
     reason = " ".join(body.split())
@@ -111,7 +110,7 @@ def _ready(address: ListenAddress, timeout: float) -> str:
         raise _UnhealthyError(f"{address} (admin.listen) says: {reason or 'not ready'}; the node starts or drains")
     if answer.status != 200 or reason != "ready":
         raise _UnhealthyError(
-            f"what answers on {address} (admin.listen) is no node: status {answer.status} to /ready"
+            f"the server on {address} (admin.listen) is no Shield node: status {answer.status} to /ready"
         )
     return f"{address} (admin.listen) says that the node is ready"
 
@@ -130,4 +129,4 @@ def _reachable(address: ListenAddress, key: str) -> tuple[str, int]:
     """Where a client of this machine reaches a listener."""
     if not address.port:
         raise _UnhealthyError(f"{address} ({key}): port 0 is another one at each start; give it a number")
-    return _ANY.get(address.host, address.host), address.port
+    return address.near, address.port

@@ -52,6 +52,9 @@ class OrOff:
         return {"anyOf": [handler(core), {"enum": ["off", False]}]}
 
 
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 class ListenAddress(NamedTuple):
     """An address to listen on."""
 
@@ -65,6 +68,11 @@ class ListenAddress(NamedTuple):
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
+
+    @property
+    def near(self) -> str:
+        """The host by which a client on this machine reaches it."""
+        return _ANY.get(self.host, self.host)
 
 
 def parse_address(value: object) -> ListenAddress:

@@ -97,8 +97,8 @@ def test_a_node_that_is_ready_is_healthy_whatever_it_listens_on(
     ("said", "why"),
     [
         (response("503 Service Unavailable", b"not ready\n"), "says: not ready; the node starts or drains"),
-        (response("200 OK", b"<html>hello"), "is no node: status 200 to /ready"),
-        (response("404 Not Found", b"ready\n"), "is no node: status 404 to /ready"),
+        (response("200 OK", b"<html>hello"), "is no Shield node: status 200 to /ready"),
+        (response("404 Not Found", b"ready\n"), "is no Shield node: status 404 to /ready"),
         (b"220 mail.example ESMTP\r\n", "doesn't speak HTTP"),
         (b"", "can't be reached"),
     ],
