@@ -179,6 +179,10 @@ BROKEN = {
     "an unknown key": "wrokers: 2\nadmin: {{listen: '{0}', hosst: 1}}\n",
     "no secrets": "origins: {{a: {{provider: aws, region: x, bucket: b}}}}\nadmin: {{listen: '{0}'}}\n",
     "an open quote": "admin: {{\n  listen: '{0}'\n}}\nnode: 'x\n",
+    "JSON without a comma": '{{"origins": {{"a": 1}} "b": 2, "admin": {{"hosts": ["a", "b"], "listen": "{0}"}}}}',
+    "JSON that ends too early": '{{"node": "x", "admin": {{"listen": "{0}"}}, "origins": {{"fra": {{"provider": ',
+    "JSON with an open quote": '{{"admin": {{"listen": "{0}"}}, "node": "x}}',
+    "JSON without an end": '{{\n  "origins": {{"admin": 1}},\n  "admin": {{\n  "listen": "{0}"\n}}\n, "node": "x\n',
     "not UTF-8": "admin: {{listen: '{0}'}}\n# \xff\n",
 }
 
