@@ -107,6 +107,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def none_is_empty(value: Any) -> Any:
+    """An empty list for the spellings of none."""
+    return () if value in (None, "none", False) else value
+
+
 def off_is_none(value: object) -> object:
     """None for the spellings of a value that is switched off."""
     if value is False or (isinstance(value, str) and value.lower() in _OFF):

@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access, Network
 from shield.config.fields import ResponseFieldSettings, ServerField
+from shield.config.freshness import FreshnessSettings
 from shield.config.origin import OriginSettings
-from shield.config.route import FreshnessSettings, RouteSettings
+from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
     File,
