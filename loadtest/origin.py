@@ -47,7 +47,7 @@ def body(size: int) -> bytes:
 
 
 class Asked:
-    """What was asked, and the current Date, made anew once a second."""
+    """The requests so far, and the current Date, which is renewed once a second."""
 
     def __init__(self) -> None:
         self.total = 0

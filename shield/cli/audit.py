@@ -186,7 +186,7 @@ class _AuditCommand:
 
 
 def _outputs(path: Path, settings: Settings) -> Iterator[Output]:
-    """What the lines of a file name: URLs or paths as clients request them. Raises ConfigError."""
+    """The resources of a file's lines: URLs or paths as clients request them. Raises ConfigError."""
     routes = settings.route_table()
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:

@@ -49,7 +49,7 @@ def health(path: Path, *, timeout: float, quiet: bool = False) -> int:
 
 
 def _listeners(path: Path) -> tuple[Glimpse, str | None]:
-    """Where the node listens, and what is wrong with its settings."""
+    """The node's listeners, and the problem of its settings."""
     try:
         settings = load(path, environ=os.environ).settings
     except ConfigError as error:
@@ -60,7 +60,7 @@ def _listeners(path: Path) -> tuple[Glimpse, str | None]:
 
 
 def _within(seconds: float, work: Callable[[], str], listeners: Glimpse) -> str:
-    """What comes of work that may block, unless it takes longer: then it is left to itself."""
+    """The result of work that may block; if it takes longer, it is abandoned."""
     done: list[str | _UnhealthyError] = []
 
     def run() -> None:
@@ -81,7 +81,7 @@ def _within(seconds: float, work: Callable[[], str], listeners: Glimpse) -> str:
 
 
 def _said(listeners: Glimpse, timeout: float) -> str:
-    """What shows that the node is ready: the admin listener's word, or that clients are accepted where it is off."""
+    """The evidence that the node is ready: the admin listener's word or, without one, accepted connections."""
     if listeners.admin is not None:
         return _ready(listeners.admin, timeout)
     for address in listeners.listen:

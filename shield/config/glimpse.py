@@ -25,7 +25,7 @@ class Glimpse:
 
 
 def glimpse(source: SettingsSource) -> Glimpse:
-    """The listeners by these sources, each the default if what is written of it can't be read at all."""
+    """The listeners by these sources, each the default if nothing of it can be read."""
     if isinstance(source.text, OSError):
         source = replace(source, text=b"")
     tree = _tree(source)
