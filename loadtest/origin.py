@@ -1,14 +1,14 @@
-"""An origin that costs little: objects of any size, named by their path, and a count of what was asked.
+"""An origin that costs little: objects of any size, named by their path, and a count of requests.
 
     python -m loadtest.origin PORT
 
     /o/SIZE/NAME                        at once; a range of it, too
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
-    /bucket/...                         the same, for those who ask for objects of a bucket
+    /bucket/...                         the same, as objects of a bucket
     /asked                              GETs so far and their bytes, as JSON, each slow path's GETs, access key ids
     /mode/STATUS                        from now on every object is answered by this status; 200: as above
 
-It trusts those who ask: a GET without a body, by HTTP/1.1 with keep-alive.
+It trusts its clients: a GET without a body, by HTTP/1.1 with keep-alive.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def body(size: int) -> bytes:
 
 
 class Asked:
-    """What was asked, and the current Date, made anew once a second."""
+    """The requests so far, and the current Date, which is renewed once a second."""
 
     def __init__(self) -> None:
         self.total = 0

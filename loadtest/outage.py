@@ -101,7 +101,7 @@ class Field:
         return Counter({name: state["fetches"] for name, state in origins.items()})
 
     def log(self) -> list[str]:
-        """What the node has said of its origins."""
+        """The node's log lines on its origins."""
         lines = (self.directory / "shield.log").read_text().splitlines()
         return [line for line in lines if "origin " in line and any(word in line for word in _CHANGES)]
 
@@ -122,7 +122,7 @@ _CHANGES = (": suspect: ", ": out: ", ": recovering: ", ": up: ")
 
 @dataclass
 class Tally:
-    """What became of the requests of a while."""
+    """The results of the requests in a span of time."""
 
     times: list[tuple[float, float]] = field(default_factory=list)  # since the beginning when due, and how long
     failures: Counter[str] = field(default_factory=Counter)
@@ -169,7 +169,7 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault, and what clients noticed of it."""
+    """One fault, and its effect on clients."""
 
     fault: str
     requests: int

@@ -1,4 +1,4 @@
-"""Hit ratios of what is kept in RAM and on disk, beside LRU's, S3-FIFO's and Belady's, on made-up traffic.
+"""Hit ratios of RAM and disk, beside LRU's, S3-FIFO's and Belady's, on made-up traffic.
 
     python -m loadtest.policies [--only memory,disk,choices,tiers] [--requests 1000000] [--objects 100000]
 

@@ -37,8 +37,8 @@ from tests.node import FakeClock, Shield, settings_of
 ROOT = Path(shield.__file__).parent
 _SILENT = {token.COMMENT, token.NL, token.NEWLINE, token.INDENT, token.DEDENT, token.ENDMARKER}
 WAYS = {
-    "hit": "what is in RAM, on a connection that had requests before",
-    "miss": "what isn't stored, from an origin with an idle connection",
+    "hit": "an entry in RAM, on a connection that had requests before",
+    "miss": "a cold entry, from an origin with an idle connection",
     "first miss": "as a miss, from an origin that has no connection yet",
 }
 

@@ -16,7 +16,8 @@ Two decisions, two pure functions, and all of RFC 9111 behind them (`rules.verdi
 Packages and modules, from the top down. Imports point down only; `tests/test_architecture.py` checks that.
 
     __main__    python -m shield
-    cli         commands: parse, call, print; no logic of their own
+    cli         the commands, which parse, call and print, and have no logic of their own; admin: requests to the
+                running node
     supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
@@ -43,8 +44,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
                 on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
                 heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       health, readiness, metrics, state, removal, reload; visitors: accepted host names; listener: its
-                connections and their timeouts
+    admin       api: health, readiness, metrics, state, removal, reload; upgrade: of the program; visitors: accepted
+                host names; listener: its connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -67,15 +68,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 maintenance
     origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
                 HEAD where only GET works; origins: fetches from the best of several; race: attempts beside a late
-                one; note: what becomes of an attempt; conductor: judges origins for all workers, and probes them;
-                signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
-                client; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
-                failing addresses; resolver, tls; canary: examines an origin for `check --online`
+                one; note: the result of an attempt, for all workers; conductor: judges origins for all workers, and
+                probes them; signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends:
+                the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct:
+                bodies after responses that have none; health: failing addresses; resolver, tls; canary: examines an
+                origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
-                together; access log, log of events
+                together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
-    records     the part of it about origins: what became of all workers' fetches, and each origin's standing
+    records     the part of it about origins: results of all workers' fetches, and each origin's standing
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling

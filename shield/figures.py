@@ -158,7 +158,7 @@ def _http2_families(http2: Http2Statistics) -> list[Family]:
         number("http2_requests", "Requests over HTTP/2", http2.requests),
         number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
         number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
-        labelled("http2_cut_off", "HTTP/2 connections ended for what their clients did", "reason", http2.cut_off),
+        labelled("http2_cut_off", "HTTP/2 connections ended for abuse", "reason", http2.cut_off),
     ]
 
 
@@ -167,7 +167,7 @@ def _configuration_families(held: Configuration) -> list[Family]:
         ("config_generation", "Number of the settings in force; each reload increments it", held.generation),
         ("config_last_reload_successful", "0 once a reload was refused, until the next", held.is_latest),
         ("config_last_reload_success_timestamp_seconds", "When the settings in force were loaded", held.since),
-        ("config_restart_needed", "1 while some of what is written waits for a restart", bool(held.waiting)),
+        ("config_restart_needed", "1 while changed settings wait for a restart", bool(held.waiting)),
     )
     return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
 

@@ -8,7 +8,7 @@ from dataclasses import astuple
 import pytest
 
 from shield.app import build
-from shield.config.settings import LimitSettings
+from shield.config.limits import LimitSettings
 from shield.errors import ConfigError
 from shield.observe.metrics import Metrics
 from shield.rules.addresses import peer_of

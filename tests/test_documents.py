@@ -15,6 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import shield
 from shield.cli import _app
 from shield.cli.check import check
 from shield.cli.explain import explain
@@ -183,6 +184,34 @@ def test_readme_shows_all_commands_but_those_that_need_no_word() -> None:
     shown = set(re.findall(rf"shield ({COMMANDS})\b", (ROOT / "README.md").read_text()))
 
     assert shown >= {"check", "serve", "reload", "schema", "explain", "sign-url", "store stat", "store rm"}
+
+
+# the map
+
+_MAP = re.search(r"^    __main__ .*?(?=^\S)", shield.__doc__ or "", re.DOTALL | re.MULTILINE)
+_ROWS = {} if _MAP is None else dict(re.findall(r"^ {4}(\w+) +(.*\n(?: {5,}.*\n)*)", _MAP[0], re.MULTILINE))
+_MODULES = sorted(
+    path.relative_to(ROOT / "shield").with_suffix("").parts
+    for path in (ROOT / "shield").rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+@pytest.mark.parametrize("module", [parts for parts in _MODULES if parts[0] not in ("cli", "config")], ids="/".join)
+def test_the_map_names_every_module(module: tuple[str, ...]) -> None:
+    """But those of commands and of sections of the settings, which are named alike."""
+    shown = _ROWS.get(module[0]) if len(module) > 1 else "\n".join([*_ROWS, *_ROWS.values()])
+
+    assert shown is not None, "it has no row"
+    assert re.search(rf"\b{module[-1]}\b", shown)
+
+
+def test_the_map_names_no_module_that_is_gone() -> None:
+    known = {part for module in _MODULES for part in module}
+
+    assert set(_ROWS) <= known
+    for row, text in _ROWS.items():
+        assert set(re.findall(r"(?:^|[;:.,] )([a-z_]+)(?=/?: )", " ".join(text.split()))) <= known, row
 
 
 # the handbook

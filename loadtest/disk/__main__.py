@@ -1,4 +1,4 @@
-"""What the disk store costs and how it behaves, each question a command.
+"""Cost and behaviour of the disk store, a command for each question.
 
     python -m loadtest.disk hits [--rounds 3] [--seconds 3] [--servers shield,nginx]
     python -m loadtest.disk all

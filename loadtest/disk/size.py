@@ -1,4 +1,4 @@
-"""What many entries on disk cost in memory and in the index."""
+"""The cost of many entries on disk, in memory and in the index."""
 
 from __future__ import annotations
 

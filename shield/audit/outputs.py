@@ -1,4 +1,4 @@
-"""The comparison of what origins send for given paths: for those that list nothing, as servers that render images."""
+"""The comparison of origins' responses to given paths: for origins without listings, such as image processors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class OutputAudit:
         others = range(1, len(read))
         if isinstance(read[0], OriginError):
             return row, [self._unread(at, output, str(read[0])) for at in others]
-        if not any(read):  # nothing was compared: whoever named the path should know
+        if not any(read):  # nothing was compared: the author of the path should know
             return row, [self._unread(at, output, "absent at every origin") for at in others]
         found = [self._unread(at, output, str(error)) for at in others if isinstance(error := read[at], OriginError)]
         unread = {finding.origin for finding in found}

@@ -44,14 +44,8 @@ def audited(settings: Settings, names: Sequence[str], *, by_listing: bool = True
         )
     if len(listable) < 2:
         kind = "S3 origins" if by_listing else "origins"
-        have = ", ".join(listable) or "none"
-        raise ConfigError(
-            [
-                f"an audit compares two {kind} at least; there is only {have}"
-                if listable
-                else f"an audit compares two {kind} at least; there are none"
-            ]
-        )
+        have = f"there is only {listable[0]}" if listable else "there are none"
+        raise ConfigError([f"an audit compares two {kind} at least; {have}"])
     return tuple(sorted(listable, key=lambda name: settings.origins[name].role != "primary"))
 
 

@@ -37,7 +37,7 @@ class Blueprint:
     heeds_surrogates: bool
     asks_checksums: bool
     workers: int
-    authorities: bytes = b""  # what is in `ca_file`
+    authorities: bytes = b""  # the contents of `ca_file`
 
 
 def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shield.config.access_checks import unshared
-from shield.config.settings import AmplificationSettings, Settings
+from shield.config.limits import AmplificationSettings
+from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.regime import Regime
 from shield.rules.access import AccessRules

@@ -141,7 +141,7 @@ def audit(
     ] = None,
     paths: Annotated[
         Path | None,
-        typer.Option(help="Compare what origins send for the URLs in FILE, one a line.", metavar="FILE"),
+        typer.Option(help="Compare the responses to the URLs in FILE, one a line.", metavar="FILE"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --deep: don't ask before reading.")] = False,

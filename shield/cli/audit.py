@@ -186,7 +186,7 @@ class _AuditCommand:
 
 
 def _outputs(path: Path, settings: Settings) -> Iterator[Output]:
-    """What the lines of a file name: URLs or paths as clients request them. Raises ConfigError."""
+    """The resources of a file's lines: URLs or paths as clients request them. Raises ConfigError."""
     routes = settings.route_table()
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
@@ -208,7 +208,7 @@ def _confirm(estimate: Sequence[ObjectSum], cost: Callable[[Sequence[ObjectSum]]
     size = sum(reading.bytes for reading in estimate)
     said = f"--deep will read about {shown_size(size)} from the origins ({size:,} bytes of egress{cost(estimate)})"
     if not sys.stdin.isatty():
-        raise _DeclinedError(f"{said}; say --yes to agree, or --sample N to read one key in N")
+        raise _DeclinedError(f"{said}; add --yes to agree, or --sample N to read one key in N")
     print(f"{said}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise _DeclinedError("nothing was read")
@@ -260,7 +260,7 @@ def _print_table(names: Sequence[str], tallies: Mapping[str, Tally]) -> None:
     for name in names[1:]:
         if tallies[name].oldest_lag:
             print(
-                f"{name}: the oldest of what is missing, different or lagging was written "
+                f"{name}: the oldest missing, different or lagging object was written "
                 f"{shown_duration(tallies[name].oldest_lag)} ago"
             )
 

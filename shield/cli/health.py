@@ -20,7 +20,6 @@ from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, load
 from shield.config.section import ListenAddress
 from shield.errors import ConfigError
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _LONGEST_REASON = 200
 
 
@@ -50,7 +49,7 @@ def health(path: Path, *, timeout: float, quiet: bool = False) -> int:
 
 
 def _listeners(path: Path) -> tuple[Glimpse, str | None]:
-    """Where the node listens, and what is wrong with its settings."""
+    """The node's listeners, and the problem of its settings."""
     try:
         settings = load(path, environ=os.environ).settings
     except ConfigError as error:
@@ -61,7 +60,7 @@ def _listeners(path: Path) -> tuple[Glimpse, str | None]:
 
 
 def _within(seconds: float, work: Callable[[], str], listeners: Glimpse) -> str:
-    """What comes of work that may block, unless it takes longer: then it is left to itself."""
+    """The result of work that may block; if it takes longer, it is abandoned."""
     done: list[str | _UnhealthyError] = []
 
     def run() -> None:
@@ -82,7 +81,7 @@ def _within(seconds: float, work: Callable[[], str], listeners: Glimpse) -> str:
 
 
 def _said(listeners: Glimpse, timeout: float) -> str:
-    """What shows that the node is ready: the admin listener's word, or that clients are accepted where it is off."""
+    """The evidence that the node is ready: the admin listener's word or, without one, accepted connections."""
     if listeners.admin is not None:
         return _ready(listeners.admin, timeout)
     for address in listeners.listen:
@@ -103,7 +102,7 @@ def _ready(address: ListenAddress, timeout: float) -> str:
     except OSError as error:
         raise _UnhealthyError(f"{address} (admin.listen) can't be reached: {error.strerror or error}") from None
     except HTTPException:
-        raise _UnhealthyError(f"what answers on {address} (admin.listen) doesn't speak HTTP") from None
+        raise _UnhealthyError(f"the server on {address} (admin.listen) doesn't speak HTTP") from None
     finally:
         connection.close()
     reason = " ".join(body.split())
@@ -111,7 +110,7 @@ def _ready(address: ListenAddress, timeout: float) -> str:
         raise _UnhealthyError(f"{address} (admin.listen) says: {reason or 'not ready'}; the node starts or drains")
     if answer.status != 200 or reason != "ready":
         raise _UnhealthyError(
-            f"what answers on {address} (admin.listen) is no node: status {answer.status} to /ready"
+            f"the server on {address} (admin.listen) is no Shield node: status {answer.status} to /ready"
         )
     return f"{address} (admin.listen) says that the node is ready"
 
@@ -130,4 +129,4 @@ def _reachable(address: ListenAddress, key: str) -> tuple[str, int]:
     """Where a client of this machine reaches a listener."""
     if not address.port:
         raise _UnhealthyError(f"{address} ({key}): port 0 is another one at each start; give it a number")
-    return _ANY.get(address.host, address.host), address.port
+    return address.near, address.port

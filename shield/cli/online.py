@@ -18,7 +18,7 @@ from shield.rules.written import target_of
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What became of one origin, and how long it took."""
+    """The findings on one origin, and their duration."""
 
     name: str
     evidence: CanaryEvidence
@@ -106,7 +106,7 @@ _SHOWN = {True: "yes", False: "no", None: "-"}
 
 
 def table(examined: Sequence[Examined]) -> Iterator[str]:
-    """Lines: a row for each origin, then what is wrong with each."""
+    """Lines: a row for each origin, then its problems."""
     rows = [("origin", "verdict", *_FACTS.values(), "clock", "took")]
     for each in examined:
         found, offset = each.findings, each.evidence.offset

@@ -5,22 +5,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from shield.cli.reload import asked
+from shield.cli.admin import instruct
 
 _SECONDS = 3600.0  # for each worker some seconds, at most a minute
 
 
 def upgrade(path: Path) -> int:
-    """Print what has become of it; 0, or 1 if it was refused, has failed, or nobody could be asked."""
-    said = asked(path, "/upgrade", seconds=_SECONDS)
-    if said is None:
+    """Print the result; 0, or 1 if it was refused, has failed, or no node could be asked."""
+    answer = instruct(path, "/upgrade", seconds=_SECONDS, signal="SIGUSR2")
+    if answer is None:
         return 1
-    status, answer = said
-    if status == 200:
-        print(f"upgraded: version {answer['version']} serves")
-        return 0
-    for problem in answer.get("problems", [f"the node answers {status}"]):
-        print(problem, file=sys.stderr)
-    version = answer.get("version")
-    print(f"not upgraded{f': version {version} goes on' if version else ''}", file=sys.stderr)
-    return 1
+    done, said = answer
+    version = said.get("version")
+    if not done:
+        print(f"not upgraded{f': version {version} goes on' if version else ''}", file=sys.stderr)
+        return 1
+    print(f"upgraded: version {version} serves")
+    return 0

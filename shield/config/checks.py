@@ -112,7 +112,7 @@ def _roles(tree: Tree) -> Iterator[Problem]:
 
 
 def _choices(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What a route's choice needs of its origins."""
+    """The requirements of a route's `choose` on its origins."""
     for name, route in settings.routes.items():
         listed = route.origins or tuple(settings.origins)
         origins = {each: settings.origins[each] for each in listed if each in settings.origins}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from shield.config.loading import SettingsSource
@@ -10,6 +11,7 @@ from shield.config.places import Tree
 from shield.config.section import ListenAddress, off_is_none, parse_address
 from shield.config.settings import AdminSettings, Settings
 from shield.config.units import ExpectedError
+from shield.config.yaml_text import flow_entries
 
 _is_theirs = re.compile(r"""["']?(?:admin|listen)["']?[ \t]*:""").match
 
@@ -23,7 +25,7 @@ class Glimpse:
 
 
 def glimpse(source: SettingsSource) -> Glimpse:
-    """The listeners by these sources, each the default if what is written of it can't be read at all."""
+    """The listeners by these sources, each the default if nothing of it can be read."""
     if isinstance(source.text, OSError):
         source = replace(source, text=b"")
     tree = _tree(source)
@@ -42,21 +44,24 @@ def _tree(source: SettingsSource) -> Tree:
     """All that can be read; of a file that isn't YAML as a whole, the parts on listeners."""
     read = source.read()
     if read.unread and isinstance(source.text, bytes):
-        read = replace(source, text=_parts(source.text)).read()
+        text = source.text.decode("utf-8-sig", "replace")
+        parts = flow_entries(text) if text.lstrip().startswith("{") else _blocks(text)
+        kept = "\n".join([part for part in parts if _is_theirs(part)])
+        read = replace(source, text=kept.encode()).read()
     if read.unread:
         read = replace(source, text=b"").read()
     return read.tree
 
 
-def _parts(text: bytes) -> bytes:
-    """The lines of top-level keys on listeners, each with those below it."""
-    kept, theirs = [], False
-    for line in text.decode("utf-8-sig", "replace").splitlines():
-        if line[:1] not in ("", " ", "\t", "#", "-", "}", "]"):
-            theirs = _is_theirs(line) is not None
-        if theirs:
-            kept.append(line)
-    return "\n".join(kept).encode()
+def _blocks(text: str) -> Iterator[str]:
+    """The lines of each top-level key with those below it."""
+    block: list[str] = []
+    for line in text.splitlines():
+        if line[:1] not in ("", " ", "\t", "#", "-", "}", "]") and block:
+            yield "\n".join(block)
+            block = []
+        block.append(line)
+    yield "\n".join(block)
 
 
 def _address(given: object) -> ListenAddress | None:

@@ -19,7 +19,7 @@ from shield.config.yaml_text import YamlText
 _VARIABLE = "SHIELD_"
 _SECRET_FILE = "shield_"
 _MAX_SECRET_BYTES = 64 * 1024
-# What Kubernetes tells every container of a Service whose name begins with "shield".
+# Variables that Kubernetes sets in all containers for a Service whose name begins with "shield".
 _of_a_service = re.compile(r"SHIELD_(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT|PORT)(?:_.*)?").fullmatch
 
 

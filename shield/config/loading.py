@@ -98,7 +98,7 @@ class Loaded:
     source: SettingsSource
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
-    given: Settings  # what was written: of `settings` what needs a restart may be older
+    given: Settings  # as written: in `settings`, keys that need a restart may be older
 
 
 def load(

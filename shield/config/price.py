@@ -16,7 +16,7 @@ _LISTED = " ".join(PRESETS)
 
 
 class PriceSettings(Section):
-    """What reading from an origin costs: the name of a list price, or values of your own, over a preset's if any."""
+    """The price of reading from an origin: the name of a list price, or your own values, over a preset's if any."""
 
     preset: str | None = Field(default=None, description="List price by name, which the keys below change.")
     egress: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(

@@ -52,6 +52,9 @@ class OrOff:
         return {"anyOf": [handler(core), {"enum": ["off", False]}]}
 
 
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 class ListenAddress(NamedTuple):
     """An address to listen on."""
 
@@ -65,6 +68,11 @@ class ListenAddress(NamedTuple):
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
+
+    @property
+    def near(self) -> str:
+        """The host by which a client on this machine reaches it."""
+        return _ANY.get(self.host, self.host)
 
 
 def parse_address(value: object) -> ListenAddress:
@@ -97,6 +105,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def none_is_empty(value: Any) -> Any:
+    """An empty list for the spellings of none."""
+    return () if value in (None, "none", False) else value
 
 
 def off_is_none(value: object) -> object:

@@ -1,4 +1,4 @@
-"""What the models define about a key: its subkeys, its type, and whether it is a secret."""
+"""The models' definition of a key: its subkeys, its type, and whether it is a secret."""
 
 from __future__ import annotations
 

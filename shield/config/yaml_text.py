@@ -24,6 +24,10 @@ _is_tab = re.compile(r"found character '\\t' that cannot start any token").searc
 _QUOTED = re.compile(r"(['\"])(?!<)(?:(?!\1).){2,}\1")
 
 
+_OPENING = (yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
+_CLOSING = (yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
 class YamlText:
     """Reads one document; `problems` fills while `read` is iterated."""
 
@@ -119,3 +123,28 @@ class YamlText:
 
     def _problem(self, mark: yaml.Mark | None, path: KeyPath, text: str) -> None:
         self.problems.append(Problem(self._place(mark), path, text))
+
+
+def flow_entries(text: str) -> Iterator[str]:
+    """The complete entries of a mapping in flow style, such as JSON, before the first text that has no tokens."""
+    depth = start = 0
+    for token in _tokens(text):
+        opens, closes = isinstance(token, _OPENING), isinstance(token, _CLOSING)
+        is_end = depth == 1 and (closes or isinstance(token, yaml.FlowEntryToken))
+        depth += opens - closes
+        if is_end:
+            yield text[start : token.start_mark.index].strip()
+        if is_end or (opens and depth == 1):
+            start = token.end_mark.index
+
+
+def _tokens(text: str) -> list[yaml.Token]:
+    while text:
+        try:
+            return list(yaml.scan(text, Loader=yaml.SafeLoader))
+        except yaml.MarkedYAMLError as error:
+            mark = error.context_mark or error.problem_mark
+            text = "" if mark is None or mark.index >= len(text) else text[: mark.index]
+        except (yaml.YAMLError, OverflowError, ValueError):  # as in `_compose`
+            break
+    return []

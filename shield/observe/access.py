@@ -42,7 +42,7 @@ class AccessLog:
         self.max_bytes = max_bytes
         self._lines: list[str] = []
         self._waiting_bytes = 0
-        self._writing_bytes = 0  # what the thread still has
+        self._writing_bytes = 0  # in the hands of the thread
         self._flushing: asyncio.Future[int] | None = None
         self._now = 0.0  # when the last exchange ended
         self._complaints = Complaints(log)
@@ -83,7 +83,7 @@ class AccessLog:
         return self._waiting_bytes + self._writing_bytes
 
     def flush(self) -> None:
-        """Hand what has gathered to a thread, unless one is still writing."""
+        """Hand the waiting lines to a thread, unless one is still writing."""
         if self._flushing is not None:
             if not self._flushing.done():
                 return

@@ -136,7 +136,7 @@ def test_bytes_are_read_only_when_that_is_agreed_to(
     assert ground.audit(deep=True) == 2
     said = capsys.readouterr()
     egress = f"({len(ODD) * 10} bytes of egress, about {len(ODD)}.00 EUR)"
-    assert f"{egress}; say --yes" in said.err and said.out == ""
+    assert f"{egress}; add --yes" in said.err and said.out == ""
 
     assert ground.audit(deep=True, assents=True) == 1
     said = capsys.readouterr()

@@ -97,8 +97,8 @@ def test_a_node_that_is_ready_is_healthy_whatever_it_listens_on(
     ("said", "why"),
     [
         (response("503 Service Unavailable", b"not ready\n"), "says: not ready; the node starts or drains"),
-        (response("200 OK", b"<html>hello"), "is no node: status 200 to /ready"),
-        (response("404 Not Found", b"ready\n"), "is no node: status 404 to /ready"),
+        (response("200 OK", b"<html>hello"), "is no Shield node: status 200 to /ready"),
+        (response("404 Not Found", b"ready\n"), "is no Shield node: status 404 to /ready"),
         (b"220 mail.example ESMTP\r\n", "doesn't speak HTTP"),
         (b"", "can't be reached"),
     ],
@@ -179,6 +179,10 @@ BROKEN = {
     "an unknown key": "wrokers: 2\nadmin: {{listen: '{0}', hosst: 1}}\n",
     "no secrets": "origins: {{a: {{provider: aws, region: x, bucket: b}}}}\nadmin: {{listen: '{0}'}}\n",
     "an open quote": "admin: {{\n  listen: '{0}'\n}}\nnode: 'x\n",
+    "JSON without a comma": '{{"origins": {{"a": 1}} "b": 2, "admin": {{"hosts": ["a", "b"], "listen": "{0}"}}}}',
+    "JSON that ends too early": '{{"node": "x", "admin": {{"listen": "{0}"}}, "origins": {{"fra": {{"provider": ',
+    "JSON with an open quote": '{{"admin": {{"listen": "{0}"}}, "node": "x}}',
+    "JSON without an end": '{{\n  "origins": {{"admin": 1}},\n  "admin": {{\n  "listen": "{0}"\n}}\n, "node": "x\n',
     "not UTF-8": "admin: {{listen: '{0}'}}\n# \xff\n",
 }
 

@@ -24,7 +24,7 @@ def test_verify_of_a_sound_store_ends_with_0(ground: Ground) -> None:
     assert result.exit_code == 0
     assert lines(result) == [
         f"{ground.path}/one: 4 records checked, all well",
-        f"{ground.path}/two: 1 records checked, all well",
+        f"{ground.path}/two: 1 record checked, all well",
         f"{ground.path}/three: 7 records checked, all well",
     ]
 
@@ -94,7 +94,7 @@ def test_verify_checks_the_rest_when_a_directory_cant_be_opened(ground: Ground) 
     result = ground.run("verify")
 
     assert result.exit_code == 2
-    assert f"{ground.path}/one: 1 records checked; damaged in 1 place" in result.stdout
+    assert f"{ground.path}/one: 1 record checked; damaged in 1 place" in result.stdout
     assert f"{ground.path}/two isn't there" in result.stderr
 
 

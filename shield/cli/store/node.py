@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any
 
+from shield.cli.admin import ask
 from shield.config.settings import Settings
 from shield.errors import ShieldError
 
 _QUICK_SECONDS = 2.0
 _REMOVAL_SECONDS = 3600.0  # may read all headers of a large store
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class RefusedError(ShieldError):
@@ -31,7 +30,7 @@ class RunningNode:
         if self.address is None or not self.address.port:
             return None
         try:
-            status, state = self._ask("GET", "/state", None, _QUICK_SECONDS)
+            status, state = ask(self.address, "GET", "/state", seconds=_QUICK_SECONDS)
         except (OSError, HTTPException, ValueError):
             return None
         if status != 200 or not isinstance(state, dict) or "node" not in state:
@@ -44,9 +43,10 @@ class RunningNode:
 
     def remove(self, paths: Sequence[str], prefix: str | None) -> int | None:
         """Have it remove entries; returns how many there were. None when it can't. Raises RefusedError."""
+        assert self.address is not None
         wish = {"paths": list(paths)} if prefix is None else {"prefix": prefix}
         try:
-            status, said = self._ask("POST", "/store/remove", wish, _REMOVAL_SECONDS)
+            status, said = ask(self.address, "POST", "/store/remove", wish=wish, seconds=_REMOVAL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
             raise RefusedError(f"the node on {self.address} closed the connection: {error}") from None
         if status in (404, 405, 501):
@@ -55,20 +55,6 @@ class RunningNode:
             return int(said["removed"])
         why = said.get("error") if isinstance(said, dict) else None
         raise RefusedError(f"the node on {self.address} refused: {why or f'status {status}'}")
-
-    def _ask(self, method: str, path: str, wish: object, seconds: float) -> tuple[int, Any]:
-        assert self.address is not None
-        host = _ANY.get(self.address.host, self.address.host)
-        connection = HTTPConnection(host, self.address.port, timeout=seconds)
-        try:
-            body = None if wish is None else json.dumps(wish)
-            connection.request(method, path, body, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            data = answer.read()
-            is_json = answer.headers.get_content_type() == "application/json"
-            return answer.status, json.loads(data) if is_json else None
-        finally:
-            connection.close()
 
 
 def of_directory(state: object, path: str) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ def _keys(text: str, settings: Settings) -> list[CacheKey]:
 def _directly(
     settings: Settings, wanted: Sequence[CacheKey], under: tuple[bytes, ...], *, is_told: bool
 ) -> tuple[int, int]:
-    """How many were removed, and the exit code of what couldn't be."""
+    """The number of removed entries, and the exit code of the failures."""
     with opened(places_of(settings), settings.node, segment_bytes=_SEGMENT_BYTES) as found:
         if not is_told and any(not visit.alone for _, visit in found.visits):
             print(

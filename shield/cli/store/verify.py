@@ -92,7 +92,7 @@ def _line(place: ConfiguredDirectory, damage: Damage, *, repair: bool) -> str:
 
 
 def _summary(place: ConfiguredDirectory, scrub: Scrub, damages: int, records: int, *, repair: bool) -> str:
-    checked = f"{place.path}: {scrub.records:,} records checked"
+    checked = f"{place.path}: {_counted(scrub.records, 'record')} checked"
     if not damages:
         return f"{checked}, all well"
     fate = "taken out of the index" if repair else "not repaired"

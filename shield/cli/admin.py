@@ -1,0 +1,69 @@
+"""Requests to the admin listener of the running node."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from shield.config.glimpse import glimpse
+from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, lines
+from shield.config.section import ListenAddress
+
+
+def ask(address: ListenAddress, method: str, target: str, *, wish: object = None, seconds: float) -> tuple[int, Any]:
+    """The status, and the body if it is JSON. Raises OSError, HTTPException, and ValueError for broken JSON."""
+    connection = HTTPConnection(address.near, address.port, timeout=seconds)
+    try:
+        body = None if wish is None else json.dumps(wish)
+        # Every admin listener accepts this name, whatever name it listens on.
+        headers = {"host": f"localhost:{address.port}", "content-type": "application/json"}
+        connection.request(method, target, body, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(data) if is_json else None
+    finally:
+        connection.close()
+
+
+def instruct(path: Path, target: str, *, seconds: float, signal: str) -> tuple[bool, dict[str, Any]] | None:
+    """POST to the node of these settings: whether it succeeded, and its response. Problems are printed; None: there
+    is no response. `signal` does the same without an admin listener.
+    """
+    address = _admin(path, signal)
+    if address is None:
+        return None
+    try:
+        status, said = ask(address, "POST", target, seconds=seconds)
+    except (OSError, HTTPException, ValueError) as error:
+        print(f"no node answers on {address} (admin.listen): {error}", file=sys.stderr)
+        return None
+    if not isinstance(said, dict):
+        print(f"the server on {address} (admin.listen) is no Shield node", file=sys.stderr)
+        return None
+    done = status == 200
+    for problem in () if done else said.get("problems", [f"the node answers {status}"]):
+        print(problem, file=sys.stderr)
+    return done, said
+
+
+def _admin(path: Path, signal: str) -> ListenAddress | None:
+    """The node's admin listener. Other problems of the settings are left to the node, which may have secrets that
+    aren't here.
+    """
+    source = SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)
+    if isinstance(source.text, OSError):
+        print(f"{path}: can't be read: {source.text.strerror}", file=sys.stderr)
+        return None
+    read = source.read()
+    if read.unread:
+        print("\n".join(lines(read.problems)), file=sys.stderr)
+        return None
+    admin = glimpse(source).admin
+    if admin is None:
+        print(f"{path}: admin.listen is off, so the node can't be asked; send it {signal}", file=sys.stderr)
+    return admin
