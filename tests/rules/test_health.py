@@ -209,6 +209,14 @@ def test_failures_right_after_probes_passed_put_it_out() -> None:
     assert record.state is HealthState.OPEN
 
 
+def test_a_stall_right_after_probes_passed_makes_it_suspect_again() -> None:
+    record, _ = step(SUSPECT, Evidence(passed=2), NOW - 2.0)
+    record, events = step(record, STALLED, NOW)
+
+    assert record.state is HealthState.SUSPECT
+    assert kinds(events) == [EventKind.CHANGED, EventKind.PROBE]
+
+
 def test_after_a_calm_while_it_counts_as_one_that_never_had_any_trouble() -> None:
     record, _ = step(SUSPECT, Evidence(passed=2), NOW)
     record, _ = step(record, WELL, NOW + CALM_SECONDS)
