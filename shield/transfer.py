@@ -265,11 +265,8 @@ class Transfer:
         """Fetch all of the object: the fill brings a part that doesn't contain the client's."""
         fill.leave(self)
         self._selection, self.stop, self.position, self._later = None, None, 0, ()
-        self._fill, self._collapsed = self._means.fills.join(
-            self._resource, self.request, self, self._stored, whole=True
-        )
-        if self._fill.phase is not Phase.OPENING:
-            self.advance()
+        fill, self._collapsed = self._means.fills.join(self._resource, self.request, self, self._stored, whole=True)
+        self._go_to(fill)
 
     def _settle(self, chosen: Selection, etag: bytes | None) -> None:
         """Remember the choice."""
@@ -323,11 +320,10 @@ class Transfer:
         chosen = self._means.replies.selection(
             self.request, entry.head, entry.length, now=now, freshness=entry.freshness
         )
+        self._entry = entry
         if not entry.is_large or chosen.empty:
-            self._entry = entry
             self._reply(self._means.replies.of_entry(self.request, entry, now, self._outcome(now)))
             return
-        self._entry = entry
         self._settle(chosen, entry.etag)
         resource = self._resource
         if self._fill is not None:

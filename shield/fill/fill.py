@@ -293,7 +293,7 @@ class Fill:
             self._registry.drop(self.resource.key)
         self._registry.forget(self)
         if share is Share.LEADER_ONLY:
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+            self._leave_to_leader()
 
     def _lingers(self) -> bool:
         """Whether it continues without readers; if not it is cancelled."""
@@ -311,6 +311,11 @@ class Fill:
             self._registry.rename(self, mine)
             self._readers.send_on(others(self._readers, mine, self._means.store.variants))
         find_room(settled, mine, self._means, to_disk=to_disk)
+
+    def _leave_to_leader(self) -> None:
+        """Release all readers but the leader: the response isn't for them, nor for later requests."""
+        self._registry.forget(self)
+        self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
 
     def _send_on(self, readers: Collection[Reader]) -> None:
         """Release these readers together, to begin anew: the response isn't for them."""
@@ -357,8 +362,7 @@ class Fill:
         elif settled.drops:
             store.drop(self.resource.key)
         if settled.disposition.share is Share.LEADER_ONLY:
-            self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+            self._leave_to_leader()
         else:
             self._send_late_on(entry)
         self._finish(Phase.COMPLETE)
@@ -377,8 +381,7 @@ class Fill:
         self.status, self.freshness = absent.status, settled.disposition.freshness
         self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
         if settled.step is Step.LEADER_ONLY:
-            self._registry.forget(self)
-            self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
+            self._leave_to_leader()
         elif settled.of_equals:
             self._send_on(unlike(self._readers, self.resource))
         if settled.step is Step.STORE:

@@ -1,7 +1,7 @@
-"""The pace of one answer: how far it may be ahead of its readers, and what holds it up.
+"""The pace of one response: its lead over its readers is limited, and it is paused at the limit.
 
-A reader that leaves leaves behind what had come ahead of it. So no more comes than `exact.FREE` bytes and twice what
-readers have taken, unless the rest would be finished without them, too. Readers as fast as the origin never notice.
+Bytes ahead of a reader are in vain if it leaves. So at most `exact.FREE` bytes and twice those that readers have
+taken arrive, unless the rest would be finished without them, too. Readers as fast as the origin never notice.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from shield.origin.response import Response
 from shield.rules import exact
 
 PATIENCE_SECONDS = 3.0
-"""How long an answer that is kept is held up for slow readers; then they pay for what comes ahead of them. Less than
-`origin.pool.PATIENCE_SECONDS`, after which a connection may be taken away from an answer that can't be resumed."""
+"""How long a response that is kept is paused for slow readers; then they pay for the bytes ahead of them. Less than
+`origin.pool.PATIENCE_SECONDS`, after which a connection may be taken away from a response that can't be resumed."""
 
 
 class Pacing:
-    """Of one fill, whose first byte is at `start`. From `begin` to `end` it has the answer and refers to the fill."""
+    """The pace of one fill. `start`: its first byte. It has the response and refers to the fill until `end`."""
 
     __slots__ = (
         "_buffer",
@@ -52,12 +52,12 @@ class Pacing:
         self._window: Window | None = None  # of a body that isn't kept
 
     def begin(self, response: Response, *, finishes: Callable[[], bool]) -> None:
-        """The answer is here. `finishes`: whether the rest of it may come though nobody reads."""
+        """The head has arrived. `finishes`: whether the rest may arrive without readers."""
         self._response = response
         self._finishes = finishes
 
     def came(self) -> bool:
-        """Bytes have come, and readers were told; True: the next ones are held up since no budget is left."""
+        """Bytes have arrived, and readers were told; True: the next ones are paused since no budget is left."""
         buffer = self._buffer
         if not buffer.retained:
             self.progressed()
@@ -83,7 +83,7 @@ class Pacing:
             self._window.progressed(response)
 
     def hold(self) -> None:
-        """Let no more come until it is released or readers make progress."""
+        """Pause until it is released or readers make progress."""
         self._stop_timer()
         if self._response is not None and not self._is_held:
             self._is_held = True
@@ -96,13 +96,13 @@ class Pacing:
             self._response.resume()
 
     def give_up(self) -> None:
-        """Take no more of the answer. What came in vain is paid for."""
+        """Take no more of the response. Bytes that arrived in vain are paid for."""
         if self._response is not None:
             self._purse.cost(self._response.unread())
             self._response.close()
 
     def end(self) -> None:
-        """The answer is complete, or given up."""
+        """The response is complete, or given up."""
         if self._timer is not None:
             self._stop_timer()
         if self._window is not None:
@@ -110,7 +110,7 @@ class Pacing:
         self._response = self._window = self._finishes = None
 
     def _is_outrun(self) -> bool:
-        """Whether more has come than may be left behind."""
+        """Whether its lead exceeds the limit."""
         if self._finishes is not None and self._finishes():  # before readers are asked, which costs system calls
             return False
         return self._purse.is_outrun(self._buffer.received, self._readers) and not self._is_awaited()

@@ -14,7 +14,6 @@ from shield.messages import Field, Request, ResponseHead
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, exact, headers, hidden, ranges
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
-from shield.rules.digests import OF_CONTENT
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
@@ -150,7 +149,7 @@ def settle(question: Question, fetched: Fetched, terms: FillTerms, *, known: tup
     resource, route, part = question.resource, question.resource.route, None
     if head.status == 206 and want.tentative:
         part = _part_of(head)
-        head = _whole(head)
+        head = ranges.head_of_whole(head)
     disposition = judged(question.request, fetched, head, route)
     in_slices = _may_slice(question, fetched, head, terms) and disposition.share is Share.STORE
     if part is not None and _is_too_small(part, want, head.length or 0, terms.slice_bytes):
@@ -310,16 +309,6 @@ def _part_of(head: ResponseHead) -> Span | None:
     """The bytes in a 206, half-open; None when they are the whole object."""
     first, last, length = ranges.parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
     return None if (first, last + 1) == (0, length) else Span(first, last + 1)
-
-
-def _whole(head: ResponseHead) -> ResponseHead:
-    """The head of the whole object, derived from a 206 (RFC 9111 §3.4)."""
-    stated = ranges.parse_content_range(head.get(b"content-range") or b"")
-    fields = tuple(f for f in head.fields if f[0] not in _OF_THE_PART)
-    return ResponseHead(200, fields, None if stated is None else stated[2])
-
-
-_OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
 
 
 def told_head(

@@ -1,5 +1,5 @@
 """Asks an origin for a listing and for the first byte of an object, as traffic would: the same signer, pool, resolver
-and TLS, and the same limits of time. `rules.canaries` judges what comes.
+and TLS, and the same limits of time. `rules.canaries` judges the responses.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Canary:
         return CanaryEvidence(listing, shown, named, got, self._offset)
 
     async def _heard(self, want: Want) -> Heard:
-        """What comes, with a second request by the origin's clock if ours was refused, as for traffic."""
+        """The response, or that to a second request by the origin's clock if ours was refused, as for traffic."""
         heard = await self._once(want)
         offset = self._offset
         if isinstance(heard, Told) and heard.status == 403 and offset is not None and abs(offset) > SKEW_SECONDS:
@@ -67,7 +67,7 @@ class Canary:
         except OriginError as error:
             return Missed(error.fault, error.detail)
         except TimeoutError:
-            return Missed(Fault.BETWEEN_BYTES_TIMEOUT, "the end of its answer doesn't come")
+            return Missed(Fault.BETWEEN_BYTES_TIMEOUT, "the end of its response doesn't arrive")
         return Told(refusal.status, refusal.code, refusal.message, refusal.region)
 
     async def _success(self, want: Want, response: Response) -> Told:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
-from shield.rules.health import EventKind, HealthEvent, HealthRecord, HealthState, judge, probe_seconds
+from shield.rules.health import EventKind, HealthEvent, HealthState, judge, probe_seconds
 
 log = logging.getLogger("shield.origin")
 
@@ -100,9 +101,16 @@ class Conductor:
         evidence = {}
         for name, origin in origins.items():
             seen = origin.seen.evidence(before[name].since, now)
-            probes = self._probes.get(name) or _NO_PROBES
+            probes = self._probes.get(name)
+            is_probed = probes is not None and probes.since == before[name].since
+            if probes is None or not is_probed:
+                probes = _NO_PROBES
             evidence[name] = replace(
-                seen, passed=probes.passed, missed=probes.missed, can_probe=origin.sample is not None
+                seen,
+                passed=probes.passed,
+                missed=probes.missed,
+                can_probe=origin.sample is not None,
+                is_probed=is_probed,
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())
@@ -114,16 +122,17 @@ class Conductor:
             _say_own_fault(self._complaints, judged.frozen_at, frozen_at, now)
         for name, events in judged.events.items():
             for event in events:
-                self._do(origins[name], before[name], event, now)
+                self._do(origins[name], event, now)
 
-    def _do(self, origin: Origin, before: HealthRecord, event: HealthEvent, now: float) -> None:
+    def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
             _say(origin.name, event)
-            self._probes.pop(origin.name, None)
             return
-        self._probes[origin.name] = probes = _Probes()
+        if origin.sample is None:
+            return
+        self._probes[origin.name] = probes = _Probes(event.record.since)
         deadline = now + probe_seconds(origin.seen.p95)
-        for _ in range(event.count if origin.sample is not None else 0):
+        for _ in range(event.count):
             task = asyncio.get_running_loop().create_task(self._send(origin, probes, deadline))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -136,15 +145,16 @@ class Conductor:
 
 
 class _Probes:
-    """The results of probes that were sent together."""
+    """The results of probes that were sent together, in the state that an origin has `since` then."""
 
-    __slots__ = ("missed", "passed")
+    __slots__ = ("missed", "passed", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
+        self.since = since
         self.passed = self.missed = 0
 
 
-_NO_PROBES = _Probes()
+_NO_PROBES = _Probes(-math.inf)
 
 
 def _say(name: str, event: HealthEvent) -> None:

@@ -1,9 +1,9 @@
-"""How much of an answer the kernel takes before anybody reads it: at first little, later as much as it likes.
+"""The receive buffer of a connection to an origin: small at first, later left to the kernel.
 
-What lies there when an answer is given up was sent in vain, and a kernel makes room for megabytes at once where an
-origin is near. So a connection's room doubles as bytes come over it, like the origin's own slow start, by which far
-origins lose next to nothing. From `LAST` on it is the kernel's affair again (`net.ipv4.tcp_rmem`): so large a window
-comes only by bytes that were read.
+Unread bytes of a response that is given up were sent in vain, and kernels make room for megabytes at once if an
+origin is near. So a connection's room doubles as bytes are read from it, like the origin's own slow start, by which
+distant origins lose next to nothing. From `LAST` on the kernel sizes it again (`net.ipv4.tcp_rmem`): by then the
+connection has shown that its bytes are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST = 64 << 10
 """Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses half to all of it."""
 
 LAST = 1 << 20
-"""Bytes that have come over a connection when its room is left to the kernel."""
+"""Bytes read from a connection after which its room is left to the kernel."""
 
 _ANY = 1 << 30
 _SO_BUF_LOCK = 72  # Linux 5.16; Python's `socket` has no name for it
@@ -34,7 +34,7 @@ class Inflow:
         self._make_room()
 
     def came(self, size: int) -> bool:
-        """So many bytes were read; False: it is left to the kernel from now on."""
+        """`size` bytes were read; False: it is left to the kernel from now on."""
         self._came += size
         if self._came < 2 * self._room:
             return True
@@ -56,7 +56,7 @@ class Inflow:
 
 
 def inflow_of(connected: socket.socket | None) -> Inflow | None:
-    """None: it isn't TCP, or what is set couldn't be undone."""
+    """None: it isn't TCP, or this kernel can't size it again afterwards."""
     if connected is None or connected.family == socket.AF_UNIX or not _can_be_undone():
         return None
     return Inflow(connected)

@@ -198,7 +198,8 @@ class Origins:
         finally:
             lead.over()
         if isinstance(answer, Fetched):
-            lot.budgets[origin.name].earn()
+            if lead.race is None:  # else its schedule has counted this attempt
+                lot.budgets[origin.name].earn()
             lead.drop()
             return answer
         if lead.race is None:

@@ -120,7 +120,8 @@ class Evidence:
 
     `streak` is the number of known failures since the last success; of these, `dials` were failures to connect and
     `refused` rejections of our credentials; `keys` is the number of different keys. `waiting` are the times at which
-    unanswered fetches were sent.
+    unanswered fetches were sent. `is_probed`: this conductor has sent probes in the present state; the results of a
+    former conductor's probes are unknown.
     """
 
     ok: int = 0  # in the last ten seconds, absent objects included
@@ -136,6 +137,7 @@ class Evidence:
     passed: int = 0  # probes
     missed: int = 0
     can_probe: bool = True
+    is_probed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,8 @@ def step(
     The only origin of a node is never out, at most suspected.
     """
     record = _flagged(record, evidence)
+    if evidence.can_probe and not evidence.is_probed and record.state in _PROBES:
+        return _probed(record, evidence, now)
     if record.state is HealthState.UP:
         return _step_up(record, evidence, now, is_sole=is_sole, chance=chance)
     if record.state is HealthState.SUSPECT:
@@ -217,6 +221,15 @@ def step(
     if record.state is HealthState.TRIAL:
         return _step_trial(record, evidence, now, chance)
     return _step_recovering(record, evidence, now, chance)
+
+
+_PROBES = {HealthState.SUSPECT: PROBES_AT_ONCE, HealthState.TRIAL: TRIAL_PROBES}
+
+
+def _probed(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRecord, Events]:
+    """Probe it, and wait for the results."""
+    after = replace(record, until=now + probe_seconds(evidence.p95))
+    return after, (HealthEvent(EventKind.PROBE, after, count=_PROBES[record.state]),)
 
 
 def _step_up(
@@ -235,10 +248,9 @@ def _step_up(
 def _suspected(
     record: HealthRecord, evidence: Evidence, reason: Cause, count: int, seconds: float, *, now: float
 ) -> tuple[HealthRecord, Events]:
-    after = HealthRecord(
+    suspect = HealthRecord(
         HealthState.SUSPECT,
         since=now,
-        until=now + probe_seconds(evidence.p95),
         bad_since=now,
         times=record.times,
         flags=record.flags | (Flag.AUTH if reason is Cause.AUTH else Flag.NONE),
@@ -246,7 +258,8 @@ def _suspected(
         count=count,
         seconds=seconds,
     )
-    return after, (*_told(record, after), HealthEvent(EventKind.PROBE, after, count=PROBES_AT_ONCE))
+    after, events = _probed(suspect, evidence, now)
+    return after, (*_told(record, after), *events)
 
 
 def _step_suspect(
@@ -275,8 +288,7 @@ def _try(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRe
     """The time of an origin that is out is over: try it."""
     if not evidence.can_probe:
         return _recovering(record, Cause.NO_PROBE, now)
-    after = replace(record, state=HealthState.TRIAL, since=now, until=now + probe_seconds(evidence.p95))
-    return after, (HealthEvent(EventKind.PROBE, after, count=TRIAL_PROBES),)
+    return _probed(replace(record, state=HealthState.TRIAL, since=now), evidence, now)
 
 
 def _step_trial(record: HealthRecord, evidence: Evidence, now: float, chance: float) -> tuple[HealthRecord, Events]:

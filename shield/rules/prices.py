@@ -78,13 +78,13 @@ PRESETS: Mapping[str, PricePreset] = MappingProxyType(
             Price(0.01),
             date(2026, 9, 11),
             "https://www.backblaze.com/cloud-storage/pricing",
-            "three times of what is stored is free each month, and so is traffic to partners",
+            "three times the stored amount is free each month, and so is traffic to partners",
         ),
         "wasabi": PricePreset(
             Price(0.0),
             date(2026, 7, 1),
             "https://wasabi.com/pricing",
-            "who reads more in a month than is stored gets throttled",
+            "reads beyond the stored amount in a month are throttled",
         ),
         "hetzner": PricePreset(
             Price(0.001, currency="EUR"),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
-from shield.messages import Field, Fields
+from shield.messages import Field, Fields, ResponseHead
+from shield.rules.digests import OF_CONTENT
 
 MAX_RANGES = 16
 """A request for more ranges than this gets the whole body (RFC 9110 §17.15)."""
@@ -151,6 +152,15 @@ def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
     if last < first or (length is not None and last >= length):
         return None
     return first, last, length
+
+
+_OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
+
+
+def head_of_whole(head: ResponseHead) -> ResponseHead:
+    """The head of the whole object, derived from a 206 (RFC 9111 §3.4). Its length isn't among the fields."""
+    _, _, length = parse_content_range(head.get(b"content-range") or b"") or (0, 0, None)
+    return ResponseHead(200, tuple([field for field in head.fields if field[0] not in _OF_THE_PART]), length)
 
 
 def _is_excessive(spans: list[Span], length: int) -> bool:

@@ -191,6 +191,53 @@ def test_a_suspect_is_probed_with_what_it_gave_lately_and_returns(caplog: pytest
     assert caplog.messages[1] == "origin fra: up: probes passed; it was out for 0.2 s"
 
 
+def test_another_conductor_probes_a_suspect_itself_before_it_judges() -> None:
+    """It doesn't know the results of the first one's probes. Those are void when the first one returns."""
+
+    async def story() -> None:
+        async with workers() as (one, other):
+            one.fra.sample = other.fra.sample = b"/a", b""
+            one.looks(NOW)
+            other.looks(NOW)
+            stalls(one.fra)
+            one.looks(NOW + 2.0)
+            await asyncio.sleep(0)
+            assert (one.probed, other.probed) == (["fra", "fra"], [])
+
+            other.looks(NOW + 4.5)  # the first is gone, and the time of its probes is over
+            assert other.fra.seen.record().state is HealthState.SUSPECT
+            await asyncio.sleep(0)
+            assert other.probed == ["fra", "fra"]
+            other.looks(NOW + 4.75)
+            assert other.fra.seen.is_up
+
+            stalls(other.fra, now=NOW + 10.0)
+            other.looks(NOW + 12.0)
+            one.looks(NOW + 12.1)
+            assert one.fra.seen.record().state is HealthState.SUSPECT  # probes of the first suspicion passed
+            assert len(one.probed) == 2
+            await asyncio.sleep(0)
+            assert len(one.probed) == 4
+
+    played(story)
+
+
+def test_one_that_is_suspect_before_it_has_given_anything_is_probed_once_it_has() -> None:
+    async def story() -> None:
+        async with workers(1) as (one,):
+            one.looks(NOW)
+            stalls(one.fra)
+            one.looks(NOW + 2.0)
+            one.fra.sample = b"/a", b""
+            one.looks(NOW + 4.5)
+            await asyncio.sleep(0)
+            assert one.probed == ["fra", "fra"]
+            one.looks(NOW + 4.75)
+            assert one.fra.seen.is_up
+
+    played(story)
+
+
 def test_one_whose_probes_fail_is_out_until_others_pass(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with workers(1) as (one,):

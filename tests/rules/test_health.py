@@ -170,6 +170,16 @@ def test_two_of_three_probes_bring_an_origin_back(evidence: Evidence, after: flo
     assert record.state is state
 
 
+@pytest.mark.parametrize(("before", "count"), [(SUSPECT, PROBES_AT_ONCE), (TRIAL, TRIAL_PROBES)])
+def test_another_conductor_probes_anew_before_it_judges_one_in_doubt(before: HealthRecord, count: int) -> None:
+    late = before.until + 1.0
+    record, events = step(before, Evidence(is_probed=False), late)
+
+    assert record == replace(before, until=late + 2.0)
+    assert (kinds(events), events[0].count) == ([EventKind.PROBE], count)
+    assert step(before, Evidence(is_probed=False, can_probe=False), late)[0].state is HealthState.OPEN
+
+
 def test_what_cannot_be_probed_is_tried_with_a_share_of_the_keys() -> None:
     record, _ = step(OPEN, Evidence(can_probe=False), OPEN.until)
 
@@ -197,6 +207,14 @@ def test_failures_right_after_probes_passed_put_it_out() -> None:
     record, _ = step(record, DYING, NOW + 2.0)
 
     assert record.state is HealthState.OPEN
+
+
+def test_a_stall_right_after_probes_passed_makes_it_suspect_again() -> None:
+    record, _ = step(SUSPECT, Evidence(passed=2), NOW - 2.0)
+    record, events = step(record, STALLED, NOW)
+
+    assert record.state is HealthState.SUSPECT
+    assert kinds(events) == [EventKind.CHANGED, EventKind.PROBE]
 
 
 def test_after_a_calm_while_it_counts_as_one_that_never_had_any_trouble() -> None:

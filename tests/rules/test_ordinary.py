@@ -14,9 +14,9 @@ from shield.rules.fields import FieldRules
 from shield.rules.freshness import FreshnessRules
 from shield.rules.locations import PathMapping
 from shield.rules.ordinary import Ordinary
-from shield.rules.selection import as_judged, stored_head
+from shield.rules.selection import StoredHead, as_judged, stored_head
 from shield.rules.tags import labels
-from shield.rules.verdict import judge_response
+from shield.rules.verdict import Disposition, judge_response
 from tests.depth import tries
 
 T = 1_750_000_000.0
@@ -50,17 +50,7 @@ def shown(ordinary: Ordinary | None, fields: tuple[Field, ...], *, asked: float 
     judged = None if ordinary is None else ordinary.judge(head, asked, came)
     if ordinary is None or judged is None:
         return None
-    made = ordinary.head(head, 5, judged.freshness, VIA)
-    return (
-        judged,
-        made.block,
-        made.shown,
-        made.fields,
-        made.etag,
-        made.last_modified,
-        made.no_cache,
-        made.must_revalidate,
-    )
+    return results(judged, ordinary.head(head, 5, judged.freshness, VIA))
 
 
 def in_full(
@@ -71,7 +61,12 @@ def in_full(
     judged = judge_response(REQUEST, head, request_time=asked, response_time=came, rules=freshness)
     assert labels(head, freshness.tags) == b""
     kept = replace(head, fields=tuple(line for line in head.fields if line[0] not in judged.dropped))
-    made = as_judged(stored_head(kept, via=VIA, date=imf_fixdate(came), length=5, rules=rules), judged.freshness)
+    return results(
+        judged, as_judged(stored_head(kept, via=VIA, date=imf_fixdate(came), length=5, rules=rules), judged.freshness)
+    )
+
+
+def results(judged: Disposition, made: StoredHead) -> object:
     return (
         judged,
         made.block,
