@@ -29,6 +29,9 @@ _KINDS = {
 """What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
 was free, that nobody waits any more."""
 
+BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
+"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
+
 
 def is_failure(fault: Fault) -> bool:
     """Whether a fault is the origin's, rather than the object's or ours."""
