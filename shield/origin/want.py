@@ -45,6 +45,7 @@ class Want:
     tentative: bool = False
     length: int | None = None  # of the whole, if known
     version_of: str | None = None  # the origin from whose response `etag` is, if known
+    resumes: str | None = None  # the origin that broke off the body of which this is the rest
     forwarded: tuple[Field, ...] = ()  # fields of the client's request
     asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
