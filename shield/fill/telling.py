@@ -20,7 +20,7 @@ def outcome_of(fill: Fill, entry: Entry | None, forward: Forward | None, now: fl
         ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
         stored=stores,
         collapsed=collapsed,
-        detail=None if stores or fill.disposition is None else fill.disposition.reason.value,
+        detail=fill.detail or (None if stores or fill.disposition is None else fill.disposition.reason.value),
         origin=fill.origin,
         key=fill.resource.key.text,
     )
