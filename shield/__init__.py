@@ -44,8 +44,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
                 on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
                 heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, reload; upgrade: of the program; visitors: accepted
-                host names; listener: its connections and their timeouts
+    admin       api: health, readiness, metrics, state, removal, reload; upgrade: of the program; origins: orders on
+                them; visitors: accepted host names; listener: its connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -69,10 +69,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
                 HEAD where only GET works; origins: fetches from the best of several; race: attempts beside a late
                 one; note: the result of an attempt, for all workers; conductor: judges origins for all workers, and
-                probes them; signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends:
-                the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct:
-                bodies after responses that have none; health: failing addresses; resolver, tls; canary: examines an
-                origin for `check --online`
+                probes them; drains: origins that get no fetches, by order; signer: request heads; pool, dial,
+                connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time
+                limits; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
+                failing addresses; resolver, tls; canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -88,7 +88,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags,
                 loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
-                ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
+                ranking, prices, health, positions (which origins are asked), drains, latency, attempts (when, and for
+                how long), moments (dates as people write them),
                 throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
                 sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
                 and prefixes as people write them
