@@ -10,6 +10,7 @@ from typing import IO
 
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
+from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
@@ -34,6 +35,7 @@ from shield.fill.table import FillTable
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.origin.drains import Drains
 from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -138,6 +140,7 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -168,6 +171,7 @@ def build(
             remove_prefix=purge.prefix,
             reload=reload.ask,
             upgrade=upgrade.ask,
+            origins=OriginOrders(figures.standing, drains.drain, drains.restore),
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

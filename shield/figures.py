@@ -16,7 +16,7 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import HEALTH_STATES, OriginStatistics
+from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
@@ -111,6 +111,10 @@ class Figures:
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
+
+    def standing(self) -> list[dict[str, object]]:
+        """How all workers treat each origin, and the reason."""
+        return [{"name": each.name, **asdict(each.statistics().health)} for each in self.origins.all()]
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -232,6 +236,17 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                 Sample(float(o.health.state == state), {"origin": name, "state": state})
                 for name, o in origins
                 for state in HEALTH_STATES
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_flag",
+            "1 for each flag of an origin: auth, throttled, corrupt, drained",
+            [
+                Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
+                for name, o in origins
+                for flag in HEALTH_FLAGS
             ],
             gauge=True,
             alike=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
-from shield.rules.health import HealthState
+from shield.rules.health import Flag, HealthState
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -67,6 +68,9 @@ class Mend(Enum):
 HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
 """The words for the state of an origin."""
 
+HEALTH_FLAGS = tuple([str(flag.name).lower() for flag in Flag])
+"""The words for its flags."""
+
 
 class Waiter(Protocol):
     """A fetch that waits for an origin, and may go on elsewhere."""
@@ -84,6 +88,7 @@ class HealthStatistics:
     out_seconds: float  # for how long it has not been up
     reason: str
     flags: tuple[str, ...]
+    drained_until: float | None  # epoch seconds; None: it isn't drained, or without an end
     p95_seconds: float | None  # of first bytes
 
 
@@ -372,7 +377,8 @@ class Origin:
         self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
-        record = self.seen.record()
+        record, until = self.seen.record(), self.seen.drained_until
+        flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
             self.retries,
@@ -385,7 +391,8 @@ class Origin:
                 since_seconds=round(self._now() - record.since, 1) if record.since else None,
                 out_seconds=round(self._now() - record.bad_since, 1) if record.bad_since else 0.0,
                 reason=record.why,
-                flags=tuple([str(flag.name).lower() for flag in record.flags]),
+                flags=tuple([str(flag.name).lower() for flag in flags]),
+                drained_until=until if 0.0 < until < math.inf else None,
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
             None if self.keys is None else self.keys.statistics(),
