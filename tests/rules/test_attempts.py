@@ -47,10 +47,11 @@ def schedule_of(
     out: str = "",
     longest_wait: float = math.inf,
     resumes: str | None = None,
+    held: str = "",
 ) -> Schedule:
     """A schedule of origins with names of one letter."""
     budgets = {origin: Purse(saved) for origin in order}
-    candidates = [Contender(origin, patience, is_out=origin in out) for origin in order]
+    candidates = [Contender(origin, patience, is_out=origin in out, is_held=origin in held) for origin in order]
     return Schedule(
         candidates, deadline=deadline, budgets=budgets, chance=chance, longest_wait=longest_wait, resumes=resumes
     )
@@ -80,6 +81,27 @@ def test_the_next_is_tried_beside_one_that_uses_up_its_patience() -> None:
     assert schedule.next(0.5) == Wait(1.0)
     assert schedule.next(1.0) == Start("c", 10.0, Extra.FAILOVER)
     assert schedule.next(1.0) == Wait(math.inf)  # each ends by itself
+
+
+def test_one_that_is_held_back_is_tried_beside_a_late_one_only_once_its_share_of_the_time_is_over() -> None:
+    schedule = schedule_of("ab", deadline=10.0, held="b")
+    schedule.next(0.0)
+
+    assert schedule.next(0.5) == Wait(5.0)
+    assert schedule.next(5.0) == Start("b", 10.0, Extra.FAILOVER)
+
+
+def test_one_that_is_held_back_is_tried_at_once_after_an_absence_a_failure_or_a_suspicion() -> None:
+    ends: list[tuple[Callable[[Schedule], None], Extra]] = [
+        (lambda schedule: schedule.absent("a"), Extra.ABSENT),
+        (lambda schedule: schedule.failed("a", Fault.SERVER, 0.1), Extra.FAILOVER),
+        (lambda schedule: schedule.suspect("a"), Extra.RESCUE),
+    ]
+    for end, why in ends:
+        schedule = schedule_of("ab", deadline=10.0, held="b")
+        schedule.next(0.0)
+        end(schedule)
+        assert schedule.next(0.1) == Start("b", 10.0, why)
 
 
 def test_one_that_fails_late_does_not_hasten_the_next() -> None:
