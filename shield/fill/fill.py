@@ -36,7 +36,6 @@ from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
-from shield.peers.words import judged_by
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
@@ -92,10 +91,11 @@ class Fill:
         want = question.want
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start
-        want.asked = question.request.fields
+        want.request = question.request
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = Readers(question.request, question.resource)
+        want.sent = self._readers.latecomers.clear
         self._purse = Purse(means.clock)
         self._pacing = Pacing(means.loop, self._buffer, self._readers, self._purse, start=self.start)
 
@@ -201,9 +201,11 @@ class Fill:
     async def _open(self) -> None:
         result = None
         try:
-            result = await self._ask()
+            self._readers.latecomers.clear()
+            question, fetch = self.question, self._means.source.fetch
+            result = await fetch(question.resource.tried, question.want)
             while not self._take(result):
-                result = await self._ask()
+                result = await fetch(question.resource.tried, question.want)
         except Exception as error:  # a bug of ours must release the followers too
             log.exception("fill of %s failed", self.resource.label)
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
@@ -211,21 +213,6 @@ class Fill:
             self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
         finally:
             self._task = None
-
-    async def _ask(self) -> Fetched | Absent | Failed:
-        self._readers.question_sent()  # about now; the source reports when it really is
-        question, alone = self.question, self._means.alone
-        question.want.sent = self._readers.question_sent
-        if alone is not None:
-            return await alone.fetch(question.resource.tried, question.want)
-        return await self._ask_owner(question.resource, question.request)
-
-    async def _ask_owner(self, resource: Resource, request: Request) -> Fetched | Absent | Failed:
-        question, fetch, judged = self.question, self._means.source.fetch, None
-        if question.shared:
-            judged = judged_by(request, resource.forwarded) if request.notable else ()
-        # Variants have one owner, that of their key.
-        return await fetch(resource.named, request.target, resource.tried, question.want, judged)
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Carry out a result; False when the whole object must be fetched instead."""
@@ -267,6 +254,8 @@ class Fill:
         if drops:
             self._means.store.drop(question.resource.key)
         question.stored, question.want = None, question.want.whole()
+        question.want.sent = self._readers.latecomers.clear
+        self._readers.latecomers.clear()  # about now; the source reports when it really is sent
 
     def _bring(self, settled: Settlement, fetched: Fetched) -> None:
         """Begin the body, to be kept or not."""

@@ -114,6 +114,7 @@ class FillTable:
     ) -> Fill:
         """A fill for one reader only; `in_slices`: it may continue in slices."""
         want = want or _plain(resource, request.method)
+        want.alone = True
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
@@ -133,8 +134,9 @@ class FillTable:
                 touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
                 span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
                 if span is not None:
-                    forwarded = resource.forwarded
-                    return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
+                    want = _plain(resource, b"GET")
+                    want.span, want.tentative = span, True
+                    return want
         return _validation(resource, request.method, stored)
 
     def is_thrifty(self, reader: Reader) -> bool:
@@ -321,10 +323,11 @@ def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want
     """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
     if stored is None or stored.head.status != 200 or method == b"HEAD":
         return _plain(resource, method)
-    validators = conditional.validators(stored.etag, stored.last_modified)
-    forwarded = resource.forwarded
-    return Want(method, resource.path, resource.query, etag=stored.etag, validators=validators, forwarded=forwarded)
+    want = _plain(resource, method)
+    want.etag, want.validators = stored.etag, conditional.validators(stored.etag, stored.last_modified)
+    return want
 
 
 def _plain(resource: Resource, method: bytes) -> Want:
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded)
+    key = resource.base or resource.key
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)

@@ -130,6 +130,7 @@ class Origin:
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
+        self._given_at: float | None = None  # when it last accepted our credentials
 
     @property
     def identity(self) -> bytes:
@@ -158,7 +159,7 @@ class Origin:
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         response_time = clock()
-        self._denials.given(response_time)
+        self._given_at = response_time
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -182,7 +183,7 @@ class Origin:
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
-                self._denials.given(response_time)
+                self._given_at = response_time
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
@@ -213,7 +214,7 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            fields = self._gateway.introduced(fields, want.asked)
+            fields = self._gateway.introduced(fields, () if want.request is None else want.request.fields)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         return await self.pool.fetch(
@@ -236,7 +237,7 @@ class Origin:
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
-        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
         response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
@@ -296,11 +297,11 @@ class Origin:
         if answer is Answer.ABSENT:
             self.absent += 1
             if not denies:
-                self._denials.given(now)
+                self._given_at = now
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
             return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
-        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
+        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now, given_at=self._given_at):
             answer = Answer.FORBIDDEN
         raise OriginError(
             self.name,
