@@ -89,9 +89,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
                 ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
-                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
-                and prefixes as people write them
+                absence, throttling, budget, denials, persistence, exact, amplification, locations, policy, reach,
+                rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods;
+                written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

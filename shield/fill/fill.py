@@ -36,6 +36,7 @@ from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
+from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
@@ -67,6 +68,7 @@ class Fill:
     origin: str | None = None
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
+    detail: str | None = None  # more on its outcome, for Cache-Status and logs
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -185,7 +187,7 @@ class Fill:
             ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
             stored=stores,
             collapsed=collapsed,
-            detail=None if stores or self.disposition is None else self.disposition.reason.value,
+            detail=self.detail or (None if stores or self.disposition is None else self.disposition.reason.value),
             origin=self.origin,
             key=self.question.resource.key.text,
         )
@@ -230,7 +232,7 @@ class Fill:
             self._ask_whole(drops=settled.drops)
             return False
         self.origin, self.status = result.origin or None, result.response.head.status
-        self.by_peer, self.was_hit = result.by_peer, result.was_hit
+        self.by_peer, self.was_hit, self.detail = result.by_peer, result.was_hit, result.detail
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()
             self._freshen(settled)
@@ -380,7 +382,9 @@ class Fill:
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
         means, known = self._means, self._means.store.variants.names(self.resource.named)
-        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
+        self.detail = absence.value
+        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None

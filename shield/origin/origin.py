@@ -300,7 +300,8 @@ class Origin:
                 self._given_at = now
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
-            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
+            unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
         if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now, given_at=self._given_at):
             answer = Answer.FORBIDDEN
         raise OriginError(
