@@ -233,12 +233,12 @@ def test_the_rest_of_a_body_that_broke_off_is_paid_for(
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
         shield.get("/big", [("range", f"bytes=0-{DISK_SLICE - 1}")])
         settled(shield)
-        origin.spoils("/big", at_body(DISK_SLICE // 2, Close()), times=2)
+        origin.spoils("/big", at_body(DISK_SLICE // 2, Close()), times=1)
         with shield.client() as client:
             client.send(request("/big"))
             answer = client.read()
         state = shield.state()["origins"]["fra"]
 
     assert (answer.status, answer.clean, answer.body == body[:]) == (200, True, True)
-    assert state["extra"]["resume"] == 2
-    assert state["repeats_saved"] <= 8.3
+    assert state["extra"]["resume"] == 1
+    assert state["repeats_saved"] < 10.0
