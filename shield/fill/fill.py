@@ -20,6 +20,7 @@ from shield.fill.pacing import Pacing
 from shield.fill.purse import Purse
 from shield.fill.readers import OVER, Phase, Reader, Readers
 from shield.fill.registry import Registry
+from shield.fill.rest import Rest, rest_of
 from shield.fill.runs import Run
 from shield.fill.settlement import (
     Question,
@@ -35,6 +36,7 @@ from shield.fill.settlement import (
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
+from shield.origin.response import Sink
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
@@ -85,6 +87,8 @@ class Fill:
     _readers: Readers = field(init=False)
     _purse: Purse = field(init=False)
     _pacing: Pacing = field(init=False)
+    _fetched: Fetched | None = None  # the response that the body comes from, at first
+    _rest: Rest | None = None  # once that has broken off or is late
     _task: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None  # linger
 
@@ -264,7 +268,7 @@ class Fill:
             self._go_on_in_slices(settled, fetched)
             return
         self._pacing.begin(fetched.response, finishes=self._worth_finishing)
-        self.phase, self._due = Phase.STREAMING, self.length
+        self.phase, self._due, self._fetched = Phase.STREAMING, self.length, fetched
         if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
             self._let_through(settled, disposition.share)
         if settled.head is not None and self._readers.latecomers:
@@ -421,8 +425,8 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            log.warning("%s; body of %s cut off after %d bytes", error, self.resource.label, received)
-            self._fail(error)
+            if (rest := self._the_rest()) is None or not rest.broke_off(error):
+                self.give_up(error)
             return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None
@@ -436,6 +440,38 @@ class Fill:
     def progressed(self) -> None:
         """Readers have advanced."""
         self._pacing.progressed()
+
+    # a body that breaks off or is late
+
+    @property
+    def position(self) -> int:
+        return self.start + self._buffer.received
+
+    def held(self, start: int, stop: int) -> bytes | None:
+        return self._buffer.span(start - self.start, stop - self.start)
+
+    def late(self) -> None:
+        """Next to nothing of the body has come for a while, and no reader is the reason."""
+        if self.phase is Phase.STREAMING and (rest := self._the_rest()) is not None:
+            rest.late()
+
+    def _the_rest(self) -> Rest | None:
+        if self._rest is None and self._fetched is not None and self._due is not None:
+            self._rest = rest_of(self, self._means, self.question, self._fetched, self.start + self._due)
+        return self._rest
+
+    def continue_with(self, fetched: Fetched, sink: Sink, *, is_proven: bool) -> None:
+        if not is_proven and self._buffer.retained:
+            self._buffer.become_window()
+            self._registry.forget(self)
+        self._pacing.give_up()
+        self._pacing.replace(fetched.response)
+        self._registry.count_continued(fetched.origin)
+        fetched.response.start(sink)
+
+    def give_up(self, failure: Failed | OriginError) -> None:
+        log.warning("%s; body of %s cut off after %d bytes", failure, self.resource.label, self._buffer.received)
+        self._fail(failure)
 
     # the end
 
@@ -451,6 +487,9 @@ class Fill:
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         self._stop_timer()
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
         self._pacing.end()
         self._registry.forget(self)
         self._buffer.release()

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.copies import fetch_same
 from shield.origin.note import Note
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
@@ -142,6 +143,8 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        if want.version is not None:
+            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
         request_time, signed = clock(), self.signer.credentials
         note = Note(self.seen, self._now, want, opens=self.pool.opens)
         try:

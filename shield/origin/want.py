@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Fields, ResponseHead
 from shield.origin.response import Inform, Response
+from shield.origin.version import Version
 from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
 from shield.rules.ranges import Span
@@ -34,6 +35,7 @@ class Want:
     go on from where a response ends.
     `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
     `sent` is called whenever the request is about to be written: the response is that to the last of them.
+    `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     """
 
     method: bytes
@@ -49,6 +51,7 @@ class Want:
     asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    version: Version | None = None
 
     def whole(self) -> Want:
         """The same object without a span."""

@@ -39,6 +39,9 @@ _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
 _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
 _GOOG_CRC = re.compile(rb"(?:^|[ ,])crc32c=([A-Za-z0-9+/=]+)")
 _CHECKSUM_SIZES: Mapping[str, int] = {"sha-1": 20, "crc64nvme": 8, "crc32c": 4, "crc32": 4}  # of storages only
+CHECKSUMS = frozenset(b"x-amz-checksum-" + name.encode() for name in ("crc32", "crc32c", "crc64nvme", "sha1"))
+"""Fields of other checksums, which don't become digests for clients and are stated of the same bytes."""
+
 _ALL_SIZES: Mapping[str, int] = {**_SIZES, **_CHECKSUM_SIZES}
 _AMAZON: Mapping[str, bytes] = {name: b"x-amz-checksum-" + name.replace("-", "").encode() for name in _CHECKSUM_SIZES}
 

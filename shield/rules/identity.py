@@ -1,8 +1,8 @@
 """Whether two origins have the same bytes of an object, and by which proof. Pure.
 
 Origins are copies of one bucket, but each may name the same bytes by another ETag: a multipart upload, other parts or
-encryption suffice for that. A body that breaks off at one origin may continue at another one only if that has the same
-bytes; equal lengths alone prove nothing.
+encryption suffice for that. A body that breaks off at one origin may continue at another one only if that has the
+same bytes; equal lengths alone prove nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,195 @@
+"""The rest of a body that has broken off or is late: fetched by Range from the origin that it came from, or from
+another one that is proven to have the same bytes. Readers only notice a pause.
+
+Used by fills of whole responses; `runs` continue slices in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from shield.errors import Fault, OriginError
+from shield.fill.means import Means
+from shield.fill.settlement import Question
+from shield.messages import ResponseHead
+from shield.origin.response import Sink
+from shield.origin.version import Version
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules import identity, ranges
+from shield.rules.conditional import is_strong, is_tag
+from shield.rules.persistence import FORGIVEN_BYTES, MOST_IN_A_ROW, continues_at
+from shield.rules.ranges import Span
+from shield.rules.routes import Resource
+
+log = logging.getLogger("shield.fill")
+
+
+class Incomplete(Sink, Protocol):
+    """A fill whose body isn't complete."""
+
+    @property
+    def position(self) -> int:
+        """Absolute offset of the next byte that it needs."""
+
+    def held(self, start: int, stop: int) -> bytes | None:
+        """Bytes of the body received before; None if they aren't held."""
+
+    def continue_with(self, fetched: Fetched, sink: Sink, *, is_proven: bool) -> None:
+        """Take the rest from this response, into `sink`. Unless it `is_proven`, nothing may be stored."""
+
+    def give_up(self, failure: Failed | OriginError) -> None:
+        """There is no way to get the rest."""
+
+
+class Rest:
+    """The rest of one fill's body, up to `stop`. To be closed with the fill, which it refers to."""
+
+    __slots__ = (
+        "_broke",
+        "_fill",
+        "_means",
+        "_origin",
+        "_question",
+        "_since",
+        "_stop",
+        "_task",
+        "_times",
+        "_version",
+        "_want",
+    )
+
+    def __init__(self, fill: Incomplete, means: Means, question: Question, fetched: Fetched, stop: int) -> None:
+        """`fetched` is the response that the body comes from at first."""
+        want, head = question.want, whole_head(fetched.response.head)
+        self._fill = fill
+        self._means = means
+        self._stop = stop
+        self._origin = fetched.origin
+        self._version = version_of(question.resource, fetched.origin, head)
+        self._want = Want(b"GET", want.path, want.query, etag=head.get(b"etag"), length=head.length)
+        self._want.version_of, self._want.forwarded, self._want.asked = fetched.origin, want.forwarded, want.asked
+        self._want.version = self._version
+        self._broke: OriginError | None = None  # since nothing comes any more
+        self._since = 0  # where it was continued first in a row
+        self._times = 0
+        self._task: asyncio.Task[None] | None = None
+        self._question = question
+
+    def broke_off(self, error: OriginError) -> bool:
+        """Nothing comes any more; False if there is no way to continue."""
+        names = continues_at(error.fault, self._question.resource.tried, self._origin)
+        position = self._fill.position
+        if position - self._since >= FORGIVEN_BYTES:
+            self._since, self._times = position, 0
+        self._times += 1
+        if not names or self._times > MOST_IN_A_ROW:
+            return False
+        self._broke = error
+        if self._task is None:
+            self._begin(names)
+        return True
+
+    def late(self) -> None:
+        """Nothing, or very little, comes: look for an origin that is proven to have the same bytes."""
+        others = [name for name in self._question.resource.tried if name != self._origin]
+        if others and self._task is None and self._broke is None:
+            self._begin(others)
+
+    def close(self) -> None:
+        """The fill is over."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _begin(self, names: Sequence[str]) -> None:
+        want = replace(self._want, span=Span(self._fill.position, self._stop))
+        # What is merely late may still come, and can then be stored.
+        self._version.held = None if self._broke is None else self._fill.held
+        self._task = self._means.loop.create_task(self._fetch(names, want))
+
+    async def _fetch(self, names: Sequence[str], want: Want) -> None:
+        question, result = self._question, None
+        try:
+            key, target = question.resource.named, question.request.target
+            result = await self._means.source.fetch(key, target, names, want, None)
+            self._task = None
+            if isinstance(result, Fetched):
+                self._take(result, want)
+            elif self._broke is not None:
+                self._take_none(result)
+        except Exception as error:  # a bug of ours must release the readers
+            log.exception("fill of %s failed", question.resource.label)
+            self._task = None
+            if isinstance(result, Fetched):
+                result.response.close()
+            detail = f"internal error: {type(error).__name__}"
+            self._fill.give_up(OriginError(self._origin, Fault.CANCELLED, detail))
+
+    def _take(self, fetched: Fetched, want: Want) -> None:
+        assert want.span is not None
+        self._origin, broke, self._broke = fetched.origin, self._broke, None
+        position, label = self._fill.position, self._question.resource.label
+        log.warning(
+            "%s: body of %s continues at byte %d from origin %s",
+            "late" if broke is None else broke,
+            label,
+            position,
+            fetched.origin,
+        )
+        passed = position - want.span.start
+        sink = _After(self._fill, passed) if passed else self._fill
+        self._fill.continue_with(fetched, sink, is_proven=self._version.is_proven_at(fetched.origin))
+
+    def _take_none(self, result: Absent | Failed) -> None:
+        """No origin has given the rest."""
+        assert self._broke is not None
+        if self._version.held is None:  # it was only late when these were asked
+            names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
+            self._begin(names)
+            return
+        self._fill.give_up(self._broke)
+
+
+class _After:
+    """A sink for a response that begins with `passed` bytes too many."""
+
+    def __init__(self, sink: Sink, passed: int) -> None:
+        self._sink = sink
+        self._passed = passed
+
+    def on_data(self, data: bytes) -> None:
+        rest = data[self._passed :]
+        self._passed = max(0, self._passed - len(data))
+        if rest:
+            self._sink.on_data(rest)
+
+    def on_end(self, error: OriginError | None) -> None:
+        self._sink.on_end(error)
+
+
+def rest_of(fill: Incomplete, means: Means, question: Question, fetched: Fetched, stop: int) -> Rest | None:
+    """The rest of a body up to `stop`; None if it can't be fetched by Range: it isn't that of an object of known
+    length with a strong ETag, or the server has no ranges of it. Another worker of this node does it by itself.
+    """
+    head = fetched.response.head
+    etag, is_storage = head.get(b"etag"), question.resource.route.fields.of(fetched.origin, by_peer=False).storage
+    if fetched.by_peer or question.want.method != b"GET" or etag is None or whole_head(head).length is None:
+        return None
+    if not is_strong(etag) or not is_tag(etag) or not (is_storage or ranges.has_parts(head.status, head.fields)):
+        return None
+    return Rest(fill, means, question, fetched, stop)
+
+
+def whole_head(head: ResponseHead) -> ResponseHead:
+    """The head of the whole object, if this is that of a part."""
+    return ranges.head_of_whole(head) if head.status == 206 else head
+
+
+def version_of(resource: Resource, origin: str, head: ResponseHead) -> Version:
+    """The version with this head, which `origin` sent, or of which it sent a part."""
+    md5_etags = resource.route.fields.of(origin, by_peer=False).md5_etags
+    return Version(origin, identity.state(head, md5_etags=md5_etags))
