@@ -17,10 +17,9 @@ from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
-from shield.fill.purse import Purse
-from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
-from shield.fill.rest import Rest, rest_of
+from shield.fill.rest import Arriving, Rest, rest_of
 from shield.fill.runs import Run
 from shield.fill.settlement import (
     Question,
@@ -36,14 +35,14 @@ from shield.fill.settlement import (
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
-from shield.origin.response import Sink
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
+from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
@@ -71,6 +70,7 @@ class Fill:
     origin: str | None = None
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
+    detail: str | None = None  # more on its outcome, for Cache-Status and logs
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -177,6 +177,24 @@ class Fill:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
 
+    def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
+        """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
+        known = self.entry or entry
+        fresh = self.freshness if known is None else known.freshness
+        stores = self._buffer.retained or self.committed
+        if self.was_hit and fresh is not None:
+            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=self.question.resource.key.text)
+        return Outcome(
+            forward=forward,
+            forward_status=self.status,
+            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
+            stored=stores,
+            collapsed=collapsed,
+            detail=self.detail or (None if stores or self.disposition is None else self.disposition.reason.value),
+            origin=self.origin,
+            key=self.question.resource.key.text,
+        )
+
     # opening
 
     def open(self) -> None:
@@ -230,7 +248,7 @@ class Fill:
             self._ask_whole(drops=settled.drops)
             return False
         self.origin, self.status = result.origin or None, result.response.head.status
-        self.by_peer, self.was_hit = result.by_peer, result.was_hit
+        self.by_peer, self.was_hit, self.detail = result.by_peer, result.was_hit, result.detail
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()
             self._freshen(settled)
@@ -378,7 +396,9 @@ class Fill:
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
         means, known = self._means, self._means.store.variants.names(self.resource.named)
-        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
+        self.detail = absence.value
+        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None
@@ -416,8 +436,7 @@ class Fill:
             return False
         whole, buffer = self._buffer.received + size + OVERHEAD, self._buffer
         if buffer.retained and (whole > self._means.terms.largest or not buffer.grow(whole)):
-            buffer.become_window()
-            self._registry.forget(self)
+            self.keep_no_more()
         return True
 
     def on_end(self, error: OriginError | None) -> None:
@@ -443,13 +462,6 @@ class Fill:
 
     # a body that breaks off or is late
 
-    @property
-    def position(self) -> int:
-        return self.start + self._buffer.received
-
-    def held(self, start: int, stop: int) -> bytes | None:
-        return self._buffer.span(start - self.start, stop - self.start)
-
     def late(self) -> None:
         """Next to nothing of the body has come for a while, and no reader is the reason."""
         if self.phase is Phase.STREAMING and (rest := self._the_rest()) is not None:
@@ -457,17 +469,15 @@ class Fill:
 
     def _the_rest(self) -> Rest | None:
         if self._rest is None and self._fetched is not None and self._due is not None:
-            self._rest = rest_of(self, self._means, self.question, self._fetched, self.start + self._due)
+            body = Arriving(self._fetched, self._buffer, self._pacing, self.start + self._due)
+            self._rest = rest_of(self, body, self.question, self._means, self._registry)
         return self._rest
 
-    def continue_with(self, fetched: Fetched, sink: Sink, *, is_proven: bool) -> None:
-        if not is_proven and self._buffer.retained:
+    def keep_no_more(self) -> None:
+        """Pass the rest of the body through, and don't store it."""
+        if self._buffer.retained:
             self._buffer.become_window()
             self._registry.forget(self)
-        self._pacing.give_up()
-        self._pacing.replace(fetched.response)
-        self._registry.count_continued(fetched.origin)
-        fetched.response.start(sink)
 
     def give_up(self, failure: Failed | OriginError) -> None:
         log.warning("%s; body of %s cut off after %d bytes", failure, self.resource.label, self._buffer.received)

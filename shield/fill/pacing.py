@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from shield.fill.buffer import FillBuffer
-from shield.fill.purse import Purse
-from shield.fill.readers import Readers, keeps_up
+from shield.fill.readers import Purse, Readers, keeps_up
 from shield.fill.window import Window
 from shield.origin.response import Response
 from shield.rules import exact
@@ -102,7 +101,8 @@ class Pacing:
             self._response.close()
 
     def replace(self, response: Response) -> None:
-        """Go on with another response, which isn't started yet; nothing more comes from the first."""
+        """Go on with another response, which isn't started yet, and take no more of the first."""
+        self.give_up()
         self._response = response
         if self._is_held:
             response.pause()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
+from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
+from shield.fill.pacing import Pacing
 from shield.fill.settlement import Question
+from shield.fill.sliced import SlicedRegistry
 from shield.messages import ResponseHead
 from shield.origin.response import Sink
 from shield.origin.version import Version
@@ -31,43 +34,61 @@ log = logging.getLogger("shield.fill")
 class Incomplete(Sink, Protocol):
     """A fill whose body isn't complete."""
 
-    @property
-    def position(self) -> int:
-        """Absolute offset of the next byte that it needs."""
-
-    def held(self, start: int, stop: int) -> bytes | None:
-        """Bytes of the body received before; None if they aren't held."""
-
-    def continue_with(self, fetched: Fetched, sink: Sink, *, is_proven: bool) -> None:
-        """Take the rest from this response, into `sink`. Unless it `is_proven`, nothing may be stored."""
+    def keep_no_more(self) -> None:
+        """The rest isn't proven to be of the same version: it is for the readers, and not to be stored."""
 
     def give_up(self, failure: Failed | OriginError) -> None:
         """There is no way to get the rest."""
+
+
+@dataclass(slots=True, eq=False)
+class Arriving:
+    """The body of a fill, up to `stop`; `fetched` is the response that it comes from at first."""
+
+    fetched: Fetched
+    buffer: FillBuffer
+    pacing: Pacing
+    stop: int
+
+    @property
+    def position(self) -> int:
+        """Absolute offset of the next byte."""
+        return self.pacing.start + self.buffer.received
+
+    def held(self, start: int, stop: int) -> bytes | None:
+        """Bytes received before; None if they aren't held."""
+        first = self.pacing.start
+        return self.buffer.span(start - first, stop - first) if start >= first else None
 
 
 class Rest:
     """The rest of one fill's body, up to `stop`. To be closed with the fill, which it refers to."""
 
     __slots__ = (
+        "_body",
         "_broke",
         "_fill",
         "_means",
         "_origin",
         "_question",
+        "_registry",
         "_since",
-        "_stop",
         "_task",
         "_times",
         "_version",
         "_want",
     )
 
-    def __init__(self, fill: Incomplete, means: Means, question: Question, fetched: Fetched, stop: int) -> None:
-        """`fetched` is the response that the body comes from at first."""
+    def __init__(
+        self, fill: Incomplete, body: Arriving, question: Question, means: Means, registry: SlicedRegistry
+    ) -> None:
+        fetched = body.fetched
         want, head = question.want, whole_head(fetched.response.head)
         self._fill = fill
+        self._body = body
+        self._question = question
         self._means = means
-        self._stop = stop
+        self._registry = registry
         self._origin = fetched.origin
         self._version = version_of(question.resource, fetched.origin, head)
         self._want = Want(b"GET", want.path, want.query, etag=head.get(b"etag"), length=head.length)
@@ -77,12 +98,11 @@ class Rest:
         self._since = 0  # where it was continued first in a row
         self._times = 0
         self._task: asyncio.Task[None] | None = None
-        self._question = question
 
     def broke_off(self, error: OriginError) -> bool:
         """Nothing comes any more; False if there is no way to continue."""
         names = continues_at(error.fault, self._question.resource.tried, self._origin)
-        position = self._fill.position
+        position = self._body.position
         if position - self._since >= FORGIVEN_BYTES:
             self._since, self._times = position, 0
         self._times += 1
@@ -106,9 +126,9 @@ class Rest:
             self._task = None
 
     def _begin(self, names: Sequence[str]) -> None:
-        want = replace(self._want, span=Span(self._fill.position, self._stop))
+        want = replace(self._want, span=Span(self._body.position, self._body.stop))
         # What is merely late may still come, and can then be stored.
-        self._version.held = None if self._broke is None else self._fill.held
+        self._version.held = None if self._broke is None else self._body.held
         self._task = self._means.loop.create_task(self._fetch(names, want))
 
     async def _fetch(self, names: Sequence[str], want: Want) -> None:
@@ -132,7 +152,7 @@ class Rest:
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
         self._origin, broke, self._broke = fetched.origin, self._broke, None
-        position, label = self._fill.position, self._question.resource.label
+        position, label = self._body.position, self._question.resource.label
         log.warning(
             "%s: body of %s continues at byte %d from origin %s",
             "late" if broke is None else broke,
@@ -141,8 +161,11 @@ class Rest:
             fetched.origin,
         )
         passed = position - want.span.start
-        sink = _After(self._fill, passed) if passed else self._fill
-        self._fill.continue_with(fetched, sink, is_proven=self._version.is_proven_at(fetched.origin))
+        if not self._version.is_proven_at(fetched.origin):
+            self._fill.keep_no_more()
+        self._body.pacing.replace(fetched.response)
+        self._registry.count_continued(fetched.origin)
+        fetched.response.start(_After(self._fill, passed) if passed else self._fill)
 
     def _take_none(self, result: Absent | Failed) -> None:
         """No origin has given the rest."""
@@ -171,17 +194,20 @@ class _After:
         self._sink.on_end(error)
 
 
-def rest_of(fill: Incomplete, means: Means, question: Question, fetched: Fetched, stop: int) -> Rest | None:
-    """The rest of a body up to `stop`; None if it can't be fetched by Range: it isn't that of an object of known
+def rest_of(
+    fill: Incomplete, body: Arriving, question: Question, means: Means, registry: SlicedRegistry
+) -> Rest | None:
+    """The rest of a body; None if it can't be fetched by Range: it isn't that of an object of known
     length with a strong ETag, or the server has no ranges of it. Another worker of this node does it by itself.
     """
+    fetched = body.fetched
     head = fetched.response.head
     etag, is_storage = head.get(b"etag"), question.resource.route.fields.of(fetched.origin, by_peer=False).storage
     if fetched.by_peer or question.want.method != b"GET" or etag is None or whole_head(head).length is None:
         return None
     if not is_strong(etag) or not is_tag(etag) or not (is_storage or ranges.has_parts(head.status, head.fields)):
         return None
-    return Rest(fill, means, question, fetched, stop)
+    return Rest(fill, body, question, means, registry)
 
 
 def whole_head(head: ResponseHead) -> ResponseHead:
