@@ -428,11 +428,9 @@ class Fill:
             self._registry.count_thrifty("paced")
 
     def _may_grow(self, size: int) -> bool:
-        """Whether more bytes may arrive than were stated: only if no length was. Memory is reserved as they do, and
-        without any the body isn't stored."""
+        """Whether bytes may arrive beyond what was stated: if no length was. Without memory they aren't stored."""
         if self._due is not None:
-            fault = f"more than the {self._due} bytes stated"
-            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, fault))
+            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than {self._due} bytes, as stated"))
             return False
         whole, buffer = self._buffer.received + size + OVERHEAD, self._buffer
         if buffer.retained and (whole > self._means.terms.largest or not buffer.grow(whole)):
@@ -444,8 +442,9 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            if (rest := self._the_rest()) is None or not rest.broke_off(error):
-                self.give_up(error)
+            if (rest := self.rest()) is None or not rest.broke_off(error):
+                log.warning("%s; body of %s cut off after %d bytes", error, self.resource.label, received)
+                self._fail(error)
             return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None
@@ -460,14 +459,8 @@ class Fill:
         """Readers have advanced."""
         self._pacing.progressed()
 
-    # a body that breaks off or is late
-
-    def late(self) -> None:
-        """Next to nothing of the body has come for a while, and no reader is the reason."""
-        if self.phase is Phase.STREAMING and (rest := self._the_rest()) is not None:
-            rest.late()
-
-    def _the_rest(self) -> Rest | None:
+    def rest(self) -> Rest | None:
+        """The rest of its body, to be fetched elsewhere if need be; None if it can't be."""
         if self._rest is None and self._fetched is not None and self._due is not None:
             body = Arriving(self._fetched, self._buffer, self._pacing, self.start + self._due)
             self._rest = rest_of(self, body, self.question, self._means, self._registry)
@@ -478,10 +471,6 @@ class Fill:
         if self._buffer.retained:
             self._buffer.become_window()
             self._registry.forget(self)
-
-    def give_up(self, failure: Failed | OriginError) -> None:
-        log.warning("%s; body of %s cut off after %d bytes", failure, self.resource.label, self._buffer.received)
-        self._fail(failure)
 
     # the end
 
@@ -499,7 +488,6 @@ class Fill:
         self._stop_timer()
         if self._rest is not None:
             self._rest.close()
-            self._rest = None
         self._pacing.end()
         self._registry.forget(self)
         self._buffer.release()

@@ -37,9 +37,6 @@ class Incomplete(Sink, Protocol):
     def keep_no_more(self) -> None:
         """The rest isn't proven to be of the same version: it is for the readers, and not to be stored."""
 
-    def give_up(self, failure: Failed | OriginError) -> None:
-        """There is no way to get the rest."""
-
 
 @dataclass(slots=True, eq=False)
 class Arriving:
@@ -68,6 +65,7 @@ class Rest:
         "_body",
         "_broke",
         "_fill",
+        "_is_over",
         "_means",
         "_origin",
         "_question",
@@ -94,19 +92,21 @@ class Rest:
         self._want = Want(b"GET", want.path, want.query, etag=head.get(b"etag"), length=head.length)
         self._want.version_of, self._want.forwarded, self._want.asked = fetched.origin, want.forwarded, want.asked
         self._want.version = self._version
+        self._is_over = False
         self._broke: OriginError | None = None  # since nothing comes any more
         self._since = 0  # where it was continued first in a row
         self._times = 0
         self._task: asyncio.Task[None] | None = None
 
     def broke_off(self, error: OriginError) -> bool:
-        """Nothing comes any more; False if there is no way to continue."""
+        """Nothing comes any more; False if there is no way to continue. If none is found later, `on_end` of the fill
+        is called once more."""
         names = continues_at(error.fault, self._question.resource.tried, self._origin)
         position = self._body.position
         if position - self._since >= FORGIVEN_BYTES:
             self._since, self._times = position, 0
         self._times += 1
-        if not names or self._times > MOST_IN_A_ROW:
+        if not names or self._times > MOST_IN_A_ROW or self._is_over:
             return False
         self._broke = error
         if self._task is None:
@@ -120,10 +120,11 @@ class Rest:
             self._begin(others)
 
     def close(self) -> None:
-        """The fill is over."""
+        """The fill is over. It must be freed without the garbage collector, so that it isn't referred to any more."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        del self._fill
 
     def _begin(self, names: Sequence[str]) -> None:
         want = replace(self._want, span=Span(self._body.position, self._body.stop))
@@ -147,7 +148,7 @@ class Rest:
             if isinstance(result, Fetched):
                 result.response.close()
             detail = f"internal error: {type(error).__name__}"
-            self._fill.give_up(OriginError(self._origin, Fault.CANCELLED, detail))
+            self._give_up(OriginError(self._origin, Fault.CANCELLED, detail))
 
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
@@ -174,7 +175,12 @@ class Rest:
             names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
             self._begin(names)
             return
-        self._fill.give_up(self._broke)
+        self._give_up(self._broke)
+
+    def _give_up(self, error: OriginError) -> None:
+        """There is no way to get the rest."""
+        self._is_over = True
+        self._fill.on_end(error)
 
 
 class _After:

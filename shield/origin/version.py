@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 from shield.rules.identity import Proof, Statement
 
-Held = Callable[[int, int], bytes | None]
-"""The bytes from one offset of the object to another, as received so far; None if they aren't held."""
-
-
 class Version:
     """What is known of the bytes of one version. `origin` is the one of the statement.
 
-    `held`: without it an origin needs a full proof, equal lengths and nothing to the contrary don't suffice.
+    `held` returns the bytes from one offset of the object to another, as received so far; None if they aren't held.
+    Without it an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
     `of_equals`: an origin whose ETag is the same text has the version, unless its response says that its ETags aren't
     digests; otherwise it is examined like all others.
     """
@@ -21,7 +18,7 @@ class Version:
     __slots__ = ("_etags", "_partly", "held", "of_equals", "origin", "statement")
 
     def __init__(
-        self, origin: str, statement: Statement, *, held: Held | None = None, of_equals: bool = False
+        self, origin: str, statement: Statement, *, held: Callable[[int, int], bytes | None] | None = None, of_equals: bool = False
     ) -> None:
         self.origin = origin
         self.statement = statement
