@@ -17,6 +17,7 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.connection import Connection
 from shield.origin.copies import fetch_same
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
@@ -131,6 +132,7 @@ class Origin:
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
+        pool.note_break = self._note_break
 
     @property
     def identity(self) -> bytes:
@@ -322,6 +324,18 @@ class Origin:
             response.close()
             raise OriginError(self.name, fault, detail, status=response.head.status)
 
+    def _note_break(self, connection: Connection, fault: Fault) -> None:
+        """A body has broken off. That isn't the origin's doing if we ended it, or had left it unread for long."""
+        if fault is not Fault.CANCELLED:
+            self.faults[fault.value] += 1
+        if fault in BREAKS and not connection.was_held:
+            self.note_whole()
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+
+    def note_whole(self) -> None:
+        """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
+        self.seen.whole(self.pool.whole_at)
+
     def statistics(self) -> OriginStatistics:
         record = self.seen.record()
         return OriginStatistics(
@@ -369,6 +383,10 @@ _KINDS = {
 }
 """What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
 was free, that nobody waits any more."""
+
+
+BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
+"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
 
 
 def is_failure(fault: Fault) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from shield.rules.identity import Proof, Statement
 
+
 class Version:
     """What is known of the bytes of one version. `origin` is the one of the statement.
 
@@ -18,7 +19,12 @@ class Version:
     __slots__ = ("_etags", "_partly", "held", "of_equals", "origin", "statement")
 
     def __init__(
-        self, origin: str, statement: Statement, *, held: Callable[[int, int], bytes | None] | None = None, of_equals: bool = False
+        self,
+        origin: str,
+        statement: Statement,
+        *,
+        held: Callable[[int, int], bytes | None] | None = None,
+        of_equals: bool = False,
     ) -> None:
         self.origin = origin
         self.statement = statement
