@@ -19,7 +19,7 @@ from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
-from shield.fill.rest import Arriving, Rest, rest_of
+from shield.fill.rest import Arriving, Rest, broke_off, rest_of
 from shield.fill.runs import Run
 from shield.fill.settlement import (
     Question,
@@ -171,7 +171,7 @@ class Fill:
             return
         if self._task is not None:
             self._task.cancel()
-        self._fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
+        self.fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
 
     def read(self, position: int) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
@@ -213,7 +213,7 @@ class Fill:
             log.exception("fill of %s failed", self.resource.label)
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
                 result.response.close()  # not ours yet: nobody else closes it
-            self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
+            self.fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
         finally:
             self._task = None
 
@@ -263,7 +263,7 @@ class Fill:
             self._ask_whole(drops=True)  # origins have another version
             return False
         else:
-            self._fail(result)
+            self.fail(result)
         return True
 
     def _ask_whole(self, *, drops: bool) -> None:
@@ -372,7 +372,7 @@ class Fill:
         """Keep the stored entry: under a newer head, or stale rather than an error."""
         if settled.step is Step.KEEP:
             origin = self.origin or "-"
-            self._fail(OriginError(origin, Fault.SERVER, f"{self.status}", status=self.status))
+            self.fail(OriginError(origin, Fault.SERVER, f"{self.status}", status=self.status))
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None and settled.disposition is not None
@@ -415,6 +415,10 @@ class Fill:
         self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
 
+    @property
+    def received(self) -> int:
+        return self._buffer.received
+
     # streaming: called by the origin's connection
 
     def on_data(self, data: bytes) -> None:
@@ -430,7 +434,7 @@ class Fill:
     def _may_grow(self, size: int) -> bool:
         """Whether bytes may arrive beyond what was stated: if no length was. Without memory they aren't stored."""
         if self._due is not None:
-            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than {self._due} bytes, as stated"))
+            self.fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than {self._due} bytes, as stated"))
             return False
         whole, buffer = self._buffer.received + size + OVERHEAD, self._buffer
         if buffer.retained and (whole > self._means.terms.largest or not buffer.grow(whole)):
@@ -442,9 +446,7 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            if (rest := self.rest()) is None or not rest.broke_off(error):
-                log.warning("%s; body of %s cut off after %d bytes", error, self.resource.label, received)
-                self._fail(error)
+            broke_off(self, error)
             return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None
@@ -474,7 +476,7 @@ class Fill:
 
     # the end
 
-    def _fail(self, failure: Failed | OriginError) -> None:
+    def fail(self, failure: Failed | OriginError) -> None:
         if self.phase in OVER:
             return
         self.failure = failure

@@ -34,8 +34,20 @@ log = logging.getLogger("shield.fill")
 class Incomplete(Sink, Protocol):
     """A fill whose body isn't complete."""
 
+    question: Question
+
+    @property
+    def received(self) -> int:
+        """Bytes of it so far."""
+
+    def rest(self) -> Rest | None:
+        """The rest of its body; None if that can't be fetched elsewhere."""
+
     def keep_no_more(self) -> None:
         """The rest isn't proven to be of the same version: it is for the readers, and not to be stored."""
+
+    def fail(self, failure: OriginError) -> None:
+        """There is no way to get it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +77,6 @@ class Rest:
         "_body",
         "_broke",
         "_fill",
-        "_is_over",
         "_means",
         "_origin",
         "_question",
@@ -92,21 +103,19 @@ class Rest:
         self._want = Want(b"GET", want.path, want.query, etag=head.get(b"etag"), length=head.length)
         self._want.version_of, self._want.forwarded, self._want.asked = fetched.origin, want.forwarded, want.asked
         self._want.version = self._version
-        self._is_over = False
         self._broke: OriginError | None = None  # since nothing comes any more
         self._since = 0  # where it was continued first in a row
         self._times = 0
         self._task: asyncio.Task[None] | None = None
 
     def broke_off(self, error: OriginError) -> bool:
-        """Nothing comes any more; False if there is no way to continue. If none is found later, `on_end` of the fill
-        is called once more."""
+        """Nothing comes any more; False if there is no way to continue. If none is found later, the fill fails."""
         names = continues_at(error.fault, self._question.resource.tried, self._origin)
         position = self._body.position
         if position - self._since >= FORGIVEN_BYTES:
             self._since, self._times = position, 0
         self._times += 1
-        if not names or self._times > MOST_IN_A_ROW or self._is_over:
+        if not names or self._times > MOST_IN_A_ROW:
             return False
         self._broke = error
         if self._task is None:
@@ -148,7 +157,7 @@ class Rest:
             if isinstance(result, Fetched):
                 result.response.close()
             detail = f"internal error: {type(error).__name__}"
-            self._give_up(OriginError(self._origin, Fault.CANCELLED, detail))
+            cut_off(self._fill, OriginError(self._origin, Fault.CANCELLED, detail))
 
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
@@ -175,12 +184,7 @@ class Rest:
             names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
             self._begin(names)
             return
-        self._give_up(self._broke)
-
-    def _give_up(self, error: OriginError) -> None:
-        """There is no way to get the rest."""
-        self._is_over = True
-        self._fill.on_end(error)
+        cut_off(self._fill, self._broke)
 
 
 class _After:
@@ -198,6 +202,19 @@ class _After:
 
     def on_end(self, error: OriginError | None) -> None:
         self._sink.on_end(error)
+
+
+def broke_off(fill: Incomplete, error: OriginError) -> None:
+    """Nothing comes any more of a fill's body: continue it if there is a way."""
+    rest = fill.rest()
+    if rest is None or not rest.broke_off(error):
+        cut_off(fill, error)
+
+
+def cut_off(fill: Incomplete, error: OriginError) -> None:
+    """There is no way to get the rest."""
+    log.warning("%s; body of %s cut off after %d bytes", error, fill.question.resource.label, fill.received)
+    fill.fail(error)
 
 
 def rest_of(
