@@ -415,10 +415,6 @@ class Fill:
         self._send_late_on(self.entry)
         self._finish(Phase.COMPLETE)
 
-    @property
-    def received(self) -> int:
-        return self._buffer.received
-
     # streaming: called by the origin's connection
 
     def on_data(self, data: bytes) -> None:
@@ -446,7 +442,7 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            broke_off(self, error)
+            broke_off(self, error, received)
             return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None

@@ -36,10 +36,6 @@ class Incomplete(Sink, Protocol):
 
     question: Question
 
-    @property
-    def received(self) -> int:
-        """Bytes of it so far."""
-
     def rest(self) -> Rest | None:
         """The rest of its body; None if that can't be fetched elsewhere."""
 
@@ -157,7 +153,7 @@ class Rest:
             if isinstance(result, Fetched):
                 result.response.close()
             detail = f"internal error: {type(error).__name__}"
-            cut_off(self._fill, OriginError(self._origin, Fault.CANCELLED, detail))
+            cut_off(self._fill, OriginError(self._origin, Fault.CANCELLED, detail), self._body.buffer.received)
 
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
@@ -184,7 +180,7 @@ class Rest:
             names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
             self._begin(names)
             return
-        cut_off(self._fill, self._broke)
+        cut_off(self._fill, self._broke, self._body.buffer.received)
 
 
 class _After:
@@ -204,16 +200,16 @@ class _After:
         self._sink.on_end(error)
 
 
-def broke_off(fill: Incomplete, error: OriginError) -> None:
-    """Nothing comes any more of a fill's body: continue it if there is a way."""
+def broke_off(fill: Incomplete, error: OriginError, received: int) -> None:
+    """Nothing comes any more of a fill's body, after so many bytes: continue it if there is a way."""
     rest = fill.rest()
     if rest is None or not rest.broke_off(error):
-        cut_off(fill, error)
+        cut_off(fill, error, received)
 
 
-def cut_off(fill: Incomplete, error: OriginError) -> None:
+def cut_off(fill: Incomplete, error: OriginError, received: int) -> None:
     """There is no way to get the rest."""
-    log.warning("%s; body of %s cut off after %d bytes", error, fill.question.resource.label, fill.received)
+    log.warning("%s; body of %s cut off after %d bytes", error, fill.question.resource.label, received)
     fill.fail(error)
 
 
