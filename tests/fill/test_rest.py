@@ -15,6 +15,7 @@ from tests.doubles.faults import at_body, says
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Body, Pattern
 from tests.doubles.steps import Reset, Wait
+from tests.fill.ground import Ground, on_ground, turns
 from tests.node import FakeClock, Shield, settings_of
 
 LENGTH = 3_000_000
@@ -289,6 +290,34 @@ def test_a_body_that_no_range_can_continue_ends_visibly_broken(
     answer = shield.get("/a")
 
     assert (answer.clean, BODY.check(answer.body)) == (False, True)
+
+
+def test_the_rest_waits_for_the_reader_that_the_first_response_waited_for() -> None:
+    async def scenario(ground: Ground) -> None:
+        client = await ground.asked()
+        first = ground.source.last
+        first.answers(
+            (b"etag", b'"one"'), (b"cache-control", b"no-store"), (b"accept-ranges", b"bytes"), length=LENGTH
+        )
+        await turns()
+        first.sends(BODY[:1000])
+        client.ready = False
+        first.sends(BODY[1000:BROKEN_AT])
+        assert first.connection.is_held
+        first.breaks_off()
+        await turns()
+        rest = ground.source.last
+        assert rest is not first
+        stated = (b"content-range", b"bytes %d-%d/%d" % (BROKEN_AT, LENGTH - 1, LENGTH))
+        rest.answers((b"etag", b'"one"'), stated, status=206, length=MISSING)
+        await turns()
+        assert rest.connection.is_held
+        client.takes_more()
+        assert not rest.connection.is_held
+        rest.sends(BODY[BROKEN_AT:], ends=True)
+        assert (client.clean, client.body == BODY[:]) == (True, True)
+
+    on_ground(scenario)
 
 
 def test_nothing_continues_for_nobody(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
