@@ -70,8 +70,8 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
-    means.alone = origins if len(place.peers) < 2 else None
+    source = owners if len(place.peers) > 1 else origins
+    means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)

@@ -48,22 +48,22 @@ class Incomplete(Sink, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Arriving:
-    """The body of a fill, up to `stop`; `fetched` is the response that it comes from at first."""
+    """The body of a fill, from `start` to `stop`; `fetched` is the response that it comes from at first."""
 
     fetched: Fetched
     buffer: FillBuffer
     pacing: Pacing
+    start: int
     stop: int
 
     @property
     def position(self) -> int:
         """Absolute offset of the next byte."""
-        return self.pacing.start + self.buffer.received
+        return self.start + self.buffer.received
 
     def held(self, start: int, stop: int) -> bytes | None:
         """Bytes received before; None if they aren't held."""
-        first = self.pacing.start
-        return self.buffer.span(start - first, stop - first) if start >= first else None
+        return self.buffer.span(start - self.start, stop - self.start) if start >= self.start else None
 
 
 class Rest:
@@ -96,9 +96,16 @@ class Rest:
         self._registry = registry
         self._origin = fetched.origin
         self._version = version_of(question.resource, fetched.origin, head)
-        self._want = Want(b"GET", want.path, want.query, etag=head.get(b"etag"), length=head.length)
-        self._want.version_of, self._want.forwarded, self._want.asked = fetched.origin, want.forwarded, want.asked
-        self._want.version = self._version
+        self._want = replace(
+            want.whole(),
+            etag=head.get(b"etag"),
+            length=head.length,
+            version_of=fetched.origin,
+            version=self._version,
+            alone=True,
+            inform=None,
+            sent=None,
+        )
         self._broke: OriginError | None = None  # since nothing comes any more
         self._since = 0  # where it was continued first in a row
         self._times = 0
@@ -140,8 +147,7 @@ class Rest:
     async def _fetch(self, names: Sequence[str], want: Want) -> None:
         question, result = self._question, None
         try:
-            key, target = question.resource.named, question.request.target
-            result = await self._means.source.fetch(key, target, names, want, None)
+            result = await self._means.source.fetch(names, want)
             self._task = None
             if isinstance(result, Fetched):
                 self._take(result, want)
