@@ -295,8 +295,7 @@ class Fill:
         if settled.is_too_large:
             self._registry.mark_large(self.resource)
         assert settled.disposition is not None
-        # LEADER_ONLY releases all others anyway.
-        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:  # which releases all anyway
             self._send_on(unlike(self._readers, self.resource))
 
     def _let_through(self, settled: Settlement, share: Share) -> None:
@@ -441,7 +440,8 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            return broke_off(self, error, received)
+            broke_off(self, error, received)
+            return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None
             body, length = self._buffer.body(), None if self.length is not None else received

@@ -164,8 +164,7 @@ class Origin:
         """
         if want.version is not None:
             return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
-        request_time = clock()
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        request_time, note = clock(), Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -180,8 +179,7 @@ class Origin:
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
-        response_time = clock()
-        self._given_at = response_time
+        self._given_at = response_time = clock()
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
