@@ -197,6 +197,12 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.thrifty,
         ),
         number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+        labelled(
+            "fills_continued",
+            "Bodies that broke off or were late, by the origin that has sent the rest",
+            "origin",
+            fills.continued,
+        ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
     ]
 

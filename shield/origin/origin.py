@@ -19,6 +19,7 @@ from typing import Protocol
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Connection
+from shield.origin.copies import fetch_same
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
@@ -164,8 +165,9 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        request_time = clock()
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        if want.version is not None:
+            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
+        request_time, note = clock(), Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -180,8 +182,7 @@ class Origin:
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
-        response_time = clock()
-        self._given_at = response_time
+        self._given_at = response_time = clock()
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(

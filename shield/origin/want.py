@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Inform, Response
+from shield.origin.version import Version
 from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
@@ -38,6 +39,7 @@ class Want:
     `key` is the one by which a worker owns the object, `request` the client's: its target names the object to that
     worker, its fields tell its path so far (RFC 8586) and how a response is judged. `alone`: that concerns no other
     request.
+    `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     """
 
     method: bytes
@@ -56,6 +58,7 @@ class Want:
     alone: bool = False
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    version: Version | None = None
 
     def whole(self) -> Want:
         """The same object without a span."""
