@@ -27,6 +27,7 @@ from shield.rules.budget import FetchAllowance
 from shield.rules.health import find_trouble
 from shield.rules.positions import are_all_bad, order
 from shield.rules.ranges import Span
+from shield.rules.spotchecks import Quarantine
 
 log = logging.getLogger("shield.origin")
 
@@ -108,6 +109,8 @@ class Origins:
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
         self._complaints = Complaints(log)
+        self.quarantine: Quarantine | None = None
+        """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.conductor = Conductor(
             self._records,
@@ -180,6 +183,8 @@ class Origins:
         lot.users += 1
         try:
             order, began = lot.order(names, want.path, self._now), self._now()
+            if self.quarantine is not None:
+                order = self.quarantine.trusted(want.path, order, began)
             is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
             if not order or len(order) < len(names) or not is_usual:
                 return await self._race(names, order, want, lot, began).run()
@@ -254,6 +259,20 @@ class Origins:
         if self._records.frozen_at:
             return True
         return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
+
+    @property
+    def newcomers(self) -> Sequence[str]:
+        """Origins whose share of keys is growing."""
+        return ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the fault is this node's own, so that no origin is judged."""
+        return bool(self._records.frozen_at)
+
+    def find(self, name: str) -> Origin | None:
+        """An origin in use, if there is one with this name."""
+        return self._lot.origins.get(name)
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
