@@ -60,6 +60,14 @@ _PLACE_WORDS = 12
 # is of the name, not of the place: a reload that changes an origin doesn't end it.
 _DRAIN_WORDS = 2
 
+# Words on a place's canaries, which the conductor's prober writes for the next one: bytes, their checksum, the time
+# of an operator's last order to forget that the origin is corrupt, and the bytes.
+_NOTE_SIZE, _NOTE_SUM, _PARDONED, _NOTE = 0, 1, 2, 3
+_NOTE_WORDS = 512
+
+CANARY_BYTES = 8 * (_NOTE_WORDS - _NOTE)
+"""Most bytes of what is kept about an origin's canaries."""
+
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
@@ -79,7 +87,9 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
-    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
+    return _WORD * (
+        1 + PLACES * (_DRAIN_WORDS + _NOTE_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
+    )
 
 
 class Records:
@@ -99,7 +109,8 @@ class Records:
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
         self._drains = 1
-        self._places = self._drains + PLACES * _DRAIN_WORDS
+        self._notes = self._drains + PLACES * _DRAIN_WORDS
+        self._places = self._notes + PLACES * _NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
 
@@ -118,13 +129,15 @@ class Records:
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self._words[at + _NAME] = name
+                note = self._notes + place * _NOTE_WORDS
+                self._words[note : note + _NOTE] = memoryview(bytes(_NOTE * _WORD)).cast("q")
         return Seen(self, worker=worker, place=place, drain=drain)
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
-            for at in range(self._drains, self._places, _DRAIN_WORDS):
+            for at in range(self._drains, self._notes, _DRAIN_WORDS):
                 if self._words[at] not in own:
                     self._words[at] = self._words[at + 1] = 0
             for place in range(PLACES):
@@ -155,7 +168,7 @@ class Records:
 
     def _drain_of(self, name: int) -> int | None:
         """The number of an origin's drain, free until now if it has none."""
-        names = self._words[self._drains : self._places : _DRAIN_WORDS].tolist()
+        names = self._words[self._drains : self._notes : _DRAIN_WORDS].tolist()
         if name not in names and 0 in names:
             drain = names.index(0)
             self._words[self._drains + drain * _DRAIN_WORDS] = name
@@ -194,6 +207,12 @@ class Records:
 
     # for `Seen`
 
+    def note(self, place: int) -> tuple[memoryview, memoryview[float]]:
+        """The words on an origin's canaries, as integers and as times."""
+        start = self._notes + place * _NOTE_WORDS
+        stop = start + _NOTE_WORDS
+        return self._words[start:stop], self._times[start:stop]
+
     def place(self, place: int) -> tuple[memoryview, memoryview[float]]:
         """The published words of an origin, as integers and as times."""
         start = self._places + place * _PLACE_WORDS
@@ -223,6 +242,8 @@ class Seen:
         "_counts",
         "_drain",
         "_free",
+        "_note",
+        "_note_times",
         "_place",
         "_published",
         "_records",
@@ -239,6 +260,7 @@ class Seen:
         self._records = records
         self._place = place
         self._drain = records.drain_at(drain)
+        self._note, self._note_times = records.note(place)
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
@@ -413,7 +435,34 @@ class Seen:
         """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
         self._drain[0] = until
 
+    def pardon(self, now: float) -> None:
+        """Forget that it is corrupt. `now` is epoch seconds."""
+        self._note_times[_PARDONED] = now
+
+    @property
+    def pardoned(self) -> float:
+        """The time of the last order to do so."""
+        return self._note_times[_PARDONED]
+
     # written by the conductor
+
+    def keep_canaries(self, data: bytes) -> None:
+        """Keep what is known of its canaries, `CANARY_BYTES` at most, for the next conductor."""
+        note = self._note
+        note[_NOTE_SIZE] = 0
+        note[_NOTE:].cast("B")[: len(data)] = data
+        note[_NOTE_SUM] = xxhash.xxh32_intdigest(data)
+        note[_NOTE_SIZE] = len(data)
+
+    @property
+    def canaries(self) -> bytes:
+        """What is kept of them; empty if there is nothing, or while it is being written."""
+        note = self._note
+        size = note[_NOTE_SIZE]
+        if not 0 < size <= CANARY_BYTES:
+            return b""
+        data = bytes(note[_NOTE:].cast("B")[:size])
+        return data if xxhash.xxh32_intdigest(data) == note[_NOTE_SUM] else b""
 
     def expire(self, now: float) -> None:
         """End a drain whose time is over. `now` is epoch seconds."""

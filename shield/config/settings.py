@@ -13,6 +13,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
+from shield.config.probes import ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -246,6 +247,7 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
+    probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,

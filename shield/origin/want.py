@@ -49,6 +49,7 @@ class Want:
     asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    is_probe: bool = False  # for no client
 
     def whole(self) -> Want:
         """The same object without a span."""
