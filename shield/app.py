@@ -72,8 +72,8 @@ def build(
     origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
-    means.alone = origins if len(place.peers) < 2 else None
+    source = owners if len(place.peers) > 1 else origins
+    means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)

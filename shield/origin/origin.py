@@ -19,6 +19,7 @@ from typing import Protocol
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Connection
+from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
@@ -152,6 +153,7 @@ class Origin:
         self.keys = Rotation(name, signer, probe=self._why_refused, now=now) if provider.signed else None
         """Its credentials; None: requests aren't signed."""
         self._denials = Denials()
+        self._given_at: float | None = None  # when it last accepted our credentials
         pool.note_break = self._note_break
 
     @property
@@ -181,7 +183,7 @@ class Origin:
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         response_time = clock()
-        self._denials.given(response_time)
+        self._given_at = response_time
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -204,7 +206,7 @@ class Origin:
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
-                self._denials.given(response_time)
+                self._given_at = response_time
                 if Mend.CREDENTIALS in mended and self.keys is not None:
                     self.keys.settle_doubt(old_work=True)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
@@ -239,7 +241,7 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            fields = self._gateway.introduced(fields, want.asked)
+            fields = self._gateway.introduced(fields, () if want.request is None else want.request.fields)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
@@ -263,7 +265,7 @@ class Origin:
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
-        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
         response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
@@ -325,12 +327,12 @@ class Origin:
         if answer is Answer.ABSENT:
             self.absent += 1
             if not denies:
-                self._denials.given(now)
+                self._given_at = now
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
             unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
             return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
-        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
+        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now, given_at=self._given_at):
             answer = Answer.FORBIDDEN
         raise OriginError(
             self.name,
@@ -412,37 +414,6 @@ def _is_useless(want: Want, response: Response) -> bool:
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
 
 
-_KINDS = {
-    Fault.CONNECT: Came.DIALLED,
-    Fault.RESOLVE: Came.DIALLED,
-    Fault.TLS: Came.DIALLED,
-    Fault.CONNECT_TIMEOUT: Came.DIALLED,
-    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
-    Fault.RESET: Came.FAILED,
-    Fault.MALFORMED: Came.FAILED,
-    Fault.TOO_LARGE: Came.FAILED,
-    Fault.SERVER: Came.FAILED,
-    Fault.THROTTLED: Came.THROTTLED,
-    Fault.AUTH: Came.AUTH,
-    # The origin works, whatever it says about the object.
-    Fault.FORBIDDEN: Came.ABSENT,
-    Fault.COLD: Came.ABSENT,
-    Fault.VALIDATOR: Came.ABSENT,
-    Fault.REFUSED: Came.ABSENT,
-}
-"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
-was free, that nobody waits any more."""
-
-
-BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
-"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
-
-
-def is_failure(fault: Fault) -> bool:
-    """Whether a fault is the origin's, rather than the object's or ours."""
-    return _KINDS.get(fault) is not Came.ABSENT
-
-
 class Note:
     """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
 
@@ -477,7 +448,7 @@ class Note:
 
     def failed(self, fault: Fault, key: bytes, *, hurried: bool = False) -> None:
         """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time."""
-        kind = _KINDS.get(fault)
+        kind = KINDS.get(fault)
         if kind is Came.ABSENT:
             self.gave(kind)
         elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):

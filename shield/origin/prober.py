@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from shield.chance import draw
 from shield.errors import Fault, OriginError
-from shield.origin.origin import Origin, is_failure
+from shield.origin.faults import is_failure
+from shield.origin.origin import Origin
 from shield.origin.probe_notes import keep, kept
 from shield.origin.want import Fetched, Want
 from shield.rules.health import Flag

@@ -221,8 +221,13 @@ def test_one_that_is_out_is_left_to_its_circuit_breaker(watched: Watched, origin
     seen = watched.shield.node.origins.get("fra").seen
     watched.shield.call(lambda: seen.suspect(asyncio.get_running_loop().time() + 1e6))
 
+    prober = watched.shield.node.origins.prober
+
     async def only_regular() -> None:
-        watched.shield.node.origins.prober.look(asyncio.get_running_loop().time() + 100.0)
+        for seconds in (100.0, 200.0):
+            prober.look(asyncio.get_running_loop().time() + seconds)
+        assert len(prober._tasks) == 1  # of the other
+        await asyncio.wait(prober._tasks)
 
     watched.shield.run(only_regular())
 
