@@ -330,7 +330,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
     "canaries that name no object": (
         PLAIN + "probes: {canaries: [/a.webp, images/b.webp, /]}\n",
         [
-            f"{HERE}:5: probes.canaries[1]: not-a-path: expected the path or URL of an object, as /images/canary.webp",
+            f"{HERE}:5: probes.canaries[1]: not-a-path: expected the path or URL of an object, as *",
             f"{HERE}:5: probes.canaries[2]: no-object-key: *",
         ],
     ),

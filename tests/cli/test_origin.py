@@ -243,11 +243,11 @@ def test_probes_have_a_row_each_and_say_whether_all_is_well(tmp_path: Path, monk
     assert heard[0] == "POST /origins/fra/probe HTTP/1.1"
     assert (code, failed) == (0, 1)
     assert out.splitlines() == [
-        "object  bytes    result   first byte  problem",
-        "/a      4.0KiB   clean    12 ms",
-        "/b      256KiB   learned  9 ms",
+        "object  bytes   result   first byte  problem",
+        "/a      4.0KiB  clean    12 ms",
+        "/b      256KiB  learned  9 ms",
     ]
-    assert table.splitlines()[3].split(None, 4)[2:] == ["failed", "12", "ms      origin fra: reset"]
+    assert table.splitlines()[3].split(None, 5)[2:] == ["failed", "12", "ms", "origin fra: reset"]
     assert json.loads(plain)["probes"][2] == bad
 
 
