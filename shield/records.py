@@ -17,9 +17,12 @@ from enum import IntEnum
 
 import xxhash
 
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
 from shield.rules.attempts import patience
+from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.latency import BUCKETS, bucket_of, quantile
+from shield.spending import Purpose, Spending, words_for
 
 PLACES = 32
 """Origins with a place at a time; others work too, and always count as UP."""
@@ -56,18 +59,6 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
 
-# Words of a drain: the origin's name, and the time at which it ends (epoch seconds, infinite; 0.0: there is none). It
-# is of the name, not of the place: a reload that changes an origin doesn't end it.
-_DRAIN_WORDS = 2
-
-# Words on a place's canaries, which the conductor's prober writes for the next one: bytes, their checksum, the time
-# of an operator's last order to forget that the origin is corrupt, and the bytes.
-_NOTE_SIZE, _NOTE_SUM, _PARDONED, _NOTE = 0, 1, 2, 3
-_NOTE_WORDS = 512
-
-CANARY_BYTES = 8 * (_NOTE_WORDS - _NOTE)
-"""Most bytes of what is kept about an origin's canaries."""
-
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
@@ -87,9 +78,9 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
-    return _WORD * (
-        1 + PLACES * (_DRAIN_WORDS + _NOTE_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
-    )
+    rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
+    of_place = DRAIN_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
+    return _WORD * (1 + PLACES * of_place + rows)
 
 
 class Records:
@@ -108,11 +99,13 @@ class Records:
         self._words = memory.cast("q")
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
-        self._drains = 1
-        self._notes = self._drains + PLACES * _DRAIN_WORDS
-        self._places = self._notes + PLACES * _NOTE_WORDS
+        self._notes = 1 + PLACES * DRAIN_WORDS
+        self.drains = DrainTable(self._words[1 : self._notes], self._times[1 : self._notes])
+        self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
+        self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
+        self._budget_words = words_for(room or workers)
 
     def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
@@ -122,24 +115,22 @@ class Records:
         """
         name = _hash(identity)
         with self._alone():
-            place, drain = self._place_of(name), self._drain_of(_hash(called or identity))
+            place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
             if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=0, is_judged=False)
+                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
+                self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
                 self._words[at + _NAME] = name
-                note = self._notes + place * _NOTE_WORDS
-                self._words[note : note + _NOTE] = memoryview(bytes(_NOTE * _WORD)).cast("q")
+                self.note(place).clear()
         return Seen(self, worker=worker, place=place, drain=drain)
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
-            for at in range(self._drains, self._notes, _DRAIN_WORDS):
-                if self._words[at] not in own:
-                    self._words[at] = self._words[at + 1] = 0
+            self.drains.keep(own)
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -157,23 +148,9 @@ class Records:
     def drain(self, called: bytes, until: float) -> None:
         """Keep fetches away from the origin of this name, until then (epoch seconds; infinite; 0.0: not any more)."""
         with self._alone():
-            drain = self._drain_of(_hash(called))
+            drain = self.drains.at(_hash(called))
             if drain is not None:
-                self.drain_at(drain)[0] = until
-
-    def drain_at(self, drain: int) -> memoryview[float]:
-        """The time until which an origin is drained."""
-        at = self._drains + drain * _DRAIN_WORDS + 1
-        return self._times[at : at + 1]
-
-    def _drain_of(self, name: int) -> int | None:
-        """The number of an origin's drain, free until now if it has none."""
-        names = self._words[self._drains : self._notes : _DRAIN_WORDS].tolist()
-        if name not in names and 0 in names:
-            drain = names.index(0)
-            self._words[self._drains + drain * _DRAIN_WORDS] = name
-            return drain
-        return names.index(name) if name in names else None
+                drain[0] = until
 
     # workers
 
@@ -207,11 +184,11 @@ class Records:
 
     # for `Seen`
 
-    def note(self, place: int) -> tuple[memoryview, memoryview[float]]:
-        """The words on an origin's canaries, as integers and as times."""
-        start = self._notes + place * _NOTE_WORDS
-        stop = start + _NOTE_WORDS
-        return self._words[start:stop], self._times[start:stop]
+    def note(self, place: int) -> CanaryNotes:
+        """The notes on an origin's canaries."""
+        start = self._notes + place * NOTE_WORDS
+        stop = start + NOTE_WORDS
+        return CanaryNotes(self._words[start:stop], self._times[start:stop])
 
     def place(self, place: int) -> tuple[memoryview, memoryview[float]]:
         """The published words of an origin, as integers and as times."""
@@ -223,6 +200,15 @@ class Records:
         """One worker's words on an origin, as integers and as times."""
         start = self._rows + (worker * PLACES + place) * _ROW_WORDS
         stop = start + _ROW_WORDS
+        return self._words[start:stop], self._times[start:stop]
+
+    def spending(self, worker: int, place: int) -> Spending:
+        """The words on the budgets of an origin. They outlast its workers."""
+        return Spending(*self._budgets_of(place), worker)
+
+    def _budgets_of(self, place: int) -> tuple[memoryview, memoryview[float]]:
+        start = self._budgets + place * self._budget_words
+        stop = start + self._budget_words
         return self._words[start:stop], self._times[start:stop]
 
 
@@ -242,30 +228,43 @@ class Seen:
         "_counts",
         "_drain",
         "_free",
-        "_note",
-        "_note_times",
         "_place",
         "_published",
         "_records",
         "_rows",
-        "_seconds",
+        "_spending",
         "_states",
+        "_successes",
         "_times",
+        "hedges",
         "is_judged",
+        "notes",
+        "repeats",
     )
 
-    def __init__(self, records: Records, *, worker: int, place: int, drain: int, is_judged: bool = True) -> None:
+    def __init__(
+        self, records: Records, *, worker: int, place: int, drain: memoryview[float], is_judged: bool = True
+    ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self._records = records
         self._place = place
-        self._drain = records.drain_at(drain)
-        self._note, self._note_times = records.note(place)
+        self._drain = drain
+        self.notes = records.note(place)
+        """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
         self._free = list(range(_WAITING, _WAITING + SLOTS))
+        self._spending = records.spending(worker, place)
+        self._successes = self._spending.own
+        self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
+
+    def allow(self, repeats: FetchAllowance, hedges: FetchAllowance) -> None:
+        """Set how many extra fetches its budgets allow."""
+        self.repeats = self._spending.budget(Purpose.REPEATS, repeats)
+        self.hedges = self._spending.budget(Purpose.HEDGES, hedges)
 
     # written on each fetch
 
@@ -290,6 +289,7 @@ class Seen:
             self._times[slot] = 0.0
             self._free.append(slot)
         self._times[_SUCCEEDED] = now
+        self._successes[0] += 1
         self._count(came, now)
         counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
         at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
@@ -435,34 +435,7 @@ class Seen:
         """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
         self._drain[0] = until
 
-    def pardon(self, now: float) -> None:
-        """Forget that it is corrupt. `now` is epoch seconds."""
-        self._note_times[_PARDONED] = now
-
-    @property
-    def pardoned(self) -> float:
-        """The time of the last order to do so."""
-        return self._note_times[_PARDONED]
-
     # written by the conductor
-
-    def keep_canaries(self, data: bytes) -> None:
-        """Keep what is known of its canaries, `CANARY_BYTES` at most, for the next conductor."""
-        note = self._note
-        note[_NOTE_SIZE] = 0
-        note[_NOTE:].cast("B")[: len(data)] = data
-        note[_NOTE_SUM] = xxhash.xxh32_intdigest(data)
-        note[_NOTE_SIZE] = len(data)
-
-    @property
-    def canaries(self) -> bytes:
-        """What is kept of them; empty if there is nothing, or while it is being written."""
-        note = self._note
-        size = note[_NOTE_SIZE]
-        if not 0 < size <= CANARY_BYTES:
-            return b""
-        data = bytes(note[_NOTE:].cast("B")[:size])
-        return data if xxhash.xxh32_intdigest(data) == note[_NOTE_SUM] else b""
 
     def expire(self, now: float) -> None:
         """End a drain whose time is over. `now` is epoch seconds."""
@@ -479,7 +452,11 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Publish the 95th percentile of first bytes; the last one stays while there are too few."""
+        """Fill its budgets, and publish the 95th percentile of first bytes; with few, the last one stays."""
+        successes = self._spending.new_successes()
+        if successes:
+            self.repeats.earn(successes)
+            self.hedges.earn(successes)
         generation = 1 + int(now / _GENERATION_SECONDS)
         totals = [0] * BUCKETS
         for counts, _ in self._rows:

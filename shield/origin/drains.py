@@ -66,7 +66,7 @@ class Drains:
         if not seen.is_held:
             return Drained(notes=[f"{name} was neither drained nor corrupt"])
         seen.drain(0.0)
-        seen.pardon(self._clock())
+        seen.notes.pardon(self._clock())
         return Drained(notes=await self._kept())
 
     def in_force(self) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from shield.records import CANARY_BYTES, Seen
+from shield.canary_notes import CANARY_BYTES
+from shield.records import Seen
 from shield.rules.probing import KnownCanary, LastProbe, ProbeFinding, ProbeRecord
 
 
@@ -15,12 +16,12 @@ def keep(seen: Seen, record: ProbeRecord) -> None:
     while len(data) > CANARY_BYTES:
         record = replace(record, canaries=record.canaries[:-1])
         data = packed(record)
-    seen.keep_canaries(data)
+    seen.notes.keep(data)
 
 
 def kept(seen: Seen) -> ProbeRecord | None:
     """The record of an origin; None if there is none, or it is being written."""
-    return unpacked(seen.canaries)
+    return unpacked(seen.notes.kept)
 
 
 def as_shown(record: ProbeRecord) -> dict[str, object]:

@@ -165,8 +165,8 @@ class Prober:
 
     def _learn(self, origin: Origin, its: _Probing, origins: Mapping[str, Origin]) -> None:
         """Follow orders, settings and the fetches of clients."""
-        if origin.seen.pardoned > its.record.pardoned:
-            self._keep(origin, its, pardon(its.record, origin.seen.pardoned))
+        if origin.seen.notes.pardoned > its.record.pardoned:
+            self._keep(origin, its, pardon(its.record, origin.seen.notes.pardoned))
         plan = self.plan
         others = [origins[name].sample for name in plan.kin.get(origin.name, ()) if name in origins]
         record = learned(

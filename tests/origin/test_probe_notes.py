@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shield.canary_notes import CANARY_BYTES
 from shield.origin.probe_notes import as_shown, keep, kept, packed, unpacked
-from shield.records import CANARY_BYTES, private
+from shield.records import private
 from shield.rules.probing import LARGE_BYTES, SMALL_BYTES, KnownCanary, LastProbe, ProbeFinding, ProbeRecord
 
 texts = st.text("abcdef0123456789", max_size=8)
@@ -69,7 +70,7 @@ def test_what_is_torn_or_too_much_is_left_out() -> None:
     assert found is not None and 3 <= len(found.canaries) < 5
     assert len(packed(found)) <= CANARY_BYTES
     keep(seen, ProbeRecord(count=3))
-    written = seen._note.cast("B")
+    written = seen.notes._words.cast("B")
     at = bytes(written).index(b'"count": 3')
     written[at + 9] = ord("4")  # by another that writes
     assert kept(seen) is None
