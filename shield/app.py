@@ -17,6 +17,7 @@ from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
+from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
@@ -69,6 +70,7 @@ def build(
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
+    origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
@@ -178,7 +180,9 @@ def build(
             remove_prefix=purge.prefix,
             reload=reload.ask,
             upgrade=upgrade.ask,
-            origins=OriginOrders(figures.standing, drains.drain, drains.restore),
+            origins=OriginOrders(
+                figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+            ),
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -13,6 +13,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
+from shield.config.probes import ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -265,6 +266,7 @@ class Settings(Section):
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
+    probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
