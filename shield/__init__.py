@@ -81,6 +81,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
+    spending    the budgets of origins for extra fetches, shared by all workers
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling

@@ -29,6 +29,7 @@ from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
+from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
@@ -97,7 +98,8 @@ class HealthStatistics:
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
-    retries: int  # attempts after a failed one of the same fetch
+    extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
+    repeats_saved: float  # retries and resumes that its budget allows now
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
@@ -133,10 +135,11 @@ class Origin:
         if self._gateway is not None:
             signer.prepare(self._gateway.alone)
         self.fetches = 0
-        self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self.overtaken = 0
+        self.extra = dict.fromkeys(Extra, 0)
+        """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.waiting: set[Waiter] = set()
@@ -384,7 +387,8 @@ class Origin:
         flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
-            self.retries,
+            {extra.value: count for extra, count in self.extra.items()},
+            self.seen.repeats.saved,
             dict(self.faults),
             self.overtaken,
             self.absent,

@@ -51,6 +51,7 @@ class Want:
     tentative: bool = False
     length: int | None = None  # of the whole, if known
     version_of: str | None = None  # the origin from whose response `etag` is, if known
+    resumes: str | None = None  # the origin that broke off the body of which this is the rest
     forwarded: tuple[Field, ...] = ()  # fields of the client's request
     key: CacheKey | None = None
     request: Request | None = field(default=None, compare=False)

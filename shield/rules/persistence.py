@@ -19,6 +19,7 @@ GROWTH = 4.0
 
 _TRANSIENT = frozenset(
     {
+        Fault.BUDGET,
         Fault.RESOLVE,
         Fault.SHORT_BODY,
         Fault.CONNECT_TIMEOUT,
