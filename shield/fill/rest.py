@@ -134,6 +134,7 @@ class Rest:
         # What is merely late may still come, and can then be stored.
         version = self._version.strictly() if self._broke is None else self._version
         want = replace(self._want, span=Span(self._body.position, self._body.stop), version=version)
+        want.resumes = None if self._broke is None else self._origin
         self._task = self._means.loop.create_task(self._fetch(names, want))
 
     async def _fetch(self, names: Sequence[str], want: Want) -> None:

@@ -110,9 +110,9 @@ class Run:
         """Ask for it."""
         self._begin(self._runs.resource.tried, self._runs.version)
 
-    def _begin(self, names: Sequence[str], version: Version | None) -> None:
+    def _begin(self, names: Sequence[str], version: Version | None, *, resumes: str | None = None) -> None:
         loop, want = self._runs.means.loop, self._runs.want(Span(self.at, self.stop))
-        want.version = version
+        want.version, want.resumes = version, resumes or want.resumes
         self.began = loop.time()
         self._task = loop.create_task(self._fetch(names, want))
 
@@ -265,7 +265,7 @@ class Run:
         names = continues_at(error.fault, runs.resource.tried, self.origin)
         if not names or not self._breaks.may_continue(self.at):
             return False
-        self._begin(names, runs.version)
+        self._begin(names, runs.version, resumes=self.origin)
         return True
 
     def _put(self, data: bytes) -> bool:
