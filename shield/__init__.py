@@ -55,10 +55,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
                 sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
-                audience: the readers of those; excerpts, touches: exact parts of slices that little is wanted of;
-                setbacks: fetches that failed for a while; whose: readers that must not get the response; sorting:
-                responses that aren't ordinary, by variant; spotchecks: comparison with other origins' copies; table,
-                registry: shared fills; buffer: bytes in flight and their limit
+                run: one of these; versions: of responses and entries; audience: the readers of those; excerpts,
+                touches: exact parts of slices that little is wanted of; setbacks: fetches that failed for a while;
+                whose: readers that must not get the response; sorting: responses that aren't ordinary, by variant;
+                spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer: bytes in
+                flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
