@@ -88,6 +88,7 @@ def test_an_absence_is_as_short_and_told_by_another_worker(clock: FakeClock, ori
     with two(origin, clock, origins=only, freshness=HOUR) as workers:
         told = workers.asker.get(workers.path)
         assert "; detail=absent-in-part" in str(told.get("cache-status"))
+        assert origin.fetches(workers.path) == 1
         clock.advance(WEAK_SECONDS + 0.5)
         origin.serves(workers.path, b"there")
         assert workers.asker.get(workers.path).status == 200

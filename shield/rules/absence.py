@@ -39,7 +39,7 @@ def absence_of(facts: Sequence[OriginFacts], said: Collection[str], unwell: Coll
     whole = [each for each in facts if each.name in said and each.holds_all]
     if not whole:
         return Absence.PART
-    if not any(each.is_primary or each.is_copy for each in facts):
+    if not any(each.is_primary or each.copy_of for each in facts):
         return Absence.EVERYWHERE
     primary = next((each.name for each in whole if each.is_primary), None)
     if primary is None:
