@@ -17,8 +17,7 @@ from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
-from shield.fill.purse import Purse
-from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.runs import Run
 from shield.fill.settlement import (
@@ -40,9 +39,9 @@ from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
 from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
@@ -174,6 +173,24 @@ class Fill:
     def read(self, position: int) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
+
+    def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
+        """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
+        known = self.entry or entry
+        fresh = self.freshness if known is None else known.freshness
+        stores = self._buffer.retained or self.committed
+        if self.was_hit and fresh is not None:
+            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=self.question.resource.key.text)
+        return Outcome(
+            forward=forward,
+            forward_status=self.status,
+            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
+            stored=stores,
+            collapsed=collapsed,
+            detail=self.detail or (None if stores or self.disposition is None else self.disposition.reason.value),
+            origin=self.origin,
+            key=self.question.resource.key.text,
+        )
 
     # opening
 

@@ -15,11 +15,12 @@ from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, exact, headers, hidden, ranges
 from shield.rules.absence import WEAK_SECONDS, Absence
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
+from shield.rules.fields import stored_head
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead, as_judged, of_fields, with_length
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource, Route
-from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in, unkeyed
 from shield.rules.verdict import Disposition, Reason, Share, has_credentials, judge_response
