@@ -68,6 +68,7 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.changes = place.shared.changes
     means.alone = origins if len(place.peers) < 2 else None
     fills = FillTable(means)
     secrets = SecretFiles(origins, in_force)
@@ -108,7 +109,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
-    purge = Purge(in_force, store)
+    purge = Purge(in_force, store, means.changes, clock=clock)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -139,6 +140,7 @@ def build(
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
+        purge,
         secrets,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 import xxhash
 
 from shield.errors import StoreError
-from shield.rules.changes import Change, Changed
+from shield.rules.changes import ChangeKind, Changed
 from shield.rules.key import CacheKey
 
 KEYS = 1 << 14
@@ -76,13 +76,13 @@ class ChangedKeys:
     def find(self, key: CacheKey, now: float) -> Changed | None:
         """The change of a key; None if there is none that still matters."""
         if self.is_taken_down(key):
-            return Changed(Change.TAKEN_DOWN, 0.0, math.inf)
+            return Changed(ChangeKind.TAKEN_DOWN, 0.0, math.inf)
         first, second = _halves(key.digest)
         words, times = self._words, self._times
         for at in _places(first):
             if words[at] == first and words[at + 1] == second and times[at + _UNTIL] > now:
                 found = Changed(
-                    Change(words[at + _KIND]), times[at + _AT], times[at + _UNTIL], words[at + _VERSION]
+                    ChangeKind(words[at + _KIND]), times[at + _AT], times[at + _UNTIL], words[at + _VERSION]
                 )
                 if words[at] == first and words[at + 1] == second:  # else it was replaced meanwhile
                     return found
@@ -91,7 +91,7 @@ class ChangedKeys:
     def _marked(self, text: bytes, now: float) -> Changed | None:
         words, times = self._words, self._times
         if times[_ALL_UNTIL] > now:
-            return Changed(Change.PURGED, times[_ALL_AT], times[_ALL_UNTIL])
+            return Changed(ChangeKind.PURGED, times[_ALL_AT], times[_ALL_UNTIL])
         if times[_ANY_MARK] <= now:
             return None
         spaceless = text[text.find(b":") + 1 :]
@@ -99,7 +99,7 @@ class ChangedKeys:
             if times[at + _MARK_UNTIL] > now:
                 length, wanted = words[at + _LENGTH], words[at + _HASH]
                 if any(_hash(each[:length]) == wanted for each in (text, spaceless)):
-                    return Changed(Change.PURGED, times[at + _MARK_AT], times[at + _MARK_UNTIL])
+                    return Changed(ChangeKind.PURGED, times[at + _MARK_AT], times[at + _MARK_UNTIL])
         return None
 
     def is_taken_down(self, key: CacheKey) -> bool:
@@ -113,7 +113,7 @@ class ChangedKeys:
 
     # adding
 
-    def add(self, kind: Change, keys: Iterable[tuple[CacheKey, int]], now: float, until: float) -> None:
+    def add(self, kind: ChangeKind, keys: Iterable[tuple[CacheKey, int]], now: float, until: float) -> None:
         """Note a change of keys, each with the version of its removed entry (0: unknown)."""
         if until <= now:
             return
@@ -142,11 +142,11 @@ class ChangedKeys:
     def take_down(self, keys: Sequence[CacheKey]) -> None:
         """From now on only the primary can bring these keys back. Raises StoreError when there are too many."""
         with self._alone():
-            new = [key for key in keys if self._taken_place(*_halves(key.digest))[0] is None]
+            new = {key.digest for key in keys if self._taken_place(*_halves(key.digest))[0] is None}
             if self._words[_TAKEN] + len(new) > MOST_TAKEN_DOWN:
                 raise StoreError(f"{MOST_TAKEN_DOWN} keys can be taken down at a time: lift some of them first")
-            for key in new:
-                self._set_taken(key.digest)
+            for digest in new:
+                self._set_taken(digest)
 
     def lift(self, keys: Sequence[CacheKey]) -> None:
         """End the takedown of these keys."""
@@ -188,7 +188,7 @@ class ChangedKeys:
             untils += [times[at + _MARK_UNTIL] for at in range(_MARKED_AT, _KEYS_AT, _MARK_WORDS)]
             self.live[0] = max(times[_ALL_UNTIL], *untils)
 
-    def _put(self, kind: Change, key: CacheKey, version: int, now: float, until: float) -> None:
+    def _put(self, kind: ChangeKind, key: CacheKey, version: int, now: float, until: float) -> None:
         words, times = self._words, self._times
         first, second = _halves(key.digest)
         places = _places(first)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
+from shield.fill.doubt import absence_after, ask_lately
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -37,7 +39,7 @@ from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
-from shield.rules.absence import absence_of
+from shield.rules.changes import Changed
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
@@ -70,6 +72,7 @@ class Fill:
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
+    _changed: Changed | None = None  # its key, lately
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -216,27 +219,31 @@ class Fill:
 
     async def _ask(self) -> Fetched | Absent | Failed:
         self._readers.question_sent()  # about now; the source reports when it really is
-        question, alone = self.question, self._means.alone
+        question, means = self.question, self._means
         question.want.sent = self._readers.question_sent
-        if alone is not None:
-            return await alone.fetch(question.resource.tried, question.want)
-        return await self._ask_owner(question.resource, question.request)
+        if not means.changes.live[0]:
+            return await self._fetch(question.resource.tried)
+        self._changed, result = await ask_lately(question.resource, means, self._fetch)
+        return result
 
-    async def _ask_owner(self, resource: Resource, request: Request) -> Fetched | Absent | Failed:
-        question, fetch, judged = self.question, self._means.source.fetch, None
+    def _fetch(self, names: Sequence[str]) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
+        question, alone, judged = self.question, self._means.alone, None
+        if alone is not None:
+            return alone.fetch(names, question.want)
+        resource, request = question.resource, question.request
         if question.shared:
             judged = judged_by(request, resource.forwarded) if request.notable else ()
         # Variants have one owner, that of their key.
-        return await fetch(resource.named, request.target, resource.tried, question.want, judged)
+        return self._means.source.fetch(resource.named, request.target, names, question.want, judged)
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Carry out a result; False when the whole object must be fetched instead."""
         if not isinstance(result, Fetched):
             return self._take_none(result)
         question, means = self.question, self._means
-        settled = settle_ordinary(question, result, means.terms)
+        settled = settle_ordinary(question, result, means.terms) if self._changed is None else None
         if settled is None:
-            settled = settle_any(question, result, means)
+            settled = settle_any(question, result, means, self._changed)
             if settled.sorts:
                 self._sort(settled, to_disk=not result.by_peer)
         if settled.step is Step.ASK_WHOLE:
@@ -393,7 +400,7 @@ class Fill:
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
         means, known = self._means, self._means.store.variants.names(self.resource.named)
-        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
+        absence = absence_after(self._changed, self.resource.route, absent)
         self.detail = absence.value
         settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
         if settled.sorts:

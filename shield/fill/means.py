@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shield.chance import draw
+from shield.changed import ChangedKeys
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.messages import Field
@@ -57,6 +58,7 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     alone: Origins | None = None  # fetched from without looking for a key's owner: there is no other worker
+    changes: ChangedKeys = field(default_factory=ChangedKeys)
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)

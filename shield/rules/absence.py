@@ -21,6 +21,7 @@ class Absence(Enum):
     REPLICAS = "absent-at-replicas"  # the primary wasn't asked
     UNWELL = "primary-unwell"  # the primary says so, but its health is bad
     PART = "absent-in-part"  # only origins say so that never have all objects
+    ANNOUNCED = "announced"  # they say so of an object that was announced to be there
 
     @property
     def is_certain(self) -> bool:

@@ -24,7 +24,7 @@ UNSTATED_LAG_SECONDS = 900.0
 _LIFETIMES = (b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control", b"age")
 
 
-class Change(IntEnum):
+class ChangeKind(IntEnum):
     """The reason why a key is treated with care."""
 
     PURGED = 1  # its entry was removed by an operator
@@ -39,7 +39,7 @@ class Changed:
     """One change. `at` and `until` are epoch seconds: when it was told, and up to when replicas may lag. `version` is
     that of the entry removed then (`version_of`), 0 if unknown."""
 
-    kind: Change
+    kind: ChangeKind
     at: float
     until: float
     version: int = 0
@@ -47,7 +47,7 @@ class Changed:
     @property
     def is_of_absence(self) -> bool:
         """Whether the object is gone, so that a replica's copy mustn't stand for it."""
-        return self.kind in (Change.DELETED, Change.TAKEN_DOWN)
+        return self.kind in (ChangeKind.DELETED, ChangeKind.TAKEN_DOWN)
 
 
 def lag_of(facts: Sequence[OriginFacts]) -> float:
@@ -58,7 +58,9 @@ def lag_of(facts: Sequence[OriginFacts]) -> float:
 
 def primary_of(facts: Sequence[OriginFacts]) -> str | None:
     """The primary, even if the route doesn't have it."""
-    return next((each.name if each.is_primary else each.copy_of for each in facts if each.is_primary or each.copy_of), None)
+    return next(
+        (each.name if each.is_primary else each.copy_of for each in facts if each.is_primary or each.copy_of), None
+    )
 
 
 def with_primary_first(order: Sequence[str], facts: Sequence[OriginFacts]) -> Sequence[str]:
@@ -93,7 +95,7 @@ def is_doubtful(changed: Changed, facts: Sequence[OriginFacts], origin: str | No
     Not if the origin is the primary, or if it is known to differ from what was there before.
     """
     primary = primary_of(facts)
-    if primary is None or origin == primary or changed.kind is Change.NEW:
+    if primary is None or origin == primary or changed.kind is ChangeKind.NEW:
         return False
     return not (changed.version and version) or version == changed.version
 
