@@ -30,7 +30,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, buckets to audit;
                 edition: the settings at one time; renewal: other settings while the node serves; secrets: files with
-                secrets and certificates, followed
+                secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
@@ -69,10 +69,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 refusal, decoding: errors; by_get: HEAD where only GET works; origins: fetches from the best of
                 several; race: attempts beside a late one; conductor: judges origins for all workers, and probes them;
-                signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
-                client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
-                responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
-                `check --online`
+                signer: request heads; rotation: new credentials, tried first; key_sources: commands, AWS's chain;
+                pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm:
+                its time limits; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
+                health: failing addresses; resolver, tls; canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -89,9 +89,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
                 ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                absence, throttling, budget, denials, persistence, exact, amplification, locations, policy, reach,
-                rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods;
-                written: URLs, keys and prefixes as people write them
+                key_trial, key_renewal (credentials), absence, throttling, budget, denials, persistence, exact,
+                amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
+                pseudo_fields (requests of HTTP/2), floods; written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

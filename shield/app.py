@@ -14,6 +14,7 @@ from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
+from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
@@ -71,7 +72,7 @@ def build(
     means.changes = place.shared.changes
     means.alone = origins if len(place.peers) < 2 else None
     fills = FillTable(means)
-    secrets = SecretFiles(origins, in_force)
+    secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
@@ -126,6 +127,7 @@ def build(
             origins=origins,
             owners=owners,
             secrets=secrets,
+            keys=keys,
             store=store,
             proxies=(proxy, peer_proxy),
             front=front,
@@ -135,6 +137,7 @@ def build(
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
+    keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
 
     services = Services(
@@ -142,6 +145,7 @@ def build(
         storage,
         purge,
         secrets,
+        keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("fills", closing=cancel_fills),

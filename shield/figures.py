@@ -243,6 +243,31 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             gauge=True,
             alike=True,
         ),
+        Family(
+            "origin_credentials_expiry_seconds",
+            "When the credentials of an origin expire, as epoch seconds; missing while no expiry is known",
+            [
+                Sample(o.credentials.expires, {"origin": name})
+                for name, o in origins
+                if o.credentials is not None and o.credentials.expires is not None
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_credentials_changes",
+            "New credentials of an origin, by result: adopted, rolled-back, or probe-failed for each probe",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                if o.credentials is not None
+                for result, count in (
+                    ("adopted", o.credentials.adopted),
+                    ("rolled-back", o.credentials.rolled_back),
+                    ("probe-failed", o.credentials.probes_failed),
+                )
+            ],
+        ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         labelled(
             "origin_fields_dropped",
@@ -252,7 +277,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
         ),
         Family(
             "origin_faults",
-            "Failed attempts at an origin",
+            "Failed attempts at an origin, and bodies that broke off",
             [
                 Sample(count, {"origin": name, "fault": fault})
                 for name, o in origins

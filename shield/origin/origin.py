@@ -17,9 +17,11 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.connection import Connection
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
+from shield.origin.rotation import CredentialStatistics, Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
@@ -40,6 +42,11 @@ SKEW_NOTICED = 60.0
 
 
 _SAMPLE_SECONDS = 10.0  # for which an object serves to probe the origin with
+
+_UNKNOWN_PATH = b"/shield-credentials-probe"
+"""An object that isn't there, to prove credentials with while none is known."""
+
+_PROOF_SECONDS = 10.0
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -89,6 +96,7 @@ class OriginStatistics:
     absent: int
     pool: PoolStatistics
     health: HealthStatistics
+    credentials: CredentialStatistics | None  # None: requests aren't signed
 
 
 class Origin:
@@ -108,11 +116,12 @@ class Origin:
         self.name = name
         self.provider = provider
         self.signer = signer
+        signer.owner = name
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
         self.renew: Renew | None = None
-        """Reads the credentials' files again, and has the signer use what is new there."""
+        """Obtains the credentials again from their files or their source, and offers them to `keys`."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
         if self._gateway is not None:
             signer.prepare(self._gateway.alone)
@@ -128,8 +137,12 @@ class Origin:
         self.sample: tuple[bytes, bytes] | None = None
         """Path and query of an object that it gave lately, to probe it with."""
         self._sampled_until = 0.0
-        self._now = asyncio.get_running_loop().time
+        self._now = now = asyncio.get_running_loop().time
+        self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
+        self.keys = Rotation(name, signer, probe=self._why_refused, now=now) if provider.signed else None
+        """Its credentials; None: requests aren't signed."""
         self._denials = Denials()
+        pool.note_break = self._note_break
 
     @property
     def identity(self) -> bytes:
@@ -141,12 +154,12 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        request_time, signed = clock(), self.signer.credentials
+        request_time = clock()
         note = Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
-                result = await self._read(want, response, request_time, signed, deadline, clock, note)
+                result = await self._read(want, response, request_time, deadline, clock, note)
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
         except OriginError as error:
@@ -166,7 +179,6 @@ class Origin:
         want: Want,
         response: Response,
         request_time: float,
-        signed: Credentials | None,
         deadline: float,
         clock: Callable[[], float],
         note: Note,
@@ -183,22 +195,26 @@ class Origin:
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
                 self._denials.given(response_time)
+                if Mend.CREDENTIALS in mended and self.keys is not None:
+                    self.keys.settle_doubt(old_work=True)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)
                 mend = self._mend(want, refusal, response_time)
-                if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
+                if (mend is None or mend in mended) and await self._has_others(note.signed_with, refusal, deadline):
                     mend = Mend.CREDENTIALS
                 if mend is None or mend in mended:
+                    if Mend.CREDENTIALS in mended and self.keys is not None:
+                        self.keys.settle_doubt(old_work=False)
                     return self._conclude(want, refusal, response_time)
                 if mend is Mend.BEGINNING:
                     want = want.beginning()
                 elif mend is Mend.SPAN:
                     want = want.whole()
             mended.add(mend)
-            request_time, signed = clock(), self.signer.credentials
+            request_time = clock()
             response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
@@ -215,6 +231,7 @@ class Origin:
         if self._gateway is not None:
             fields = self._gateway.introduced(fields, want.asked)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
+        note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         return await self.pool.fetch(
             head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
@@ -265,8 +282,10 @@ class Origin:
 
     async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
         """Whether credentials were refused that aren't, or needn't be, used any more."""
-        if signed is None or self._answer(refusal) is not Answer.AUTH:
+        keys = self.keys
+        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH:
             return False
+        keys.refused(signed, is_denial=s3_errors.denies(refusal.status, refusal.code))
         if self.signer.credentials is signed and self.renew is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
@@ -311,6 +330,27 @@ class Origin:
             retry_after=refusal.retry_after(now),
         )
 
+    async def _why_refused(self, credentials: Credentials) -> str | None:
+        """The reason why the origin doesn't accept credentials; None: it does."""
+        path, query = self.sample or (_UNKNOWN_PATH, b"")
+        signer, fields = self.signer.with_credentials(credentials), Want(b"GET", path, span=Span(0, 1)).fields()
+        deadline = self._now() + _PROOF_SECONDS
+        self.fetches += 1
+        try:
+            head = signer.head(b"GET", path, self.clock(), fields, query=query)
+            response = await self.pool.fetch(head, method=b"GET", deadline=deadline)
+            if response.head.status in (200, 206):
+                response.close()
+                return None
+            refusal = await read_refusal(response, deadline)
+        except OriginError as error:
+            return f"{error.fault.value}: {error.detail}"
+        answer, denies = self._answer(refusal), s3_errors.denies(refusal.status, refusal.code)
+        if answer in (Answer.ABSENT, Answer.FORBIDDEN, Answer.COLD) or refusal.status == 416:
+            return None
+        # A key that may not list the bucket is told so of an object that isn't there: it is known.
+        return None if answer is Answer.AUTH and denies and self.sample is None else refusal.detail
+
     def _check(self, want: Want, response: Response) -> None:
         """Refuse a success that doesn't match the request (RFC 9110 §15.3.7, §15.4.5)."""
         problem = mismatch(want, response.head)
@@ -318,6 +358,18 @@ class Origin:
             fault, detail = problem
             response.close()
             raise OriginError(self.name, fault, detail, status=response.head.status)
+
+    def _note_break(self, connection: Connection, fault: Fault) -> None:
+        """A body has broken off. That isn't the origin's doing if we ended it, or had left it unread for long."""
+        if fault is not Fault.CANCELLED:
+            self.faults[fault.value] += 1
+        if fault in BREAKS and not connection.was_held:
+            self.note_whole()
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+
+    def note_whole(self) -> None:
+        """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
+        self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
         record = self.seen.record()
@@ -336,6 +388,7 @@ class Origin:
                 flags=tuple([str(flag.name).lower() for flag in record.flags]),
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
+            None if self.keys is None else self.keys.statistics(),
         )
 
 
@@ -367,6 +420,10 @@ _KINDS = {
 was free, that nobody waits any more."""
 
 
+BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
+"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
+
+
 def is_failure(fault: Fault) -> bool:
     """Whether a fault is the origin's, rather than the object's or ours."""
     return _KINDS.get(fault) is not Came.ABSENT
@@ -375,7 +432,9 @@ def is_failure(fault: Fault) -> bool:
 class Note:
     """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
 
-    __slots__ = ("_began", "_now", "_seen", "_slot", "_want")
+    __slots__ = ("_began", "_now", "_seen", "_slot", "_want", "signed_with")
+
+    signed_with: Credentials | None  # the last request
 
     def __init__(self, seen: Seen, now: Callable[[], float], want: Want, *, opens: bool) -> None:
         """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.

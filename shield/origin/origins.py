@@ -135,10 +135,14 @@ class Origins:
         """Give each the memory that workers share."""
         for origin in origins:
             origin.seen = self._records.of(self._worker, origin.identity)
+            origin.clock = self._clock
 
     def tick(self) -> None:
-        """Once a second: close removed origins that aren't needed any more."""
-        now = self._now()
+        """Once a second: try new credentials, and close removed origins that aren't needed any more."""
+        now, clock = self._now(), self._clock()
+        for origin in self._lot.origins.values():
+            if origin.keys is not None:
+                origin.keys.tick(clock)
         for name, (_, asked) in list(self._left.items()):
             if now - asked > _LEFT_SECONDS:
                 del self._left[name]
@@ -237,6 +241,8 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
+            if origin.keys is not None:
+                await origin.keys.close()
             await origin.pool.close()
         if self._closings:
             await asyncio.wait(self._closings)
