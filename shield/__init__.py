@@ -44,28 +44,28 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
                 on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
                 heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, reload; upgrade: of the program; visitors: accepted
-                host names; listener: its connections and their timeouts
+    admin       api: health, readiness, metrics, state, removal, takedown, reload; upgrade: of the program; visitors:
+                accepted host names; listener: its connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
-    purge       removing entries on demand
+    purge       removing entries on demand, and taking objects down
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its
-                readers; window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in
-                memory and on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact
-                parts of slices that little is wanted of; setbacks: fetches that failed for a while; whose: readers
-                that must not get the response; sorting: responses that aren't ordinary, by variant; table,
-                registry: shared fills; buffer: bytes in flight and their limit
+                dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
+                window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in memory and
+                on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact parts of
+                slices that little is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed
+                lately; whose: readers that must not get the response; sorting: responses that aren't ordinary, by
+                variant; table, registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
-                that may fail and return; backlog: its writer's queue; admission; shares: RAM used by one key's
-                variants. directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change
-                and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, scanning, all
-                on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
-                maintenance
+                that may fail and return; backlog: its writer's queue; admission; takedowns: their file; shares: RAM
+                used by one key's variants. directory/: one cache directory, made of home, claim, premises, index
+                (LMDB) and its change and values, segments, record, log (writing), room, reading, condition, reclaim,
+                rebuild, scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake,
+                customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 refusal, decoding: errors; by_get: HEAD where only GET works; origins: fetches from the best of
                 several; race: attempts beside a late one; conductor: judges origins for all workers, and probes them;
@@ -78,6 +78,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
+    changed     the part of it about keys that were purged or announced lately, or taken down
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
@@ -89,8 +90,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
                 ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                key_trial, key_renewal (credentials), absence, throttling, budget, denials, persistence, exact,
-                amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
+                key_trial, key_renewal (credentials), absence, changes, throttling, budget, denials, persistence,
+                exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
                 pseudo_fields (requests of HTTP/2), floods; written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework

@@ -168,6 +168,8 @@ def build(
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
+            take_down=purge.take_down,
+            lift=purge.lift,
             reload=reload.ask,
             upgrade=upgrade.ask,
             hosts=hosts,

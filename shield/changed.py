@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 import xxhash
 
 from shield.errors import StoreError
-from shield.rules.changes import ChangeKind, Changed
+from shield.rules.changes import Changed, ChangeKind
 from shield.rules.key import CacheKey
 
 KEYS = 1 << 14

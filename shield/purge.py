@@ -81,6 +81,7 @@ class Purge:
         if keys:
             await self._record(keys, lifted=True)
             self._changes.lift(keys)
+            await self._remove(keys)  # their absence
         return len(keys)
 
     @property

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
+from shield.admin.takedown import Lift, TakeDown, takedown
 from shield.admin.upgrade import Upgrading, upgrading
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
@@ -26,13 +27,15 @@ def admin_api(
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
+    take_down: TakeDown | None = None,
+    lift: Lift | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/reload` and `/upgrade` if the node can `remove`, `reload` and `upgrade`.
+    `/store/remove`, `/store/takedown`, `/reload` and `/upgrade` if the node can do that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -60,6 +63,7 @@ def admin_api(
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
+            *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
         ],

@@ -11,8 +11,8 @@ from shield.origin.want import Absent, Failed, Fetched
 from shield.rules import ranges
 from shield.rules.absence import Absence, absence_of
 from shield.rules.changes import (
-    ChangeKind,
     Changed,
+    ChangeKind,
     authorities,
     is_doubtful,
     limit,
@@ -30,11 +30,11 @@ Fetch = Callable[[Sequence[str]], Awaitable[Fetched | Absent | Failed]]
 """Fetches from the named origins, the first of them first."""
 
 
-async def ask_lately(
+async def ask_with_care(
     resource: Resource, means: Means, fetch: Fetch
 ) -> tuple[Changed | None, Fetched | Absent | Failed]:
     """The change of a resource's key, if it changed lately, and the result of a fetch of it."""
-    changed = means.changes.find(resource.named, means.clock())
+    changed = means.changes.find(resource.named, means.clock()) if means.changes.live[0] else None
     if changed is None:
         return None, await fetch(resource.tried)
     return changed, await ask_changed(changed, resource, fetch)

@@ -16,7 +16,7 @@ from typing import Any
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
-from shield.fill.doubt import absence_after, ask_lately
+from shield.fill.doubt import absence_after, ask_with_care
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -221,10 +221,10 @@ class Fill:
         self._readers.question_sent()  # about now; the source reports when it really is
         question, means = self.question, self._means
         question.want.sent = self._readers.question_sent
-        if not means.changes.live[0]:
-            return await self._fetch(question.resource.tried)
-        self._changed, result = await ask_lately(question.resource, means, self._fetch)
-        return result
+        if means.alone is None or means.changes.live[0]:
+            self._changed, result = await ask_with_care(question.resource, means, self._fetch)
+            return result
+        return await means.alone.fetch(question.resource.tried, question.want)
 
     def _fetch(self, names: Sequence[str]) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
         question, alone, judged = self.question, self._means.alone, None

@@ -12,8 +12,8 @@ from shield.messages import ResponseHead
 from shield.rules.absence import WEAK_SECONDS
 from shield.rules.changes import (
     UNSTATED_LAG_SECONDS,
-    ChangeKind,
     Changed,
+    ChangeKind,
     authorities,
     is_doubtful,
     lag_of,
