@@ -34,18 +34,18 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
-                run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved
-                position to resume from
+                run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
+                resume from
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
-                asgi: an application for other servers; hypercorn: workarounds for that server; guard: access;
-                door: limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2
-                on h2, on sending (turns and the end); stream: a request and its response; frames: cut and counted;
-                heads: HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, reload; upgrade: of the program; visitors:
-                accepted host names; listener: its connections and their timeouts
+                asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
+                limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
+                on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
+                HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
+    admin       api: health, readiness, metrics, state, removal, takedown, reload; upgrade: of the program; origins:
+                orders on them; visitors: accepted host names; listener: its connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -53,11 +53,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     purge       removing entries on demand, and taking objects down
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
-                window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in memory and
-                on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact parts of
-                slices that little is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed
-                lately; whose: readers that must not get the response; sorting: responses that aren't ordinary, by
-                variant; table, registry: shared fills; buffer: bytes in flight and their limit
+                window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
+                sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
+                audience: the readers of those; excerpts, touches: exact parts of slices that little is wanted of;
+                setbacks: fetches that failed for a while; doubt: keys that changed lately; whose: readers that must
+                not get the response; sorting: responses that aren't ordinary, by variant; table, registry: shared
+                fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -67,18 +68,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 rebuild, scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake,
                 customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
-                refusal, decoding: errors; by_get: HEAD where only GET works; origins: fetches from the best of
-                several; race: attempts beside a late one; conductor: judges origins for all workers, and probes them;
-                signer: request heads; rotation: new credentials, tried first; key_sources: commands, AWS's chain;
-                pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm:
-                its time limits; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
-                health: failing addresses; resolver, tls; canary: examines an origin for `check --online`
+                faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
+                version, copies: the same bytes from any origin that is proven to have them; origins: fetches from the
+                best of several; race: attempts beside a late one; conductor: judges origins for all workers, and
+                probes them; drains: origins that get no fetches, by order; signer: request heads; rotation: new
+                credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
+                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
+                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
+                resolver, tls; canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
     changed     the part of it about keys that were purged or announced lately, or taken down
+    spending    the budgets of origins for extra fetches, shared by all workers
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
@@ -88,9 +92,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 again; glimpse: the listeners of a file that can't be used
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
-                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
-                ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                key_trial, key_renewal (credentials), absence, changes, throttling, budget, denials, persistence,
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
+                several origins), hidden, interim, dates, ranking, prices, health, positions (which origins are
+                asked), drains, latency, attempts (when, and for how long), key_trial, key_renewal (credentials),
+                moments (dates as people write them), absence, changes, throttling, budget, denials, persistence,
                 exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
                 pseudo_fields (requests of HTTP/2), floods; written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses

@@ -10,6 +10,7 @@ from typing import IO
 
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
+from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
@@ -34,6 +35,7 @@ from shield.fill.table import FillTable
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.origin.drains import Drains
 from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -68,9 +70,9 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    source = owners if len(place.peers) > 1 else origins
+    means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
-    means.alone = origins if len(place.peers) < 2 else None
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
@@ -110,7 +112,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
-    purge = Purge(in_force, store, means.changes, clock=clock)
+    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -139,6 +141,7 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -172,6 +175,7 @@ def build(
             lift=purge.lift,
             reload=reload.ask,
             upgrade=upgrade.ask,
+            origins=OriginOrders(figures.standing, drains.drain, drains.restore),
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -16,7 +16,7 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import HEALTH_STATES, OriginStatistics
+from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
@@ -112,6 +112,10 @@ class Figures:
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
 
+    def standing(self) -> list[dict[str, object]]:
+        """How all workers treat each origin, and the reason."""
+        return [{"name": each.name, **asdict(each.statistics().health)} for each in self.origins.all()]
+
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
@@ -193,6 +197,12 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.thrifty,
         ),
         number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+        labelled(
+            "fills_continued",
+            "Bodies that broke off or were late, by the origin that has sent the rest",
+            "origin",
+            fills.continued,
+        ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
     ]
 
@@ -213,11 +223,17 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
-        labelled(
-            "origin_retries",
-            "Attempts at an origin after a failed one of the same fetch",
-            "origin",
-            {name: o.retries for name, o in origins},
+        Family(
+            "origin_extra_fetches",
+            "Attempts at an origin that weren't the first of their fetch, by reason",
+            [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
+        ),
+        Family(
+            "origin_retries_left",
+            "Retries that an origin's budget allows now",
+            [Sample(o.repeats_saved, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
         ),
         labelled(
             "origin_overtaken",
@@ -232,6 +248,17 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                 Sample(float(o.health.state == state), {"origin": name, "state": state})
                 for name, o in origins
                 for state in HEALTH_STATES
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_flag",
+            "1 for each flag of an origin: auth, throttled, corrupt, drained",
+            [
+                Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
+                for name, o in origins
+                for flag in HEALTH_FLAGS
             ],
             gauge=True,
             alike=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from shield.changed import ChangedKeys
 from shield.regime import InForce
@@ -27,20 +28,31 @@ class Purge:
     for as long as replicas may lag: the next fetch mustn't bring back what was removed.
     """
 
-    def __init__(self, in_force: InForce, store: Store, changes: ChangedKeys, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        in_force: InForce,
+        store: Store,
+        changes: ChangedKeys,
+        *,
+        clock: Callable[[], float],
+        directory: Path | None = None,
+    ) -> None:
+        """`directory` is the place in which takedowns are kept; None: there is none."""
         self._in_force = in_force
         self._store = store
         self._changes = changes
         self._clock = clock
+        self._directory = directory
 
     @property
     def name(self) -> str:
         return "purges"
 
     async def open(self) -> None:
-        """Read which keys are taken down. After the store."""
-        paths = [directory.path for directory in self._store.directories()]
-        await asyncio.get_running_loop().run_in_executor(None, self._changes.load, partial(recorded, paths))
+        """Read which keys are taken down."""
+        if self._directory is not None:
+            read = partial(recorded, self._directory)
+            await asyncio.get_running_loop().run_in_executor(None, self._changes.load, read)
 
     def tick(self) -> None:
         """Once a second: have misses look up changed keys no longer than needed."""
@@ -63,16 +75,16 @@ class Purge:
 
     async def take_down(self, targets: Sequence[bytes]) -> tuple[int, bool]:
         """Remove the entries of these targets, and have only the primary bring them back, until `lift`; returns how
-        many were stored, and whether this is kept over a restart: not by a node without disks.
+        many were stored, and whether this is kept over a restart.
 
-        Raises RequestError as `targets`, and StoreError if no disk takes it: then it holds until a restart.
+        Raises RequestError as `targets`, and StoreError if it can't be kept: then it holds until a restart.
         """
         await self._check(targets)
         keys = self._keys(targets)
         self._changes.take_down(keys)
         removed = await self._remove_targets(targets, is_noted=False)
         await self._record(keys, lifted=False)
-        return removed, self._store.has_disk
+        return removed, self._directory is not None
 
     async def lift(self, targets: Sequence[bytes]) -> int:
         """End the takedown of these targets; returns how many keys were taken down. Raises as `take_down`."""
@@ -90,11 +102,9 @@ class Purge:
         return max([lag_of(route.facts) for route in self._in_force.regime.routes], default=0.0)
 
     async def _record(self, keys: Sequence[CacheKey], *, lifted: bool) -> None:
-        if not self._store.has_disk:
-            return
-        paths = [directory.path for directory in self._store.directories()]
-        work = partial(record, paths, keys, self._clock(), lifted=lifted)
-        await asyncio.get_running_loop().run_in_executor(None, work)
+        if self._directory is not None:
+            work = partial(record, self._directory, keys, self._clock(), lifted=lifted)
+            await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def _check(self, targets: Sequence[bytes]) -> None:
         """Raise RequestError before any is removed; a million keys are too much to hold."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -321,22 +320,3 @@ def test_workers_share_what_was_purged_and_taken_down(
         origin.absent(workers.path)
         take_down(workers.asker, workers.path.encode())
         assert [each.get(workers.path).status for each in (workers.asker, workers.owner)] == [404, 404]
-
-
-def test_a_node_that_is_killed_has_its_takedowns_when_it_starts_again(
-    clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin, tmp_path: Path
-) -> None:
-    replica.serves("/a", b"bad", lifetime=3600)
-    replica.serves("/b", b"good", lifetime=3600)
-    tiers = [
-        {"name": "nvme", "directories": [{"path": str(tmp_path / "d"), "capacity": "64MiB", "free_floor": "0B"}]}
-    ]
-    settings = lagging(origin, replica, cache={"tiers": tiers})
-    with Shield(settings, clock=clock) as shield:
-        assert take_down(shield, b"/a", b"/b") == (0, True)
-        shield.run(shield.node.purge.lift([b"/b"]))
-        taken = (tmp_path / "d" / "takedowns").read_bytes()
-
-    assert taken.count(b"\n+ ") == 2 and b" :/a\n" in taken
-    with Shield(settings, clock=clock) as shield:
-        assert (shield.get("/a").status, shield.get("/b").status) == (404, 200)

@@ -49,15 +49,15 @@ def _take_down_and_kill(tmp_path: Path, origin: FaultyOrigin, replica: FaultyOri
     config = settings_file(tmp_path, origin, workers=2, cache={"tiers": [tier]}, origins=origins)
     replica.serves("/a", b"bad", lifetime=3600)
 
-    with Process(config) as node:
+    with Process(config, STATE_DIRECTORY=str(tmp_path)) as node:
         assert statuses(node.port, "/a") == {200}
         said = post(node.admin_port, "/store/takedown", {"paths": ["/a"]})
         os.killpg(node.process.pid, signal.SIGKILL)
 
     assert said == {"removed": 1, "kept": True}
-    with Process(config) as node:
+    with Process(config, STATE_DIRECTORY=str(tmp_path)) as node:
         assert statuses(node.port, "/a") == {404}
         assert post(node.admin_port, "/store/takedown", {"lift": ["/a"]}) == {"lifted": 1}
         os.killpg(node.process.pid, signal.SIGKILL)
-    with Process(config) as node:
+    with Process(config, STATE_DIRECTORY=str(tmp_path)) as node:
         assert statuses(node.port, "/a") == {200}

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.takedown import Lift, TakeDown, takedown
@@ -31,11 +32,12 @@ def admin_api(
     lift: Lift | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
+    origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/reload` and `/upgrade` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade` and `/origins` if the node can do that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -66,5 +68,6 @@ def admin_api(
             *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
+            *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from shield.fill.means import Means
 from shield.fill.settlement import Settlement
 from shield.messages import ResponseHead
-from shield.origin.want import Absent, Failed, Fetched
+from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules import ranges
 from shield.rules.absence import Absence, absence_of
 from shield.rules.changes import (
@@ -26,37 +26,36 @@ from shield.store.entry import Entry
 MAY_LAG = "may-lag"
 """The detail of a response that may be the one from before a change."""
 
-Fetch = Callable[[Sequence[str]], Awaitable[Fetched | Absent | Failed]]
-"""Fetches from the named origins, the first of them first."""
+Result = Fetched | Absent | Failed
 
 
-async def ask_with_care(
-    resource: Resource, means: Means, fetch: Fetch
-) -> tuple[Changed | None, Fetched | Absent | Failed]:
-    """The change of a resource's key, if it changed lately, and the result of a fetch of it."""
-    changed = means.changes.find(resource.named, means.clock()) if means.changes.live[0] else None
+async def fetch_with_care(
+    resource: Resource, names: Sequence[str], want: Want, means: Means
+) -> tuple[Changed | None, Result]:
+    """The change of a resource's key, if it changed lately, and the result of a fetch of it.
+
+    An object that was taken down comes from the primary or not at all.
+    """
+    fetch, facts = means.source.fetch, resource.route.facts
+    changed = means.changes.find(resource.named, means.clock())
     if changed is None:
-        return None, await fetch(resource.tried)
-    return changed, await ask_changed(changed, resource, fetch)
-
-
-async def ask_changed(changed: Changed, resource: Resource, fetch: Fetch) -> Fetched | Absent | Failed:
-    """The result for a changed key. One that was taken down comes from the primary or not at all."""
-    order, facts = resource.tried, resource.route.facts
+        return None, await fetch(names, want)
     if changed.is_of_absence:
-        result = await _ask_all(authorities(order, facts), fetch)
+        result = await _fetch_all(authorities(names, facts), want, fetch)
         if changed.kind is ChangeKind.TAKEN_DOWN or not isinstance(result, Failed):
-            return result
-    return await fetch(with_primary_first(order, facts))
+            return changed, result
+    return changed, await fetch(with_primary_first(names, facts), want)
 
 
-async def _ask_all(names: Sequence[str], fetch: Fetch) -> Fetched | Absent | Failed:
+async def _fetch_all(
+    names: Sequence[str], want: Want, fetch: Callable[[Sequence[str], Want], Awaitable[Result]]
+) -> Result:
     """What the first of these origins has, if all of them have something."""
     first: Fetched | None = None
-    result: Fetched | Absent | Failed | None = None
+    result: Result | None = None
     try:
         for name in names:
-            result = await fetch((name,))
+            result = await fetch((name,), want)
             if not isinstance(result, Fetched):
                 return result
             if first is not None:

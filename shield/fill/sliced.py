@@ -59,6 +59,9 @@ class SlicedRegistry(Protocol):
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
 
+    def count_continued(self, origin: str) -> None:
+        """Its body broke off or was late, and continued from this origin."""
+
 
 class SlicedFill:
     """One version of a large object and those who read it: what is there lies on its `Shelf`, the rest `Runs` fetch,
@@ -130,12 +133,12 @@ class SlicedFill:
             self._runs.prune(finish=has_all)
             self.settle()
 
-    def read(self, position: int, stop: int, reader: Reader) -> bytes | memoryview | None:
+    def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as are at hand in one piece; None when there are none yet.
 
         What is nowhere is fetched; the reader is told to advance.
         """
-        size = self.slice_bytes
+        size, stop = self.slice_bytes, stop or self.length
         number, inside = divmod(position, size)
         after = (number + 1) * size
         is_next = inside > size // 2 and after < stop and not self._shelf.is_here(number + 1)

@@ -33,6 +33,7 @@ class FillStatistics:
     started: int
     collapsed: int
     broken: int
+    continued: Mapping[str, int]  # bodies that broke off or were late, by the origin of the rest
     memory_used_bytes: int
     memory_capacity_bytes: int
     hit_for_miss: int
@@ -50,6 +51,7 @@ class FillTable:
         self._store = means.store
         self._clock = means.clock
         self._broken = 0
+        self._continued: dict[str, int] = {}  # bodies by origin
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
@@ -61,6 +63,20 @@ class FillTable:
         self._started = 0
         self._collapsed = 0
         self._thrifty: dict[str, int] = {}  # by how
+
+    def begin(self, resource: Resource, request: Request, reader: Reader) -> Fill | None:
+        """A new fill of `resource`, joined by `reader`, if that is all that a plain request takes; None: use `join`.
+
+        To be called if nothing is stored.
+        """
+        text = resource.key.text
+        if request.notable or request.method != b"GET" or (text, b"GET") in self._shared:
+            return None
+        if text in self._sliced or text in self._hit_for_miss or text in self._whole_only:
+            return None
+        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
+        fill.join(reader)
+        return fill
 
     def join(
         self,
@@ -75,17 +91,6 @@ class FillTable:
 
         `stored` is an entry that must be validated before use. `whole`: a part doesn't do.
         """
-        name = resource.key.text, request.method
-        is_plain = name[1] == b"GET" and not request.notable and stored is None
-        if not is_plain or name in self._shared or name[0] in self._hit_for_miss:
-            return self._join_any(resource, request, reader, stored, whole=whole)
-        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
-        fill.join(reader)
-        return fill, False
-
-    def _join_any(
-        self, resource: Resource, request: Request, reader: Reader, stored: Entry | None, *, whole: bool
-    ) -> tuple[Fill, bool]:
         fill = self._find(resource, request)
         if whole and fill is not None and fill.question.want.tentative:
             fill = None  # it may not do again
@@ -114,6 +119,7 @@ class FillTable:
     ) -> Fill:
         """A fill for one reader only; `in_slices`: it may continue in slices."""
         want = want or _plain(resource, request.method)
+        want.alone = True
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
@@ -133,8 +139,9 @@ class FillTable:
                 touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
                 span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
                 if span is not None:
-                    forwarded = resource.forwarded
-                    return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
+                    want = _plain(resource, b"GET")
+                    want.span, want.tentative = span, True
+                    return want
         return _validation(resource, request.method, stored)
 
     def is_thrifty(self, reader: Reader) -> bool:
@@ -248,14 +255,14 @@ class FillTable:
         fill.question.resource = resource
 
     def _start(self, question: Question) -> Fill:
-        text = question.resource.key.text
+        text, method = question.resource.key.text, question.want.method
         if text in self._whole_only and self.is_whole_only(text):
             question.in_parts = question.in_slices = False
         fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
         if question.shared:
-            self._shared[question.resource.key.text, question.want.method] = fill
+            self._shared[text, method] = fill
         fill.open()
         return fill
 
@@ -282,6 +289,10 @@ class FillTable:
         """A fill failed after its head was known to readers."""
         self._broken += 1
 
+    def count_continued(self, origin: str) -> None:
+        """A body broke off or was late, and continued from this origin."""
+        self._continued[origin] = self._continued.get(origin, 0) + 1
+
     def cancel_all(self) -> None:
         for fill in list(self._alive):
             fill.cancel()
@@ -294,6 +305,7 @@ class FillTable:
             started=self._started,
             collapsed=self._collapsed,
             broken=self._broken,
+            continued=dict(self._continued),
             memory_used_bytes=self._means.memory.used,
             memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),
@@ -321,10 +333,11 @@ def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want
     """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
     if stored is None or stored.head.status != 200 or method == b"HEAD":
         return _plain(resource, method)
-    validators = conditional.validators(stored.etag, stored.last_modified)
-    forwarded = resource.forwarded
-    return Want(method, resource.path, resource.query, etag=stored.etag, validators=validators, forwarded=forwarded)
+    want = _plain(resource, method)
+    want.etag, want.validators = stored.etag, conditional.validators(stored.etag, stored.last_modified)
+    return want
 
 
 def _plain(resource: Resource, method: bytes) -> Want:
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded)
+    key = resource.base or resource.key
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)

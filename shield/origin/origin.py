@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ from typing import Protocol
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Connection
+from shield.origin.copies import fetch_same
+from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
@@ -26,9 +29,10 @@ from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
+from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
-from shield.rules.health import HealthState
+from shield.rules.health import Flag, HealthState
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -67,6 +71,9 @@ class Mend(Enum):
 HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
 """The words for the state of an origin."""
 
+HEALTH_FLAGS = tuple([str(flag.name).lower() for flag in Flag])
+"""The words for its flags."""
+
 
 class Waiter(Protocol):
     """A fetch that waits for an origin, and may go on elsewhere."""
@@ -84,13 +91,15 @@ class HealthStatistics:
     out_seconds: float  # for how long it has not been up
     reason: str
     flags: tuple[str, ...]
+    drained_until: float | None  # epoch seconds; None: it isn't drained, or without an end
     p95_seconds: float | None  # of first bytes
 
 
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
-    retries: int  # attempts after a failed one of the same fetch
+    extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
+    repeats_saved: float  # retries and resumes that its budget allows now
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
@@ -126,10 +135,11 @@ class Origin:
         if self._gateway is not None:
             signer.prepare(self._gateway.alone)
         self.fetches = 0
-        self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self.overtaken = 0
+        self.extra = dict.fromkeys(Extra, 0)
+        """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.waiting: set[Waiter] = set()
@@ -142,6 +152,7 @@ class Origin:
         self.keys = Rotation(name, signer, probe=self._why_refused, now=now) if provider.signed else None
         """Its credentials; None: requests aren't signed."""
         self._denials = Denials()
+        self._given_at: float | None = None  # when it last accepted our credentials
         pool.note_break = self._note_break
 
     @property
@@ -154,8 +165,9 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        request_time = clock()
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        if want.version is not None:
+            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
+        request_time, note = clock(), Note(self.seen, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -170,8 +182,7 @@ class Origin:
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
-        response_time = clock()
-        self._denials.given(response_time)
+        self._given_at = response_time = clock()
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -194,7 +205,7 @@ class Origin:
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
-                self._denials.given(response_time)
+                self._given_at = response_time
                 if Mend.CREDENTIALS in mended and self.keys is not None:
                     self.keys.settle_doubt(old_work=True)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
@@ -229,7 +240,7 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            fields = self._gateway.introduced(fields, want.asked)
+            fields = self._gateway.introduced(fields, () if want.request is None else want.request.fields)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
@@ -253,7 +264,7 @@ class Origin:
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
-        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
         response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
@@ -315,12 +326,12 @@ class Origin:
         if answer is Answer.ABSENT:
             self.absent += 1
             if not denies:
-                self._denials.given(now)
+                self._given_at = now
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
             unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
             return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
-        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
+        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now, given_at=self._given_at):
             answer = Answer.FORBIDDEN
         raise OriginError(
             self.name,
@@ -372,10 +383,12 @@ class Origin:
         self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
-        record = self.seen.record()
+        record, until = self.seen.record(), self.seen.drained_until
+        flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
-            self.retries,
+            {extra.value: count for extra, count in self.extra.items()},
+            self.seen.repeats.saved,
             dict(self.faults),
             self.overtaken,
             self.absent,
@@ -385,7 +398,8 @@ class Origin:
                 since_seconds=round(self._now() - record.since, 1) if record.since else None,
                 out_seconds=round(self._now() - record.bad_since, 1) if record.bad_since else 0.0,
                 reason=record.why,
-                flags=tuple([str(flag.name).lower() for flag in record.flags]),
+                flags=tuple([str(flag.name).lower() for flag in flags]),
+                drained_until=until if 0.0 < until < math.inf else None,
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
             None if self.keys is None else self.keys.statistics(),
@@ -396,37 +410,6 @@ def _is_useless(want: Want, response: Response) -> bool:
     """Whether a success is no response to the request."""
     head = response.head
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
-
-
-_KINDS = {
-    Fault.CONNECT: Came.DIALLED,
-    Fault.RESOLVE: Came.DIALLED,
-    Fault.TLS: Came.DIALLED,
-    Fault.CONNECT_TIMEOUT: Came.DIALLED,
-    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
-    Fault.RESET: Came.FAILED,
-    Fault.MALFORMED: Came.FAILED,
-    Fault.TOO_LARGE: Came.FAILED,
-    Fault.SERVER: Came.FAILED,
-    Fault.THROTTLED: Came.THROTTLED,
-    Fault.AUTH: Came.AUTH,
-    # The origin works, whatever it says about the object.
-    Fault.FORBIDDEN: Came.ABSENT,
-    Fault.COLD: Came.ABSENT,
-    Fault.VALIDATOR: Came.ABSENT,
-    Fault.REFUSED: Came.ABSENT,
-}
-"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
-was free, that nobody waits any more."""
-
-
-BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
-"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
-
-
-def is_failure(fault: Fault) -> bool:
-    """Whether a fault is the origin's, rather than the object's or ours."""
-    return _KINDS.get(fault) is not Came.ABSENT
 
 
 class Note:
@@ -463,7 +446,7 @@ class Note:
 
     def failed(self, fault: Fault, key: bytes, *, hurried: bool = False) -> None:
         """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time."""
-        kind = _KINDS.get(fault)
+        kind = KINDS.get(fault)
         if kind is Came.ABSENT:
             self.gave(kind)
         elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):

@@ -1,13 +1,14 @@
-"""Keys that were taken down, kept in a file of each cache directory, so that they stay so over restarts and kills.
+"""Keys that were taken down, in a file of the node's state directory, so that they stay so over restarts and kills.
 
-A line for each takedown and each end of one; the last on a key counts. Lines that a crash has torn are skipped.
+A line for each takedown and each end of one; the last on a key counts. Lines that a crash has torn are skipped. Lines
+are only added, by any worker: what one of them has written isn't lost by another's writing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -21,56 +22,45 @@ FILE = "takedowns"
 _DOWN, _LIFTED = b"+", b"-"
 
 
-def record(paths: Sequence[Path], keys: Iterable[CacheKey], now: float, *, lifted: bool = False) -> None:
-    """Note the takedown of keys, or its end, in these directories. It is on the disks once this returns. Blocks.
-
-    Raises StoreError if none of them takes it; failures of some are logged.
-    """
-    sign, failures = _LIFTED if lifted else _DOWN, []
+def record(directory: Path, keys: Iterable[CacheKey], now: float, *, lifted: bool = False) -> None:
+    """Note the takedown of keys, or its end. It is on the disk once this returns. Blocks. Raises StoreError."""
+    sign, path = _LIFTED if lifted else _DOWN, directory / FILE
     lines = [b"%b %.3f %b %b" % (sign, now, key.digest.hex().encode(), _shown(key.text)) for key in keys]
-    data = b"\n" + b"\n".join(lines) + b"\n"  # begins anew after a line that was torn
-    for path in paths:
-        try:
-            _append(path / FILE, data)
-        except OSError as error:
-            failures.append(f"{path / FILE}: can't be written: {error.strerror}")
-    if len(failures) == len(paths):
-        raise StoreError("; ".join(failures) or "no cache directory is in use, so that takedowns can't be kept")
-    for failure in failures:
-        log.warning("%s; other directories have the takedowns", failure)
+    try:
+        _append(path, b"\n" + b"\n".join(lines) + b"\n")  # begins anew after a line that was torn
+    except OSError as error:
+        said = "taken down until the node restarts" if not lifted else "still taken down"
+        raise StoreError(f"{path}: can't be written: {error.strerror}; they are {said}") from None
 
 
-def recorded(paths: Sequence[Path]) -> list[bytes]:
-    """The digests of all keys that are taken down by the files in these directories. Blocks."""
-    last: dict[bytes, tuple[float, bool]] = {}
-    for path in paths:
-        try:
-            lines = (path / FILE).read_bytes().split(b"\n")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            log.warning(
-                "%s: can't be read: %s; objects that were taken down may come back", path / FILE, error.strerror
-            )
-            continue
-        for line in lines:
-            read = _read(line)
-            if read is not None:
-                digest, at, is_down = read
-                if digest not in last or last[digest][0] <= at:
-                    last[digest] = at, is_down
-    return [digest for digest, (_, is_down) in last.items() if is_down]
+def recorded(directory: Path) -> list[bytes]:
+    """The digests of all keys that are taken down by the file in this directory. Blocks."""
+    try:
+        lines = (directory / FILE).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        log.error(
+            "%s: can't be read: %s; objects that were taken down may come back", directory / FILE, error.strerror
+        )
+        return []
+    down: dict[bytes, bool] = {}
+    for line in lines:
+        read = _read(line)
+        if read is not None:
+            down[read[0]] = read[1]
+    return [digest for digest, is_down in down.items() if is_down]
 
 
-def _read(line: bytes) -> tuple[bytes, float, bool] | None:
+def _read(line: bytes) -> tuple[bytes, bool] | None:
     words = line.split(b" ")
     if len(words) != 4 or words[0] not in (_DOWN, _LIFTED):
         return None
     try:
-        digest, at = bytes.fromhex(words[2].decode("ascii")), float(words[1])
+        digest = bytes.fromhex(words[2].decode("ascii"))
     except ValueError:
         return None
-    return (digest, at, words[0] == _DOWN) if len(digest) == 16 else None
+    return (digest, words[0] == _DOWN) if len(digest) == 16 else None
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -26,7 +26,7 @@ def test_it_warns_of_a_node_that_forgets(tmp_path: Path) -> None:
     with answering(tmp_path, {"node": "n1"}, (200, {"removed": 2, "kept": False})) as (ground, _):
         result = ground.run("takedown", "/a")
 
-    assert result.exit_code == 0 and "until it restarts" in result.stderr
+    assert result.exit_code == 0 and "after a stop of the node" in result.stderr
 
 
 @pytest.mark.parametrize(

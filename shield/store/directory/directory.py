@@ -238,10 +238,6 @@ class CacheDirectory:
         with self._condition.changing("clearing"):
             self._log.bury_everything(sequence)
 
-    @property
-    def path(self) -> Path:
-        return self._claim.index_path.parent
-
     def reclaim_step(self) -> bool:
         """Give up the oldest complete segment; False when there is none."""
         with self._condition.changing("reclaiming"):
