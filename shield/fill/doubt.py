@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from shield.fill.means import Means
-from shield.fill.settlement import Settlement
+from shield.fill.settlement import Question, Settlement, settle_absence
 from shield.messages import ResponseHead
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules import ranges
@@ -20,7 +20,7 @@ from shield.rules.changes import (
     version_of,
     with_primary_first,
 )
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource
 from shield.store.entry import Entry
 
 MAY_LAG = "may-lag"
@@ -29,22 +29,21 @@ MAY_LAG = "may-lag"
 Result = Fetched | Absent | Failed
 
 
-async def fetch_with_care(
-    resource: Resource, names: Sequence[str], want: Want, means: Means
-) -> tuple[Changed | None, Result]:
-    """The change of a resource's key, if it changed lately, and the result of a fetch of it.
+async def fetch_with_care(question: Question, means: Means, names: Sequence[str], want: Want) -> Result:
+    """As the source does, with a look at the change of its key, which is noted in the question.
 
     An object that was taken down comes from the primary or not at all.
     """
-    fetch, facts = means.source.fetch, resource.route.facts
-    changed = means.changes.find(resource.named, means.clock())
+    resource, fetch = question.resource, means.source.fetch
+    question.changed = changed = means.changes.find(resource.named, means.clock())
     if changed is None:
-        return None, await fetch(names, want)
+        return await fetch(names, want)
+    facts = resource.route.facts
     if changed.is_of_absence:
         result = await _fetch_all(authorities(names, facts), want, fetch)
         if changed.kind is ChangeKind.TAKEN_DOWN or not isinstance(result, Failed):
-            return changed, result
-    return changed, await fetch(with_primary_first(names, facts), want)
+            return result
+    return await fetch(with_primary_first(names, facts), want)
 
 
 async def _fetch_all(
@@ -100,8 +99,12 @@ def shorten(settled: Settlement, now: float) -> None:
             entry.plain_hit_until = min(entry.plain_hit_until, freshness.born + freshness.lifetime)
 
 
-def absence_after(changed: Changed | None, route: Route, absent: Absent) -> Absence:
-    """The certainty of an absence; that of an object which was announced lately is never certain."""
+def settle_missing(question: Question, absent: Absent, means: Means) -> tuple[Settlement, str]:
+    """The settlement of an absence, and its certainty in a word: of an object that was announced it isn't certain."""
+    changed, resource = question.changed, question.resource
     if changed is not None and changed.kind in (ChangeKind.NEW, ChangeKind.CHANGED):
-        return Absence.ANNOUNCED
-    return absence_of(route.facts, absent.said, absent.unwell)
+        absence = Absence.ANNOUNCED
+    else:
+        absence = absence_of(resource.route.facts, absent.said, absent.unwell)
+    known = means.store.variants.names(resource.named)
+    return settle_absence(question, absent, absence, means.clock(), known=known), absence.value

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
-from shield.fill.doubt import absence_after, fetch_with_care
+from shield.fill.doubt import fetch_with_care, settle_missing
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -29,17 +30,15 @@ from shield.fill.settlement import (
     Streaming,
     large_entry,
     negative_entry,
-    settle_absence,
     settle_ordinary,
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
-from shield.rules.changes import Changed
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
@@ -72,7 +71,6 @@ class Fill:
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
-    _changed: Changed | None = None  # its key, lately
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -205,7 +203,7 @@ class Fill:
         try:
             self._readers.latecomers.clear()
             question, means = self.question, self._means
-            fetch = self._fetch_with_care if means.changes.live[0] else means.source.fetch
+            fetch = partial(fetch_with_care, question, means) if means.changes.live[0] else means.source.fetch
             result = await fetch(question.resource.tried, question.want)
             while not self._take(result):
                 result = await fetch(question.resource.tried, question.want)
@@ -217,16 +215,11 @@ class Fill:
         finally:
             self._task = None
 
-    async def _fetch_with_care(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
-        """As the source does, while some keys are known to have changed."""
-        self._changed, result = await fetch_with_care(self.question.resource, names, want, self._means)
-        return result
-
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Carry out a result; False when the whole object must be fetched instead."""
         if not isinstance(result, Fetched):
             return self._take_none(result)
-        settled = None if self._changed else settle_ordinary(self.question, result, self._means.terms)
+        settled = settle_ordinary(self.question, result, self._means.terms)
         if settled is None:
             return self._take_any(result)
         self._bring(settled, result)
@@ -235,7 +228,7 @@ class Fill:
     def _take_any(self, fetched: Fetched) -> bool:
         """Carry out a response that isn't ordinary."""
         question = self.question
-        settled = settle_any(question, fetched, self._means, self._changed)
+        settled = settle_any(question, fetched, self._means)
         if settled.sorts:
             self._sort(settled, to_disk=not fetched.by_peer)
         if settled.step is Step.ASK_WHOLE:
@@ -401,10 +394,8 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
-        means, known = self._means, self._means.store.variants.names(self.resource.named)
-        absence = absence_after(self._changed, self.resource.route, absent)
-        self.detail = absence.value
-        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
+        means = self._means
+        settled, self.detail = settle_missing(self.question, absent, means)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None

@@ -8,20 +8,19 @@ from shield.fill.doubt import doubts, shorten
 from shield.fill.means import Means
 from shield.fill.settlement import Question, Settlement, Step, settle
 from shield.origin.want import Fetched, without_parts
-from shield.rules.changes import Changed
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.verdict import Reason, Share
 
 
-def settle_any(question: Question, fetched: Fetched, means: Means, changed: Changed | None = None) -> Settlement:
-    """The settlement of any response, with the fields that its route gives it. `changed`: its key did so lately."""
+def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement:
+    """The settlement of any response, with the fields that its route gives it."""
     resource, response = question.resource, fetched.response
     response.head = resource.route.fields.of(fetched.origin, by_peer=fetched.by_peer).changed(response.head)
     if not question.in_parts:
         response.head = without_parts(response.head)
     known = means.store.variants.names(resource.named) if resource.route.particular else ()
-    if changed is None or not doubts(changed, resource, fetched, question.stored):
+    if question.changed is None or not doubts(question.changed, resource, fetched, question.stored):
         return settle(question, fetched, means.terms, known=known)
     settled = settle(question, fetched, means.terms, known=known)
     shorten(settled, means.clock())
