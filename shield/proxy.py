@@ -147,14 +147,14 @@ class Proxy:
         """Our response to a request that isn't even looked up."""
         return self.replies.refusal(error, request, now)
 
-    def resolve(self, target: bytes) -> Resource:
-        """The resource of a target under the regime in force; RequestError if there is none."""
-        return self.in_force.regime.targets.resolve(target)
+    def resolve(self, target: bytes, regime: Regime | None = None) -> Resource:
+        """The resource of a target under the regime of its request, or in force; RequestError if there is none."""
+        return (regime or self.in_force.regime).targets.resolve(target)
 
     def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
         """The name of a target's route, under the regime of its request; None if there is none."""
         try:
-            return (regime or self.in_force.regime).targets.resolve(target).route.name
+            return self.resolve(target, regime).route.name
         except RequestError:
             return None
 

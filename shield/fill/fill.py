@@ -74,9 +74,6 @@ class Fill:
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
-    # outcomes and field lines that followers share; filled in by them
-    told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = field(default_factory=dict)
-
     # known at the end
     entry: Entry | None = None
     committed: bool = False
@@ -181,9 +178,11 @@ class Fill:
         known, key = self.entry or entry, self.question.resource.key.text
         fresh = self.freshness if known is None else known.freshness
         stores = self._buffer.retained or self.committed
+        ttl = None
+        if fresh is not None and (stores or self.was_hit):
+            ttl = int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=key)
-        ttl = fresh.shown_ttl(now) if fresh is not None and stores else None
+            return Outcome(hit=True, ttl=ttl, key=key)
         outcome = Outcome(False, forward, self.status, ttl, stores, collapsed, self.detail, self.origin, key)
         if outcome.detail is None and not stores and self.disposition is not None:
             outcome.detail = self.disposition.reason.value
@@ -193,7 +192,7 @@ class Fill:
 
     def open(self) -> None:
         """Start fetching."""
-        if self.resource.route.early_hints:
+        if self.question.resource.route.early_hints:
             self.question.want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 

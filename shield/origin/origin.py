@@ -18,7 +18,7 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
-from shield.origin.connection import Connection
+from shield.origin.connection import Asked, Connection
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
@@ -240,9 +240,7 @@ class Origin:
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(
-            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
-        )
+        return await self.pool.fetch(Asked(head, want.method, deadline, inform, note.sent, fresh))
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -345,7 +343,7 @@ class Origin:
         self.fetches += 1
         try:
             head = signer.head(b"GET", path, self.clock(), fields, query=query)
-            response = await self.pool.fetch(head, method=b"GET", deadline=deadline)
+            response = await self.pool.fetch(Asked(head, b"GET", deadline))
             if response.head.status in (200, 206):
                 response.close()
                 return None
