@@ -84,9 +84,9 @@ class FailoverSettings(Section):
     )
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
-        description="Share of an origin's requests that may be retried, once each, after a transient failure (500, "
-        "503, 429, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A "
-        "few are allowed from the start. 0: never.",
+        description="Retries at an origin, as a share of its successes: once each, after a transient failure (500, "
+        "503, 429, a reset) if no other origin has the object, and for the rest of a body that it broke off. A "
+        "tenth, so that retries don't multiply an outage. Ten are allowed from the start, for all workers. 0: none.",
     )
     retry_after: Duration = duration(
         "5s",
