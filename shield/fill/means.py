@@ -48,6 +48,7 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
+    are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: FillTerms = field(init=False)

@@ -139,7 +139,8 @@ class Rest:
         del self._fill
 
     def _begin(self, names: Sequence[str]) -> None:
-        want = replace(self._want, span=Span(self._body.position, self._body.stop))
+        resumes = None if self._broke is None else self._origin
+        want = replace(self._want, span=Span(self._body.position, self._body.stop), resumes=resumes)
         # What is merely late may still come, and can then be stored.
         self._version.held = None if self._broke is None else self._body.held
         self._task = self._means.loop.create_task(self._fetch(names, want))

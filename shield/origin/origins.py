@@ -25,7 +25,7 @@ from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import find_trouble
-from shield.rules.positions import order
+from shield.rules.positions import are_all_bad, order
 from shield.rules.ranges import Span
 
 log = logging.getLogger("shield.origin")
@@ -247,6 +247,13 @@ class Origins:
         )
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+
+    def are_cut_off(self, names: Sequence[str]) -> bool:
+        """Whether all of these are known to be bad, or the node itself is cut off from all origins."""
+        origins = self._lot.origins
+        if self._records.frozen_at:
+            return True
+        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
