@@ -227,8 +227,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         response = self._response
         if response is None:
-            self.close()
-            self._owner.spoke_unasked(self)
+            self._take_unasked()
             return
         self.last_read = self._now()
         if self._inflow is not None:
@@ -245,6 +244,10 @@ class Connection(asyncio.Protocol):
                 self._refuse(response, error)
         else:
             self._receive_uncounted(response, data)
+
+    def _take_unasked(self) -> None:
+        self.close()
+        self._owner.spoke_unasked(self)
 
     def eof_received(self) -> None:
         if self._framing is Framing.CLOSE and self._response is not None and self._ended_properly():

@@ -279,6 +279,12 @@ class Pool:
 
     def _take_idle(self) -> Connection | None:
         idle = self._idle
+        if idle and not idle[-1].closed and not idle[-1].bodiless:
+            self._lent += 1
+            return idle.pop()
+        return self._search_idle(idle) if idle else None
+
+    def _search_idle(self, idle: list[Connection]) -> Connection | None:
         for place in range(len(idle) - 1, -1, -1):
             connection = idle[place]
             if not connection.closed and connection.bodiless and connection.unasked():

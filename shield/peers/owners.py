@@ -140,7 +140,7 @@ class Owners:
         deadline = self._now() + self._timeouts.first_byte
         while True:
             asked = self._clock()
-            passed = loops.passed(request.fields)
+            passed = request.get(loops.NAME)
             fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
             head = words.request_head(want.method, request.target, fields, host=words.named(key))
             response = await self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
