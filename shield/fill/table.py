@@ -297,6 +297,9 @@ class FillTable:
             del self._shared[name]
         if fill.phase in OVER:
             self._alive.discard(fill)
+            checks = self._means.spot_checks
+            if checks is not None and fill.committed and fill.entry is not None and not fill.by_peer:
+                checks.filled(fill.resource, fill.entry)
 
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
         """Remember for a while whether responses under this key can be shared."""
