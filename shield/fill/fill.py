@@ -198,11 +198,9 @@ class Fill:
     async def _open(self) -> None:
         result = None
         try:
-            self._readers.latecomers.clear()
-            question, fetch = self.question, self._means.source.fetch
-            result = await fetch(question.resource.tried, question.want)
-            while not self._take(result):
-                result = await fetch(question.resource.tried, question.want)
+            while result is None or not self._take(result):
+                self._readers.latecomers.clear()  # about now; the source reports when it really is sent
+                result = await self._means.source.fetch(self.question.resource.tried, self.question.want)
         except Exception as error:
             self._fail_by_bug(error, result)
         finally:
@@ -266,7 +264,6 @@ class Fill:
             self._means.store.drop(question.resource.key)
         question.stored, question.want = None, question.want.whole()
         question.want.sent = self._readers.latecomers.clear
-        self._readers.latecomers.clear()  # about now; the source reports when it really is sent
 
     def _bring(self, settled: Settlement, fetched: Fetched) -> None:
         """Begin the body, to be kept or not."""
