@@ -12,9 +12,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
+from shield.fill.doubt import fetch_with_care, settle_missing
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -28,7 +30,6 @@ from shield.fill.settlement import (
     Streaming,
     large_entry,
     negative_entry,
-    settle_absence,
     settle_ordinary,
     whole_entry,
 )
@@ -38,7 +39,6 @@ from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
-from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
@@ -198,9 +198,11 @@ class Fill:
     async def _open(self) -> None:
         result = None
         try:
+            question, means = self.question, self._means
+            fetch = partial(fetch_with_care, question, means) if means.changes.live[0] else means.source.fetch
             while result is None or not self._take(result):
                 self._readers.latecomers.clear()  # about now; the source reports when it really is sent
-                result = await self._means.source.fetch(self.question.resource.tried, self.question.want)
+                result = await fetch(question.resource.tried, question.want)
         except Exception as error:
             self._fail_by_bug(error, result)
         finally:
@@ -378,10 +380,8 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
-        means, known = self._means, self._means.store.variants.names(self.resource.named)
-        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
-        self.detail = absence.value
-        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
+        means = self._means
+        settled, self.detail = settle_missing(self.question, absent, means)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None
