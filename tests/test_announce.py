@@ -226,3 +226,24 @@ def test_a_fill_under_way_isnt_stored_once_its_object_has_changed(
         assert client.read().body == b"old!"
 
     assert lagged.get("/a").body == b"new"
+
+
+def test_a_revalidation_under_way_isnt_stored_once_its_object_has_changed(
+    lagged: Shield, clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    replica.serves("/a", b"oldest", lifetime=10, grace=0)
+    lagged.get("/a")
+    clock.advance(20)
+    replica.serves("/a", b"old!", lifetime=60)
+    origin.serves("/a", b"new", lifetime=60)
+    gate = replica.gate()
+    replica.spoils("/a", at_body(2, Wait(gate)), times=1)
+
+    with lagged.client() as client:
+        client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        gate.reached()
+        announce(lagged, {"changed": ["/a"]})
+        gate.open()
+        assert client.read().body == b"old!"
+
+    assert lagged.get("/a").body == b"new"

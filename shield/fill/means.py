@@ -11,6 +11,7 @@ from shield.chance import draw
 from shield.changed import ChangedKeys
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
+from shield.fill.spotchecks import SpotChecks
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
@@ -48,6 +49,7 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
+    spot_checks: SpotChecks | None = None
     changes: ChangedKeys = field(default_factory=ChangedKeys)
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
