@@ -12,6 +12,7 @@ from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.build.drills import drills_of
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
 from shield.build.origins import blueprints, origins_of, owners_of
@@ -73,6 +74,7 @@ def build(
     secrets = SecretFiles(origins, in_force)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
+    drills = drills_of(settings, place, origins, counters, clock)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
@@ -102,6 +104,7 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
+        drills=drills,
         access=log,
         place=place,
     )
@@ -123,6 +126,7 @@ def build(
             vitals=vitals,
             in_force=in_force,
             origins=origins,
+            drills=drills,
             owners=owners,
             secrets=secrets,
             store=store,
@@ -141,6 +145,7 @@ def build(
         storage,
         secrets,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
+        CallbackService("drills", opening=drills.open, closing=drills.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("fills", closing=cancel_fills),
     )
@@ -164,6 +169,7 @@ def build(
             remove_prefix=purge.prefix,
             reload=reload.ask,
             upgrade=upgrade.ask,
+            drills=drills,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),
@@ -177,4 +183,5 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
+        drills=drills,
     )

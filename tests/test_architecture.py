@@ -39,10 +39,10 @@ ROWS = [
     ["transfer"],
     ["delivery"],
     ["reply", "fill", "purge"],
-    ["audit", "peers"],
+    ["audit", "peers", "drill"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
-    ["records"],
+    ["records", "drill.memory"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

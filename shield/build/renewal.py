@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
 from shield.build.listeners import listener_tls
@@ -21,6 +22,7 @@ from shield.build.regime import regime_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
+from shield.drill.drills import Drills, DrillTerms
 from shield.edge.asgi import Application
 from shield.edge.http2.front import ClientFront
 from shield.figures import Configuration, Vitals
@@ -43,6 +45,7 @@ class Parts:
     vitals: Vitals
     in_force: InForce
     origins: Origins
+    drills: Drills
     owners: Owners
     secrets: SecretFiles
     store: Store
@@ -109,6 +112,7 @@ class PreparedEdition:
                 origin.signer.use(given)
         failover = settings.failover
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
+        parts.drills.terms = drawn.drills
         parts.owners.use(among_workers(settings))
         parts.means.policy = fill_policy(settings)
         replies = replies_of(settings)
@@ -138,6 +142,7 @@ class _Drawn:
     contexts: Mapping[str, ssl.SSLContext | None]  # of origins that are to be made
     credentials: Mapping[str, Credentials | None]
     regime: Regime
+    drills: DrillTerms
     tls: ssl.SSLContext | None
 
 
@@ -148,6 +153,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         {name: authorities_of(plan) for name, plan in plans.items() if before.get(name) != plan},
         {name: credentials(settings, name) for name in plans},
         regime_of(settings, workers=workers, generation=generation),
+        drill_terms(settings),
         listener_tls(settings),
     )
 

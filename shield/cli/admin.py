@@ -34,7 +34,7 @@ def instruct(path: Path, target: str, *, seconds: float, signal: str) -> tuple[b
     """POST to the node of these settings: whether it succeeded, and its response. Problems are printed; None: there
     is no response. `signal` does the same without an admin listener.
     """
-    address = _admin(path, signal)
+    address = admin_of(path, f"send it {signal}")
     if address is None:
         return None
     try:
@@ -51,9 +51,9 @@ def instruct(path: Path, target: str, *, seconds: float, signal: str) -> tuple[b
     return done, said
 
 
-def _admin(path: Path, signal: str) -> ListenAddress | None:
-    """The node's admin listener. Other problems of the settings are left to the node, which may have secrets that
-    aren't here.
+def admin_of(path: Path, advice: str = "set it, and restart") -> ListenAddress | None:
+    """The node's admin listener; None after the reason was printed, with `advice` if it is off. Other problems of the
+    settings are left to the node, which may have secrets that aren't here.
     """
     source = SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)
     if isinstance(source.text, OSError):
@@ -65,5 +65,5 @@ def _admin(path: Path, signal: str) -> ListenAddress | None:
         return None
     admin = glimpse(source).admin
     if admin is None:
-        print(f"{path}: admin.listen is off, so the node can't be asked; send it {signal}", file=sys.stderr)
+        print(f"{path}: admin.listen is off, so the node can't be asked; {advice}", file=sys.stderr)
     return admin

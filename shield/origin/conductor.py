@@ -126,7 +126,7 @@ class Conductor:
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
-            _say(origin.name, event)
+            _say(origin.label, event)
             return
         if origin.sample is None:
             return

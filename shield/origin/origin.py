@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
@@ -20,7 +21,7 @@ from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.note import Note
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
-from shield.origin.response import Response
+from shield.origin.response import Inform, Response
 from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, private
@@ -69,6 +70,26 @@ class Waiter(Protocol):
         """Don't wait for this origin alone any more."""
 
 
+class Drill(Protocol):
+    """Comes between an origin and its pool while a drill runs. `mode` is its word; None: it's at another origin."""
+
+    mode: str | None
+
+    async def fetch(
+        self,
+        pool: Pool,
+        want: Want,
+        head: bytes,
+        *,
+        method: bytes,
+        deadline: float,
+        fresh: bool,
+        inform: Inform | None,
+        sent: Callable[[], None],
+    ) -> Response:
+        """As `Pool.fetch`, which it may call, or a fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthStatistics:
     """How an origin is treated by all workers, and the reason."""
@@ -90,6 +111,7 @@ class OriginStatistics:
     absent: int
     pool: PoolStatistics
     health: HealthStatistics
+    drill: str | None  # the mode of the drill that runs at it
 
 
 class Origin:
@@ -124,6 +146,8 @@ class Origin:
         self.overtaken = 0
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
+        self.drill: Drill | None = None
+        """Set while a drill runs, at this origin or at another one."""
         self.waiting: set[Waiter] = set()
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
@@ -131,6 +155,20 @@ class Origin:
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
+
+    @property
+    def passes_errors(self) -> bool:
+        """Whether clients get its errors unchanged."""
+        return self._passes_errors
+
+    @property
+    def label(self) -> str:
+        """Its name in the log."""
+        return self.name if self._drilled is None else f"{self.name} (drill)"
+
+    @property
+    def _drilled(self) -> str | None:
+        return None if self.drill is None else self.drill.mode
 
     @property
     def identity(self) -> bytes:
@@ -217,9 +255,8 @@ class Origin:
             fields = self._gateway.introduced(fields, want.asked)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(
-            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
-        )
+        send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
+        return await send(head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent)
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -336,6 +373,7 @@ class Origin:
                 flags=tuple([str(flag.name).lower() for flag in record.flags]),
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
+            drill=self._drilled,
         )
 
 

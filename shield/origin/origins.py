@@ -40,10 +40,14 @@ _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
 
 
+Moved = Callable[[str, bytes], None]
+"""Called with an origin and a path for which others are tried first, since it isn't healthy."""
+
+
 class _Lot:
     """The origins in use at one time, and the deadline of a fetch from them."""
 
-    __slots__ = ("budgets", "deadline_seconds", "origins", "users")
+    __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
 
     def __init__(
         self, origins: Sequence[Origin], deadline_seconds: float, budgets: Mapping[str, RetryBudget]
@@ -52,6 +56,7 @@ class _Lot:
         self.deadline_seconds = deadline_seconds
         self.budgets = budgets
         self.users = 0  # fetches under way that use it
+        self.moved: Moved | None = None
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         """The order in which the named origins are tried for this path; unknown names are left out."""
@@ -61,8 +66,14 @@ class _Lot:
         ranked = [name for name in names if name in origins]
         if all(origins[name].seen.is_up for name in ranked):
             return ranked
-        spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
-        return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+        return self._by_health(ranked, path, now)
+
+    def _by_health(self, ranked: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        origins, spot = self.origins, xxhash.xxh3_64_intdigest(path) / 2.0**64
+        tried = order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+        if self.moved is not None and tried[:1] != tuple(ranked[:1]):
+            self.moved(ranked[0], path)
+        return tried
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
@@ -228,6 +239,20 @@ class Origins:
         )
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+
+    def tell_moved(self, moved: Moved | None) -> None:
+        """Call this from now on, until the origins are replaced."""
+        self._lot.moved = moved
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether none is judged, because of a fault on our side."""
+        return bool(self._records.frozen_at)
+
+    @property
+    def is_conducted_here(self) -> bool:
+        """Whether this worker judges them for the node."""
+        return self._records.conductor(self._now()) == self._worker
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
