@@ -56,6 +56,9 @@ class Place:
     waiting: set[SimulatedFetch] = field(default_factory=set)
     sample: tuple[bytes, bytes] | None = None
 
+    def note_whole(self) -> None:
+        """Bodies aren't simulated."""
+
 
 @dataclass(eq=False)
 class SimulatedFetch:

@@ -257,7 +257,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
         ),
         Family(
             "origin_faults",
-            "Failed attempts at an origin",
+            "Failed attempts at an origin, and bodies that broke off",
             [
                 Sample(count, {"origin": name, "fault": fault})
                 for name, o in origins

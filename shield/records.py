@@ -46,6 +46,7 @@ class Came(IntEnum):
     DIALLED = 3  # failed, without a connection
     THROTTLED = 4
     AUTH = 5
+    BROKEN = 6  # its body ended early or stalled; its first byte counted as OK
 
 
 _COLUMNS = 1 + len(Came)  # the second, and a count each
@@ -60,8 +61,8 @@ _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL = 0, 1
-_FAILED_AT = 2  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE = 0, 1, 2
+_FAILED_AT = 3  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -238,7 +239,7 @@ class Seen:
         counts[at + 1 + bucket_of(seconds)] += 1
 
     def failed(self, came: Came, now: float, key: bytes) -> None:
-        """A fetch of the object with this key failed."""
+        """A fetch of the object with this key failed, or its body did (BROKEN)."""
         self._count(came, now)
         if came is Came.THROTTLED:
             return
@@ -249,6 +250,10 @@ class Seen:
         counts[at + 2] = came
         self._times[at] = now
         counts[_FAILED_TOTAL] = total + 1
+
+    def whole(self, now: float) -> None:
+        """A body has arrived whole."""
+        self._times[_WHOLE] = now
 
     def _count(self, came: Came, now: float) -> None:
         counts, second = self._counts, int(now)
@@ -314,13 +319,18 @@ class Seen:
         records = self._records
         rows = self._rows
         succeeded = max([times[_SUCCEEDED] for _, times in rows])
+        whole = max([times[_WHOLE] for _, times in rows])
         totals = [0] * len(Came)
         failures: list[tuple[int, int]] = []  # key, `Came`
+        broken: list[int] = []  # keys
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
             _add_counts(totals, counts, since, now)
             for at in range(_FAILED_AT, _RING, 3):
-                if times[at] > since and times[at] > succeeded:
+                if times[at] > since and counts[at + 2] == Came.BROKEN:
+                    if times[at] > whole:
+                        broken.append(counts[at + 1])
+                elif times[at] > since and times[at] > succeeded:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
@@ -329,10 +339,13 @@ class Seen:
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
             throttled=totals[Came.THROTTLED],
+            broken=totals[Came.BROKEN],
             streak=len(failures),
             dials=sum(came == Came.DIALLED for _, came in failures),
             refused=sum(came == Came.AUTH for _, came in failures),
             keys=len({key for key, _ in failures}),
+            broken_streak=len(broken),
+            broken_keys=len(set(broken)),
             waiting=waiting,
             succeeded=succeeded or -math.inf,
             p95=self.p95,

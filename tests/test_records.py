@@ -241,3 +241,19 @@ def test_more_workers_than_before_find_the_same_records() -> None:
 
 def test_it_takes_no_more_memory_than_it_says() -> None:
     assert size_for(256) < 32 << 20
+
+
+def test_bodies_that_break_off_count_until_a_whole_one_of_any_worker() -> None:
+    _, one, other = two()
+    for second in range(6):
+        one.succeeded(Came.OK, NOW + second, 0.02)
+        one.failed(Came.BROKEN, NOW + second + 0.5, b"/%d" % (second // 2))
+
+    seen = other.evidence(NOW, NOW + 6)
+    assert (seen.ok, seen.broken, seen.broken_streak, seen.broken_keys) == (6, 6, 6, 3)
+    assert (seen.failed, seen.streak, seen.keys) == (0, 0, 0)
+
+    other.whole(NOW + 3.7)
+    seen = one.evidence(NOW, NOW + 6)
+    assert (seen.broken_streak, seen.broken_keys) == (2, 1)
+    assert one.evidence(NOW + 5.5, NOW + 6).broken_streak == 0

@@ -80,6 +80,8 @@ class Conductor:
         self._was_late = is_late
         records.beat(self._worker, now, is_late=is_late)
         origins = {origin.name: origin for origin in self._origins()}
+        for origin in origins.values():
+            origin.note_whole()
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
             self._judge(origins, now)
         self.notice(origins.values())

@@ -18,13 +18,13 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
-from shield.origin.note import Note
+from shield.origin.connection import Connection
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Inform, Response
 from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
-from shield.records import Came, private
+from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
@@ -155,6 +155,7 @@ class Origin:
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
+        pool.note_break = self._note_break
 
     @property
     def passes_errors(self) -> bool:
@@ -337,7 +338,8 @@ class Origin:
                 self._denials.given(now)
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
-            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
+            unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
         if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
             answer = Answer.FORBIDDEN
         raise OriginError(
@@ -355,6 +357,18 @@ class Origin:
             fault, detail = problem
             response.close()
             raise OriginError(self.name, fault, detail, status=response.head.status)
+
+    def _note_break(self, connection: Connection, fault: Fault) -> None:
+        """A body has broken off. That isn't the origin's doing if we ended it, or had left it unread for long."""
+        if fault is not Fault.CANCELLED:
+            self.faults[fault.value] += 1
+        if fault in BREAKS and not connection.was_held:
+            self.note_whole()
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+
+    def note_whole(self) -> None:
+        """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
+        self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
         record = self.seen.record()
@@ -381,3 +395,83 @@ def _is_useless(want: Want, response: Response) -> bool:
     """Whether a success is no response to the request."""
     head = response.head
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
+
+
+_KINDS = {
+    Fault.CONNECT: Came.DIALLED,
+    Fault.RESOLVE: Came.DIALLED,
+    Fault.TLS: Came.DIALLED,
+    Fault.CONNECT_TIMEOUT: Came.DIALLED,
+    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
+    Fault.RESET: Came.FAILED,
+    Fault.MALFORMED: Came.FAILED,
+    Fault.TOO_LARGE: Came.FAILED,
+    Fault.SERVER: Came.FAILED,
+    Fault.THROTTLED: Came.THROTTLED,
+    Fault.AUTH: Came.AUTH,
+    # The origin works, whatever it says about the object.
+    Fault.FORBIDDEN: Came.ABSENT,
+    Fault.COLD: Came.ABSENT,
+    Fault.VALIDATOR: Came.ABSENT,
+    Fault.REFUSED: Came.ABSENT,
+}
+"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
+was free, that nobody waits any more."""
+
+
+BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORMED})
+"""How an origin breaks off a body. The time limit of a whole body isn't among them: it may be large, or we slow."""
+
+
+def is_failure(fault: Fault) -> bool:
+    """Whether a fault is the origin's, rather than the object's or ours."""
+    return _KINDS.get(fault) is not Came.ABSENT
+
+
+class Note:
+    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
+
+    __slots__ = ("_began", "_now", "_seen", "_slot", "_want")
+
+    def __init__(self, seen: Seen, now: Callable[[], float], want: Want, *, opens: bool) -> None:
+        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
+
+        `want.sent` is called whenever a request goes out, as long as it is there.
+        """
+        self._seen = seen
+        self._now = now
+        self._want = want
+        self._began = began = now()
+        self._slot = seen.begin(began) if opens else 0
+
+    def sent(self) -> None:
+        """A request is sent."""
+        self._began = now = self._now()
+        self._slot = self._seen.begin(now, slot=self._slot)
+        tell = self._want.sent
+        if tell is not None:
+            tell()
+
+    def gave(self, came: Came) -> float:
+        """The origin responded as it should; returns the time."""
+        now = self._now()
+        self._seen.succeeded(came, now, now - self._began, slot=self._slot)
+        return now
+
+    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False) -> None:
+        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time."""
+        kind = _KINDS.get(fault)
+        if kind is Came.ABSENT:
+            self.gave(kind)
+        elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):
+            self.given_up(key, counts=fault in (Fault.TOTAL_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT))
+        else:
+            self._seen.end(self._slot)
+            self._seen.failed(kind, self._now(), key)
+
+    def given_up(self, key: bytes, *, counts: bool = True) -> None:
+        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
+        seen, now = self._seen, self._now()
+        if counts and self._slot and now - self._began >= seen.patience:
+            seen.failed(Came.FAILED, now, key)
+        seen.end(self._slot)

@@ -17,8 +17,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.origin.conductor import Conductor
-from shield.origin.note import is_failure
-from shield.origin.origin import Origin
+from shield.origin.origin import Origin, is_failure
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private

@@ -79,7 +79,8 @@ class Fetched:
     """An origin committed to a response; `response` is not started yet and belongs to the caller.
 
     `by_peer`: it is another worker of this node, which does the storing on disk; `was_hit`: that worker had it
-    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence.
+    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence, on
+    which `detail` says more.
     """
 
     origin: str
@@ -88,6 +89,7 @@ class Fetched:
     response_time: float
     by_peer: bool = False
     was_hit: bool = False
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,20 @@ class Absent:
     """Every origin answered, and none has the object. `lifetime`: how long they allow this to be cached at most.
 
     `vary` are the request's fields by which they say so, sorted; None: it holds for that request alone (RFC 9111
-    §4.1).
+    §4.1). `said` are the names of these origins, `unwell` those of them whose health was bad.
     """
 
     status: int = 404
     lifetime: float = math.inf
     vary: tuple[bytes, ...] | None = ()
+    said: tuple[str, ...] = ()
+    unwell: tuple[str, ...] = ()
 
     def after(self, before: Absent) -> Absent:
         """What this origin says and those before it said, together."""
         named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
-        return Absent(self.status, min(self.lifetime, before.lifetime), named)
+        lifetime = min(self.lifetime, before.lifetime)
+        return Absent(self.status, lifetime, named, before.said + self.said, before.unwell + self.unwell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ class Cause(IntEnum):
     OWN_FAULT = 10
     SUCCESS = 11
     THROTTLED = 12
+    BODIES = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,22 @@ class Evidence:
     """Observations of one origin by all workers since its record's last change, probes included.
 
     `streak` is the number of known failures since the last success; of these, `dials` were failures to connect and
-    `refused` rejections of our credentials; `keys` is the number of different keys. `waiting` are the times at which
-    unanswered fetches were sent. `is_probed`: this conductor has sent probes in the present state; the results of a
+    `refused` rejections of our credentials; `keys` is the number of different keys. `broken_streak` and `broken_keys`
+    are the same for bodies that broke off, since the last whole one. `waiting` are the times at which unanswered
+    fetches were sent. `is_probed`: this conductor has sent probes in the present state; the results of a
     former conductor's probes are unknown.
     """
 
     ok: int = 0  # in the last ten seconds, absent objects included
     failed: int = 0
     throttled: int = 0
+    broken: int = 0  # of the `ok`: their bodies broke off
     streak: int = 0
     dials: int = 0
     refused: int = 0
     keys: int = 0
+    broken_streak: int = 0
+    broken_keys: int = 0
     waiting: Sequence[float] = ()
     succeeded: float = -math.inf  # the last success
     p95: float | None = None  # of first bytes
@@ -179,6 +184,7 @@ _WORDS = {
     Cause.OWN_FAULT: "all origins failed together",
     Cause.THROTTLED: "{count} requests refused as too many in 10 s, half of the fetches or more",
     Cause.SUCCESS: "it answered again",
+    Cause.BODIES: "{count} bodies in a row broke off",
 }
 
 
@@ -383,12 +389,14 @@ def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
         if evidence.refused == evidence.streak:
             return Cause.AUTH, evidence.refused, 0.0
         return Cause.FAILURES, evidence.streak, 0.0
+    if evidence.broken_streak >= IN_A_ROW and evidence.broken_keys >= DIFFERENT_KEYS:
+        return Cause.BODIES, evidence.broken_streak, 0.0
     fetches = evidence.ok + evidence.failed + evidence.throttled
     if fetches >= LEAST_FETCHES and evidence.throttled >= LEAST_REFUSED * fetches:
         return Cause.THROTTLED, evidence.throttled, 0.0
     fetches = evidence.ok + evidence.failed
-    if fetches >= LEAST_FETCHES and evidence.ok < LEAST_SHARE * fetches:
-        return Cause.SHARE, evidence.failed, 0.0
+    if fetches >= LEAST_FETCHES and evidence.ok - evidence.broken < LEAST_SHARE * fetches:
+        return Cause.SHARE, evidence.failed + evidence.broken, 0.0
     return None
 
 

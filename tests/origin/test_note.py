@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shield.errors import Fault
-from shield.origin.note import Note, is_failure
+from shield.origin.origin import Note, is_failure
 from shield.origin.want import Want
 from shield.records import Came, Seen, private
 from shield.rules.health import Evidence

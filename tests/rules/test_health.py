@@ -93,6 +93,12 @@ def test_fetches_that_wait_too_long_without_a_success_are_a_stall(
         (Evidence(failed=3, streak=3, dials=2, keys=3), None),
         (Evidence(failed=5, streak=5, refused=5, keys=5), Cause.AUTH),
         (Evidence(failed=5, streak=5, refused=4, keys=5), Cause.FAILURES),
+        (Evidence(ok=5, broken=5, broken_streak=5, broken_keys=3), Cause.BODIES),
+        (Evidence(ok=5, broken=5, broken_streak=5, broken_keys=2), None),
+        (Evidence(ok=4, broken=4, broken_streak=4, broken_keys=4), None),
+        (Evidence(ok=20, broken=5), Cause.SHARE),
+        (Evidence(ok=20, broken=4), None),
+        (Evidence(ok=17, failed=3, broken=2), Cause.SHARE),
     ],
 )
 def test_failures_are_trouble_if_they_are_many_and_not_of_one_object(
@@ -362,6 +368,9 @@ class Node(RuleBasedStateMachine):
                     ok=st.integers(0, 100),
                     failed=st.integers(0, 100),
                     throttled=st.integers(0, 1),
+                    broken=st.integers(0, 100),
+                    broken_streak=st.integers(0, 8),
+                    broken_keys=st.integers(0, 8),
                     streak=st.integers(0, 8),
                     dials=st.integers(0, 8),
                     refused=st.integers(0, 8),
