@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.shared import Kept, Residence, Seat, Shared
+from shield.shared import LAYOUT, Kept, Residence, Seat, Shared
 
 TEXTS = st.lists(st.binary(max_size=60), max_size=8)
 

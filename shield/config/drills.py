@@ -38,8 +38,7 @@ class DrillSettings(Section):
     )
     scope: Portion = share(
         "0.1%",
-        "Portion of the keys that it concerns. Few, since it's every night; on a node with few misses it takes more to "
-        "concern any of them.",
+        "Share of the keys that it concerns. Few, since it's every night; with few misses it takes more.",
         least=1e-6,
     )
     lasts: Annotated[Duration, Field(le=LONGEST_SECONDS)] = duration(

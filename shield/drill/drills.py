@@ -113,7 +113,7 @@ class Drills:
     # life
 
     def open(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._turn)
+        self._turn()
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -124,22 +124,22 @@ class Drills:
 
     def _turn(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._turn)
-        self.look()
+        self.look(self._now())
 
-    def look(self) -> None:
+    def look(self, now: float) -> None:
         """Called four times a second: follow the drill that is ordered, and conduct it if this is the conductor."""
-        now, memory = self._now(), self._memory
+        memory = self._memory
         if memory.version != self._version:
             self._version = memory.version
             self._run = memory.read()
-        run = self._run
-        if run is not None and run.is_on(now):
-            self._take_part(run)
+        is_conductor = self._origins.is_conducted_here
+        if is_conductor and self._run is not None and self._run.report is None:
+            self._conduct(self._run, now)
+        if self._run is not None and self._run.is_on(now):
+            self._take_part(self._run)
         elif self._part is not None:
             self._leave()
-        if self._origins.is_conducted_here:
-            if run is not None and run.report is None:
-                self._conduct(run, now)
+        if is_conductor:
             self._keep_watch()
         else:
             self._entries = None  # another worker adds to them now
@@ -285,7 +285,7 @@ class Drills:
         if run is None:
             return said
         log.warning("%s begins: %s; stop it with shield drill stop", run, order)
-        self.look()
+        self.look(now)
         return run
 
     def stop(self) -> bool:
@@ -301,7 +301,7 @@ class Drills:
         if run is None:
             return False
         log.warning("%s (%s): over: %s", run, run.order, DrillEnding.STOPPED.value)
-        self.look()
+        self.look(now)
         return True
 
     def shown(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class DrillFaults:
             raise OriginError(self.order.origin, Fault.FIRST_BYTE_TIMEOUT, detail)
 
     def _corrupt(self, want: Want, response: Response) -> Response:
-        """The response with a changed byte; unchanged if it states no digest by which that can be noticed."""
+        """The response with a wrong byte; unchanged if it states no digest by which that can be noticed."""
         head = response.head
         is_whole = want.method == b"GET" and head.status == 200 and head.length != 0
         if not is_whole or not digests.lines(head, "asked", md5_etags=self._md5_etags):
@@ -196,12 +196,16 @@ def _new(carrier: _NoCarrier | _Corruption) -> Response:
 
 
 class _Corruption:
-    """A body with a changed byte: reads the real `response`, and carries one whose body never ends cleanly."""
+    """Reads the `real` response, and carries one whose body fails its digest at the end.
+
+    The wrong byte is the last one, which is never delivered: a client that wants only the beginning would get a wrong
+    byte with a clean end, and one that wants the whole would have all that Content-Length states before the failure.
+    """
 
     def __init__(self, origin: str, real: Response) -> None:
         self._origin = origin
         self._real = real
-        self._is_changed = False
+        self._last = b""
         self.response = _new(self)
         self.response.kept = real.kept
         self.response.arrive(real.head)
@@ -210,10 +214,9 @@ class _Corruption:
     # the reader of the real one
 
     def on_data(self, data: bytes) -> None:
-        if not self._is_changed:
-            self._is_changed = True
-            data = data[:-1] + bytes([data[-1] ^ 0x55])
-        self.response.deliver(data)
+        data, self._last = self._last + data[:-1], data[-1:]
+        if data:
+            self.response.deliver(data)
 
     def on_end(self, error: OriginError | None) -> None:
         detail = "the body doesn't match its stated digest (drill)"

@@ -59,7 +59,7 @@ class DrillMode(Enum):
     SERVER = "5xx"  # 500 InternalError
     THROTTLE = "throttle"  # 503 SlowDown
     SLOW = "slow"  # real responses, late
-    CORRUPT = "corrupt"  # real responses with a changed byte, whose body never ends cleanly
+    CORRUPT = "corrupt"  # real responses whose bodies don't match their digests, which shows at the end
     EXPIRED_KEY = "expired-key"  # 400 ExpiredToken
 
 
