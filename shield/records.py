@@ -18,7 +18,7 @@ from enum import IntEnum
 import xxhash
 
 from shield.rules.attempts import patience
-from shield.rules.health import Cause, Evidence, Flag, HealthRecord, HealthState
+from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.latency import BUCKETS, bucket_of, quantile
 
 PLACES = 32
@@ -56,6 +56,10 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
 
+# Words of a drain: the origin's name, and the time at which it ends (epoch seconds, infinite; 0.0: there is none). It
+# is of the name, not of the place: a reload that changes an origin doesn't end it.
+_DRAIN_WORDS = 2
+
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
@@ -75,7 +79,7 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
-    return _WORD * (1 + PLACES * _PLACE_WORDS + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
+    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
 
 
 class Records:
@@ -93,31 +97,36 @@ class Records:
         self._alone = alone
         self._words = memory.cast("q")
         self._times = memory.cast("d")
-        self._frozen = 0  # the word before all places
-        self._places = 1
+        self._frozen = 0  # the word before all others
+        self._drains = 1
+        self._places = self._drains + PLACES * _DRAIN_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
 
-    def of(self, worker: int, identity: bytes) -> Seen:
-        """This worker's view of an origin; `identity` distinguishes it from all others.
+    def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
+        """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
+        is something else.
 
-        Earlier observations by this worker, or by a process that it replaces, are forgotten.
+        Earlier observations by this worker, or by a process that it replaces, are forgotten; a drain isn't.
         """
-        name = (xxhash.xxh3_64_intdigest(identity) >> 1) or 1
+        name = _hash(identity)
         with self._alone():
-            place = self._place_of(name)
-            if place is None:
-                return Seen(private(), worker=0, place=0, is_judged=False)
+            place, drain = self._place_of(name), self._drain_of(_hash(called or identity))
+            if place is None or drain is None:
+                return Seen(private(), worker=0, place=0, drain=0, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self._words[at + _NAME] = name
-        return Seen(self, worker=worker, place=place)
+        return Seen(self, worker=worker, place=place, drain=drain)
 
-    def free(self, identities: Sequence[bytes]) -> None:
-        """Free the places of all other origins: no worker uses them any more."""
-        names = {(xxhash.xxh3_64_intdigest(each) >> 1) or 1 for each in identities}
+    def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
+        """Free the places of all other origins, and end their drains: no worker uses them any more."""
+        names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
+            for at in range(self._drains, self._places, _DRAIN_WORDS):
+                if self._words[at] not in own:
+                    self._words[at] = self._words[at + 1] = 0
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -129,6 +138,29 @@ class Records:
         if name in names:
             return names.index(name)
         return names.index(0) if 0 in names else None
+
+    # drains
+
+    def drain(self, called: bytes, until: float) -> None:
+        """Keep fetches away from the origin of this name, until then (epoch seconds; infinite; 0.0: not any more)."""
+        with self._alone():
+            drain = self._drain_of(_hash(called))
+            if drain is not None:
+                self.drain_at(drain)[0] = until
+
+    def drain_at(self, drain: int) -> memoryview[float]:
+        """The time until which an origin is drained."""
+        at = self._drains + drain * _DRAIN_WORDS + 1
+        return self._times[at : at + 1]
+
+    def _drain_of(self, name: int) -> int | None:
+        """The number of an origin's drain, free until now if it has none."""
+        names = self._words[self._drains : self._places : _DRAIN_WORDS].tolist()
+        if name not in names and 0 in names:
+            drain = names.index(0)
+            self._words[self._drains + drain * _DRAIN_WORDS] = name
+            return drain
+        return names.index(name) if name in names else None
 
     # workers
 
@@ -175,6 +207,10 @@ class Records:
         return self._words[start:stop], self._times[start:stop]
 
 
+def _hash(text: bytes) -> int:
+    return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
+
+
 def private(workers: int = 1) -> Records:
     """Records in memory of this process alone."""
     return Records(memoryview(bytearray(size_for(workers))), workers=workers)
@@ -185,6 +221,7 @@ class Seen:
 
     __slots__ = (
         "_counts",
+        "_drain",
         "_free",
         "_place",
         "_published",
@@ -196,11 +233,12 @@ class Seen:
         "is_judged",
     )
 
-    def __init__(self, records: Records, *, worker: int, place: int, is_judged: bool = True) -> None:
+    def __init__(self, records: Records, *, worker: int, place: int, drain: int, is_judged: bool = True) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self._records = records
         self._place = place
+        self._drain = records.drain_at(drain)
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
@@ -268,7 +306,23 @@ class Seen:
     @property
     def is_up(self) -> bool:
         """Whether the origin is UP without reservations."""
-        return self._states[_STATE] == HealthState.UP and self._published[_RAISED] <= self._published[_SINCE]
+        states = self._states
+        return (
+            states[_STATE] == HealthState.UP
+            and self._published[_RAISED] <= self._published[_SINCE]
+            and not states[_FLAGS] & HELD_BACK
+            and not self._drain[0]
+        )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether fetches are kept away from it while another origin can serve."""
+        return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
+
+    @property
+    def drained_until(self) -> float:
+        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
+        return self._drain[0]
 
     @property
     def p95(self) -> float | None:
@@ -286,13 +340,15 @@ class Seen:
         return self._published[_RAISED] > self._published[_SINCE]
 
     def treated(self) -> HealthRecord:
-        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it."""
+        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it, and DRAINED as
+        soon as an operator wants that.
+        """
         record = self.record()
-        return (
-            replace(record, state=HealthState.SUSPECT)
-            if record.state is HealthState.UP and self.is_raised
-            else record
-        )
+        if self._drain[0] and not record.flags & Flag.DRAINED:
+            record = replace(record, flags=record.flags | Flag.DRAINED)
+        if record.state is HealthState.UP and self.is_raised:
+            record = replace(record, state=HealthState.SUSPECT)
+        return record
 
     def record(self) -> HealthRecord:
         """The published record."""
@@ -351,7 +407,18 @@ class Seen:
             p95=self.p95,
         )
 
+    # written for operators
+
+    def drain(self, until: float) -> None:
+        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
+        self._drain[0] = until
+
     # written by the conductor
+
+    def expire(self, now: float) -> None:
+        """End a drain whose time is over. `now` is epoch seconds."""
+        if 0.0 < self._drain[0] <= now:
+            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""

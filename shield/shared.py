@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
@@ -279,7 +280,8 @@ class Seat:
     """A worker's number in its node, and what it shares with the others. The default: the only worker.
 
     `peers` are the unix sockets on which workers take each other's requests, by worker. `tenant`: 0, or 1 if the
-    process before this one, with the same number, may still be running.
+    process before this one, with the same number, may still be running. `state`: a directory for what outlasts the
+    node, if it has one.
     """
 
     worker: int = 0
@@ -287,6 +289,7 @@ class Seat:
     shared: Shared = field(default_factory=Shared)
     peers: tuple[str, ...] = ()
     tenant: int = 0
+    state: Path | None = None
 
     @property
     def writer(self) -> int:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.drill import Drilling, drilling
+from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.upgrade import Upgrading, upgrading
@@ -30,11 +31,13 @@ def admin_api(
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
+    origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/reload`, `/upgrade` and `/drill` if the node can do so.
+    `/store/remove`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can `remove`, `reload`, `upgrade`, and
+    take orders about `origins` and `drills`.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -65,5 +68,6 @@ def admin_api(
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),
+            *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

@@ -275,11 +275,6 @@ class Settings(Section):
         "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
-    state_directory: Directory | None = Field(
-        default=None,
-        description="Directory for the node's own records, as reports of drills; made if it isn't there. If omitted: "
-        "systemd's $STATE_DIRECTORY, or, without it, none is kept.",
-    )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")

@@ -53,10 +53,9 @@ _ALARM_SECONDS = 86400.0
 class DrillTerms:
     """What settings say of drills: `nightly` is the order for one each night at `at`, seconds after midnight UTC.
 
-    `routes` are the origins of each route, `prices` those of origins that have one.
+    `prices` are those of origins that have one.
     """
 
-    routes: Mapping[str, Sequence[str]]
     prices: Mapping[str, Price | None]
     at: float | None = None
     nightly: DrillOrder | None = None  # for any origin
@@ -85,13 +84,15 @@ class Drills:
         worker: int,
         *,
         origins: Origins,
+        routes: Callable[[], Mapping[str, Sequence[str]]],
         counters: Counters,
         terms: DrillTerms,
         history: DrillHistory | None,
         clock: Callable[[], float],
     ) -> None:
-        """`history` None: reports aren't kept."""
+        """`routes` gives the origins of each route. `history` None: reports aren't kept."""
         self.terms = terms
+        self._routes = routes
         self._memory = memory
         self._worker = worker
         self._origins = origins
@@ -165,7 +166,7 @@ class Drills:
 
     def _conduct(self, run: DrillRun, now: float) -> None:
         figures = self._memory.figures(run)
-        origins, routes = self._known(), self.terms.routes
+        origins, routes = self._known(), self._routes()
         name = run.order.origin
         target = next((origin for origin in self._origins.all() if origin.name == name), None)
         sight = DrillSight(
@@ -224,7 +225,7 @@ class Drills:
         return self._run is not None and self._run.report is None
 
     def _begin_nightly(self, nightly: DrillOrder, tried: Mapping[str, float]) -> None:
-        origins, routes = self._known(), self.terms.routes
+        origins, routes = self._known(), self._routes()
         names = self.terms.origins or tuple(
             [name for name in origins if any(name in through and len(through) > 1 for through in routes.values())]
         )
@@ -272,9 +273,7 @@ class Drills:
 
         def begin(last: DrillRun | None) -> DrillRun | None:
             running = "" if last is None or last.report is not None else f"{last}: {last.order}"
-            said[:] = objections(
-                order, origins, self.terms.routes, running=running, is_frozen=self._origins.is_frozen
-            )
+            said[:] = objections(order, origins, self._routes(), running=running, is_frozen=self._origins.is_frozen)
             if said:
                 return None
             number = 1 if last is None else last.number + 1

@@ -29,6 +29,7 @@ class DrillHistory:
     def append(self, entry: Mapping[str, Any]) -> None:
         """Keep an entry, even if the machine fails right after this."""
         line = _line(entry)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             if file.tell() and not self._ends_whole():
                 line = b"\n" + line  # a former process was killed while it wrote

@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._now = loop.time
         self._alarm = Alarm(loop, self._limit, self._expire)
         self._inflow: Inflow | None = None  # None: the kernel takes as much as it likes
+        self._read = 0  # bytes in all, while its room is limited
         self.address = address
         self.opened_at = self.last_read = loop.time()
         self.closed = True  # until connected
@@ -110,7 +111,8 @@ class Connection(asyncio.Protocol):
         self._interims = self._left = 0
         self._answered, self._framing = False, None
         self.asked = head
-        self._alarm.arm(self._head_at)
+        if self._alarm.at > self._head_at:
+            self._alarm.arm(self._head_at)
         self._transport.write(head)
         return response
 
@@ -211,8 +213,10 @@ class Connection(asyncio.Protocol):
             self._owner.spoke_unasked(self)
             return
         self.last_read = self._now()
-        if self._inflow is not None and not self._inflow.came(len(data)):
-            self._inflow = None
+        if self._inflow is not None:
+            self._read += len(data)
+            if self._read >= self._inflow.due and not self._inflow.came(self._read):
+                self._inflow = None
         if self._left:
             self._receive_counted(response, data)
         elif self._framing is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shield.errors import Fault
-from shield.origin.origin import Note, is_failure
+from shield.origin.faults import is_failure
+from shield.origin.origin import Note
 from shield.origin.want import Want
 from shield.records import Came, Seen, private
 from shield.rules.health import Evidence
