@@ -40,7 +40,7 @@ from shield.rules.drill import (
     text_of,
     unproven,
 )
-from shield.rules.health import Flag
+from shield.rules.health import HealthState
 from shield.rules.prices import Price
 
 log = logging.getLogger("shield.drill")
@@ -412,8 +412,8 @@ class _Engagement:
 
 def _known(origin: Origin) -> DrillOrigin:
     record, profile = origin.seen.treated(), origin.provider
-    troubles = [] if origin.seen.is_up else [f"{record.state.name.lower()}, {record.why}"]
-    troubles += [str(flag.name).lower() for flag in record.flags if flag is not Flag.NONE]
+    troubles = [] if record.state is HealthState.UP else [f"{record.state.name.lower()}, {record.why}"]
+    troubles += [str(flag.name).lower() for flag in record.flags]
     return DrillOrigin(
         origin.name,
         ", ".join(troubles),

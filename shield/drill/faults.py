@@ -2,7 +2,7 @@
 elsewhere instead.
 
 A fault comes as the origin's own would: as an exception of the same kind, or as a response that is read and judged as
-any other. Its text ends with "(drill)".
+any other. Its text ends with `MARK`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shield.origin.pool import Pool
 from shield.origin.response import Inform, Response
 from shield.origin.want import Want
 from shield.rules import digests
-from shield.rules.drill import SLOW_SECONDS, DrillMode, DrillOrder, is_drilled
+from shield.rules.drill import MARK, SLOW_SECONDS, DrillMode, DrillOrder, is_drilled
 
 SendRequest = Callable[[], Awaitable[Response]]
 """Sends the request to the origin."""
@@ -97,7 +97,7 @@ class DrillFaults:
             await self._wait(min(deadline, self._loop.time() + self._first_byte))
             return await send()
         if mode is DrillMode.REFUSE:
-            raise OriginError(order.origin, Fault.CONNECT, "connection refused (drill)")
+            raise OriginError(order.origin, Fault.CONNECT, f"connection refused {MARK}")
         if mode is DrillMode.SLOW:
             return await self._slow(send, deadline)
         if mode is DrillMode.CORRUPT:
@@ -121,7 +121,7 @@ class DrillFaults:
         stop = limit if until is None else min(until, limit)
         await asyncio.wait((self._over,), timeout=max(0.0, stop - now))
         if not self._over.done() and (until is None or until > limit):
-            detail = f"no response within {stop - now:.1f} s (drill)"
+            detail = f"no response within {stop - now:.1f} s {MARK}"
             raise OriginError(self.order.origin, Fault.FIRST_BYTE_TIMEOUT, detail)
 
     def _corrupt(self, want: Want, response: Response) -> Response:
@@ -182,7 +182,7 @@ class _NoCarrier:
 
 def _response(mode: DrillMode) -> Response:
     status, code, extra = _RESPONSES[mode]
-    body = b"<Error><Code>" + code + b"</Code><Message>(drill)</Message></Error>"
+    body = b"<Error><Code>%b</Code><Message>%b</Message></Error>" % (code, MARK.encode())
     fields = ((b"content-type", b"application/xml"), (b"content-length", b"%d" % len(body)), *extra)
     response = _new(_NoCarrier())
     response.arrive(ResponseHead(status, fields, len(body)))
@@ -219,7 +219,7 @@ class _Corruption:
             self.response.deliver(data)
 
     def on_end(self, error: OriginError | None) -> None:
-        detail = "the body doesn't match its stated digest (drill)"
+        detail = f"the body doesn't match its stated digest {MARK}"
         self.response.finish(error or OriginError(self._origin, Fault.MALFORMED, detail))
 
     # the carrier of the other

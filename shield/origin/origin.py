@@ -30,6 +30,7 @@ from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, wi
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
+from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
 from shield.rules.loops import Gateway
@@ -183,7 +184,7 @@ class Origin:
     @property
     def label(self) -> str:
         """Its name in the log."""
-        return self.name if self._drilled is None else f"{self.name} (drill)"
+        return self.name if self._drilled is None else f"{self.name} {MARK}"
 
     @property
     def _drilled(self) -> str | None:
@@ -327,7 +328,7 @@ class Origin:
     async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
         """Whether credentials were refused that aren't, or needn't be, used any more."""
         keys = self.keys
-        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH:
+        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH or refusal.message == MARK:
             return False
         keys.refused(signed, is_denial=s3_errors.denies(refusal.status, refusal.code))
         if self.signer.credentials is signed and self.renew is not None:

@@ -16,6 +16,9 @@ import xxhash
 from shield.rules.health import HealthState
 from shield.rules.prices import Price
 
+MARK = "(drill)"
+"""At the end of a fault's text: it was injected."""
+
 SECONDS = 60.0
 """How long a drill lasts: an origin that is out is tried again several times in a minute."""
 

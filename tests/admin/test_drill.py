@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shield.shared import Seat
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -71,10 +72,10 @@ def test_a_history_needs_a_place(
 ) -> None:
     assert ask(pair, "GET", "/drill/history") == (
         404,
-        {"problems": ["no reports are kept: the node has no state_directory"]},
+        {"problems": ["no reports are kept: $STATE_DIRECTORY names no place for them"]},
     )
-    settings = settings_of({"fra": origin, "iad": replica}, state_directory=str(tmp_path))
-    with Shield(settings, clock=clock) as shield:
+    settings = settings_of({"fra": origin, "iad": replica})
+    with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as shield:
         assert ask(shield, "GET", "/drill/history") == (200, {"drills": []})
         (tmp_path / "drills-test-1.jsonl").mkdir()
         status, said = ask(shield, "GET", "/drill/history")

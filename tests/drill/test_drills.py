@@ -17,6 +17,7 @@ import pytest
 from shield.drill.drills import Drills
 from shield.rules.drill import PROOF_SECONDS, RECOVERY_SECONDS, DrillEnding, DrillMode, DrillOrder, DrillRun
 from shield.rules.health import HealthRecord, HealthState
+from shield.shared import Seat
 from tests.client import Answer
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -142,6 +143,8 @@ def test_expired_keys_are_refused_credentials(signed: Ground) -> None:
 
     assert [answer.body for answer in answers] == [BODY] * 3
     assert signed.faults() == {"auth": 3} and asked(signed.origin) == 0
+    keys = signed.shield.node.origins.get("fra").keys
+    assert keys is not None and keys._refused_at is None  # the real ones aren't doubted
 
 
 def test_an_origin_that_gives_no_answer_is_suspect_and_its_requests_go_on_elsewhere(ground: Ground) -> None:
@@ -322,8 +325,8 @@ def test_an_origin_that_stays_bad_is_reported_all_the_same(ground: Ground) -> No
 
 
 def node(tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, **changes: Any) -> Shield:
-    state = str(tmp_path / "state" / "shield")
-    return Shield(settings_of({"fra": origin, "iad": replica}, state_directory=state, **changes), clock=clock)
+    settings = settings_of({"fra": origin, "iad": replica}, **changes)
+    return Shield(settings, clock=clock, place=Seat(state=tmp_path / "state" / "shield"))
 
 
 def test_reports_outlive_the_node(
