@@ -202,6 +202,12 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.thrifty,
         ),
         number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+        labelled(
+            "fills_continued",
+            "Bodies that broke off or were late, by the origin that has sent the rest",
+            "origin",
+            fills.continued,
+        ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
     ]
 
@@ -222,11 +228,17 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
-        labelled(
-            "origin_retries",
-            "Attempts at an origin after a failed one of the same fetch",
-            "origin",
-            {name: o.retries for name, o in origins},
+        Family(
+            "origin_extra_fetches",
+            "Attempts at an origin that weren't the first of their fetch, by reason",
+            [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
+        ),
+        Family(
+            "origin_retries_left",
+            "Retries that an origin's budget allows now",
+            [Sample(o.repeats_saved, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
         ),
         labelled(
             "origin_overtaken",

@@ -43,6 +43,7 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["records", "drill.memory"],
+    ["spending"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

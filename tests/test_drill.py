@@ -81,6 +81,7 @@ def serving(tmp_path: Path, origins: tuple[FaultyOrigin, FaultyOrigin]) -> Path:
         tmp_path,
         fra,
         workers=2,
+        state_directory=str(tmp_path / "state/shield"),
         origins={
             "fra": {"provider": "http", "endpoint": fra.url, "role": "primary"},
             "iad": {"provider": "http", "endpoint": iad.url, "price": {"egress": 1.0, "requests": 1.0}},
@@ -100,7 +101,7 @@ def test_clients_of_all_workers_notice_nothing_of_an_origin_that_gives_no_answer
     tmp_path: Path, origins: tuple[FaultyOrigin, FaultyOrigin], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        Process(serving(tmp_path, origins), STATE_DIRECTORY=str(tmp_path / "state")) as node,
+        Process(serving(tmp_path, origins)) as node,
         crowd(node.port) as counts,
     ):
         until(lambda: counts.total() > 60)
@@ -110,7 +111,7 @@ def test_clients_of_all_workers_notice_nothing_of_an_origin_that_gives_no_answer
         state = json.loads(node.admin("/state").body)
         until(lambda: drill(node)["state"] == "over", patience=SOON)
         said = drill(node)
-        until((tmp_path / "state/drills-test-1.jsonl").exists)
+        until((tmp_path / "state/shield/drills-test-1.jsonl").exists)
         code = show_history(admin_file(tmp_path, node), as_json=True)
         metrics = node.admin("/metrics").body.decode()
 

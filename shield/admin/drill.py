@@ -59,7 +59,7 @@ def drilling(drills: Drilling) -> list[Route]:
         except OSError as error:
             return _refused(500, [f"the reports of drills can't be read: {error.strerror}"])
         if entries is None:
-            return _refused(404, ["no reports are kept: $STATE_DIRECTORY names no place for them"])
+            return _refused(404, ["no reports are kept: state_directory names no place for them"])
         return JSONResponse({"drills": entries})
 
     return [

@@ -85,9 +85,9 @@ class FailoverSettings(Section):
     )
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
-        description="Share of an origin's requests that may be retried, once each, after a transient failure (500, "
-        "503, 429, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A "
-        "few are allowed from the start. 0: never.",
+        description="Retries at an origin, as a share of its successes: once each, after a transient failure (500, "
+        "503, 429, a reset) if no other origin has the object, and for the rest of a body that it broke off. A "
+        "tenth, so that retries don't multiply an outage. Ten are allowed from the start, for all workers. 0: none.",
     )
     retry_after: Duration = duration(
         "5s",
@@ -275,6 +275,11 @@ class Settings(Section):
         "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
+    state_directory: Directory | None = Field(
+        default=None,
+        description="Directory for the node's own records, as drained origins and reports of drills; it is made if it "
+        "isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
+    )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")

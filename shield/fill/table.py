@@ -33,6 +33,7 @@ class FillStatistics:
     started: int
     collapsed: int
     broken: int
+    continued: Mapping[str, int]  # bodies that broke off or were late, by the origin of the rest
     memory_used_bytes: int
     memory_capacity_bytes: int
     hit_for_miss: int
@@ -50,6 +51,7 @@ class FillTable:
         self._store = means.store
         self._clock = means.clock
         self._broken = 0
+        self._continued: dict[str, int] = {}  # bodies by origin
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
@@ -287,6 +289,10 @@ class FillTable:
         """A fill failed after its head was known to readers."""
         self._broken += 1
 
+    def count_continued(self, origin: str) -> None:
+        """A body broke off or was late, and continued from this origin."""
+        self._continued[origin] = self._continued.get(origin, 0) + 1
+
     def cancel_all(self) -> None:
         for fill in list(self._alive):
             fill.cancel()
@@ -299,6 +305,7 @@ class FillTable:
             started=self._started,
             collapsed=self._collapsed,
             broken=self._broken,
+            continued=dict(self._continued),
             memory_used_bytes=self._means.memory.used,
             memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import xxhash
 
@@ -23,7 +23,7 @@ from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
-from shield.rules.budget import RetryBudget
+from shield.rules.budget import FetchAllowance
 from shield.rules.health import find_trouble
 from shield.rules.positions import order
 from shield.rules.ranges import Span
@@ -50,12 +50,10 @@ class _Lot:
 
     __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
 
-    def __init__(
-        self, origins: Sequence[Origin], deadline_seconds: float, budgets: Mapping[str, RetryBudget]
-    ) -> None:
+    def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
-        self.budgets = budgets
+        self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
         self.moved: Moved | None = None
 
@@ -113,12 +111,13 @@ class Origins:
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
-        self._lot = _Lot(origins, deadline_seconds, {each.name: RetryBudget(retry_share) for each in origins})
+        self._clock = clock
+        self._attach(origins)
+        self._lot = _Lot(origins, deadline_seconds)
         self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
         self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
-        self._clock = clock
         self._complaints = Complaints(log)
         self._now = asyncio.get_running_loop().time
         self.conductor = Conductor(
@@ -130,7 +129,6 @@ class Origins:
             now=self._now,
             clock=clock,
         )
-        self._attach(origins)
 
     def open(self) -> None:
         """Begin to judge them."""
@@ -139,9 +137,12 @@ class Origins:
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
         """Use these from now on. Present ones among them stay as they are."""
         before, now = self._lot, self._now()
-        kept = before.budgets if retry_share == self._retry_share else {}
-        budgets = {each.name: kept.get(each.name) or RetryBudget(retry_share) for each in origins}
-        self._lot, self._retry_share = _Lot(origins, deadline_seconds, budgets), retry_share
+        known = before.origins.values()
+        self._retry_share = retry_share
+        self._records.free([origin.identity for origin in origins], [origin.name.encode() for origin in origins])
+        self._attach([origin for origin in origins if origin not in known])
+        self._allow(origins)
+        self._lot = _Lot(origins, deadline_seconds)
         for name, origin in before.origins.items():
             if self._lot.origins.get(name) is origin:
                 continue
@@ -150,16 +151,18 @@ class Origins:
                 self._left[name] = origin, now
         for name in self._lot.origins:
             self._left.pop(name, None)
-        known = before.origins.values()
-        held = self._lot.origins.values()
-        self._records.free([origin.identity for origin in held], [origin.name.encode() for origin in held])
-        self._attach([origin for origin in origins if origin not in known])
 
     def _attach(self, origins: Sequence[Origin]) -> None:
         """Give each the memory that workers share."""
         for origin in origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.clock = self._clock
+        self._allow(origins)
+
+    def _allow(self, origins: Sequence[Origin]) -> None:
+        """Set the budgets for extra fetches."""
+        for origin in origins:
+            origin.seen.allow(FetchAllowance(self._retry_share), FetchAllowance(0.0))
 
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
@@ -188,7 +191,8 @@ class Origins:
         lot.users += 1
         try:
             order, began = lot.order(names, want.path, self._now), self._now()
-            if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
+            is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
+            if not order or len(order) < len(names) or not is_usual:
                 return await self._race(names, order, want, lot, began).run()
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
@@ -197,7 +201,6 @@ class Origins:
             try:
                 answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
                 if isinstance(answer, Fetched):
-                    lot.budgets[origin.name].earn()
                     return answer
             except OriginError as error:
                 answer = error
@@ -225,8 +228,6 @@ class Origins:
         finally:
             lead.over()
         if isinstance(answer, Fetched):
-            if lead.race is None:  # else its schedule has counted this attempt
-                lot.budgets[origin.name].earn()
             lead.drop()
             return answer
         if lead.race is None:
@@ -241,8 +242,9 @@ class Origins:
             if name in self._left:
                 origins[name] = self._left[name][0]
                 self._left[name] = origins[name], now
-        budgets = {**{name: RetryBudget(0.0) for name in names}, **lot.budgets}
-        return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
+        found = _Lot(list(origins.values()), lot.deadline_seconds)
+        found.budgets = lot.budgets  # a removed one isn't asked again
+        return found
 
     def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
         """Further attempts of a fetch that began at `began`, by the schedule."""
@@ -252,6 +254,7 @@ class Origins:
             budgets=lot.budgets,
             chance=self._chance,
             longest_wait=_STORED_PATIENCE if want.validators else math.inf,
+            resumes=want.resumes if want.resumes in lot.budgets else None,
         )
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)

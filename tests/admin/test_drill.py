@@ -72,7 +72,7 @@ def test_a_history_needs_a_place(
 ) -> None:
     assert ask(pair, "GET", "/drill/history") == (
         404,
-        {"problems": ["no reports are kept: $STATE_DIRECTORY names no place for them"]},
+        {"problems": ["no reports are kept: state_directory names no place for them"]},
     )
     settings = settings_of({"fra": origin, "iad": replica})
     with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as shield:

@@ -299,7 +299,7 @@ def test_one_whose_bodies_all_break_off_is_suspect_and_then_out_though_probes_pa
     pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
 ) -> None:
     for number in range(20):
-        origin.serves(f"/{number}", b"x" * 1000, lifetime=60)
+        origin.serves(f"/{number}", b"x" * 1000, lifetime=60, fields={"accept-ranges": "none"})
         replica.serves(f"/{number}", b"x" * 1000, lifetime=60)
         origin.spoils(f"/{number}", at_body(500, Close()))
     origin.serves("/well", b"x" * 1000, lifetime=60)
@@ -324,7 +324,7 @@ def test_one_whose_bodies_all_break_off_is_suspect_and_then_out_though_probes_pa
 
 
 def test_one_object_whose_body_breaks_off_does_not_put_its_origin_out(pair: Shield, origin: FaultyOrigin) -> None:
-    origin.serves("/a", b"x" * 1000, lifetime=0)
+    origin.serves("/a", b"x" * 1000, lifetime=0, fields={"accept-ranges": "none"})
     origin.spoils("/a", at_body(500, Close()))
 
     for _ in range(8):
