@@ -77,7 +77,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
                 chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
                 kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`
+                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment

@@ -277,8 +277,8 @@ class Settings(Section):
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
     state_directory: Directory | None = Field(
         default=None,
-        description="Directory for the node's own records, as drained origins and reports of drills; it is made if it "
-        "isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
+        description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
+        "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")

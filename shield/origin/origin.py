@@ -21,10 +21,11 @@ from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Connection
 from shield.origin.copies import fetch_same
+from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
-from shield.origin.response import Inform, Response
+from shield.origin.response import Response
 from shield.origin.rotation import CredentialStatistics, Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
@@ -82,26 +83,6 @@ class Waiter(Protocol):
 
     def suspect(self, origin: str) -> None:
         """Don't wait for this origin alone any more."""
-
-
-class Drill(Protocol):
-    """Comes between an origin and its pool while a drill runs. `mode` is its word; None: it's at another origin."""
-
-    mode: str | None
-
-    async def fetch(
-        self,
-        pool: Pool,
-        want: Want,
-        head: bytes,
-        *,
-        method: bytes,
-        deadline: float,
-        fresh: bool,
-        inform: Inform | None,
-        sent: Callable[[], None],
-    ) -> Response:
-        """As `Pool.fetch`, which it may call, or a fault."""
 
 
 @dataclass(frozen=True, slots=True)
