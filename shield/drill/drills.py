@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shield.complaints import Complaints
 from shield.drill.faults import DrilledPaths, DrillFaults, DrillWitness
 from shield.drill.history import DrillHistory
 from shield.drill.memory import DrillMemory, DrillRow
 from shield.observe.counters import Counters
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
-from shield.outcome import End, Exchange
+from shield.outcome import PLAIN_HIT, End, Exchange
 from shield.rules.drill import (
     LATE_SECONDS,
     PROOF_SECONDS,
@@ -100,7 +99,6 @@ class Drills:
         self._history = history
         self._clock = clock
         self._now = asyncio.get_running_loop().time
-        self._complaints = Complaints(log)
         self._version = -1
         self._run: DrillRun | None = None
         self._part: _Engagement | None = None
@@ -404,8 +402,8 @@ class _Engagement:
 
     def _ended(self, exchange: Exchange) -> None:
         outcome, seconds = exchange.outcome, exchange.first_byte_seconds
-        if outcome is not None and outcome.refused:
-            return
+        if outcome is PLAIN_HIT or (outcome is not None and outcome.refused):
+            return  # plain hits are counted together
         is_failed = exchange.status >= 500 or exchange.end is End.BROKEN
         self._row.request(seconds, is_failed=is_failed, is_late=seconds is not None and seconds > LATE_SECONDS)
 

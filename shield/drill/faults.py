@@ -67,7 +67,7 @@ class DrillFaults:
         self._over: asyncio.Future[None] = self._loop.create_future()
 
     def end(self) -> None:
-        """Inject no more; requests that wait for nothing are sent now."""
+        """Requests that wait for nothing are sent now. The origin has no drill any more."""
         if not self._over.done():
             self._over.set_result(None)
 
@@ -86,7 +86,7 @@ class DrillFaults:
         """The response, or a fault. Raises OriginError."""
         send = partial(pool.fetch, head, method=method, deadline=deadline, fresh=fresh, inform=inform, sent=sent)
         order = self.order
-        if self._over.done() or not is_drilled(want.path, self._seed, order.scope):
+        if not is_drilled(want.path, self._seed, order.scope):
             return await send()
         self.faults += 1
         self._row.fault()

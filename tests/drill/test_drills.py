@@ -19,7 +19,7 @@ from shield.rules.drill import PROOF_SECONDS, RECOVERY_SECONDS, DrillEnding, Dri
 from shield.rules.health import HealthRecord, HealthState
 from shield.shared import Seat
 from tests.client import Answer
-from tests.doubles.faults import preceded_by
+from tests.doubles.faults import chunked, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
 from tests.node import FakeClock, Shield, settings_of
@@ -218,6 +218,18 @@ def test_a_response_whose_bytes_nothing_would_check_is_left_alone(signed: Ground
     assert (said["spared"], said["faults"]) == (1, 0)
 
 
+def test_a_wrong_body_without_a_length_never_ends_cleanly_either(signed: Ground) -> None:
+    for origin in (signed.origin, signed.replica):
+        origin.spoils(PATHS[0], chunked(1000))
+    signed.replica.absent(PATHS[0])
+    signed.begun(DrillMode.CORRUPT)
+
+    (answer,) = signed.get(PATHS[0])
+
+    assert signed.look()["faults"] >= 1
+    assert not answer.clean and answer.status in (200, 503)
+
+
 def test_a_part_of_an_object_is_never_wrong(signed: Ground) -> None:
     signed.begun(DrillMode.CORRUPT)
 
@@ -278,6 +290,19 @@ def test_it_ends_by_itself_as_soon_as_clients_notice_it(ground: Ground) -> None:
     assert (said["ending"], said["failed"]) == (DrillEnding.FAILURES.value, 2)
     assert ground.shield.get(PATHS[2]).body == BODY
     assert said["state"] in ("over", "recovering")
+
+
+def test_hits_are_among_the_requests_of_which_a_share_may_fail(ground: Ground) -> None:
+    ground.begun(DrillMode.SERVER)
+    with ground.shield.client() as client:
+        for _ in range(20):
+            client.ask(PATHS[0])
+    before = ground.look()["requests"]
+
+    assert before == 20
+
+    ground.shield.get(PATHS[0])
+    assert ground.look(61.0)["requests"] == 21
 
 
 def test_it_ends_when_the_other_origin_is_not_healthy_any_more(ground: Ground) -> None:
