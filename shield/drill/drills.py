@@ -131,6 +131,8 @@ class Drills:
         if memory.version != self._version:
             self._version = memory.version
             self._run = memory.read()
+        if self._part is not None:
+            self._part.count_hits()
         is_conductor = self._origins.is_conducted_here
         if is_conductor and self._run is not None and self._run.report is None:
             self._conduct(self._run, now)
@@ -365,8 +367,6 @@ class _Engagement:
 
     def join(self, origins: Origins) -> None:
         """Called again and again, since origins may be replaced meanwhile."""
-        hits, self._hits = self._hits, self._counters.hits
-        self._row.requests(self._hits - hits)
         origins.tell_moved(self._moved)
         run = self.run
         for origin in origins.all():
@@ -387,7 +387,13 @@ class _Engagement:
                 origin.drill = witness = DrillWitness(run.names.index(origin.name), self._row, self._paths)
                 self._where.append((origin, witness))
 
+    def count_hits(self) -> None:
+        """Count the plain hits since the last call."""
+        hits, self._hits = self._hits, self._counters.hits
+        self._row.requests(self._hits - hits)
+
     def leave(self, origins: Origins) -> None:
+        self.count_hits()
         origins.tell_moved(None)
         self._counters.watch = None
         for origin, drill in self._where:
