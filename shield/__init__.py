@@ -28,9 +28,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, buckets to audit;
-                edition: the settings at one time; renewal: other settings while the node serves; secrets: files with
-                secrets and certificates, followed; keys: credentials from commands and clouds' chains
+    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, buckets
+                to audit; edition: the settings at one time; renewal: other settings while the node serves; secrets:
+                files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
@@ -55,10 +55,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
                 sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
-                audience: the readers of those; excerpts, touches: exact parts of slices that little is wanted of;
-                setbacks: fetches that failed for a while; whose: readers that must not get the response; sorting:
-                responses that aren't ordinary, by variant; table, registry: shared fills; buffer: bytes in flight and
-                their limit
+                run: one of these; versions: of responses and entries; audience: the readers of those; excerpts,
+                touches: exact parts of slices that little is wanted of; setbacks: fetches that failed for a while;
+                whose: readers that must not get the response; sorting: responses that aren't ordinary, by variant;
+                spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer: bytes in
+                flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
@@ -73,17 +74,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
                 version, copies: the same bytes from any origin that is proven to have them; origins: fetches from the
                 best of several; race: attempts beside a late one; conductor: judges origins for all workers, and
-                probes them; drains: origins that get no fetches, by order; signer: request heads; rotation: new
-                credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
-                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
-                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
+                probes them; drains: origins that get no fetches, by order; prober: regular probes; probe_notes: their
+                results in shared memory; signer: request heads; rotation: new credentials, tried first; key_sources:
+                commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
+                client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
+                responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
+                `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
     spending    the budgets of origins for extra fetches, shared by all workers
+    canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
@@ -94,12 +97,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
-                several origins), hidden, interim, dates, ranking, prices, health, positions (which origins are
-                asked), drains, latency, attempts (when, and for how long), key_trial, key_renewal (credentials),
-                moments (dates as people write them), absence, throttling, budget, denials, persistence, exact,
-                amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
-                pseudo_fields (requests of HTTP/2), floods, drill; written: URLs, keys and prefixes as people write
-                them
+                several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, probing, latency, attempts (when, and for how
+                long), key_trial, key_renewal (credentials), moments (dates as people write them), absence,
+                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill; written:
+                URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

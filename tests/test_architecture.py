@@ -43,7 +43,7 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["records", "drill.memory"],
-    ["spending"],
+    ["spending", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -20,7 +20,7 @@ from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.rest import Arriving, Rest, broke_off, rest_of
-from shield.fill.runs import Run
+from shield.fill.run import Run
 from shield.fill.settlement import (
     Question,
     Settlement,

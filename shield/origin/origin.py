@@ -106,6 +106,8 @@ class OriginStatistics:
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
+    probes: Mapping[str, int]  # by result
+    probe_bytes: int
     pool: PoolStatistics
     health: HealthStatistics
     credentials: CredentialStatistics | None  # None: requests aren't signed
@@ -142,6 +144,9 @@ class Origin:
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self.overtaken = 0
+        self.probes: Counter[str] = Counter()
+        """Probes by their result."""
+        self.probe_bytes = 0
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
@@ -411,6 +416,8 @@ class Origin:
             dict(self.faults),
             self.overtaken,
             self.absent,
+            dict(self.probes),
+            self.probe_bytes,
             self.pool.statistics(),
             HealthStatistics(
                 state=record.state.name.lower(),
