@@ -78,6 +78,7 @@ def build(
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.changes = place.shared.changes
     means.are_cut_off = origins.are_cut_off
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
@@ -132,7 +133,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
-    purge = Purge(in_force, store)
+    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -168,6 +169,7 @@ def build(
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
+        purge,
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
@@ -194,6 +196,8 @@ def build(
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
+            take_down=purge.take_down,
+            lift=purge.lift,
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,

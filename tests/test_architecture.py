@@ -42,7 +42,7 @@ ROWS = [
     ["audit", "peers", "drill"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
-    ["records", "drill.memory"],
+    ["records", "changed", "drill.memory"],
     ["spending", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],

@@ -15,6 +15,7 @@ from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
+from shield.admin.takedown import Lift, TakeDown, takedown
 from shield.admin.upgrade import Upgrading, upgrading
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
@@ -28,6 +29,8 @@ def admin_api(
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
+    take_down: TakeDown | None = None,
+    lift: Lift | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
@@ -36,8 +39,7 @@ def admin_api(
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can `remove`, `reload`, `upgrade`, and
-    take orders about `origins` and `drills`.
+    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -65,6 +67,7 @@ def admin_api(
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
+            *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),

@@ -8,20 +8,16 @@ any other. Its text ends with `MARK`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
 
 from shield.drill.memory import DrillRow
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
+from shield.origin.connection import Asked
 from shield.origin.pool import Pool
-from shield.origin.response import Inform, Response
+from shield.origin.response import Response
 from shield.origin.want import Want
 from shield.rules import digests
 from shield.rules.drill import MARK, SLOW_SECONDS, DrillMode, DrillOrder, is_drilled
-
-SendRequest = Callable[[], Awaitable[Response]]
-"""Sends the request to the origin."""
 
 _MOST_PATHS = 8192  # remembered of those that had a fault; the oldest are forgotten
 _BUFFER_BYTES = 64 * 1024  # of a changed body that nobody reads yet
@@ -71,44 +67,33 @@ class DrillFaults:
         if not self._over.done():
             self._over.set_result(None)
 
-    async def fetch(
-        self,
-        pool: Pool,
-        want: Want,
-        head: bytes,
-        *,
-        method: bytes,
-        deadline: float,
-        fresh: bool,
-        inform: Inform | None,
-        sent: Callable[[], None],
-    ) -> Response:
+    async def fetch(self, pool: Pool, want: Want, asked: Asked) -> Response:
         """The response, or a fault. Raises OriginError."""
-        send = partial(pool.fetch, head, method=method, deadline=deadline, fresh=fresh, inform=inform, sent=sent)
         order = self.order
         if not is_drilled(want.path, self._seed, order.scope):
-            return await send()
+            return await pool.fetch(asked)
         self.faults += 1
         self._row.fault()
         self._paths.add(want.path)
         mode = order.mode
         if mode is DrillMode.BLACKHOLE:
-            sent()
-            await self._wait(min(deadline, self._loop.time() + self._first_byte))
-            return await send()
+            if asked.sent is not None:
+                asked.sent()
+            await self._wait(min(asked.deadline, self._loop.time() + self._first_byte))
+            return await pool.fetch(asked)
         if mode is DrillMode.REFUSE:
             raise OriginError(order.origin, Fault.CONNECT, f"connection refused {MARK}")
         if mode is DrillMode.SLOW:
-            return await self._slow(send, deadline)
+            return await self._slow(pool, asked)
         if mode is DrillMode.CORRUPT:
-            return self._corrupt(want, await send())
+            return self._corrupt(want, await pool.fetch(asked))
         return _response(mode)
 
-    async def _slow(self, send: SendRequest, deadline: float) -> Response:
+    async def _slow(self, pool: Pool, asked: Asked) -> Response:
         began = self._loop.time()
-        response = await send()
+        response = await pool.fetch(asked)
         try:
-            limit = min(deadline, began + self._first_byte)
+            limit = min(asked.deadline, began + self._first_byte)
             await self._wait(limit, began + SLOW_SECONDS)
         except BaseException:
             response.close()
@@ -146,22 +131,11 @@ class DrillWitness:
         self._row = row
         self._paths = paths
 
-    async def fetch(
-        self,
-        pool: Pool,
-        want: Want,
-        head: bytes,
-        *,
-        method: bytes,
-        deadline: float,
-        fresh: bool,
-        inform: Inform | None,
-        sent: Callable[[], None],
-    ) -> Response:
+    async def fetch(self, pool: Pool, want: Want, asked: Asked) -> Response:
         counts = want.path in self._paths
         if counts:
             self._row.elsewhere(self._at, 0, requests=1)
-        response = await pool.fetch(head, method=method, deadline=deadline, fresh=fresh, inform=inform, sent=sent)
+        response = await pool.fetch(asked)
         if counts:
             self._row.elsewhere(self._at, response.head.length or 0)
         return response

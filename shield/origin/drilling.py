@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
+from shield.origin.connection import Asked
 from shield.origin.pool import Pool
-from shield.origin.response import Inform, Response
+from shield.origin.response import Response
 from shield.origin.want import Want
 
 
@@ -15,16 +15,5 @@ class Drill(Protocol):
 
     mode: str | None
 
-    async def fetch(
-        self,
-        pool: Pool,
-        want: Want,
-        head: bytes,
-        *,
-        method: bytes,
-        deadline: float,
-        fresh: bool,
-        inform: Inform | None,
-        sent: Callable[[], None],
-    ) -> Response:
+    async def fetch(self, pool: Pool, want: Want, asked: Asked) -> Response:
         """As `Pool.fetch`, which it may call, or a fault."""

@@ -57,9 +57,11 @@ class _Lot:
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         """The order in which the named origins are tried for this path; unknown names are left out."""
+        return names if len(names) == 1 and names[0] in self.origins else self._ranked(names, path, now)
+
+    def _ranked(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        """The same for several names."""
         origins = self.origins
-        if len(names) == 1 and names[0] in origins:
-            return names
         ranked = [name for name in names if name in origins]
         if all(origins[name].seen.is_up for name in ranked):
             return ranked
