@@ -63,9 +63,7 @@ class _Lot:
         """The same for several names."""
         origins = self.origins
         ranked = [name for name in names if name in origins]
-        if all(origins[name].seen.is_up for name in ranked):
-            return ranked
-        return self._by_health(ranked, path, now)
+        return ranked if all(origins[name].seen.is_up for name in ranked) else self._by_health(ranked, path, now)
 
     def _by_health(self, ranked: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         origins, spot = self.origins, xxhash.xxh3_64_intdigest(path) / 2.0**64
