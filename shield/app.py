@@ -23,6 +23,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.edge.asgi import Application
 from shield.edge.front import Listener
@@ -143,6 +144,8 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
+    proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
@@ -153,6 +156,7 @@ def build(
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("fills", closing=cancel_fills),
+        CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
         name=settings.node,
@@ -164,11 +168,13 @@ def build(
         reload=reload,
         upgrade=upgrade,
         figures=figures,
+        checkup=checkup,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
             readiness=figures.readiness,
+            health=checkup.fresh,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
