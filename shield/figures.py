@@ -10,6 +10,7 @@ from shield import __version__
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -67,6 +68,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
 
@@ -120,6 +122,7 @@ class Figures:
             "sent_bytes": counters.sent_bytes,
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
+            "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
@@ -154,6 +157,7 @@ class Figures:
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
+            *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
@@ -234,6 +238,33 @@ def _peer_families(owners: OwnerStatistics, requests: Mapping[str, int]) -> list
             "peer_fetches_done_without",
             "Fetches of another worker's keys from origins, since it gave no answer",
             owners.done_without,
+        ),
+    ]
+
+
+def _spot_state(found: SpotStatistics) -> dict[str, object]:
+    results: dict[str, dict[str, int]] = {}
+    for (origin, result), count in found.results.items():
+        results.setdefault(origin, {})[result] = count
+    return {"results": results, "bytes": dict(found.bytes), "quarantined": found.quarantined}
+
+
+def _spot_families(found: SpotStatistics) -> list[Family]:
+    return [
+        Family(
+            "audit_compared",
+            "Objects of fills that were compared with another origin's copy, by the origin compared or to blame",
+            [
+                Sample(count, {"origin": origin, "result": result})
+                for (origin, result), count in found.results.items()
+            ],
+        ),
+        labelled("audit_bytes", "Body bytes fetched to compare copies", "origin", found.bytes),
+        number(
+            "audit_quarantined",
+            "Objects for which an origin isn't asked, since its copy had other bytes",
+            found.quarantined,
+            gauge=True,
         ),
     ]
 

@@ -64,8 +64,8 @@ _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE = 0, 1, 2
-_FAILED_AT = 3  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
+_FAILED_AT = 5  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -322,6 +322,11 @@ class Seen:
             counts[at : at + _COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
+
+    def compared(self, *, differs: bool) -> None:
+        """Its copy of an object was compared with another origin's."""
+        self._counts[_COMPARED] += 1
+        self._counts[_DIFFERING] += differs
 
     # read by all
 

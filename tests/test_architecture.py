@@ -43,7 +43,7 @@ ROWS = [
     ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
-    ["records"],
+    ["records", "changed"],
     ["spending", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],

@@ -27,6 +27,7 @@ from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import find_trouble
 from shield.rules.positions import are_all_bad, order
+from shield.rules.spotchecks import Quarantine
 
 log = logging.getLogger("shield.origin")
 
@@ -51,9 +52,11 @@ class _Lot:
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         """The order in which the named origins are tried for this path; unknown names are left out."""
+        return names if len(names) == 1 and names[0] in self.origins else self._ranked(names, path, now)
+
+    def _ranked(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        """The same for several names."""
         origins = self.origins
-        if len(names) == 1 and names[0] in origins:
-            return names
         ranked = [name for name in names if name in origins]
         if all(origins[name].seen.is_up for name in ranked):
             return ranked
@@ -105,6 +108,8 @@ class Origins:
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
         self._complaints = Complaints(log)
+        self.quarantine: Quarantine | None = None
+        """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
@@ -179,6 +184,8 @@ class Origins:
         lot.users += 1
         try:
             order, began = lot.order(names, want.path, self._now), self._now()
+            if self.quarantine is not None:
+                order = self.quarantine.trusted(want.path, order, began)
             is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
             if not order or len(order) < len(names) or not is_usual:
                 return await self._race(names, order, want, lot, began).run()
@@ -253,6 +260,20 @@ class Origins:
         if self._records.frozen_at:
             return True
         return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
+
+    @property
+    def newcomers(self) -> Sequence[str]:
+        """Origins whose share of keys is growing."""
+        return ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the fault is this node's own, so that no origin is judged."""
+        return bool(self._records.frozen_at)
+
+    def find(self, name: str) -> Origin | None:
+        """An origin in use, if there is one with this name."""
+        return self._lot.origins.get(name)
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
