@@ -33,6 +33,7 @@ from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
+from shield.rules.hedge import HedgeTally
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -100,6 +101,9 @@ class OriginStatistics:
     fetches: int
     extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
     repeats_saved: float  # retries and resumes that its budget allows now
+    hedges_won: int
+    hedges_lost: int
+    hedges_wasted_bytes: int  # by responses that were given up for those of another origin
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
@@ -140,6 +144,7 @@ class Origin:
         self.overtaken = 0
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
+        self.hedges = HedgeTally()
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.waiting: set[Waiter] = set()
@@ -389,6 +394,9 @@ class Origin:
             self.fetches,
             {extra.value: count for extra, count in self.extra.items()},
             self.seen.repeats.saved,
+            self.hedges.won,
+            self.hedges.lost,
+            self.hedges.wasted,
             dict(self.faults),
             self.overtaken,
             self.absent,
