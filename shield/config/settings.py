@@ -13,6 +13,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
+from shield.config.probes import ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -101,14 +102,30 @@ class HedgeSettings(Section):
     share: Annotated[float, Field(ge=0, le=0.1)] = Field(
         default=0.0,
         description="Hedges, as a share of an origin's successes; at most ten are saved. 0.02 halves the 99th "
-        "percentile of an origin of which one response in a hundred is late for no reason. 0, the default: none, since "
-        "otherwise nearly all are in vain, their bytes cost money, and a hung origin is discovered later.",
+        "percentile of an origin of which one response in a hundred is late for no reason. 0, the default: none, "
+        "since otherwise nearly all are in vain, their bytes cost money, and a hung origin is discovered later.",
     )
     max_waste: Annotated[float, Field(ge=0)] = Field(
         default=0.0001,
         description="The most that the response which is given up may cost, in the currency of the origins' prices, "
         "by the mean size of their objects. A hundredth of a cent: at a share of 0.02, two dollars for a million "
         "fetches. Origins without a price cost nothing.",
+    )
+
+
+class AuditSettings(Section):
+    """Comparison of stored objects with other origins' copies, for a sample of the fills."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Share of fills whose object is compared with the copy of another origin of the route, the "
+        "primary if there is one. Most comparisons take a HEAD. An origin with other bytes isn't asked for that "
+        "object for some hours. Set 0.01 where origins are replicas. Off, since requests to origins cost money.",
+    )
+    bytes_per_day: Size = size(
+        "1GiB",
+        "Bytes fetched per day and node where heads tell nothing, for copies of at most 8 MiB: some ten cents at "
+        "list prices. 0: heads only.",
     )
 
 
@@ -266,6 +283,10 @@ class Settings(Section):
     hedge: HedgeSettings = Field(
         default_factory=HedgeSettings, description="Trying a second origin while the first one is late."
     )
+    audit: AuditSettings = Field(
+        default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
+    )
+    probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
@@ -308,14 +329,14 @@ class Settings(Section):
         return self
 
     def _facts(self) -> Mapping[str, OriginFacts]:
-        has_primary = any(origin.role == "primary" for origin in self.origins.values())
+        primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(
                 name,
                 is_primary=origin.role == "primary",
                 weight=origin.weight,
                 price=None if origin.price is None else origin.price.price,
-                is_copy=has_primary and origin.role == "replica",
+                copy_of=None if origin.role == "primary" else primary,
                 holds_all=origin.holds == "all",
                 max_lag=origin.max_lag,
             )
