@@ -28,6 +28,8 @@ from shield.transfer import Transfer, TransferMeans
 
 HealthAnswer = Callable[[bytes], tuple[int, bytes]]
 """The status and the JSON on the node's own path, by its query."""
+_QUESTIONABLE = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
+"""Fields of a loop or of a body: `_objection` looks at them."""
 
 
 class Proxy:
@@ -66,12 +68,7 @@ class Proxy:
         """
         targets = (regime or self.in_force.regime).targets
         method, notable = request.method, request.notable
-        if (
-            (method != b"GET" and method != b"HEAD")
-            or b"content-length" in notable
-            or b"transfer-encoding" in notable
-            or b"cdn-loop" in notable
-        ):
+        if (method != b"GET" and method != b"HEAD") or not _QUESTIONABLE.isdisjoint(notable):
             answer = self._without_lookup(request, targets, now)
             if answer is not None:
                 return answer

@@ -38,7 +38,7 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
-    ["delivery"],
+    ["delivery", "announce"],
     ["reply", "fill", "purge"],
     ["audit", "peers"],
     ["store", "origin", "observe"],

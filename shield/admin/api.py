@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.announce import Announce, announcing
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
@@ -31,6 +32,7 @@ def admin_api(
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
     lift: Lift | None = None,
+    announce: Announce | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     origins: OriginOrders | None = None,
@@ -38,7 +40,7 @@ def admin_api(
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade` and `/origins` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade` and `/origins` if the node can do that.
 
     `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
     JSON. `report` covers the whole node, whichever worker answers. `hosts` are
@@ -74,6 +76,7 @@ def admin_api(
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
+            *([] if announce is None else [announcing(announce, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
