@@ -117,6 +117,9 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
+    def look_at_fills() -> None:
+        fills.look(means.loop.time(), origins.patience)
+
     asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
@@ -150,7 +153,9 @@ def build(
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
-        CallbackService("fills", closing=cancel_fills),
+        CallbackService(
+            "fills", ticking=lambda: fills.look(means.loop.time(), origins.patience), closing=cancel_fills
+        ),
     )
     return Node(
         name=settings.node,

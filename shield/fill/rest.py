@@ -72,6 +72,7 @@ class Rest:
         "_breaks",
         "_broke",
         "_fill",
+        "_has_asked",
         "_means",
         "_origin",
         "_question",
@@ -105,6 +106,7 @@ class Rest:
         )
         self._broke: OriginError | None = None  # since nothing comes any more
         self._breaks = Breaks()
+        self._has_asked = False  # other origins, since it was late
         self._task: asyncio.Task[None] | None = None
 
     def broke_off(self, error: OriginError) -> bool:
@@ -117,10 +119,28 @@ class Rest:
             self._begin(names)
         return True
 
+    # as one of the bodies under way (`lookout.Watched`)
+
+    @property
+    def sender(self) -> str:
+        return self._origin
+
+    @property
+    def place(self) -> int:
+        return self._body.position
+
+    @property
+    def left(self) -> int:
+        return self._body.stop - self._body.position
+
+    @property
+    def is_held(self) -> bool:
+        return self._task is not None or self._broke is not None or self._body.pacing.is_held
+
     def late(self) -> None:
-        """Nothing, or very little, comes: look for an origin that is proven to have the same bytes."""
         others = [name for name in self._question.resource.tried if name != self._origin]
-        if others and self._task is None and self._broke is None:
+        if others and not self._has_asked and self._task is None and self._broke is None:
+            self._has_asked = True
             self._begin(others)
 
     def close(self) -> None:
@@ -156,7 +176,7 @@ class Rest:
 
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
-        self._origin, broke, self._broke = fetched.origin, self._broke, None
+        self._origin, broke, self._broke, self._has_asked = fetched.origin, self._broke, None, False
         position, label = self._body.position, self._question.resource.label
         log.warning(
             "%s: body of %s continues at byte %d from origin %s",

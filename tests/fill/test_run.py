@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.disks import MIB, settled, with_disk
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.doubles.steps import Reset, Wait
+from tests.doubles.steps import Reset, Stall, Wait
 from tests.node import FakeClock, Shield, settings_of
 
 LENGTH = 4 * MIB
@@ -188,3 +189,47 @@ def test_all_readers_of_a_large_object_outlast_its_origin(
 
     assert all(head.clean and head.body == BODY[:] for head in heads[1:])
     assert sum(sent(each) for each in (origin, replica)) <= LENGTH * 1.1 + 2 * SLICE
+
+
+def test_a_slice_that_stalls_goes_on_elsewhere(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.serves("/big", BODY, lifetime=600, fields=ONE | digest_of(BODY))
+    replica.serves("/big", BODY, lifetime=600, fields=TWO | digest_of(BODY))
+    origin.spoils("/big", at_body(BROKEN_AT, Stall()), times=1)
+
+    with node_of(origin, replica, clock, tmp_path) as shield, ThreadPoolExecutor(1) as pool:
+        fills = shield.node.fills
+        coming = pool.submit(shield.get, "/big")
+        shield.wait_for(lambda: [body.place for body in fills.bodies()] == [BROKEN_AT])
+        shield.call(lambda: fills.look(1000.0, lambda name: 0.5))
+        shield.call(lambda: fills.look(1001.0, lambda name: 0.5))
+        first = coming.result()
+        settled(shield)
+        second = shield.get("/big")
+
+    assert (first.clean, first.body == BODY[:]) == (True, True)
+    assert (second.hit, second.body == BODY[:]) == (True, True)
+    assert sent(replica) <= MISSING + HEADS
+
+
+def test_a_slice_that_stalls_without_a_proof_elsewhere_is_waited_for(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.serves("/big", BODY, lifetime=600, fields=ONE)
+    replica.serves("/big", BODY, lifetime=600, fields=TWO)
+    gate = origin.gate()
+    origin.spoils("/big", at_body(BROKEN_AT, Wait(gate)), times=1)
+
+    with node_of(origin, replica, clock, tmp_path) as shield, ThreadPoolExecutor(1) as pool:
+        fills = shield.node.fills
+        coming = pool.submit(shield.get, "/big")
+        shield.wait_for(lambda: [body.place for body in fills.bodies()] == [BROKEN_AT])
+        shield.call(lambda: fills.look(1000.0, lambda name: 0.5))
+        shield.call(lambda: fills.look(1001.0, lambda name: 0.5))
+        shield.wait_for(lambda: not any(body.is_held for body in fills.bodies()))
+        gate.open()
+        answer = coming.result()
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)
+    assert [seen.method for seen in replica.requests] == ["GET", "HEAD"]
