@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from shield.rules.lateness import Progress
+from shield.rules.lateness import Arrival
 
 _WEIGHT = 0.2  # of a new rate in the norm of an origin
 
@@ -37,7 +37,7 @@ class Lookout:
     """Of one worker."""
 
     def __init__(self) -> None:
-        self._seen: dict[Watched, Progress] = {}
+        self._seen: dict[Watched, Arrival] = {}
         self._norms: dict[str, float] = {}  # by origin: bytes per second of bodies that take long
 
     def look(self, bodies: Iterable[Watched], now: float, *, patience: Callable[[str], float]) -> None:
@@ -46,7 +46,7 @@ class Lookout:
         for body in bodies:
             progress, sender = before.get(body), body.sender
             if progress is None:
-                self._seen[body] = Progress(body.place, now)
+                self._seen[body] = Arrival(body.place, now)
                 continue
             self._seen[body] = progress
             progress.look(body.place, now, is_held=body.is_held)

@@ -188,6 +188,8 @@ class Rest:
         passed = position - want.span.start
         if not self._version.is_proven_at(fetched.origin):
             self._fill.keep_no_more()
+            # Other workers that read it keep nothing either: what they have begun to fetch is older than a removal.
+            self._means.store.purge([self._question.resource.named], _nothing)
         self._body.pacing.replace(fetched.response)
         self._registry.count_continued(fetched.origin)
         fetched.response.start(After(self._fill, passed) if passed else self._fill)
@@ -200,6 +202,10 @@ class Rest:
             self._begin(names)
             return
         cut_off(self._fill, self._broke, self._body.buffer.received)
+
+
+def _nothing() -> None:
+    """Nothing waits for the removal."""
 
 
 def broke_off(fill: Incomplete, error: OriginError, received: int) -> None:

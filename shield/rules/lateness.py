@@ -28,8 +28,8 @@ LATE_LOOK = 3.0
 """Seconds between two looks that show that the event loop was blocked."""
 
 
-class Progress:
-    """The progress of one body, as seen by looks at it."""
+class Arrival:
+    """The arrival of one body, as seen by looks at it."""
 
     __slots__ = ("_began", "_had", "_looked", "_moved", "_received")
 

@@ -18,6 +18,7 @@ from tests.doubles.pattern import Body, Pattern
 from tests.doubles.steps import Reset, Stall, Wait
 from tests.fill.ground import Ground, on_ground, turns
 from tests.node import FakeClock, Shield, settings_of
+from tests.peers.pair import two
 
 LENGTH = 3_000_000
 BODY, OTHER = Pattern(LENGTH), Pattern(LENGTH, seed=1)
@@ -319,6 +320,21 @@ def test_the_rest_waits_for_the_reader_that_the_first_response_waited_for() -> N
         assert (client.clean, client.body == BODY[:]) == (True, True)
 
     on_ground(scenario)
+
+
+def test_without_a_proof_no_worker_stores_it(origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock) -> None:
+    origins = settings_of({"fra": origin, "iad": replica}).model_dump(mode="json", include={"origins"})["origins"]
+    with two(origin, clock, origins=origins) as workers:
+        origin.serves(workers.path, BODY, lifetime=60, fields=ONE)
+        replica.serves(workers.path, BODY, lifetime=60, fields=TWO)
+        origin.spoils(workers.path, at_body(BROKEN_AT, Reset()), times=1)
+        origin.fails(workers.path, "InternalError")
+
+        first = workers.asker.get(workers.path)
+        again = [worker.get(workers.path) for worker in (workers.asker, workers.owner)]
+
+    assert (first.clean, first.body == BODY[:], etag(first)) == (True, True, '"one"')
+    assert [(answer.hit, etag(answer)) for answer in again] == [(False, '"two-2"'), (True, '"two-2"')]
 
 
 def test_nothing_continues_for_nobody(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:

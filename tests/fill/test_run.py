@@ -12,7 +12,7 @@ import pytest
 from shield.rules.identity import OVERLAP
 from tests.client import request
 from tests.disks import MIB, settled, with_disk
-from tests.doubles.faults import at_body
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Reset, Stall, Wait
@@ -233,3 +233,28 @@ def test_a_slice_that_stalls_without_a_proof_elsewhere_is_waited_for(
 
     assert (answer.clean, answer.body == BODY[:]) == (True, True)
     assert [seen.method for seen in replica.requests] == ["GET", "HEAD"]
+
+
+def test_a_slice_that_breaks_off_while_others_are_asked_continues_all_the_same(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.serves("/big", BODY, lifetime=600, fields=ONE)
+    replica.serves("/big", BODY, lifetime=600, fields=TWO)
+    gate, held = origin.gate(), replica.gate()
+    origin.spoils("/big", at_body(BROKEN_AT, Wait(gate), Reset()), times=1)
+    origin.fails("/big", "InternalError")
+    replica.spoils("/big", preceded_by(Wait(held)), times=1)
+
+    with node_of(origin, replica, clock, tmp_path) as shield, ThreadPoolExecutor(1) as pool:
+        fills = shield.node.fills
+        coming = pool.submit(shield.get, "/big")
+        shield.wait_for(lambda: [body.place for body in fills.bodies()] == [BROKEN_AT])
+        shield.call(lambda: fills.look(1000.0, lambda name: 0.5))
+        shield.call(lambda: fills.look(1001.0, lambda name: 0.5))
+        held.reached()
+        gate.open()
+        origin.wait_for(lambda: origin.requests[0].ended)
+        held.open()
+        answer = coming.result()
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)

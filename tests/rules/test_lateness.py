@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.lateness import CRAWL_RATE, CRAWL_SECONDS, LATE_LOOK, Progress
+from shield.rules.lateness import CRAWL_RATE, CRAWL_SECONDS, LATE_LOOK, Arrival
 
 MUCH = 100 << 20
 KIB = 1 << 10
@@ -21,7 +21,7 @@ def seen(
     held: tuple[int, ...] = (),
 ) -> list[bool]:
     """Whether a body is late after each second that has brought so many bytes; it isn't read in those `held`."""
-    progress, received, late = Progress(0, 0.0), 0.0, []
+    progress, received, late = Arrival(0, 0.0), 0.0, []
     for second, rate in enumerate(rates, 1):
         received += rate
         progress.look(int(received), float(second), is_held=second in held)
@@ -71,7 +71,7 @@ def test_a_body_that_has_all_is_never_late() -> None:
 
 
 def test_a_blocked_event_loop_is_not_its_origins_fault() -> None:
-    progress = Progress(0, 0.0)
+    progress = Arrival(0, 0.0)
     progress.look(0, LATE_LOOK + 0.1, is_held=False)
 
     assert not progress.is_late(left=MUCH, patience=0.5, norm=None)
@@ -80,7 +80,7 @@ def test_a_blocked_event_loop_is_not_its_origins_fault() -> None:
 
 
 def test_the_norm_is_measured_over_some_seconds() -> None:
-    progress = Progress(0, 0.0)
+    progress = Arrival(0, 0.0)
 
     assert progress.measured(CRAWL_SECONDS - 0.1) is None
     progress.look(500_000, 2.0, is_held=False)
