@@ -10,6 +10,7 @@ from shield import __version__
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -18,6 +19,7 @@ from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
+from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
 from shield.shared import Seat, Standing
@@ -65,6 +67,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
 
@@ -108,13 +111,21 @@ class Figures:
             "sent_bytes": counters.sent_bytes,
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
+            "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
 
     def standing(self) -> list[dict[str, object]]:
         """How all workers treat each origin, and the reason."""
-        return [{"name": each.name, **asdict(each.statistics().health)} for each in self.origins.all()]
+        return [
+            {
+                "name": each.name,
+                **asdict(each.statistics().health),
+                "probes": as_shown(self.origins.prober.known(each)),
+            }
+            for each in self.origins.all()
+        ]
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -135,6 +146,7 @@ class Figures:
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
+            *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
@@ -219,6 +231,33 @@ def _peer_families(owners: OwnerStatistics, requests: Mapping[str, int]) -> list
     ]
 
 
+def _spot_state(found: SpotStatistics) -> dict[str, object]:
+    results: dict[str, dict[str, int]] = {}
+    for (origin, result), count in found.results.items():
+        results.setdefault(origin, {})[result] = count
+    return {"results": results, "bytes": dict(found.bytes), "quarantined": found.quarantined}
+
+
+def _spot_families(found: SpotStatistics) -> list[Family]:
+    return [
+        Family(
+            "audit_compared",
+            "Objects of fills that were compared with another origin's copy, by the origin compared or to blame",
+            [
+                Sample(count, {"origin": origin, "result": result})
+                for (origin, result), count in found.results.items()
+            ],
+        ),
+        labelled("audit_bytes", "Body bytes fetched to compare copies", "origin", found.bytes),
+        number(
+            "audit_quarantined",
+            "Objects for which an origin isn't asked, since its copy had other bytes",
+            found.quarantined,
+            gauge=True,
+        ),
+    ]
+
+
 def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
@@ -294,6 +333,21 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                     ("probe-failed", o.credentials.probes_failed),
                 )
             ],
+        ),
+        Family(
+            "origin_probes",
+            "Probes of an origin, which are among its fetches, by result",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                for result, count in o.probes.items()
+            ],
+        ),
+        labelled(
+            "origin_probe_bytes",
+            "Body bytes fetched by probes of an origin",
+            "origin",
+            {name: o.probe_bytes for name, o in origins},
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         labelled(

@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import xxhash
 
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
@@ -58,17 +59,13 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
 
-# Words of a drain: the origin's name, and the time at which it ends (epoch seconds, infinite; 0.0: there is none). It
-# is of the name, not of the place: a reload that changes an origin doesn't end it.
-_DRAIN_WORDS = 2
-
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE = 0, 1, 2
-_FAILED_AT = 3  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
+_FAILED_AT = 5  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -82,7 +79,8 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
     rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
-    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS + words_for(workers)) + rows)
+    of_place = DRAIN_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
+    return _WORD * (1 + PLACES * of_place + rows)
 
 
 class Records:
@@ -101,8 +99,9 @@ class Records:
         self._words = memory.cast("q")
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
-        self._drains = 1
-        self._places = self._drains + PLACES * _DRAIN_WORDS
+        self._notes = 1 + PLACES * DRAIN_WORDS
+        self.drains = DrainTable(self._words[1 : self._notes], self._times[1 : self._notes])
+        self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
         self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
@@ -116,23 +115,22 @@ class Records:
         """
         name = _hash(identity)
         with self._alone():
-            place, drain = self._place_of(name), self._drain_of(_hash(called or identity))
+            place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
             if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=0, is_judged=False)
+                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
                 self._words[at + _NAME] = name
+                self.note(place).clear()
         return Seen(self, worker=worker, place=place, drain=drain)
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
-            for at in range(self._drains, self._places, _DRAIN_WORDS):
-                if self._words[at] not in own:
-                    self._words[at] = self._words[at + 1] = 0
+            self.drains.keep(own)
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -150,23 +148,9 @@ class Records:
     def drain(self, called: bytes, until: float) -> None:
         """Keep fetches away from the origin of this name, until then (epoch seconds; infinite; 0.0: not any more)."""
         with self._alone():
-            drain = self._drain_of(_hash(called))
+            drain = self.drains.at(_hash(called))
             if drain is not None:
-                self.drain_at(drain)[0] = until
-
-    def drain_at(self, drain: int) -> memoryview[float]:
-        """The time until which an origin is drained."""
-        at = self._drains + drain * _DRAIN_WORDS + 1
-        return self._times[at : at + 1]
-
-    def _drain_of(self, name: int) -> int | None:
-        """The number of an origin's drain, free until now if it has none."""
-        names = self._words[self._drains : self._places : _DRAIN_WORDS].tolist()
-        if name not in names and 0 in names:
-            drain = names.index(0)
-            self._words[self._drains + drain * _DRAIN_WORDS] = name
-            return drain
-        return names.index(name) if name in names else None
+                drain[0] = until
 
     # workers
 
@@ -199,6 +183,12 @@ class Records:
         self._times[self._frozen] = now
 
     # for `Seen`
+
+    def note(self, place: int) -> CanaryNotes:
+        """The notes on an origin's canaries."""
+        start = self._notes + place * NOTE_WORDS
+        stop = start + NOTE_WORDS
+        return CanaryNotes(self._words[start:stop], self._times[start:stop])
 
     def place(self, place: int) -> tuple[memoryview, memoryview[float]]:
         """The published words of an origin, as integers and as times."""
@@ -248,15 +238,20 @@ class Seen:
         "_times",
         "hedges",
         "is_judged",
+        "notes",
         "repeats",
     )
 
-    def __init__(self, records: Records, *, worker: int, place: int, drain: int, is_judged: bool = True) -> None:
+    def __init__(
+        self, records: Records, *, worker: int, place: int, drain: memoryview[float], is_judged: bool = True
+    ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self._records = records
         self._place = place
-        self._drain = records.drain_at(drain)
+        self._drain = drain
+        self.notes = records.note(place)
+        """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
@@ -327,6 +322,11 @@ class Seen:
             counts[at : at + _COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
+
+    def compared(self, *, differs: bool) -> None:
+        """Its copy of an object was compared with another origin's."""
+        self._counts[_COMPARED] += 1
+        self._counts[_DIFFERING] += differs
 
     # read by all
 

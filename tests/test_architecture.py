@@ -42,8 +42,8 @@ ROWS = [
     ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
-    ["records"],
-    ["spending"],
+    ["records", "changed"],
+    ["spending", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

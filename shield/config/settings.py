@@ -13,6 +13,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
+from shield.config.probes import ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -92,6 +93,22 @@ class FailoverSettings(Section):
         "5s",
         "Retry-After of a 503 when no origin could answer. Long enough for a restart, short for people.",
         least="1s",
+    )
+
+
+class AuditSettings(Section):
+    """Comparison of stored objects with other origins' copies, for a sample of the fills."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Share of fills whose object is compared with the copy of another origin of the route, the "
+        "primary if there is one. Most comparisons take a HEAD. An origin with other bytes isn't asked for that "
+        "object for some hours. Set 0.01 where origins are replicas. Off, since requests to origins cost money.",
+    )
+    bytes_per_day: Size = size(
+        "1GiB",
+        "Bytes fetched per day and node where heads tell nothing, for copies of at most 8 MiB: some ten cents at "
+        "list prices. 0: heads only.",
     )
 
 
@@ -246,6 +263,10 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
+    audit: AuditSettings = Field(
+        default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
+    )
+    probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
@@ -288,14 +309,14 @@ class Settings(Section):
         return self
 
     def _facts(self) -> Mapping[str, OriginFacts]:
-        has_primary = any(origin.role == "primary" for origin in self.origins.values())
+        primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(
                 name,
                 is_primary=origin.role == "primary",
                 weight=origin.weight,
                 price=None if origin.price is None else origin.price.price,
-                is_copy=has_primary and origin.role == "replica",
+                copy_of=None if origin.role == "primary" else primary,
                 holds_all=origin.holds == "all",
                 max_lag=origin.max_lag,
             )

@@ -277,8 +277,8 @@ class FillTable:
 
     def _start(self, question: Question) -> Fill:
         text, method = question.resource.key.text, question.want.method
-        if text in self._whole_only and self.is_whole_only(text):
-            question.in_parts = question.in_slices = False
+        if text in self._whole_only:
+            self._forbid_parts(question)
         fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
@@ -287,6 +287,11 @@ class FillTable:
         fill.open()
         return fill
 
+    def _forbid_parts(self, question: Question) -> None:
+        """An origin lately ignored a range of the object: fetch it as a whole."""
+        if self.is_whole_only(question.resource.key.text):
+            question.in_parts = question.in_slices = False
+
     def forget(self, fill: Fill) -> None:
         """Later requests don't join this fill."""
         name = (fill.resource.key.text, fill.question.want.method)
@@ -294,6 +299,9 @@ class FillTable:
             del self._shared[name]
         if fill.phase in OVER:
             self._alive.discard(fill)
+            checks = self._means.spot_checks
+            if checks is not None and fill.committed and fill.entry is not None and not fill.by_peer:
+                checks.filled(fill.resource, fill.entry)
 
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
         """Remember for a while whether responses under this key can be shared."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.origin import Origin
+from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
 from shield.rules.moments import shown
@@ -39,7 +40,9 @@ class Conductor:
         now: Callable[[], float],
         clock: Callable[[], float],
         chance: Callable[[], float] = draw,
+        prober: Prober | None = None,
     ) -> None:
+        """`prober` sends regular probes as well; None: nobody does."""
         self._records = records
         self._worker = worker
         self._origins = origins
@@ -48,6 +51,7 @@ class Conductor:
         self._now = now
         self._clock = clock
         self._chance = chance
+        self._prober = prober
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -86,7 +90,11 @@ class Conductor:
         for origin in origins.values():
             origin.note_whole()
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
+            if self._prober is not None:
+                self._prober.look(now)
             self._judge(origins, now)
+        elif self._prober is not None and records.conductor(now) != self._worker:
+            self._prober.forget()
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
@@ -117,7 +125,7 @@ class Conductor:
                 missed=probes.missed,
                 can_probe=origin.sample is not None,
                 is_probed=is_probed,
-                held=Flag.DRAINED if origin.seen.drained_until else Flag.NONE,
+                held=self._held(origin),
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())
@@ -130,6 +138,10 @@ class Conductor:
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)
+
+    def _held(self, origin: Origin) -> Flag:
+        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        return drained if self._prober is None else drained | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
@@ -181,7 +193,17 @@ def _say(name: str, event: HealthEvent) -> None:
 
 
 def _say_held(name: str, event: HealthEvent, drained_until: float) -> None:
-    if event.flag in event.record.flags:
+    is_so = event.flag in event.record.flags
+    if event.flag is Flag.CORRUPT:
+        if is_so:
+            log.error(
+                "origin %s: corrupt: other bytes than before under the same ETag, twice; it isn't asked while "
+                "another can serve",
+                name,
+            )
+        else:
+            log.warning("origin %s: not corrupt any more: its canaries are clean, or an operator said so", name)
+    elif is_so:
         until = "" if drained_until == math.inf else f" until {shown(drained_until)}"
         log.warning("origin %s: drained%s; it gets no new fetches while another can serve", name, until)
     elif event.record.state is HealthState.RECOVERING:

@@ -58,6 +58,7 @@ class Want:
     alone: bool = False
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    is_probe: bool = False  # for no client
     version: Version | None = None
 
     def whole(self) -> Want:
