@@ -59,7 +59,7 @@ class Arriving:
         """Absolute offset of the next byte."""
         return self.start + self.buffer.received
 
-    def held(self, start: int, stop: int) -> bytes | None:
+    async def held(self, start: int, stop: int) -> bytes | None:
         """Bytes received before; None if they aren't held."""
         return self.buffer.span(start - self.start, stop - self.start) if start >= self.start else None
 

@@ -100,7 +100,7 @@ async def _examine(
 async def _compare(copy: Copy, want: Want, version: Version, *, deadline: float, clock: Callable[[], float]) -> None:
     """Fetch the bytes before the part again. Raises OriginError unless they are those received before."""
     span = None if want.span is None else overlap_before(want.span.start)
-    held = None if span is None or version.held is None else version.held(span.start, span.stop)
+    held = None if span is None or version.held is None else await version.held(span.start, span.stop)
     if span is None or held is None:
         raise OriginError(copy.name, Fault.DIFFERS, "nothing proves that its copy has the same bytes")
     result = await copy.fetch(replace(want, span=span), deadline=deadline, clock=clock)

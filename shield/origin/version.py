@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from shield.rules.identity import Proof, Statement
+
+HeldBytes = Callable[[int, int], Awaitable[bytes | None]]
+"""The bytes from one offset of the object to another, as received so far; None if they aren't held."""
 
 
 class Version:
     """What is known of the bytes of one version. `origin` is the one of the statement.
 
-    `held` returns the bytes from one offset of the object to another, as received so far; None if they aren't held.
-    Without it an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
+    Without `held` an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
     `of_equals`: an origin whose ETag is the same text has the version, unless its response says that its ETags aren't
     digests; otherwise it is examined like all others.
     """
@@ -23,7 +25,7 @@ class Version:
         origin: str,
         statement: Statement,
         *,
-        held: Callable[[int, int], bytes | None] | None = None,
+        held: HeldBytes | None = None,
         of_equals: bool = False,
     ) -> None:
         self.origin = origin

@@ -96,15 +96,23 @@ def test_a_slice_continues_at_an_origin_with_the_same_checksum(
     ]
 
 
+@pytest.mark.parametrize("at", [BROKEN_AT, 2 * SLICE + 1000], ids=["within a slice", "at its beginning"])
 def test_without_a_proof_the_last_bytes_are_compared_and_no_slice_of_it_is_stored(
-    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path, at: int
 ) -> None:
     origin.serves("/big", BODY, lifetime=600, fields=ONE)
     replica.serves("/big", BODY, lifetime=600, fields=TWO)
-    breaks_off(origin)
+    gate = origin.gate()
+    origin.spoils("/big", at_body(at, Wait(gate), Reset()), times=1)
+    origin.fails("/big", "InternalError")
 
-    with node_of(origin, replica, clock, tmp_path) as shield:
-        first = shield.get("/big")
+    with node_of(origin, replica, clock, tmp_path) as shield, ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(shield.get, "/big")
+        gate.reached()
+        backlog: Any = lambda: shield.node.state()["disk"]  # noqa: E731
+        shield.wait_for(lambda: not any(v["backlog_bytes"] for t in backlog()["tiers"] for v in t["volumes"]))
+        gate.open()  # all slices before are on disk
+        first = coming.result()
         cost = sent(replica)
         settled(shield)
         origin.recovers()
@@ -112,7 +120,7 @@ def test_without_a_proof_the_last_bytes_are_compared_and_no_slice_of_it_is_store
         second = shield.get("/big")
 
     assert (first.clean, first.body == BODY[:]) == (True, True)
-    assert cost <= MISSING + OVERLAP + HEADS
+    assert cost <= LENGTH - at + OVERLAP + HEADS
     assert (second.clean, second.body == BODY[:]) == (True, True)
     [again] = origin.requests[before:]
     assert again.get("range") == f"bytes={2 * SLICE}-{LENGTH - 1}"  # all that has come from the replica, too
