@@ -18,7 +18,7 @@ class Version:
     digests; otherwise it is examined like all others.
     """
 
-    __slots__ = ("_etags", "_partly", "held", "of_equals", "origin", "statement")
+    __slots__ = ("_etags", "_others", "_partly", "held", "of_equals", "origin", "statement")
 
     def __init__(
         self,
@@ -34,11 +34,12 @@ class Version:
         self.of_equals = of_equals
         self._etags = {} if statement.etag is None else {origin: statement.etag}
         self._partly: set[str] = set()
+        self._others: set[str] = set()  # origins that have other bytes
 
     def strictly(self) -> Version:
         """The same version, but only from origins with a full proof."""
         strict = Version(self.origin, self.statement, of_equals=self.of_equals)
-        strict._etags, strict._partly = self._etags, self._partly
+        strict._etags, strict._partly, strict._others = self._etags, self._partly, self._others
         return strict
 
     def etag_at(self, origin: str) -> bytes | None:
@@ -57,6 +58,13 @@ class Version:
         """An origin doesn't have it under that ETag any more."""
         self._etags.pop(origin, None)
         self._partly.discard(origin)
+
+    def rule_out(self, origin: str) -> None:
+        """An origin has other bytes: it needn't be examined again."""
+        self._others.add(origin)
+
+    def is_ruled_out(self, origin: str) -> bool:
+        return origin in self._others
 
     def is_proven_at(self, origin: str) -> bool:
         """Whether bytes from an origin may be stored as this version."""
