@@ -241,7 +241,7 @@ def test_a_suspect_that_no_client_has_fetched_from_is_probed_with_its_canary(
 
     def stall() -> None:
         for _ in range(3):
-            iad.seen.begin(asyncio.get_running_loop().time())
+            iad.seen.begin(asyncio.get_running_loop().time() + 1.0)
 
     watched.shield.call(stall)
     watched.passes(seconds=2.0)
