@@ -28,6 +28,7 @@ from shield.transfer import Transfer, TransferMeans
 
 HealthAnswer = Callable[[bytes], tuple[int, bytes]]
 """The status and the JSON on the node's own path, by its query."""
+
 _QUESTIONABLE = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
 """Fields of a loop or of a body: `_objection` looks at them."""
 

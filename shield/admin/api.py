@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.announce import Announce, announcing
+from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
@@ -35,12 +36,14 @@ def admin_api(
     announce: Announce | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
+    drills: Drilling | None = None,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade` and `/origins` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do
+    that.
 
     `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
     JSON. `report` covers the whole node, whichever worker answers. `hosts` are
@@ -79,6 +82,7 @@ def admin_api(
             *([] if announce is None else [announcing(announce, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
+            *([] if drills is None else drilling(drills)),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )
