@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.drill.drills import Drills, DrillStatistics
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
@@ -22,6 +23,7 @@ from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
+from shield.rules.drill import PROOF_SECONDS
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
@@ -67,6 +69,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    drills: Drills
     spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
@@ -113,6 +116,7 @@ class Figures:
             "fills": asdict(self.fills.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
+            "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
 
@@ -148,6 +152,7 @@ class Figures:
             *_fill_families(self.fills.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
+            *_drill_families(self.drills.statistics()),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
@@ -389,6 +394,32 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                 for state, count in (("idle", o.pool.idle), ("busy", o.pool.busy))
             ],
             gauge=True,
+        ),
+    ]
+
+
+def _drill_families(drills: DrillStatistics) -> list[Family]:
+    running = [] if drills.origin is None else [Sample(1.0, {"origin": drills.origin, "mode": drills.mode or ""})]
+    return [
+        Family("drill_running", "1 while a drill injects faults at an origin", running, gauge=True, alike=True),
+        Family(
+            "drill_faults",
+            "Faults of drills, which are among the origin's other faults",
+            [Sample(count, {"origin": name, "mode": mode}) for (name, mode), count in drills.faults.items()],
+        ),
+        Family(
+            "drill_proof_age_seconds",
+            "Time since an origin's failover was last proven by a drill, or should first have been",
+            [Sample(age, {"origin": name}) for name, age in drills.proven_seconds.items()],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "drill_unproven",
+            "1 if an origin's failover hasn't been proven for 90 days",
+            [Sample(float(age > PROOF_SECONDS), {"origin": name}) for name, age in drills.proven_seconds.items()],
+            gauge=True,
+            alike=True,
         ),
     ]
 

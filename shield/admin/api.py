@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.announce import Announce, announcing
+from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
@@ -30,14 +32,17 @@ def admin_api(
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
     lift: Lift | None = None,
+    announce: Announce | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
+    drills: Drilling | None = None,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade` and `/origins` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do
+    that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -66,8 +71,10 @@ def admin_api(
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
+            *([] if announce is None else [announcing(announce, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
+            *([] if drills is None else drilling(drills)),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

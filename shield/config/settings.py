@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
@@ -283,6 +284,9 @@ class Settings(Section):
     hedge: HedgeSettings = Field(
         default_factory=HedgeSettings, description="Trying a second origin while the first one is late."
     )
+    drills: DrillSettings | None = Field(
+        default=None, description="A drill of failover each night. If omitted: only those that shield drill begins."
+    )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
@@ -312,6 +316,11 @@ class Settings(Section):
         "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
+    state_directory: Directory | None = Field(
+        default=None,
+        description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
+        "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
+    )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
