@@ -25,6 +25,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.drill.drills import Drills
 from shield.drill.history import DrillHistory
@@ -165,6 +166,8 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
+    proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
@@ -178,6 +181,7 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", closing=cancel_fills),
+        CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
         name=settings.node,
@@ -189,11 +193,13 @@ def build(
         reload=reload,
         upgrade=upgrade,
         figures=figures,
+        checkup=checkup,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
             readiness=figures.readiness,
+            health=checkup.fresh,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,

@@ -32,6 +32,7 @@ ROWS = [
     ["follower"],
     ["app"],
     ["build", "node"],
+    ["checkup"],
     ["figures"],
     ["peers.front"],
     ["edge", "admin"],

@@ -28,6 +28,7 @@ def admin_api(
     *,
     readiness: Callable[[], Readiness],
     report: Callable[[], Awaitable[Report]],
+    health: Callable[[bytes], Awaitable[tuple[int, bytes]]] | None = None,
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
@@ -44,7 +45,8 @@ def admin_api(
     `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do
     that.
 
-    `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
+    `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
+    JSON. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
     """
 
@@ -62,11 +64,17 @@ def admin_api(
     async def show(request: Request) -> Response:
         return JSONResponse((await report()).state)
 
+    async def tell_health(request: Request) -> Response:
+        assert health is not None
+        status, body = await health(request.url.query.encode())
+        return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+
     return Starlette(
         middleware=[Middleware(Visitors, names=hosts)],
         routes=[
             Route("/live", live),
             Route("/ready", ready),
+            *([] if health is None else [Route("/health", tell_health)]),
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
