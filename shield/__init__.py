@@ -44,13 +44,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
                 on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, reload; upgrade: of the program; origins,
-                drill: orders on them; visitors: accepted host names; listener: its connections and their timeouts
+    admin       api: health, readiness, metrics, state, removal, takedown, announce, reload; upgrade: of the program;
+                origins, drill: orders on them; visitors: accepted host names; listener: its connections and their
+                timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
-    purge       removing entries on demand, and taking objects down
+    announce    announcements of new, changed and deleted objects, carried out
+    purge       removing entries on demand, making them stale, and taking objects down
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
@@ -101,9 +103,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, latency, attempts (when, and for how
                 long), key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
-                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill; written:
-                URLs, keys and prefixes as people write them
+                announcements, throttling, budget, denials, persistence, exact, amplification, locations, policy,
+                reach, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
+                drill; written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

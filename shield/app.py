@@ -13,6 +13,7 @@ from shield.admin.listener import AdminListener
 from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.announce import Announcer
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -198,6 +199,7 @@ def build(
             remove_prefix=purge.prefix,
             take_down=purge.take_down,
             lift=purge.lift,
+            announce=Announcer(in_force, purge, store, fills).announce,
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,

@@ -26,6 +26,9 @@ from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer, TransferMeans
 
+_QUESTIONABLE = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
+"""Fields of a loop or of a body: `_objection` looks at them."""
+
 
 class Proxy:
     """Answers each request under the regime in force at its start. One per worker."""
@@ -61,12 +64,7 @@ class Proxy:
         """
         targets = (regime or self.in_force.regime).targets
         method, notable = request.method, request.notable
-        if (
-            (method != b"GET" and method != b"HEAD")
-            or b"content-length" in notable
-            or b"transfer-encoding" in notable
-            or b"cdn-loop" in notable
-        ):
+        if (method != b"GET" and method != b"HEAD") or not _QUESTIONABLE.isdisjoint(notable):
             answer = self._without_lookup(request, targets, now)
             if answer is not None:
                 return answer

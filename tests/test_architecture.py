@@ -37,7 +37,7 @@ ROWS = [
     ["edge", "admin"],
     ["proxy"],
     ["transfer"],
-    ["delivery"],
+    ["delivery", "announce"],
     ["reply", "fill", "purge"],
     ["audit", "peers", "drill"],
     ["store", "origin", "observe"],

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.announce import Announce, announcing
 from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
@@ -31,6 +32,7 @@ def admin_api(
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
     lift: Lift | None = None,
+    announce: Announce | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
@@ -39,7 +41,7 @@ def admin_api(
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if it can do that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -68,6 +70,7 @@ def admin_api(
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
+            *([] if announce is None else [announcing(announce, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),

@@ -163,6 +163,25 @@ def audit(
     raise typer.Exit(run(config, wish))
 
 
+@_app.command()
+def announce(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="URLs or paths as clients request them.")],
+    config: ConfigFile,
+    new: Annotated[
+        bool, typer.Option("--new", help="They weren't there before. Default: they may have been.")
+    ] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="They are there no more.")] = False,
+    prefetch: Annotated[bool, typer.Option("--prefetch", help="Fetch them at once, up to 64.")] = False,
+) -> None:
+    """Tell the running node that objects have changed at the primary, so that it fetches them from there."""
+    from shield.cli.announce import announce as run
+
+    if new and deleted:
+        raise typer.BadParameter("--new and --deleted exclude each other")
+    word = "new" if new else "deleted" if deleted else "changed"
+    raise typer.Exit(run(config, urls, word=word, prefetch=prefetch))
+
+
 @_app.command(name="sign-url")
 def sign_url(
     url: Annotated[str, typer.Argument(help="A URL or a path.")],

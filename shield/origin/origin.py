@@ -402,7 +402,7 @@ class Origin:
             self.faults[fault.value] += 1
         if fault in BREAKS and not connection.was_held:
             self.note_whole()
-            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.head.partition(b"\r\n")[0])
 
     def note_whole(self) -> None:
         """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
