@@ -25,7 +25,9 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.checkup import Checkup
 from shield.config.settings import Settings
+from shield.decisions import DecisionFiles, DecisionRecorder
 from shield.drill.drills import Drills
 from shield.drill.history import DrillHistory
 from shield.edge.asgi import Application
@@ -97,6 +99,14 @@ def build(
         history=None if place.state is None else DrillHistory(place.state / f"drills-{settings.node}.jsonl"),
         clock=clock,
     )
+    recorder = DecisionRecorder(
+        None if place.state is None else DecisionFiles(place.state, settings.node),
+        origins=origins,
+        drill=place.shared.drill,
+        regime=regime,
+        clock=clock,
+    )
+    in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
@@ -165,6 +175,8 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
+    proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
@@ -175,9 +187,13 @@ def build(
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("drills", opening=drills.open, closing=drills.close),
+        CallbackService(
+            "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
+        ),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", closing=cancel_fills),
+        CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
         name=settings.node,
@@ -189,11 +205,13 @@ def build(
         reload=reload,
         upgrade=upgrade,
         figures=figures,
+        checkup=checkup,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
             readiness=figures.readiness,
+            health=checkup.fresh,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
@@ -203,6 +221,8 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
+            decisions=recorder.find,
+            keeps_decisions=recorder.keeps,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
@@ -29,6 +29,7 @@ from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
 
+_LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
@@ -87,7 +88,17 @@ class Figures:
                 troubles.append(f"worker {worker} is {standing.name.lower()}")
             elif worker != self.place.worker and shared.is_silent(worker, now, _HANGS_SECONDS):
                 hanging.append(f"worker {worker} hangs, for {now - shared.last_beat(worker):.0f} s")
-        return Readiness(not troubles, [*troubles, *hanging])
+        return Readiness(not troubles, [*troubles, *hanging, *self._faculties()])
+
+    def _faculties(self) -> Iterator[str]:
+        """What this node's own parts fail in. It serves all the same: from RAM, other disks, and origins."""
+        if self.vitals.loop_lag_seconds > _LAGS_SECONDS:
+            yield f"its event loop was blocked for {self.vitals.loop_lag_seconds:.1f} s"
+        disk = self.store.statistics().disk
+        for tier in () if disk is None else disk.tiers:
+            for volume in tier.volumes:
+                if volume.health != "well":
+                    yield f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
 
     def report(self) -> Report:
         return Report(self.state(), self.families())

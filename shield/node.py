@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.checkup import Checkup
 from shield.drill.drills import Drills
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard
@@ -158,6 +159,7 @@ class Node:
     reload: Reload
     upgrade: Upgrade
     figures: Figures
+    checkup: Checkup
 
     # its interfaces
     front: ClientFront

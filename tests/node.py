@@ -54,6 +54,7 @@ def settings_of(plain: Mapping[str, FaultyOrigin], **changes: Any) -> Settings:
             },
             "cache": {"memory": {"capacity": "64MiB"}},
             "log": {"access": "all"},
+            "probes": {"interval": "off"},  # fetches are counted
             **changes,
         }
     )

@@ -342,6 +342,14 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
             f"{HERE}:5: probes.canaries[2]: no-object-key: *",
         ],
     ),
+    "a health path that is none": (
+        PLAIN + "health: {path: '/a?b'}\n",
+        [f"{HERE}:5: health.path: *expected a path as /.shield/health, without a query"],
+    ),
+    "requirements for it without rules": (
+        PLAIN + "health: {path: /h, access: [header]}\n",
+        [f"{HERE}:5: health.access: there is no `access` section; expected its rules there"],
+    ),
     "probes without a pause": (
         PLAIN + "probes: {interval: 100ms}\n",
         [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1*'],

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.announce import Announce, announcing
+from shield.admin.decisions import FindBasis, deciding
 from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
@@ -28,6 +29,7 @@ def admin_api(
     *,
     readiness: Callable[[], Readiness],
     report: Callable[[], Awaitable[Report]],
+    health: Callable[[bytes], Awaitable[tuple[int, bytes]]] | None = None,
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
@@ -36,14 +38,18 @@ def admin_api(
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
+    decisions: FindBasis | None = None,
+    keeps_decisions: bool = True,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if it can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins`, `/drill` and `/decisions` if
+    the node can do that.
 
-    `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
+    `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
+    JSON. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
     """
 
@@ -61,11 +67,17 @@ def admin_api(
     async def show(request: Request) -> Response:
         return JSONResponse((await report()).state)
 
+    async def tell_health(request: Request) -> Response:
+        assert health is not None
+        status, body = await health(request.url.query.encode())
+        return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+
     return Starlette(
         middleware=[Middleware(Visitors, names=hosts)],
         routes=[
             Route("/live", live),
             Route("/ready", ready),
+            *([] if health is None else [Route("/health", tell_health)]),
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
@@ -74,6 +86,7 @@ def admin_api(
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),
+            *([] if decisions is None else [deciding(decisions, is_kept=keeps_decisions)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

@@ -14,7 +14,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
-from shield.config.probes import ProbeSettings
+from shield.config.probes import HealthSettings, ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -271,6 +271,7 @@ class Settings(Section):
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
     probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
+    health: HealthSettings = Field(default_factory=HealthSettings, description="Whether this node can serve.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
@@ -337,8 +338,11 @@ class Settings(Section):
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
         places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(
-                name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
-            )
-            for name, route in self.routes.items()
+            [
+                route.rule(
+                    name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
+                )
+                for name, route in self.routes.items()
+            ],
+            own=(self.health.path or "").encode(),
         )
