@@ -111,6 +111,10 @@ class Prober:
         """CORRUPT, if its bytes have shown that."""
         return Flag.CORRUPT if self._of(origin).record.is_corrupt else Flag.NONE
 
+    def can_probe(self, origin: Origin) -> bool:
+        """Whether it has a canary."""
+        return bool(self._of(origin).record.canaries)
+
     async def passes(self, origin: Origin, deadline: float) -> bool:
         """Whether an origin in doubt gives what it should, or shows in another way to work."""
         its = self._of(origin)
@@ -179,8 +183,6 @@ class Prober:
         )
         if record is not its.record:
             self._keep(origin, its, record)
-        if origin.sample is None and record.canaries:
-            origin.sample = record.canaries[0].path, record.canaries[0].query
 
     async def _regular(self, origin: Origin, its: _Probing, canary: KnownCanary, asked: int) -> None:
         try:

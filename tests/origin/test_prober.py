@@ -216,6 +216,43 @@ def test_an_origin_without_these_objects_is_left_alone(
     assert learning.health("iad")["state"] == "up"
 
 
+def test_an_absent_canary_makes_room_for_another_that_is_there(
+    learning: Watched, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"0123456789", lifetime=60)
+    learning.shield.get("/a")
+    learning.passes(times=2)
+    for each in (origin, replica):
+        each.serves("/b", b"0123456789", lifetime=60)
+    learning.shield.call(lambda: setattr(learning.shield.node.origins.get("fra"), "_sampled_until", 0.0))
+    learning.shield.get("/b")
+
+    learning.passes(times=6)
+
+    assert replica.fetches("/a") == 1
+    assert replica.fetches("/b") >= 1
+
+
+def test_a_suspect_that_no_client_has_fetched_from_is_probed_with_its_canary(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.passes()
+    iad = watched.shield.node.origins.get("iad")
+
+    def stall() -> None:
+        for _ in range(3):
+            iad.seen.begin(asyncio.get_running_loop().time() + 1.0)
+
+    watched.shield.call(stall)
+    watched.passes(seconds=2.0)
+    watched.shield.wait_for(lambda: not watched.shield.node.origins.conductor._tasks)
+    watched.look()
+
+    assert iad.sample is None
+    assert caplog.messages[0].startswith("origin iad: suspect: 3 unanswered")
+    assert caplog.messages[1].startswith("origin iad: up: probes passed")
+
+
 def test_one_that_is_out_is_left_to_its_circuit_breaker(watched: Watched, origin: FaultyOrigin) -> None:
     watched.passes()
     before = len(origin.requests)
