@@ -46,8 +46,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
     admin       api: health, readiness, metrics, state, removal, takedown, announce, reload; upgrade: of the program;
-                origins, drill: orders on them; visitors: accepted host names; listener: its connections and their
-                timeouts
+                origins, drill: orders on them; decisions: their basis; visitors: accepted host names; listener: its
+                connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -65,6 +65,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 origins' copies; table, registry: shared fills; buffer: bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
+    decisions   what the node knew of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -107,8 +108,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 node serves), latency, attempts (when, and for how long), key_trial, key_renewal (credentials),
                 moments (dates as people write them), absence, changes, announcements, throttling, budget, hedge,
                 denials, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
-                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill; written: URLs, keys and
-                prefixes as people write them
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys
+                and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

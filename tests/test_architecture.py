@@ -40,7 +40,7 @@ ROWS = [
     ["transfer"],
     ["delivery", "announce"],
     ["reply", "fill", "purge"],
-    ["audit", "peers", "drill"],
+    ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["records", "changed", "drill.memory"],

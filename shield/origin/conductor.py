@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from shield.chance import draw
@@ -19,12 +19,24 @@ from shield.origin.hedging import Hedging
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
-from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
+from shield.rules.health import (
+    EventKind,
+    Evidence,
+    Flag,
+    HealthEvent,
+    HealthRecord,
+    HealthState,
+    judge,
+    probe_seconds,
+)
 from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
+
+Judged = Callable[[Mapping[str, HealthRecord], Mapping[str, Evidence], float], None]
+"""Called with the records after a step, the evidence, and the time since which the fault is our own, or 0.0."""
 
 
 class Conductor:
@@ -53,6 +65,8 @@ class Conductor:
         self._clock = clock
         self._chance = chance
         self._prober = prober
+        self.judged: Judged | None = None
+        """Called with the result of each step by which this worker judges."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._hedging = Hedging(records)
         self._due = 0.0
@@ -141,6 +155,8 @@ class Conductor:
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)
+        if self.judged is not None:
+            self.judged(judged.records, evidence, judged.frozen_at)
 
     def _can_probe(self, origin: Origin) -> bool:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
