@@ -55,6 +55,12 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
 
+# After them, in a block of its own: the limit on its fetches (`leases`), and the median of first bytes.
+LIMIT_WORDS = 5
+_LIMIT = _PLACE_WORDS
+_P50 = _LIMIT + LIMIT_WORDS
+_PLACE_WORDS = _P50 + 1
+
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
@@ -66,6 +72,10 @@ _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
 _ROW_WORDS = _WAITING + SLOTS
+
+# After them, in a block of its own: the worker's use of its lease on the limit.
+USE_WORDS = 6
+_USE, _ROW_WORDS = _ROW_WORDS, _ROW_WORDS + USE_WORDS
 
 _WORD = 8
 _NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
@@ -193,11 +203,13 @@ class Seen:
         "_states",
         "_times",
         "is_judged",
+        "worker",
     )
 
     def __init__(self, records: Records, *, worker: int, place: int, is_judged: bool = True) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
+        self.worker = worker
         self._records = records
         self._place = place
         self._states, self._published = records.place(place)
@@ -271,6 +283,11 @@ class Seen:
         return self._published[_P95] or None
 
     @property
+    def p50(self) -> float | None:
+        """Their median, as last published."""
+        return self._published[_P50] or None
+
+    @property
     def patience(self) -> float:
         """The seconds for which a fetch waits for this origin alone; infinite while the fault is the node's own."""
         return math.inf if self._records.frozen_at else patience(self._published[_P95] or None)
@@ -324,7 +341,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[_WAITING:].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[_WAITING:_USE].tolist() if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
@@ -338,6 +355,31 @@ class Seen:
             p95=self.p95,
         )
 
+    def lately(self, now: float) -> list[int]:
+        """The results of all workers' fetches in the last ten seconds, by `Came`."""
+        totals = [0] * len(Came)
+        for counts, _ in self._rows:
+            _add_counts(totals, counts, 0.0, now)
+        return totals
+
+    # for `leases`
+
+    @property
+    def workers(self) -> int:
+        return self._records.workers
+
+    def is_alive(self, worker: int, now: float) -> bool:
+        return self._records.is_alive(worker, now)
+
+    def limit_words(self) -> tuple[memoryview, memoryview[float]]:
+        """The published words on the origin's limit, as integers and as times."""
+        return self._states[_LIMIT:], self._published[_LIMIT:]
+
+    def use_words(self, worker: int) -> tuple[memoryview, memoryview[float]]:
+        """One worker's words on its use of that limit, as integers and as times."""
+        counts, times = self._rows[worker]
+        return counts[_USE:], times[_USE:]
+
     # written by the conductor
 
     def publish(self, record: HealthRecord) -> None:
@@ -350,7 +392,7 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Publish the 95th percentile of first bytes; the last one stays while there are too few."""
+        """Publish the median and the 95th percentile of first bytes; the last ones stay while there are too few."""
         generation = 1 + int(now / _GENERATION_SECONDS)
         totals = [0] * BUCKETS
         for counts, _ in self._rows:
@@ -359,7 +401,7 @@ class Seen:
                     totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
         p95 = quantile(totals, 0.95)
         if p95 is not None:
-            self._published[_P95] = p95
+            self._published[_P95], self._published[_P50] = p95, quantile(totals, 0.5) or 0.0
 
 
 def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:

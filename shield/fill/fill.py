@@ -96,7 +96,7 @@ class Fill:
         want.asked = question.request.fields
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
-        self._readers = Readers(question.request, question.resource)
+        self._readers = want.readers = Readers(question.request, question.resource)
         self._purse = Purse(means.clock)
         self._pacing = Pacing(means.loop, self._buffer, self._readers, self._purse, start=self.start)
 

@@ -1,7 +1,7 @@
 """Judges the origins of a node four times a second, on behalf of all workers, and probes those in doubt.
 
 Every worker has one. It sends heartbeats; the living worker with the lowest number conducts: it reads all workers'
-observations, advances `rules.health` by one step and publishes the records. Each worker makes its own fetches move on
+observations, advances `rules.health` by one step and publishes the records, and so it does with the limits (`limiting`). Each worker makes its own fetches move on
 that wait for an origin which has turned bad.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from shield.chance import draw
 from shield.complaints import Complaints
+from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, HealthEvent, HealthState, judge, probe_seconds
@@ -45,6 +46,7 @@ class Conductor:
         self._probe = probe
         self._now = now
         self._chance = chance
+        self._limiting = Limiting()
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,8 +82,12 @@ class Conductor:
         self._was_late = is_late
         records.beat(self._worker, now, is_late=is_late)
         origins = {origin.name: origin for origin in self._origins()}
+        for origin in origins.values():
+            origin.gate.look(now)
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
             self._judge(origins, now)
+            for origin in origins.values():
+                origin.gate.look(now)
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
@@ -111,6 +117,7 @@ class Conductor:
                 missed=probes.missed,
                 can_probe=origin.sample is not None,
                 is_probed=is_probed,
+                is_throttled=self._limiting.step(origin, now),
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())

@@ -17,11 +17,13 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.gate import Gate, GateStatistics
 from shield.origin.note import Note
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.signer import Credentials, Signer
+from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, private
 from shield.rules import s3_errors
@@ -89,6 +91,7 @@ class OriginStatistics:
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
     pool: PoolStatistics
+    gate: GateStatistics
     health: HealthStatistics
 
 
@@ -105,6 +108,7 @@ class Origin:
         denied_is_absent: bool = False,
         passes_errors: bool = False,
         gateway: Gateway | None = None,
+        most: int = PoolLimits().connections,
     ) -> None:
         self.name = name
         self.provider = provider
@@ -128,6 +132,9 @@ class Origin:
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
         """Path and query of an object that it gave lately, to probe it with."""
+        self.most = most
+        """Requests of the node that it may have at once."""
+        self.gate = Gate(name)
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
@@ -142,8 +149,11 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        gate = self.gate
+        if gate.used >= gate.room:
+            await gate.wait(want, deadline)
         request_time, signed = clock(), self.signer.credentials
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        note = Note(self.seen, gate, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -151,7 +161,8 @@ class Origin:
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
         except OriginError as error:
-            note.failed(error.fault, want.path, hurried=self._now() >= deadline)
+            hurried = self._now() >= deadline
+            note.failed(error.fault, want.path, hurried=hurried, retry_after=error.retry_after)
             raise
         except BaseException:
             note.given_up(want.path)
@@ -204,7 +215,7 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             return await self._ask(want, now, deadline, note)
         finally:
@@ -328,6 +339,7 @@ class Origin:
             self.overtaken,
             self.absent,
             self.pool.statistics(),
+            self.gate.statistics(),
             HealthStatistics(
                 state=record.state.name.lower(),
                 since_seconds=round(self._now() - record.since, 1) if record.since else None,

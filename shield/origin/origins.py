@@ -16,6 +16,7 @@ import xxhash
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import OriginError
+from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.note import is_failure
 from shield.origin.origin import Origin
@@ -24,8 +25,9 @@ from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import RetryBudget
-from shield.rules.health import find_trouble, order
+from shield.rules.health import Flag, find_trouble, order
 from shield.rules.ranges import Span
+from shield.rules.throttling import with_room
 
 log = logging.getLogger("shield.origin")
 
@@ -63,6 +65,12 @@ class _Lot:
             return ranked
         spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
         return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+
+    def has_room(self, name: str) -> bool:
+        """Whether an origin is well, and has a place for another fetch."""
+        origin = self.origins[name]
+        gate, record = origin.gate, origin.seen.treated()
+        return gate.used < gate.room and record.is_good and not record.flags & Flag.THROTTLED
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
@@ -136,6 +144,7 @@ class Origins:
         """Give each the memory that workers share."""
         for origin in origins:
             origin.seen = self._records.of(self._worker, origin.identity)
+            origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
 
     def tick(self) -> None:
         """Once a second: close removed origins that aren't needed any more."""
@@ -164,6 +173,9 @@ class Origins:
             if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
                 return await self._race(names, order, want, lot, began).run()
             if len(order) > 1:
+                gate = lot.origins[order[0]].gate
+                if gate.used >= gate.room:
+                    order = with_room(order, lot.has_room)
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
             answer: AttemptResult
@@ -257,7 +269,7 @@ class Origins:
         """Whether an origin gives the beginning of an object that it gave lately, or shows in another way to work."""
         assert origin.sample is not None
         path, query = origin.sample
-        want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True)
+        want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True, is_probe=True)
         try:
             async with asyncio.timeout_at(deadline):
                 result = await origin.fetch(want, deadline=deadline, clock=self._clock)

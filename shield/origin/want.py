@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sized
 from dataclasses import dataclass, replace
 
 from shield.errors import Fault, OriginError
@@ -34,6 +34,8 @@ class Want:
     go on from where a response ends.
     `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
     `sent` is called whenever the request is about to be written: the response is that to the last of them.
+    `readers` are those for whom it is fetched; `waits_since` is when it first had to wait for a place at an origin, 0.0
+    if it hasn't. One that `is_probe` never waits for one.
     """
 
     method: bytes
@@ -49,6 +51,9 @@ class Want:
     asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    readers: Sized | None = None
+    waits_since: float = 0.0
+    is_probe: bool = False
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -60,6 +65,8 @@ class Want:
             asked=self.asked,
             inform=self.inform,
             sent=self.sent,
+            readers=self.readers,
+            waits_since=self.waits_since,
         )
 
     def beginning(self) -> Want:

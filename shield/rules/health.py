@@ -138,6 +138,7 @@ class Evidence:
     missed: int = 0
     can_probe: bool = True
     is_probed: bool = True
+    is_throttled: bool = False  # it refused requests as too many lately, or asked to be left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +355,7 @@ def _told(before: HealthRecord, after: HealthRecord, now: float = 0.0) -> Events
 
 def _flagged(record: HealthRecord, evidence: Evidence) -> HealthRecord:
     flags = record.flags & ~Flag.THROTTLED
-    if evidence.throttled:
+    if evidence.throttled or evidence.is_throttled:
         flags |= Flag.THROTTLED
     return record if flags == record.flags else replace(record, flags=flags)
 

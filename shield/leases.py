@@ -1,0 +1,126 @@
+"""The part of the shared records about limits: each origin's limit, and the leases of workers on it.
+
+A worker writes what it uses and wants, four times a second; the conductor advances the limit (`rules.throttling`) and
+writes a grant for each worker, which that one takes over at its next look. Requests touch none of this.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from shield.records import LIMIT_WORDS, USE_WORDS, Seen
+from shield.rules.throttling import START, FetchLimit, Lease
+
+# Words of a place. Times are 0.0 until there is one.
+_LIMIT, _WAS_REFUSED, _CUT_AT, _GROWN_AT, _CLOSED_UNTIL = range(5)
+
+# Words of a row.
+_GRANTED = 0  # one more than the places, so that 0 is none yet; the conductor's
+_USED, _WANTED, _BUSIEST, _REFUSED, _PAUSED_UNTIL = range(1, 6)  # the worker's
+
+assert LIMIT_WORDS >= _CLOSED_UNTIL + 1 and USE_WORDS >= _PAUSED_UNTIL + 1
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """One worker's use of its lease.
+
+    `used` are places that it has taken or may take, `wanted` the fetches that it has in flight or waiting, `busiest`
+    its fetches at once since the last report, `refused` all that its origin has refused as too many.
+    """
+
+    used: int
+    wanted: int
+    busiest: int
+    refused: int
+    paused_until: float  # the origin asked it to be left alone until then; -inf: it didn't
+
+
+class Leases:
+    """The limit of one origin and the leases on it, for one worker."""
+
+    __slots__ = ("_limit", "_limit_times", "_own", "_own_times", "_seen")
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+        self._limit, self._limit_times = seen.limit_words()
+        self._own, self._own_times = seen.use_words(seen.worker)
+
+    @property
+    def limit(self) -> FetchLimit:
+        """The published limit."""
+        times = self._limit_times
+        return FetchLimit(
+            times[_LIMIT] or START,
+            was_refused=bool(self._limit[_WAS_REFUSED]),
+            cut_at=times[_CUT_AT] or -math.inf,
+            grown_at=times[_GROWN_AT] or -math.inf,
+            closed_until=self.closed_until,
+        )
+
+    @property
+    def closed_until(self) -> float:
+        """Until when all workers leave the origin alone."""
+        return self._limit_times[_CLOSED_UNTIL] or -math.inf
+
+    @property
+    def granted(self) -> int | None:
+        """The places that this worker may take; None: the conductor hasn't seen it yet."""
+        words = self._own[_GRANTED]
+        return words - 1 if words else None
+
+    @property
+    def first(self) -> int:
+        """The places that it may take until then: an even share where none was ever refused."""
+        limit = self.limit
+        return 1 if limit.was_refused else max(1, int(limit.limit) // self._seen.workers)
+
+    @property
+    def p50(self) -> float | None:
+        """The origin's median first byte."""
+        return self._seen.p50
+
+    def report(self, report: GateReport) -> None:
+        """State what this worker uses and wants."""
+        own = self._own
+        own[_USED], own[_WANTED], own[_BUSIEST], own[_REFUSED] = (
+            report.used,
+            report.wanted,
+            report.busiest,
+            report.refused,
+        )
+        self._own_times[_PAUSED_UNTIL] = max(0.0, report.paused_until)
+
+    # the conductor's
+
+    def held(self, now: float) -> list[tuple[Lease, GateReport | None]]:
+        """The lease of each worker, and its last report; None: it is gone."""
+        found: list[tuple[Lease, GateReport | None]] = []
+        for worker in range(self._seen.workers):
+            words, times = self._seen.use_words(worker)
+            granted = max(0, words[_GRANTED] - 1)
+            if not self._seen.is_alive(worker, now):
+                found.append((Lease(granted, wanted=None), None))
+                continue
+            paused = times[_PAUSED_UNTIL] or -math.inf
+            report = GateReport(words[_USED], words[_WANTED], words[_BUSIEST], words[_REFUSED], paused)
+            found.append((Lease(granted, report.used, report.wanted), report))
+        return found
+
+    def publish(self, limit: FetchLimit) -> None:
+        times = self._limit_times
+        times[_LIMIT], times[_CUT_AT], times[_GROWN_AT] = (
+            limit.limit,
+            max(0.0, limit.cut_at),
+            max(0.0, limit.grown_at),
+        )
+        times[_CLOSED_UNTIL] = max(0.0, limit.closed_until)
+        self._limit[_WAS_REFUSED] = limit.was_refused
+
+    def grant(self, places: tuple[int, ...]) -> None:
+        """Let each worker take so many."""
+        for worker, granted in enumerate(places):
+            words, _ = self._seen.use_words(worker)
+            if words[_GRANTED] != granted + 1:
+                words[_GRANTED] = granted + 1
