@@ -52,12 +52,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers; purse: the budget that pays; pacing: the lead of a fill on its
+                dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its
                 readers; window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in
                 memory and on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact
                 parts of slices that little is wanted of; setbacks: fetches that failed for a while; whose: readers
-                that must not get the response; sorting: responses that aren't ordinary, by variant; telling: the
-                outcome of a fill; table, registry: shared fills; buffer: bytes in flight and their limit
+                that must not get the response; sorting: responses that aren't ordinary, by variant; table,
+                registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -66,13 +66,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, scanning, all
                 on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
                 maintenance
-    origin      want: a request to an origin and its result; origin: one attempt; refusal, decoding: errors; by_get:
-                HEAD where only GET works; origins: fetches from the best of several; race: attempts beside a late
-                one; note: the result of an attempt, for all workers; conductor: judges origins for all workers, and
-                probes them; signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends:
-                the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct:
-                bodies after responses that have none; health: failing addresses; resolver, tls; canary: examines an
-                origin for `check --online`
+    origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
+                refusal, decoding: errors; by_get: HEAD where only GET works; origins: fetches from the best of
+                several; race: attempts beside a late one; conductor: judges origins for all workers, and probes them;
+                signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
+                client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
+                responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
+                `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -86,12 +86,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 the position of each problem; changes: which of them a running node takes over; anew: secrets read
                 again; glimpse: the listeners of a file that can't be used
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
-                step), conditional, ranges, multipart, selection, vary, headers, fields, structured, targeted, tags,
-                loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
+                step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
                 ranking, prices, health (which origins are asked), latency, attempts (when, and for how long),
-                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
-                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
-                and prefixes as people write them
+                absence, throttling, budget, denials, persistence, exact, amplification, locations, policy, reach,
+                rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods;
+                written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

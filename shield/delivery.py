@@ -1,4 +1,5 @@
-"""The part of a fill's response that a request gets, further fetches for it, and its response if all fetches failed.
+"""The part of a fill's response that a request gets, further fetches for it, and its response if all fetches
+failed.
 
 These functions decide; the transfer carries it out.
 """
@@ -12,6 +13,7 @@ from shield.fill.fill import Fill
 from shield.fill.readers import Phase
 from shield.messages import Request
 from shield.origin.want import Failed, Want, ends_stale, reasons
+from shield.outcome import Forward, Outcome
 from shield.reply import Replies
 from shield.rules.conditional import is_strong
 from shield.rules.ranges import Span, has_parts
@@ -77,3 +79,19 @@ def status_of(failure: Failed | OriginError | None, stored: Entry | None) -> int
     # What must be validated is as if it came too late: RFC 9111 §5.2.2.2 wants 504.
     forbidden = stored is not None and stored.must_revalidate and stored.head.status < 400
     return 504 if reasons(failure)[1] or forbidden else 503
+
+
+def outcome_of_entry(
+    entry: Entry, forward: Forward | None, now: float, *, collapsed: bool, detail: str | None, is_kept: bool
+) -> Outcome:
+    """Of a request that an entry answers without a fill; `is_kept`: the entry is stored, or being stored."""
+    is_hit = forward is None
+    return Outcome(
+        hit=is_hit,
+        forward=forward,
+        ttl=entry.freshness.shown_ttl(now),
+        stored=not is_hit and detail is None and is_kept,  # with a detail it is stale, since no origin answered
+        collapsed=collapsed,
+        detail=detail,
+        key=entry.key.text,
+    )

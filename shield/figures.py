@@ -226,6 +226,36 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             {name: o.overtaken for name, o in origins},
         ),
         Family(
+            "origin_limit",
+            "Requests that an origin gets at once from the node, learned from its refusals",
+            [Sample(float(o.gate.limit), {"origin": name}) for name, o in origins if o.gate.limit is not None],
+            gauge=True,
+            alike=True,
+        ),
+        _gauge(
+            "origin_in_flight", "Requests that wait for an origin's response", origins, lambda o: o.gate.in_flight
+        ),
+        _gauge("origin_waiting", "Misses that wait for a place at an origin", origins, lambda o: o.gate.waiting),
+        labelled(
+            "origin_waited",
+            "Misses that had to wait for a place at an origin",
+            "origin",
+            {name: o.gate.waited_total for name, o in origins},
+        ),
+        labelled(
+            "origin_over_limit",
+            "Misses that got no place at an origin in time",
+            "origin",
+            {name: o.gate.refused_total for name, o in origins},
+        ),
+        Family(
+            "origin_closed_seconds",
+            "For how long an origin still wants to be left alone; 0 if it doesn't",
+            [Sample(o.gate.closed_seconds, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
             "origin_state",
             "1 for the state of an origin: up, suspect, open, trial, recovering",
             [
@@ -270,6 +300,13 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             gauge=True,
         ),
     ]
+
+
+def _gauge(
+    name: str, text: str, origins: Sequence[tuple[str, OriginStatistics]], value: Callable[[OriginStatistics], int]
+) -> Family:
+    """One sample for each origin, which workers have parts of."""
+    return Family(name, text, [Sample(value(each), {"origin": origin}) for origin, each in origins], gauge=True)
 
 
 def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:

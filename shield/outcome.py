@@ -107,6 +107,25 @@ PLAIN_HIT = Outcome(hit=True)
 """Shared by all plain hits, which have no further details."""
 
 
+class Trailer:
+    """Renders the field lines of a response that differ each time, for one node (RFC 9111 §5.1, RFC 9211)."""
+
+    __slots__ = ("_node", "_server", "_tells", "_tells_key")
+
+    def __init__(self, node: bytes, server: bytes, *, tells: bool, tells_key: bool) -> None:
+        """`node` is as `node_name` made it, `server` a whole field line; `tells`: the outcome, too, with the key."""
+        self._node = node
+        self._server = server
+        self._tells = tells
+        self._tells_key = tells_key
+
+    def of(self, age: float, outcome: Outcome) -> bytes:
+        if not self._tells:
+            return b"%bage: %d\r\n" % (self._server, age)
+        told = outcome.cache_status(self._node, with_key=self._tells_key)
+        return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, told)
+
+
 class End(Enum):
     """How an exchange ended."""
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from secrets import token_bytes
 from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import PLAIN_HIT, Outcome, key_name, node_name
+from shield.outcome import PLAIN_HIT, Outcome, Trailer, key_name, node_name
 from shield.rules import dates
 from shield.rules.freshness import Freshness
-from shield.rules.headers import block
+from shield.rules.heads import StoredHead, block
 from shield.rules.hidden import shown
 from shield.rules.key import CacheKey
 from shield.rules.link_lifetime import REST, capped
-from shield.rules.selection import Selection, StoredHead, select
+from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
 
@@ -83,24 +84,17 @@ class Replies:
         cache_status: CacheStatus = "plain",
     ) -> None:
         self.node = node.encode()
-        self._tells = cache_status != "off"
+        tells, named = cache_status != "off", node_name(node)
         self._tells_key = cache_status == "with-key"
-        self._node = node_name(node)
-        self._server = b"" if server is None else b"server: %b\r\n" % server
+        line = b"" if server is None else b"server: %b\r\n" % server
+        self.trailer = Trailer(named, line, tells=tells, tells_key=self._tells_key).of
         self._via = via
         self._boundary_key = token_bytes(32)
         # As `trailer` for a hit with its ttl; inlined, since every hit on a disk comes here.
-        node_and_server = [part.replace(b"%", b"%%") for part in (self._server, self._node)]
-        told = b"cache-status: %b; hit; ttl=%%d%%b\r\n" if self._tells else b"%%.0a%%.0b%.0b"
+        node_and_server = [part.replace(b"%", b"%%") for part in (line, named)]
+        told = b"cache-status: %b; hit; ttl=%%d%%b\r\n" if tells else b"%%.0a%%.0b%.0b"
         self._hit = (b"%%b%bage: %%d\r\n" + told) % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
-
-    def trailer(self, age: float, outcome: Outcome) -> bytes:
-        """The field lines that differ between responses (RFC 9111 §5.1, RFC 9211)."""
-        if not self._tells:
-            return b"%bage: %d\r\n" % (self._server, age)
-        told = outcome.cache_status(self._node, with_key=self._tells_key)
-        return b"%bage: %d\r\ncache-status: %b\r\n" % (self._server, age, told)
 
     def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request without special fields."""
@@ -153,9 +147,17 @@ class Replies:
         lines = ((b"allow", allow), *fields, (b"date", dates.imf_fixdate(now)), (b"via", self._via))
         return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
-    def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:
-        """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5)."""
-        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(self._retry_after,))
+    def unavailable(
+        self, status: int, request: Request, now: float, outcome: Outcome, *, retry_after: float | None = None
+    ) -> Reply:
+        """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5).
+
+        `retry_after` are the seconds after which one may; None: it isn't known.
+        """
+        again = self._retry_after
+        if retry_after is not None:
+            again = (again[0], b"%d" % max(1, math.ceil(retry_after)))
+        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(again,))
 
     def only_if_cached(self, request: Request, now: float) -> Reply:
         """The response to a request that accepts only a stored response (RFC 9111 §5.2.1.7)."""

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from shield.delivery import Delivery, choose, part_of, stands_in, status_of
+from shield.delivery import Delivery, choose, outcome_of_entry, part_of, stands_in, status_of
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill
 from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
-from shield.fill.telling import outcome_of, outcome_of_entry
 from shield.messages import Part, Request
-from shield.origin.want import Failed, is_no_part, reasons
+from shield.origin.want import Failed, asked_again_after, is_no_part, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Replies, Reply
 from shield.rules import exact
@@ -297,7 +296,7 @@ class Transfer:
         key = (int(age), self._collapsed, self._forward, fill.stores)
         told = fill.told.get(key)
         if told is None:
-            outcome = outcome_of(fill, self._entry, self._forward, now, collapsed=self._collapsed)
+            outcome = fill.outcome(self._entry, self._forward, now, collapsed=self._collapsed)
             fill.told.clear()  # those of the last second
             told = fill.told[key] = (outcome, self._means.replies.trailer(age, outcome))
         return told
@@ -305,7 +304,7 @@ class Transfer:
     def _outcome(self, now: float) -> Outcome:
         fill, entry = self._fill, self._entry
         if fill is not None:
-            return outcome_of(fill, entry, self._forward, now, collapsed=self._collapsed)
+            return fill.outcome(entry, self._forward, now, collapsed=self._collapsed)
         assert entry is not None
         is_kept = self._sliced is None or self._sliced.is_kept
         return outcome_of_entry(
@@ -450,7 +449,8 @@ class Transfer:
             self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
-        self._reply(self._means.replies.unavailable(status, self.request, now, outcome))
+        again = asked_again_after(failure)
+        self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again))
 
     def _reply(self, reply: Reply) -> None:
         self._end()

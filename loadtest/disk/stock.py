@@ -10,8 +10,7 @@ from loadtest.disk.bench import Objects
 from loadtest.origin import HEAD, body
 from shield.config.loading import load
 from shield.rules.freshness import Freshness
-from shield.rules.headers import split_block
-from shield.rules.selection import of_fields
+from shield.rules.heads import of_fields, split_block
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files

@@ -105,7 +105,7 @@ class OriginSettings(Section):
     holds: Literal["all", "part"] = Field(
         default="all",
         description="`part`: it has only some of the objects, like a hot tier, so that objects missing here are no "
-        "difference to `shield audit`.",
+        "difference to `shield audit`, and its 404 says little.",
     )
     access_denied_is_absent: bool = Field(
         default=False,

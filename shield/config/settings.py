@@ -288,12 +288,16 @@ class Settings(Section):
         return self
 
     def _facts(self) -> Mapping[str, OriginFacts]:
+        has_primary = any(origin.role == "primary" for origin in self.origins.values())
         return {
             name: OriginFacts(
                 name,
                 is_primary=origin.role == "primary",
                 weight=origin.weight,
                 price=None if origin.price is None else origin.price.price,
+                is_copy=has_primary and origin.role == "replica",
+                holds_all=origin.holds == "all",
+                max_lag=origin.max_lag,
             )
             for name, origin in self.origins.items()
         }

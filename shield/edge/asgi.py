@@ -24,7 +24,7 @@ from shield.observe.accounting import Accounting
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
 from shield.reply import Reply
-from shield.rules.headers import split_block
+from shield.rules.heads import split_block
 from shield.rules.limits import ClientLimits
 from shield.transfer import Transfer
 

@@ -20,7 +20,7 @@ from shield.outcome import Outcome
 from shield.reply import Reply
 from shield.rules import dates
 from shield.rules.access import AccessRules, ClientIdentity, DeniedError, RequestFacts
-from shield.rules.headers import block
+from shield.rules.heads import block
 from shield.rules.limits import ClientLimits
 from shield.rules.link_lifetime import REST
 from shield.rules.signed_urls import signable

@@ -17,8 +17,7 @@ from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
-from shield.fill.purse import Purse
-from shield.fill.readers import OVER, Phase, Reader, Readers
+from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.runs import Run
 from shield.fill.settlement import (
@@ -38,10 +37,11 @@ from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.peers.words import judged_by
+from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead
 from shield.rules.verdict import Disposition, Reason, Share, Stored
 from shield.store.entry import OVERHEAD, Entry
 
@@ -69,6 +69,7 @@ class Fill:
     origin: str | None = None
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
+    detail: str | None = None  # more on its outcome, for Cache-Status and logs
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -173,6 +174,24 @@ class Fill:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
 
+    def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
+        """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
+        known = self.entry or entry
+        fresh = self.freshness if known is None else known.freshness
+        stores = self._buffer.retained or self.committed
+        if self.was_hit and fresh is not None:
+            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=self.question.resource.key.text)
+        return Outcome(
+            forward=forward,
+            forward_status=self.status,
+            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
+            stored=stores,
+            collapsed=collapsed,
+            detail=self.detail or (None if stores or self.disposition is None else self.disposition.reason.value),
+            origin=self.origin,
+            key=self.question.resource.key.text,
+        )
+
     # opening
 
     def open(self) -> None:
@@ -226,7 +245,7 @@ class Fill:
             self._ask_whole(drops=settled.drops)
             return False
         self.origin, self.status = result.origin or None, result.response.head.status
-        self.by_peer, self.was_hit = result.by_peer, result.was_hit
+        self.by_peer, self.was_hit, self.detail = result.by_peer, result.was_hit, result.detail
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
             result.response.close()
             self._freshen(settled)
@@ -374,7 +393,9 @@ class Fill:
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
         means, known = self._means, self._means.store.variants.names(self.resource.named)
-        settled = settle_absence(self.question, absent, means.clock(), known=known)
+        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
+        self.detail = absence.value
+        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from shield.fill.buffer import FillBuffer
-from shield.fill.purse import Purse
-from shield.fill.readers import Readers, keeps_up
+from shield.fill.readers import Purse, Readers, keeps_up
 from shield.fill.window import Window
 from shield.origin.response import Response
 from shield.rules import exact

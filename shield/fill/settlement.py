@@ -13,12 +13,14 @@ from enum import Enum
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, exact, headers, hidden, ranges
+from shield.rules.absence import WEAK_SECONDS, Absence
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
+from shield.rules.fields import stored_head
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead, as_judged, of_fields, with_length
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource, Route
-from shield.rules.selection import StoredHead, as_judged, of_fields, stored_head, with_length
 from shield.rules.tags import labels
 from shield.rules.vary import choosing, names_in, unkeyed
 from shield.rules.verdict import Disposition, Reason, Share, has_credentials, judge_response
@@ -382,9 +384,11 @@ def freshened_entry(stored: Entry, fetched: Fetched, request: Request, route: Ro
     return entry, disposition
 
 
-def settle_absence(question: Question, absent: Absent, now: float, *, known: tuple[bytes, ...]) -> Settlement:
+def settle_absence(
+    question: Question, absent: Absent, absence: Absence, now: float, *, known: tuple[bytes, ...]
+) -> Settlement:
     """The settlement of the object's absence, and the requests for which it holds: no forwarded field that doesn't
-    distinguish variants may have caused it. `known` as in `settle`.
+    distinguish variants may have caused it. An uncertain one is cached for seconds at most. `known` as in `settle`.
     """
     route = question.resource.route
     forwarding, rules = route.forwarding, route.freshness
@@ -404,6 +408,8 @@ def settle_absence(question: Question, absent: Absent, now: float, *, known: tup
 
     holds_for_all = not forwarding.any or (share is Share.STORE and is_of_known)
     lifetime = min(rules.negative_bound(absent.status) or 0.0, absent.lifetime)
+    if not absence.is_certain:
+        lifetime = min(lifetime, WEAK_SECONDS)
     if share is Share.STORE and lifetime <= 0.0:
         share = Share.SHARE
     freshness = Freshness(born=now, lifetime=lifetime if share is Share.STORE else 0.0, grace=0.0, keep=0.0)

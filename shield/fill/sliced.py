@@ -16,8 +16,7 @@ from shield.errors import Fault, OriginError
 from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
-from shield.fill.purse import Purse
-from shield.fill.readers import Phase, Reader, taken
+from shield.fill.readers import Phase, Purse, Reader, taken
 from shield.fill.runs import UNKEPT_RUNS, Run, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf

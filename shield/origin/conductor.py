@@ -1,8 +1,8 @@
 """Judges the origins of a node four times a second, on behalf of all workers, and probes those in doubt.
 
 Every worker has one. It sends heartbeats; the living worker with the lowest number conducts: it reads all workers'
-observations, advances `rules.health` by one step and publishes the records, and so it does with the limits (`limiting`). Each worker makes its own fetches move on
-that wait for an origin which has turned bad.
+observations, advances `rules.health` by one step and publishes the records; likewise the limits on their fetches
+(`limiting`). Each worker makes its own fetches move on that wait for an origin which has turned bad.
 """
 
 from __future__ import annotations

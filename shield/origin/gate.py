@@ -62,9 +62,9 @@ class Gate:
         "waiting",
     )
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, loop: asyncio.AbstractEventLoop) -> None:
         self._origin = origin
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._now: Callable[[], float] = self._loop.time
         self.used = 0
         """Places taken: requests without a response's head, and for a while those that were refused."""
@@ -116,7 +116,7 @@ class Gate:
         self._waited_total += 1
         self.waiting = len(self._queue)
         if self._ticks is None:
-            self._ticks = self._loop.call_later(TICK_SECONDS, self._tick)
+            self._ticks = self._loop.call_at(self._now() + TICK_SECONDS, self._tick)
         try:
             has_place = await waiter.place
         except asyncio.CancelledError:
@@ -140,7 +140,7 @@ class Gate:
         self._refused += 1
         self._busiest = max(self._busiest, self.in_flight)
         self._held += 1
-        self._loop.call_later(HOLD_SECONDS, self._let_go)
+        self._loop.call_at(now + HOLD_SECONDS, self._let_go)
         want.waits_since = want.waits_since or now
         if retry_after:
             self._closed_until = max(self._closed_until, now + pause(retry_after))
@@ -175,7 +175,7 @@ class Gate:
                 queue.set_clients(waiter, clients)
         self.admit()
         if self.waiting:
-            self._ticks = self._loop.call_later(TICK_SECONDS, self._tick)
+            self._ticks = self._loop.call_at(self._now() + TICK_SECONDS, self._tick)
 
     def _refusal(self) -> OriginError:
         self._refused_total += 1

@@ -1,5 +1,5 @@
-"""The conductor's work on limits: from refusals of an origin it learns how many fetches it bears, and leases the places
-to all workers. `rules.throttling` decides.
+"""The conductor's work on limits: it learns from refusals how many fetches an origin bears, and leases places to all
+workers. `rules.throttling` decides.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Limiting:
             found.publish(limit)
         room = limit.room(now)
         learned.steps += 1
-        turn = learned.steps // _TURN_STEPS * max(1, room)
-        found.grant(leases(room, [lease for lease, _ in held], turn=turn))
+        found.grant(leases(room, [lease for lease, _ in held], turn=learned.steps // _TURN_STEPS))
         self._say(origin.name, learned, seen, limit, before, now)
         return learned.is_throttled
 

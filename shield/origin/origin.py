@@ -18,14 +18,13 @@ from typing import Protocol
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.gate import Gate, GateStatistics
-from shield.origin.note import Note
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.signer import Credentials, Signer
 from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
-from shield.records import Came, private
+from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
@@ -134,7 +133,7 @@ class Origin:
         """Path and query of an object that it gave lately, to probe it with."""
         self.most = most
         """Requests of the node that it may have at once."""
-        self.gate = Gate(name)
+        self.gate = Gate(name, asyncio.get_running_loop())
         self._sampled_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._denials = Denials()
@@ -149,23 +148,18 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        gate = self.gate
-        if gate.used >= gate.room:
-            await gate.wait(want, deadline)
+        if self.gate.used >= self.gate.room:
+            await self.gate.wait(want, deadline)
         request_time, signed = clock(), self.signer.credentials
-        note = Note(self.seen, gate, self._now, want, opens=self.pool.opens)
+        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
                 result = await self._read(want, response, request_time, signed, deadline, clock, note)
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
-        except OriginError as error:
-            hurried = self._now() >= deadline
-            note.failed(error.fault, want.path, hurried=hurried, retry_after=error.retry_after)
-            raise
-        except BaseException:
-            note.given_up(want.path)
+        except BaseException as error:
+            note.ended(error, want.path, deadline)
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
@@ -311,7 +305,8 @@ class Origin:
                 self._denials.given(now)
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
-            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary)
+            unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
+            return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
         if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
             answer = Answer.FORBIDDEN
         raise OriginError(
@@ -355,3 +350,103 @@ def _is_useless(want: Want, response: Response) -> bool:
     """Whether a success is no response to the request."""
     head = response.head
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
+
+
+_KINDS = {
+    Fault.CONNECT: Came.DIALLED,
+    Fault.RESOLVE: Came.DIALLED,
+    Fault.TLS: Came.DIALLED,
+    Fault.CONNECT_TIMEOUT: Came.DIALLED,
+    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
+    Fault.RESET: Came.FAILED,
+    Fault.MALFORMED: Came.FAILED,
+    Fault.TOO_LARGE: Came.FAILED,
+    Fault.SERVER: Came.FAILED,
+    Fault.THROTTLED: Came.THROTTLED,
+    Fault.AUTH: Came.AUTH,
+    # The origin works, whatever it says about the object.
+    Fault.FORBIDDEN: Came.ABSENT,
+    Fault.COLD: Came.ABSENT,
+    Fault.VALIDATOR: Came.ABSENT,
+    Fault.REFUSED: Came.ABSENT,
+}
+"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
+was free, that nobody waits any more."""
+
+
+def is_failure(fault: Fault) -> bool:
+    """Whether a fault is the origin's, rather than the object's or ours."""
+    return _KINDS.get(fault) is not Came.ABSENT and fault is not Fault.OVER_LIMIT
+
+
+class Note:
+    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
+
+    Until then it has a place at the gate.
+    """
+
+    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want")
+
+    def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
+        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
+
+        `want.sent` is called whenever a request goes out, as long as it is there.
+        """
+        self._seen, self._gate, self._now, self._want = seen, gate, now, want
+        gate.used += 1
+        self._began = began = now()
+        self._slot = seen.begin(began) if opens else 0
+
+    def sent(self) -> None:
+        """A request is sent."""
+        self._began = now = self._now()
+        self._slot = self._seen.begin(now, slot=self._slot)
+        if self._want.sent is not None:
+            self._want.sent()
+
+    def gave(self, came: Came) -> float:
+        """The origin responded as it should; returns the time."""
+        now, gate = self._now(), self._gate
+        self._seen.succeeded(came, now, now - self._began, slot=self._slot)
+        gate.used -= 1
+        if gate.waiting:
+            gate.admit()
+        return now
+
+    def ended(self, error: BaseException, key: bytes, deadline: float) -> None:
+        """The attempt failed with an OriginError, or was cancelled."""
+        if isinstance(error, OriginError):
+            hurried = self._now() >= deadline
+            self.failed(error.fault, key, hurried=hurried, retry_after=error.retry_after)
+        else:
+            self.given_up(key)
+
+    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False, retry_after: float | None = None) -> None:
+        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time. `retry_after` is
+        the Retry-After of the origin.
+        """
+        kind = _KINDS.get(fault)
+        if kind is Came.ABSENT:
+            self.gave(kind)
+        elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):
+            self.given_up(key, counts=fault in (Fault.TOTAL_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT))
+        else:
+            self._seen.end(self._slot)
+            self._seen.failed(kind, self._now(), key)
+            if kind is Came.THROTTLED:
+                self._gate.refused(self._want, retry_after)
+            else:
+                self._leave()
+
+    def given_up(self, key: bytes, *, counts: bool = True) -> None:
+        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
+        seen, now = self._seen, self._now()
+        if counts and self._slot and now - self._began >= seen.patience:
+            seen.failed(Came.FAILED, now, key)
+        seen.end(self._slot)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._gate.used -= 1
+        if self._gate.waiting:
+            self._gate.admit()

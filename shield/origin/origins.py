@@ -18,8 +18,7 @@ from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
-from shield.origin.note import is_failure
-from shield.origin.origin import Origin
+from shield.origin.origin import Origin, is_failure
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
@@ -173,14 +172,12 @@ class Origins:
             if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
                 return await self._race(names, order, want, lot, began).run()
             if len(order) > 1:
-                gate = lot.origins[order[0]].gate
-                if gate.used >= gate.room:
-                    order = with_room(order, lot.has_room)
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
-            answer: AttemptResult
             try:
-                answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+                answer: AttemptResult = await origin.fetch(
+                    want, deadline=began + lot.deadline_seconds, clock=self._clock
+                )
                 if isinstance(answer, Fetched):
                     lot.budgets[origin.name].earn()
                     return answer
@@ -193,6 +190,9 @@ class Origins:
     async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
         """A fetch with several origins to try: the first attempt, and others beside or after it."""
         origin = lot.origins[order[0]]
+        if origin.gate.used >= origin.gate.room:
+            order = with_room(order, lot.has_room)
+            origin = lot.origins[order[0]]
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),

@@ -12,6 +12,7 @@ from shield.origin.response import Inform, Response
 from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
 from shield.rules.ranges import Span
+from shield.rules.throttling import LONGEST_PAUSE
 
 _TIMEOUTS = frozenset(
     {
@@ -22,6 +23,8 @@ _TIMEOUTS = frozenset(
         Fault.TOTAL_TIMEOUT,
     }
 )
+
+_CROWDED = frozenset({Fault.THROTTLED, Fault.OVER_LIMIT})
 
 
 @dataclass(slots=True)
@@ -34,8 +37,8 @@ class Want:
     go on from where a response ends.
     `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
     `sent` is called whenever the request is about to be written: the response is that to the last of them.
-    `readers` are those for whom it is fetched; `waits_since` is when it first had to wait for a place at an origin, 0.0
-    if it hasn't. One that `is_probe` never waits for one.
+    `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
+    or 0.0; one that `is_probe` never waits for one.
     """
 
     method: bytes
@@ -86,7 +89,8 @@ class Fetched:
     """An origin committed to a response; `response` is not started yet and belongs to the caller.
 
     `by_peer`: it is another worker of this node, which does the storing on disk; `was_hit`: that worker had it
-    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence.
+    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence, on
+    which `detail` says more.
     """
 
     origin: str
@@ -95,6 +99,7 @@ class Fetched:
     response_time: float
     by_peer: bool = False
     was_hit: bool = False
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +107,20 @@ class Absent:
     """Every origin answered, and none has the object. `lifetime`: how long they allow this to be cached at most.
 
     `vary` are the request's fields by which they say so, sorted; None: it holds for that request alone (RFC 9111
-    §4.1).
+    §4.1). `said` are the names of these origins, `unwell` those of them whose health was bad.
     """
 
     status: int = 404
     lifetime: float = math.inf
     vary: tuple[bytes, ...] | None = ()
+    said: tuple[str, ...] = ()
+    unwell: tuple[str, ...] = ()
 
     def after(self, before: Absent) -> Absent:
         """What this origin says and those before it said, together."""
         named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
-        return Absent(self.status, min(self.lifetime, before.lifetime), named)
+        lifetime = min(self.lifetime, before.lifetime)
+        return Absent(self.status, lifetime, named, before.said + self.said, before.unwell + self.unwell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +189,13 @@ def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
     if isinstance(failure, Failed):
         return failure.detail, failure.is_late or all(error.fault in _TIMEOUTS for error in failure.failures)
     return failure.fault.value, failure.fault in _TIMEOUTS
+
+
+def asked_again_after(failure: Failed | OriginError | None) -> float | None:
+    """Seconds after which an origin may have a place for the request again; None if that isn't known."""
+    errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
+    known = [each.retry_after for each in errors if each.fault in _CROWDED and each.retry_after is not None]
+    return min(LONGEST_PAUSE, *known) if known else None
 
 
 def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:

@@ -16,6 +16,7 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
 from shield.outcome import Outcome
 from shield.rules import digests, hidden
+from shield.rules.freshness import allowed_lifetime
 from shield.rules.key import CacheKey
 
 FIELD = b"shield-peer"
@@ -24,6 +25,7 @@ _HIT = b"hit"
 _FAILED = b"failed"
 _REFUSED = b"refused"
 _FROM = b"from"
+_ABSENT = b"absent"
 _JUDGED = (b"authorization", b"cache-control", b"pragma")
 
 
@@ -47,6 +49,8 @@ def outcome_line(status: int, outcome: Outcome) -> bytes:
         said = _REFUSED
     elif status >= 500 and outcome.forward_status is None:
         said = b"%b %b" % (_FAILED, _bytes(outcome.detail))  # its status is the response's
+    elif outcome.origin is None and outcome.detail is not None:
+        said = b"%b %b" % (_ABSENT, _bytes(outcome.detail))
     else:
         said = b"%b %b" % (_FROM, _bytes(outcome.origin))
     return b"%b: %b\r\n" % (FIELD, said)
@@ -91,14 +95,18 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     status = head.status
     word, _, rest = said.partition(b" ")
     if word == _FAILED:
-        return Failed(_failures(name, rest.decode("ascii", "replace")), is_late=status == 504)
+        again = head.get(b"retry-after") or b""
+        failures = _failures(name, rest.decode("ascii", "replace"), float(again) if again.isdigit() else None)
+        return Failed(failures, is_late=status == 504)
     in_part = want.span is not None and not want.tentative
     if in_part and status in (404, 410):
-        return Absent(status)
+        return Absent(status, allowed_lifetime(head))
     if status == 412 and want.span is not None:
         response.close()
         raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
-    origin = rest.decode("ascii", "replace")  # none by itself says that there is no such object
+    origin, detail = rest.decode("ascii", "replace"), None
+    if word == _ABSENT:
+        word, origin, detail = _FROM, "", origin  # no origin by itself says that there is no such object
     if in_part and status >= 500 and word in (_HIT, _FROM):
         return Failed((OriginError(origin or name, Fault.SERVER, f"{status}, as {name} says", status=status),))
     problem = mismatch(want, head) if in_part or status < 300 or status == 304 else None
@@ -107,17 +115,24 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if problem is not None:
         response.close()
         raise OriginError(name, *problem, status=status)
-    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT)
+    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT, detail=detail)
 
 
-def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
-    """The errors named by an owner's detail (as `Failed.detail` writes them); none: its deadline passed."""
+def _failures(name: str, detail: str, retry_after: float | None = None) -> tuple[OriginError, ...]:
+    """The errors named by an owner's detail (as `Failed.detail` writes them); none: its deadline passed.
+
+    `retry_after` is the owner's Retry-After.
+    """
     failures = []
     for part in detail.split():
         origin, is_named, fault = part.rpartition("=")
         try:
-            failures.append(OriginError(origin if is_named else name, Fault(fault), f"as {name} says"))
+            failures.append(_error(origin if is_named else name, fault, name, retry_after))
         except ValueError:
             if part != "deadline":
                 failures.append(OriginError(name, Fault.SERVER, detail))
     return tuple(failures)
+
+
+def _error(origin: str, fault: str, name: str, retry_after: float | None) -> OriginError:
+    return OriginError(origin, Fault(fault), f"as {name} says", retry_after=retry_after)

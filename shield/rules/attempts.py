@@ -9,7 +9,8 @@ The runner of a schedule requests the next step, carries it out, and reports the
 An origin that doesn't respond within its patience isn't abandoned: the next one is tried concurrently (a hedged
 request), and the first that has the object wins. So a hung origin costs half a second, and an object that is slow
 everywhere still arrives. Moving on to the next origin is free: all clients that wait for a hung origin must be able
-to leave it. Only retries at the same origin are charged, to its budget.
+to leave it. Only retries at the same origin are charged, to its budget; not after a refusal as too many, since no
+more requests get there than its limit allows (`rules.throttling`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ TRANSIENT_SECONDS = 0.05
 together. AWS's own clients do the same; a restart or a failed node behind the origin takes no longer."""
 
 THROTTLED_SECONDS = 1.0
-"""The same for an overloaded origin: another request a moment later would add to the overload."""
+"""The same for an overloaded origin: another request a moment later would add to the overload. As much is added each
+time."""
 
 _TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
 _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
@@ -77,7 +79,8 @@ NextStep = Start | Wait | Done
 
 
 class Schedule:
-    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait.
+    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait, and
+    those that refused as too many until the deadline.
 
     The next origin is tried once all before it have failed or have used up their patience, or an even share of the
     time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
@@ -93,6 +96,7 @@ class Schedule:
         "_longest_wait",
         "_over",
         "_patience",
+        "_refusals",
         "_repeated",
         "_started",
         "_under_way",
@@ -115,6 +119,7 @@ class Schedule:
         self._patience = {each.origin: each.patience for each in order}
         self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
+        self._refusals: dict[str, int] = {}  # as too many
         self._started = False
         self._under_way: dict[str, float] = {}  # by origin: the time at which its patience ends
         self._over = False
@@ -157,7 +162,11 @@ class Schedule:
         self._under_way.pop(origin, None)
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
-        wait = self._chance() * (THROTTLED_SECONDS if fault is Fault.THROTTLED else TRANSIENT_SECONDS)
+        wait = self._chance() * TRANSIENT_SECONDS
+        if fault is Fault.THROTTLED:
+            before = self._refusals.get(origin, 0)
+            self._refusals[origin] = before + 1
+            wait = (before + self._chance()) * THROTTLED_SECONDS
         if retry_after is not None:
             wait += retry_after
         if wait <= self._longest_wait and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
@@ -184,8 +193,10 @@ class Schedule:
             if ready > now:
                 return Wait(ready)
             self._again.remove(first)
-            if self._budgets[origin].take():
-                self._repeated.add(origin)
+            is_free = origin in self._refusals
+            if is_free or self._budgets[origin].take():
+                if not is_free:
+                    self._repeated.add(origin)
                 return self._start(origin, now, math.inf)
         return None
 

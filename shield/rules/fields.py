@@ -15,6 +15,7 @@ from shield.messages import Field, Fields, ResponseHead
 from shield.rules import digests, hidden, locations
 from shield.rules.digests import Sending
 from shield.rules.headers import INTERNAL, OURS, NameSet, Sieve
+from shield.rules.heads import StoredHead, of_fields
 from shield.rules.locations import PathMapping
 from shield.rules.ranges import with_parts
 
@@ -26,6 +27,7 @@ NOT_CHANGEABLE = frozenset(
 
 
 _ENCODING, _RANGES = b"content-encoding", b"accept-ranges"
+_DATE = (b"date",)
 
 _WRITTEN_HERE = frozenset({b"age", b"content-length", b"server", hidden.LINE})
 _OF_OTHER_HOSTS = OURS - _WRITTEN_HERE
@@ -130,3 +132,22 @@ _DEFAULT = FieldRules()
 _OF_PEERS: Mapping[Sending, FieldRules] = {
     sending: FieldRules(frozenset(), (), digests=sending) for sending in get_args(Sending)
 }
+
+
+def stored_head(
+    head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None, rules: FieldRules = _DEFAULT
+) -> StoredHead:
+    """The stored form of `head`: the fields that the rules keep, `via` if given, Date if it has none (RFC 9110
+    §6.6.1), and digests by the rules.
+
+    `length` is that of its body in bytes, None while it isn't known.
+    """
+    fields = rules.kept(head.fields)
+    if not head.has_any(_DATE):
+        fields.append((b"date", date))
+    if length is not None and head.status != 204:  # RFC 9110 §8.6
+        fields.append((b"content-length", b"%d" % length))
+    if via is not None:
+        fields.append((b"via", via))
+    fields += rules.digest_lines(head)
+    return of_fields(head.status, tuple(fields))

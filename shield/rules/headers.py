@@ -1,12 +1,12 @@
-"""The selection of an origin's fields for clients, and response heads as bytes that are ready to send."""
+"""The selection of an origin's fields for clients, and their update by a later head."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 
 from shield.messages import Field, Fields
+from shield.rules.heads import VALID_NAMES
 
 # Fields for the next hop only (RFC 9110 §7.6.1, §11.7).
 _HOP_BY_HOP = frozenset(
@@ -78,22 +78,10 @@ _OF_THE_BYTES = frozenset(
 )
 """Fields about a stored response's bytes or its path through proxies: no later head changes them (RFC 9111 §3.2)."""
 
-_is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _BREAKS = re.compile(rb"[\r\n\0]")
 _NOT_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-_STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 _REMEMBERED = 1024  # cached names; origins use the same few
-
-
-class _ValidNames(dict[bytes, bool]):
-    """Whether a name is a token in lower case (RFC 9110 §5.1); caches the results."""
-
-    def __missing__(self, name: bytes) -> bool:
-        found = _is_name(name) is not None
-        if len(self) < _REMEMBERED:
-            self[name] = found
-        return found
 
 
 class NameSet:
@@ -119,13 +107,10 @@ class _Fates(dict[bytes, bool]):
     def __missing__(self, name: bytes) -> bool:
         internal = name.startswith(self._prefixes) and name not in self._keep
         for_here = name in self._dropped or name.startswith(_FOR_PROXIES)
-        found = not internal and not for_here and _NAMES[name]
+        found = not internal and not for_here and VALID_NAMES[name]
         if len(self) < _REMEMBERED:
             self[name] = found
         return found
-
-
-_NAMES = _ValidNames()
 
 
 class Sieve:
@@ -189,30 +174,6 @@ def _describes_nothing(field: Field, known: dict[bytes, bytes]) -> bool:
 
 def _media_type(value: bytes) -> bytes:
     return value.partition(b";")[0].strip(b" \t").lower()
-
-
-def block(status: int, fields: Fields) -> bytes:
-    """Status line and field lines of an HTTP/1.1 response (RFC 9112 §2.1), each with its CRLF; no blank line.
-
-    Raises ValueError for a field that would break a line or end the head (RFC 9110 §5.5).
-    """
-    lines = [b"%b: %b\r\n" % line for line in fields if _NAMES[line[0]]]
-    made = (_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status) + b"".join(lines)
-    ends = len(fields) + 1
-    # There are as many line ends as lines, so no value contains one.
-    if len(lines) + 1 != ends or made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
-        raise ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
-    return made
-
-
-def split_block(head: bytes) -> tuple[int, list[Field]]:
-    """Status and fields of a head made by `block`, for senders that frame heads differently."""
-    status_line, *lines = head.split(b"\r\n")
-    fields: list[Field] = []
-    for line in lines[:-1]:
-        name, _, value = line.partition(b": ")
-        fields.append((name, value))
-    return int(status_line[9:12]), fields
 
 
 def via(version: bytes, pseudonym: str) -> bytes:

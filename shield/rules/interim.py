@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shield.messages import ResponseHead
-from shield.rules.headers import OURS, Sieve, block
+from shield.rules.headers import OURS, Sieve
+from shield.rules.heads import block
 
 MAX_BYTES = 16 * 1024
 """Bytes of interim responses that one fetch forwards at most: more aren't useful as hints."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from shield.messages import Field
-from shield.rules.headers import block, split_block
+from shield.rules.heads import block, split_block
 
 REST = b"shield-link"
 """Key of a link's remaining seconds among a request's notable fields. Clients can't set it: it isn't in NOTABLE."""

@@ -14,7 +14,7 @@ from shield.rules.dates import parse as parse_date
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.headers import NameSet
-from shield.rules.selection import StoredHead, as_judged, of_fields
+from shield.rules.heads import StoredHead, as_judged, of_fields
 from shield.rules.verdict import Disposition, Share, judge_response
 
 _JUDGED = frozenset({b"age", b"expires", b"set-cookie", b"vary"})

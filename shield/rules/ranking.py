@@ -66,12 +66,19 @@ class Placing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OriginFacts:
-    """An origin's settings, as far as ranking needs them."""
+    """An origin's settings, as far as ranking and replication need them.
+
+    `is_copy`: objects reach it by replication from a primary, which takes `max_lag` seconds at most. `holds_all`
+    False: it never has all objects.
+    """
 
     name: str
     is_primary: bool = False
     weight: float = 100.0
     price: Price | None = None
+    is_copy: bool = False
+    holds_all: bool = True
+    max_lag: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,94 +1,17 @@
-"""Stored heads, and the response to a request: the whole entry, ranges of it, only its head, 304, 412 or 416."""
+"""The response to a request from a stored head: the whole entry, ranges of it, only its head, 304, 412 or 416."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shield.messages import Field, Request, ResponseHead
+from shield.messages import Field, Request
 from shield.rules import conditional, dates, digests, exact, hidden, multipart, ranges
-from shield.rules.fields import FieldRules
-from shield.rules.freshness import Freshness
-from shield.rules.headers import block, split_block
+from shield.rules.heads import OF_A_BODY, StoredHead, block, of_fields
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span, Unsatisfiable
 
-# The fields that a 304 repeats of its 200 (RFC 9110 §15.4.5); the client has the others.
-_IN_NOT_MODIFIED = frozenset(
-    {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
-    | {b"cache-groups", b"cache-tag", b"edge-cache-tag", b"surrogate-control", b"surrogate-key", b"xkey"}
-)
-_GUIDING = b"-cache-control"  # end of the names of targeted fields, which guide updates as well
-
-# Fields never in a 304, which has no body (§15.4.5); hidden fields are added separately.
-_OF_A_BODY = frozenset({b"content-length", hidden.LINE})
-
 # Fields of the 200 that a 206 doesn't repeat: those on all its bytes, and those not for clients.
 _NOT_OF_A_PART = frozenset({b"content-digest", b"content-length", b"content-md5", hidden.LINE})
-
-
-class StoredHead:
-    """The stored part of an origin's head.
-
-    `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` is the block without
-    its hidden line, which clients get; `fields` are the same fields, from which 206 and 304 are built. If they are
-    None at first, they are parsed from the block when needed.
-    """
-
-    __slots__ = (
-        "_fields",
-        "_not_modified",
-        "block",
-        "etag",
-        "last_modified",
-        "must_revalidate",
-        "no_cache",
-        "shown",
-        "status",
-    )
-
-    def __init__(
-        self,
-        status: int,
-        block: bytes,
-        fields: tuple[Field, ...] | None,
-        etag: bytes | None,
-        last_modified: float | None,
-        *,
-        no_cache: bool = False,
-        must_revalidate: bool = False,
-    ) -> None:
-        self.status = status
-        self.block = block
-        self.shown = hidden.shown(block) if block.endswith(hidden.END) else block
-        self._fields = fields
-        self._not_modified: bytes | None = None
-        self.etag = etag
-        self.last_modified = last_modified
-        self.no_cache = no_cache
-        self.must_revalidate = must_revalidate
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        if self._fields is None:
-            self._fields = tuple(split_block(self.block)[1])
-        return self._fields
-
-    @property
-    def not_modified(self) -> bytes:
-        """The block of a 304, made once: revalidations are a common kind of hit."""
-        if self._not_modified is None:
-            repeated = [f for f in self.fields if f[0] in _IN_NOT_MODIFIED or f[0].endswith(_GUIDING)]
-            self._not_modified = block(304, [f for f in repeated if f[0] not in _OF_A_BODY])
-        return self._not_modified
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoredHead) and self.block == other.block  # apart from the marks of freshness
-
-    def __hash__(self) -> int:
-        return hash(self.block)
-
-    def __repr__(self) -> str:
-        return f"StoredHead({self.status}, {self.block!r})"
 
 
 @dataclass(slots=True)
@@ -119,52 +42,6 @@ class Selection:
         return all(part.start <= start and stop is not None and stop <= part.stop for _, start, stop in self.pieces)
 
 
-_DATE = (b"date",)
-_DEFAULT = FieldRules()
-
-
-def stored_head(
-    head: ResponseHead, *, via: bytes | None, date: bytes, length: int | None, rules: FieldRules = _DEFAULT
-) -> StoredHead:
-    """The stored form of `head`: the fields that the rules keep, `via` if given, Date if it has none (RFC 9110
-    §6.6.1), and digests by the rules.
-
-    `length` is that of its body in bytes, None while it isn't known.
-    """
-    fields = rules.kept(head.fields)
-    if not head.has_any(_DATE):
-        fields.append((b"date", date))
-    if length is not None and head.status != 204:  # RFC 9110 §8.6
-        fields.append((b"content-length", b"%d" % length))
-    if via is not None:
-        fields.append((b"via", via))
-    fields += rules.digest_lines(head)
-    return of_fields(head.status, tuple(fields))
-
-
-def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
-    """A stored head with exactly these fields, without marks of freshness (`as_judged`)."""
-    named = dict(reversed(fields))
-    if hidden.LINE in named:
-        fields = hidden.joined(fields)
-    modified = named.get(b"last-modified")
-    changed = None if modified is None else dates.parse(modified)
-    return StoredHead(status, block(status, fields), fields, named.get(b"etag"), changed)
-
-
-def as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
-    """The same head, marked with no-cache and must-revalidate as far as its freshness implies them."""
-    head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
-    head.no_cache = head.must_revalidate and freshness.lifetime <= 0.0
-    return head
-
-
-def with_length(head: StoredHead, length: int) -> StoredHead:
-    """The same head once the body's length is known."""
-    kept = tuple(f for f in head.fields if f[0] != b"content-length")
-    return of_fields(head.status, (*kept, (b"content-length", b"%d" % length)))
-
-
 def select(request: Request, head: StoredHead, length: int | None, *, boundary_key: bytes | None = None) -> Selection:
     """The response to `request` from this head and a body of `length` bytes (None: not known yet).
 
@@ -190,7 +67,7 @@ def _selected(request: Request, head: StoredHead, length: int | None, boundary_k
     verdict = conditional.evaluate(request.notable, head.etag, head.last_modified, request.method, date=date)
     if verdict == 304:
         if hidden.LINE in request.notable:  # a worker keeps its body, and takes nothing else
-            return Selection(304, block(304, [f for f in head.fields if f[0] not in _OF_A_BODY]))
+            return Selection(304, block(304, [f for f in head.fields if f[0] not in OF_A_BODY]))
         return Selection(304, head.not_modified)
     if verdict == 412:
         return Selection(412, block(412, [*_kept_of_error(head), (b"content-length", b"0")]))

@@ -2,8 +2,8 @@
 
 The limit of an origin holds for the whole node. It grows while nothing is refused, twofold each second before the
 first refusal and by one or a twentieth after it, and a refusal (429, 503 SlowDown and their like) makes it 0.7 of
-itself: additive increase, multiplicative decrease. Response times don't count: a first byte depends on the object, its
-size and how cold it is, and others read from the same bucket. Each worker has a lease on a share of the limit
+itself: additive increase, multiplicative decrease. Response times don't count: a first byte depends on the object,
+its size and how cold it is, and others read from the same bucket. Each worker has a lease on a share of the limit
 (`shares`, `leases`), so that it decides by itself; misses beyond go to another origin (`with_room`), or wait in its
 `MissQueue`.
 """
@@ -25,8 +25,8 @@ SHRINK = 0.7
 """Half, as TCP does, would leave much unused: S3 refuses only what is beyond its rate."""
 
 LEAST_REFUSED_SHARE = 0.05
-"""Of the fetches of ten seconds. Fewer refusals don't show what the origin bears: S3 refuses some at any time, while it
-divides a bucket."""
+"""Of the fetches of ten seconds. Fewer refusals don't show what the origin bears: S3 refuses some at any time, while
+it divides a bucket."""
 
 LEAST_CUT_SECONDS = 0.05
 """Between two cuts at least, or the median first byte: what is refused by then was sent before the last one."""
@@ -38,7 +38,8 @@ GROWTH = 0.05
 """A step up as a share of a large limit: a limit of hundreds that has been cut is back in a minute."""
 
 HOLD_SECONDS = 1.0
-"""For which a refused request's place stays taken: refusals come faster than responses, and would attract requests."""
+"""For which the place of a refused request stays taken: refusals come faster than responses, and would attract more
+requests."""
 
 LONGEST_PAUSE = 300.0
 """Seconds that a Retry-After is heeded at most: a mistake of the origin mustn't take it out for a day."""
@@ -58,8 +59,8 @@ class LimitEvidence:
     """The observations of an origin by all workers since the last step.
 
     `in_flight` is the greatest number of its fetches at once, `share` the refused ones' of those of ten seconds,
-    `closed_until` the end of the pause that it asked for, `p50` its median first byte; None: not known. `is_answering`:
-    there was a success in that time.
+    `closed_until` the end of the pause that it asked for, `p50` its median first byte; None: not known.
+    `is_answering`: there was a success in that time.
     """
 
     in_flight: int = 0
@@ -159,9 +160,12 @@ def leases(room: int, held: Sequence[Lease], *, turn: int) -> tuple[int, ...]:
     """The places that each worker may take from now on: its share, as far as others have returned theirs.
 
     So there are never more in use than the room, however late a worker learns of its lease; after a cut, not more
-    than before.
+    than before. `turn` changes from time to time: where there are fewer places than workers, others get them.
     """
-    wanted = shares(room, [each.wanted for each in held], turn=turn)
+    # At least one for each: the next miss of an idle worker needn't wait until others have returned theirs.
+    demands = [None if each.wanted is None else max(1, each.wanted) for each in held]
+    living = len(held) - demands.count(None)
+    wanted = shares(room, demands, turn=turn * room if room < living else 0)
     alive = [each if each.wanted is not None else Lease(wanted=None) for each in held]
     found = [min(each.granted, share) for each, share in zip(alive, wanted, strict=True)]
     bound = [max(kept, each.used) for kept, each in zip(found, alive, strict=True)]
@@ -175,7 +179,7 @@ def leases(room: int, held: Sequence[Lease], *, turn: int) -> tuple[int, ...]:
 
 
 def with_room(order: Sequence[str], has_room: Callable[[str], bool]) -> Sequence[str]:
-    """The order in which origins are tried while the first has no place: the next one that has some comes before it."""
+    """The order in which origins are tried while the first has no place: the next one that has comes before it."""
     spare = next((name for name in order[1:] if has_room(name)), None)
     return order if spare is None else (spare, *[name for name in order if name != spare])
 
@@ -202,8 +206,8 @@ class MissQueue:
         return miss in self._places
 
     def offer(self, miss: Hashable, clients: int, since: float, until: float) -> Hashable | None:
-        """Let it wait until then, as old as it is; returns the miss that has to go for it, maybe itself. None: there is
-        room.
+        """Let it wait until then, as old as it is. Returns the miss that has to go for it, maybe itself; None: there
+        is room.
         """
         assert miss not in self._places, "it waits already"
         self._number += 1

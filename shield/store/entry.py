@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey
-from shield.rules.selection import StoredHead
 
 BLOCK = 1 << 20
 """Bytes of every block of a body but the last: any offset is found by one division."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from shield.messages import Request
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey, key_of_text
 from shield.rules.routes import Resource
-from shield.rules.selection import StoredHead
 from shield.rules.vary import MARK, variant_key
 from shield.store.entry import Entry
 

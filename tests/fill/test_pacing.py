@@ -9,8 +9,7 @@ import pytest
 
 from shield.fill.buffer import FillBuffer, FillMemory
 from shield.fill.pacing import Pacing
-from shield.fill.purse import Purse
-from shield.fill.readers import Readers
+from shield.fill.readers import Purse, Readers
 from shield.fill.window import WINDOW
 from shield.messages import Request, ResponseHead
 from shield.origin.response import Response

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from shield.messages import Field
-from shield.rules import dates, headers, hidden, loops, ranges, structured
+from shield.rules import dates, heads, hidden, loops, ranges, structured
 from shield.rules.ranges import MAX_RANGES, NEAR, Span
 from shield.rules.structured import InnerList, Item
 from tests.fuzz.target import Target, fields_in
@@ -131,11 +131,11 @@ def check_block(data: bytes) -> None:
     fields = [(name, value) for name, _, value in (line.partition(b": ") for line in data.split(b"\n"))]
     status = 100 + zlib.crc32(data) % 900
     try:
-        block = headers.block(status, fields)
+        block = heads.block(status, fields)
     except ValueError:
         return
 
-    assert headers.split_block(block) == (status, fields)
+    assert heads.split_block(block) == (status, fields)
     assert all(_is_name(name) for name, _ in fields)
     assert block.count(b"\r") == block.count(b"\n") == len(fields) + 1
 
@@ -146,7 +146,7 @@ def check_hidden(data: bytes) -> None:
 
     _come_back(plain, frozenset({b"cache-control", b"surrogate-key"}))
     assert hidden.reveal(fields)[: len(plain)] == plain
-    block = headers.block(200, fields)
+    block = heads.block(200, fields)
     assert hidden.shown(block) + hidden.line_of(block) == block
     if fields and fields[-1][0] != hidden.LINE:
         assert hidden.shown(block) == block
@@ -159,7 +159,7 @@ def _come_back(fields: tuple[Field, ...], names: frozenset[bytes]) -> None:
     assert put_away[: len(others)] == others
     assert all(name not in names for name, _ in put_away)
     assert hidden.reveal(put_away) == (*others, *[line for line in fields if line[0] in names])
-    assert hidden.shown(headers.block(200, put_away)) == headers.block(200, others)
+    assert hidden.shown(heads.block(200, put_away)) == heads.block(200, others)
 
 
 def check_loops(data: bytes) -> None:

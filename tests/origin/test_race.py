@@ -12,8 +12,7 @@ from shield.build.origins import origins_of
 from shield.config.settings import Settings
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
-from shield.origin.note import Note
-from shield.origin.origin import Origin
+from shield.origin.origin import Note, Origin
 from shield.origin.origins import Origins
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
@@ -79,7 +78,7 @@ class Line:
 
     async def _fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched:
         loop = asyncio.get_running_loop()
-        self.note = Note(self.origin.seen, loop.time, want, opens=True)
+        self.note = Note(self.origin.seen, self.origin.gate, loop.time, want, opens=True)
         try:
             await self._does
         except asyncio.CancelledError:

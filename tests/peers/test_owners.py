@@ -301,7 +301,7 @@ def test_a_part_of_what_is_gone_is_absent(workers: Two, origin: FaultyOrigin) ->
 
     found = workers.asker.fetch(workers.path, want)
 
-    assert found == Absent(404)
+    assert found == Absent(404, 10.0)  # as long as its owner remembers it
     assert origin.fetches(workers.path) == 1
 
 

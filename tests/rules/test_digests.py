@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shield.messages import Field, ResponseHead
 from shield.rules.digests import PUBLIC, Sending, lines, revealed, wanted
-from shield.rules.headers import block
+from shield.rules.heads import block
 from shield.rules.hidden import LINE as HIDDEN
 from shield.rules.hidden import shown
 from shield.rules.structured import parse_dictionary

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shield.messages import Field, Fields, ResponseHead
 from shield.rules.digests import PUBLIC
-from shield.rules.fields import NOT_CHANGEABLE, FieldRules, RouteFields
+from shield.rules.fields import NOT_CHANGEABLE, FieldRules, RouteFields, stored_head
 from shield.rules.headers import NameSet
 from shield.rules.hidden import LINE as HIDDEN
 from shield.rules.ranges import has_parts, with_parts
@@ -231,3 +231,31 @@ def test_what_is_set_is_there_once_and_what_is_removed_is_gone(
     nominated = {value for name, value in changed if name == b"connection"}
     assert {line for line in (*once, *added) if line[0] not in nominated} <= set(going_on)
     assert not {b"age", b"server", b"connection"} & {name for name, _ in going_on}
+
+
+def test_what_is_kept_of_an_origins_head_is_end_to_end_with_our_via_and_a_date() -> None:
+    received = ResponseHead(
+        200,
+        (
+            (b"x-amz-request-id", b"1"),
+            (b"connection", b"x-hop"),
+            (b"x-hop", b"1"),
+            (b"age", b"9"),
+            (b"server", b"AmazonS3"),
+            (b"content-length", b"3"),
+            (b"etag", b'"e"'),
+            (b"via", b"1.1 other"),
+        ),
+        3,
+    )
+
+    stored = stored_head(received, via=b"1.1 fra-1", date=b"Tue, 02 Jan 2024 00:00:00 GMT", length=3)
+
+    assert stored.fields == (
+        (b"etag", b'"e"'),
+        (b"via", b"1.1 other"),
+        (b"date", b"Tue, 02 Jan 2024 00:00:00 GMT"),
+        (b"content-length", b"3"),
+        (b"via", b"1.1 fra-1"),
+    )
+    assert stored.etag == b'"e"'

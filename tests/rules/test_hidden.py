@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field
-from shield.rules.headers import block
+from shield.rules.heads import block
 from shield.rules.hidden import LINE, dictionary, hidden_in, hide, joined, line_of, reveal, shown
 
 OWN = frozenset({b"x-own", b"x-tags"})

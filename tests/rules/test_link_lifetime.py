@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shield.messages import Field
 from shield.rules.cache_control import parse
-from shield.rules.headers import block, split_block
+from shield.rules.heads import block, split_block
 from shield.rules.link_lifetime import capped
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Field, Request
-from shield.rules.headers import split_block
+from shield.rules.heads import of_fields, split_block
 from shield.rules.multipart import Piece, boundary, pieces
 from shield.rules.ranges import NEAR, Span
-from shield.rules.selection import Selection, of_fields, select
+from shield.rules.selection import Selection, select
 from tests.doubles.pattern import Pattern
 from tests.parts import boundary_of, read_parts
 

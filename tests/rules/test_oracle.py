@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from shield.messages import Field, Request, ResponseHead
 from shield.rules.dates import imf_fixdate
 from shield.rules.freshness import Freshness, FreshnessRules
-from shield.rules.selection import StoredHead, of_fields
+from shield.rules.heads import StoredHead, of_fields
 from shield.rules.verdict import Disposition, Share, Verdict, judge_lookup, judge_response
 from tests.depth import tries
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from shield.messages import Field, Request, ResponseHead
 from shield.rules.dates import imf_fixdate
-from shield.rules.fields import FieldRules
+from shield.rules.fields import FieldRules, stored_head
 from shield.rules.freshness import FreshnessRules
+from shield.rules.heads import StoredHead, as_judged
 from shield.rules.locations import PathMapping
 from shield.rules.ordinary import Ordinary
-from shield.rules.selection import StoredHead, as_judged, stored_head
 from shield.rules.tags import labels
 from shield.rules.verdict import Disposition, judge_response
 from tests.depth import tries

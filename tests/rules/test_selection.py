@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shield.messages import Field, Request, ResponseHead
-from shield.rules.freshness import Freshness
-from shield.rules.headers import split_block
+from shield.messages import Field, Request
+from shield.rules.heads import of_fields, split_block
 from shield.rules.multipart import Piece
-from shield.rules.selection import as_judged, of_fields, select, stored_head, with_length
+from shield.rules.selection import select
 
 FIELDS: tuple[Field, ...] = (
     (b"content-type", b"image/webp"),
@@ -147,13 +146,6 @@ def test_a_hidden_digest_is_shown_to_nobody_but_who_wants_it(method: bytes, more
     assert asked.status == plain.status == other.status
 
 
-def test_a_hidden_digest_stays_so_when_a_head_changes() -> None:
-    changed = with_length(HIDING, 7)
-
-    assert b"md5" not in changed.shown and b"md5" in changed.block
-    assert changed.fields[-1][0] == b"shield-hidden"
-
-
 def test_a_range_of_a_body_of_unknown_length_gets_all_of_it() -> None:
     chosen = select(ask(range="bytes=0-9"), HEAD, None)
 
@@ -191,52 +183,3 @@ def test_preconditions_and_ranges_concern_only_a_200() -> None:
 
     assert select(ask(if_none_match='"v1"', range="bytes=0-1"), gone, 5).status == 404
     assert select(ask(range="bytes=0-1,4-4"), gone, 5, boundary_key=KEY).status == 404
-
-
-def test_what_is_kept_of_an_origins_head_is_end_to_end_with_our_via_and_a_date() -> None:
-    head = ResponseHead(
-        200,
-        (
-            (b"x-amz-request-id", b"1"),
-            (b"connection", b"x-hop"),
-            (b"x-hop", b"1"),
-            (b"age", b"9"),
-            (b"server", b"AmazonS3"),
-            (b"content-length", b"3"),
-            (b"etag", b'"e"'),
-            (b"via", b"1.1 other"),
-        ),
-        3,
-    )
-
-    kept = stored_head(head, via=b"1.1 fra-1", date=b"Tue, 02 Jan 2024 00:00:00 GMT", length=3)
-
-    assert kept.fields == (
-        (b"etag", b'"e"'),
-        (b"via", b"1.1 other"),
-        (b"date", b"Tue, 02 Jan 2024 00:00:00 GMT"),
-        (b"content-length", b"3"),
-        (b"via", b"1.1 fra-1"),
-    )
-    assert kept.etag == b'"e"'
-
-
-def test_a_length_learned_at_the_end_is_stored() -> None:
-    head = stored_head(ResponseHead(200, (), None), via=b"1.1 a", date=b"x", length=None)
-
-    assert b"content-length" not in head.block
-    assert b"content-length: 7\r\n" in with_length(head, 7).block
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "grace", "error_grace", "no_cache", "must_revalidate"),
-    [(0, 0, 0, True, True), (60, 0, 0, False, True), (60, 1, 0, False, False), (0, 0, 1, False, False)],
-)
-def test_what_forbids_serving_is_known_of_a_stored_head(
-    lifetime: float, grace: float, error_grace: float, no_cache: bool, must_revalidate: bool
-) -> None:
-    freshness = Freshness(born=0.0, lifetime=lifetime, grace=grace, keep=0.0, error_grace=error_grace)
-
-    head = as_judged(of_fields(200, ((b"cache-control", b"no-store"),)), freshness)
-
-    assert (head.no_cache, head.must_revalidate) == (no_cache, must_revalidate)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shield.messages import Field, Request, ResponseHead
 from shield.rules.freshness import Freshness, FreshnessRules, SetCookie
-from shield.rules.selection import StoredHead, of_fields
+from shield.rules.heads import StoredHead, of_fields
 from shield.rules.verdict import Disposition, Reason, Share, Verdict, judge_lookup, judge_response
 
 T = 1_700_000_000.0

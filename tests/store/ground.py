@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
 from shield.rules.key import CacheKey, cache_key
-from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files

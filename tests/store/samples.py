@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
 from shield.rules.key import cache_key
-from shield.rules.selection import of_fields
 from shield.store.entry import BLOCK, Entry
 
 

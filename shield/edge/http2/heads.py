@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from hpack.table import HeaderTable
 
-from shield.rules.headers import split_block
+from shield.rules.heads import split_block
 
 _STATIC = {line: place for place, line in enumerate(HeaderTable.STATIC_TABLE, 1)}
 _NAMES: dict[bytes, int] = {}
@@ -42,7 +42,7 @@ class PreparedEncoder:
 
 @lru_cache(maxsize=1024)
 def encoded(head: bytes) -> bytes:
-    """A head, as `rules.headers.block` makes it, as a header block: of hot entries it is the same for a second."""
+    """A head, as `rules.heads.block` makes it, as a header block: of hot entries it is the same for a second."""
     status, fields = split_block(head)
     return b"".join(_line(name, value) for name, value in ((b":status", b"%d" % status), *fields))
 

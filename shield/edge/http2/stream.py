@@ -43,7 +43,7 @@ class ClientStream:
     """A request whose head has come. Ends with `leave` on its connection.
 
     The connection sends `interims`, `head` and `pending`, in this order, then the end if it is `ending`. Heads are as
-    `rules.headers.block` makes them.
+    `rules.heads.block` makes them.
     """
 
     __slots__ = (

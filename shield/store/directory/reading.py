@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
-from shield.rules.headers import split_block
+from shield.rules.heads import StoredHead, as_judged, of_fields, split_block
 from shield.rules.key import CacheKey
-from shield.rules.selection import StoredHead, as_judged, of_fields
 from shield.store.directory.files import Files
 from shield.store.directory.index import Found
 from shield.store.directory.record import (

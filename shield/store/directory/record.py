@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import xxhash
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey
-from shield.rules.selection import StoredHead
 
 MAGIC = b"\xf5ShR"
 FORMAT = 1

@@ -15,7 +15,7 @@ from shield.messages import Request, ResponseHead
 from shield.rules import hidden
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness, FreshnessRules
-from shield.rules.selection import StoredHead, as_judged, of_fields
+from shield.rules.heads import StoredHead, as_judged, of_fields
 from shield.rules.tags import LONGEST, MAX_BYTES, MAX_TAGS
 from shield.rules.verdict import Share, judge_response
 from shield.store.directory.log import Draft

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.edge.http2.heads import PreparedEncoder, encoded
-from shield.rules.headers import block
+from shield.rules.heads import block
 
 NAMES = st.one_of(
     st.sampled_from([b"content-type", b"etag", b"date", b"age", b"cache-control", b"accept-ranges", b"via"]),

@@ -14,8 +14,8 @@ import pytest
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
 from shield.rules.key import CacheKey
-from shield.rules.selection import of_fields
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files

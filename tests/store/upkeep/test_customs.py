@@ -11,8 +11,8 @@ from shield.cli.store.move import _head
 from shield.messages import Field
 from shield.rules import hidden
 from shield.rules.freshness import Freshness, FreshnessRules
+from shield.rules.heads import of_fields
 from shield.rules.key import key_of_text
-from shield.rules.selection import of_fields
 from shield.store.directory.log import Draft
 from shield.store.directory.record import Record, RecordKind, record_of
 from shield.store.upkeep.customs import Customs, UnfitError

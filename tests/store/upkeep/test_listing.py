@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
 from shield.rules.key import cache_key
-from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
-from shield.rules.selection import of_fields
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft
