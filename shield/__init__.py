@@ -69,6 +69,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 refusal, decoding: errors; by_get: HEAD where only GET works; origins: fetches from the best of
                 several; race: attempts beside a late one; conductor: judges origins for all workers, and probes them;
+                limiting: learns how much they bear; gate: no more goes to an origin than that, and misses wait;
                 signer: request heads; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
                 client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
                 responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
@@ -78,6 +79,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
+    leases      the words there on the limit of an origin, and each worker's lease on it
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling

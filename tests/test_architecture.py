@@ -42,6 +42,7 @@ ROWS = [
     ["audit", "peers"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
+    ["leases"],
     ["records"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],

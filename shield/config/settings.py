@@ -85,8 +85,8 @@ class FailoverSettings(Section):
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
         description="Share of an origin's requests that may be retried, once each, after a transient failure (500, "
-        "503, 429, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A "
-        "few are allowed from the start. 0: never.",
+        "503, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A few "
+        "are allowed from the start. 0: never. Not for refusals as too many (429, SlowDown): these wait for a turn.",
     )
     retry_after: Duration = duration(
         "5s",

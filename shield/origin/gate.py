@@ -107,11 +107,11 @@ class Gate:
         until = min(want.waits_since + PATIENCE_SECONDS, deadline - MIN_ATTEMPT_SECONDS)
         if until <= max(now, self._closed_until):
             raise self._refusal()
-        waiter = _Waiter(want, self._loop.create_future())
+        waiter = _QueuedFetch(want, self._loop.create_future())
         turned_away = self._queue.offer(waiter, waiter.clients, want.waits_since, until)
         if turned_away is waiter:
             raise self._refusal()
-        if isinstance(turned_away, _Waiter):
+        if isinstance(turned_away, _QueuedFetch):
             turned_away.tell(has_place=False)
         self._waited_total += 1
         self.waiting = len(self._queue)
@@ -129,7 +129,7 @@ class Gate:
     def admit(self) -> None:
         """Give free places to those that wait."""
         queue = self._queue
-        while self.used < self.room and isinstance(waiter := queue.take(), _Waiter):
+        while self.used < self.room and isinstance(waiter := queue.take(), _QueuedFetch):
             if waiter.tell(has_place=True):
                 self.used += 1
         self.waiting = len(queue)
@@ -152,7 +152,7 @@ class Gate:
         if self.waiting:
             self.admit()
 
-    def _withdraw(self, waiter: _Waiter) -> None:
+    def _withdraw(self, waiter: _QueuedFetch) -> None:
         if self._queue.withdraw(waiter):
             self.waiting = len(self._queue)
         elif not waiter.place.cancelled() and waiter.place.result():
@@ -166,10 +166,10 @@ class Gate:
         if self.room == 0 and self._closed_until <= now:
             self._adopt(now)
         for waiter in queue.expire(max(now, self._closed_until)):
-            assert isinstance(waiter, _Waiter)
+            assert isinstance(waiter, _QueuedFetch)
             waiter.tell(has_place=False)
         for waiter in queue:
-            assert isinstance(waiter, _Waiter)
+            assert isinstance(waiter, _QueuedFetch)
             if waiter.counted != (clients := waiter.clients):
                 waiter.counted = clients
                 queue.set_clients(waiter, clients)
@@ -230,7 +230,7 @@ class Gate:
         )
 
 
-class _Waiter:
+class _QueuedFetch:
     """A miss that waits for a place; `place` becomes whether it has got one."""
 
     __slots__ = ("counted", "place", "want")
