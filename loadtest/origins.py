@@ -35,7 +35,8 @@ from shield.origin.origin import Origin
 from shield.records import Came, Seen, private
 from shield.rules.attempts import Contender, Done, Schedule, Start, Wait
 from shield.rules.budget import RetryBudget
-from shield.rules.health import HealthState, order
+from shield.rules.health import HealthState
+from shield.rules.positions import order
 
 NAMES = ("near", "far")
 MEDIANS = {"near": 0.040, "far": 0.110}
@@ -55,6 +56,9 @@ class Place:
     seen: Seen
     waiting: set[SimulatedFetch] = field(default_factory=set)
     sample: tuple[bytes, bytes] | None = None
+
+    def note_whole(self) -> None:
+        """Bodies aren't simulated."""
 
 
 @dataclass(eq=False)
@@ -102,6 +106,7 @@ class Simulation:
                 rescue=lambda origin: self._rescue(cast(Place, origin)),
                 probe=lambda origin, deadline: self._probe(origin.name, deadline),
                 now=lambda: self.now,
+                clock=lambda: self.now,
                 chance=self._dice.random,
             )
             for worker, places in enumerate(self._places)

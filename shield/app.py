@@ -10,10 +10,12 @@ from typing import IO
 
 from shield.admin.api import admin_api
 from shield.admin.listener import AdminListener
+from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
+from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
@@ -33,6 +35,7 @@ from shield.fill.table import FillTable
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.origin.drains import Drains
 from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -67,10 +70,10 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    means = Means(owners, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
-    means.alone = origins if len(place.peers) < 2 else None
+    source = owners if len(place.peers) > 1 else origins
+    means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     fills = FillTable(means)
-    secrets = SecretFiles(origins, in_force)
+    secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
@@ -125,6 +128,7 @@ def build(
             origins=origins,
             owners=owners,
             secrets=secrets,
+            keys=keys,
             store=store,
             proxies=(proxy, peer_proxy),
             front=front,
@@ -134,12 +138,15 @@ def build(
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
+    keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         secrets,
+        keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("fills", closing=cancel_fills),
@@ -164,6 +171,7 @@ def build(
             remove_prefix=purge.prefix,
             reload=reload.ask,
             upgrade=upgrade.ask,
+            origins=OriginOrders(figures.standing, drains.drain, drains.restore),
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -64,7 +64,7 @@ def _is_wasteful(fill: Fill, *, is_thrifty: bool) -> bool:
 def part_of(resource: Resource, span: Span, etag: bytes | None, origin: str | None) -> Want:
     """The fetch of just a part of the version with this ETag, from the origin that gave it."""
     forwarded = resource.forwarded
-    want = Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded)
+    want = Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded, key=resource.named)
     want.version_of = origin
     return want
 

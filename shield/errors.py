@@ -37,6 +37,10 @@ class StoreError(ShieldError):
     """A tier that couldn't do its work."""
 
 
+class CredentialsError(ShieldError):
+    """Credentials that can't be obtained from their source."""
+
+
 class Fault(Enum):
     """Why an attempt at an origin failed. The value is the word in logs, metrics and Cache-Status detail."""
 

@@ -16,7 +16,7 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import HEALTH_STATES, OriginStatistics
+from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
@@ -111,6 +111,10 @@ class Figures:
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
+
+    def standing(self) -> list[dict[str, object]]:
+        """How all workers treat each origin, and the reason."""
+        return [{"name": each.name, **asdict(each.statistics().health)} for each in self.origins.all()]
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -267,11 +271,47 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             alike=True,
         ),
         Family(
+            "origin_flag",
+            "1 for each flag of an origin: auth, throttled, corrupt, drained",
+            [
+                Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
+                for name, o in origins
+                for flag in HEALTH_FLAGS
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
             "origin_out_seconds",
             "For how long an origin has not been up; 0 while it is",
             [Sample(o.health.out_seconds, {"origin": name}) for name, o in origins],
             gauge=True,
             alike=True,
+        ),
+        Family(
+            "origin_credentials_expiry_seconds",
+            "When the credentials of an origin expire, as epoch seconds; missing while no expiry is known",
+            [
+                Sample(o.credentials.expires, {"origin": name})
+                for name, o in origins
+                if o.credentials is not None and o.credentials.expires is not None
+            ],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_credentials_changes",
+            "New credentials of an origin, by result: adopted, rolled-back, or probe-failed for each probe",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                if o.credentials is not None
+                for result, count in (
+                    ("adopted", o.credentials.adopted),
+                    ("rolled-back", o.credentials.rolled_back),
+                    ("probe-failed", o.credentials.probes_failed),
+                )
+            ],
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         labelled(
@@ -282,7 +322,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
         ),
         Family(
             "origin_faults",
-            "Failed attempts at an origin",
+            "Failed attempts at an origin, and bodies that broke off",
             [
                 Sample(count, {"origin": name, "fault": fault})
                 for name, o in origins

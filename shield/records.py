@@ -18,7 +18,7 @@ from enum import IntEnum
 import xxhash
 
 from shield.rules.attempts import patience
-from shield.rules.health import Cause, Evidence, Flag, HealthRecord, HealthState
+from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.latency import BUCKETS, bucket_of, quantile
 
 PLACES = 32
@@ -46,6 +46,7 @@ class Came(IntEnum):
     DIALLED = 3  # failed, without a connection
     THROTTLED = 4
     AUTH = 5
+    BROKEN = 6  # its body ended early or stalled; its first byte counted as OK
 
 
 _COLUMNS = 1 + len(Came)  # the second, and a count each
@@ -60,14 +61,17 @@ LIMIT_WORDS = 5
 _LIMIT = _PLACE_WORDS
 _P50 = _LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _P50 + 1
+# Words of a drain: the origin's name, and the time at which it ends (epoch seconds, infinite; 0.0: there is none). It
+# is of the name, not of the place: a reload that changes an origin doesn't end it.
+_DRAIN_WORDS = 2
 
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL = 0, 1
-_FAILED_AT = 2  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE = 0, 1, 2
+_FAILED_AT = 3  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -84,7 +88,7 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
-    return _WORD * (1 + PLACES * _PLACE_WORDS + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
+    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
 
 
 class Records:
@@ -102,31 +106,36 @@ class Records:
         self._alone = alone
         self._words = memory.cast("q")
         self._times = memory.cast("d")
-        self._frozen = 0  # the word before all places
-        self._places = 1
+        self._frozen = 0  # the word before all others
+        self._drains = 1
+        self._places = self._drains + PLACES * _DRAIN_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
 
-    def of(self, worker: int, identity: bytes) -> Seen:
-        """This worker's view of an origin; `identity` distinguishes it from all others.
+    def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
+        """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
+        is something else.
 
-        Earlier observations by this worker, or by a process that it replaces, are forgotten.
+        Earlier observations by this worker, or by a process that it replaces, are forgotten; a drain isn't.
         """
-        name = (xxhash.xxh3_64_intdigest(identity) >> 1) or 1
+        name = _hash(identity)
         with self._alone():
-            place = self._place_of(name)
-            if place is None:
-                return Seen(private(), worker=0, place=0, is_judged=False)
+            place, drain = self._place_of(name), self._drain_of(_hash(called or identity))
+            if place is None or drain is None:
+                return Seen(private(), worker=0, place=0, drain=0, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self._words[at + _NAME] = name
-        return Seen(self, worker=worker, place=place)
+        return Seen(self, worker=worker, place=place, drain=drain)
 
-    def free(self, identities: Sequence[bytes]) -> None:
-        """Free the places of all other origins: no worker uses them any more."""
-        names = {(xxhash.xxh3_64_intdigest(each) >> 1) or 1 for each in identities}
+    def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
+        """Free the places of all other origins, and end their drains: no worker uses them any more."""
+        names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
+            for at in range(self._drains, self._places, _DRAIN_WORDS):
+                if self._words[at] not in own:
+                    self._words[at] = self._words[at + 1] = 0
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -138,6 +147,29 @@ class Records:
         if name in names:
             return names.index(name)
         return names.index(0) if 0 in names else None
+
+    # drains
+
+    def drain(self, called: bytes, until: float) -> None:
+        """Keep fetches away from the origin of this name, until then (epoch seconds; infinite; 0.0: not any more)."""
+        with self._alone():
+            drain = self._drain_of(_hash(called))
+            if drain is not None:
+                self.drain_at(drain)[0] = until
+
+    def drain_at(self, drain: int) -> memoryview[float]:
+        """The time until which an origin is drained."""
+        at = self._drains + drain * _DRAIN_WORDS + 1
+        return self._times[at : at + 1]
+
+    def _drain_of(self, name: int) -> int | None:
+        """The number of an origin's drain, free until now if it has none."""
+        names = self._words[self._drains : self._places : _DRAIN_WORDS].tolist()
+        if name not in names and 0 in names:
+            drain = names.index(0)
+            self._words[self._drains + drain * _DRAIN_WORDS] = name
+            return drain
+        return names.index(name) if name in names else None
 
     # workers
 
@@ -184,6 +216,10 @@ class Records:
         return self._words[start:stop], self._times[start:stop]
 
 
+def _hash(text: bytes) -> int:
+    return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
+
+
 def private(workers: int = 1) -> Records:
     """Records in memory of this process alone."""
     return Records(memoryview(bytearray(size_for(workers))), workers=workers)
@@ -194,6 +230,7 @@ class Seen:
 
     __slots__ = (
         "_counts",
+        "_drain",
         "_free",
         "_place",
         "_published",
@@ -206,12 +243,13 @@ class Seen:
         "worker",
     )
 
-    def __init__(self, records: Records, *, worker: int, place: int, is_judged: bool = True) -> None:
+    def __init__(self, records: Records, *, worker: int, place: int, drain: int, is_judged: bool = True) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self.worker = worker
         self._records = records
         self._place = place
+        self._drain = records.drain_at(drain)
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
@@ -250,7 +288,7 @@ class Seen:
         counts[at + 1 + bucket_of(seconds)] += 1
 
     def failed(self, came: Came, now: float, key: bytes) -> None:
-        """A fetch of the object with this key failed."""
+        """A fetch of the object with this key failed, or its body did (BROKEN)."""
         self._count(came, now)
         if came is Came.THROTTLED:
             return
@@ -261,6 +299,10 @@ class Seen:
         counts[at + 2] = came
         self._times[at] = now
         counts[_FAILED_TOTAL] = total + 1
+
+    def whole(self, now: float) -> None:
+        """A body has arrived whole."""
+        self._times[_WHOLE] = now
 
     def _count(self, came: Came, now: float) -> None:
         counts, second = self._counts, int(now)
@@ -275,7 +317,23 @@ class Seen:
     @property
     def is_up(self) -> bool:
         """Whether the origin is UP without reservations."""
-        return self._states[_STATE] == HealthState.UP and self._published[_RAISED] <= self._published[_SINCE]
+        states = self._states
+        return (
+            states[_STATE] == HealthState.UP
+            and self._published[_RAISED] <= self._published[_SINCE]
+            and not states[_FLAGS] & HELD_BACK
+            and not self._drain[0]
+        )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether fetches are kept away from it while another origin can serve."""
+        return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
+
+    @property
+    def drained_until(self) -> float:
+        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
+        return self._drain[0]
 
     @property
     def p95(self) -> float | None:
@@ -298,13 +356,15 @@ class Seen:
         return self._published[_RAISED] > self._published[_SINCE]
 
     def treated(self) -> HealthRecord:
-        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it."""
+        """The record for fetches: the published one, but SUSPECT as soon as any worker suspects it, and DRAINED as
+        soon as an operator wants that.
+        """
         record = self.record()
-        return (
-            replace(record, state=HealthState.SUSPECT)
-            if record.state is HealthState.UP and self.is_raised
-            else record
-        )
+        if self._drain[0] and not record.flags & Flag.DRAINED:
+            record = replace(record, flags=record.flags | Flag.DRAINED)
+        if record.state is HealthState.UP and self.is_raised:
+            record = replace(record, state=HealthState.SUSPECT)
+        return record
 
     def record(self) -> HealthRecord:
         """The published record."""
@@ -331,13 +391,18 @@ class Seen:
         records = self._records
         rows = self._rows
         succeeded = max([times[_SUCCEEDED] for _, times in rows])
+        whole = max([times[_WHOLE] for _, times in rows])
         totals = [0] * len(Came)
         failures: list[tuple[int, int]] = []  # key, `Came`
+        broken: list[int] = []  # keys
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
             _add_counts(totals, counts, since, now)
             for at in range(_FAILED_AT, _RING, 3):
-                if times[at] > since and times[at] > succeeded:
+                if times[at] > since and counts[at + 2] == Came.BROKEN:
+                    if times[at] > whole:
+                        broken.append(counts[at + 1])
+                elif times[at] > since and times[at] > succeeded:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
@@ -346,10 +411,13 @@ class Seen:
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
             throttled=totals[Came.THROTTLED],
+            broken=totals[Came.BROKEN],
             streak=len(failures),
             dials=sum(came == Came.DIALLED for _, came in failures),
             refused=sum(came == Came.AUTH for _, came in failures),
             keys=len({key for key, _ in failures}),
+            broken_streak=len(broken),
+            broken_keys=len(set(broken)),
             waiting=waiting,
             succeeded=succeeded or -math.inf,
             p95=self.p95,
@@ -380,7 +448,18 @@ class Seen:
         counts, times = self._rows[worker]
         return counts[_USE:], times[_USE:]
 
+    # written for operators
+
+    def drain(self, until: float) -> None:
+        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
+        self._drain[0] = until
+
     # written by the conductor
+
+    def expire(self, now: float) -> None:
+        """End a drain whose time is over. `now` is epoch seconds."""
+        if 0.0 < self._drain[0] <= now:
+            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""

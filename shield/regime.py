@@ -65,6 +65,10 @@ class InForce:
         """Call `follower` with each new regime, for parts that keep something derived from the last one."""
         self._followers.append(follower)
 
+    def origins_by_route(self) -> dict[str, tuple[str, ...]]:
+        """The names of each route's origins."""
+        return {route.name: route.origins for route in self.regime.routes}
+
     def swap(self, regime: Regime) -> None:
         """Put a regime in force for all requests that begin from now on.
 

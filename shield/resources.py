@@ -6,8 +6,10 @@ They are made at the start, taken over from the version before, or, as for liste
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,12 @@ from shield.lifecycle.activation import Stock, shared_out, stored_name
 from shield.lifecycle.handover import Handover, HandoverError, taken
 from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened
 from shield.lifecycle.notify import Notifier
+from shield.origin.drains import load
 from shield.private import Private, private_directory, socket_path
 from shield.shared import Kept, Seat, Shared
 from shield.worker import Sockets
+
+log = logging.getLogger("shield.resources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,12 @@ class Resources:
 
     def places(self) -> list[tuple[Seat, Sockets]]:
         """Of each worker."""
+        state = state_directory()
         paths = tuple(str(socket_path(self.private.path, number)) for number in range(len(self.peers)))
         shares = [shared_out(each.sockets, self.workers) for each in self.clients]
         return [
             (
-                Seat(number, self.workers, self.shared, paths),
+                Seat(number, self.workers, self.shared, paths, state=state),
                 Sockets(
                     [listener for share in shares for listener in share[number]],
                     () if number else self.admin,
@@ -68,6 +74,7 @@ def open_resources(
         # First, while no other descriptor can be taken for one of the manager's.
         listening = _fresh(settings, notifier)
         shared = Shared(workers=workers, slots=slots, several=True)
+        _restore_drains(shared)
     else:
         inherited.check()
         if len(inherited.posts) != workers:
@@ -89,6 +96,25 @@ def open_resources(
         )
         stack.callback(peers[-1].close)
     return Resources(workers, shared, listening, private, peers)
+
+
+def state_directory() -> Path | None:
+    """The directory for what outlasts the node, as systemd names it; None: there is none."""
+    named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(named) if named else None
+
+
+def _restore_drains(shared: Shared) -> None:
+    """Drain the origins that were drained when the node was stopped."""
+    directory = state_directory()
+    if directory is None:
+        return
+    drains, problem = load(directory, time.time())
+    if problem is not None:
+        log.warning("%s: all origins are in use", problem)
+    for name, until in drains.items():
+        shared.records.drain(name.encode(), until)
+        log.warning("origin %s: drained since before the start; `shield origin restore %s` ends it", name, name)
 
 
 def _shared_before(workers: int, inherited: Handover) -> Shared:

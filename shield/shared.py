@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
@@ -33,7 +34,7 @@ from shield.records import Records, size_for
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 2
+LAYOUT = 3
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -275,7 +276,8 @@ class Seat:
     """A worker's number in its node, and what it shares with the others. The default: the only worker.
 
     `peers` are the unix sockets on which workers take each other's requests, by worker. `tenant`: 0, or 1 if the
-    process before this one, with the same number, may still be running.
+    process before this one, with the same number, may still be running. `state`: a directory for what outlasts the
+    node, if it has one.
     """
 
     worker: int = 0
@@ -283,6 +285,7 @@ class Seat:
     shared: Shared = field(default_factory=Shared)
     peers: tuple[str, ...] = ()
     tenant: int = 0
+    state: Path | None = None
 
     @property
     def writer(self) -> int:

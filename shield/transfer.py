@@ -22,7 +22,7 @@ from shield.rules.conditional import is_strong
 from shield.rules.multipart import Piece
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.selection import Selection, whole
+from shield.rules.selection import Selection
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -99,19 +99,19 @@ class Transfer:
         """Continue with the entry that was looked up: serve it if that is allowed, else fetch."""
         if self._mode is not Mode.LOOKING_UP:
             return
-        resource, request = self._resource, self.request
-        under_way = None if entry is not None else self._means.fills.under_way(resource)
-        is_plain = entry is None and under_way is None and not request.notable and request.method in _LOOKED_UP
-        if not is_plain and self._is_served(entry, under_way):
+        fills, resource = self._means.fills, self._resource
+        fill = fills.begin(resource, self.request, self) if entry is None else None
+        if fill is None and self._is_served(entry):
             return
         if self._stored is None and resource.base is not None:
             self._forward = Forward.VARY_MISS
         if self.account is not None:
             self.account.begin()
-        fill, self._collapsed = self._means.fills.join(resource, request, self, self._stored)
+        if fill is None:
+            fill, self._collapsed = fills.join(resource, self.request, self, self._stored)
         self._go_to(fill)
 
-    def _is_served(self, entry: Entry | None, under_way: SlicedFill | None) -> bool:
+    def _is_served(self, entry: Entry | None) -> bool:
         """Answer without a shared fill, if the entry or the request's directives allow or demand that (RFC 9111 §4);
         False if they don't."""
         if entry is not None and entry.is_marker:
@@ -122,10 +122,11 @@ class Transfer:
             entry = None  # of a route with the same keys that forwards, or of earlier settings
         if entry is not None and entry.is_large and self._means.fills.is_whole_only(self._resource.key.text):
             entry = None
-        if entry is None and under_way is None:
-            under_way = self._means.fills.under_way(self._resource)
+        under_way = self._means.fills.under_way(self._resource) if entry is None else None
         if under_way is not None:
             entry, self._collapsed = under_way.entry, True
+        if entry is None and not self.request.notable and self.request.method in _LOOKED_UP:
+            return False
         now = self._means.clock()
         verdict = judge_lookup(self.request, entry, now, self._resource.route.freshness)
         if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
@@ -214,15 +215,26 @@ class Transfer:
     # the head
 
     def _begin(self) -> None:
-        """Choose the response and send its head, once the fill has one."""
-        fill = self._fill
+        """Send the head of the response, once the fill has one: to a plain request that of the whole."""
+        fill, request = self._fill, self.request
         assert fill is not None
         if fill.phase is Phase.OPENING:
             return
-        is_plain = fill.phase is Phase.STREAMING and fill.stores and not self.request.notable
-        if is_plain and self._selection is None and fill.head is not None:
-            self._settle(whole(self.request, fill.head, fill.length), fill.head.etag)
-        elif not self._choose(fill):
+        head, length = fill.head, fill.length
+        is_whole = fill.phase is Phase.STREAMING and fill.stores and self._selection is None
+        if not is_whole or head is None or length == 0 or request.notable or request.method != b"GET":
+            self._begin_chosen(fill)
+            return
+        outcome, trailer = self._told(fill)
+        self._mode, self.stop, self._etag = Mode.STREAMING, length, head.etag
+        data = self._next(fill)
+        self._client.begin(head.shown + trailer, data, status=head.status, length=length, outcome=outcome)
+        if not self.over:
+            self._stream()
+
+    def _begin_chosen(self, fill: Fill) -> None:
+        """The same for any request, by its conditions and ranges."""
+        if not self._choose(fill):
             return
         chosen = self._selection
         assert chosen is not None
@@ -290,8 +302,8 @@ class Transfer:
 
     def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
         """The outcome, and the field lines that state it; many followers share them."""
-        now = self._means.clock()
-        age = 0.0 if fill.freshness is None else fill.freshness.age(now)
+        now, fresh = self._means.clock(), fill.freshness
+        age = 0.0 if fresh is None else max(0.0, now - fresh.born)
         assert self._forward is not None
         key = (int(age), self._collapsed, self._forward, fill.stores)
         told = fill.told.get(key)
@@ -388,7 +400,7 @@ class Transfer:
             self._finish(clean=True)
         elif fill.phase is Phase.FAILED:
             self._finish(clean=False)
-        elif fill.phase is Phase.COMPLETE and self._peek(fill) is None:
+        elif fill.phase is Phase.COMPLETE and fill.read(self.position, stop, self) is None:
             self._finish(clean=stop is None)
         else:
             fill.progressed()
@@ -400,22 +412,18 @@ class Transfer:
             self._later = tuple(later)
             self._client.write(before)
 
-    def _peek(self, fill: Fill | SlicedFill) -> Part | None:
-        if isinstance(fill, SlicedFill):
-            return fill.read(self.position, self.stop or fill.length, self)
-        return fill.read(self.position)
-
     def _next(self, fill: Fill | SlicedFill) -> Part | None:
         """The next bytes for the client, counted as sent; None when there are none (yet)."""
-        data, stop = self._peek(fill), self.stop
+        position, stop = self.position, self.stop
+        data: Part | None = fill.read(position, stop, self)
         if data is None:
             return None
-        if stop is not None and len(data) > stop - self.position:
-            data = memoryview(data)[: stop - self.position]
-        self.position += len(data)
-        self.given += len(data)
+        if stop is not None and len(data) > stop - position:
+            data = memoryview(data)[: stop - position]
+        size = len(data)
+        self.position, self.given = position + size, self.given + size
         if self.account is not None:
-            self.account.took(len(data))
+            self.account.took(size)
         return data
 
     def _fetch_rest(self) -> None:

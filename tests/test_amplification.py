@@ -179,9 +179,10 @@ def test_where_there_are_no_ranges_and_nothing_is_kept_the_client_takes_the_whol
 def held_up(shield: Shield) -> bool:
     """Whether an answer waits for its readers."""
     fills = shield.node.proxy._fills
-    windows = [fill._pacing._window for fill in fills._alive]
+    pacings = [fill._pacing for fill in fills._alive if fill._pacing is not None]
+    windows = [pacing._window for pacing in pacings]
     return (
-        any(fill._pacing._is_held for fill in fills._alive)
+        any(pacing._is_held for pacing in pacings)
         or any(window is not None and window._paused for window in windows)
         or any(sliced._runs._waiting for sliced in fills._all_sliced)
     )

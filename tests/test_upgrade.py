@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from shield.cli.admin import ask
+from shield.config.section import ListenAddress
 from tests.client import Client, request
 from tests.crowd import Crowd
 from tests.doubles.faults import at_body
@@ -104,6 +106,27 @@ def test_another_version_takes_over_and_no_request_fails(
     assert crowd.closed >= 3
     assert (version, len(after), code) == ("2.0", 2, 0), node.said
     assert sum(map(origin.fetches, BODIES)) == fetched  # entries are still hits
+
+
+def test_a_drained_origin_stays_drained(tmp_path: Path, origin: FaultyOrigin, installed: Installed) -> None:
+    with FaultyOrigin() as other:
+        for path, body in BODIES.items():
+            other.serves(path, body, lifetime=3600)
+        origins = {
+            name: {"provider": "http", "endpoint": made.url} for name, made in (("fra", origin), ("iad", other))
+        }
+        with Node(settings(tmp_path, origin, origins=origins), installed) as node:
+            address = ListenAddress("127.0.0.1", node.admin_port)
+            assert ask(address, "POST", "/origins/fra/drain", seconds=STARTS)[0] == 200
+            installed.add("2.0")
+            assert node.upgrade().returncode == 0
+            for path, body in BODIES.items():
+                with Client(node.port) as client:
+                    assert client.ask(path).body == body
+            state = json.loads(node.admin("/state").body)
+
+    assert (state["version"], state["origins"]["fra"]["health"]["flags"]) == ("2.0", ["drained"])
+    assert not origin.requests
 
 
 def test_a_version_that_cannot_be_started_changes_nothing(

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.upgrade import Upgrading, upgrading
@@ -28,11 +29,13 @@ def admin_api(
     remove_prefix: RemovePrefix | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
+    origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/reload` and `/upgrade` if the node can `remove`, `reload` and `upgrade`.
+    `/store/remove`, `/reload`, `/upgrade` and `/origins` if the node can `remove`, `reload`, `upgrade`, and take
+    orders about `origins`.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -62,5 +65,6 @@ def admin_api(
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
+            *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

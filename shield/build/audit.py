@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from shield.audit.bucket import ListedBucket
 from shield.audit.judgement import AuditSide
-from shield.build.origins import Blueprint, authorities_of, blueprints, credentials, origin_of
+from shield.build.origins import Blueprint, authorities_of, blueprints, obtained_credentials, origin_of
 from shield.chance import draw
 from shield.config.settings import Settings
 from shield.errors import ConfigError
@@ -71,7 +71,7 @@ def buckets_of(
     found = []
     for name in names:
         plan = _patient(plans[name])
-        origin = origin_of(plan, credentials(settings, name), authorities_of(plan))
+        origin = origin_of(plan, obtained_credentials(settings, name), authorities_of(plan))
         stack.push_async_callback(origin.pool.close)
         found.append(ListedBucket(origin, clock=clock, chance=chance, sleep=sleep))
     return found

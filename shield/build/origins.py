@@ -7,10 +7,12 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from shield.config.credentials import CredentialSettings
 from shield.config.origin import SECRETS, OriginSettings
 from shield.config.settings import Settings
-from shield.errors import ConfigError
+from shield.errors import ConfigError, CredentialsError
 from shield.origin.dial import Endpoint
+from shield.origin.key_sources import AwsChainKeys, CommandKeys, KeySource
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
@@ -66,8 +68,13 @@ def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
 
 
 def signer(settings: Settings, name: str) -> Signer:
-    """The signer of requests to an origin. Raises ConfigError."""
-    return _signer(_blueprint(settings, name, 1), credentials(settings, name))
+    """The signer of requests to an origin, to show them: without the credentials that its source would give. Raises
+    ConfigError.
+    """
+    given = credentials(settings, name)
+    if given is None and settings.origins[name].credentials is not None:
+        given = Credentials("of-its-source", "unknown")
+    return _signer(_blueprint(settings, name, 1), given)
 
 
 def _signer(plan: Blueprint, credentials: Credentials | None) -> Signer:
@@ -76,10 +83,30 @@ def _signer(plan: Blueprint, credentials: Credentials | None) -> Signer:
 
 
 def credentials(settings: Settings, name: str) -> Credentials | None:
-    """An origin's credentials, if it has any. Raises ConfigError."""
+    """An origin's credentials, if its settings have any. Raises ConfigError."""
     origin = settings.origins[name]
     given = {key: value.get_secret_value() for key in SECRETS if (value := getattr(origin, key)) is not None}
     return credentials_of(name, given)
+
+
+def obtained_credentials(settings: Settings, name: str) -> Credentials | None:
+    """An origin's credentials, from its source if it has one. Blocks, for as long as a command takes. Raises
+    ConfigError.
+    """
+    source = settings.origins[name].credentials
+    if source is None:
+        return credentials(settings, name)
+    try:
+        return key_source(source).obtain()
+    except CredentialsError as error:
+        raise ConfigError([f"origins.{name}.credentials: {error}"]) from None
+
+
+def key_source(settings: CredentialSettings) -> KeySource:
+    """The source of credentials by these settings."""
+    if settings.command:
+        return CommandKeys(settings.command, timeout=settings.timeout)
+    return AwsChainKeys(settings.profile)
 
 
 def credentials_of(name: str, given: Mapping[str, str]) -> Credentials | None:

@@ -15,8 +15,17 @@ from dataclasses import dataclass
 
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy
+from shield.build.keys import ObtainedKeys
 from shield.build.listeners import listener_tls
-from shield.build.origins import Blueprint, among_workers, authorities_of, blueprints, credentials, origin_of
+from shield.build.origins import (
+    Blueprint,
+    among_workers,
+    authorities_of,
+    blueprints,
+    credentials,
+    obtained_credentials,
+    origin_of,
+)
 from shield.build.regime import regime_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
@@ -45,6 +54,7 @@ class Parts:
     origins: Origins
     owners: Owners
     secrets: SecretFiles
+    keys: ObtainedKeys
     store: Store
     proxies: Sequence[Proxy]
     front: ClientFront
@@ -105,8 +115,8 @@ class PreparedEdition:
         origins = [made.get(name) or kept[name] for name in drawn.plans]
         for origin in origins:
             given = drawn.credentials[origin.name]
-            if given is not None and given != origin.signer.credentials:
-                origin.signer.use(given)
+            if given is not None and origin.keys is not None:
+                origin.keys.offer(given)
         failover = settings.failover
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
         parts.owners.use(among_workers(settings))
@@ -121,6 +131,7 @@ class PreparedEdition:
         parts.asgi.log_to(access)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.secrets.follow(self.edition.loaded)
+        parts.keys.follow(settings)
         if drawn.tls is not None:
             parts.secrets.show(drawn.tls)
         self._renewal.follow(self.edition, drawn.plans)
@@ -146,7 +157,11 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
     return _Drawn(
         plans,
         {name: authorities_of(plan) for name, plan in plans.items() if before.get(name) != plan},
-        {name: credentials(settings, name) for name in plans},
+        {
+            # From its source only for a new one: that of others is followed anyway.
+            name: (obtained_credentials if before.get(name) != plan else credentials)(settings, name)
+            for name, plan in plans.items()
+        },
         regime_of(settings, workers=workers, generation=generation),
         listener_tls(settings),
     )

@@ -114,11 +114,11 @@ class SecretFiles:
             return
         group.files.use(finding.marks)
         if isinstance(value, Credentials):
-            signer = self._origins.get(str(group.path[1])).signer
-            if signer.credentials == value:
-                return
-            signer.use(value)
-        elif isinstance(value, Settings):
+            keys = self._origins.get(str(group.path[1])).keys
+            if keys is not None and keys.offer(value):
+                log.info("%s: its files were replaced; the new credentials are tried", name)
+            return
+        if isinstance(value, Settings):
             if value.access == self._access:
                 return
             self._access = value.access

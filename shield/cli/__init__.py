@@ -9,6 +9,7 @@ import typer
 
 from shield import __version__
 from shield.cli.options import ConfigFile
+from shield.cli.origin import app as _origin
 from shield.cli.store import app as _store
 
 _app = typer.Typer(
@@ -20,6 +21,7 @@ _app = typer.Typer(
 )
 
 _app.add_typer(_store)
+_app.add_typer(_origin)
 
 
 def main() -> None:

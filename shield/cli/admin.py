@@ -30,15 +30,17 @@ def ask(address: ListenAddress, method: str, target: str, *, wish: object = None
         connection.close()
 
 
-def instruct(path: Path, target: str, *, seconds: float, signal: str) -> tuple[bool, dict[str, Any]] | None:
-    """POST to the node of these settings: whether it succeeded, and its response. Problems are printed; None: there
-    is no response. `signal` does the same without an admin listener.
+def instruct(
+    path: Path, target: str, *, seconds: float, signal: str | None = None, wish: object = None, method: str = "POST"
+) -> tuple[bool, dict[str, Any]] | None:
+    """A request to the node of these settings, a POST by default: whether it succeeded, and its response. Problems
+    are printed; None: there is no response. `signal` does the same without an admin listener.
     """
     address = _admin(path, signal)
     if address is None:
         return None
     try:
-        status, said = ask(address, "POST", target, seconds=seconds)
+        status, said = ask(address, method, target, wish=wish, seconds=seconds)
     except (OSError, HTTPException, ValueError) as error:
         print(f"no node answers on {address} (admin.listen): {error}", file=sys.stderr)
         return None
@@ -51,7 +53,7 @@ def instruct(path: Path, target: str, *, seconds: float, signal: str) -> tuple[b
     return done, said
 
 
-def _admin(path: Path, signal: str) -> ListenAddress | None:
+def _admin(path: Path, signal: str | None) -> ListenAddress | None:
     """The node's admin listener. Other problems of the settings are left to the node, which may have secrets that
     aren't here.
     """
@@ -65,5 +67,6 @@ def _admin(path: Path, signal: str) -> ListenAddress | None:
         return None
     admin = glimpse(source).admin
     if admin is None:
-        print(f"{path}: admin.listen is off, so the node can't be asked; send it {signal}", file=sys.stderr)
+        remedy = "" if signal is None else f"; send it {signal}"
+        print(f"{path}: admin.listen is off, so the node can't be asked{remedy}", file=sys.stderr)
     return admin

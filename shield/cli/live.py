@@ -8,7 +8,9 @@ from typing import Any
 import xxhash
 
 from shield.cli.rounded import shown_duration
-from shield.rules.health import HealthRecord, HealthState, order
+from shield.rules.health import Flag, HealthRecord, HealthState
+from shield.rules.moments import shown
+from shield.rules.positions import order
 
 _NOW = 0.0  # the records' clock: times before now are negative
 
@@ -29,12 +31,23 @@ def standing(name: str, state: Mapping[str, Any]) -> str:
         word += (
             f" for {shown_duration(_seconds(health, 'since_seconds'))}, {health.get('reason') or 'no reason known'}"
         )
-    flags = health.get("flags") or ()
-    said = [word, *map(str, flags)]
+    said = [word, *flags_shown(health)]
     p95 = health.get("p95_seconds")
     if isinstance(p95, int | float):
         said.append(f"95 of 100 first bytes within {p95 * 1000.0:.0f} ms")
     return ", ".join(said)
+
+
+def flags_shown(health: Mapping[str, Any]) -> list[str]:
+    """An origin's flags in words."""
+    until = health.get("drained_until")
+    drained = f"drained until {shown(until)}" if isinstance(until, int | float) and until > 0 else "drained"
+    return [drained if flag == "drained" else flag for flag in _flags(health)]
+
+
+def _flags(health: Mapping[str, Any]) -> list[str]:
+    flags = health.get("flags")
+    return [str(flag) for flag in flags] if isinstance(flags, list | tuple) else []
 
 
 def _health(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -45,8 +58,14 @@ def _health(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _record(health: Mapping[str, Any]) -> HealthRecord:
+    flags = Flag.NONE
+    for name in _flags(health):
+        flags |= Flag.__members__.get(name.upper(), Flag.NONE)
     return HealthRecord(
-        _state(health), since=-_seconds(health, "since_seconds"), bad_since=-_seconds(health, "out_seconds")
+        _state(health),
+        since=-_seconds(health, "since_seconds"),
+        bad_since=-_seconds(health, "out_seconds"),
+        flags=flags,
     )
 
 

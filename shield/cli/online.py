@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from shield.build.origins import authorities_of, blueprints, credentials, origin_of
+from shield.build.origins import authorities_of, blueprints, obtained_credentials, origin_of
 from shield.config.settings import Settings
 from shield.origin.canary import Canary
 from shield.origin.origin import Origin
@@ -52,7 +52,7 @@ def examine(settings: Settings, canary: str | None, *, timeout: float) -> list[E
 
 async def _examine_all(settings: Settings, resource: Resource | None, timeout: float) -> list[Examined]:
     origins = [
-        origin_of(plan, credentials(settings, name), authorities_of(plan))
+        origin_of(plan, obtained_credentials(settings, name), authorities_of(plan))
         for name, plan in blueprints(settings, 1).items()
     ]
     try:

@@ -8,3 +8,4 @@ from typing import Annotated
 import typer
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON.")]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from pydantic import ValidationError
 
 from shield.config import access
 from shield.config.access_checks import access_problems
-from shield.config.origin import TLS_FILES, OriginSettings
+from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
 from shield.config.section import Section, is_name
@@ -47,7 +49,10 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     here = ("origins", name)
     if not isinstance(value, dict) or not is_name(name):
         return
-    if value.get("provider") not in (None, "http"):
+    source = value.get("credentials")
+    if source is not None:
+        yield from _source(source, value, here, tree)
+    elif value.get("provider") not in (None, "http"):
         variable, file = f"SHIELD_ORIGINS__{name.upper().replace('-', '_')}__", f"shield_origins__{name}__"
         for key in ("access_key_id", "secret_key"):
             if value.get(key) is None and value.get(f"{key}_file") is None:
@@ -84,6 +89,25 @@ def _origin(name: str, value: object, tree: Tree) -> Iterator[Problem]:
     for problem in problems:
         key, _, text = problem.partition(": ")
         yield tree.problem((*here, key), text)
+
+
+def _source(source: object, value: Mapping[str, object], here: KeyPath, tree: Tree) -> Iterator[Problem]:
+    """The source of an origin's credentials."""
+    path = (*here, "credentials")
+    if value.get("provider") == "http":
+        yield tree.problem(path, "has no effect: requests to provider http aren't signed; leave it out")
+    for key in SECRETS:
+        if value.get(key) is not None or value.get(f"{key}_file") is not None:
+            yield tree.problem(path, f"{key} is given too; expected one of the two")
+    if not isinstance(source, dict):
+        return
+    command = source.get("command")
+    if isinstance(command, list | tuple) and command and isinstance(command[0], str) and not which(command[0]):
+        said = f'got "{shortened(command[0])}"; expected a program that can be run, best with its whole path'
+        yield tree.problem((*path, "command"), said)
+    if source.get("chain") == "aws" and find_spec("botocore") is None:
+        said = "needs botocore, which isn't installed; expected the extra aws: pip install 'shield[aws]'"
+        yield tree.problem((*path, "chain"), said)
 
 
 def _of_web_servers(settings: Settings, tree: Tree) -> Iterator[Problem]:

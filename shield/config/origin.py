@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shield.config.credentials import CredentialSettings
 from shield.config.price import PriceSettings
 from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
 from shield.config.units import Duration, duration
@@ -81,6 +82,11 @@ class OriginSettings(Section):
     access_key_id_file: File | None = Field(default=None, description="File that holds the access key.")
     secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
     session_token_file: File | None = Field(default=None, description="File that holds the session token.")
+    credentials: CredentialSettings | None = Field(
+        default=None,
+        description="Where its credentials come from, instead of the keys above: a command or AWS's chain. They are "
+        "renewed before they expire, and new ones sign all requests only after a probe and a share have passed.",
+    )
     role: Literal["primary", "replica"] = Field(
         default="replica",
         description="`primary`: objects are written to this origin first; at most one origin may be primary.",

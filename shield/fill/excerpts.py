@@ -17,6 +17,7 @@ from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader
 from shield.fill.setbacks import Setbacks
+from shield.messages import Request
 from shield.origin.response import Response
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules.ranges import Span
@@ -75,9 +76,10 @@ class Excerpts:
                     length=entry.length,
                     version_of=entry.origin,
                     forwarded=self._resource.forwarded,
+                    key=self._resource.named,
+                    request=Request(b"GET", self._target, [], {}),
                 ),
                 self._resource,
-                self._target,
             )
 
     def adopt(self, fetched: Fetched, span: Span, audience: Audience) -> Excerpt | None:
@@ -143,13 +145,13 @@ class Excerpt:
         self._excerpts = excerpts
         self._task: asyncio.Task[None] | None = None
 
-    def fetch(self, want: Want, resource: Resource, target: bytes) -> None:
+    def fetch(self, want: Want, resource: Resource) -> None:
         """Ask for it."""
-        self._task = self._excerpts.means.loop.create_task(self._fetch(want, resource, target))
+        self._task = self._excerpts.means.loop.create_task(self._fetch(want, resource))
 
-    async def _fetch(self, want: Want, resource: Resource, target: bytes) -> None:
+    async def _fetch(self, want: Want, resource: Resource) -> None:
         try:
-            result = await self._excerpts.means.source.fetch(resource.named, target, resource.tried, want)
+            result = await self._excerpts.means.source.fetch(resource.tried, want)
             if isinstance(result, Fetched):
                 self.response = result.response
                 self.start_reading()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from shield.errors import Fault, OriginError
@@ -34,9 +34,10 @@ from shield.fill.settlement import (
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
+from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
-from shield.peers.words import judged_by
+from shield.rules import exact
 from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
@@ -85,7 +86,8 @@ class Fill:
     _buffer: FillBuffer = field(init=False)
     _readers: Readers = field(init=False)
     _purse: Purse = field(init=False)
-    _pacing: Pacing = field(init=False)
+    _response: Response | None = None  # until its end
+    _pacing: Pacing | None = None  # of that, once it may have to be held up
     _task: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None  # linger
 
@@ -94,12 +96,12 @@ class Fill:
         want = question.want
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start
-        want.asked = question.request.fields
+        want.request = question.request
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = want.readers = Readers(question.request, question.resource)
+        want.sent = self._readers.latecomers.clear
         self._purse = Purse(means.clock)
-        self._pacing = Pacing(means.loop, self._buffer, self._readers, self._purse, start=self.start)
 
     @property
     def resource(self) -> Resource:
@@ -133,7 +135,7 @@ class Fill:
         self._readers.add(reader)
         if self._timer is not None:
             self._stop_timer()
-        if self.phase is Phase.STREAMING:
+        if self._pacing is not None:
             self._pacing.progressed()
 
     def leave(self, reader: Reader) -> None:
@@ -145,14 +147,14 @@ class Fill:
             return
         if self._readers:
             self._purse.left_to(self._readers)
-            self._pacing.progressed()
+            self.progressed()
         elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
-            if linger:
-                self._pacing.hold()  # a client that returns finds it, at no further cost
+            if linger and (pacing := self._pace()) is not None:
+                pacing.hold()  # a client that returns finds it, at no further cost
             self._timer = self._means.loop.call_later(linger, self.cancel)
-        else:
+        elif self._pacing is not None:
             self._pacing.release()
 
     def _worth_finishing(self, *, has_all: bool = False) -> bool:
@@ -170,27 +172,22 @@ class Fill:
             self._task.cancel()
         self._fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
 
-    def read(self, position: int) -> bytes | memoryview | None:
+    def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
 
     def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
         """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
-        known = self.entry or entry
+        known, key = self.entry or entry, self.question.resource.key.text
         fresh = self.freshness if known is None else known.freshness
         stores = self._buffer.retained or self.committed
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=self.question.resource.key.text)
-        return Outcome(
-            forward=forward,
-            forward_status=self.status,
-            ttl=fresh.shown_ttl(now) if fresh is not None and stores else None,
-            stored=stores,
-            collapsed=collapsed,
-            detail=self.detail or (None if stores or self.disposition is None else self.disposition.reason.value),
-            origin=self.origin,
-            key=self.question.resource.key.text,
-        )
+            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=key)
+        ttl = fresh.shown_ttl(now) if fresh is not None and stores else None
+        outcome = Outcome(False, forward, self.status, ttl, stores, collapsed, self.detail, self.origin, key)
+        if outcome.detail is None and not stores and self.disposition is not None:
+            outcome.detail = self.disposition.reason.value
+        return outcome
 
     # opening
 
@@ -203,9 +200,11 @@ class Fill:
     async def _open(self) -> None:
         result = None
         try:
-            result = await self._ask()
+            self._readers.latecomers.clear()
+            question, fetch = self.question, self._means.source.fetch
+            result = await fetch(question.resource.tried, question.want)
             while not self._take(result):
-                result = await self._ask()
+                result = await fetch(question.resource.tried, question.want)
         except Exception as error:  # a bug of ours must release the followers too
             log.exception("fill of %s failed", self.resource.label)
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
@@ -214,44 +213,40 @@ class Fill:
         finally:
             self._task = None
 
-    async def _ask(self) -> Fetched | Absent | Failed:
-        self._readers.question_sent()  # about now; the source reports when it really is
-        question, alone = self.question, self._means.alone
-        question.want.sent = self._readers.question_sent
-        if alone is not None:
-            return await alone.fetch(question.resource.tried, question.want)
-        return await self._ask_owner(question.resource, question.request)
-
-    async def _ask_owner(self, resource: Resource, request: Request) -> Fetched | Absent | Failed:
-        question, fetch, judged = self.question, self._means.source.fetch, None
-        if question.shared:
-            judged = judged_by(request, resource.forwarded) if request.notable else ()
-        # Variants have one owner, that of their key.
-        return await fetch(resource.named, request.target, resource.tried, question.want, judged)
-
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Carry out a result; False when the whole object must be fetched instead."""
         if not isinstance(result, Fetched):
             return self._take_none(result)
-        question, means = self.question, self._means
-        settled = settle_ordinary(question, result, means.terms)
+        settled = settle_ordinary(self.question, result, self._means.terms)
         if settled is None:
-            settled = settle_any(question, result, means)
-            if settled.sorts:
-                self._sort(settled, to_disk=not result.by_peer)
+            return self._take_any(result)
+        self._bring(settled, result)
+        return True
+
+    def _take_any(self, fetched: Fetched) -> bool:
+        """Carry out a response that isn't ordinary."""
+        question = self.question
+        settled = settle_any(question, fetched, self._means)
+        if settled.sorts:
+            self._sort(settled, to_disk=not fetched.by_peer)
         if settled.step is Step.ASK_WHOLE:
-            result.response.close()
+            fetched.response.close()
             question.in_parts = question.in_parts and not settled.is_too_small
             self._ask_whole(drops=settled.drops)
             return False
-        self.origin, self.status = result.origin or None, result.response.head.status
-        self.by_peer, self.was_hit, self.detail = result.by_peer, result.was_hit, result.detail
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
-            result.response.close()
+            self._note_source(fetched)
+            fetched.response.close()
             self._freshen(settled)
-        else:
-            self._bring(settled, result)
+            return True
+        self._let_go_of_others(settled)
+        self._bring(settled, fetched)
         return True
+
+    def _note_source(self, fetched: Fetched) -> None:
+        """Note where the response is from, for outcomes."""
+        self.origin, self.status = fetched.origin or None, fetched.response.head.status
+        self.by_peer, self.was_hit, self.detail = fetched.by_peer, fetched.was_hit, fetched.detail
 
     def _take_none(self, result: Absent | Failed) -> bool:
         if isinstance(result, Absent):
@@ -269,21 +264,21 @@ class Fill:
         if drops:
             self._means.store.drop(question.resource.key)
         question.stored, question.want = None, question.want.whole()
+        question.want.sent = self._readers.latecomers.clear
+        self._readers.latecomers.clear()  # about now; the source reports when it really is sent
 
     def _bring(self, settled: Settlement, fetched: Fetched) -> None:
         """Begin the body, to be kept or not."""
         disposition = settled.disposition
         assert disposition is not None
+        self._note_source(fetched)
         self.disposition, self.freshness = disposition, disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        if settled.step is not Step.STORE or settled.of_equals:
-            self._let_go_of_others(settled, disposition.share)
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
-        self._pacing.begin(fetched.response, finishes=self._worth_finishing)
-        self.phase, self._due = Phase.STREAMING, self.length
+        self.phase, self._due, self._response = Phase.STREAMING, self.length, fetched.response
         if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
             self._let_through(settled, disposition.share)
         if settled.head is not None and self._readers.latecomers:
@@ -294,11 +289,14 @@ class Fill:
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._readers.tell()  # else the first bytes did, which go out with the head
 
-    def _let_go_of_others(self, settled: Settlement, share: Share) -> None:
+    def _let_go_of_others(self, settled: Settlement) -> None:
         """Release the readers that the response isn't for, before they learn of it."""
         if settled.is_too_large:
             self._registry.mark_large(self.resource)
-        if settled.of_equals and share is not Share.LEADER_ONLY:  # which releases all others in any case
+        assert settled.disposition is not None
+        if (
+            settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY
+        ):  # that releases all others anyway
             self._send_on(unlike(self._readers, self.resource))
 
     def _let_through(self, settled: Settlement, share: Share) -> None:
@@ -306,7 +304,6 @@ class Fill:
         if settled.step is Step.PART:
             assert settled.span is not None
             self.part, self.start = settled.span, settled.span.start
-            self._pacing.start = self.start
             self._due = settled.span.stop - settled.span.start
         if settled.drops:
             self._registry.drop(self.resource.key)
@@ -319,8 +316,8 @@ class Fill:
         if not self.joinable:
             self.cancel()
             return False
-        if not self._worth_finishing():
-            self._pacing.hold()
+        if not self._worth_finishing() and (pacing := self._pace()) is not None:
+            pacing.hold()
         return True
 
     def _sort(self, settled: Settlement, *, to_disk: bool) -> None:
@@ -372,15 +369,21 @@ class Fill:
             self._fail(OriginError(origin, Fault.SERVER, f"{self.status}", status=self.status))
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
-        assert stored is not None and entry is not None and settled.disposition is not None
-        self.entry, self.disposition, self.freshness = entry, settled.disposition, entry.freshness
-        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:
+        assert stored is not None and entry is not None
+        self.disposition, to_disk = settled.disposition, not self.by_peer
+        self._conclude(settled, entry, lambda: store.freshen(entry, stored, still=self._is_current, to_disk=to_disk))
+
+    def _conclude(self, settled: Settlement, entry: Entry, store: Callable[[], bool]) -> None:
+        """End with an entry whose body isn't fetched, for the readers that may get it; `store` keeps it."""
+        assert settled.disposition is not None
+        self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
+        if settled.of_equals and share is not Share.LEADER_ONLY:
             self._send_on(unlike(self._readers, self.resource))
-        if settled.step is Step.FRESHEN:
-            self.committed = store.freshen(entry, stored, still=self._is_current, to_disk=not self.by_peer)
+        if settled.step in (Step.STORE, Step.FRESHEN):
+            self.committed = store()
         elif settled.drops:
-            store.drop(self.resource.key)
-        if settled.disposition.share is Share.LEADER_ONLY:
+            self._means.store.drop(self.resource.key)
+        if share is Share.LEADER_ONLY:
             self._leave_to_leader()
         else:
             self._send_late_on(entry)
@@ -399,30 +402,30 @@ class Fill:
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None
-        self.status, self.freshness = absent.status, settled.disposition.freshness
-        self.entry = negative_entry(self.resource.key, absent, self.freshness, via=means.via)
-        if settled.step is Step.LEADER_ONLY:
-            self._leave_to_leader()
-        elif settled.of_equals:
-            self._send_on(unlike(self._readers, self.resource))
-        if settled.step is Step.STORE:
-            self.committed = means.store.commit(self.entry, still=self._is_current)
-        elif settled.drops:
-            means.store.drop(self.resource.key)
-        self._send_late_on(self.entry)
-        self._finish(Phase.COMPLETE)
+        self.status = absent.status
+        entry = negative_entry(self.resource.key, absent, settled.disposition.freshness, via=means.via)
+        self._conclude(settled, entry, lambda: means.store.commit(entry, still=self._is_current))
 
     # streaming: called by the origin's connection
 
     def on_data(self, data: bytes) -> None:
-        buffer, due = self._buffer, self._due
-        if (due is None or buffer.received + len(data) > due) and not self._may_grow(len(data)):
+        buffer, due, size = self._buffer, self._due, len(data)
+        if (due is None or buffer.received + size > due) and not self._may_grow(size):
             return
         buffer.append(data)
-        self._purse.cost(len(data))
+        self._purse.cost(size)
         self._readers.tell()
-        if self._pacing.came():
+        if (buffer.received > exact.FREE or not buffer.retained) and (pacing := self._pace()) and pacing.came():
             self._registry.count_thrifty("paced")
+
+    def _pace(self) -> Pacing | None:
+        """The pace of the response; None before it has begun and after its end."""
+        if self._pacing is None and self._response is not None:
+            loop, finishes = self._means.loop, self._worth_finishing
+            self._pacing = Pacing(
+                loop, self._response, self._buffer, self._readers, self._purse, start=self.start, finishes=finishes
+            )
+        return self._pacing
 
     def _may_grow(self, size: int) -> bool:
         """Whether more bytes may arrive than were stated: only if no length was. Memory is reserved as they do, and
@@ -456,7 +459,9 @@ class Fill:
 
     def progressed(self) -> None:
         """Readers have advanced."""
-        self._pacing.progressed()
+        pacing = self._pacing if self._buffer.retained else self._pace()
+        if pacing is not None:
+            pacing.progressed()
 
     # the end
 
@@ -466,13 +471,16 @@ class Fill:
         self.failure = failure
         if self.phase is Phase.STREAMING:
             self._registry.count_broken()
-        self._pacing.give_up()
+        if (pacing := self._pace()) is not None:
+            pacing.give_up()
         self._finish(Phase.FAILED)
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         self._stop_timer()
-        self._pacing.end()
+        if self._pacing is not None:
+            self._pacing.end()
+        self._pacing = self._response = None
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()

@@ -10,10 +10,7 @@ from typing import Any, Protocol
 from shield.chance import draw
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
-from shield.messages import Field
-from shield.origin.origins import Origins
 from shield.origin.want import Absent, Failed, Fetched, Want
-from shield.rules.key import CacheKey
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
 
@@ -24,14 +21,8 @@ UNKEPT_SLICE = 1 << 20
 class Source(Protocol):
     """The source of fills: origins, or the worker of this node that owns a key."""
 
-    def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        """`target` is the client's, `names` are the origins in the order in which they are tried.
-
-        `judged` are the fields of the client's request by which the response is judged; None: it is for that client
-        alone.
-        """
+    def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
+        """`names` are the origins in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,6 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
-    alone: Origins | None = None  # fetched from without looking for a key's owner: there is no other worker
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)

@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 3.0
 
 
 class Pacing:
-    """The pace of one fill. `start`: its first byte. It has the response and refers to the fill until `end`."""
+    """The pace of one response. It refers to the fill until `end`."""
 
     __slots__ = (
         "_buffer",
@@ -31,29 +31,33 @@ class Pacing:
         "_purse",
         "_readers",
         "_response",
+        "_start",
         "_timer",
         "_window",
-        "start",
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, buffer: FillBuffer, readers: Readers, purse: Purse, *, start: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        response: Response,
+        buffer: FillBuffer,
+        readers: Readers,
+        purse: Purse,
+        *,
+        start: int,
+        finishes: Callable[[], bool],
     ) -> None:
-        self.start = start
+        """`start`: the body's place in the object. `finishes`: whether the rest may arrive without readers."""
+        self._start = start
         self._loop = loop
         self._buffer = buffer
         self._readers = readers
         self._purse = purse
-        self._response: Response | None = None
-        self._finishes: Callable[[], bool] | None = None
+        self._response: Response | None = response
+        self._finishes: Callable[[], bool] | None = finishes
         self._is_held = False
         self._timer: asyncio.TimerHandle | None = None
         self._window: Window | None = None  # of a body that isn't kept
-
-    def begin(self, response: Response, *, finishes: Callable[[], bool]) -> None:
-        """The head has arrived. `finishes`: whether the rest may arrive without readers."""
-        self._response = response
-        self._finishes = finishes
 
     def came(self) -> bool:
         """Bytes have arrived, and readers were told; True: the next ones are paused since no budget is left."""
@@ -78,7 +82,7 @@ class Pacing:
         if not buffer.retained:
             if self._window is None:
                 lose = self._readers.detach
-                self._window = Window(self._loop, buffer, self._readers, start=self.start, lose=lose)
+                self._window = Window(self._loop, buffer, self._readers, start=self._start, lose=lose)
             self._window.progressed(response)
 
     def hold(self) -> None:
@@ -118,7 +122,7 @@ class Pacing:
         """Whether a reader of bytes farther on has too little left, counted from its own place; the budget pays for
         the bytes before that.
         """
-        end = self.start + self._buffer.received
+        end = self._start + self._buffer.received
         return any(keeps_up(reader, end) for reader in self._readers) and not self._purse.is_empty
 
     def _lose_patience(self) -> None:

@@ -74,7 +74,7 @@ def keeps_up(reader: Reader, end: int) -> bool:
 class Readers:
     """The readers of one fill, in the order of their arrival. The leader's request is the one sent to the origin."""
 
-    __slots__ = ("_all", "_interims", "_is_asked", "_leader", "_request", "_resource", "latecomers")
+    __slots__ = ("_all", "_interims", "_leader", "_request", "_resource", "latecomers")
 
     def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
@@ -82,9 +82,8 @@ class Readers:
         self._all: dict[Reader, None] = {}
         self._interims: Interims | None = None
         self._leader: Reader | None = None  # the reader with that request, even if others came first
-        self._is_asked = False
         self.latecomers: set[Reader] = set()
-        """Readers that came after the request was sent. Read only."""
+        """Readers that have come since the request was sent, perhaps again: to be cleared when it is."""
 
     def __iter__(self) -> Iterator[Reader]:
         return iter(self._all)
@@ -99,19 +98,13 @@ class Readers:
         if reader.request is self._request:
             self._leader = reader
         self._all[reader] = None
-        if self._is_asked:
-            self.latecomers.add(reader)
+        self.latecomers.add(reader)
 
     def remove(self, reader: Reader) -> None:
         del self._all[reader]
         self.latecomers.discard(reader)
         if reader is self._leader:
             self._leader = None  # it refers to the fill, which must be freed without the garbage collector
-
-    def question_sent(self) -> None:
-        """The request is sent, perhaps again: readers that come from now on are latecomers."""
-        self._is_asked = True
-        self.latecomers.clear()
 
     def tell(self) -> None:
         """Tell all of them to advance."""

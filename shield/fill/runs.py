@@ -16,6 +16,7 @@ from shield.fill.means import Means
 from shield.fill.readers import Reader, keeps_up
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.messages import Request
 from shield.origin.response import Response
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules.ranges import Span
@@ -146,6 +147,8 @@ class Runs:
             length=entry.length,
             version_of=entry.origin,
             forwarded=resource.forwarded,
+            key=resource.named,
+            request=Request(b"GET", self.target, [], {}),
         )
 
     def will_bring(self, number: int) -> bool:
@@ -347,7 +350,7 @@ class Run:
         runs = self._runs
         resource = runs.resource
         try:
-            result = await runs.means.source.fetch(resource.named, runs.target, resource.tried, want)
+            result = await runs.means.source.fetch(resource.tried, want)
             if isinstance(result, Fetched):
                 self.take(result)
                 runs.answered(self)

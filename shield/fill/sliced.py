@@ -130,12 +130,12 @@ class SlicedFill:
             self._runs.prune(finish=has_all)
             self.settle()
 
-    def read(self, position: int, stop: int, reader: Reader) -> bytes | memoryview | None:
+    def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as are at hand in one piece; None when there are none yet.
 
         What is nowhere is fetched; the reader is told to advance.
         """
-        size = self.slice_bytes
+        size, stop = self.slice_bytes, stop or self.length
         number, inside = divmod(position, size)
         after = (number + 1) * size
         is_next = inside > size // 2 and after < stop and not self._shelf.is_here(number + 1)

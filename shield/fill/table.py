@@ -62,6 +62,20 @@ class FillTable:
         self._collapsed = 0
         self._thrifty: dict[str, int] = {}  # by how
 
+    def begin(self, resource: Resource, request: Request, reader: Reader) -> Fill | None:
+        """A new fill of `resource`, joined by `reader`, if that is all that a plain request takes; None: use `join`.
+
+        To be called if nothing is stored.
+        """
+        text = resource.key.text
+        if request.notable or request.method != b"GET" or (text, b"GET") in self._shared:
+            return None
+        if text in self._sliced or text in self._hit_for_miss or text in self._whole_only:
+            return None
+        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
+        fill.join(reader)
+        return fill
+
     def join(
         self,
         resource: Resource,
@@ -75,17 +89,6 @@ class FillTable:
 
         `stored` is an entry that must be validated before use. `whole`: a part doesn't do.
         """
-        name = resource.key.text, request.method
-        is_plain = name[1] == b"GET" and not request.notable and stored is None
-        if not is_plain or name in self._shared or name[0] in self._hit_for_miss:
-            return self._join_any(resource, request, reader, stored, whole=whole)
-        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
-        fill.join(reader)
-        return fill, False
-
-    def _join_any(
-        self, resource: Resource, request: Request, reader: Reader, stored: Entry | None, *, whole: bool
-    ) -> tuple[Fill, bool]:
         fill = self._find(resource, request)
         if whole and fill is not None and fill.question.want.tentative:
             fill = None  # it may not do again
@@ -114,6 +117,7 @@ class FillTable:
     ) -> Fill:
         """A fill for one reader only; `in_slices`: it may continue in slices."""
         want = want or _plain(resource, request.method)
+        want.alone = True
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
         return fill
@@ -133,8 +137,9 @@ class FillTable:
                 touched = bool(size) and start is not None and self.touches_again(resource, start // size, reader)
                 span = exact.first_asked(asked, size, most=RUN_SLICES, touched=touched)
                 if span is not None:
-                    forwarded = resource.forwarded
-                    return Want(b"GET", resource.path, resource.query, span=span, tentative=True, forwarded=forwarded)
+                    want = _plain(resource, b"GET")
+                    want.span, want.tentative = span, True
+                    return want
         return _validation(resource, request.method, stored)
 
     def is_thrifty(self, reader: Reader) -> bool:
@@ -248,14 +253,14 @@ class FillTable:
         fill.question.resource = resource
 
     def _start(self, question: Question) -> Fill:
-        text = question.resource.key.text
+        text, method = question.resource.key.text, question.want.method
         if text in self._whole_only and self.is_whole_only(text):
             question.in_parts = question.in_slices = False
         fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
         if question.shared:
-            self._shared[question.resource.key.text, question.want.method] = fill
+            self._shared[text, method] = fill
         fill.open()
         return fill
 
@@ -321,10 +326,11 @@ def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want
     """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
     if stored is None or stored.head.status != 200 or method == b"HEAD":
         return _plain(resource, method)
-    validators = conditional.validators(stored.etag, stored.last_modified)
-    forwarded = resource.forwarded
-    return Want(method, resource.path, resource.query, etag=stored.etag, validators=validators, forwarded=forwarded)
+    want = _plain(resource, method)
+    want.etag, want.validators = stored.etag, conditional.validators(stored.etag, stored.last_modified)
+    return want
 
 
 def _plain(resource: Resource, method: bytes) -> Want:
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded)
+    key = resource.base or resource.key
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)

@@ -14,7 +14,10 @@ from typing import Any
 from shield.observe.metrics import Family, Sample
 
 _GREATEST = frozenset(
-    {"uptime_seconds", "loop_lag_seconds", "generation", "since", "since_seconds", "out_seconds", "p95_seconds"}
+    {
+        *("uptime_seconds", "loop_lag_seconds", "generation", "since"),
+        *("since_seconds", "out_seconds", "drained_until", "p95_seconds"),
+    }
 )
 _OF_THE_NODE = {  # by section: the disks are shared by all workers
     "directory": frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 SECOND_LOOK = 0.02  # seconds
@@ -20,7 +21,7 @@ class Alarm:
     (compared to when it was due: a limit that had passed when it was set isn't extended).
     """
 
-    __slots__ = ("_at", "_expired", "_limit", "_loop", "_suspect", "_timer")
+    __slots__ = ("_expired", "_limit", "_loop", "_suspect", "_timer", "at")
 
     def __init__(
         self,
@@ -32,25 +33,26 @@ class Alarm:
         self._limit = limit
         self._expired = expired
         self._timer: asyncio.TimerHandle | None = None
-        self._at = 0.0
+        self.at = math.inf
+        """When it checks next: a limit from then on needs no `arm`."""
         self._suspect: float | None = None
 
     def arm(self, at: float) -> None:
         """Check no later than `at`."""
         if self._timer is not None:
-            if self._at <= at:
+            if self.at <= at:
                 return
             self._timer.cancel()
-        self._at = max(at, self._loop.time())
-        self._timer = self._loop.call_at(self._at, self._look)
+        self.at = max(at, self._loop.time())
+        self._timer = self._loop.call_at(self.at, self._look)
 
     def cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self.at = None, math.inf
 
     def _look(self) -> None:
-        self._timer = None
+        at, self._timer, self.at = self.at, None, math.inf
         limit = self._limit()
         if limit is None:
             return
@@ -59,6 +61,6 @@ class Alarm:
             self.arm(limit)
         elif self._suspect != limit:
             self._suspect = limit
-            self.arm(now + max(SECOND_LOOK, now - max(limit, self._at)))
+            self.arm(now + max(SECOND_LOOK, now - max(limit, at)))
         else:
             self._expired()

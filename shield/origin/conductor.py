@@ -18,7 +18,8 @@ from shield.complaints import Complaints
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
-from shield.rules.health import EventKind, HealthEvent, HealthState, judge, probe_seconds
+from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
+from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
 
@@ -37,6 +38,7 @@ class Conductor:
         rescue: Callable[[Origin], None],
         probe: Callable[[Origin, float], Awaitable[bool]],
         now: Callable[[], float],
+        clock: Callable[[], float],
         chance: Callable[[], float] = draw,
     ) -> None:
         self._records = records
@@ -45,6 +47,7 @@ class Conductor:
         self._rescue = rescue
         self._probe = probe
         self._now = now
+        self._clock = clock
         self._chance = chance
         self._limiting = Limiting()
         self._complaints = Complaints(log)  # of what may come and go many times a minute
@@ -84,6 +87,7 @@ class Conductor:
         origins = {origin.name: origin for origin in self._origins()}
         for origin in origins.values():
             origin.gate.look(now)
+            origin.note_whole()
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
             self._judge(origins, now)
             for origin in origins.values():
@@ -104,8 +108,9 @@ class Conductor:
             origin.seen.measure(now)
         origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
-        evidence = {}
+        evidence, clock = {}, self._clock()
         for name, origin in origins.items():
+            origin.seen.expire(clock)
             seen = origin.seen.evidence(before[name].since, now)
             probes = self._probes.get(name)
             is_probed = probes is not None and probes.since == before[name].since
@@ -118,6 +123,7 @@ class Conductor:
                 can_probe=origin.sample is not None,
                 is_probed=is_probed,
                 is_throttled=self._limiting.step(origin, now),
+                held=Flag.DRAINED if origin.seen.drained_until else Flag.NONE,
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())
@@ -134,6 +140,9 @@ class Conductor:
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
             _say(origin.name, event)
+            return
+        if event.kind is EventKind.HELD:
+            _say_held(origin.name, event, origin.seen.drained_until)
             return
         if origin.sample is None:
             return
@@ -167,13 +176,24 @@ _NO_PROBES = _Probes(-math.inf)
 def _say(name: str, event: HealthEvent) -> None:
     record = event.record
     if record.state is HealthState.UP:
-        log.warning("origin %s: up: %s; it was out for %.1f s", name, record.why, event.out)
+        out = f"; it was out for {event.out:.1f} s" if event.out else ""
+        log.warning("origin %s: up: %s%s", name, record.why, out)
     elif record.state is HealthState.RECOVERING:
         log.warning("origin %s: recovering: %s; its share of keys grows", name, record.why)
     elif record.state is HealthState.OPEN:
         log.warning("origin %s: out: %s; others are tried before it", name, record.why)
     else:
         log.warning("origin %s: suspect: %s", name, record.why)
+
+
+def _say_held(name: str, event: HealthEvent, drained_until: float) -> None:
+    if event.flag in event.record.flags:
+        until = "" if drained_until == math.inf else f" until {shown(drained_until)}"
+        log.warning("origin %s: drained%s; it gets no new fetches while another can serve", name, until)
+    elif event.record.state is HealthState.RECOVERING:
+        log.warning("origin %s: restored; its share of keys grows", name)
+    else:
+        log.warning("origin %s: restored", name)
 
 
 def _say_own_fault(complaints: Complaints, frozen_at: float, before: float, now: float) -> None:

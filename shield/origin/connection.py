@@ -24,15 +24,24 @@ from shield.origin.resolver import Address
 from shield.origin.response import Inform, Response
 from shield.origin.terms import Terms
 
+HELD_SECONDS = 5.0
+"""After so long without being read, an origin may close the connection, and isn't blamed for it."""
+
 
 class Owner(Protocol):
     """The owner of a connection."""
+
+    whole_at: float
+    """When the last body had arrived whole (loop time)."""
 
     def opened(self, connection: Connection) -> None:
         """It has a socket; `lost` will follow eventually."""
 
     def release(self, connection: Connection) -> None:
         """Its exchange is over; `connection.closed` says whether it can carry another."""
+
+    def broke(self, connection: Connection, fault: Fault) -> None:
+        """The body of a success has ended with this fault, before it was whole."""
 
     def lost(self, connection: Connection) -> None:
         """Its socket is gone. May be called twice."""
@@ -62,11 +71,13 @@ class Connection(asyncio.Protocol):
         self._now = loop.time
         self._alarm = Alarm(loop, self._limit, self._expire)
         self._inflow: Inflow | None = None  # None: the kernel takes as much as it likes
+        self._read = 0  # bytes in all, while its room is limited
         self.address = address
         self.opened_at = self.last_read = loop.time()
         self.closed = True  # until connected
         self.retired = False  # its address is no longer the origin's: no further exchange
         self.served = 0
+        self.asked = b""  # the head of its last request
         # of the last response
         self.bodiless = False  # whatever its fields say (HEAD, 204, 304)
         self.stated = False  # bodiless, but states the size of a body
@@ -82,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._left = 0  # bytes still to arrive, when the length is known
         self._chunks: ChunkReader | None = None
         self._persistent = False
+        self._held_in = -1  # the last exchange that was held up for long, by its number
 
     def ask(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
         """Send a request; its head must be answered before `deadline` (loop time). Only when free.
@@ -96,10 +108,11 @@ class Connection(asyncio.Protocol):
         self._total_at = now + self._total
         self._deadline = deadline
         self._head_at = min(now + self._first_byte, deadline)
-        self._answered = False
         self._interims = self._left = 0
-        self._framing = None
-        self._alarm.arm(self._head_at)
+        self._answered, self._framing = False, None
+        self.asked = head
+        if self._alarm.at > self._head_at:
+            self._alarm.arm(self._head_at)
         self._transport.write(head)
         return response
 
@@ -123,6 +136,8 @@ class Connection(asyncio.Protocol):
     def fail(self, fault: Fault, detail: str) -> None:
         """End the exchange in flight with an error, and the connection with it."""
         response, self._response = self._response, None
+        if response is not None and self._framing is not None and response.head.status < 400:
+            self._owner.broke(self, fault)
         self.close()
         if response is not None:
             self._owner.release(self)
@@ -145,6 +160,11 @@ class Connection(asyncio.Protocol):
         """Seconds for which its reader has been stalled, so that it isn't read."""
         return 0.0 if self._paused_at is None else now - self._paused_at
 
+    @property
+    def was_held(self) -> bool:
+        """Whether its reader has kept it from being read for so long that the origin may have given up."""
+        return self._held_in == self.served or self.held_up(self._now()) >= HELD_SECONDS
+
     # called by the response
 
     def hold(self) -> None:
@@ -157,6 +177,8 @@ class Connection(asyncio.Protocol):
             return
         now = self._now()
         self._total_at += now - self._paused_at  # the origin isn't charged for our pause
+        if now - self._paused_at >= HELD_SECONDS:
+            self._held_in = self.served
         self.last_read = now
         self._paused_at = None
         self._transport.resume_reading()
@@ -191,8 +213,10 @@ class Connection(asyncio.Protocol):
             self._owner.spoke_unasked(self)
             return
         self.last_read = self._now()
-        if self._inflow is not None and not self._inflow.came(len(data)):
-            self._inflow = None
+        if self._inflow is not None:
+            self._read += len(data)
+            if self._read >= self._inflow.due and not self._inflow.came(self._read):
+                self._inflow = None
         if self._left:
             self._receive_counted(response, data)
         elif self._framing is None:
@@ -317,6 +341,7 @@ class Connection(asyncio.Protocol):
         self._response = None
         self._chunks = None
         self.served += 1
+        self._owner.whole_at = self.last_read
         if not self._persistent:
             self.close()
         elif self._paused_at is not None:

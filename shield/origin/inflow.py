@@ -25,22 +25,21 @@ _SO_BUF_LOCK = 72  # Linux 5.16; Python's `socket` has no name for it
 class Inflow:
     """The room of one connection, until it is left to the kernel."""
 
-    __slots__ = ("_came", "_room", "_socket")
+    __slots__ = ("_room", "_socket", "due")
 
     def __init__(self, connected: socket.socket) -> None:
+        self.due = 2 * FIRST
+        """Call `came` as soon as so many bytes were read in all."""
         self._socket = connected
-        self._came = 0
         self._room = FIRST
         self._make_room()
 
     def came(self, size: int) -> bool:
-        """`size` bytes were read; False: it is left to the kernel from now on."""
-        self._came += size
-        if self._came < 2 * self._room:
-            return True
-        while 2 * self._room <= self._came:
+        """`size` bytes were read in all; False: it is left to the kernel from now on."""
+        while 2 * self._room <= size:
             self._room *= 2
-        if self._came < LAST:
+        self.due = 2 * self._room
+        if size < LAST:
             self._make_room()
             return True
         with contextlib.suppress(OSError):  # it is closed

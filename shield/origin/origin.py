@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,10 +18,13 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.connection import Connection
+from shield.origin.faults import BREAKS, KINDS
 from shield.origin.gate import Gate, GateStatistics
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
+from shield.origin.rotation import CredentialStatistics, Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
@@ -28,7 +32,7 @@ from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
-from shield.rules.health import HealthState
+from shield.rules.health import Flag, HealthState
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -42,6 +46,11 @@ SKEW_NOTICED = 60.0
 
 
 _SAMPLE_SECONDS = 10.0  # for which an object serves to probe the origin with
+
+_UNKNOWN_PATH = b"/shield-credentials-probe"
+"""An object that isn't there, to prove credentials with while none is known."""
+
+_PROOF_SECONDS = 10.0
 
 Renew = Callable[[], Awaitable[None]]
 
@@ -62,6 +71,9 @@ class Mend(Enum):
 HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
 """The words for the state of an origin."""
 
+HEALTH_FLAGS = tuple([str(flag.name).lower() for flag in Flag])
+"""The words for its flags."""
+
 
 class Waiter(Protocol):
     """A fetch that waits for an origin, and may go on elsewhere."""
@@ -79,6 +91,7 @@ class HealthStatistics:
     out_seconds: float  # for how long it has not been up
     reason: str
     flags: tuple[str, ...]
+    drained_until: float | None  # epoch seconds; None: it isn't drained, or without an end
     p95_seconds: float | None  # of first bytes
 
 
@@ -92,6 +105,7 @@ class OriginStatistics:
     pool: PoolStatistics
     gate: GateStatistics
     health: HealthStatistics
+    credentials: CredentialStatistics | None  # None: requests aren't signed
 
 
 class Origin:
@@ -112,11 +126,12 @@ class Origin:
         self.name = name
         self.provider = provider
         self.signer = signer
+        signer.owner = name
         self.pool = pool
         self._denied_is_absent = denied_is_absent
         self._passes_errors = passes_errors
         self.renew: Renew | None = None
-        """Reads the credentials' files again, and has the signer use what is new there."""
+        """Obtains the credentials again from their files or their source, and offers them to `keys`."""
         self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
         if self._gateway is not None:
             signer.prepare(self._gateway.alone)
@@ -135,8 +150,13 @@ class Origin:
         """Requests of the node that it may have at once."""
         self.gate = Gate(name, asyncio.get_running_loop())
         self._sampled_until = 0.0
-        self._now = asyncio.get_running_loop().time
+        self._now = now = asyncio.get_running_loop().time
+        self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
+        self.keys = Rotation(name, signer, probe=self._why_refused, now=now) if provider.signed else None
+        """Its credentials; None: requests aren't signed."""
         self._denials = Denials()
+        self._given_at: float | None = None  # when it last accepted our credentials
+        pool.note_break = self._note_break
 
     @property
     def identity(self) -> bytes:
@@ -150,12 +170,12 @@ class Origin:
         """
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
-        request_time, signed = clock(), self.signer.credentials
+        request_time = clock()
         note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
-                result = await self._read(want, response, request_time, signed, deadline, clock, note)
+                result = await self._read(want, response, request_time, deadline, clock, note)
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
         except BaseException as error:
@@ -163,8 +183,7 @@ class Origin:
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
-        response_time = clock()
-        self._denials.given(response_time)
+        response_time = self._given_at = clock()
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -172,7 +191,6 @@ class Origin:
         want: Want,
         response: Response,
         request_time: float,
-        signed: Credentials | None,
         deadline: float,
         clock: Callable[[], float],
         note: Note,
@@ -188,23 +206,27 @@ class Origin:
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
-                self._denials.given(response_time)
+                self._given_at = response_time
+                if Mend.CREDENTIALS in mended and self.keys is not None:
+                    self.keys.settle_doubt(old_work=True)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)
                 mend = self._mend(want, refusal, response_time)
-                if (mend is None or mend in mended) and await self._has_others(signed, refusal, deadline):
+                if (mend is None or mend in mended) and await self._has_others(note.signed_with, refusal, deadline):
                     mend = Mend.CREDENTIALS
                 if mend is None or mend in mended:
+                    if Mend.CREDENTIALS in mended and self.keys is not None:
+                        self.keys.settle_doubt(old_work=False)
                     return self._conclude(want, refusal, response_time)
                 if mend is Mend.BEGINNING:
                     want = want.beginning()
                 elif mend is Mend.SPAN:
                     want = want.whole()
             mended.add(mend)
-            request_time, signed = clock(), self.signer.credentials
+            request_time = clock()
             response = await self._ask(want, request_time, deadline, note, fresh=mend is Mend.CONNECTION)
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
@@ -219,8 +241,9 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            fields = self._gateway.introduced(fields, want.asked)
+            fields = self._gateway.introduced(fields, () if want.request is None else want.request.fields)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
+        note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         return await self.pool.fetch(
             head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
@@ -242,7 +265,7 @@ class Origin:
 
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
-        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, asked=want.asked)
+        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
         response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()
@@ -271,8 +294,10 @@ class Origin:
 
     async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
         """Whether credentials were refused that aren't, or needn't be, used any more."""
-        if signed is None or self._answer(refusal) is not Answer.AUTH:
+        keys = self.keys
+        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH:
             return False
+        keys.refused(signed, is_denial=s3_errors.denies(refusal.status, refusal.code))
         if self.signer.credentials is signed and self.renew is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
@@ -302,12 +327,12 @@ class Origin:
         if answer is Answer.ABSENT:
             self.absent += 1
             if not denies:
-                self._denials.given(now)
+                self._given_at = now
             # Of a storage's keys none is there for one client and not for another.
             vary = () if self.provider.signed else names_in(refusal.head.all(b"vary"))
             unwell = () if self.seen.is_up or self.seen.treated().is_good else (self.name,)
             return Absent(410 if status == 410 else 404, allowed_lifetime(refusal.head), vary, (self.name,), unwell)
-        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now):
+        if answer is Answer.AUTH and denies and self._denials.is_of_object(want.path, now, given_at=self._given_at):
             answer = Answer.FORBIDDEN
         raise OriginError(
             self.name,
@@ -317,6 +342,27 @@ class Origin:
             retry_after=refusal.retry_after(now),
         )
 
+    async def _why_refused(self, credentials: Credentials) -> str | None:
+        """The reason why the origin doesn't accept credentials; None: it does."""
+        path, query = self.sample or (_UNKNOWN_PATH, b"")
+        signer, fields = self.signer.with_credentials(credentials), Want(b"GET", path, span=Span(0, 1)).fields()
+        deadline = self._now() + _PROOF_SECONDS
+        self.fetches += 1
+        try:
+            head = signer.head(b"GET", path, self.clock(), fields, query=query)
+            response = await self.pool.fetch(head, method=b"GET", deadline=deadline)
+            if response.head.status in (200, 206):
+                response.close()
+                return None
+            refusal = await read_refusal(response, deadline)
+        except OriginError as error:
+            return f"{error.fault.value}: {error.detail}"
+        answer, denies = self._answer(refusal), s3_errors.denies(refusal.status, refusal.code)
+        if answer in (Answer.ABSENT, Answer.FORBIDDEN, Answer.COLD) or refusal.status == 416:
+            return None
+        # A key that may not list the bucket is told so of an object that isn't there: it is known.
+        return None if answer is Answer.AUTH and denies and self.sample is None else refusal.detail
+
     def _check(self, want: Want, response: Response) -> None:
         """Refuse a success that doesn't match the request (RFC 9110 §15.3.7, §15.4.5)."""
         problem = mismatch(want, response.head)
@@ -325,8 +371,21 @@ class Origin:
             response.close()
             raise OriginError(self.name, fault, detail, status=response.head.status)
 
+    def _note_break(self, connection: Connection, fault: Fault) -> None:
+        """A body has broken off. That isn't the origin's doing if we ended it, or had left it unread for long."""
+        if fault is not Fault.CANCELLED:
+            self.faults[fault.value] += 1
+        if fault in BREAKS and not connection.was_held:
+            self.note_whole()
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+
+    def note_whole(self) -> None:
+        """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
+        self.seen.whole(self.pool.whole_at)
+
     def statistics(self) -> OriginStatistics:
-        record = self.seen.record()
+        record, until = self.seen.record(), self.seen.drained_until
+        flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
             self.retries,
@@ -340,9 +399,11 @@ class Origin:
                 since_seconds=round(self._now() - record.since, 1) if record.since else None,
                 out_seconds=round(self._now() - record.bad_since, 1) if record.bad_since else 0.0,
                 reason=record.why,
-                flags=tuple([str(flag.name).lower() for flag in record.flags]),
+                flags=tuple([str(flag.name).lower() for flag in flags]),
+                drained_until=until if 0.0 < until < math.inf else None,
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
+            None if self.keys is None else self.keys.statistics(),
         )
 
 
@@ -352,40 +413,15 @@ def _is_useless(want: Want, response: Response) -> bool:
     return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
 
 
-_KINDS = {
-    Fault.CONNECT: Came.DIALLED,
-    Fault.RESOLVE: Came.DIALLED,
-    Fault.TLS: Came.DIALLED,
-    Fault.CONNECT_TIMEOUT: Came.DIALLED,
-    Fault.FIRST_BYTE_TIMEOUT: Came.FAILED,
-    Fault.RESET: Came.FAILED,
-    Fault.MALFORMED: Came.FAILED,
-    Fault.TOO_LARGE: Came.FAILED,
-    Fault.SERVER: Came.FAILED,
-    Fault.THROTTLED: Came.THROTTLED,
-    Fault.AUTH: Came.AUTH,
-    # The origin works, whatever it says about the object.
-    Fault.FORBIDDEN: Came.ABSENT,
-    Fault.COLD: Came.ABSENT,
-    Fault.VALIDATOR: Came.ABSENT,
-    Fault.REFUSED: Came.ABSENT,
-}
-"""What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours
-was free, that nobody waits any more."""
-
-
-def is_failure(fault: Fault) -> bool:
-    """Whether a fault is the origin's, rather than the object's or ours."""
-    return _KINDS.get(fault) is not Came.ABSENT and fault is not Fault.OVER_LIMIT
-
-
 class Note:
     """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
 
     Until then it has a place at the gate.
     """
 
-    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want")
+    signed_with: Credentials | None  # the last request
+
+    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want", "signed_with")
 
     def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
         """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
@@ -425,7 +461,7 @@ class Note:
         """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time. `retry_after` is
         the Retry-After of the origin.
         """
-        kind = _KINDS.get(fault)
+        kind = KINDS.get(fault)
         if kind is Came.ABSENT:
             self.gave(kind)
         elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):

@@ -18,13 +18,15 @@ from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
-from shield.origin.origin import Origin, is_failure
+from shield.origin.faults import is_failure
+from shield.origin.origin import Origin
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import RetryBudget
-from shield.rules.health import Flag, find_trouble, order
+from shield.rules.health import HELD_BACK, Flag, find_trouble
+from shield.rules.positions import order
 from shield.rules.ranges import Span
 from shield.rules.throttling import with_room
 
@@ -69,12 +71,21 @@ class _Lot:
         """Whether an origin is well, and has a place for another fetch."""
         origin = self.origins[name]
         gate, record = origin.gate, origin.seen.treated()
-        return gate.used < gate.room and record.is_good and not record.flags & Flag.THROTTLED
+        return gate.used < gate.room and record.is_good and not record.flags & (Flag.THROTTLED | HELD_BACK)
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
         seen = [(name, self.origins[name].seen) for name in order]
-        return [Contender(name, each.patience, is_out=not each.treated().is_good) for name, each in seen]
+        return [
+            Contender(name, each.patience, is_out=not each.treated().is_good, is_held=each.is_held)
+            for name, each in seen
+        ]
+
+    def patience(self, order: Sequence[str]) -> float:
+        """The time after which the second of an order is tried beside the first."""
+        origins = self.origins
+        patience = math.inf if origins[order[1]].seen.is_held else origins[order[0]].seen.patience
+        return min(patience, self.deadline_seconds / len(order))
 
 
 class Origins:
@@ -114,6 +125,7 @@ class Origins:
             rescue=_rescue,
             probe=self._probe,
             now=self._now,
+            clock=clock,
         )
         self._attach(origins)
 
@@ -136,18 +148,23 @@ class Origins:
         for name in self._lot.origins:
             self._left.pop(name, None)
         known = before.origins.values()
-        self._records.free([origin.identity for origin in self._lot.origins.values()])
+        held = self._lot.origins.values()
+        self._records.free([origin.identity for origin in held], [origin.name.encode() for origin in held])
         self._attach([origin for origin in origins if origin not in known])
 
     def _attach(self, origins: Sequence[Origin]) -> None:
         """Give each the memory that workers share."""
         for origin in origins:
-            origin.seen = self._records.of(self._worker, origin.identity)
+            origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
+            origin.clock = self._clock
 
     def tick(self) -> None:
-        """Once a second: close removed origins that aren't needed any more."""
-        now = self._now()
+        """Once a second: try new credentials, and close removed origins that aren't needed any more."""
+        now, clock = self._now(), self._clock()
+        for origin in self._lot.origins.values():
+            if origin.keys is not None:
+                origin.keys.tick(clock)
         for name, (_, asked) in list(self._left.items()):
             if now - asked > _LEFT_SECONDS:
                 del self._left[name]
@@ -196,7 +213,7 @@ class Origins:
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
-            within=min(origin.seen.patience, lot.deadline_seconds / len(order)),
+            within=lot.patience(order),
         )
         answer: AttemptResult
         try:
@@ -250,6 +267,8 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
+            if origin.keys is not None:
+                await origin.keys.close()
             await origin.pool.close()
         if self._closings:
             await asyncio.wait(self._closings)

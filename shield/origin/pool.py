@@ -82,6 +82,9 @@ class Pool:
             self._conduct.saw_silence()
         self._watched: Connection | None = None  # holds no place; observed until it stays silent long enough
         self._watch_timer: asyncio.TimerHandle | None = None
+        self.whole_at = 0.0
+        self.note_break: Callable[[Connection, Fault], None] | None = None
+        """Told of each body that breaks off."""
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
@@ -283,6 +286,10 @@ class Pool:
     def spoke_unasked(self, connection: Connection) -> None:
         if connection.bodiless:
             self._conduct.saw_body(self._loop.time())
+
+    def broke(self, connection: Connection, fault: Fault) -> None:
+        if self.note_break is not None:
+            self.note_break(connection, fault)
 
     def lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from shield.errors import Fault, OriginError
 from shield.messages import Field
 from shield.rules import sigv4
 from shield.rules.providers import Location, Provider
@@ -23,6 +24,7 @@ class Credentials:
     access_key_id: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+    expires: float | None = None  # in epoch seconds, as far as known
 
     def __post_init__(self) -> None:
         for name in ("access_key_id", "secret_key", "session_token"):
@@ -42,13 +44,17 @@ class Signer:
     def __init__(
         self, provider: Provider, location: Location, credentials: Credentials | None, *, asks_checksums: bool = False
     ) -> None:
-        if provider.signed and credentials is None:
-            raise ValueError(f"provider {provider.name} needs credentials")
+        """Without credentials, a provider that needs them gets no requests until `use` brings some."""
+        self.owner = ""  # the name of the origin, for errors
         self.skew = 0.0  # the origin's clock minus ours, in seconds
         self._provider = provider
         self._location = location
         self.credentials = credentials if provider.signed else None
-        """What requests are signed with now. To be looked at only."""
+        """What requests are signed with, but for a trial's share. To be looked at only."""
+        self.signed_with = self.credentials
+        """What the last head was signed with."""
+        self._trial: Credentials | None = None
+        self._every = 1  # of seconds: one in so many is the trial's
         self._asks_checksums = asks_checksums
         self._own: list[Field] = [
             (b"host", location.authority),
@@ -62,6 +68,7 @@ class Signer:
         # per day
         self._day = b""
         self._key = b""
+        self._keyed: Credentials | None = None
         # per second
         self._second = -1
         self._after_query = b""  # of the canonical request
@@ -74,10 +81,21 @@ class Signer:
         return b"%b%b" % (self._location.authority, self._location.base)
 
     def use(self, credentials: Credentials) -> None:
-        """Sign with these from the next request on."""
+        """Sign with these from the next request on. Ends a trial."""
         self.credentials = credentials if self._provider.signed else None
-        self._day = b""
+        self._trial = None
         self._second = -1
+
+    def share(self, credentials: Credentials | None, every: int) -> None:
+        """Sign with these during one second in `every`, and otherwise as before. None: no more."""
+        self._trial, self._every = credentials, every
+        self._second = -1
+
+    def with_credentials(self, credentials: Credentials) -> Signer:
+        """A signer of the same requests with these."""
+        other = Signer(self._provider, self._location, credentials, asks_checksums=self._asks_checksums)
+        other.skew = self.skew
+        return other
 
     def prepare(self, usual: Sequence[Field]) -> None:
         """Render these further fields once: most requests have just them."""
@@ -91,17 +109,20 @@ class Signer:
     def head(
         self, method: bytes, path: bytes, now: float, extra_fields: Sequence[Field] = (), *, query: bytes = b""
     ) -> bytes:
-        """A complete request head for an object's canonical path and query; `extra_fields` are added unsigned."""
+        """A complete request head for an object's canonical path and query; `extra_fields` are added unsigned.
+
+        Raises OriginError while there are no credentials, and the provider needs them.
+        """
         target = self._location.base + path
         asked = target + b"?" + query if query else target
         plain, lines = self._plain, b""
         if extra_fields:
             plain, lines = self._prepared if extra_fields is self._usual else self._with(extra_fields)
-        if self.credentials is None:
+        if not self._provider.signed:
             return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
         second = int(now + self.skew)
         if second != self._second:
-            self._render(second, self.credentials)
+            self._render(second)
         request = b"%b\n%b\n%b%b" % (method, target, query, self._after_query)
         text = self._before_hash + hashlib.sha256(request).hexdigest().encode()
         signed = hmac.digest(self._key, text, "sha256").hex().encode()
@@ -143,13 +164,17 @@ class Signer:
             fields.append((b"x-amz-security-token", token))
         return fields
 
-    def _render(self, second: int, credentials: Credentials) -> None:
+    def _render(self, second: int) -> None:
+        credentials = self.credentials if self._trial is None or second % self._every else self._trial
+        if credentials is None:
+            raise OriginError(self.owner, Fault.AUTH, "there are no credentials yet")
         at = sigv4.timestamp(second)
         day = at[:8]
         region = self._location.region
-        if day != self._day:
+        if day != self._day or credentials is not self._keyed:
             self._key = sigv4.signing_key(credentials.secret_key.encode(), day, region)
-            self._day = day
+            self._day, self._keyed = day, credentials
+        self.signed_with = credentials
         token = credentials.session_token.encode() if credentials.session_token else None
         fields = self._signed_fields(at, token)
         whole = sigv4.canonical_request(b"", b"", b"", fields=fields, payload_hash=sigv4.UNSIGNED_PAYLOAD)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shield.errors import Fault, OriginError
-from shield.messages import Field, Fields, ResponseHead
+from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Inform, Response
 from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
+from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.throttling import LONGEST_PAUSE
 
@@ -37,6 +38,9 @@ class Want:
     go on from where a response ends.
     `validators` are the fields that make the request conditional on the version with `etag` (RFC 9111 §4.3.1).
     `sent` is called whenever the request is about to be written: the response is that to the last of them.
+    `key` is the one by which a worker owns the object, `request` the client's: its target names the object to that
+    worker, its fields tell its path so far (RFC 8586) and how a response is judged. `alone`: that concerns no other
+    request.
     `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
     or 0.0; one that `is_probe` never waits for one.
     """
@@ -51,7 +55,9 @@ class Want:
     length: int | None = None  # of the whole, if known
     version_of: str | None = None  # the origin from whose response `etag` is, if known
     forwarded: tuple[Field, ...] = ()  # fields of the client's request
-    asked: Fields = ()  # all fields of the client's request, including its path so far (RFC 8586)
+    key: CacheKey | None = None
+    request: Request | None = field(default=None, compare=False)
+    alone: bool = False
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
     readers: Sized | None = None
@@ -65,7 +71,9 @@ class Want:
             self.path,
             self.query,
             forwarded=self.forwarded,
-            asked=self.asked,
+            key=self.key,
+            request=self.request,
+            alone=self.alone,
             inform=self.inform,
             sent=self.sent,
             readers=self.readers,

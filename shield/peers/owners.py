@@ -7,8 +7,7 @@ its unix socket: it answers from its store, or by a fill of its own. `words` def
 An owner that is down, or lost before its head, is bypassed: the requesting worker uses the origins itself. An
 owner refuses keys that it doesn't own, so that no request goes round in circles.
 
-Hook-up: `FillTable(source=Owners(...))`; `words.judged_by(request)` gives `fetch` the fields of the
-client's request that the owner needs to decide as this worker would.
+Fills have it as their `Means.source`, if the node has several workers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
-from shield.messages import Field
+from shield.messages import Request
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
@@ -107,25 +106,21 @@ class Owners:
         """Whether this worker fetches the key from origins."""
         return self._owner(key.digest) == self._worker
 
-    def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        """As `Origins.fetch`, through the key's owner. `target` is the client's. Leaves nothing when cancelled.
-
-        `judged` None: for one client alone, so that no other request is concerned.
-        """
-        owner = self._owner(key.digest)
-        if owner == self._worker or judged is None:
+    def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
+        """As `Origins.fetch`, through the key's owner. Leaves nothing when cancelled."""
+        key, request = want.key, want.request
+        owner = self._worker if key is None or request is None or want.alone else self._owner(key.digest)
+        if key is None or request is None or owner == self._worker:
             return self._origins.fetch(names, want)
-        return self._fetch_from(owner, key, target, names, want, judged)
+        return self._fetch_from(owner, key, request, names, want)
 
     async def _fetch_from(
-        self, owner: int, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field]
+        self, owner: int, key: CacheKey, request: Request, names: Sequence[str], want: Want
     ) -> Fetched | Absent | Failed:
         if not self._is_down(owner) and self._now() >= self._avoided_until[owner]:
             self._asked += 1
             try:
-                return await self._watch.wait(owner, self._ask(owner, key, target, want, judged))
+                return await self._watch.wait(owner, self._ask(owner, key, request, want))
             except TimeoutError:
                 self._complain(owner, OriginError(f"worker-{owner}", Fault.FIRST_BYTE_TIMEOUT, "it hangs"))
             except OriginError as error:
@@ -137,19 +132,18 @@ class Owners:
         self._done_without += 1
         return await self._origins.fetch(names, want)
 
-    async def _ask(
-        self, owner: int, key: CacheKey, target: bytes, want: Want, judged: Sequence[Field]
-    ) -> Fetched | Absent | Failed:
+    async def _ask(self, owner: int, key: CacheKey, request: Request, want: Want) -> Fetched | Absent | Failed:
         """The owner's response. Raises OriginError when it is of no use."""
+        judged = words.judged_by(request, want.forwarded)
         name = f"worker-{owner}"
         deadline = self._now() + self._timeouts.first_byte
         while True:
             asked = self._clock()
-            passed = loops.passed(want.asked)
-            way = ((loops.NAME, passed),) if passed else ()
-            request = words.request_head(want.method, target, (*want.fields(), *judged, *way), host=words.named(key))
+            passed = loops.passed(request.fields)
+            fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
+            head = words.request_head(want.method, request.target, fields, host=words.named(key))
             response = await self._pools[owner].fetch(
-                request, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
+                head, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
             )
             said = words.strip_outcome(response, self._node)
             if want.tentative and response.head.status == 416:

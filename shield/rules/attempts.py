@@ -48,11 +48,14 @@ _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same reques
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An origin of a fetch. An attempt at one that `is_out` ends with its patience, unless it is the first."""
+    """An origin of a fetch. An attempt at one that `is_out` ends with its patience, unless it is the first. One that
+    `is_held` isn't tried beside another that is merely late.
+    """
 
     origin: str
     patience: float = UNKNOWN_PATIENCE_SECONDS
     is_out: bool = False
+    is_held: bool = False
 
 
 @dataclass(slots=True)
@@ -203,7 +206,8 @@ class Schedule:
     def _start(self, origin: str, now: float, most: float) -> Start:
         """Start an attempt that may take `most` seconds."""
         share = (self._deadline - now) / (len(self._left) + 1)
-        self._under_way[origin] = now + min(self._patience[origin], share)
+        patience = math.inf if self._left and self._left[0].is_held else self._patience[origin]
+        self._under_way[origin] = now + min(patience, share)
         return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
 
 

@@ -9,10 +9,13 @@ from shield.messages import Field, ResponseHead
 from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
+is_tag = re.compile(_TAG).fullmatch
+"""Matches a well-formed ETag (RFC 9110 §8.8.3), which can be sent in a condition. Origins that send theirs unquoted
+don't recognise it when it is quoted."""
+
 MAX_TAGS = 100
 """A list with more commas than this matches nothing: at worst, a whole response is sent."""
 
-_is_tag = re.compile(_TAG).fullmatch
 _find_tags = re.compile(_TAG).findall
 # One or more tags between commas; empty elements are accepted (RFC 9110 §5.6.1.2).
 _is_unquoted = re.compile(rb"(?:W/)?[\x21\x23-\x2b\x2d-\x7e\x80-\xff]+").fullmatch
@@ -57,14 +60,6 @@ def evaluate(
     return None
 
 
-def is_tag(value: bytes) -> bool:
-    """Whether an ETag is well-formed (RFC 9110 §8.8.3), so that it can be sent in a condition.
-
-    Origins that send theirs unquoted don't recognise it when it is quoted.
-    """
-    return _is_tag(value) is not None
-
-
 def is_strong(etag: bytes | None) -> bool:
     """Whether an ETag identifies exact bytes, so that parts of them may be combined (RFC 9110 §8.8.1)."""
     return etag is not None and not etag.startswith(b"W/")
@@ -78,7 +73,7 @@ def matches(listed: bytes, etag: bytes | None, *, weakly: bool) -> bool:
     """
     if listed.strip(b"\t ") == b"*":
         return True
-    if etag is None or not _is_tag(etag):
+    if etag is None or not is_tag(etag):
         return False
     if not weakly and etag.startswith(b"W/"):
         return False
@@ -122,7 +117,7 @@ def if_range_matches(
     second before `date`, the response's Date (§8.8.2.2). Without `date` no date matches.
     """
     condition = condition.strip(b"\t ")
-    if _is_tag(condition):
+    if is_tag(condition):
         return not condition.startswith(b"W/") and condition == etag
     if last_modified is None or date is None or last_modified > date - 1:
         return False
@@ -132,7 +127,7 @@ def if_range_matches(
 def validators(etag: bytes | None, last_modified: float | None) -> tuple[Field, ...]:
     """The fields that make a request conditional on a stored response: all its validators (RFC 9111 §4.3.1)."""
     fields: list[Field] = []
-    if etag is not None and _is_tag(etag):
+    if etag is not None and is_tag(etag):
         fields.append((b"if-none-match", etag))
     if last_modified is not None:
         fields.append((b"if-modified-since", dates.imf_fixdate(last_modified)))

@@ -12,7 +12,8 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(_MONTHS, 1)
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = 253402300799  # 9999-12-31 23:59:59: a year has four digits
-_LONGEST = 40  # an rfc850-date with "Wednesday" has 33 bytes; nothing longer is cached
+LONGEST = 40
+"""Bytes of a value that may be a date. An rfc850-date with "Wednesday" has 33; nothing longer is cached."""
 
 _TIME = rb"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d):(?P<second>[0-5]\d|60)"
 _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
@@ -37,11 +38,12 @@ def parse(value: bytes) -> int | None:
     A wrong day of the week is ignored. Two-digit years from 70 on are in the 20th century: RFC 9110 puts the pivot
     fifty years from now, but that takes a clock, and the format has been obsolete since 1995.
     """
-    return _parse(value) if len(value) <= _LONGEST else None
+    return epoch_of(value) if len(value) <= LONGEST else None
 
 
 @lru_cache(maxsize=1024)
-def _parse(value: bytes) -> int | None:
+def epoch_of(value: bytes) -> int | None:
+    """`parse` of at most `LONGEST` bytes: remembers the last values, each of which fills a second of responses."""
     for format_ in _FORMATS:
         if match := format_.fullmatch(value):
             break

@@ -14,7 +14,7 @@ MOST_IN_A_ROW = 20
 
 
 class Denials:
-    """One origin's recent successes and denials."""
+    """One origin's recent denials."""
 
     __slots__ = ("_denied", "_given_at")
 
@@ -22,16 +22,16 @@ class Denials:
         self._given_at: float | None = None
         self._denied: set[bytes] = set()  # since then
 
-    def given(self, now: float) -> None:
-        """The origin accepted the credentials: it sent an object, or said that there is none."""
-        self._given_at = now
-        if self._denied:
-            self._denied.clear()
+    def is_of_object(self, path: bytes, now: float, *, given_at: float | None) -> bool:
+        """Record a denial; whether it concerns this object, rather than our credentials.
 
-    def is_of_object(self, path: bytes, now: float) -> bool:
-        """Record a denial; whether it concerns this object, rather than our credentials."""
+        `given_at` is when the origin last accepted these: it sent an object, or said that there is none.
+        """
+        if given_at != self._given_at:
+            self._given_at = given_at
+            self._denied.clear()
         if len(self._denied) < MOST_IN_A_ROW:
             self._denied.add(path)
-        if self._given_at is None or abs(now - self._given_at) > LATELY_SECONDS:
+        if given_at is None or abs(now - given_at) > LATELY_SECONDS:
             return False
         return len(self._denied) < MOST_IN_A_ROW

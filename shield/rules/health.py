@@ -4,8 +4,7 @@
                        └──probes pass──> UP    └─────probes fail──────┘   (trouble: OPEN again, for longer)
 
 `judge` advances all origins of a node by one step: each by `step`, unless all of them turn bad together, which is a
-fault on our side. `order` derives the order in which a fetch tries its origins from their states. It excludes none:
-if all are bad, the least bad one comes first.
+fault on our side. `positions` derives the order in which a fetch tries its origins from their states.
 
 Failures reveal a hung origin too late, since they are counted at the end of a timeout. The stall rule looks at
 waiting fetches: several that wait longer than responses take, without any success in between.
@@ -94,6 +93,12 @@ class Flag(IntFlag):
     NONE = 0
     AUTH = 1  # it rejects our credentials
     THROTTLED = 2  # it throttles some requests
+    CORRUPT = 4  # it sent other bytes under an unchanged ETag: asked last of all, until it is clean again
+    DRAINED = 8  # an operator keeps fetches away from it
+
+
+HELD_BACK = Flag.CORRUPT | Flag.DRAINED
+"""Flags of an origin that gets no fetches while another can serve."""
 
 
 class Cause(IntEnum):
@@ -112,6 +117,8 @@ class Cause(IntEnum):
     OWN_FAULT = 10
     SUCCESS = 11
     THROTTLED = 12
+    BODIES = 13
+    RESTORED = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +126,22 @@ class Evidence:
     """Observations of one origin by all workers since its record's last change, probes included.
 
     `streak` is the number of known failures since the last success; of these, `dials` were failures to connect and
-    `refused` rejections of our credentials; `keys` is the number of different keys. `waiting` are the times at which
-    unanswered fetches were sent. `is_probed`: this conductor has sent probes in the present state; the results of a
+    `refused` rejections of our credentials; `keys` is the number of different keys. `broken_streak` and `broken_keys`
+    are the same for bodies that broke off, since the last whole one. `waiting` are the times at which unanswered
+    fetches were sent. `is_probed`: this conductor has sent probes in the present state; the results of a
     former conductor's probes are unknown.
     """
 
     ok: int = 0  # in the last ten seconds, absent objects included
     failed: int = 0
     throttled: int = 0
+    broken: int = 0  # of the `ok`: their bodies broke off
     streak: int = 0
     dials: int = 0
     refused: int = 0
     keys: int = 0
+    broken_streak: int = 0
+    broken_keys: int = 0
     waiting: Sequence[float] = ()
     succeeded: float = -math.inf  # the last success
     p95: float | None = None  # of first bytes
@@ -139,6 +150,7 @@ class Evidence:
     can_probe: bool = True
     is_probed: bool = True
     is_throttled: bool = False  # it refused requests as too many lately, or asked to be left alone
+    held: Flag = Flag.NONE  # of `HELD_BACK`: what holds of it now
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +192,8 @@ _WORDS = {
     Cause.OWN_FAULT: "all origins failed together",
     Cause.THROTTLED: "{count} requests refused as too many in 10 s, half of the fetches or more",
     Cause.SUCCESS: "it answered again",
+    Cause.RESTORED: "it gets fetches again",
+    Cause.BODIES: "{count} bodies in a row broke off",
 }
 
 
@@ -187,6 +201,7 @@ class EventKind(Enum):
     """The action for an event."""
 
     CHANGED = "changed"  # log it
+    HELD = "held"  # log that it is held back now, or not any more: `flag`
     PROBE = "probe"  # send `count` probes
 
 
@@ -198,6 +213,7 @@ class HealthEvent:
     record: HealthRecord
     count: int = 0
     out: float = 0.0
+    flag: Flag = Flag.NONE
 
 
 Events = tuple[HealthEvent, ...]
@@ -210,7 +226,14 @@ def step(
 
     The only origin of a node is never out, at most suspected.
     """
-    record = _flagged(record, evidence)
+    record, told = _flagged(record, evidence, now)
+    after, events = _stepped(record, evidence, now, is_sole=is_sole, chance=chance)
+    return after, (*told, *events)
+
+
+def _stepped(
+    record: HealthRecord, evidence: Evidence, now: float, *, is_sole: bool, chance: float
+) -> tuple[HealthRecord, Events]:
     if evidence.can_probe and not evidence.is_probed and record.state in _PROBES:
         return _probed(record, evidence, now)
     if record.state is HealthState.UP:
@@ -353,11 +376,19 @@ def _told(before: HealthRecord, after: HealthRecord, now: float = 0.0) -> Events
     return (HealthEvent(EventKind.CHANGED, after, out=now - before.bad_since if now and before.bad_since else 0.0),)
 
 
-def _flagged(record: HealthRecord, evidence: Evidence) -> HealthRecord:
-    flags = record.flags & ~Flag.THROTTLED
+def _flagged(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRecord, Events]:
+    """With the flags of now. One that isn't held back any more gets its keys back gradually."""
+    flags = record.flags & ~(Flag.THROTTLED | HELD_BACK) | evidence.held
     if evidence.throttled or evidence.is_throttled:
         flags |= Flag.THROTTLED
-    return record if flags == record.flags else replace(record, flags=flags)
+    if flags == record.flags:
+        return record, ()
+    changed = (flags ^ record.flags) & HELD_BACK
+    is_back = bool(changed) and not flags & HELD_BACK and record.state is HealthState.UP
+    after = replace(record, flags=flags)
+    if is_back:
+        after = replace(after, state=HealthState.RECOVERING, since=now, until=0.0, reason=Cause.RESTORED)
+    return after, tuple([HealthEvent(EventKind.HELD, after, flag=flag) for flag in changed])
 
 
 def _open_seconds(times: int, chance: float) -> float:
@@ -384,12 +415,14 @@ def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
         if evidence.refused == evidence.streak:
             return Cause.AUTH, evidence.refused, 0.0
         return Cause.FAILURES, evidence.streak, 0.0
+    if evidence.broken_streak >= IN_A_ROW and evidence.broken_keys >= DIFFERENT_KEYS:
+        return Cause.BODIES, evidence.broken_streak, 0.0
     fetches = evidence.ok + evidence.failed + evidence.throttled
     if fetches >= LEAST_FETCHES and evidence.throttled >= LEAST_REFUSED * fetches:
         return Cause.THROTTLED, evidence.throttled, 0.0
     fetches = evidence.ok + evidence.failed
-    if fetches >= LEAST_FETCHES and evidence.ok < LEAST_SHARE * fetches:
-        return Cause.SHARE, evidence.failed, 0.0
+    if fetches >= LEAST_FETCHES and evidence.ok - evidence.broken < LEAST_SHARE * fetches:
+        return Cause.SHARE, evidence.failed + evidence.broken, 0.0
     return None
 
 
@@ -441,7 +474,7 @@ def judge(
     after = {name: record for name, (record, _) in stepped.items()}
     if _is_our_own_fault(after, now):
         calm = HealthRecord(HealthState.UP, since=now, reason=Cause.OWN_FAULT)
-        return Judgement(dict.fromkeys(records, calm), {}, now)
+        return Judgement({name: replace(calm, flags=each.flags & HELD_BACK) for name, each in after.items()}, {}, now)
     return Judgement(after, {name: events for name, (_, events) in stepped.items() if events}, 0.0)
 
 
@@ -449,37 +482,3 @@ def _is_our_own_fault(records: Mapping[str, HealthRecord], now: float) -> bool:
     return len(records) > 1 and all(
         not record.is_good and now - record.bad_since <= TOGETHER_SECONDS for record in records.values()
     )
-
-
-def share_of_keys(record: HealthRecord, now: float) -> float:
-    """The share of keys, from 0 to 1, for which an origin is in its normal position."""
-    if record.state is HealthState.UP:
-        return 1.0
-    if record.state is not HealthState.RECOVERING:
-        return 0.0
-    passed = min(1.0, max(0.0, (now - record.since) / RECOVERY_SECONDS))
-    return LEAST_KEYS + (1.0 - LEAST_KEYS) * passed
-
-
-_PLACES = {
-    HealthState.UP: 0,
-    HealthState.RECOVERING: 1,
-    HealthState.SUSPECT: 2,
-    HealthState.TRIAL: 3,
-    HealthState.OPEN: 3,
-}
-
-
-def order(names: Sequence[str], records: Mapping[str, HealthRecord], spot: float, now: float) -> tuple[str, ...]:
-    """The order in which origins are tried: the good ones in their order, then the others, the least bad first.
-
-    `spot` is the position of the key among all keys, from 0 to 1: a returned origin gets the same keys back first.
-    """
-
-    def place(name: str) -> tuple[int, float]:
-        record = records.get(name)
-        if record is None or spot < share_of_keys(record, now):
-            return 0, 0.0
-        return _PLACES[record.state], record.bad_since
-
-    return tuple(sorted(names, key=place))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from shield.messages import Field, Request, ResponseHead
 from shield.rules import digests, locations
 from shield.rules.conditional import is_tag
-from shield.rules.dates import parse as parse_date
+from shield.rules.dates import LONGEST, epoch_of
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.headers import NameSet
@@ -60,14 +60,14 @@ class Ordinary:
         named = head.named
         if head.status != 200 or len(named) != len(head.fields) or not self._unusual.isdisjoint(named):
             return None
-        made, control = parse_date(named.get(b"date", b"")), named.get(b"cache-control", b"")
-        if made is None or not is_tag(named.get(b"etag", b"")):
+        dated, control = named.get(b"date", b""), named.get(b"cache-control", b"")
+        if len(dated) > LONGEST or not is_tag(named.get(b"etag", b"")):
             return None
         is_known = control in self._by_control and self._fates.keys() >= named.keys()
         if not is_known and not self._learn(control, named):
             return None
-        known = self._by_control[control]
-        if known is None or named.get(b"connection", b"keep-alive") != b"keep-alive":
+        known, made = self._by_control[control], epoch_of(dated)
+        if known is None or made is None or named.get(b"connection", b"keep-alive") != b"keep-alive":
             return None
         if self._fields.storage and b"accept-ranges" not in named:
             return None

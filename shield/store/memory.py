@@ -149,7 +149,8 @@ class MemoryTier:
 
     def __init__(self, *, capacity: int, max_entry: int) -> None:
         self._cache = S3Fifo(capacity)
-        self._find = self._cache.find
+        self.find = self._cache.find
+        """As `lookup`, but doesn't count as use, and is no call of Python code."""
         self._max_entry = min(max_entry, capacity)
         self._cache.shares.limit = max(capacity // VARIANTS_SHARE, self._max_entry)
         self._refused = 0
@@ -169,8 +170,12 @@ class MemoryTier:
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text, fresh or not. Counts as use."""
-        entry = self._find(text)
-        if entry is not None and entry.frequency < MAX_FREQUENCY:
+        entry = self.find(text)
+        return None if entry is None else self.use(entry)
+
+    def use(self, entry: Entry) -> Entry:
+        """Count a use of an entry that `find` has found."""
+        if entry.frequency < MAX_FREQUENCY:
             entry.frequency += 1
         return entry
 

@@ -87,7 +87,7 @@ class Store:
         self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
-        self._lookup = memory.lookup
+        self._find, self._use = memory.find, memory.use
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
         self._newest_removal = self._removals.node_sequence
@@ -104,7 +104,8 @@ class Store:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
         if self._newest_removal[0] != self._removals.seen:
             self._removals.catch_up()
-        return self._lookup(text)
+        entry = self._find(text)
+        return None if entry is None else self._use(entry)
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""

@@ -229,6 +229,26 @@ class FaultyOrigin:
         """From now on only requests signed with these credentials (SigV4) are answered, others refused as S3 does."""
         self._plan.verify = Verifier(access_key_id, secret_key, region, session_token)
 
+    def also_trusts(
+        self,
+        access_key_id: str,
+        secret_key: str,
+        *,
+        region: str,
+        session_token: str | None = None,
+        but: frozenset[str] = frozenset(),
+    ) -> None:
+        """As well as others. `but` are paths of objects that it denies to these credentials."""
+        before, own = self._plan.verify, Verifier(access_key_id, secret_key, region, session_token)
+
+        def verify(request: Received, now: float) -> Refusal | None:
+            found = own(request, now)
+            if found is None and request.target in but:
+                return Refusal("AccessDenied")
+            return None if found is None or before is None else before(request, now)
+
+        self._plan.verify = verify
+
     # Its listener and its connections.
 
     def refuses(self) -> None:

@@ -133,13 +133,9 @@ class FakeSource:
         self.fetches: list[Fetch] = []
         self._clock = clock
 
-    def fetch(
-        self, key: CacheKey, target: bytes, names: Sequence[str], want: Want, judged: Sequence[Field] | None = ()
-    ) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
-        return self._fetch(key, want)
-
-    async def _fetch(self, key: CacheKey, want: Want) -> Fetched | Absent | Failed:
-        fetch = Fetch(key, want, self._clock)
+    async def fetch(self, names: Sequence[str], want: Want) -> Fetched | Absent | Failed:
+        assert want.key is not None
+        fetch = Fetch(want.key, want, self._clock)
         self.fetches.append(fetch)
         return await fetch.result
 

@@ -342,7 +342,7 @@ def test_without_memory_for_it_a_body_runs_through_a_window_at_the_client_s_pace
 
 
 def _paused(shield: Shield) -> bool:
-    windows = [fill._pacing._window for fill in shield.node.proxy._fills._alive]
+    windows = [fill._pacing._window for fill in shield.node.proxy._fills._alive if fill._pacing is not None]
     return any(window is not None and window._paused for window in windows)
 
 

@@ -74,8 +74,7 @@ class Scene:
         self.purse.joined(self.reader, among=False)
         self.readers.add(self.reader)
         loop = asyncio.get_running_loop()
-        self.pacing = Pacing(loop, self.buffer, self.readers, self.purse, start=0)
-        self.pacing.begin(self.response, finishes=finishes)
+        self.pacing = Pacing(loop, self.response, self.buffer, self.readers, self.purse, start=0, finishes=finishes)
 
     def comes(self, size: int) -> bool:
         self.buffer.append(bytes(size))

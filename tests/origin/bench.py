@@ -112,6 +112,9 @@ class Bench:
         self.loop = ManualLoop()
         self.transport = ManualTransport()
         self.released = 0
+        self.whole_at = 0.0
+        self.breaks: list[Fault] = []
+        self.was_held = False
         self.connection = Connection(
             self,
             Terms("fra", TIMEOUTS, limits or MessageLimits()),
@@ -127,6 +130,10 @@ class Bench:
     def dropped_field(self, line: bytes) -> None: ...
 
     def spoke_unasked(self, connection: Connection) -> None: ...
+
+    def broke(self, connection: Connection, fault: Fault) -> None:
+        self.breaks.append(fault)
+        self.was_held = connection.was_held
 
     def release(self, connection: Connection) -> None:
         self.released += 1

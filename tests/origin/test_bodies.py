@@ -100,3 +100,73 @@ def test_trailers_are_no_fields(bench: Bench) -> None:
 
     assert response.head.fields == ((b"transfer-encoding", b"chunked"),)
     assert taken(response).ends == [None]
+
+
+# bodies that break off, as their origin's record knows them
+
+
+def test_a_body_that_breaks_off_is_told_to_the_owner_and_a_whole_one_by_its_time(bench: Bench) -> None:
+    bench.ask()
+    bench.loop.passes(1)
+    bench.says(OK5, b"hello")
+    whole_at = bench.whole_at
+    bench.ask()
+    bench.loop.passes(1)
+    bench.says(OK5, b"hell")
+    bench.ends()
+
+    assert (bench.breaks, whole_at) == ([Fault.SHORT_BODY], 1001.0)
+    assert bench.whole_at == whole_at
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [b"", b"HTTP/1.1 200 OK\r\ncontent-le", b"HTTP/1.1 503 Slow\r\ncontent-length: 5\r\n\r\nhell"],
+)
+def test_what_fails_before_the_body_or_is_an_error_anyway_breaks_no_body(bench: Bench, wire: bytes) -> None:
+    bench.ask()
+    bench.says(wire)
+    bench.ends()
+
+    assert bench.breaks == []
+
+
+def test_one_whose_reader_has_left_is_nobody_s_fault(bench: Bench) -> None:
+    response = bench.ask()
+    bench.says(OK5, b"he")
+    response.close()
+    bench.ends()
+
+    assert bench.breaks == []
+
+
+@pytest.mark.parametrize(("seconds", "is_resumed", "held"), [(6, True, True), (6, False, True), (4, True, False)])
+def test_after_a_long_pause_of_ours_it_is_not_the_origin_s_fault(
+    bench: Bench, seconds: float, is_resumed: bool, held: bool
+) -> None:
+    response = bench.ask()
+    bench.says(OK5, b"he")
+    taken(response)
+    response.pause()
+    bench.loop.passes(seconds)
+    if is_resumed:
+        response.resume()
+    bench.ends()
+
+    assert bench.breaks == [Fault.SHORT_BODY]
+    assert bench.was_held is held
+
+
+def test_a_pause_in_one_body_is_no_excuse_for_the_next(bench: Bench) -> None:
+    response = bench.ask()
+    bench.says(OK5, b"he")
+    taken(response)
+    response.pause()
+    bench.loop.passes(6)
+    response.resume()
+    bench.says(b"llo")
+    bench.ask()
+    bench.says(OK5, b"he")
+    bench.ends()
+
+    assert (bench.breaks, bench.was_held) == ([Fault.SHORT_BODY], False)

@@ -42,6 +42,7 @@ class Worker:
     rescued: list[str] = field(default_factory=list)
     probed: list[str] = field(default_factory=list)
     passes: bool = True
+    clock: FakeClock = field(default_factory=FakeClock)
 
     def looks(self, now: float, *, is_late: bool = False) -> None:
         self.conductor.look(now, is_late=is_late)
@@ -82,6 +83,7 @@ def _worker(records: Records, number: int, fra: Origin, iad: Origin) -> Worker:
         rescue=lambda origin: worker.rescued.append(origin.name),
         probe=probe,
         now=lambda: NOW,
+        clock=lambda: worker.clock.now,
         chance=lambda: 0.5,
     )
     worker = Worker(conductor, fra, iad)

@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 
 from shield.errors import Fault
+from shield.origin.faults import is_failure
 from shield.origin.gate import Gate
-from shield.origin.origin import Note, is_failure
+from shield.origin.origin import Note
 from shield.origin.want import Want
 from shield.records import Came, Seen, private
 from shield.rules.health import Evidence

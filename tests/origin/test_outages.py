@@ -11,10 +11,10 @@ from shield.origin.want import Fetched, Want
 from shield.records import Came
 from shield.rules.health import HealthRecord, HealthState
 from tests.client import Answer, request
-from tests.doubles.faults import preceded_by
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Gate
-from tests.doubles.steps import Wait
+from tests.doubles.steps import Close, Wait
 from tests.node import FakeClock, Shield, settings_of
 
 SOON = 2.0  # later than anything is waited for, in times of an origin that little is known of
@@ -293,3 +293,42 @@ def test_one_that_is_out_is_tried_last_and_only_briefly(
     assert answer.status == 504  # it could not tell, and the other one doesn't have it
     assert faults == {"first-byte-timeout": 1}
     assert "all that was left" in caplog.text  # for this attempt, long before the five seconds are over
+
+
+def test_one_whose_bodies_all_break_off_is_suspect_and_then_out_though_probes_pass(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    for number in range(20):
+        origin.serves(f"/{number}", b"x" * 1000, lifetime=60)
+        replica.serves(f"/{number}", b"x" * 1000, lifetime=60)
+        origin.spoils(f"/{number}", at_body(500, Close()))
+    origin.serves("/well", b"x" * 1000, lifetime=60)
+    pair.get("/well")  # what it is probed with
+
+    for number in range(5):
+        assert not pair.get(f"/{number}").clean
+    look_later(pair, 0.0)
+    suspect = state(pair)
+    pair.wait_for(lambda: _looked(pair, 0.0) is HealthState.UP)
+    for number in range(5, 10):
+        assert not pair.get(f"/{number}").clean
+    look_later(pair, 0.0)
+
+    assert suspect == "suspect"
+    assert (state(pair), pair.state()["origins"]["fra"]["health"]["reason"]) == (
+        "open",
+        "5 bodies in a row broke off",
+    )
+    assert pair.get("/15").body == b"x" * 1000
+    assert pair.state()["origins"]["fra"]["faults"] == {"short-body": 10}
+
+
+def test_one_object_whose_body_breaks_off_does_not_put_its_origin_out(pair: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"x" * 1000, lifetime=0)
+    origin.spoils("/a", at_body(500, Close()))
+
+    for _ in range(8):
+        assert not pair.get("/a").clean
+    look_later(pair, 0.0)
+
+    assert state(pair) == "up"

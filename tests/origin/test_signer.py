@@ -7,6 +7,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirCredentials
 
+from shield.errors import OriginError
 from shield.origin.signer import Credentials, Signer
 from shield.rules.providers import PROVIDERS, locate
 
@@ -111,8 +112,12 @@ def test_a_plain_origin_gets_no_signature_even_with_credentials_at_hand() -> Non
 
 
 def test_a_signed_origin_needs_credentials() -> None:
-    with pytest.raises(ValueError, match="needs credentials"):
-        Signer(PROVIDERS["aws"], LOCATION, None)
+    signer = Signer(PROVIDERS["aws"], LOCATION, None)
+    with pytest.raises(OriginError, match="no credentials yet"):
+        signer.head(b"GET", b"/a", 1_750_000_000.0)
+
+    signer.use(Credentials("AK", "secret"))
+    assert b"Credential=AK/" in signer.head(b"GET", b"/a", 1_750_000_000.0)
 
 
 @pytest.mark.parametrize("bad", ["two\r\nlines", "a blank", "", "ünicode"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from shield.app import build
 from shield.config.settings import Settings
+from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.shared import Seat, Shared, Standing
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -58,8 +59,9 @@ class Worker(Shield):
         """What its source of fills brings, closed unread."""
 
         async def fetch() -> Fetched | Absent | Failed:
-            key = self.node.proxy.resolve(target.encode()).key
-            result = await self.node.owners.fetch(key, target.encode(), ("fra",), want)
+            want.key = self.node.proxy.resolve(target.encode()).key
+            want.request = Request.of(b"GET", target.encode())
+            result = await self.node.owners.fetch(("fra",), want)
             if isinstance(result, Fetched):
                 result.response.close()
             return result

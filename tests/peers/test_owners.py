@@ -16,6 +16,7 @@ import pytest
 
 from shield.build.regime import regime_of
 from shield.errors import Fault
+from shield.messages import Request
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.terms import Timeouts
@@ -513,8 +514,8 @@ def test_an_owner_that_says_nothing_in_time_is_done_without_and_not_asked_again_
 
     async def scenario(owners: Owners) -> tuple[Any, Any]:
         key, target = node.proxy.resolve(workers.path.encode()).key, workers.path.encode()
-        first = await owners.fetch(key, target, ("fra",), Want(b"GET", target))
-        second = await owners.fetch(key, target, ("fra",), Want(b"GET", target))
+        want = Want(b"GET", target, key=key, request=Request.of(b"GET", target))
+        first, second = [await owners.fetch(("fra",), want) for _ in range(2)]
         assert owners.statistics() == OwnerStatistics(asked=1, done_without=2)
         return first, second
 
@@ -532,7 +533,8 @@ def test_an_owner_that_hangs_is_given_up_long_before_its_time_is_over(
 
     async def scenario(owners: Owners) -> tuple[Any, Any]:
         key, target = node.proxy.resolve(workers.path.encode()).key, workers.path.encode()
-        fetch = asyncio.ensure_future(owners.fetch(key, target, ("fra",), Want(b"GET", target)))
+        want = Want(b"GET", target, key=key, request=Request.of(b"GET", target))
+        fetch = asyncio.ensure_future(owners.fetch(("fra",), want))
         async with asyncio.timeout(PATIENCE):
             while not owners.statistics().asked:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0)

@@ -23,11 +23,12 @@ def schedule_of(
     chance: Callable[[], float] = lambda: 0.5,
     patience: float = 0.5,
     out: str = "",
+    held: str = "",
     **changes: float,
 ) -> Schedule:
     """A schedule of origins with names of one letter."""
     budgets = {origin: RetryBudget(share) for origin in order}
-    candidates = [Contender(origin, patience, is_out=origin in out) for origin in order]
+    candidates = [Contender(origin, patience, is_out=origin in out, is_held=origin in held) for origin in order]
     return Schedule(candidates, deadline=deadline, budgets=budgets, chance=chance, **changes)
 
 
@@ -55,6 +56,27 @@ def test_the_next_is_tried_beside_one_that_uses_up_its_patience() -> None:
     assert schedule.next(0.5) == Wait(1.0)
     assert schedule.next(1.0) == Start("c", 10.0)
     assert schedule.next(1.0) == Wait(math.inf)  # each ends by itself
+
+
+def test_one_that_is_held_back_is_tried_beside_a_late_one_only_once_its_share_of_the_time_is_over() -> None:
+    schedule = schedule_of("ab", deadline=10.0, held="b")
+    schedule.next(0.0)
+
+    assert schedule.next(0.5) == Wait(5.0)
+    assert schedule.next(5.0) == Start("b", 10.0)
+
+
+def test_one_that_is_held_back_is_tried_at_once_after_an_absence_a_failure_or_a_suspicion() -> None:
+    ends: list[Callable[[Schedule], None]] = [
+        lambda schedule: schedule.absent("a"),
+        lambda schedule: schedule.failed("a", Fault.SERVER, 0.1),
+        lambda schedule: schedule.suspect("a"),
+    ]
+    for end in ends:
+        schedule = schedule_of("ab", deadline=10.0, held="b")
+        schedule.next(0.0)
+        end(schedule)
+        assert schedule.next(0.1) == Start("b", 10.0)
 
 
 def test_one_that_fails_late_does_not_hasten_the_next() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -24,10 +24,9 @@ from shield.rules.health import (
     HealthState,
     find_trouble,
     judge,
-    order,
-    share_of_keys,
     step,
 )
+from shield.rules.positions import share_of_keys
 from tests.depth import tries
 
 NOW = 1000.0
@@ -93,6 +92,12 @@ def test_fetches_that_wait_too_long_without_a_success_are_a_stall(
         (Evidence(failed=3, streak=3, dials=2, keys=3), None),
         (Evidence(failed=5, streak=5, refused=5, keys=5), Cause.AUTH),
         (Evidence(failed=5, streak=5, refused=4, keys=5), Cause.FAILURES),
+        (Evidence(ok=5, broken=5, broken_streak=5, broken_keys=3), Cause.BODIES),
+        (Evidence(ok=5, broken=5, broken_streak=5, broken_keys=2), None),
+        (Evidence(ok=4, broken=4, broken_streak=4, broken_keys=4), None),
+        (Evidence(ok=20, broken=5), Cause.SHARE),
+        (Evidence(ok=20, broken=4), None),
+        (Evidence(ok=17, failed=3, broken=2), Cause.SHARE),
     ],
 )
 def test_failures_are_trouble_if_they_are_many_and_not_of_one_object(
@@ -241,6 +246,45 @@ def test_throttling_is_a_flag_and_no_state() -> None:
     assert step(record, WELL, NOW)[0].flags is Flag.NONE
 
 
+def test_one_that_is_held_back_keeps_its_state_and_has_its_keys_back_gradually() -> None:
+    drained, told = step(UP, Evidence(held=Flag.DRAINED), NOW)
+    again, nothing = step(drained, Evidence(held=Flag.DRAINED), NOW + 1.0)
+    restored, last = step(again, Evidence(), NOW + 60.0)
+
+    assert (drained.state, drained.flags) == (HealthState.UP, Flag.DRAINED)
+    assert [(event.kind, event.flag) for event in told] == [(EventKind.HELD, Flag.DRAINED)]
+    assert (again, nothing) == (drained, ())
+    assert (restored.state, restored.since, restored.flags) == (HealthState.RECOVERING, NOW + 60.0, Flag.NONE)
+    assert [event.kind for event in last] == [EventKind.HELD]
+
+
+def test_it_has_none_back_while_it_is_held_back_for_another_reason_or_out() -> None:
+    both, _ = step(UP, Evidence(held=Flag.DRAINED | Flag.CORRUPT), NOW)
+    one, told = step(both, Evidence(held=Flag.CORRUPT), NOW + 1.0)
+    out, _ = step(replace(OPEN, until=NOW + 9.0, flags=Flag.DRAINED), Evidence(), NOW + 1.0)
+
+    assert (one.state, one.flags) == (HealthState.UP, Flag.CORRUPT)
+    assert [event.flag for event in told] == [Flag.DRAINED]
+    assert (out.state, out.flags) == (HealthState.OPEN, Flag.NONE)
+
+
+def test_a_drained_origin_in_trouble_is_judged_and_stays_drained() -> None:
+    record, _ = step(replace(UP, flags=Flag.DRAINED), replace(DYING, held=Flag.DRAINED), NOW)
+    up, _ = step(replace(record, until=NOW + 9.0), Evidence(passed=2, held=Flag.DRAINED), NOW + 0.5)
+
+    assert (record.state, record.flags) == (HealthState.SUSPECT, Flag.DRAINED)
+    assert (up.state, up.flags) == (HealthState.UP, Flag.DRAINED)
+
+
+def test_a_fault_on_our_side_ends_no_drain() -> None:
+    evidence = {"fra": replace(STALLED, held=Flag.DRAINED), "iad": STALLED}
+
+    judged = judge({"fra": UP, "iad": UP}, evidence, NOW)
+
+    assert judged.frozen_at == NOW
+    assert (judged.records["fra"].flags, judged.records["iad"].flags) == (Flag.DRAINED, Flag.NONE)
+
+
 def test_a_sole_origin_is_suspected_but_never_out() -> None:
     record, _ = step(UP, STALLED, NOW, is_sole=True)
     probed = 0
@@ -290,56 +334,6 @@ def test_a_node_of_one_origin_is_judged_all_the_same() -> None:
     assert judge({"fra": UP}, {"fra": STALLED}, NOW).records["fra"].state is HealthState.SUSPECT
 
 
-# the order
-
-
-@pytest.mark.parametrize(
-    ("states", "expected"),
-    [
-        ({}, "abc"),
-        ({"a": SUSPECT}, "bca"),
-        ({"a": OPEN, "b": SUSPECT}, "cba"),
-        ({"a": OPEN, "b": replace(OPEN, bad_since=NOW - 9.0), "c": SUSPECT}, "cba"),
-        ({"a": OPEN, "b": TRIAL, "c": OPEN}, "abc"),
-        ({"a": replace(RECOVERING, since=NOW), "c": OPEN}, "bac"),
-        ({"a": replace(RECOVERING, since=NOW - 29.0)}, "abc"),
-    ],
-)
-def test_the_least_bad_goes_first(states: dict[str, HealthRecord], expected: str) -> None:
-    assert "".join(order("abc", states, 0.5, NOW)) == expected
-
-
-records_of_any_kind = st.builds(
-    HealthRecord,
-    state=st.sampled_from(HealthState),
-    since=st.floats(0.0, 2000.0),
-    until=st.floats(0.0, 2000.0),
-    bad_since=st.floats(0.0, 2000.0),
-    times=st.integers(0, 100),
-)
-
-
-@given(st.lists(records_of_any_kind, max_size=6), st.floats(0.0, 1.0), st.floats(0.0, 2000.0))
-def test_an_order_has_each_origin_once_and_begins_with_a_good_one_if_there_is_any(
-    records: list[HealthRecord], spot: float, now: float
-) -> None:
-    named = {f"o{place}": record for place, record in enumerate(records)}
-
-    ordered = order(list(named), named, spot, now)
-
-    assert sorted(ordered) == sorted(named)
-    if any(record.is_good for record in records):
-        assert named[ordered[0]].is_good
-
-
-@given(st.floats(0.0, 1.0), st.floats(0.0, 30.0), st.floats(0.0, 30.0))
-def test_a_key_that_has_come_back_stays(spot: float, earlier: float, later: float) -> None:
-    earlier, later = sorted((earlier, later))
-    had = order("ab", {"a": RECOVERING}, spot, NOW + earlier)[0] == "a"
-
-    assert not had or order("ab", {"a": RECOVERING}, spot, NOW + later)[0] == "a"
-
-
 class Node(RuleBasedStateMachine):
     """Origins that do as they please, judged four times a second."""
 
@@ -362,6 +356,9 @@ class Node(RuleBasedStateMachine):
                     ok=st.integers(0, 100),
                     failed=st.integers(0, 100),
                     throttled=st.integers(0, 1),
+                    broken=st.integers(0, 100),
+                    broken_streak=st.integers(0, 8),
+                    broken_keys=st.integers(0, 8),
                     streak=st.integers(0, 8),
                     dials=st.integers(0, 8),
                     refused=st.integers(0, 8),

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shield.cli.options import ConfigFile
+from shield.cli.options import AsJson, ConfigFile
 from shield.errors import ShieldError
 
 app = typer.Typer(
@@ -22,7 +22,6 @@ Tiers = Annotated[list[str] | None, typer.Option("--tier", help="Only this tier;
 Directories = Annotated[
     list[Path] | None, typer.Option("--directory", help="Only this directory; may be given again.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON.")]
 
 
 @app.command("stat")

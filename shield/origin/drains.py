@@ -1,0 +1,119 @@
+"""Origins that operators keep fetches away from, and the file that has their names while the node is stopped.
+
+While it runs, drains are in the memory that all workers share, which also goes to the next version of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shield.origin.origins import Origins
+from shield.rules.drains import notes, objection
+
+_FILE = "drained-origins.json"
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The result of a drain or of its end. `problems` are the reasons of a refusal; without any, it is done."""
+
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+class Drains:
+    """Drains origins and restores them, for all workers of the node.
+
+    `routes` are the origins of each route by its name. `directory` is the place of the file; None: there is none.
+    """
+
+    def __init__(
+        self,
+        origins: Origins,
+        routes: Callable[[], Mapping[str, Sequence[str]]],
+        *,
+        clock: Callable[[], float],
+        directory: Path | None,
+    ) -> None:
+        self._origins = origins
+        self._routes = routes
+        self._clock = clock
+        self._directory = directory
+        self._writing = asyncio.Lock()
+
+    async def drain(self, name: str, until: float) -> Drained:
+        """Keep fetches away from an origin until then: epoch seconds, or infinite."""
+        if until <= self._clock():
+            return Drained(["until: this time is over"])
+        drained = self.in_force()
+        others, routes = [each for each in drained if each != name], self._routes()
+        refusal = objection(name, others, routes)
+        if refusal is not None:
+            return Drained([refusal])
+        self._origins.get(name).seen.drain(until)
+        return Drained(notes=(*notes(name, others, routes), *await self._kept()))
+
+    async def restore(self, name: str) -> Drained:
+        """Let an origin have fetches again."""
+        seen = self._origins.get(name).seen
+        if not seen.is_held:
+            return Drained(notes=[f"{name} wasn't drained"])
+        seen.drain(0.0)
+        return Drained(notes=await self._kept())
+
+    def in_force(self) -> dict[str, float]:
+        """When each drain ends, by the origin's name."""
+        return {each.name: each.seen.drained_until for each in self._origins.all() if each.seen.drained_until}
+
+    async def _kept(self) -> tuple[str, ...]:
+        """Write the file; a note if it can't be."""
+        if self._directory is None:
+            return ("it isn't known after a stop of the node: $STATE_DIRECTORY names no place to keep it",)
+        async with self._writing:  # what is written last is what holds
+            try:
+                await asyncio.to_thread(save, self._directory, self.in_force())
+            except OSError as error:
+                return (f"it isn't known after a stop of the node: {self._directory / _FILE}: {error.strerror}",)
+        return ()
+
+
+def save(directory: Path, drains: Mapping[str, float]) -> None:
+    """Write the file, all of it or nothing. Blocks. Raises OSError."""
+    path, made = directory / _FILE, directory / f"{_FILE}.new"
+    text = json.dumps({name: None if until == math.inf else until for name, until in drains.items()})
+    with made.open("w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    made.replace(path)
+
+
+def load(directory: Path, now: float) -> tuple[dict[str, float], str | None]:
+    """The drains in the file that aren't over, and the reason if it can't be read. Blocks."""
+    path = directory / _FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
+        found = {str(name): _until(value) for name, value in json.loads(data).items()}
+    except FileNotFoundError:
+        return {}, None
+    except OSError as error:
+        return {}, f"{path}: {error.strerror}"
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}, f"{path}: isn't a list of drained origins"
+    return {name: until for name, until in found.items() if until > now}, None
+
+
+def _until(value: object) -> float:
+    if value is None:
+        return math.inf
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError

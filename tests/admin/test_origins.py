@@ -1,0 +1,75 @@
+"""`/origins` of the admin API: the state of each, and orders about one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.node import START, Shield
+
+JSON = {"content-type": "application/json"}
+
+
+def ask(shield: Shield, path: str, *, method: str = "POST", wish: object = None, **more: Any) -> tuple[int, Any]:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=shield.node.admin)
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+            content = None if wish is None else json.dumps(wish)
+            return await client.request(method, path, **{"headers": JSON, "content": content, **more})
+
+    answer = asyncio.run_coroutine_threadsafe(ask(), shield._loop).result(20.0)
+    return answer.status_code, answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+
+def test_all_origins_are_listed_as_they_are_treated(pair: Shield) -> None:
+    status, said = ask(pair, "/origins", method="GET")
+
+    assert status == 200
+    assert [each["name"] for each in said["origins"]] == ["fra", "iad"]
+    assert said["origins"][0].keys() >= {"state", "flags", "reason", "since_seconds", "drained_until", "p95_seconds"}
+
+
+def test_one_is_drained_until_then_and_restored(pair: Shield) -> None:
+    status, said = ask(pair, "/origins/fra/drain", wish={"until": START + 5})
+    without_end = ask(pair, "/origins/fra/drain")
+    restored = ask(pair, "/origins/fra/restore")
+
+    assert status == 200
+    assert said["origin"]["flags"] == ["drained"] and said["origin"]["drained_until"] == START + 5
+    assert len(said["notes"]) == 1 and said["notes"][0].startswith("it isn't known after a stop of the node")
+    assert without_end[1]["origin"]["drained_until"] is None
+    assert restored[0] == 200
+    assert not pair.node.origins.get("fra").seen.drained_until
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status", "problem"),
+    [
+        ("/origins/fr/drain", {}, 404, "no origin fr; there are fra, iad"),
+        ("/origins/fr/restore", {}, 404, "no origin fr; there are fra, iad"),
+        ("/origins/fra/drain", {"headers": {}}, 415, "expected application/json"),
+        ("/origins/fra/restore", {"headers": {"content-type": "text/plain"}}, 415, "expected application/json"),
+        ("/origins/fra/drain", {"content": "{"}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": "[]"}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": '{"for": 5}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": '{"until": "5"}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": '{"until": true}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": '{"until": NaN}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": " " * 5000}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        ("/origins/fra/drain", {"content": '{"until": 5}'}, 409, "until: this time is over"),
+    ],
+)
+def test_what_can_t_be_done_is_refused(
+    pair: Shield, path: str, more: dict[str, Any], status: int, problem: str
+) -> None:
+    assert ask(pair, path, **more) == (status, {"problems": [problem]})
+    assert not pair.node.origins.get("fra").seen.drained_until
+
+
+def test_orders_are_posted(pair: Shield) -> None:
+    assert ask(pair, "/origins/fra/drain", method="GET")[0] == 405
+    assert ask(pair, "/origins")[0] == 405
