@@ -7,6 +7,7 @@ writes a grant for each worker, which that one takes over at its next look. Requ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shield.records import LIMIT_WORDS, USE_WORDS, Seen
@@ -27,7 +28,7 @@ class GateReport:
     """One worker's use of its lease.
 
     `used` are places that it has taken or may take, `wanted` the fetches that it has in flight or waiting, `busiest`
-    its fetches at once since the last report, `refused` all that its origin has refused as too many.
+    its fetches at once lately, `refused` all that its origin has refused as too many.
     """
 
     used: int
@@ -101,7 +102,8 @@ class Leases:
             words, times = self._seen.use_words(worker)
             granted = max(0, words[_GRANTED] - 1)
             if not self._seen.is_alive(worker, now):
-                found.append((Lease(granted, wanted=None), None))
+                is_gone = self._seen.has_come(worker)  # else it is about to come, and its lease awaits it
+                found.append((Lease(granted, wanted=None if is_gone else 0), None))
                 continue
             paused = times[_PAUSED_UNTIL] or -math.inf
             report = GateReport(words[_USED], words[_WANTED], words[_BUSIEST], words[_REFUSED], paused)
@@ -118,9 +120,8 @@ class Leases:
         times[_CLOSED_UNTIL] = max(0.0, limit.closed_until)
         self._limit[_WAS_REFUSED] = limit.was_refused
 
-    def grant(self, places: tuple[int, ...]) -> None:
-        """Let each worker take so many."""
+    def grant(self, places: Sequence[int | None]) -> None:
+        """Let each worker take so many; None: it is gone, and the one after it begins without."""
         for worker, granted in enumerate(places):
             words, _ = self._seen.use_words(worker)
-            if words[_GRANTED] != granted + 1:
-                words[_GRANTED] = granted + 1
+            words[_GRANTED] = 0 if granted is None else granted + 1

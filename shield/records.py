@@ -188,6 +188,10 @@ class Records:
         beat = self._times[self._hands + worker * _WORKER_WORDS + _BEAT]
         return beat > 0.0 and now - beat < SILENT_SECONDS
 
+    def has_come(self, worker: int) -> bool:
+        """Whether it ever gave a heartbeat, or a worker whose place it has."""
+        return self._times[self._hands + worker * _WORKER_WORDS + _BEAT] > 0.0
+
     def steady_since(self, worker: int) -> float:
         """The time since which its loop has read responses as they arrive."""
         return self._times[self._hands + worker * _WORKER_WORDS + _STEADY]
@@ -438,6 +442,9 @@ class Seen:
 
     def is_alive(self, worker: int, now: float) -> bool:
         return self._records.is_alive(worker, now)
+
+    def has_come(self, worker: int) -> bool:
+        return self._records.has_come(worker)
 
     def limit_words(self) -> tuple[memoryview, memoryview[float]]:
         """The published words on the origin's limit, as integers and as times."""

@@ -91,7 +91,7 @@ class Conductor:
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
             self._judge(origins, now)
             for origin in origins.values():
-                origin.gate.look(now)
+                origin.gate.take_over(now)
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:

@@ -45,6 +45,7 @@ class Gate:
     """
 
     __slots__ = (
+        "_before",
         "_busiest",
         "_closed_until",
         "_held",
@@ -72,7 +73,8 @@ class Gate:
         """The places that this worker may take."""
         self.waiting = 0
         self._held = 0  # places of refused requests
-        self._busiest = 0
+        self._busiest = 0  # requests at once, since the last look
+        self._before = 0  # the same, before that
         self._refused = 0  # by the origin
         self._closed_until = -math.inf
         self._leases: Leases | None = None
@@ -100,6 +102,7 @@ class Gate:
         now = self._now()
         if not self.room and self._closed_until <= now:
             self._adopt(now)
+            self.admit()
             if self.used < self.room:
                 return
         self._busiest = max(self._busiest, self.in_flight)
@@ -145,6 +148,7 @@ class Gate:
         if retry_after:
             self._closed_until = max(self._closed_until, now + pause(retry_after))
             self.room = 0
+        self._report()
 
     def _let_go(self) -> None:
         self._held -= 1
@@ -192,15 +196,24 @@ class Gate:
 
     def look(self, now: float) -> None:
         """Take over the lease that the conductor has granted, and report its use."""
+        self._before, self._busiest = self._busiest, 0
+        self.take_over(now)
+
+    def take_over(self, now: float) -> None:
+        """The same in between, by the conductor itself."""
         if self._leases is None:
             return
         self._adopt(now)
         if self.waiting:
             self.admit()
-        used, busiest, self._busiest = self.used, max(self._busiest, self.in_flight), 0
-        self._leases.report(
-            GateReport(max(used, self.room), used + self.waiting, busiest, self._refused, self._closed_until)
-        )
+        self._report()
+
+    def _report(self) -> None:
+        if self._leases is not None:
+            busiest = max(self._before, self._busiest, self.in_flight)
+            used = max(self.used, 0 if self.room == sys.maxsize else self.room)
+            wanted = self.used + self.waiting
+            self._leases.report(GateReport(used, wanted, busiest, self._refused, self._closed_until))
 
     def _adopt(self, now: float) -> None:
         leases = self._leases

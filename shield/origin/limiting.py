@@ -38,7 +38,10 @@ class Limiting:
             found.publish(limit)
         room = limit.room(now)
         learned.steps += 1
-        found.grant(leases(room, [lease for lease, _ in held], turn=learned.steps // _TURN_STEPS))
+        granted = leases(room, [lease for lease, _ in held], turn=learned.steps // _TURN_STEPS)
+        found.grant(
+            [None if lease.wanted is None else places for (lease, _), places in zip(held, granted, strict=True)]
+        )
         self._say(origin.name, learned, seen, limit, before, now)
         return learned.is_throttled
 

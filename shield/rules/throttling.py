@@ -28,8 +28,9 @@ LEAST_REFUSED_SHARE = 0.05
 """Of the fetches of ten seconds. Fewer refusals don't show what the origin bears: S3 refuses some at any time, while
 it divides a bucket."""
 
-LEAST_CUT_SECONDS = 0.05
-"""Between two cuts at least, or the median first byte: what is refused by then was sent before the last one."""
+LEAST_CUT_SECONDS = 0.3
+"""Between two cuts at least, or the median first byte: what is refused by then was sent before the last one, of which
+workers learn at their next look."""
 
 GROW_SECONDS = 1.0
 """Between two steps up."""

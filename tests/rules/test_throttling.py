@@ -90,12 +90,12 @@ def test_it_never_exceeds_the_connections() -> None:
 
 
 def test_refusals_of_what_was_sent_before_a_cut_are_no_reason_for_another() -> None:
-    seen = LimitEvidence(in_flight=100, throttled=5, p50=0.2)
+    seen = LimitEvidence(in_flight=100, throttled=5, p50=0.4)
     limit = FetchLimit(limit=100.0).after(seen, 1.0, most=MOST)
     assert limit.limit == pytest.approx(70.0)
 
-    assert limit.after(seen, 1.19, most=MOST).limit == limit.limit
-    assert limit.after(seen, 1.21, most=MOST).limit == pytest.approx(49.0)
+    assert limit.after(seen, 1.39, most=MOST).limit == limit.limit
+    assert limit.after(seen, 1.41, most=MOST).limit == pytest.approx(49.0)
     assert limit.after(replace(seen, p50=None), 1.0 + LEAST_CUT_SECONDS, most=MOST).limit == pytest.approx(49.0)
 
 
