@@ -34,7 +34,7 @@ from shield.origin.conductor import STEP_SECONDS, Conductor
 from shield.origin.origin import Origin
 from shield.records import Came, Seen, private
 from shield.rules.attempts import Contender, Done, Schedule, Start, Wait
-from shield.rules.budget import RetryBudget
+from shield.rules.budget import FetchAllowance
 from shield.rules.health import HealthState
 from shield.rules.positions import order
 
@@ -97,7 +97,8 @@ class Simulation:
         self._places = [
             {name: Place(name, records.of(worker, name.encode())) for name in NAMES} for worker in range(workers)
         ]
-        self._budgets = [{name: RetryBudget(0.1) for name in NAMES} for _ in range(workers)]
+        for place in itertools.chain.from_iterable(places.values() for places in self._places):
+            place.seen.allow(FetchAllowance(0.1), FetchAllowance(0.0))
         self._conductors = [
             Conductor(
                 records,
@@ -161,7 +162,7 @@ class Simulation:
         schedule = Schedule(
             contenders,
             deadline=self.now + DEADLINE_SECONDS,
-            budgets=self._budgets[worker],
+            budgets={name: places[name].seen.repeats for name in NAMES},
             chance=self._dice.random,
         )
         self.totals.fetches += 1

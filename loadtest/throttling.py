@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from shield.records import private
 from shield.rules.attempts import THROTTLED_SECONDS
-from shield.rules.budget import RetryBudget
+from shield.rules.budget import FetchAllowance
 from shield.rules.throttling import (
     HOLD_SECONDS,
     PATIENCE_SECONDS,
@@ -128,19 +129,19 @@ class Simulation:
 
 def repeats(simulation: Simulation) -> Callable[[Miss], None]:
     """Each miss is fetched at once, and repeated as the schedule of one origin does it."""
-    budget = RetryBudget(0.1)
+    origin = private().of(0, b"origin")
+    origin.allow(FetchAllowance(0.1), FetchAllowance(0.0))
 
     def offer(miss: Miss) -> None:
-        budget.earn()
-
         def again(is_served: bool) -> None:
             if is_served:
+                origin.repeats.earn(1)
                 simulation.serve(miss)
             else:
                 simulation.fail(miss, REPEATED_AFTER, offer)
 
         def first(is_served: bool) -> None:
-            if is_served or not budget.take():
+            if is_served or not origin.repeats.take():
                 again(is_served)
             else:
                 wait = simulation.chance.random() * THROTTLED_SECONDS

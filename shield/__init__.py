@@ -53,11 +53,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     purge       removing entries on demand
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
-                window: a body that isn't kept; sliced: a large entry and its readers; shelf: its slices in memory and
-                on disk; runs: fetches of them; audience: the readers of those; excerpts, touches: exact parts of
-                slices that little is wanted of; setbacks: fetches that failed for a while; whose: readers that must
-                not get the response; sorting: responses that aren't ordinary, by variant; table, registry: shared
-                fills; buffer: bytes in flight and their limit
+                window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
+                sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
+                audience: the readers of those; excerpts, touches: exact parts of slices that little is wanted of;
+                setbacks: fetches that failed for a while; whose: readers that must not get the response; sorting:
+                responses that aren't ordinary, by variant; spotchecks: comparison with other origins' copies; table,
+                registry: shared fills; buffer: bytes in flight and their limit
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -68,19 +69,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
-                origins: fetches from the best of several; race: attempts beside a late one; conductor: judges origins
-                for all workers, and probes them; limiting: learns how much they bear; gate: no more than that goes to
-                one, and misses wait; drains: origins that get no fetches, by order; signer: request heads; rotation:
-                new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
-                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
-                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`
+                version, copies: the same bytes from any origin that is proven to have them; origins: fetches from the
+                best of several; race: attempts beside a late one; conductor: judges origins for all workers, and
+                probes them; limiting: learns how much they bear; gate: no more than that goes to one, and misses
+                wait; drains: origins that get no fetches, by order; signer: request heads; rotation: new credentials,
+                tried first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head,
+                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive
+                buffer; conduct: bodies after responses that have none; health: failing addresses; resolver, tls;
+                canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
     leases      the words there on the limit of an origin, and each worker's lease on it
+    spending    the budgets of origins for extra fetches, shared by all workers
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
@@ -90,12 +93,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 again; glimpse: the listeners of a file that can't be used
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
-                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, hidden, interim, dates,
-                ranking, prices, health, positions (which origins are asked), drains, latency, attempts (when, and for
-                how long), key_trial, key_renewal (credentials), moments (dates as people write them), absence,
-                throttling, budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous,
-                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys
-                and prefixes as people write them
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
+                several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, latency, attempts (when, and for how long),
+                key_trial, key_renewal (credentials), moments (dates as people write them), absence, throttling,
+                budget, denials, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4,
+                providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods; written: URLs, keys and
+                prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -14,7 +14,7 @@ from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.build.edition import Edition
-from shield.build.fills import fill_policy
+from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.regime import regime_of
@@ -31,6 +31,7 @@ from shield.edge.http2.traffic import Traffic
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
+from shield.fill.spotchecks import SpotChecks
 from shield.fill.table import FillTable
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
@@ -72,6 +73,9 @@ def build(
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.are_cut_off = origins.are_cut_off
+    spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
+    means.spot_checks = spot_checks
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
@@ -105,6 +109,7 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
+        spot_checks=spot_checks,
         access=log,
         place=place,
     )
@@ -134,6 +139,7 @@ def build(
             front=front,
             asgi=asgi,
             means=means,
+            spot_checks=spot_checks,
             access=log,
             admin_hosts=hosts,
         )
@@ -149,6 +155,7 @@ def build(
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("the pools of workers", closing=owners.close),
+        CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", closing=cancel_fills),
     )
     return Node(

@@ -65,6 +65,7 @@ class Fault(Enum):
     VALIDATOR = "validator"  # 304 or 206 for another version than the one named
     DIFFERS = "differs"  # a copy with another validator than the one named, which proves no change of the original
     REFUSED = "refused"  # any other response that is no object: redirects, unexpected 4xx
+    BUDGET = "budget"  # not asked for the rest of a body that it broke off: its budget for that is spent
     CANCELLED = "cancelled"  # we gave up: no request waits any more
 
 

@@ -10,6 +10,7 @@ from shield import __version__
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
@@ -65,6 +66,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
 
@@ -108,6 +110,7 @@ class Figures:
             "sent_bytes": counters.sent_bytes,
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
+            "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
@@ -135,6 +138,7 @@ class Figures:
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
+            *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
@@ -197,6 +201,12 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.thrifty,
         ),
         number("fills_broken", "Fills that failed after their head was sent", fills.broken),
+        labelled(
+            "fills_continued",
+            "Bodies that broke off or were late, by the origin that has sent the rest",
+            "origin",
+            fills.continued,
+        ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
     ]
 
@@ -213,15 +223,48 @@ def _peer_families(owners: OwnerStatistics, requests: Mapping[str, int]) -> list
     ]
 
 
+def _spot_state(found: SpotStatistics) -> dict[str, object]:
+    results: dict[str, dict[str, int]] = {}
+    for (origin, result), count in found.results.items():
+        results.setdefault(origin, {})[result] = count
+    return {"results": results, "bytes": dict(found.bytes), "quarantined": found.quarantined}
+
+
+def _spot_families(found: SpotStatistics) -> list[Family]:
+    return [
+        Family(
+            "audit_compared",
+            "Objects of fills that were compared with another origin's copy, by the origin compared or to blame",
+            [
+                Sample(count, {"origin": origin, "result": result})
+                for (origin, result), count in found.results.items()
+            ],
+        ),
+        labelled("audit_bytes", "Body bytes fetched to compare copies", "origin", found.bytes),
+        number(
+            "audit_quarantined",
+            "Objects for which an origin isn't asked, since its copy had other bytes",
+            found.quarantined,
+            gauge=True,
+        ),
+    ]
+
+
 def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
-        labelled(
-            "origin_retries",
-            "Attempts at an origin after a failed one of the same fetch",
-            "origin",
-            {name: o.retries for name, o in origins},
+        Family(
+            "origin_extra_fetches",
+            "Attempts at an origin that weren't the first of their fetch, by reason",
+            [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
+        ),
+        Family(
+            "origin_retries_left",
+            "Retries that an origin's budget allows now",
+            [Sample(o.repeats_saved, {"origin": name}) for name, o in origins],
+            gauge=True,
+            alike=True,
         ),
         labelled(
             "origin_overtaken",

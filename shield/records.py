@@ -18,8 +18,10 @@ from enum import IntEnum
 import xxhash
 
 from shield.rules.attempts import patience
+from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.latency import BUCKETS, bucket_of, quantile
+from shield.spending import Purpose, Spending, words_for
 
 PLACES = 32
 """Origins with a place at a time; others work too, and always count as UP."""
@@ -70,8 +72,8 @@ _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE = 0, 1, 2
-_FAILED_AT = 3  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
+_FAILED_AT = 5  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -88,7 +90,8 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
-    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS) + workers * (_WORKER_WORDS + PLACES * _ROW_WORDS))
+    rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
+    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS + words_for(workers)) + rows)
 
 
 class Records:
@@ -111,6 +114,8 @@ class Records:
         self._places = self._drains + PLACES * _DRAIN_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
+        self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
+        self._budget_words = words_for(room or workers)
 
     def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
@@ -126,6 +131,7 @@ class Records:
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
+                self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
                 self._words[at + _NAME] = name
         return Seen(self, worker=worker, place=place, drain=drain)
 
@@ -219,6 +225,15 @@ class Records:
         stop = start + _ROW_WORDS
         return self._words[start:stop], self._times[start:stop]
 
+    def spending(self, worker: int, place: int) -> Spending:
+        """The words on the budgets of an origin. They outlast its workers."""
+        return Spending(*self._budgets_of(place), worker)
+
+    def _budgets_of(self, place: int) -> tuple[memoryview, memoryview[float]]:
+        start = self._budgets + place * self._budget_words
+        stop = start + self._budget_words
+        return self._words[start:stop], self._times[start:stop]
+
 
 def _hash(text: bytes) -> int:
     return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
@@ -240,10 +255,13 @@ class Seen:
         "_published",
         "_records",
         "_rows",
-        "_seconds",
+        "_spending",
         "_states",
+        "_successes",
         "_times",
+        "hedges",
         "is_judged",
+        "repeats",
         "worker",
     )
 
@@ -259,6 +277,14 @@ class Seen:
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
         self._free = list(range(_WAITING, _WAITING + SLOTS))
+        self._spending = records.spending(worker, place)
+        self._successes = self._spending.own
+        self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
+
+    def allow(self, repeats: FetchAllowance, hedges: FetchAllowance) -> None:
+        """Set how many extra fetches its budgets allow."""
+        self.repeats = self._spending.budget(Purpose.REPEATS, repeats)
+        self.hedges = self._spending.budget(Purpose.HEDGES, hedges)
 
     # written on each fetch
 
@@ -283,6 +309,7 @@ class Seen:
             self._times[slot] = 0.0
             self._free.append(slot)
         self._times[_SUCCEEDED] = now
+        self._successes[0] += 1
         self._count(came, now)
         counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
         at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
@@ -315,6 +342,11 @@ class Seen:
             counts[at : at + _COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
+
+    def compared(self, *, differs: bool) -> None:
+        """Its copy of an object was compared with another origin's."""
+        self._counts[_COMPARED] += 1
+        self._counts[_DIFFERING] += differs
 
     # read by all
 
@@ -478,7 +510,11 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Publish the median and the 95th percentile of first bytes; the last ones stay while there are too few."""
+        """Fill its budgets, and publish median and 95th percentile of first bytes; with few, the last ones stay."""
+        successes = self._spending.new_successes()
+        if successes:
+            self.repeats.earn(successes)
+            self.hedges.earn(successes)
         generation = 1 + int(now / _GENERATION_SECONDS)
         totals = [0] * BUCKETS
         for counts, _ in self._rows:

@@ -28,6 +28,8 @@ from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 
 _LOOKED_UP = (b"GET", b"HEAD")
+_BY_ORIGIN = (Verdict.REVALIDATE, Verdict.MISS)
+_CUT_OFF = "cut-off"  # the detail of a stale response that no origin was waited for
 
 
 class Mode(Enum):
@@ -128,14 +130,17 @@ class Transfer:
         if entry is None and not self.request.notable and self.request.method in _LOOKED_UP:
             return False
         now = self._means.clock()
-        verdict = judge_lookup(self.request, entry, now, self._resource.route.freshness)
+        fills, rules = self._means.fills, self._resource.route.freshness
+        verdict = judge_lookup(self.request, entry, now, rules)
+        if entry is not None and verdict in _BY_ORIGIN and fills.is_cut_off(self._resource):
+            verdict, self._detail = judge_lookup(self.request, entry, now, rules, is_cut_off=True), _CUT_OFF
         if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
             if verdict is Verdict.STALE:
-                self._means.fills.refresh(self._resource, self.request, entry)
+                fills.refresh(self._resource, self.request, entry)
             self._forward = Forward.URI_MISS if self._collapsed else None
             self._answer_with(entry)
             return True
-        self._collapsed = False
+        self._collapsed, self._detail = False, None
         if verdict is Verdict.REFUSE:
             self._reply(self._means.replies.only_if_cached(self.request, now))
             return True

@@ -44,6 +44,7 @@ ROWS = [
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["leases"],
     ["records"],
+    ["spending"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -203,7 +203,8 @@ def test_followers_get_parts_of_the_fill_they_share(shield: Shield, origin: Faul
 
 def test_parts_of_a_body_that_breaks_off_end_uncleanly(shield: Shield, origin: FaultyOrigin) -> None:
     origin.serves("/a", Pattern(3_000_000), lifetime=60)
-    origin.spoils("/a", at_body(1_000_000, Reset()))
+    origin.spoils("/a", at_body(1_000_000, Reset()), times=1)
+    origin.fails("/a", "InternalError")
 
     answer = shield.get("/a", asking((0, 10), (2_000_000, 2_000_010)))
 

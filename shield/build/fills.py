@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from shield.config.settings import Settings
 from shield.fill.means import FillPolicy
+from shield.fill.spotchecks import SpotTerms
+
+
+def spot_terms(settings: Settings, workers: int) -> SpotTerms:
+    """The terms of one worker for comparing fills with other origins' copies."""
+    return SpotTerms(settings.audit.share, settings.audit.bytes_per_day // workers)
 
 
 def fill_policy(settings: Settings) -> FillPolicy:

@@ -50,7 +50,10 @@ def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:
 def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
     origin = settings.origins[name]
     routes = settings.route_table()
-    tells_digests = any(name in route.origins and route.fields.digests != "off" for route in routes)
+    # Clients get them, or they prove that others have the same bytes.
+    needs_digests = any(
+        name in route.origins and (route.fields.digests != "off" or len(route.origins) > 1) for route in routes
+    )
     try:
         authorities = b"" if origin.ca_file is None else origin.ca_file.read_bytes()
     except OSError as error:
@@ -61,7 +64,7 @@ def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
         origin.model_copy(update=dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS)))),
         settings.node,
         any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
-        tells_digests and origin.profile.checksums,
+        needs_digests and origin.profile.checksums,
         workers,
         authorities,
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.build.edition import Edition
-from shield.build.fills import fill_policy
+from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
 from shield.build.listeners import listener_tls
 from shield.build.origins import (
@@ -34,6 +34,7 @@ from shield.edge.asgi import Application
 from shield.edge.http2.front import ClientFront
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
+from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
@@ -60,6 +61,7 @@ class Parts:
     front: ClientFront
     asgi: Application
     means: Means
+    spot_checks: SpotChecks
     access: AccessLog
     admin_hosts: list[str]
 
@@ -121,6 +123,7 @@ class PreparedEdition:
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
         parts.owners.use(among_workers(settings))
         parts.means.policy = fill_policy(settings)
+        parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
         for proxy in parts.proxies:
             proxy.use(replies)

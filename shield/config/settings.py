@@ -84,14 +84,31 @@ class FailoverSettings(Section):
     )
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
-        description="Share of an origin's requests that may be retried, once each, after a transient failure (500, "
-        "503, a reset) if no other origin has the object. A tenth, so that retries don't multiply an outage. A few "
-        "are allowed from the start. 0: never. Not for refusals as too many (429, SlowDown): these wait for a turn.",
+        description="Retries at an origin, as a share of its successes: once each, after a transient failure (500, "
+        "503, a reset) if no other origin has the object, and for the rest of a body that it broke off. A tenth, so "
+        "that retries don't multiply an outage. Ten are allowed from the start, for all workers. 0: none. Refusals "
+        "as too many (429, SlowDown) are no part of it: these requests wait for a turn.",
     )
     retry_after: Duration = duration(
         "5s",
         "Retry-After of a 503 when no origin could answer. Long enough for a restart, short for people.",
         least="1s",
+    )
+
+
+class AuditSettings(Section):
+    """Comparison of stored objects with other origins' copies, for a sample of the fills."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Share of fills whose object is compared with the copy of another origin of the route, the "
+        "primary if there is one. Most comparisons take a HEAD. An origin with other bytes isn't asked for that "
+        "object for some hours. Set 0.01 where origins are replicas. Off, since requests to origins cost money.",
+    )
+    bytes_per_day: Size = size(
+        "1GiB",
+        "Bytes fetched per day and node where heads tell nothing, for copies of at most 8 MiB: some ten cents at "
+        "list prices. 0: heads only.",
     )
 
 
@@ -246,6 +263,9 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
+    audit: AuditSettings = Field(
+        default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
+    )
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,

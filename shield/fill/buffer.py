@@ -114,6 +114,17 @@ class FillBuffer:
             found, inside = self._pieces[index], offset - self._offsets[index]
         return memoryview(found)[inside:] if inside else found
 
+    def span(self, start: int, stop: int) -> bytes | None:
+        """The bytes from one offset to another; None unless all of them are held."""
+        pieces: list[bytes | memoryview] = []
+        while start < stop:
+            piece = self.read(start)
+            if piece is None:
+                return None
+            pieces.append(piece[: stop - start])
+            start += len(pieces[-1])
+        return b"".join(pieces)
+
     def body(self) -> Body:
         """All bytes, once they are complete and retained."""
         if self._pieces:

@@ -75,6 +75,7 @@ class Excerpts:
                     etag=entry.etag,
                     length=entry.length,
                     version_of=entry.origin,
+                    resumes=self._setbacks.broken_by(span.start // entry.slice_bytes),
                     forwarded=self._resource.forwarded,
                     key=self._resource.named,
                     request=Request(b"GET", self._target, [], {}),

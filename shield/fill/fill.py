@@ -19,6 +19,7 @@ from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
+from shield.fill.rest import Arriving, Rest, broke_off, rest_of
 from shield.fill.runs import Run
 from shield.fill.settlement import (
     Question,
@@ -34,7 +35,6 @@ from shield.fill.settlement import (
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import late, may_reuse, others, unlike
 from shield.messages import Request
-from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
@@ -86,8 +86,9 @@ class Fill:
     _buffer: FillBuffer = field(init=False)
     _readers: Readers = field(init=False)
     _purse: Purse = field(init=False)
-    _response: Response | None = None  # until its end
+    _fetched: Fetched | None = None  # what the body comes from, at first
     _pacing: Pacing | None = None  # of that, once it may have to be held up
+    _rest: Rest | None = None  # once that has broken off or is late
     _task: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None  # linger
 
@@ -170,7 +171,7 @@ class Fill:
             return
         if self._task is not None:
             self._task.cancel()
-        self._fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
+        self.fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
 
     def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
@@ -209,7 +210,7 @@ class Fill:
             log.exception("fill of %s failed", self.resource.label)
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
                 result.response.close()  # not ours yet: nobody else closes it
-            self._fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
+            self.fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
         finally:
             self._task = None
 
@@ -255,7 +256,7 @@ class Fill:
             self._ask_whole(drops=True)  # origins have another version
             return False
         else:
-            self._fail(result)
+            self.fail(result)
         return True
 
     def _ask_whole(self, *, drops: bool) -> None:
@@ -278,7 +279,7 @@ class Fill:
         if settled.step is Step.SLICE:
             self._go_on_in_slices(settled, fetched)
             return
-        self.phase, self._due, self._response = Phase.STREAMING, self.length, fetched.response
+        self.phase, self._due, self._fetched = Phase.STREAMING, self.length, fetched
         if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
             self._let_through(settled, disposition.share)
         if settled.head is not None and self._readers.latecomers:
@@ -294,9 +295,7 @@ class Fill:
         if settled.is_too_large:
             self._registry.mark_large(self.resource)
         assert settled.disposition is not None
-        if (
-            settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY
-        ):  # that releases all others anyway
+        if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:  # which releases all anyway
             self._send_on(unlike(self._readers, self.resource))
 
     def _let_through(self, settled: Settlement, share: Share) -> None:
@@ -365,8 +364,7 @@ class Fill:
     def _freshen(self, settled: Settlement) -> None:
         """Keep the stored entry: under a newer head, or stale rather than an error."""
         if settled.step is Step.KEEP:
-            origin = self.origin or "-"
-            self._fail(OriginError(origin, Fault.SERVER, f"{self.status}", status=self.status))
+            self.fail(OriginError(self.origin or "-", Fault.SERVER, f"{self.status}", status=self.status))
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None
@@ -420,24 +418,21 @@ class Fill:
 
     def _pace(self) -> Pacing | None:
         """The pace of the response; None before it has begun and after its end."""
-        if self._pacing is None and self._response is not None:
-            loop, finishes = self._means.loop, self._worth_finishing
+        if self._pacing is None and self._fetched is not None:
+            loop, response, finishes = self._means.loop, self._fetched.response, self._worth_finishing
             self._pacing = Pacing(
-                loop, self._response, self._buffer, self._readers, self._purse, start=self.start, finishes=finishes
+                loop, response, self._buffer, self._readers, self._purse, start=self.start, finishes=finishes
             )
         return self._pacing
 
     def _may_grow(self, size: int) -> bool:
-        """Whether more bytes may arrive than were stated: only if no length was. Memory is reserved as they do, and
-        without any the body isn't stored."""
+        """Whether bytes may arrive beyond what was stated: if no length was. Without memory they aren't stored."""
         if self._due is not None:
-            fault = f"more than the {self._due} bytes stated"
-            self._fail(OriginError(self.origin or "-", Fault.MALFORMED, fault))
+            self.fail(OriginError(self.origin or "-", Fault.MALFORMED, f"more than {self._due} bytes, as stated"))
             return False
         whole, buffer = self._buffer.received + size + OVERHEAD, self._buffer
         if buffer.retained and (whole > self._means.terms.largest or not buffer.grow(whole)):
-            buffer.become_window()
-            self._registry.forget(self)
+            self.keep_no_more()
         return True
 
     def on_end(self, error: OriginError | None) -> None:
@@ -445,13 +440,11 @@ class Fill:
         if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
-            log.warning("%s; body of %s cut off after %d bytes", error, self.resource.label, received)
-            self._fail(error)
+            broke_off(self, error, received)
             return
         if self._buffer.retained:
             assert self.head is not None and self.disposition is not None
-            length = None if self.length is not None else received
-            body = self._buffer.body()
+            body, length = self._buffer.body(), None if self.length is not None else received
             self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
             self.entry.origin, self.entry.tags = self.origin, self._tags
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
@@ -463,9 +456,22 @@ class Fill:
         if pacing is not None:
             pacing.progressed()
 
+    def rest(self) -> Rest | None:
+        """The rest of its body, to be fetched elsewhere if need be; None if it can't be."""
+        if self._rest is None and self._fetched is not None and self._due is not None and (pacing := self._pace()):
+            body = Arriving(self._fetched, self._buffer, pacing, self.start, self.start + self._due)
+            self._rest = rest_of(self, body, self.question, self._means, self._registry)
+        return self._rest
+
+    def keep_no_more(self) -> None:
+        """Pass the rest of the body through, and don't store it."""
+        if self._buffer.retained:
+            self._buffer.become_window()
+            self._registry.forget(self)
+
     # the end
 
-    def _fail(self, failure: Failed | OriginError) -> None:
+    def fail(self, failure: Failed | OriginError) -> None:
         if self.phase in OVER:
             return
         self.failure = failure
@@ -480,7 +486,9 @@ class Fill:
         self._stop_timer()
         if self._pacing is not None:
             self._pacing.end()
-        self._pacing = self._response = None
+        if self._rest is not None:
+            self._rest.close()
+        self._pacing = self._fetched = None
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from shield.chance import draw
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
+from shield.fill.spotchecks import SpotChecks
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
@@ -47,7 +48,9 @@ class Means:
     policy: FillPolicy
     via: bytes
     clock: Callable[[], float]
+    spot_checks: SpotChecks | None = None
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
+    are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     terms: FillTerms = field(init=False)

@@ -104,6 +104,17 @@ class Pacing:
             self._purse.cost(self._response.unread())
             self._response.close()
 
+    def replace(self, response: Response) -> None:
+        """Go on with another response, which isn't started yet, and take no more of the first."""
+        self.give_up()
+        self._response = response
+        if self._is_held:
+            response.pause()
+        if self._window is not None:
+            self._window.stop()
+            self._window = None  # a new one pauses this response, if it must be
+        self.progressed()
+
     def end(self) -> None:
         """The response is complete, or given up."""
         if self._timer is not None:

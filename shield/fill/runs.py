@@ -146,6 +146,7 @@ class Runs:
             etag=entry.etag,
             length=entry.length,
             version_of=entry.origin,
+            resumes=self._setbacks.broken_by(span.start // self.slice_bytes),
             forwarded=resource.forwarded,
             key=resource.named,
             request=Request(b"GET", self.target, [], {}),

@@ -14,11 +14,12 @@ from shield.rules.persistence import may_pass, next_wait
 class _Setback:
     """Failures in a row to bring one slice."""
 
-    __slots__ = ("resting", "since", "strikes")
+    __slots__ = ("broken_by", "resting", "since", "strikes")
 
     def __init__(self, since: float) -> None:
         self.since = since  # the time in which it must come is counted from here
         self.strikes = 0
+        self.broken_by: str | None = None  # the origin that broke off its body last
         self.resting: asyncio.TimerHandle | None = None  # it is left alone until then
 
 
@@ -36,6 +37,11 @@ class Setbacks:
         setback = self._all.get(number)
         return setback is not None and setback.resting is not None
 
+    def broken_by(self, number: int) -> str | None:
+        """The origin that broke off the body with this slice last; None: none did."""
+        setback = self._all.get(number)
+        return None if setback is None else setback.broken_by
+
     def note(self, number: int, failure: Failure, began: float, audience: Audience) -> bool:
         """A fetch that began to be waited for at `began` has failed to bring a slice. False when asking again is no
         use; else its readers are told when it may be.
@@ -45,16 +51,24 @@ class Setbacks:
             return passes and self._is_in_time(number, failure.failures, began, audience.tell)
         if failure.fault is Fault.VALIDATOR:
             return False
-        return self._is_in_time(number, (failure,), self._loop.time(), audience.tell)
+        return self._is_in_time(number, (failure,), self._loop.time(), audience.tell, broken_by=failure.origin)
 
     def _is_in_time(
-        self, number: int, errors: Sequence[OriginError], began: float, again: Callable[[], None]
+        self,
+        number: int,
+        errors: Sequence[OriginError],
+        began: float,
+        again: Callable[[], None],
+        *,
+        broken_by: str | None = None,
     ) -> bool:
         loop = self._loop
         setback = self._all.get(number)
         if setback is None:
             setback = self._all[number] = _Setback(began)
         setback.strikes += 1
+        if broken_by is not None:
+            setback.broken_by = broken_by
         left = setback.since + self._seconds - loop.time()
         wait = next_wait(errors, setback.strikes, left=left, chance=self._chance())
         if wait is None:

@@ -59,6 +59,9 @@ class SlicedRegistry(Protocol):
     def count_broken(self) -> None:
         """It failed after its head was known to readers."""
 
+    def count_continued(self, origin: str) -> None:
+        """Its body broke off or was late, and continued from this origin."""
+
 
 class SlicedFill:
     """One version of a large object and those who read it: what is there lies on its `Shelf`, the rest `Runs` fetch,

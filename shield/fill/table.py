@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ WHOLE_SECONDS = 600.0
 and one that never supports ranges costs little.
 """
 
+CUT_OFF_SECONDS = 1.0
+"""Between two refreshes of a worker while all origins are bad: probes find out when one is back."""
+
 _REMEMBERED = 10_000  # keys in each table
 
 
@@ -33,6 +37,7 @@ class FillStatistics:
     started: int
     collapsed: int
     broken: int
+    continued: Mapping[str, int]  # bodies that broke off or were late, by the origin of the rest
     memory_used_bytes: int
     memory_capacity_bytes: int
     hit_for_miss: int
@@ -50,6 +55,7 @@ class FillTable:
         self._store = means.store
         self._clock = means.clock
         self._broken = 0
+        self._continued: dict[str, int] = {}  # bodies by origin
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
@@ -61,6 +67,7 @@ class FillTable:
         self._started = 0
         self._collapsed = 0
         self._thrifty: dict[str, int] = {}  # by how
+        self._tried_at = -math.inf  # when an entry was refreshed last while all origins were bad
 
     def begin(self, resource: Resource, request: Request, reader: Reader) -> Fill | None:
         """A new fill of `resource`, joined by `reader`, if that is all that a plain request takes; None: use `join`.
@@ -223,11 +230,25 @@ class FillTable:
             self._store.drop(fill.resource.key)
 
     def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
-        """Refresh `resource` in the background, unless a fill of it is under way."""
-        if self._under_way(resource, b"GET") is None:
+        """Refresh `resource` in the background, unless a fill of it is under way or all its origins are bad."""
+        if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = _validation(resource, b"GET", stored)
             fill = self._start(Question(resource, request, want, stored, shared=True))
             fill.background = True
+
+    def is_cut_off(self, resource: Resource) -> bool:
+        """Whether all its origins are known to be bad: who has a stale entry needn't wait for them."""
+        return self._means.are_cut_off(resource.tried)
+
+    def _may_refresh(self, resource: Resource) -> bool:
+        """Whether to refresh an entry now: while all origins are bad, once in a while, whichever it is."""
+        if not self.is_cut_off(resource):
+            return True
+        now = self._means.loop.time()
+        if now - self._tried_at < CUT_OFF_SECONDS:
+            return False
+        self._tried_at = now
+        return True
 
     def _find(self, resource: Resource, request: Request) -> Fill | None:
         """A fill that may answer a request that comes now."""
@@ -271,6 +292,9 @@ class FillTable:
             del self._shared[name]
         if fill.phase in OVER:
             self._alive.discard(fill)
+            checks = self._means.spot_checks
+            if checks is not None and fill.committed and fill.entry is not None and not fill.by_peer:
+                checks.filled(fill.resource, fill.entry)
 
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
         """Remember for a while whether responses under this key can be shared."""
@@ -287,6 +311,10 @@ class FillTable:
         """A fill failed after its head was known to readers."""
         self._broken += 1
 
+    def count_continued(self, origin: str) -> None:
+        """A body broke off or was late, and continued from this origin."""
+        self._continued[origin] = self._continued.get(origin, 0) + 1
+
     def cancel_all(self) -> None:
         for fill in list(self._alive):
             fill.cancel()
@@ -299,6 +327,7 @@ class FillTable:
             started=self._started,
             collapsed=self._collapsed,
             broken=self._broken,
+            continued=dict(self._continued),
             memory_used_bytes=self._means.memory.used,
             memory_capacity_bytes=self._means.memory.capacity,
             hit_for_miss=len(self._hit_for_miss),

@@ -21,6 +21,7 @@ KINDS = {
     Fault.FORBIDDEN: Came.ABSENT,
     Fault.COLD: Came.ABSENT,
     Fault.VALIDATOR: Came.ABSENT,
+    Fault.DIFFERS: Came.ABSENT,
     Fault.REFUSED: Came.ABSENT,
 }
 """What a fault says of its origin. Others say nothing by themselves: that time ran out, that no connection of ours

@@ -19,6 +19,7 @@ from typing import Protocol
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Connection
+from shield.origin.copies import fetch_same
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.gate import Gate, GateStatistics
 from shield.origin.pool import Pool, PoolStatistics
@@ -30,6 +31,7 @@ from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
+from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
@@ -98,7 +100,8 @@ class HealthStatistics:
 @dataclass(frozen=True, slots=True)
 class OriginStatistics:
     fetches: int
-    retries: int  # attempts after a failed one of the same fetch
+    extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
+    repeats_saved: float  # retries and resumes that its budget allows now
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
@@ -136,10 +139,11 @@ class Origin:
         if self._gateway is not None:
             signer.prepare(self._gateway.alone)
         self.fetches = 0
-        self.retries = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self.overtaken = 0
+        self.extra = dict.fromkeys(Extra, 0)
+        """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.waiting: set[Waiter] = set()
@@ -168,10 +172,11 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        if want.version is not None:
+            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
-        request_time = clock()
-        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
+        request_time, note = clock(), Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -183,7 +188,7 @@ class Origin:
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
-        response_time = self._given_at = clock()
+        self._given_at = response_time = clock()
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -388,7 +393,8 @@ class Origin:
         flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
-            self.retries,
+            {extra.value: count for extra, count in self.extra.items()},
+            self.seen.repeats.saved,
             dict(self.faults),
             self.overtaken,
             self.absent,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import xxhash
 
@@ -24,10 +24,11 @@ from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
-from shield.rules.budget import RetryBudget
+from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Flag, find_trouble
-from shield.rules.positions import order
+from shield.rules.positions import are_all_bad, order
 from shield.rules.ranges import Span
+from shield.rules.spotchecks import Quarantine
 from shield.rules.throttling import with_room
 
 log = logging.getLogger("shield.origin")
@@ -48,12 +49,10 @@ class _Lot:
 
     __slots__ = ("budgets", "deadline_seconds", "origins", "users")
 
-    def __init__(
-        self, origins: Sequence[Origin], deadline_seconds: float, budgets: Mapping[str, RetryBudget]
-    ) -> None:
+    def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
-        self.budgets = budgets
+        self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
@@ -110,13 +109,16 @@ class Origins:
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
-        self._lot = _Lot(origins, deadline_seconds, {each.name: RetryBudget(retry_share) for each in origins})
+        self._clock = clock
+        self._attach(origins)
+        self._lot = _Lot(origins, deadline_seconds)
         self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
         self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
-        self._clock = clock
         self._complaints = Complaints(log)
+        self.quarantine: Quarantine | None = None
+        """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.conductor = Conductor(
             self._records,
@@ -127,7 +129,6 @@ class Origins:
             now=self._now,
             clock=clock,
         )
-        self._attach(origins)
 
     def open(self) -> None:
         """Begin to judge them."""
@@ -136,9 +137,12 @@ class Origins:
     def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
         """Use these from now on. Present ones among them stay as they are."""
         before, now = self._lot, self._now()
-        kept = before.budgets if retry_share == self._retry_share else {}
-        budgets = {each.name: kept.get(each.name) or RetryBudget(retry_share) for each in origins}
-        self._lot, self._retry_share = _Lot(origins, deadline_seconds, budgets), retry_share
+        known = before.origins.values()
+        self._retry_share = retry_share
+        self._records.free([origin.identity for origin in origins], [origin.name.encode() for origin in origins])
+        self._attach([origin for origin in origins if origin not in known])
+        self._allow(origins)
+        self._lot = _Lot(origins, deadline_seconds)
         for name, origin in before.origins.items():
             if self._lot.origins.get(name) is origin:
                 continue
@@ -147,10 +151,6 @@ class Origins:
                 self._left[name] = origin, now
         for name in self._lot.origins:
             self._left.pop(name, None)
-        known = before.origins.values()
-        held = self._lot.origins.values()
-        self._records.free([origin.identity for origin in held], [origin.name.encode() for origin in held])
-        self._attach([origin for origin in origins if origin not in known])
 
     def _attach(self, origins: Sequence[Origin]) -> None:
         """Give each the memory that workers share."""
@@ -158,6 +158,12 @@ class Origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
+        self._allow(origins)
+
+    def _allow(self, origins: Sequence[Origin]) -> None:
+        """Set the budgets for extra fetches."""
+        for origin in origins:
+            origin.seen.allow(FetchAllowance(self._retry_share), FetchAllowance(0.0))
 
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
@@ -186,7 +192,10 @@ class Origins:
         lot.users += 1
         try:
             order, began = lot.order(names, want.path, self._now), self._now()
-            if not order or len(order) < len(names) or lot.deadline_seconds < MIN_ATTEMPT_SECONDS:
+            if self.quarantine is not None:
+                order = self.quarantine.trusted(want.path, order, began)
+            is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
+            if not order or len(order) < len(names) or not is_usual:
                 return await self._race(names, order, want, lot, began).run()
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
@@ -196,7 +205,6 @@ class Origins:
                     want, deadline=began + lot.deadline_seconds, clock=self._clock
                 )
                 if isinstance(answer, Fetched):
-                    lot.budgets[origin.name].earn()
                     return answer
             except OriginError as error:
                 answer = error
@@ -227,8 +235,6 @@ class Origins:
         finally:
             lead.over()
         if isinstance(answer, Fetched):
-            if lead.race is None:  # else its schedule has counted this attempt
-                lot.budgets[origin.name].earn()
             lead.drop()
             return answer
         if lead.race is None:
@@ -243,8 +249,9 @@ class Origins:
             if name in self._left:
                 origins[name] = self._left[name][0]
                 self._left[name] = origins[name], now
-        budgets = {**{name: RetryBudget(0.0) for name in names}, **lot.budgets}
-        return _Lot(list(origins.values()), lot.deadline_seconds, budgets)
+        found = _Lot(list(origins.values()), lot.deadline_seconds)
+        found.budgets = lot.budgets  # a removed one isn't asked again
+        return found
 
     def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
         """Further attempts of a fetch that began at `began`, by the schedule."""
@@ -254,9 +261,31 @@ class Origins:
             budgets=lot.budgets,
             chance=self._chance,
             longest_wait=_STORED_PATIENCE if want.validators else math.inf,
+            resumes=want.resumes if want.resumes in lot.budgets else None,
         )
         unknown = [name for name in names if name not in lot.origins]
         return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+
+    def are_cut_off(self, names: Sequence[str]) -> bool:
+        """Whether all of these are known to be bad, or the node itself is cut off from all origins."""
+        origins = self._lot.origins
+        if self._records.frozen_at:
+            return True
+        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
+
+    @property
+    def newcomers(self) -> Sequence[str]:
+        """Origins whose share of keys is growing."""
+        return ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the fault is this node's own, so that no origin is judged."""
+        return bool(self._records.frozen_at)
+
+    def find(self, name: str) -> Origin | None:
+        """An origin in use, if there is one with this name."""
+        return self._lot.origins.get(name)
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]

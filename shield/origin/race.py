@@ -72,6 +72,10 @@ class Race:
         self._schedule.suspect(origin)
         self._wake()
 
+    def late(self, origin: str) -> None:
+        """Try the next origin at once; before `run` only."""
+        self._schedule.late(origin)
+
     async def run(self) -> Fetched | Absent | Failed:
         """The result. Attempts still in progress are then cancelled, and also if this is cancelled."""
         try:
@@ -98,20 +102,20 @@ class Race:
                 raise self._bug
             step = self._schedule.next(self._loop.time())
             if isinstance(step, Start):
-                self._start(self._origins[step.origin], step.deadline)
+                self._start(self._origins[step.origin], step)
             elif isinstance(step, Wait):
                 await self._wait(step.until)
             else:
                 return self._concluded()
 
-    def _start(self, origin: Origin, deadline: float) -> None:
-        if origin.name in self._failures:
-            origin.retries += 1
+    def _start(self, origin: Origin, step: Start) -> None:
+        if step.extra is not None:
+            origin.extra[step.extra] += 1
         if self._under_way:
             # A request that joins after the first of several attempts must not get a response that may be older. The
             # attempts under way may send theirs once more, or only now: neither of them tells any more.
             self._want.sent = None
-        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, deadline))
+        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, step.deadline))
 
     async def _attempt(self, origin: Origin, deadline: float) -> None:
         answer: AttemptResult
@@ -150,7 +154,11 @@ class Race:
         self._gone = answer if self._gone is None else answer.after(self._gone)
 
     def _concluded(self) -> Absent | Failed:
-        asked_all = self._schedule.asked_all
+        asked_all, unpaid = self._schedule.asked_all, self._schedule.unpaid
+        if unpaid is not None:
+            self._failures[unpaid] = OriginError(
+                unpaid, Fault.BUDGET, "it broke off too many bodies to be asked again"
+            )
         if self._failures or not asked_all:
             return Failed(settled(self._failures, self._absent, self._want, asked_all=asked_all))
         return self._gone or Absent()
@@ -188,15 +196,25 @@ class Lead:
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(within, self.suspect, origin.name)
+        self._timer = loop.call_later(within, self._be_late)
         origin.waiting.add(self)
 
     def suspect(self, origin: str) -> None:
-        """It is late, or its origin is suspect: try others beside it."""
-        if self.race is not None or self._is_over:
-            return
-        race = self.race = self._begin()
-        race.suspect(origin)
+        """Its origin is suspect: try others beside it."""
+        if self.race is None and not self._is_over:
+            race = self._begin()
+            race.suspect(origin)
+            self._try_others(race)
+
+    def _be_late(self) -> None:
+        """It is late: try others beside it."""
+        if self.race is None and not self._is_over:
+            race = self._begin()
+            race.late(self._origin.name)
+            self._try_others(race)
+
+    def _try_others(self, race: Race) -> None:
+        self.race = race
         self.beside = asyncio.get_running_loop().create_task(race.run())
         self.beside.add_done_callback(self._overtake)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Inform, Response
+from shield.origin.version import Version
 from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
@@ -41,6 +42,7 @@ class Want:
     `key` is the one by which a worker owns the object, `request` the client's: its target names the object to that
     worker, its fields tell its path so far (RFC 8586) and how a response is judged. `alone`: that concerns no other
     request.
+    `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
     or 0.0; one that `is_probe` never waits for one.
     """
@@ -54,12 +56,14 @@ class Want:
     tentative: bool = False
     length: int | None = None  # of the whole, if known
     version_of: str | None = None  # the origin from whose response `etag` is, if known
+    resumes: str | None = None  # the origin that broke off the body of which this is the rest
     forwarded: tuple[Field, ...] = ()  # fields of the client's request
     key: CacheKey | None = None
     request: Request | None = field(default=None, compare=False)
     alone: bool = False
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
+    version: Version | None = None
     readers: Sized | None = None
     waits_since: float = 0.0
     is_probe: bool = False

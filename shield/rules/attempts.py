@@ -9,8 +9,10 @@ The runner of a schedule requests the next step, carries it out, and reports the
 An origin that doesn't respond within its patience isn't abandoned: the next one is tried concurrently (a hedged
 request), and the first that has the object wins. So a hung origin costs half a second, and an object that is slow
 everywhere still arrives. Moving on to the next origin is free: all clients that wait for a hung origin must be able
-to leave it. Only retries at the same origin are charged, to its budget; not after a refusal as too many, since no
-more requests get there than its limit allows (`rules.throttling`).
+to leave it. Retries at the same origin are charged to its budget, and so is the rest of a body that it broke off; not
+those after a refusal as too many, since no more requests get there than its limit allows (`rules.throttling`).
+
+Each start has a kind, by which extra attempts are counted.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from shield.errors import Fault
-from shield.rules.budget import RetryBudget
+from shield.rules.budget import Budget
 
 MIN_ATTEMPT_SECONDS = 0.05
 """With less time than this before the deadline no attempt is worthwhile: remote origins don't respond so fast."""
@@ -46,6 +49,16 @@ _TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNEC
 _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
 
 
+class Extra(Enum):
+    """The reason for an attempt after the first; the value is the word in metrics."""
+
+    RETRY = "retry"  # it failed before, for the same fetch
+    RESUME = "resume"  # its body broke off, and the rest is fetched from it
+    FAILOVER = "failover"  # another one failed, or is late
+    RESCUE = "rescue"  # another one is suspected to be down
+    ABSENT = "absent"  # another one doesn't have the object
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """An origin of a fetch. An attempt at one that `is_out` ends with its patience, unless it is the first. One that
@@ -64,6 +77,7 @@ class Start:
 
     origin: str
     deadline: float
+    extra: Extra | None = None  # None: the first attempt of the fetch
 
 
 @dataclass(slots=True)
@@ -87,7 +101,8 @@ class Schedule:
 
     The next origin is tried once all before it have failed or have used up their patience, or an even share of the
     time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
-    for jitter. No wait for a retry exceeds `longest_wait` seconds.
+    for jitter. No wait for a retry exceeds `longest_wait` seconds. `resumes` is the origin that broke off the body of
+    which this fetches the rest: the attempt there is charged, too.
     """
 
     __slots__ = (
@@ -95,14 +110,17 @@ class Schedule:
         "_budgets",
         "_chance",
         "_deadline",
+        "_extra",
         "_left",
         "_longest_wait",
         "_over",
         "_patience",
         "_refusals",
         "_repeated",
+        "_resumes",
         "_started",
         "_under_way",
+        "unpaid",
     )
 
     def __init__(
@@ -110,9 +128,10 @@ class Schedule:
         order: Sequence[Contender],
         *,
         deadline: float,
-        budgets: Mapping[str, RetryBudget],
+        budgets: Mapping[str, Budget],
         chance: Callable[[], float],
         longest_wait: float = math.inf,
+        resumes: str | None = None,
     ) -> None:
         self._deadline = deadline
         self._budgets = budgets
@@ -123,14 +142,18 @@ class Schedule:
         self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
         self._refusals: dict[str, int] = {}  # as too many
+        self._resumes = resumes
+        self.unpaid: str | None = None
+        """An origin that wasn't asked for the rest of a body, since its budget is spent."""
         self._started = False
+        self._extra = None if resumes is None else Extra.FAILOVER  # the reason for the next attempt
         self._under_way: dict[str, float] = {}  # by origin: the time at which its patience ends
         self._over = False
 
     @property
     def asked_all(self) -> bool:
         """Whether every origin was tried at least once."""
-        return not self._left
+        return not self._left and self.unpaid is None
 
     def next(self, now: float) -> NextStep:
         """The next step."""
@@ -140,9 +163,8 @@ class Schedule:
             turn = max(self._under_way.values(), default=now)
             if turn > now:
                 return Wait(turn if turn < self._deadline else math.inf)
-            if self._left:
-                return self._start_next(now)
-            if (step := self._repeat_next(now)) is not None:
+            step = self._start_next(now) or self._repeat_next(now)
+            if step is not None:
                 return step
         if self._under_way:
             return Wait(math.inf)
@@ -157,12 +179,14 @@ class Schedule:
     def absent(self, origin: str) -> None:
         """The origin doesn't have the object."""
         self._under_way.pop(origin, None)
+        self._extra = Extra.ABSENT
 
     def failed(
         self, origin: str, fault: Fault, now: float, *, status: int | None = None, retry_after: float | None = None
     ) -> None:
         """The attempt failed, or timed out; `retry_after` are the seconds in the origin's Retry-After."""
         self._under_way.pop(origin, None)
+        self._extra = Extra.FAILOVER
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
         wait = self._chance() * TRANSIENT_SECONDS
@@ -179,15 +203,25 @@ class Schedule:
         """The origin is suspected to be down: try the next one at once."""
         if origin in self._under_way:
             self._under_way[origin] = -math.inf
+            self._extra = Extra.RESCUE
 
-    def _start_next(self, now: float) -> Start:
-        candidate = self._left.pop(0)
-        budget = self._budgets.get(candidate.origin)
-        if budget is not None:
-            budget.earn()
+    def late(self, origin: str) -> None:
+        """The origin is late: try the next one at once."""
+        if origin in self._under_way:
+            self._under_way[origin] = -math.inf
+
+    def _start_next(self, now: float) -> Start | None:
+        if not self._left:
+            return None
+        candidate, extra = self._left.pop(0), self._extra
+        if candidate.origin == self._resumes:
+            if not self._budgets[candidate.origin].take():
+                self.unpaid = candidate.origin
+                return self._start_next(now)
+            extra = Extra.RESUME
         patience = candidate.patience if self._started and candidate.is_out else math.inf
-        self._started = True
-        return self._start(candidate.origin, now, patience)
+        self._started, self._extra = True, Extra.FAILOVER
+        return self._start(candidate.origin, now, patience, extra)
 
     def _repeat_next(self, now: float) -> NextStep | None:
         while self._again:
@@ -200,15 +234,15 @@ class Schedule:
             if is_free or self._budgets[origin].take():
                 if not is_free:
                     self._repeated.add(origin)
-                return self._start(origin, now, math.inf)
+                return self._start(origin, now, math.inf, Extra.RETRY)
         return None
 
-    def _start(self, origin: str, now: float, most: float) -> Start:
+    def _start(self, origin: str, now: float, most: float, extra: Extra | None) -> Start:
         """Start an attempt that may take `most` seconds."""
         share = (self._deadline - now) / (len(self._left) + 1)
         patience = math.inf if self._left and self._left[0].is_held else self._patience[origin]
         self._under_way[origin] = now + min(patience, share)
-        return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline))
+        return Start(origin, min(now + max(most, MIN_ATTEMPT_SECONDS), self._deadline), extra)
 
 
 def patience(p95: float | None) -> float:

@@ -37,6 +37,13 @@ _LONGEST_WANT = 1024  # longer values of Want-Repr-Digest are ignored
 _LEGACY = frozenset({"md5"})  # sent only on request (RFC 9530 §5)
 _MD5_TAG = re.compile(rb'"([0-9a-f]{32})"').fullmatch
 _GOOG_MD5 = re.compile(rb"(?:^|[ ,])md5=([A-Za-z0-9+/=]+)")
+_GOOG_CRC = re.compile(rb"(?:^|[ ,])crc32c=([A-Za-z0-9+/=]+)")
+_CHECKSUM_SIZES: Mapping[str, int] = {"sha-1": 20, "crc64nvme": 8, "crc32c": 4, "crc32": 4}  # of storages only
+CHECKSUMS = frozenset(b"x-amz-checksum-" + name.encode() for name in ("crc32", "crc32c", "crc64nvme", "sha1"))
+"""Fields of other checksums, which don't become digests for clients and are stated of the same bytes."""
+
+_ALL_SIZES: Mapping[str, int] = {**_SIZES, **_CHECKSUM_SIZES}
+_AMAZON: Mapping[str, bytes] = {name: b"x-amz-checksum-" + name.replace("-", "").encode() for name in _CHECKSUM_SIZES}
 
 
 def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Field]:
@@ -53,6 +60,22 @@ def lines(head: ResponseHead, sending: Sending, *, md5_etags: bool) -> list[Fiel
     others = {name: value for name, value in found.items() if name not in public}
     groups = ((PUBLIC, public), (hidden.LINE, others))
     return [(name, hidden.dictionary(digests)) for name, digests in groups if digests]
+
+
+def whole(head: ResponseHead) -> dict[str, bytes]:
+    """All digests and checksums of the whole object that a 200 states, by algorithm. Never raises.
+
+    Those of the parts of an upload, and of the checksums of its parts ("COMPOSITE"), are omitted.
+    """
+    if head.get(b"x-amz-checksum-type") not in (None, b"FULL_OBJECT"):
+        kept = tuple([line for line in head.fields if not line[0].startswith(b"x-amz-checksum-")])
+        head = ResponseHead(head.status, kept, head.length)
+    found = _stated(head) if head.has_any(WORDS) else {}
+    values = [(algorithm, head.get(name)) for algorithm, name in _AMAZON.items()]
+    for algorithm, value in (*values, ("crc32c", _goog_hash(head, _GOOG_CRC))):
+        if value is not None and (digest := _decoded(value, algorithm)) is not None:
+            found.setdefault(algorithm, digest)
+    return found
 
 
 def wanted(fields: Fields, want: bytes) -> Field | None:
@@ -90,7 +113,7 @@ def _stated(head: ResponseHead) -> dict[str, bytes]:
             found = {**_digests(b", ".join(said)), **found}
     for algorithm, value in (
         ("sha-256", head.get(b"x-amz-checksum-sha256")),
-        ("md5", _goog_md5(head)),
+        ("md5", _goog_hash(head, _GOOG_MD5)),
         ("md5", head.get(b"content-md5")),
     ):
         if value is not None and (digest := _decoded(value, algorithm)) is not None:
@@ -98,14 +121,14 @@ def _stated(head: ResponseHead) -> dict[str, bytes]:
     return {name: found[name] for name in _SIZES if name in found} if found else found
 
 
-def _goog_md5(head: ResponseHead) -> bytes | None:
-    """The MD5 in x-goog-hash: of the stored bytes, which differ from those sent if Google decompresses them."""
+def _goog_hash(head: ResponseHead, pattern: re.Pattern[bytes]) -> bytes | None:
+    """A hash in x-goog-hash: of the stored bytes, which differ from those sent if Google decompresses them."""
     said = head.all(b"x-goog-hash")
     if not said:
         return None
     if head.get(b"x-goog-stored-content-encoding") == b"gzip" and head.get(b"content-encoding") != b"gzip":
         return None
-    match = _GOOG_MD5.search(b",".join(said))
+    match = pattern.search(b",".join(said))
     return None if match is None else match[1]
 
 
@@ -133,4 +156,4 @@ def _decoded(value: bytes, algorithm: str) -> bytes | None:
         digest = base64.b64decode(value, validate=True)
     except ValueError:
         return None
-    return digest if len(digest) == _SIZES[algorithm] else None
+    return digest if len(digest) == _ALL_SIZES[algorithm] else None

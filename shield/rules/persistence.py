@@ -19,6 +19,7 @@ GROWTH = 4.0
 
 _TRANSIENT = frozenset(
     {
+        Fault.BUDGET,
         Fault.RESOLVE,
         Fault.OVER_LIMIT,
         Fault.SHORT_BODY,
@@ -30,6 +31,27 @@ _TRANSIENT = frozenset(
     }
 )
 _FINAL = frozenset({Fault.VALIDATOR, Fault.FORBIDDEN})  # faults of the object itself, at whichever origin
+
+
+MOST_IN_A_ROW = 4
+"""So often is a body continued after it broke off, until it has brought `FORGIVEN_BYTES` more."""
+
+FORGIVEN_BYTES = 1 << 20
+
+
+def continues_at(fault: Fault, origins: Sequence[str], own: str) -> Sequence[str]:
+    """The origins at which a body may continue that has broken off at its `own`, in the order of the attempts; empty
+    if it may not: then its origin is sound, or sends something that isn't a body.
+
+    After a cut the usual order holds; an origin that was silent is asked last, and one that was slow for too long
+    isn't asked again.
+    """
+    others = [name for name in origins if name != own]
+    if fault in (Fault.SHORT_BODY, Fault.RESET):
+        return origins
+    if fault is Fault.BETWEEN_BYTES_TIMEOUT:
+        return [*others, own]
+    return others if fault is Fault.TOTAL_TIMEOUT else ()
 
 
 def may_pass(errors: Sequence[OriginError]) -> bool:

@@ -7,7 +7,7 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shield.rules.health import LEAST_KEYS, RECOVERY_SECONDS, Flag, HealthRecord, HealthState
 
@@ -43,6 +43,11 @@ def _place(record: HealthRecord, spot: float, now: float) -> tuple[int, float]:
     if spot < share_of_keys(record, now):
         return 0, 0.0
     return _PLACES[record.state], record.bad_since
+
+
+def are_all_bad(records: Iterable[HealthRecord]) -> bool:
+    """Whether none of these origins is expected to give anything. A drained one works, and would."""
+    return not any(record.is_good and not record.flags & Flag.CORRUPT for record in records)
 
 
 def share_of_keys(record: HealthRecord, now: float) -> float:

@@ -8,7 +8,7 @@ from enum import Enum
 from itertools import combinations
 
 from shield.messages import Field, Fields, ResponseHead
-from shield.rules.digests import OF_CONTENT
+from shield.rules.digests import CHECKSUMS, OF_CONTENT
 
 MAX_RANGES = 16
 """A request for more ranges than this gets the whole body (RFC 9110 §17.15)."""
@@ -154,7 +154,7 @@ def parse_content_range(value: bytes) -> tuple[int, int, int | None] | None:
     return first, last, length
 
 
-_OF_THE_PART = OF_CONTENT | {b"content-length", b"content-range"}
+_OF_THE_PART = OF_CONTENT | CHECKSUMS | {b"content-length", b"content-range"}
 
 
 def head_of_whole(head: ResponseHead) -> ResponseHead:

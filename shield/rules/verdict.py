@@ -84,24 +84,26 @@ class Stored(Protocol):
     def head(self) -> Head: ...
 
 
-def judge_lookup(request: Request, stored: Stored | None, now: float, rules: FreshnessRules) -> Verdict:
+def judge_lookup(
+    request: Request, stored: Stored | None, now: float, rules: FreshnessRules, *, is_cut_off: bool = False
+) -> Verdict:
     """How may the stored entry be used? RFC 9111 §4, in the order of its conditions.
 
     Directives of the request are ignored unless the rules honour them: by default stored responses decide, not the
-    CDN's clients.
+    CDN's clients. `is_cut_off`: all origins are known to be bad, so that nothing is gained by asking them first.
     """
     if request.method not in _METHODS:
         return Verdict.BYPASS  # §4: the method must allow it
     asked = _directives(request, rules)
     if asked.no_store:
         return Verdict.BYPASS  # §5.2.1.5
-    verdict = _judge_stored(stored, now, asked)
+    verdict = _judge_stored(stored, now, asked, is_cut_off=is_cut_off)
     if asked.only_if_cached and verdict not in (Verdict.HIT, Verdict.STALE):
         return Verdict.REFUSE  # §5.2.1.7
     return verdict
 
 
-def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Verdict:
+def _judge_stored(stored: Stored | None, now: float, asked: CacheControl, *, is_cut_off: bool) -> Verdict:
     if stored is None:
         return Verdict.MISS
     unusable = Verdict.MISS if stored.head.etag is None and stored.head.last_modified is None else Verdict.REVALIDATE
@@ -116,6 +118,8 @@ def _judge_stored(stored: Stored | None, now: float, asked: CacheControl) -> Ver
         return unusable  # §5.2.2.2
     if asked.max_stale is not None:  # §5.2.1.2, within the staleness that the operator allows
         within = -ttl <= asked.max_stale and stored.freshness.in_error_grace(now)
+    elif is_cut_off:
+        within = stored.freshness.in_error_grace(now)  # §4.2.4, RFC 5861 §4
     else:
         within = ttl > -stored.freshness.grace  # §4.2.4, RFC 5861 §3
     return Verdict.STALE if within else unusable  # §4.3

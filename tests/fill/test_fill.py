@@ -228,6 +228,7 @@ def test_a_short_body_ends_uncleanly_for_all_and_is_not_stored(
     gate = origin.gate()
     origin.serves("/a", body, lifetime=60)
     origin.spoils("/a", at_body(600_000, Wait(gate), ending), times=1)
+    origin.fails("/a", "InternalError")
 
     clients = [shield.client() for _ in range(5)]
     for client in clients:
@@ -243,6 +244,7 @@ def test_a_short_body_ends_uncleanly_for_all_and_is_not_stored(
     assert not any(answer.clean for answer in heads)
     assert all(body.check(answer.body) for answer in heads)
     assert fills(shield)["broken"] == 1
+    origin.recovers("/a")
     again = shield.get("/a")
     assert not again.hit
     assert again.body == body[:]

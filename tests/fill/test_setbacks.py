@@ -13,8 +13,10 @@ from shield.rules.persistence import STRIKES
 from tests.client import request
 from tests.disks import MIB, settled, with_disk
 from tests.disks import SLICE as DISK_SLICE
+from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
+from tests.doubles.steps import Close
 from tests.fill.ground import SLICE, FakeClient, Ground, on_ground, turns
 from tests.fill.test_runs import BODY, sends_all, stored
 from tests.node import FakeClock, Shield
@@ -220,3 +222,23 @@ def test_a_download_outlasts_an_origin_that_stumbles(
             answer = client.read()
 
     assert (answer.status, answer.clean, answer.body == body[:]) == (200, True, True)
+
+
+def test_the_rest_of_a_body_that_broke_off_is_paid_for(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    body = Pattern(4 * MIB)
+    origin.serves("/big", body, lifetime=60)
+
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+        shield.get("/big", [("range", f"bytes=0-{DISK_SLICE - 1}")])
+        settled(shield)
+        origin.spoils("/big", at_body(DISK_SLICE // 2, Close()), times=1)
+        with shield.client() as client:
+            client.send(request("/big"))
+            answer = client.read()
+        state = shield.state()["origins"]["fra"]
+
+    assert (answer.status, answer.clean, answer.body == body[:]) == (200, True, True)
+    assert state["extra"]["resume"] == 1
+    assert state["repeats_saved"] < 10.0

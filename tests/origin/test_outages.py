@@ -299,7 +299,7 @@ def test_one_whose_bodies_all_break_off_is_suspect_and_then_out_though_probes_pa
     pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
 ) -> None:
     for number in range(20):
-        origin.serves(f"/{number}", b"x" * 1000, lifetime=60)
+        origin.serves(f"/{number}", b"x" * 1000, lifetime=60, fields={"accept-ranges": "none"})
         replica.serves(f"/{number}", b"x" * 1000, lifetime=60)
         origin.spoils(f"/{number}", at_body(500, Close()))
     origin.serves("/well", b"x" * 1000, lifetime=60)
@@ -324,7 +324,7 @@ def test_one_whose_bodies_all_break_off_is_suspect_and_then_out_though_probes_pa
 
 
 def test_one_object_whose_body_breaks_off_does_not_put_its_origin_out(pair: Shield, origin: FaultyOrigin) -> None:
-    origin.serves("/a", b"x" * 1000, lifetime=0)
+    origin.serves("/a", b"x" * 1000, lifetime=0, fields={"accept-ranges": "none"})
     origin.spoils("/a", at_body(500, Close()))
 
     for _ in range(8):
@@ -332,3 +332,91 @@ def test_one_object_whose_body_breaks_off_does_not_put_its_origin_out(pair: Shie
     look_later(pair, 0.0)
 
     assert state(pair) == "up"
+
+
+def put_out(shield: Shield, *names: str, state: HealthState = HealthState.OPEN) -> None:
+    """As if these origins had been found to be bad."""
+
+    def publish() -> None:
+        now = asyncio.get_running_loop().time()
+        for name in names:
+            seen = shield.node.origins.get(name).seen
+            seen.publish(HealthRecord(state, since=now, until=now + 60.0, bad_since=now))
+
+    shield.call(publish)
+
+
+def test_while_all_origins_are_bad_a_stale_entry_is_served_at_once_and_refreshed_behind(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate, clock: FakeClock
+) -> None:
+    paths = ["/a", "/b"]
+    for path in paths:
+        origin.serves(path, b"x", lifetime=60, grace=0)
+        pair.get(path)
+    clock.advance(100)
+    hang(origin, gate, *paths)
+    put_out(pair, "fra", "iad")
+
+    answers = [pair.get(path) for path in (*paths, *paths)]
+    origin.wait_for(lambda: origin.requests_active == 1)  # not one for each
+    asked = len(origin.requests) + len(replica.requests)
+    gate.open()
+
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"x")] * 4
+    assert answers[0].get("cache-status") == "test-1; hit; ttl=-40; detail=cut-off"
+    assert asked == 3
+
+
+def test_what_may_not_be_served_stale_waits_even_then(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"x", fields={"cache-control": "max-age=60, must-revalidate"})
+    pair.get("/a")
+    clock.advance(100)
+    origin.stops()
+    put_out(pair, "fra", "iad")
+
+    assert pair.get("/a").status == 504
+
+
+def test_as_long_as_one_origin_is_well_it_is_asked(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"x", lifetime=60, grace=0)
+    replica.serves("/a", b"newer", lifetime=60)
+    pair.get("/a")
+    clock.advance(100)
+    put_out(pair, "fra")
+
+    assert pair.get("/a").body == b"newer"
+
+
+def test_a_sole_origin_that_is_suspect_is_not_waited_for_either(
+    shield: Shield, origin: FaultyOrigin, gate: Gate, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"x", lifetime=60, grace=0)
+    shield.get("/a")
+    clock.advance(100)
+    hang(origin, gate, "/a")
+    put_out(shield, "fra", state=HealthState.SUSPECT)
+
+    answer = shield.get("/a")
+    gate.open()
+
+    assert (answer.status, answer.body) == (200, b"x")
+
+
+def test_a_node_that_is_cut_off_from_all_origins_serves_what_is_stale_at_once(
+    pair: Shield, origin: FaultyOrigin, gate: Gate, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"x", lifetime=60, grace=0)
+    pair.get("/a")
+    clock.advance(100)
+    hang(origin, gate, "/a")
+    records = pair.node.origins._records
+    pair.call(lambda: setattr(records, "frozen_at", 1.0))
+
+    answer = pair.get("/a")
+    gate.open()
+
+    assert (answer.status, answer.body) == (200, b"x")

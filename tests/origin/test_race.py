@@ -16,7 +16,6 @@ from shield.origin.origin import Note, Origin
 from shield.origin.origins import Origins
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
-from shield.rules.budget import RetryBudget
 from shield.shared import Seat
 from tests.node import FakeClock
 
@@ -165,24 +164,6 @@ def test_the_first_origin_wins_and_the_second_attempt_is_cancelled() -> None:
 
         assert isinstance(result, Fetched) and result.origin == "fra"
         assert (story.fra.was_cancelled, story.iad.was_cancelled, story.fra.held) == (False, True, 1)
-
-    played(tell)
-
-
-@pytest.mark.parametrize("winner", ["fra", "iad"])
-def test_whichever_wins_each_first_attempt_earns_once(winner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    earned: list[RetryBudget] = []
-
-    def earn(budget: RetryBudget) -> None:
-        earned.append(budget)
-
-    monkeypatch.setattr(RetryBudget, "earn", earn)
-
-    async def tell(story: Story) -> None:
-        (story.fra if winner == "fra" else story.iad).answers()
-        await settled(story)
-        assert len(earned) == len(set(earned)) == 2
-        await turns(MOMENTS)
 
     played(tell)
 

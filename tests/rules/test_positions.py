@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules.health import HELD_BACK, Flag, HealthRecord, HealthState
-from shield.rules.positions import order
+from shield.rules.positions import are_all_bad, order
 from tests.rules.test_health import NOW, OPEN, RECOVERING, SUSPECT, TRIAL, UP
 
 DRAINED, CORRUPT = replace(UP, flags=Flag.DRAINED), replace(UP, flags=Flag.CORRUPT)
@@ -79,3 +79,18 @@ def test_a_key_that_has_come_back_stays(spot: float, earlier: float, later: floa
 )
 def test_one_that_is_held_back_goes_behind_all_that_can_serve(states: dict[str, HealthRecord], expected: str) -> None:
     assert "".join(order("abc", states, 0.05, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([SUSPECT, OPEN, TRIAL], True),
+        ([OPEN, UP], False),
+        ([OPEN, RECOVERING], False),
+        ([OPEN, DRAINED], False),  # it works
+        ([OPEN, CORRUPT], True),
+        ([SUSPECT], True),
+    ],
+)
+def test_all_are_bad_if_none_is_expected_to_give_anything(records: list[HealthRecord], expected: bool) -> None:
+    assert are_all_bad(records) is expected

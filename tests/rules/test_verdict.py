@@ -528,3 +528,30 @@ def test_credentials_never_let_more_clients_have_an_answer(said: list[bytes], na
     )
 
     assert ORDER[having.share] >= ORDER[without.share]
+
+
+@pytest.mark.parametrize(
+    ("stored", "age", "verdict"),
+    [
+        (Known(fresh_for(60, grace=10, error_grace=50)), 59, Verdict.HIT),
+        (Known(fresh_for(60, grace=10, error_grace=50)), 109, Verdict.STALE),
+        (Known(fresh_for(60, grace=10, error_grace=50)), 111, Verdict.REVALIDATE),
+        (Known(fresh_for(60, grace=10, error_grace=50), etag=None), 109, Verdict.STALE),
+        (Known(fresh_for(60, grace=10, error_grace=50), must_revalidate=True), 61, Verdict.REVALIDATE),
+        (Known(fresh_for(60, error_grace=50), no_cache=True), 1, Verdict.REVALIDATE),
+        (None, 0, Verdict.MISS),
+    ],
+)
+def test_while_all_origins_are_bad_what_may_replace_an_error_is_served_at_once(
+    stored: Known | None, age: float, verdict: Verdict
+) -> None:
+    assert judge_lookup(GET, stored, T + age, RULES, is_cut_off=True) is verdict
+
+
+@pytest.mark.parametrize(
+    ("request_", "verdict"), [(asking(b"no-cache"), Verdict.REVALIDATE), (asking(b"max-stale=5"), Verdict.REVALIDATE)]
+)
+def test_a_client_that_is_heard_may_want_an_origin_all_the_same(request_: Request, verdict: Verdict) -> None:
+    stored = Known(fresh_for(60, error_grace=50))
+
+    assert judge_lookup(request_, stored, T + 70, HONOURING, is_cut_off=True) is verdict

@@ -1,0 +1,247 @@
+"""The rest of a body that has broken off or is late: fetched by Range from the origin that it came from, or from
+another one that is proven to have the same bytes. Readers only notice a pause.
+
+Used by fills of whole responses; `runs` continue slices in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from shield.errors import Fault, OriginError
+from shield.fill.buffer import FillBuffer
+from shield.fill.means import Means
+from shield.fill.pacing import Pacing
+from shield.fill.settlement import Question
+from shield.fill.sliced import SlicedRegistry
+from shield.messages import ResponseHead
+from shield.origin.response import Sink
+from shield.origin.version import Version
+from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules import identity, ranges
+from shield.rules.conditional import is_strong, is_tag
+from shield.rules.persistence import FORGIVEN_BYTES, MOST_IN_A_ROW, continues_at
+from shield.rules.ranges import Span
+from shield.rules.routes import Resource
+
+log = logging.getLogger("shield.fill")
+
+
+class Incomplete(Sink, Protocol):
+    """A fill whose body isn't complete."""
+
+    question: Question
+
+    def rest(self) -> Rest | None:
+        """The rest of its body; None if that can't be fetched elsewhere."""
+
+    def keep_no_more(self) -> None:
+        """The rest isn't proven to be of the same version: it is for the readers, and not to be stored."""
+
+    def fail(self, failure: OriginError) -> None:
+        """There is no way to get it."""
+
+
+@dataclass(slots=True, eq=False)
+class Arriving:
+    """The body of a fill, from `start` to `stop`; `fetched` is the response that it comes from at first."""
+
+    fetched: Fetched
+    buffer: FillBuffer
+    pacing: Pacing
+    start: int
+    stop: int
+
+    @property
+    def position(self) -> int:
+        """Absolute offset of the next byte."""
+        return self.start + self.buffer.received
+
+    def held(self, start: int, stop: int) -> bytes | None:
+        """Bytes received before; None if they aren't held."""
+        return self.buffer.span(start - self.start, stop - self.start) if start >= self.start else None
+
+
+class Rest:
+    """The rest of one fill's body, up to `stop`. To be closed with the fill, which it refers to."""
+
+    __slots__ = (
+        "_body",
+        "_broke",
+        "_fill",
+        "_means",
+        "_origin",
+        "_question",
+        "_registry",
+        "_since",
+        "_task",
+        "_times",
+        "_version",
+        "_want",
+    )
+
+    def __init__(
+        self, fill: Incomplete, body: Arriving, question: Question, means: Means, registry: SlicedRegistry
+    ) -> None:
+        fetched = body.fetched
+        want, head = question.want, whole_head(fetched.response.head)
+        self._fill = fill
+        self._body = body
+        self._question = question
+        self._means = means
+        self._registry = registry
+        self._origin = fetched.origin
+        self._version = version_of(question.resource, fetched.origin, head)
+        self._want = replace(
+            want.whole(),
+            etag=head.get(b"etag"),
+            length=head.length,
+            version_of=fetched.origin,
+            version=self._version,
+            alone=True,
+            inform=None,
+            sent=None,
+        )
+        self._broke: OriginError | None = None  # since nothing comes any more
+        self._since = 0  # where it was continued first in a row
+        self._times = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def broke_off(self, error: OriginError) -> bool:
+        """Nothing comes any more; False if there is no way to continue. If none is found later, the fill fails."""
+        names = continues_at(error.fault, self._question.resource.tried, self._origin)
+        position = self._body.position
+        if position - self._since >= FORGIVEN_BYTES:
+            self._since, self._times = position, 0
+        self._times += 1
+        if not names or self._times > MOST_IN_A_ROW:
+            return False
+        self._broke = error
+        if self._task is None:
+            self._begin(names)
+        return True
+
+    def late(self) -> None:
+        """Nothing, or very little, comes: look for an origin that is proven to have the same bytes."""
+        others = [name for name in self._question.resource.tried if name != self._origin]
+        if others and self._task is None and self._broke is None:
+            self._begin(others)
+
+    def close(self) -> None:
+        """The fill is over. It must be freed without the garbage collector, so that it isn't referred to any more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        del self._fill
+
+    def _begin(self, names: Sequence[str]) -> None:
+        resumes = None if self._broke is None else self._origin
+        want = replace(self._want, span=Span(self._body.position, self._body.stop), resumes=resumes)
+        # What is merely late may still come, and can then be stored.
+        self._version.held = None if self._broke is None else self._body.held
+        self._task = self._means.loop.create_task(self._fetch(names, want))
+
+    async def _fetch(self, names: Sequence[str], want: Want) -> None:
+        question, result = self._question, None
+        try:
+            result = await self._means.source.fetch(names, want)
+            self._task = None
+            if isinstance(result, Fetched):
+                self._take(result, want)
+            elif self._broke is not None:
+                self._take_none(result)
+        except Exception as error:  # a bug of ours must release the readers
+            log.exception("fill of %s failed", question.resource.label)
+            self._task = None
+            if isinstance(result, Fetched):
+                result.response.close()
+            detail = f"internal error: {type(error).__name__}"
+            cut_off(self._fill, OriginError(self._origin, Fault.CANCELLED, detail), self._body.buffer.received)
+
+    def _take(self, fetched: Fetched, want: Want) -> None:
+        assert want.span is not None
+        self._origin, broke, self._broke = fetched.origin, self._broke, None
+        position, label = self._body.position, self._question.resource.label
+        log.warning(
+            "%s: body of %s continues at byte %d from origin %s",
+            "late" if broke is None else broke,
+            label,
+            position,
+            fetched.origin,
+        )
+        passed = position - want.span.start
+        if not self._version.is_proven_at(fetched.origin):
+            self._fill.keep_no_more()
+        self._body.pacing.replace(fetched.response)
+        self._registry.count_continued(fetched.origin)
+        fetched.response.start(_After(self._fill, passed) if passed else self._fill)
+
+    def _take_none(self, result: Absent | Failed) -> None:
+        """No origin has given the rest."""
+        assert self._broke is not None
+        if self._version.held is None:  # it was only late when these were asked
+            names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
+            self._begin(names)
+            return
+        cut_off(self._fill, self._broke, self._body.buffer.received)
+
+
+class _After:
+    """A sink for a response that begins with `passed` bytes too many."""
+
+    def __init__(self, sink: Sink, passed: int) -> None:
+        self._sink = sink
+        self._passed = passed
+
+    def on_data(self, data: bytes) -> None:
+        rest = data[self._passed :]
+        self._passed = max(0, self._passed - len(data))
+        if rest:
+            self._sink.on_data(rest)
+
+    def on_end(self, error: OriginError | None) -> None:
+        self._sink.on_end(error)
+
+
+def broke_off(fill: Incomplete, error: OriginError, received: int) -> None:
+    """Nothing comes any more of a fill's body, after so many bytes: continue it if there is a way."""
+    rest = fill.rest()
+    if rest is None or not rest.broke_off(error):
+        cut_off(fill, error, received)
+
+
+def cut_off(fill: Incomplete, error: OriginError, received: int) -> None:
+    """There is no way to get the rest."""
+    log.warning("%s; body of %s cut off after %d bytes", error, fill.question.resource.label, received)
+    fill.fail(error)
+
+
+def rest_of(
+    fill: Incomplete, body: Arriving, question: Question, means: Means, registry: SlicedRegistry
+) -> Rest | None:
+    """The rest of a body; None if it can't be fetched by Range: it isn't that of an object of known
+    length with a strong ETag, or the server has no ranges of it. Another worker of this node does it by itself.
+    """
+    fetched = body.fetched
+    head = fetched.response.head
+    etag, is_storage = head.get(b"etag"), question.resource.route.fields.of(fetched.origin, by_peer=False).storage
+    if fetched.by_peer or question.want.method != b"GET" or etag is None or whole_head(head).length is None:
+        return None
+    if not is_strong(etag) or not is_tag(etag) or not (is_storage or ranges.has_parts(head.status, head.fields)):
+        return None
+    return Rest(fill, body, question, means, registry)
+
+
+def whole_head(head: ResponseHead) -> ResponseHead:
+    """The head of the whole object, if this is that of a part."""
+    return ranges.head_of_whole(head) if head.status == 206 else head
+
+
+def version_of(resource: Resource, origin: str, head: ResponseHead) -> Version:
+    """The version with this head, which `origin` sent, or of which it sent a part."""
+    md5_etags = resource.route.fields.of(origin, by_peer=False).md5_etags
+    return Version(origin, identity.state(head, md5_etags=md5_etags))

@@ -1,0 +1,53 @@
+"""One version of an object, and the ETags by which origins name it: values, free of any connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shield.rules.identity import Proof, Statement
+
+
+class Version:
+    """What is known of the bytes of one version. `origin` is the one of the statement.
+
+    `held` returns the bytes from one offset of the object to another, as received so far; None if they aren't held.
+    Without it an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
+    `of_equals`: an origin whose ETag is the same text has the version, unless its response says that its ETags aren't
+    digests; otherwise it is examined like all others.
+    """
+
+    __slots__ = ("_etags", "_partly", "held", "of_equals", "origin", "statement")
+
+    def __init__(
+        self,
+        origin: str,
+        statement: Statement,
+        *,
+        held: Callable[[int, int], bytes | None] | None = None,
+        of_equals: bool = False,
+    ) -> None:
+        self.origin = origin
+        self.statement = statement
+        self.held = held
+        self.of_equals = of_equals
+        self._etags = {} if statement.etag is None else {origin: statement.etag}
+        self._partly: set[str] = set()
+
+    def etag_at(self, origin: str) -> bytes | None:
+        """Its ETag at an origin that is known to have it."""
+        return self._etags.get(origin)
+
+    def learn(self, origin: str, etag: bytes, proof: Proof) -> None:
+        """An origin has it under this ETag."""
+        self._etags[origin] = etag
+        if not proof.is_full:
+            self._partly.add(origin)
+
+    def forget(self, origin: str) -> None:
+        """An origin doesn't have it under that ETag any more."""
+        self._etags.pop(origin, None)
+        self._partly.discard(origin)
+
+    def is_proven_at(self, origin: str) -> bool:
+        """Whether bytes from an origin may be stored as this version."""
+        return origin not in self._partly
