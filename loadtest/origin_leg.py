@@ -22,6 +22,7 @@ import httpx
 import uvloop
 
 from shield.errors import OriginError
+from shield.origin.connection import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.response import Response
@@ -90,7 +91,7 @@ async def ours(port: int) -> AsyncIterator[Get]:
             self.ended.set_result(error)
 
     async def get(size: int) -> None:
-        answer: Response = await pool.fetch(ASK % size, method=b"GET", deadline=loop.time() + 30)
+        answer: Response = await pool.fetch(Asked(ASK % size, b"GET", loop.time() + 30))
         sink = Discard()
         answer.start(sink)
         if not sink.ended.done():

@@ -227,7 +227,7 @@ class Limited:
             in_flight=sum(max(worker.busiest, worker.used - worker.held) for worker in workers),
             throttled=self._throttled,
             share=refused / max(1, answers + refused),
-            p50=0.04,
+            p95=0.04,
             is_answering=answers > 0,
         )
         self._limit = self._limit.after(seen, now, most=CONNECTIONS)

@@ -17,6 +17,7 @@ from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
+from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
@@ -69,10 +70,12 @@ def build(
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
+    origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
+    means.changes = place.shared.changes
     means.are_cut_off = origins.are_cut_off
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
@@ -116,7 +119,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
-    purge = Purge(in_force, store)
+    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -151,6 +154,7 @@ def build(
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
+        purge,
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
@@ -176,9 +180,13 @@ def build(
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
+            take_down=purge.take_down,
+            lift=purge.lift,
             reload=reload.ask,
             upgrade=upgrade.ask,
-            origins=OriginOrders(figures.standing, drains.drain, drains.restore),
+            origins=OriginOrders(
+                figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+            ),
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -19,6 +19,7 @@ from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
+from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
 from shield.shared import Seat, Standing
@@ -117,7 +118,14 @@ class Figures:
 
     def standing(self) -> list[dict[str, object]]:
         """How all workers treat each origin, and the reason."""
-        return [{"name": each.name, **asdict(each.statistics().health)} for each in self.origins.all()]
+        return [
+            {
+                "name": each.name,
+                **asdict(each.statistics().health),
+                "probes": as_shown(self.origins.prober.known(each)),
+            }
+            for each in self.origins.all()
+        ]
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -355,6 +363,21 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                     ("probe-failed", o.credentials.probes_failed),
                 )
             ],
+        ),
+        Family(
+            "origin_probes",
+            "Probes of an origin, which are among its fetches, by result",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                for result, count in o.probes.items()
+            ],
+        ),
+        labelled(
+            "origin_probe_bytes",
+            "Body bytes fetched by probes of an origin",
+            "origin",
+            {name: o.probe_bytes for name, o in origins},
         ),
         labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
         labelled(

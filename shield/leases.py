@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shield.records import LIMIT_WORDS, USE_WORDS, Seen
+from shield.records import LIMIT, LIMIT_WORDS, USE, USE_WORDS, Seen
 from shield.rules.throttling import START, FetchLimit, Lease
 
 # Words of a place. Times are 0.0 until there is one.
@@ -41,12 +41,16 @@ class GateReport:
 class Leases:
     """The limit of one origin and the leases on it, for one worker."""
 
-    __slots__ = ("_limit", "_limit_times", "_own", "_own_times", "_seen")
+    __slots__ = ("_limit", "_limit_times", "_own", "_own_times", "_records", "_rows", "_seen")
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
-        self._limit, self._limit_times = seen.limit_words()
-        self._own, self._own_times = seen.use_words(seen.worker)
+        self._records, worker, place = seen.at
+        words, times = self._records.place(place)
+        self._limit, self._limit_times = words[LIMIT:], times[LIMIT:]
+        rows = [self._records.row(each, place) for each in range(self._records.workers)]
+        self._rows = [(words[USE:], times[USE:]) for words, times in rows]
+        self._own, self._own_times = self._rows[worker]
 
     @property
     def limit(self) -> FetchLimit:
@@ -75,12 +79,12 @@ class Leases:
     def first(self) -> int:
         """The places that it may take until then: an even share where none was ever refused."""
         limit = self.limit
-        return 1 if limit.was_refused else max(1, int(limit.limit) // self._seen.workers)
+        return 1 if limit.was_refused else max(1, int(limit.limit) // len(self._rows))
 
     @property
-    def p50(self) -> float | None:
-        """The origin's median first byte."""
-        return self._seen.p50
+    def p95(self) -> float | None:
+        """The 95th percentile of the origin's first bytes."""
+        return self._seen.p95
 
     def report(self, report: GateReport) -> None:
         """State what this worker uses and wants."""
@@ -98,11 +102,10 @@ class Leases:
     def held(self, now: float) -> list[tuple[Lease, GateReport | None]]:
         """The lease of each worker, and its last report; None: it is gone."""
         found: list[tuple[Lease, GateReport | None]] = []
-        for worker in range(self._seen.workers):
-            words, times = self._seen.use_words(worker)
+        for worker, (words, times) in enumerate(self._rows):
             granted = max(0, words[_GRANTED] - 1)
-            if not self._seen.is_alive(worker, now):
-                is_gone = self._seen.has_come(worker)  # else it is about to come, and its lease awaits it
+            if not self._records.is_alive(worker, now):
+                is_gone = self._records.has_come(worker)  # else it is about to come, and its lease awaits it
                 found.append((Lease(granted, wanted=None if is_gone else 0), None))
                 continue
             paused = times[_PAUSED_UNTIL] or -math.inf
@@ -122,6 +125,5 @@ class Leases:
 
     def grant(self, places: Sequence[int | None]) -> None:
         """Let each worker take so many; None: it is gone, and the one after it begins without."""
-        for worker, granted in enumerate(places):
-            words, _ = self._seen.use_words(worker)
+        for (words, _), granted in zip(self._rows, places, strict=True):
             words[_GRANTED] = 0 if granted is None else granted + 1

@@ -61,6 +61,10 @@ class Request:
                 notable[name] = notable[name] + b", " + value if name in notable else value
         return cls(method, target, kept, notable)
 
+    def get(self, name: bytes) -> bytes:
+        """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""
+        return b", ".join([value.strip(b" \t") for each, value in self.fields if each == name])
+
     def whole(self) -> Request:
         """The same request without Range."""
         notable = {name: value for name, value in self.notable.items() if name != b"range"}

@@ -18,7 +18,8 @@ from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
 from shield.rules.addresses import UNIX
 from shield.rules.amplification import Accounts
-from shield.rules.loops import loop_objection, passed
+from shield.rules.loops import NAME as CDN_LOOP
+from shield.rules.loops import loop_objection
 from shield.rules.routes import Resource, Route, Targets
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
@@ -76,13 +77,10 @@ class Proxy:
             except RequestError as error:
                 return self.refuse(error, request, now)
         if resource.route.particular:
-            if method not in resource.route.methods:
-                return self.refuse(_not_allowed(resource.route), request, now)
-            if resource.route.forwarding.any:
-                try:
-                    resource = self._store.variants.of(resource, request)
-                except RequestError as error:
-                    return self.refuse(error, request, now)
+            try:
+                resource = self._specific(resource, request)
+            except RequestError as error:
+                return self.refuse(error, request, now)
         key = resource.key
         entry = self._store.lookup(key.text)
         in_memory = entry is not None
@@ -108,6 +106,13 @@ class Proxy:
         if method == b"GET":
             return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
         return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
+
+    def _specific(self, resource: Resource, request: Request) -> Resource:
+        """The resource for just this request; RequestError if its route doesn't allow that."""
+        route = resource.route
+        if request.method not in route.methods:
+            raise _not_allowed(route)
+        return self._store.variants.of(resource, request) if route.forwarding.any else resource
 
     def _without_lookup(self, request: Request, targets: Targets, now: float) -> Reply | None:
         """The response to a request that no entry can answer; None if it is looked up after all."""
@@ -147,14 +152,14 @@ class Proxy:
         """Our response to a request that isn't even looked up."""
         return self.replies.refusal(error, request, now)
 
-    def resolve(self, target: bytes) -> Resource:
-        """The resource of a target under the regime in force; RequestError if there is none."""
-        return self.in_force.regime.targets.resolve(target)
+    def resolve(self, target: bytes, regime: Regime | None = None) -> Resource:
+        """The resource of a target under the regime of its request, or in force; RequestError if there is none."""
+        return (regime or self.in_force.regime).targets.resolve(target)
 
     def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
         """The name of a target's route, under the regime of its request; None if there is none."""
         try:
-            return (regime or self.in_force.regime).targets.resolve(target).route.name
+            return self.resolve(target, regime).route.name
         except RequestError:
             return None
 
@@ -174,7 +179,7 @@ def _objection(request: Request, node: bytes) -> RequestError | None:
     """The error in a request on any route: that it loops, or has a body."""
     notable = request.notable
     if b"cdn-loop" in notable:
-        objection = loop_objection(passed(request.fields), node)
+        objection = loop_objection(request.get(CDN_LOOP), node)
         if objection is not None:
             return objection
     if b"transfer-encoding" in notable or notable.get(b"content-length", b"0") != b"0":

@@ -17,6 +17,7 @@ from enum import IntEnum
 
 import xxhash
 
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
@@ -57,15 +58,8 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 _PLACE_WORDS = 12
-
-# After them, in a block of its own: the limit on its fetches (`leases`), and the median of first bytes.
-LIMIT_WORDS = 5
-_LIMIT = _PLACE_WORDS
-_P50 = _LIMIT + LIMIT_WORDS
-_PLACE_WORDS = _P50 + 1
-# Words of a drain: the origin's name, and the time at which it ends (epoch seconds, infinite; 0.0: there is none). It
-# is of the name, not of the place: a reload that changes an origin doesn't end it.
-_DRAIN_WORDS = 2
+LIMIT_WORDS = 5  # on its fetches (`leases`), after them
+LIMIT, _PLACE_WORDS = _PLACE_WORDS, _PLACE_WORDS + LIMIT_WORDS
 
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
@@ -78,10 +72,8 @@ _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
 _ROW_WORDS = _WAITING + SLOTS
-
-# After them, in a block of its own: the worker's use of its lease on the limit.
-USE_WORDS = 6
-_USE, _ROW_WORDS = _ROW_WORDS, _ROW_WORDS + USE_WORDS
+USE_WORDS = 6  # of its lease on the limit, after them
+USE, _ROW_WORDS = _ROW_WORDS, _ROW_WORDS + USE_WORDS
 
 _WORD = 8
 _NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
@@ -91,7 +83,8 @@ _NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
     rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
-    return _WORD * (1 + PLACES * (_DRAIN_WORDS + _PLACE_WORDS + words_for(workers)) + rows)
+    of_place = DRAIN_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
+    return _WORD * (1 + PLACES * of_place + rows)
 
 
 class Records:
@@ -110,8 +103,9 @@ class Records:
         self._words = memory.cast("q")
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
-        self._drains = 1
-        self._places = self._drains + PLACES * _DRAIN_WORDS
+        self._notes = 1 + PLACES * DRAIN_WORDS
+        self.drains = DrainTable(self._words[1 : self._notes], self._times[1 : self._notes])
+        self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
         self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
@@ -125,23 +119,22 @@ class Records:
         """
         name = _hash(identity)
         with self._alone():
-            place, drain = self._place_of(name), self._drain_of(_hash(called or identity))
+            place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
             if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=0, is_judged=False)
+                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
                 self._words[at + _NAME] = name
+                self.note(place).clear()
         return Seen(self, worker=worker, place=place, drain=drain)
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
-            for at in range(self._drains, self._places, _DRAIN_WORDS):
-                if self._words[at] not in own:
-                    self._words[at] = self._words[at + 1] = 0
+            self.drains.keep(own)
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -159,23 +152,9 @@ class Records:
     def drain(self, called: bytes, until: float) -> None:
         """Keep fetches away from the origin of this name, until then (epoch seconds; infinite; 0.0: not any more)."""
         with self._alone():
-            drain = self._drain_of(_hash(called))
+            drain = self.drains.at(_hash(called))
             if drain is not None:
-                self.drain_at(drain)[0] = until
-
-    def drain_at(self, drain: int) -> memoryview[float]:
-        """The time until which an origin is drained."""
-        at = self._drains + drain * _DRAIN_WORDS + 1
-        return self._times[at : at + 1]
-
-    def _drain_of(self, name: int) -> int | None:
-        """The number of an origin's drain, free until now if it has none."""
-        names = self._words[self._drains : self._places : _DRAIN_WORDS].tolist()
-        if name not in names and 0 in names:
-            drain = names.index(0)
-            self._words[self._drains + drain * _DRAIN_WORDS] = name
-            return drain
-        return names.index(name) if name in names else None
+                drain[0] = until
 
     # workers
 
@@ -212,6 +191,12 @@ class Records:
         self._times[self._frozen] = now
 
     # for `Seen`
+
+    def note(self, place: int) -> CanaryNotes:
+        """The notes on an origin's canaries."""
+        start = self._notes + place * NOTE_WORDS
+        stop = start + NOTE_WORDS
+        return CanaryNotes(self._words[start:stop], self._times[start:stop])
 
     def place(self, place: int) -> tuple[memoryview, memoryview[float]]:
         """The published words of an origin, as integers and as times."""
@@ -259,19 +244,24 @@ class Seen:
         "_states",
         "_successes",
         "_times",
+        "at",
         "hedges",
         "is_judged",
+        "notes",
         "repeats",
-        "worker",
     )
 
-    def __init__(self, records: Records, *, worker: int, place: int, drain: int, is_judged: bool = True) -> None:
+    def __init__(
+        self, records: Records, *, worker: int, place: int, drain: memoryview[float], is_judged: bool = True
+    ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
-        self.worker = worker
+        self.at = records, worker, place  # for `leases`
         self._records = records
         self._place = place
-        self._drain = records.drain_at(drain)
+        self._drain = drain
+        self.notes = records.note(place)
+        """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
@@ -377,11 +367,6 @@ class Seen:
         return self._published[_P95] or None
 
     @property
-    def p50(self) -> float | None:
-        """Their median, as last published."""
-        return self._published[_P50] or None
-
-    @property
     def patience(self) -> float:
         """The seconds for which a fetch waits for this origin alone; infinite while the fault is the node's own."""
         return math.inf if self._records.frozen_at else patience(self._published[_P95] or None)
@@ -442,7 +427,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[_WAITING:_USE].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[_WAITING:USE].tolist() if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
@@ -465,27 +450,6 @@ class Seen:
         for counts, _ in self._rows:
             _add_counts(totals, counts, 0.0, now)
         return totals
-
-    # for `leases`
-
-    @property
-    def workers(self) -> int:
-        return self._records.workers
-
-    def is_alive(self, worker: int, now: float) -> bool:
-        return self._records.is_alive(worker, now)
-
-    def has_come(self, worker: int) -> bool:
-        return self._records.has_come(worker)
-
-    def limit_words(self) -> tuple[memoryview, memoryview[float]]:
-        """The published words on the origin's limit, as integers and as times."""
-        return self._states[_LIMIT:], self._published[_LIMIT:]
-
-    def use_words(self, worker: int) -> tuple[memoryview, memoryview[float]]:
-        """One worker's words on its use of that limit, as integers and as times."""
-        counts, times = self._rows[worker]
-        return counts[_USE:], times[_USE:]
 
     # written for operators
 
@@ -510,7 +474,7 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Fill its budgets, and publish median and 95th percentile of first bytes; with few, the last ones stay."""
+        """Fill its budgets, and publish the 95th percentile of first bytes; with few, the last one stays."""
         successes = self._spending.new_successes()
         if successes:
             self.repeats.earn(successes)
@@ -523,7 +487,7 @@ class Seen:
                     totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
         p95 = quantile(totals, 0.95)
         if p95 is not None:
-            self._published[_P95], self._published[_P50] = p95, quantile(totals, 0.5) or 0.0
+            self._published[_P95] = p95
 
 
 def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:

@@ -306,17 +306,10 @@ class Transfer:
             self._stream()
 
     def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
-        """The outcome, and the field lines that state it; many followers share them."""
+        """The outcome, and the field lines that state it."""
         now, fresh = self._means.clock(), fill.freshness
-        age = 0.0 if fresh is None else max(0.0, now - fresh.born)
-        assert self._forward is not None
-        key = (int(age), self._collapsed, self._forward, fill.stores)
-        told = fill.told.get(key)
-        if told is None:
-            outcome = fill.outcome(self._entry, self._forward, now, collapsed=self._collapsed)
-            fill.told.clear()  # those of the last second
-            told = fill.told[key] = (outcome, self._means.replies.trailer(age, outcome))
-        return told
+        outcome = fill.outcome(self._entry, self._forward, now, collapsed=self._collapsed)
+        return outcome, self._means.replies.trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
 
     def _outcome(self, now: float) -> Outcome:
         fill, entry = self._fill, self._entry

@@ -43,8 +43,8 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["leases"],
-    ["records"],
-    ["spending"],
+    ["records", "changed"],
+    ["spending", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -327,6 +327,17 @@ def test_a_variable_wins_over_a_file_that_yaml_names(ground: Ground) -> None:
 
 HERE = "shield.yaml"
 CASES: Mapping[str, tuple[str, list[str]]] = {
+    "canaries that name no object": (
+        PLAIN + "probes: {canaries: [/a.webp, images/b.webp, /]}\n",
+        [
+            f"{HERE}:5: probes.canaries[1]: not-a-path: expected the path or URL of an object, as *",
+            f"{HERE}:5: probes.canaries[2]: no-object-key: *",
+        ],
+    ),
+    "probes without a pause": (
+        PLAIN + "probes: {interval: 100ms}\n",
+        [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1*'],
+    ),
     "unknown key": (PLAIN + "listn: x\n", [f'{HERE}:5: listn: unknown key; did you mean "listen"?']),
     "unknown key, nothing like it": (
         PLAIN + "drain: {zzz: 1}\n",

@@ -24,3 +24,10 @@ def test_a_head_joins_the_lines_of_a_field_and_keeps_them_apart_on_demand() -> N
     assert head.get(b"vary") == b"a, b"
     assert head.all(b"vary") == [b"a", b"b"]
     assert head.get(b"age") is None
+
+
+def test_the_lines_of_a_request_s_field_are_joined_in_order() -> None:
+    request = Request.of(b"GET", b"/a", [(b"cdn-loop", b"a"), (b"x", b"y"), (b"cdn-loop", b" b, c ")])
+
+    assert request.get(b"cdn-loop") == b"a, b, c"
+    assert request.get(b"via") == b""

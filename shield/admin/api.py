@@ -14,6 +14,7 @@ from starlette.routing import Route
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
+from shield.admin.takedown import Lift, TakeDown, takedown
 from shield.admin.upgrade import Upgrading, upgrading
 from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
@@ -27,6 +28,8 @@ def admin_api(
     report: Callable[[], Awaitable[Report]],
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
+    take_down: TakeDown | None = None,
+    lift: Lift | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     origins: OriginOrders | None = None,
@@ -34,8 +37,7 @@ def admin_api(
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/reload`, `/upgrade` and `/origins` if the node can `remove`, `reload`, `upgrade`, and take
-    orders about `origins`.
+    `/store/remove`, `/store/takedown`, `/reload`, `/upgrade` and `/origins` if the node can do that.
 
     `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
@@ -63,6 +65,7 @@ def admin_api(
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
+            *([] if take_down is None or lift is None else [takedown(take_down, lift, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),

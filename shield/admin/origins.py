@@ -6,13 +6,14 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shield.origin.drains import Drained
+from shield.origin.prober import Probed
 
 _MOST_BYTES = 4096
 Standings = Callable[[], Sequence[Mapping[str, object]]]
@@ -25,6 +26,7 @@ class OriginOrders:
     listing: Standings
     drain: Callable[[str, float], Awaitable[Drained]]
     restore: Callable[[str], Awaitable[Drained]]
+    probe: Callable[[str], Awaitable[Sequence[Probed]]]
 
 
 def origin_routes(orders: OriginOrders, *, body_seconds: float) -> list[Route]:
@@ -33,6 +35,8 @@ def origin_routes(orders: OriginOrders, *, body_seconds: float) -> list[Route]:
     `POST /origins/fra/drain`, with `{"until": EPOCH_SECONDS}` or `{}`, and `POST /origins/fra/restore` are answered
     with `{"origin": {...}, "notes": [...]}`, or 400, 404 or 409 and `{"problems": [...]}`. A body must have arrived
     after `body_seconds`.
+
+    `POST /origins/fra/probe` is answered with `{"origin": {...}, "probes": [{"path": "/a", "result": "clean"}]}`.
     """
 
     async def show(request: Request) -> Response:
@@ -53,8 +57,19 @@ def origin_routes(orders: OriginOrders, *, body_seconds: float) -> list[Route]:
         refusal = _refusal(request, orders.listing())
         return refusal or _told(name, await orders.restore(name), orders.listing())
 
+    async def probe(request: Request) -> Response:
+        refusal = _refusal(request, orders.listing())
+        if refusal is not None:
+            return refusal
+        name = request.path_params["name"]
+        probes = [asdict(each) for each in await orders.probe(name)]
+        if not probes:
+            return _problem(409, f"no object is known to probe {name} with: name one in probes.canaries")
+        return JSONResponse({"origin": _of(name, orders.listing()), "probes": probes})
+
     return [
         Route("/origins", show),
+        Route("/origins/{name}/probe", probe, methods=["POST"]),
         Route("/origins/{name}/drain", drain, methods=["POST"]),
         Route("/origins/{name}/restore", restore, methods=["POST"]),
     ]
@@ -93,8 +108,11 @@ async def _until(request: Request, seconds: float) -> float | None:
 def _told(name: str, done: Drained, listing: Sequence[Mapping[str, object]]) -> Response:
     if done.problems:
         return JSONResponse({"problems": list(done.problems)}, 409)
-    own = next((each for each in listing if each["name"] == name), None)
-    return JSONResponse({"origin": own, "notes": list(done.notes)})
+    return JSONResponse({"origin": _of(name, listing), "notes": list(done.notes)})
+
+
+def _of(name: str, listing: Sequence[Mapping[str, object]]) -> Mapping[str, object] | None:
+    return next((each for each in listing if each["name"] == name), None)
 
 
 def _problem(status: int, text: str) -> Response:

@@ -30,7 +30,7 @@ Remove = Callable[[Sequence[bytes]], Awaitable[int]]
 RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[int]]
 
 
-class _WishError(ValueError):
+class WishError(ValueError):
     """The request can't be parsed, or is too much or too slow."""
 
     def __init__(self, why: str, status: int = 400) -> None:
@@ -49,31 +49,38 @@ def removal(
     """
 
     async def handle(request: Request) -> Response:
-        # A browser would send other types here on behalf of any page, without a preflight.
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return _refused(415, "expected application/json")
+        if not is_json(request):
+            return refused(415, "expected application/json")
         try:
-            paths, prefix = await _wish(await _body(request, body_seconds))
+            paths, prefix = await _wish(await body_of(request, body_seconds))
             if prefix is None:
                 removed = await remove(paths)
             elif remove_prefix is None:
-                return _refused(501, "this node removes no prefixes")
+                return refused(501, "this node removes no prefixes")
             else:
                 removed = await remove_prefix(prefix)
-        except _WishError as error:
-            return _refused(error.status, str(error))
+        except WishError as error:
+            return refused(error.status, str(error))
         except WrittenError as error:
-            return _refused(400, str(error))
+            return refused(400, str(error))
         except RequestError as error:
-            return _refused(400, f"a path would be rejected in a request: {error}")
+            return refused(400, f"a path would be rejected in a request: {error}")
         except StoreError as error:
-            return _refused(500, str(error))
+            return refused(500, str(error))
         return JSONResponse({"removed": removed})
 
     return Route("/store/remove", handle, methods=["POST"])
 
 
-async def _body(request: Request, seconds: float) -> bytes:
+def is_json(request: Request) -> bool:
+    """Whether a request says that it has JSON: a browser would send other types on behalf of any page, without a
+    preflight.
+    """
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+async def body_of(request: Request, seconds: float) -> bytes:
+    """The body of a request, which must have arrived after so many seconds. Raises WishError."""
     if int(request.headers.get("content-length", "0")) > MAX_BYTES:
         raise _too_large()
     body = bytearray()
@@ -84,20 +91,20 @@ async def _body(request: Request, seconds: float) -> bytes:
                 if len(body) > MAX_BYTES:
                     raise _too_large()
     except TimeoutError:
-        raise _WishError(f"the body took more than {seconds:g} s to arrive", 408) from None
+        raise WishError(f"the body took more than {seconds:g} s to arrive", 408) from None
     return bytes(body)
 
 
-def _too_large() -> _WishError:
-    return _WishError(f"expected {MAX_BYTES} bytes at most; ask in several requests", 413)
+def _too_large() -> WishError:
+    return WishError(f"expected {MAX_BYTES} bytes at most; ask in several requests", 413)
 
 
 async def _wish(body: bytes) -> tuple[list[bytes], tuple[bytes, ...] | None]:
-    """Names, or a prefix. Raises _WishError, WrittenError and RequestError."""
+    """Names, or a prefix. Raises WishError, WrittenError and RequestError."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise _WishError("expected JSON") from None
+        raise WishError("expected JSON") from None
     begin = _begin(text)
     if begin is not None:
         return await _paths(text, begin.end()), None
@@ -106,7 +113,7 @@ async def _wish(body: bytes) -> tuple[list[bytes], tuple[bytes, ...] | None]:
     try:
         wish = json.loads(text)
     except (ValueError, RecursionError):
-        raise _WishError("expected JSON") from None
+        raise WishError("expected JSON") from None
     if isinstance(wish, dict) and len(wish) == 1 and isinstance(prefix := wish.get("prefix"), str):
         return [], prefixes_of(prefix)
     raise _expected()
@@ -121,20 +128,21 @@ async def _paths(text: str, at: int) -> list[bytes]:
             path = found[1][1:-1] if "\\" not in found[1] else json.loads(found[1])
             paths.append(name_of(path))
         except json.JSONDecodeError:
-            raise _WishError("expected JSON") from None
+            raise WishError("expected JSON") from None
         if len(paths) % _AT_ONCE == 0:
             if len(paths) > MAX_PATHS:
-                raise _WishError(f"expected {MAX_PATHS} paths at most; ask in several requests", 413)
+                raise WishError(f"expected {MAX_PATHS} paths at most; ask in several requests", 413)
             await asyncio.sleep(0)
     if _end(text, at) is None:
         raise _expected()
     return paths
 
 
-def _expected() -> _WishError:
-    return _WishError('expected {"paths": ["/a", ...]} or {"prefix": "/images/"}')
+def _expected() -> WishError:
+    return WishError('expected {"paths": ["/a", ...]} or {"prefix": "/images/"}')
 
 
-def _refused(status: int, why: str) -> Response:
+def refused(status: int, why: str) -> Response:
+    """The response to a request that isn't carried out."""
     headers = {"connection": "close"} if status in (408, 413) else None  # the rest of a body isn't waited for
     return JSONResponse({"error": why}, status, headers)

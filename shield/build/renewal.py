@@ -26,6 +26,7 @@ from shield.build.origins import (
     obtained_credentials,
     origin_of,
 )
+from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
@@ -38,6 +39,7 @@ from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
+from shield.origin.prober import ProbePlan
 from shield.origin.signer import Credentials
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
@@ -121,6 +123,7 @@ class PreparedEdition:
                 origin.keys.offer(given)
         failover = settings.failover
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
+        parts.origins.prober.plan = drawn.probes
         parts.owners.use(among_workers(settings))
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
@@ -152,11 +155,12 @@ class _Drawn:
     contexts: Mapping[str, ssl.SSLContext | None]  # of origins that are to be made
     credentials: Mapping[str, Credentials | None]
     regime: Regime
+    probes: ProbePlan
     tls: ssl.SSLContext | None
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
-    plans = blueprints(settings, workers)
+    plans, regime = blueprints(settings, workers), regime_of(settings, workers=workers, generation=generation)
     return _Drawn(
         plans,
         {name: authorities_of(plan) for name, plan in plans.items() if before.get(name) != plan},
@@ -165,7 +169,8 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
             name: (obtained_credentials if before.get(name) != plan else credentials)(settings, name)
             for name, plan in plans.items()
         },
-        regime_of(settings, workers=workers, generation=generation),
+        regime,
+        probe_plan(settings, regime.routes),
         listener_tls(settings),
     )
 

@@ -19,10 +19,11 @@ from shield.config.route import RouteSettings
 from shield.config.section import Section, is_name
 from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
-from shield.errors import ConfigError
+from shield.errors import ConfigError, RequestError
 from shield.rules.providers import PROVIDERS
 from shield.rules.routes import Route, Routes
 from shield.rules.vary import may_forward
+from shield.rules.written import target_of
 
 _OF_ROUTE = re.compile(r"routes? (?P<name>[a-z0-9-]+)(?: and [a-z0-9-]+)?: (?P<what>[a-z]+) ?(?P<text>.*)", re.DOTALL)
 _ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "query": ("query", "allow")}
@@ -162,6 +163,20 @@ def _incomparable(origins: Mapping[str, OriginSettings]) -> str:
     return ""
 
 
+def _canaries(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Objects for probes, which some route must have."""
+    try:
+        routes = settings.route_table()
+    except ConfigError:
+        return  # one of the problems above
+    for at, canary in enumerate(settings.probes.canaries):
+        try:
+            routes.resolve(target_of(canary))
+        except RequestError as error:
+            said = f"{error.reason}: expected the path or URL of an object, as /images/canary.webp"
+            yield tree.problem(("probes", "canaries", at), said)
+
+
 def _forwarding(settings: Settings, tree: Tree) -> Iterator[Problem]:
     """Fields that may be forwarded to origins."""
     for name, route in settings.routes.items():
@@ -248,6 +263,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _of_web_servers(settings, tree)
     yield from _forwarding(settings, tree)
     yield from _choices(settings, tree)
+    yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)
 

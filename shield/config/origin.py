@@ -93,8 +93,9 @@ class OriginSettings(Section):
     )
     max_lag: Duration | None = Field(
         default=None,
-        description="How long replication from the primary may take. `shield audit` counts younger objects that are "
-        "missing or older here as lagging, which is no difference. If omitted: 0s, so that all missing ones count.",
+        description="How long replication from the primary may take. For so long after a purge, objects are fetched "
+        "from the primary first. `shield audit` counts younger objects that are missing or older here as lagging, "
+        "which is no difference. If omitted: 15min for purges, 0s for audits.",
     )
     weight: float = Field(
         default=100.0,

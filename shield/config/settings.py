@@ -13,6 +13,7 @@ from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
+from shield.config.probes import ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -266,6 +267,7 @@ class Settings(Section):
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
+    probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
@@ -308,14 +310,14 @@ class Settings(Section):
         return self
 
     def _facts(self) -> Mapping[str, OriginFacts]:
-        has_primary = any(origin.role == "primary" for origin in self.origins.values())
+        primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(
                 name,
                 is_primary=origin.role == "primary",
                 weight=origin.weight,
                 price=None if origin.price is None else origin.price.price,
-                is_copy=has_primary and origin.role == "replica",
+                copy_of=None if origin.role == "primary" else primary,
                 holds_all=origin.holds == "all",
                 max_lag=origin.max_lag,
             )

@@ -182,7 +182,7 @@ class ClientConnection(ConnectionLife):
     def _open(self, turn: Turn) -> None:
         request, regime = turn.request, turn.regime
         self._turn = turn
-        route = self._proxy.route_of(request.target, regime)
+        route = self._proxy.resolve(request.target, regime).route.name
         self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
         transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
@@ -240,27 +240,32 @@ class ClientConnection(ConnectionLife):
         turn, exchange = self._turn, self._exchange
         assert turn is not None and exchange is not None
         exchange.answer(status, outcome, self._clock())
-        if length is not None:
-            self._framing = AnswerFraming.LENGTH
-        else:
-            self._framing = AnswerFraming.UNTIL_CLOSE if turn.http10 else AnswerFraming.CHUNKED
         if self._life is Life.STOPPING:
             turn.keep_alive = False
         if outcome.forward is not None and (length is None or length > METERED):
             self._meter()
         end = _END if turn.keep_alive else _CLOSE
-        if self._framing is AnswerFraming.CHUNKED:
-            self._transport.write(b"".join((head, _CHUNKED, end)))
-            if data is not None:
-                self.write(data)
-        elif data is None:
-            self._transport.write(head + end)
+        if length is None or data is None:
+            self._begin_apart(head, data, end, has_length=length is not None)
+            return
+        self._framing = AnswerFraming.LENGTH
+        exchange.sent += len(data)
+        if len(data) <= _JOIN_BELOW:
+            self._transport.write(b"".join((head, end, data)))
         else:
-            exchange.sent += len(data)
-            if len(data) <= _JOIN_BELOW:
-                self._transport.write(b"".join((head, end, data)))
-            else:
-                self._transport.writelines((head, end, data))
+            self._transport.writelines((head, end, data))
+
+    def _begin_apart(self, head: bytes, data: Part | None, end: bytes, *, has_length: bool) -> None:
+        """Begin a response whose length is unknown, or that has no bytes yet."""
+        turn = self._turn
+        assert turn is not None
+        if has_length:
+            self._framing = AnswerFraming.LENGTH
+        else:
+            self._framing = AnswerFraming.UNTIL_CLOSE if turn.http10 else AnswerFraming.CHUNKED
+        self._transport.write(head + (_CHUNKED + end if self._framing is AnswerFraming.CHUNKED else end))
+        if data is not None:
+            self.write(data)
 
     def write(self, data: Part) -> None:
         exchange = self._exchange

@@ -15,7 +15,8 @@ from shield.errors import RequestError
 from shield.messages import Request
 from shield.regime import Regime
 from shield.rules.limits import ClientLimits
-from shield.rules.loops import loop_objection, passed
+from shield.rules.loops import NAME as CDN_LOOP
+from shield.rules.loops import loop_objection
 
 LOOKED_AT = frozenset({b"connection", b"content-length", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields that a plain request doesn't have."""
@@ -118,7 +119,7 @@ def objection_to_whole(
     have come through this `node` before, and to heads that would be too large in HTTP/1.1.
     """
     fields = request.fields
-    looped = loop_objection(passed(fields), node)
+    looped = loop_objection(request.get(CDN_LOOP), node)
     if looped is not None:
         return looped
     size = len(request.method) + len(request.target) + _LINE_OVERHEAD + _FIELD_OVERHEAD * len(fields)

@@ -19,6 +19,7 @@ from shield.fill.readers import Reader
 from shield.fill.setbacks import Setbacks
 from shield.messages import Request
 from shield.origin.response import Response
+from shield.origin.version import Version
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
@@ -32,8 +33,19 @@ class Excerpts:
     """Those of one version. It refers to its audience by its excerpts only: what is over must go without the garbage
     collector."""
 
-    def __init__(self, means: Means, *, resource: Resource, target: bytes, entry: Entry, setbacks: Setbacks) -> None:
+    def __init__(
+        self,
+        means: Means,
+        *,
+        resource: Resource,
+        target: bytes,
+        entry: Entry,
+        setbacks: Setbacks,
+        version: Version | None,
+    ) -> None:
+        """`version` is the entry's, if several origins may have it."""
         self.means = means
+        self._version = version
         self._resource = resource
         self._target = target
         self._entry = entry
@@ -79,6 +91,7 @@ class Excerpts:
                     forwarded=self._resource.forwarded,
                     key=self._resource.named,
                     request=Request(b"GET", self._target, [], {}),
+                    version=self._version,
                 ),
                 self._resource,
             )

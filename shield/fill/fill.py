@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
+from shield.fill.doubt import fetch_with_care, settle_missing
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
 from shield.fill.registry import Registry
 from shield.fill.rest import Arriving, Rest, broke_off, rest_of
-from shield.fill.runs import Run
+from shield.fill.run import Run
 from shield.fill.settlement import (
     Question,
     Settlement,
@@ -28,22 +30,20 @@ from shield.fill.settlement import (
     Streaming,
     large_entry,
     negative_entry,
-    settle_absence,
     settle_ordinary,
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
-from shield.fill.whose import late, may_reuse, others, unlike
+from shield.fill.whose import Releases, may_reuse, others
 from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
-from shield.rules.absence import absence_of
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
-from shield.rules.verdict import Disposition, Reason, Share, Stored
+from shield.rules.verdict import Disposition, Reason, Share
 from shield.store.entry import OVERHEAD, Entry
 
 log = logging.getLogger("shield.fill")
@@ -73,9 +73,6 @@ class Fill:
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
-
-    # outcomes and field lines that followers share; filled in by them
-    told: dict[tuple[int, bool, Forward, bool], tuple[Outcome, bytes]] = field(default_factory=dict)
 
     # known at the end
     entry: Entry | None = None
@@ -182,19 +179,19 @@ class Fill:
         known, key = self.entry or entry, self.question.resource.key.text
         fresh = self.freshness if known is None else known.freshness
         stores = self._buffer.retained or self.committed
+        ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=fresh.shown_ttl(now), key=key)
-        ttl = fresh.shown_ttl(now) if fresh is not None and stores else None
-        outcome = Outcome(False, forward, self.status, ttl, stores, collapsed, self.detail, self.origin, key)
-        if outcome.detail is None and not stores and self.disposition is not None:
-            outcome.detail = self.disposition.reason.value
-        return outcome
+            return Outcome(hit=True, ttl=ttl, key=key)
+        if stores:
+            return Outcome(False, forward, self.status, ttl, True, collapsed, self.detail, self.origin, key)
+        detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
+        return Outcome(False, forward, self.status, None, False, collapsed, detail, self.origin, key)
 
     # opening
 
     def open(self) -> None:
         """Start fetching."""
-        if self.resource.route.early_hints:
+        if self.question.resource.route.early_hints:
             self.question.want.inform = self._readers.inform
         self._task = self._means.loop.create_task(self._open())
 
@@ -202,17 +199,22 @@ class Fill:
         result = None
         try:
             self._readers.latecomers.clear()
-            question, fetch = self.question, self._means.source.fetch
+            question, means = self.question, self._means
+            fetch = partial(fetch_with_care, question, means) if means.changes.live[0] else means.source.fetch
             result = await fetch(question.resource.tried, question.want)
             while not self._take(result):
                 result = await fetch(question.resource.tried, question.want)
-        except Exception as error:  # a bug of ours must release the followers too
-            log.exception("fill of %s failed", self.resource.label)
-            if isinstance(result, Fetched) and self.phase is Phase.OPENING:
-                result.response.close()  # not ours yet: nobody else closes it
-            self.fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
+        except Exception as error:
+            self._fail_by_bug(error, result)
         finally:
             self._task = None
+
+    def _fail_by_bug(self, error: Exception, result: Fetched | Absent | Failed | None) -> None:
+        """A bug of ours must release the followers, too."""
+        log.exception("fill of %s failed", self.resource.label)
+        if isinstance(result, Fetched) and self.phase is Phase.OPENING:
+            result.response.close()  # not ours yet: nobody else closes it
+        self.fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:
         """Carry out a result; False when the whole object must be fetched instead."""
@@ -236,18 +238,17 @@ class Fill:
             self._ask_whole(drops=settled.drops)
             return False
         if settled.step in (Step.KEEP, Step.FRESHEN, Step.CONFIRM):
-            self._note_source(fetched)
+            self._note(settled, fetched)
             fetched.response.close()
             self._freshen(settled)
             return True
         self._let_go_of_others(settled)
-        self._bring(settled, fetched)
+        if settled.step is Step.SLICE:
+            self._note(settled, fetched)
+            self._go_on_in_slices(settled, fetched)
+        else:
+            self._bring(settled, fetched)
         return True
-
-    def _note_source(self, fetched: Fetched) -> None:
-        """Note where the response is from, for outcomes."""
-        self.origin, self.status = fetched.origin or None, fetched.response.head.status
-        self.by_peer, self.was_hit, self.detail = fetched.by_peer, fetched.was_hit, fetched.detail
 
     def _take_none(self, result: Absent | Failed) -> bool:
         if isinstance(result, Absent):
@@ -270,25 +271,25 @@ class Fill:
 
     def _bring(self, settled: Settlement, fetched: Fetched) -> None:
         """Begin the body, to be kept or not."""
-        disposition = settled.disposition
-        assert disposition is not None
-        self._note_source(fetched)
-        self.disposition, self.freshness = disposition, disposition.freshness
-        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
-        self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
-        if settled.step is Step.SLICE:
-            self._go_on_in_slices(settled, fetched)
-            return
-        self.phase, self._due, self._fetched = Phase.STREAMING, self.length, fetched
+        self._note(settled, fetched)
+        self.phase, self._due, self._fetched = Phase.STREAMING, settled.length, fetched
         if settled.step is not Step.STORE or not self._buffer.retain(settled.keeps_bytes):
-            self._let_through(settled, disposition.share)
-        if settled.head is not None and self._readers.latecomers:
-            self._send_late_on(Streaming(settled.head, disposition.freshness))
+            self._let_through(settled)
+        if self._readers.latecomers and self.head is not None and self.freshness is not None:
+            self._releases().late(Streaming(self.head, self.freshness), self._means.clock(), self.disposition)
         if not self._readers and not self._lingers():
             return
         fetched.response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
             self._readers.tell()  # else the first bytes did, which go out with the head
+
+    def _note(self, settled: Settlement, fetched: Fetched) -> None:
+        """Note the response, for outcomes and for the entry."""
+        self.origin, self.status, self.detail = fetched.origin or None, fetched.response.head.status, fetched.detail
+        self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
+        self.freshness = None if settled.disposition is None else settled.disposition.freshness
+        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
 
     def _let_go_of_others(self, settled: Settlement) -> None:
         """Release the readers that the response isn't for, before they learn of it."""
@@ -296,9 +297,9 @@ class Fill:
             self._registry.mark_large(self.resource)
         assert settled.disposition is not None
         if settled.of_equals and settled.disposition.share is not Share.LEADER_ONLY:  # which releases all anyway
-            self._send_on(unlike(self._readers, self.resource))
+            self._releases().unlike()
 
-    def _let_through(self, settled: Settlement, share: Share) -> None:
+    def _let_through(self, settled: Settlement) -> None:
         """Pass the body through without keeping it: later requests can't join."""
         if settled.step is Step.PART:
             assert settled.span is not None
@@ -307,8 +308,8 @@ class Fill:
         if settled.drops:
             self._registry.drop(self.resource.key)
         self._registry.forget(self)
-        if share is Share.LEADER_ONLY:
-            self._leave_to_leader()
+        if settled.disposition is not None and settled.disposition.share is Share.LEADER_ONLY:
+            self._releases().to_leader()
 
     def _lingers(self) -> bool:
         """Whether it continues without readers; if not it is cancelled."""
@@ -327,21 +328,9 @@ class Fill:
             self._readers.send_on(others(self._readers, mine, self._means.store.variants))
         find_room(settled, mine, self._means, to_disk=to_disk)
 
-    def _leave_to_leader(self) -> None:
-        """Release all readers but the leader: the response isn't for them, nor for later requests."""
-        self._registry.forget(self)
-        self._readers.leave_to_leader(else_to_anyone=not self.resource.route.forwarding.any)
-
-    def _send_on(self, readers: Collection[Reader]) -> None:
-        """Release these readers together, to begin anew: the response isn't for them."""
-        if readers:
-            self._registry.forget(self)
-            self._readers.send_on(readers)
-
-    def _send_late_on(self, answer: Stored) -> None:
-        """Release the latecomers, unless the response may be reused for them."""
-        rules = self.resource.route.freshness
-        self._send_on(late(self._readers, answer, self._means.clock(), self.disposition, rules))
+    def _releases(self) -> Releases:
+        """For readers that may not get the response."""
+        return Releases(self._readers, self.resource, lambda: self._registry.forget(self))
 
     def _go_on_in_slices(self, settled: Settlement, fetched: Fetched) -> None:
         """Hand the response to the fill of this version's slices, and all readers with it."""
@@ -357,7 +346,7 @@ class Fill:
             self.disposition = replace(self.disposition, reason=Reason.EXACT)
         if not sliced.is_kept and settled.drops:
             means.store.drop(self.resource.key)  # else its first slice on disk replaces it
-        self._send_late_on(self.entry)
+        self._releases().late(self.entry, self._means.clock(), self.disposition)
         self._finish(Phase.COMPLETE)
         sliced.begin(adopted)
 
@@ -368,7 +357,7 @@ class Fill:
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None
-        self.disposition, to_disk = settled.disposition, not self.by_peer
+        to_disk = not self.by_peer
         self._conclude(settled, entry, lambda: store.freshen(entry, stored, still=self._is_current, to_disk=to_disk))
 
     def _conclude(self, settled: Settlement, entry: Entry, store: Callable[[], bool]) -> None:
@@ -376,15 +365,15 @@ class Fill:
         assert settled.disposition is not None
         self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
         if settled.of_equals and share is not Share.LEADER_ONLY:
-            self._send_on(unlike(self._readers, self.resource))
+            self._releases().unlike()
         if settled.step in (Step.STORE, Step.FRESHEN):
             self.committed = store()
         elif settled.drops:
             self._means.store.drop(self.resource.key)
         if share is Share.LEADER_ONLY:
-            self._leave_to_leader()
+            self._releases().to_leader()
         else:
-            self._send_late_on(entry)
+            self._releases().late(entry, self._means.clock(), self.disposition)
         self._finish(Phase.COMPLETE)
 
     def _is_current(self) -> bool:
@@ -393,10 +382,8 @@ class Fill:
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
-        means, known = self._means, self._means.store.variants.names(self.resource.named)
-        absence = absence_of(self.resource.route.facts, absent.said, absent.unwell)
-        self.detail = absence.value
-        settled = settle_absence(self.question, absent, absence, means.clock(), known=known)
+        means = self._means
+        settled, self.detail = settle_missing(self.question, absent, means)
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shield.chance import draw
+from shield.changed import ChangedKeys
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.fill.spotchecks import SpotChecks
@@ -49,6 +50,7 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     spot_checks: SpotChecks | None = None
+    changes: ChangedKeys = field(default_factory=ChangedKeys)
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
     # looked up once: a system call before Python 3.12

@@ -18,15 +18,13 @@ from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.settlement import Question
 from shield.fill.sliced import SlicedRegistry
-from shield.messages import ResponseHead
-from shield.origin.response import Sink
-from shield.origin.version import Version
-from shield.origin.want import Absent, Failed, Fetched, Want
-from shield.rules import identity, ranges
+from shield.fill.versions import version_of, whole_head
+from shield.origin.response import After, Sink
+from shield.origin.want import Fetched, Want
+from shield.rules import ranges
 from shield.rules.conditional import is_strong, is_tag
-from shield.rules.persistence import FORGIVEN_BYTES, MOST_IN_A_ROW, continues_at
+from shield.rules.persistence import Breaks, continues_at
 from shield.rules.ranges import Span
-from shield.rules.routes import Resource
 
 log = logging.getLogger("shield.fill")
 
@@ -71,15 +69,14 @@ class Rest:
 
     __slots__ = (
         "_body",
+        "_breaks",
         "_broke",
         "_fill",
         "_means",
         "_origin",
         "_question",
         "_registry",
-        "_since",
         "_task",
-        "_times",
         "_version",
         "_want",
     )
@@ -96,29 +93,24 @@ class Rest:
         self._registry = registry
         self._origin = fetched.origin
         self._version = version_of(question.resource, fetched.origin, head)
+        self._version.held = body.held
         self._want = replace(
             want.whole(),
             etag=head.get(b"etag"),
             length=head.length,
             version_of=fetched.origin,
-            version=self._version,
             alone=True,
             inform=None,
             sent=None,
         )
         self._broke: OriginError | None = None  # since nothing comes any more
-        self._since = 0  # where it was continued first in a row
-        self._times = 0
+        self._breaks = Breaks()
         self._task: asyncio.Task[None] | None = None
 
     def broke_off(self, error: OriginError) -> bool:
         """Nothing comes any more; False if there is no way to continue. If none is found later, the fill fails."""
         names = continues_at(error.fault, self._question.resource.tried, self._origin)
-        position = self._body.position
-        if position - self._since >= FORGIVEN_BYTES:
-            self._since, self._times = position, 0
-        self._times += 1
-        if not names or self._times > MOST_IN_A_ROW:
+        if not names or not self._breaks.may_continue(self._body.position):
             return False
         self._broke = error
         if self._task is None:
@@ -139,10 +131,10 @@ class Rest:
         del self._fill
 
     def _begin(self, names: Sequence[str]) -> None:
-        resumes = None if self._broke is None else self._origin
-        want = replace(self._want, span=Span(self._body.position, self._body.stop), resumes=resumes)
         # What is merely late may still come, and can then be stored.
-        self._version.held = None if self._broke is None else self._body.held
+        version = self._version.strictly() if self._broke is None else self._version
+        want = replace(self._want, span=Span(self._body.position, self._body.stop), version=version)
+        want.resumes = None if self._broke is None else self._origin
         self._task = self._means.loop.create_task(self._fetch(names, want))
 
     async def _fetch(self, names: Sequence[str], want: Want) -> None:
@@ -153,7 +145,7 @@ class Rest:
             if isinstance(result, Fetched):
                 self._take(result, want)
             elif self._broke is not None:
-                self._take_none(result)
+                self._take_none(want)
         except Exception as error:  # a bug of ours must release the readers
             log.exception("fill of %s failed", question.resource.label)
             self._task = None
@@ -178,33 +170,16 @@ class Rest:
             self._fill.keep_no_more()
         self._body.pacing.replace(fetched.response)
         self._registry.count_continued(fetched.origin)
-        fetched.response.start(_After(self._fill, passed) if passed else self._fill)
+        fetched.response.start(After(self._fill, passed) if passed else self._fill)
 
-    def _take_none(self, result: Absent | Failed) -> None:
+    def _take_none(self, want: Want) -> None:
         """No origin has given the rest."""
         assert self._broke is not None
-        if self._version.held is None:  # it was only late when these were asked
+        if want.version is not self._version:  # it was only late when these were asked
             names = continues_at(self._broke.fault, self._question.resource.tried, self._origin)
             self._begin(names)
             return
         cut_off(self._fill, self._broke, self._body.buffer.received)
-
-
-class _After:
-    """A sink for a response that begins with `passed` bytes too many."""
-
-    def __init__(self, sink: Sink, passed: int) -> None:
-        self._sink = sink
-        self._passed = passed
-
-    def on_data(self, data: bytes) -> None:
-        rest = data[self._passed :]
-        self._passed = max(0, self._passed - len(data))
-        if rest:
-            self._sink.on_data(rest)
-
-    def on_end(self, error: OriginError | None) -> None:
-        self._sink.on_end(error)
 
 
 def broke_off(fill: Incomplete, error: OriginError, received: int) -> None:
@@ -234,14 +209,3 @@ def rest_of(
     if not is_strong(etag) or not is_tag(etag) or not (is_storage or ranges.has_parts(head.status, head.fields)):
         return None
     return Rest(fill, body, question, means, registry)
-
-
-def whole_head(head: ResponseHead) -> ResponseHead:
-    """The head of the whole object, if this is that of a part."""
-    return ranges.head_of_whole(head) if head.status == 206 else head
-
-
-def version_of(resource: Resource, origin: str, head: ResponseHead) -> Version:
-    """The version with this head, which `origin` sent, or of which it sent a part."""
-    md5_etags = resource.route.fields.of(origin, by_peer=False).md5_etags
-    return Version(origin, identity.state(head, md5_etags=md5_etags))

@@ -1,29 +1,25 @@
-"""Fetches that bring the slices of a large entry: which are under way, and one that brings consecutive slices.
+"""Fetches that bring the slices of a large entry: those under way, and when others begin.
 
 All ask for the very version of the entry's head, of whichever origin has it: bytes of two versions never mix.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Collection
 
-from shield.errors import Fault, OriginError
 from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader, keeps_up
+from shield.fill.run import Run
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
 from shield.messages import Request
-from shield.origin.response import Response
-from shield.origin.want import Absent, Fetched, Want
+from shield.origin.version import Version
+from shield.origin.want import Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
-
-log = logging.getLogger("shield.fill")
 
 RUN_SLICES = 4
 """Slices that one fetch brings at most, unless it was begun as a fetch of the whole; and how far such a one may be
@@ -49,8 +45,14 @@ class Runs:
         target: bytes,
         entry: Entry,
         setbacks: Setbacks,
+        version: Version | None,
+        continued: Callable[[str], None],
     ) -> None:
+        """`version`: that of the entry, if several origins may have it; `continued` is told the origin from which a
+        broken run continues."""
         self.means = means
+        self.version = version
+        self.count_continued = continued
         self.resource = resource
         self.target = target
         self.shelf = shelf
@@ -116,7 +118,7 @@ class Runs:
                 end = min(end, run.at // size)
         run = Run(self, first, min(end * size, self._entry.length), audience)
         self._all.append(run)
-        run.fetch(self._want(Span(run.at, run.stop)))
+        run.fetch()
 
     def _has_room(self) -> bool:
         """Whether a run may begin where only memory takes what it brings: else it would hold a connection in vain."""
@@ -136,7 +138,7 @@ class Runs:
                     self._begin_run(number, stop, audience)
             self._queue.pop(number, None)
 
-    def _want(self, span: Span) -> Want:
+    def want(self, span: Span) -> Want:
         resource, entry = self.resource, self._entry
         return Want(
             b"GET",
@@ -183,7 +185,7 @@ class Runs:
     def slice_complete(self, run: Run, number: int) -> None:
         self._setbacks.overcome(number)
         audience = run.audience
-        if run.by_peer or not self.shelf.write(number, audience.settle, still=audience.is_current):
+        if run.by_peer or run.is_partly or not self.shelf.write(number, audience.settle, still=audience.is_current):
             self.shelf.hold(number)
             audience.tend_soon()
         if run.at < run.stop and self._readers and not self._is_needed(run):
@@ -300,195 +302,3 @@ class Runs:
 
 def _position(reader: Reader) -> int:
     return reader.position
-
-
-class Run:
-    """One fetch: bytes from `at` to `stop`, in order. Each slice's buffer is the shelf's from its first byte on.
-
-    `by_peer`: another worker of this node fetches and stores them.
-    """
-
-    __slots__ = (
-        "_buffer",
-        "_cut",
-        "_early",
-        "_paused",
-        "_response",
-        "_runs",
-        "_task",
-        "at",
-        "audience",
-        "began",
-        "by_peer",
-        "granted",
-        "origin",
-        "start_at",
-        "stop",
-    )
-
-    def __init__(self, runs: Runs, start: int, stop: int, audience: Audience) -> None:
-        self.start_at = start
-        self.at = start
-        self.stop = stop
-        self.audience = audience
-        self.began = runs.means.loop.time()
-        self.granted = 0  # up to there it needn't wait for its readers
-        self.by_peer = False
-        self.origin: str | None = None
-        self._runs = runs
-        self._buffer: FillBuffer | None = None  # of the slice that arrives
-        self._early: list[bytes] = []  # came while there was no memory for it
-        self._paused = False
-        self._cut = False  # the answer has more to say than is wanted
-        self._response: Response | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def fetch(self, want: Want) -> None:
-        """Ask for it."""
-        self._task = self._runs.means.loop.create_task(self._fetch(want))
-
-    async def _fetch(self, want: Want) -> None:
-        runs = self._runs
-        resource = runs.resource
-        try:
-            result = await runs.means.source.fetch(resource.tried, want)
-            if isinstance(result, Fetched):
-                self.take(result)
-                runs.answered(self)
-                self.start()
-            else:
-                failure = OriginError("-", Fault.VALIDATOR, "it is gone") if isinstance(result, Absent) else result
-                runs.ended(self, failure)
-        except Exception as error:  # a bug of ours must release the readers too
-            log.exception("fill of %s failed", resource.label)
-            self.close()
-            runs.ended(
-                self, OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}")
-            )
-        finally:
-            self._task = None
-
-    def take(self, fetched: Fetched) -> None:
-        """Go on with an answer whose body begins at `at`."""
-        self._response = fetched.response
-        self.by_peer = fetched.by_peer
-        self.origin = fetched.origin or None
-
-    def start(self) -> None:
-        if self._response is not None:
-            self._response.start(self)
-
-    @property
-    def slice_share(self) -> float:
-        """How much of the slice under way has come."""
-        number, inside = divmod(self.at, self._runs.slice_bytes)
-        return inside / self._runs.shelf.length(number)
-
-    def close(self) -> None:
-        """Fetch no more. What has come of the slice under way is lost."""
-        response, self._response = self._response, None
-        if response is not None:
-            self.audience.spend(response.unread())
-            response.close()
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        self._early.clear()
-        self._drop_buffer()
-
-    def pause(self) -> None:
-        if not self._paused and self._response is not None:
-            self._paused = True
-            self._response.pause()
-
-    def resume(self) -> None:
-        """Go on if that may be by now; else it waits again."""
-        if self not in self._runs:
-            return
-        before = self.at
-        early, self._early = self._early, []
-        for place, data in enumerate(early):
-            if not self._put(data):
-                self._early += early[place + 1 :]
-                break
-            if self not in self._runs:
-                break
-        if self.at > before:
-            self.audience.tell()
-        if self._early or self not in self._runs:
-            return
-        if self._response is None and self._task is None:
-            self._conclude(None)
-        elif self._paused and self._response is not None:
-            self._paused = False
-            self._response.resume()
-
-    def stop_at(self, stop: int) -> None:
-        """Want no more than this: a later slice is here already, or nobody needs it."""
-        self.stop = stop
-        self._cut = True
-        if self.at >= stop:
-            self._finish()
-
-    # called by the origin's connection
-
-    def on_data(self, data: bytes) -> None:
-        self.audience.spend(len(data))
-        if self._early:
-            self._early.append(data)
-            return
-        self._put(data)
-        self.audience.tell()
-        if self._response is not None and self._runs.outruns(self):
-            self._runs.wait_for_readers(self)
-            self.audience.paced()
-
-    def on_end(self, error: OriginError | None) -> None:
-        self._response = None
-        if error is not None or not self._early:  # else `resume` comes to the end
-            self._conclude(error)
-
-    def _conclude(self, error: OriginError | None) -> None:
-        if error is None and self.at < self.stop:
-            error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"ended at byte {self.at} of {self.stop}")
-        self._early.clear()
-        self._drop_buffer()
-        self._runs.ended(self, error)
-
-    def _put(self, data: bytes) -> bool:
-        """Take bytes in, slice by slice; False, and they wait, when there is no memory for the next slice."""
-        runs, rest = self._runs, memoryview(data)
-        while len(rest) and self.at < self.stop:
-            number, inside = divmod(self.at, runs.slice_bytes)
-            if self._buffer is None:
-                if runs.shelf.is_here(number):
-                    self.stop_at(self.at)
-                    return True
-                self._buffer = runs.begin_slice(self, number)
-                if self._buffer is None:
-                    self._early.insert(0, bytes(rest))
-                    self.pause()
-                    return False
-            length = runs.shelf.length(number)
-            piece = rest[: length - inside]
-            self._buffer.append(data if len(piece) == len(data) else bytes(piece))
-            self.at += len(piece)
-            rest = rest[len(piece) :]
-            if inside + len(piece) == length:
-                self._buffer = None
-                runs.slice_complete(self, number)
-        if self.at >= self.stop and (self._cut or len(rest)):
-            self._finish()
-        return True
-
-    def _finish(self) -> None:
-        """All that is wanted is here; an answer that has more to say is cut off."""
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
-        self._runs.ended(self, None)
-
-    def _drop_buffer(self) -> None:
-        if self._buffer is not None:
-            self._buffer = None
-            self._runs.shelf.release(self.at // self._runs.slice_bytes)

@@ -14,6 +14,7 @@ from shield.messages import Field, Request, ResponseHead
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates, exact, headers, hidden, ranges
 from shield.rules.absence import WEAK_SECONDS, Absence
+from shield.rules.changes import Changed
 from shield.rules.conditional import HeadEffect, freshens, head_effect, is_strong
 from shield.rules.fields import stored_head
 from shield.rules.freshness import Freshness
@@ -57,7 +58,7 @@ class Question:
 
     `want` and `stored` change when a response is of no use. `shared`: other requests may join, which doesn't affect
     storing. `in_slices`: its readers may continue in slices. `in_parts` False: the parts that origins give are too
-    small to be kept, so that clients get no ranges of the object.
+    small to be kept, so that clients get no ranges of the object. `changed`: its key did so lately.
     """
 
     resource: Resource
@@ -67,6 +68,7 @@ class Question:
     shared: bool
     in_slices: bool = True
     in_parts: bool = True
+    changed: Changed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> S
         return None
     if request.notable or want.method != b"GET" or want.span is not None or question.stored is not None:
         return None
-    if fetched.by_peer or not question.in_parts:
+    if fetched.by_peer or not question.in_parts or question.changed is not None:
         return None
     disposition = ordinary.judge(head, fetched.request_time, fetched.response_time)
     if disposition is None:

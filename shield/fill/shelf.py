@@ -63,6 +63,18 @@ class Shelf:
         self._read_cold(number, start, end, arrived)
         return None
 
+    def held(self, start: int, stop: int) -> bytes | None:
+        """The bytes from one offset of the body to another, if all of them are at hand."""
+        pieces: list[bytes | memoryview] = []
+        while start < stop:
+            number, inside = divmod(start, self._size)
+            piece = self.read(number, inside, _nobody)
+            if piece is None or piece is Where.MISSING:
+                return None
+            pieces.append(memoryview(piece)[: stop - start])
+            start += len(pieces[-1])
+        return b"".join(pieces)
+
     def _read_cold(self, number: int, start: int, end: int, arrived: Callable[[], None]) -> None:
         where = (number, start)
         if where in self._cold:
@@ -172,3 +184,7 @@ class Shelf:
         """Give all memory back."""
         for number in list(self._arriving):
             self.release(number)
+
+
+def _nobody() -> None:
+    """Nobody waits for these bytes."""

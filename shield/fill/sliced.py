@@ -17,9 +17,11 @@ from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
 from shield.fill.readers import Phase, Purse, Reader, taken
-from shield.fill.runs import UNKEPT_RUNS, Run, Runs
+from shield.fill.run import Run
+from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.fill.versions import note_head, version_of_entry
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
 from shield.rules.persistence import ignores_parts
@@ -91,10 +93,23 @@ class SlicedFill:
         self._readers: dict[Reader, None] = {}
         self._shelf = Shelf(means.store.slices(entry), means.memory)
         self._setbacks = setbacks = Setbacks(means.loop, seconds=means.policy.persist_seconds, chance=means.chance)
+        self._version = version = version_of_entry(resource, entry)
+        if version is not None:
+            version.held = self._shelf.held
         self._runs = Runs(
-            means, self._shelf, self._readers, resource=resource, target=target, entry=entry, setbacks=setbacks
+            means,
+            self._shelf,
+            self._readers,
+            resource=resource,
+            target=target,
+            entry=entry,
+            setbacks=setbacks,
+            version=version,
+            continued=registry.count_continued,
         )
-        self._excerpts = Excerpts(means, resource=resource, target=target, entry=entry, setbacks=setbacks)
+        self._excerpts = Excerpts(
+            means, resource=resource, target=target, entry=entry, setbacks=setbacks, version=version
+        )
         self._purse = Purse(means.clock)
         self._tending = False  # is about to
         self._telling = False
@@ -203,6 +218,7 @@ class SlicedFill:
         since memory is short or the part longer than a slice and not made of slices.
         """
         size = self.slice_bytes
+        note_head(self._version, self.resource, fetched)
         if not self.is_kept:
             self._registry.mark_large(self.resource)
         if span.start % size == 0 and (span.stop - span.start >= size or span.stop == self.length):

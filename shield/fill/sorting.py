@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from shield.fill.doubt import doubts, shorten
 from shield.fill.means import Means
 from shield.fill.settlement import Question, Settlement, Step, settle
 from shield.origin.want import Fetched, without_parts
@@ -19,7 +20,11 @@ def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement
     if not question.in_parts:
         response.head = without_parts(response.head)
     known = means.store.variants.names(resource.named) if resource.route.particular else ()
-    return settle(question, fetched, means.terms, known=known)
+    if question.changed is None or not doubts(question.changed, resource, fetched, question.stored):
+        return settle(question, fetched, means.terms, known=known)
+    settled = settle(question, fetched, means.terms, known=known)
+    shorten(settled, means.clock())
+    return settled
 
 
 def variant_of(question: Question, settled: Settlement, means: Means, generation: int, *, to_disk: bool) -> Resource:

@@ -275,8 +275,8 @@ class FillTable:
 
     def _start(self, question: Question) -> Fill:
         text, method = question.resource.key.text, question.want.method
-        if text in self._whole_only and self.is_whole_only(text):
-            question.in_parts = question.in_slices = False
+        if text in self._whole_only:
+            self._forbid_parts(question)
         fill = Fill(question, self._means, self)
         self._started += 1
         self._alive.add(fill)
@@ -284,6 +284,11 @@ class FillTable:
             self._shared[text, method] = fill
         fill.open()
         return fill
+
+    def _forbid_parts(self, question: Question) -> None:
+        """An origin lately ignored a range of the object: fetch it as a whole."""
+        if self.is_whole_only(question.resource.key.text):
+            question.in_parts = question.in_slices = False
 
     def forget(self, fill: Fill) -> None:
         """Later requests don't join this fill."""

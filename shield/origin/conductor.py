@@ -17,6 +17,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
+from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
 from shield.rules.moments import shown
@@ -40,7 +41,9 @@ class Conductor:
         now: Callable[[], float],
         clock: Callable[[], float],
         chance: Callable[[], float] = draw,
+        prober: Prober | None = None,
     ) -> None:
+        """`prober` sends regular probes as well; None: nobody does."""
         self._records = records
         self._worker = worker
         self._origins = origins
@@ -50,6 +53,7 @@ class Conductor:
         self._clock = clock
         self._chance = chance
         self._limiting = Limiting()
+        self._prober = prober
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -89,9 +93,13 @@ class Conductor:
             origin.gate.look(now)
             origin.note_whole()
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
+            if self._prober is not None:
+                self._prober.look(now)
             self._judge(origins, now)
             for origin in origins.values():
                 origin.gate.take_over(now)
+        elif self._prober is not None and records.conductor(now) != self._worker:
+            self._prober.forget()
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
@@ -123,7 +131,7 @@ class Conductor:
                 can_probe=origin.sample is not None,
                 is_probed=is_probed,
                 is_throttled=self._limiting.step(origin, now),
-                held=Flag.DRAINED if origin.seen.drained_until else Flag.NONE,
+                held=self._held(origin),
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())
@@ -136,6 +144,10 @@ class Conductor:
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)
+
+    def _held(self, origin: Origin) -> Flag:
+        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        return drained if self._prober is None else drained | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
@@ -187,7 +199,17 @@ def _say(name: str, event: HealthEvent) -> None:
 
 
 def _say_held(name: str, event: HealthEvent, drained_until: float) -> None:
-    if event.flag in event.record.flags:
+    is_so = event.flag in event.record.flags
+    if event.flag is Flag.CORRUPT:
+        if is_so:
+            log.error(
+                "origin %s: corrupt: other bytes than before under the same ETag, twice; it isn't asked while "
+                "another can serve",
+                name,
+            )
+        else:
+            log.warning("origin %s: not corrupt any more: its canaries are clean, or an operator said so", name)
+    elif is_so:
         until = "" if drained_until == math.inf else f" until {shown(drained_until)}"
         log.warning("origin %s: drained%s; it gets no new fetches while another can serve", name, until)
     elif event.record.state is HealthState.RECOVERING:

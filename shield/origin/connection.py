@@ -11,6 +11,8 @@ import fcntl
 import select
 import sys
 import termios
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from shield.errors import Fault, OriginError
@@ -51,6 +53,23 @@ class Owner(Protocol):
 
     def spoke_unasked(self, connection: Connection) -> None:
         """Bytes have arrived that answer no request; it is closed, or will be with its exchange."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request to an origin: `head` is a whole GET or HEAD request without a body.
+
+    `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is bounded by
+    the timeouts alone. `inform` is called with interim responses before the head, of each attempt, and `sent` at each
+    attempt, just before its request is written. `fresh`: a kept connection won't do.
+    """
+
+    head: bytes
+    method: bytes
+    deadline: float
+    inform: Inform | None = None
+    sent: Callable[[], None] | None = None
+    fresh: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -95,25 +114,24 @@ class Connection(asyncio.Protocol):
         self._persistent = False
         self._held_in = -1  # the last exchange that was held up for long, by its number
 
-    def ask(self, head: bytes, *, method: bytes, deadline: float, inform: Inform | None = None) -> Response:
-        """Send a request; its head must be answered before `deadline` (loop time). Only when free.
-
-        Doesn't wait: await `arrived` of the returned response.
-        """
-        now = self._now()
-        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, inform)
+    def ask(self, asked: Asked) -> Response:
+        """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
+        if asked.sent is not None:
+            asked.sent()
+        now, deadline = self._now(), asked.deadline
+        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, asked.inform)
         response.kept = self.served > 0
         self._response = response
-        self._method = method
+        self._method = asked.method
         self._total_at = now + self._total
         self._deadline = deadline
         self._head_at = min(now + self._first_byte, deadline)
         self._interims = self._left = 0
         self._answered, self._framing = False, None
-        self.asked = head
+        self.asked = asked.head
         if self._alarm.at > self._head_at:
             self._alarm.arm(self._head_at)
-        self._transport.write(head)
+        self._transport.write(asked.head)
         return response
 
     @property
@@ -209,8 +227,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         response = self._response
         if response is None:
-            self.close()
-            self._owner.spoke_unasked(self)
+            self._take_unasked()
             return
         self.last_read = self._now()
         if self._inflow is not None:
@@ -223,12 +240,14 @@ class Connection(asyncio.Protocol):
             self._answered = True
             try:
                 self._receive_head(response, data)
-            except NoMessageError as error:
-                self._refuse_garbage(response, error)
             except MessageError as error:
-                self.fail(error.fault, error.detail)
+                self._refuse(response, error)
         else:
             self._receive_uncounted(response, data)
+
+    def _take_unasked(self) -> None:
+        self.close()
+        self._owner.spoke_unasked(self)
 
     def eof_received(self) -> None:
         if self._framing is Framing.CLOSE and self._response is not None and self._ended_properly():
@@ -246,13 +265,9 @@ class Connection(asyncio.Protocol):
         limits = self._terms.limits
         end = data.find(b"\r\n\r\n", 0, limits.head_bytes) + 4
         if end < 4 or limits.bare_lf or self._pieces is not None:
-            if self._pieces is None:
-                self._pieces = HeadPieces(limits)
-            whole = self._pieces.add(data)
-            if whole is None:
+            data, end = self._pieced_together(data)
+            if not end:
                 return
-            self._pieces = None
-            data, end = whole
         head, framing, persistent = parse_head(
             data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
         )
@@ -271,6 +286,16 @@ class Connection(asyncio.Protocol):
         if self._response is response:
             self._watch_body()
 
+    def _pieced_together(self, data: bytes) -> tuple[bytes, int]:
+        """A head that isn't in one segment, with the bytes after it, and its end; 0: more is to come."""
+        if self._pieces is None:
+            self._pieces = HeadPieces(self._terms.limits)
+        whole = self._pieces.add(data)
+        if whole is None:
+            return b"", 0
+        self._pieces = None
+        return whole
+
     def _inform(self, response: Response, head: ResponseHead, data: bytes) -> None:
         """Pass an interim response on, and read the bytes after it."""
         self._interims += 1
@@ -281,9 +306,9 @@ class Connection(asyncio.Protocol):
         if data:
             self._receive_head(response, data)
 
-    def _refuse_garbage(self, response: Response, error: NoMessageError) -> None:
-        """On a kept connection this is the rest of the last response: the request is sent again."""
-        if not self.served or self._interims:
+    def _refuse(self, response: Response, error: MessageError) -> None:
+        """Garbage on a kept connection is the rest of the last response: the request is sent again."""
+        if not isinstance(error, NoMessageError) or not self.served or self._interims:
             self.fail(error.fault, error.detail)
             return
         self._owner.spoke_unasked(self)

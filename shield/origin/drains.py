@@ -64,8 +64,9 @@ class Drains:
         """Let an origin have fetches again."""
         seen = self._origins.get(name).seen
         if not seen.is_held:
-            return Drained(notes=[f"{name} wasn't drained"])
+            return Drained(notes=[f"{name} was neither drained nor corrupt"])
         seen.drain(0.0)
+        seen.notes.pardon(self._clock())
         return Drained(notes=await self._kept())
 
     def in_force(self) -> dict[str, float]:

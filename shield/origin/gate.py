@@ -188,7 +188,7 @@ class Gate:
             again = self._closed_until - now
             said = f"it asked to be left alone for {again:.0f} s more"
         else:
-            again = retry_after(self.waiting, self.room, None if self._leases is None else self._leases.p50)
+            again = retry_after(self.waiting, self.room, None if self._leases is None else self._leases.p95)
             said = f"no place became free in time, with {self.used} of {self.room} taken and {self.waiting} waiting"
         return OriginError(self._origin, Fault.OVER_LIMIT, said, retry_after=again)
 

@@ -70,6 +70,8 @@ def parse_head(
     stated = named.get(b"content-length")
     if (
         stated is None
+        or not stated.isdigit()
+        or len(stated) > 18  # it may exceed `LONGEST_BODY`
         or head.status != 200
         or method != b"GET"
         or not is_modern
@@ -78,7 +80,7 @@ def parse_head(
         or len(named) != len(head.fields)
     ):
         return _framed(head, method, is_modern=is_modern)
-    head.length = _parse_length(stated, None)
+    head.length = int(stated)
     return head, Framing.LENGTH, True
 
 

@@ -90,6 +90,6 @@ class _Learned:
             throttled=throttled,
             share=lately[Came.THROTTLED] / max(1, sum(lately)),
             closed_until=max((report.paused_until for report in there), default=-math.inf),
-            p50=seen.p50,
+            p95=seen.p95,
             is_answering=lately[Came.OK] + lately[Came.ABSENT] > 0,
         )

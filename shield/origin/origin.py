@@ -18,7 +18,7 @@ from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
-from shield.origin.connection import Connection
+from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.gate import Gate, GateStatistics
@@ -35,6 +35,7 @@ from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
+from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -105,6 +106,8 @@ class OriginStatistics:
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
+    probes: Mapping[str, int]  # by result
+    probe_bytes: int
     pool: PoolStatistics
     gate: GateStatistics
     health: HealthStatistics
@@ -142,6 +145,9 @@ class Origin:
         self.absent = 0
         self.faults: Counter[str] = Counter()
         self.overtaken = 0
+        self.probes: Counter[str] = Counter()
+        """Probes by their result."""
+        self.probe_bytes = 0
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
@@ -246,13 +252,12 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            fields = self._gateway.introduced(fields, () if want.request is None else want.request.fields)
+            loops = b"" if want.request is None else want.request.get(CDN_LOOP)
+            fields = self._gateway.introduced(fields, loops) if fields or loops else self._gateway.alone
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(
-            head, method=want.method, deadline=deadline, fresh=fresh, inform=inform, sent=note.sent
-        )
+        return await self.pool.fetch(Asked(head, want.method, deadline, inform, note.sent, fresh))
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -355,7 +360,7 @@ class Origin:
         self.fetches += 1
         try:
             head = signer.head(b"GET", path, self.clock(), fields, query=query)
-            response = await self.pool.fetch(head, method=b"GET", deadline=deadline)
+            response = await self.pool.fetch(Asked(head, b"GET", deadline))
             if response.head.status in (200, 206):
                 response.close()
                 return None
@@ -398,6 +403,8 @@ class Origin:
             dict(self.faults),
             self.overtaken,
             self.absent,
+            dict(self.probes),
+            self.probe_bytes,
             self.pool.statistics(),
             self.gate.statistics(),
             HealthStatistics(

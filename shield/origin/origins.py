@@ -20,6 +20,7 @@ from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
 from shield.origin.origin import Origin
+from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
@@ -27,7 +28,6 @@ from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Flag, find_trouble
 from shield.rules.positions import are_all_bad, order
-from shield.rules.ranges import Span
 from shield.rules.spotchecks import Quarantine
 from shield.rules.throttling import with_room
 
@@ -36,9 +36,6 @@ log = logging.getLogger("shield.origin")
 _STORED_PATIENCE = 1.0
 """Seconds that a revalidation waits before an origin is tried again: the stored entry may do instead."""
 
-
-_PROBE_BYTES = 4096
-"""Bytes of an object that a probe fetches."""
 
 _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
@@ -57,9 +54,11 @@ class _Lot:
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         """The order in which the named origins are tried for this path; unknown names are left out."""
+        return names if len(names) == 1 and names[0] in self.origins else self._ranked(names, path, now)
+
+    def _ranked(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        """The same for several names."""
         origins = self.origins
-        if len(names) == 1 and names[0] in origins:
-            return names
         ranked = [name for name in names if name in origins]
         if all(origins[name].seen.is_up for name in ranked):
             return ranked
@@ -120,12 +119,14 @@ class Origins:
         self.quarantine: Quarantine | None = None
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
+        self.prober = Prober(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
             self._records,
             worker,
             origins=self.all,
             rescue=_rescue,
-            probe=self._probe,
+            probe=self.prober.passes,
+            prober=self.prober,
             now=self._now,
             clock=clock,
         )
@@ -200,10 +201,9 @@ class Origins:
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
+            answer: AttemptResult
             try:
-                answer: AttemptResult = await origin.fetch(
-                    want, deadline=began + lot.deadline_seconds, clock=self._clock
-                )
+                answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
                 if isinstance(answer, Fetched):
                     return answer
             except OriginError as error:
@@ -295,6 +295,7 @@ class Origins:
 
     async def close(self) -> None:
         await self.conductor.close()
+        await self.prober.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             if origin.keys is not None:
                 await origin.keys.close()
@@ -312,22 +313,6 @@ class Origins:
         if find_trouble(seen.evidence(seen.record().since, now), now) is not None:
             seen.suspect(now)
             self.conductor.notice([origin])
-
-    async def _probe(self, origin: Origin, deadline: float) -> bool:
-        """Whether an origin gives the beginning of an object that it gave lately, or shows in another way to work."""
-        assert origin.sample is not None
-        path, query = origin.sample
-        want = Want(b"GET", path, query, span=Span(0, _PROBE_BYTES), tentative=True, is_probe=True)
-        try:
-            async with asyncio.timeout_at(deadline):
-                result = await origin.fetch(want, deadline=deadline, clock=self._clock)
-                if isinstance(result, Fetched):
-                    await result.response.read(_PROBE_BYTES)
-        except OriginError as error:
-            return not is_failure(error.fault)
-        except TimeoutError:
-            return False
-        return True
 
 
 def _rescue(origin: Origin) -> None:

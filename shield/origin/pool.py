@@ -18,10 +18,10 @@ from typing import cast
 from shield.errors import Fault, OriginError
 from shield.origin.alarm import Alarm
 from shield.origin.conduct import Conduct, Keep
-from shield.origin.connection import Connection
+from shield.origin.connection import Asked, Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.resolver import Address, Resolver
-from shield.origin.response import Inform, Response
+from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 from shield.rules import attempts
 
@@ -88,35 +88,20 @@ class Pool:
         self._closing: asyncio.Future[None] | None = None
         self._opened_total = self._reused_total = self._stale_retries_total = self._fields_dropped_total = 0
 
-    async def fetch(
-        self,
-        head: bytes,
-        *,
-        method: bytes,
-        deadline: float,
-        fresh: bool = False,
-        inform: Inform | None = None,
-        sent: Callable[[], None] | None = None,
-    ) -> Response:
-        """Send `head`, a whole GET or HEAD request without a body, and wait for the head of the response.
+    async def fetch(self, asked: Asked) -> Response:
+        """Send a request, and wait for the head of the response.
 
-        `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is
-        bounded by the timeouts alone. A kept connection that turns out closed before the first byte, or that delivers
-        only the rest of the last response, is replaced by a new one, once; with `fresh` any kept one is.
-        `inform` is called with interim responses before the head, of each attempt; `sent` is called at each attempt,
-        just before its request is written.
+        A kept connection that turns out closed before the first byte, or that delivers only the rest of the last
+        response, is replaced by a new one, once.
         A request that is reset, or gets no response at all, at a bad address goes to another while there is time.
         Raises OriginError; leaves nothing behind when cancelled.
         """
-        connection = self._take_idle() or await self._lend(deadline)
-        if fresh and connection.served:
-            connection.close()
-            connection = await self._open(deadline)
+        connection = self._take_idle() or await self._lend(asked.deadline)
+        if asked.fresh and connection.served:
+            connection = await self._renewed(connection, asked)
         if connection.served:
             self._reused_total += 1
-        if sent is not None:
-            sent()
-        response = connection.ask(head, method=method, deadline=deadline, inform=inform)
+        response = connection.ask(asked)
         try:
             await response.arrived
         except asyncio.CancelledError:
@@ -125,28 +110,32 @@ class Pool:
             raise
         if response.answered and not self._ill:
             return response
-        return await self._go_on(connection, response, _Again(head, method, deadline, fresh, inform, sent))
+        return await self._go_on(connection, response, asked)
 
-    async def _go_on(self, connection: Connection, response: Response, again: _Again) -> Response:
+    async def _renewed(self, connection: Connection, asked: Asked) -> Connection:
+        """A new connection in the place of a kept one."""
+        connection.close()
+        return await self._open(asked.deadline)
+
+    async def _go_on(self, connection: Connection, response: Response, asked: Asked) -> Response:
         """Continue after a request without a response: on a new connection, or at another address."""
         for left in range(_ADDRESSES - 1, -1, -1):
             if response.stale:
                 self._stale_retries_total += 1
-                connection = await self._open(again.deadline)
-                response = await again.on(connection)
+                connection = await self._open(asked.deadline)
+                response = await _answer(connection, asked)
             if response.answered:
                 if self._ill:
                     self._dialer.note_well(connection.address)
                 return response
-            if not self._may_ask_elsewhere(connection, response, again.deadline) or not left:
+            if not self._may_ask_elsewhere(connection, response, asked.deadline) or not left:
                 break
-            connection = self._take_idle() or await self._lend(again.deadline)
-            if again.fresh and connection.served:
-                connection.close()
-                connection = await self._open(again.deadline)
+            connection = self._take_idle() or await self._lend(asked.deadline)
+            if asked.fresh and connection.served:
+                connection = await self._renewed(connection, asked)
             if connection.served:
                 self._reused_total += 1
-            response = await again.on(connection)
+            response = await _answer(connection, asked)
         raise cast(OriginError, response.error)
 
     def _may_ask_elsewhere(self, connection: Connection, response: Response, deadline: float) -> bool:
@@ -237,27 +226,16 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Its exchange is over: it goes to the next in line, or its place does."""
         now = connection.last_read
-        if (
-            connection.closed
-            or connection.retired
-            or connection.bodiless
-            or self._waiters
-            or self._closing is not None
-        ):
-            self._release_unusual(connection, now)
-        elif now > connection.opened_at + self._limits.age:
-            connection.close()
-            self._lent -= 1
+        is_spent = connection.closed or connection.retired or now > connection.opened_at + self._limits.age
+        if is_spent or connection.bodiless or self._waiters or self._closing is not None:
+            self._release_unusual(connection, now, is_spent=is_spent)
         else:
             self._lent -= 1
-            self._idle.append(connection)
-            if self._idle_timer is None:
-                self._idle_timer = self._loop.call_at(now + self._limits.idle, self._close_expired)
+            self._put_aside(connection)
 
-    def _release_unusual(self, connection: Connection, now: float) -> None:
+    def _release_unusual(self, connection: Connection, now: float, *, is_spent: bool) -> None:
         """It can't be reused, goes to a waiter, or has to be watched."""
-        spent = connection.retired or now > connection.opened_at + self._limits.age
-        if connection.closed or spent or self._closing is not None:
+        if is_spent or self._closing is not None:
             connection.close()
             self._return_place()
             return
@@ -301,6 +279,12 @@ class Pool:
 
     def _take_idle(self) -> Connection | None:
         idle = self._idle
+        if idle and not idle[-1].closed and not idle[-1].bodiless:
+            self._lent += 1
+            return idle.pop()
+        return self._search_idle(idle) if idle else None
+
+    def _search_idle(self, idle: list[Connection]) -> Connection | None:
         for place in range(len(idle) - 1, -1, -1):
             connection = idle[place]
             if not connection.closed and connection.bodiless and connection.unasked():
@@ -447,25 +431,12 @@ class Pool:
             self._closing.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """A request that is sent once more, as `Pool.fetch` takes it."""
-
-    head: bytes
-    method: bytes
-    deadline: float
-    fresh: bool
-    inform: Inform | None
-    sent: Callable[[], None] | None
-
-    async def on(self, connection: Connection) -> Response:
-        """The response on a connection that is free; unanswered if it isn't `answered`."""
-        if self.sent is not None:
-            self.sent()
-        response = connection.ask(self.head, method=self.method, deadline=self.deadline, inform=self.inform)
-        try:
-            await response.arrived
-        except asyncio.CancelledError:
-            response.close()
-            raise
-        return response
+async def _answer(connection: Connection, asked: Asked) -> Response:
+    """The response on a connection that is free; unanswered if it isn't `answered`."""
+    response = connection.ask(asked)
+    try:
+        await response.arrived
+    except asyncio.CancelledError:
+        response.close()
+        raise
+    return response

@@ -185,3 +185,20 @@ class _Collector:
     def _settle(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+
+class After:
+    """A sink for a response that begins with `passed` bytes too many."""
+
+    def __init__(self, sink: Sink, passed: int) -> None:
+        self._sink = sink
+        self._passed = passed
+
+    def on_data(self, data: bytes) -> None:
+        rest = data[self._passed :]
+        self._passed = max(0, self._passed - len(data))
+        if rest:
+            self._sink.on_data(rest)
+
+    def on_end(self, error: OriginError | None) -> None:
+        self._sink.on_end(error)

@@ -118,8 +118,12 @@ class Signer:
         plain, lines = self._plain, b""
         if extra_fields:
             plain, lines = self._prepared if extra_fields is self._usual else self._with(extra_fields)
-        if not self._provider.signed:
-            return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
+        if self._provider.signed:
+            return self._signed(method, asked, target, now, query=query, lines=lines)
+        return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
+
+    def _signed(self, method: bytes, asked: bytes, target: bytes, now: float, *, query: bytes, lines: bytes) -> bytes:
+        """The same with a signature; `lines` are of unsigned fields."""
         second = int(now + self.skew)
         if second != self._second:
             self._render(second)

@@ -33,14 +33,22 @@ class Version:
         self._etags = {} if statement.etag is None else {origin: statement.etag}
         self._partly: set[str] = set()
 
+    def strictly(self) -> Version:
+        """The same version, but only from origins with a full proof."""
+        strict = Version(self.origin, self.statement, of_equals=self.of_equals)
+        strict._etags, strict._partly = self._etags, self._partly
+        return strict
+
     def etag_at(self, origin: str) -> bytes | None:
         """Its ETag at an origin that is known to have it."""
-        return self._etags.get(origin)
+        return None if self.held is None and origin in self._partly else self._etags.get(origin)
 
     def learn(self, origin: str, etag: bytes, proof: Proof) -> None:
         """An origin has it under this ETag."""
         self._etags[origin] = etag
-        if not proof.is_full:
+        if proof.is_full:
+            self._partly.discard(origin)
+        else:
             self._partly.add(origin)
 
     def forget(self, origin: str) -> None:

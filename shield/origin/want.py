@@ -66,7 +66,7 @@ class Want:
     version: Version | None = None
     readers: Sized | None = None
     waits_since: float = 0.0
-    is_probe: bool = False
+    is_probe: bool = False  # for no client
 
     def whole(self) -> Want:
         """The same object without a span."""

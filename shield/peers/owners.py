@@ -21,6 +21,7 @@ from typing import Any
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Request
+from shield.origin.connection import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
@@ -139,12 +140,10 @@ class Owners:
         deadline = self._now() + self._timeouts.first_byte
         while True:
             asked = self._clock()
-            passed = loops.passed(request.fields)
+            passed = request.get(loops.NAME)
             fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
             head = words.request_head(want.method, request.target, fields, host=words.named(key))
-            response = await self._pools[owner].fetch(
-                head, method=want.method, deadline=deadline, inform=want.inform, sent=want.sent
-            )
+            response = await self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
             said = words.strip_outcome(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()
@@ -169,7 +168,7 @@ class Owners:
             async with asyncio.timeout(_REPORT_SECONDS):
                 deadline = self._now() + _REPORT_SECONDS
                 head = words.request_head(b"GET", target, ())
-                response = await self._pools[worker].fetch(head, method=b"GET", deadline=deadline)
+                response = await self._pools[worker].fetch(Asked(head, b"GET", deadline))
                 return await response.read(_REPORT_BYTES)
         except (OriginError, TimeoutError):
             return None

@@ -21,6 +21,7 @@ class Absence(Enum):
     REPLICAS = "absent-at-replicas"  # the primary wasn't asked
     UNWELL = "primary-unwell"  # the primary says so, but its health is bad
     PART = "absent-in-part"  # only origins say so that never have all objects
+    ANNOUNCED = "announced"  # they say so of an object that was announced to be there
 
     @property
     def is_certain(self) -> bool:
@@ -39,7 +40,7 @@ def absence_of(facts: Sequence[OriginFacts], said: Collection[str], unwell: Coll
     whole = [each for each in facts if each.name in said and each.holds_all]
     if not whole:
         return Absence.PART
-    if not any(each.is_primary or each.is_copy for each in facts):
+    if not any(each.is_primary or each.copy_of for each in facts):
         return Absence.EVERYWHERE
     primary = next((each.name for each in whole if each.is_primary), None)
     if primary is None:

@@ -78,6 +78,11 @@ def whole(head: ResponseHead) -> dict[str, bytes]:
     return found
 
 
+def stored(fields: Fields) -> dict[str, bytes]:
+    """The digests in a stored head, by algorithm."""
+    return _digests(b", ".join([value for name, value in fields if name in (PUBLIC, hidden.LINE)]))
+
+
 def wanted(fields: Fields, want: bytes) -> Field | None:
     """The Repr-Digest for a request whose Want-Repr-Digest is `want`: all accepted digests, in order of preference.
 
@@ -85,7 +90,7 @@ def wanted(fields: Fields, want: bytes) -> Field | None:
     """
     if len(want) > _LONGEST_WANT:
         return None
-    held = _digests(b", ".join([value for name, value in fields if name in (PUBLIC, hidden.LINE)]))
+    held = stored(fields)
     weights = {
         name: member.value
         for name, member in (parse_dictionary(want) or {}).items()

@@ -6,7 +6,8 @@ import re
 from http import HTTPStatus
 
 from shield.messages import Field, Fields
-from shield.rules import dates, hidden
+from shield.rules import hidden
+from shield.rules.dates import LONGEST, epoch_of
 from shield.rules.freshness import Freshness
 
 # The fields that a 304 repeats of its 200 (RFC 9110 §15.4.5); the client has the others.
@@ -24,12 +25,16 @@ _REMEMBERED = 1024  # cached names; origins use the same few
 _STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 
 
+_Lines = tuple[Field, ...]
+
+
 class StoredHead:
     """The stored part of an origin's head.
 
     `block` is status line and field lines, without Age, Cache-Status and the blank line; `shown` is the block without
     its hidden line, which clients get; `fields` are the same fields, from which 206 and 304 are built. If they are
-    None at first, they are parsed from the block when needed.
+    None at first, they are parsed from the block when needed. `no_cache` and `must_revalidate` are set by its maker
+    (`as_judged`).
     """
 
     __slots__ = (
@@ -45,15 +50,7 @@ class StoredHead:
     )
 
     def __init__(
-        self,
-        status: int,
-        block: bytes,
-        fields: tuple[Field, ...] | None,
-        etag: bytes | None,
-        last_modified: float | None,
-        *,
-        no_cache: bool = False,
-        must_revalidate: bool = False,
+        self, status: int, block: bytes, fields: _Lines | None, etag: bytes | None, last_modified: float | None
     ) -> None:
         self.status = status
         self.block = block
@@ -62,8 +59,7 @@ class StoredHead:
         self._not_modified: bytes | None = None
         self.etag = etag
         self.last_modified = last_modified
-        self.no_cache = no_cache
-        self.must_revalidate = must_revalidate
+        self.no_cache = self.must_revalidate = False
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -94,8 +90,8 @@ def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
     named = dict(reversed(fields))
     if hidden.LINE in named:
         fields = hidden.joined(fields)
-    modified = named.get(b"last-modified")
-    changed = None if modified is None else dates.parse(modified)
+    modified = named.get(b"last-modified", b"")
+    changed = epoch_of(modified) if len(modified) <= LONGEST else None
     return StoredHead(status, block(status, fields), fields, named.get(b"etag"), changed)
 
 

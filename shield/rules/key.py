@@ -22,7 +22,9 @@ MAX_PARAMETERS = 100
 """Parameters allowed in a query: genuine requests have fewer, and sorting them costs time."""
 
 # The usual case: no escapes, and no segment that is empty or begins with a dot.
-_simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
+is_simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
+"""Matches paths that are canonical by whatever rules, unless they are too long."""
+
 _simple_uri = re.compile(rb"(?:/[A-Za-z0-9_~:@!$&'()*+,;=-][A-Za-z0-9._~:@!$&'()*+,;=-]*)+/?").fullmatch
 
 # RFC 3986 §2.2: the meaning of a reserved character depends on whether it is escaped. "%" belongs to them, too: %25
@@ -118,7 +120,7 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
     if len(raw) > _LONGEST_ESCAPE * (rules.max_key_bytes + 1):
         raise RequestError(414, "key-too-long")  # checked first, before any parsing
     in_uris = rules.spelling == "uri"
-    if (_simple_uri if in_uris else _simple)(raw) and len(raw) <= rules.max_key_bytes:
+    if (_simple_uri if in_uris else is_simple)(raw) and len(raw) <= rules.max_key_bytes:
         return raw
     decoded = _decoded(raw, rules)
     if in_uris:
@@ -204,7 +206,8 @@ def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
 
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
     """The key of a canonical path and query. `space` is b"" for the only set of origins and the default policy."""
-    return key_of_text(space + b":" + path + b"?" + query if query else space + b":" + path)
+    text = space + b":" + path + b"?" + query if query else space + b":" + path
+    return CacheKey(text, xxhash.xxh3_128_digest(text))
 
 
 def key_of_text(text: bytes) -> CacheKey:

@@ -51,14 +51,10 @@ class Gateway:
         self.alone = (*self._others, (NAME, node))
         """The fields of a request that has no others and came through no other proxy."""
 
-    def introduced(self, fields: Sequence[Field], asked: Sequence[Field]) -> tuple[Field, ...]:
-        """The fields of a request to an origin, with our members appended. `asked` are the client's fields; `fields`,
-        the forwarded ones, may have Via and Surrogate-Capability, but never CDN-Loop.
+    def introduced(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
+        """The fields of a request to an origin, with our members appended; `alone` if there are no others. `loops` is
+        the client's CDN-Loop; `fields`, the forwarded ones, may have Via and Surrogate-Capability, but never that.
         """
-        value = passed(asked)
-        return self._added(fields, value) if fields or value else self.alone
-
-    def _added(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
         loop = (NAME, b"%b, %b" % (loops, self._node) if loops else self._node)
         added = []
         for name, member in self._others:
@@ -66,8 +62,3 @@ class Gateway:
             added.append((name, b", ".join([*before, member])))
         kept = [line for line in fields if line[0] not in self._names]
         return (*kept, *added, loop)
-
-
-def passed(fields: Sequence[Field]) -> bytes:
-    """The value of CDN-Loop, all lines joined; b"" without one."""
-    return b", ".join([value.strip(b" \t") for name, value in fields if name == NAME])

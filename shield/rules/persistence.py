@@ -39,6 +39,22 @@ MOST_IN_A_ROW = 4
 FORGIVEN_BYTES = 1 << 20
 
 
+class Breaks:
+    """How often one body broke off, and whether it may be continued once more."""
+
+    __slots__ = ("_since", "_times")
+
+    def __init__(self) -> None:
+        self._since = self._times = 0
+
+    def may_continue(self, position: int) -> bool:
+        """It has broken off at this byte."""
+        if position - self._since >= FORGIVEN_BYTES:
+            self._since, self._times = position, 0
+        self._times += 1
+        return self._times <= MOST_IN_A_ROW
+
+
 def continues_at(fault: Fault, origins: Sequence[str], own: str) -> Sequence[str]:
     """The origins at which a body may continue that has broken off at its `own`, in the order of the attempts; empty
     if it may not: then its origin is sound, or sends something that isn't a body.

@@ -68,15 +68,15 @@ class Placing(Enum):
 class OriginFacts:
     """An origin's settings, as far as ranking and replication need them.
 
-    `is_copy`: objects reach it by replication from a primary, which takes `max_lag` seconds at most. `holds_all`
-    False: it never has all objects.
+    `copy_of` is the primary from which objects reach it by replication, which takes `max_lag` seconds at most.
+    `holds_all` False: it never has all objects.
     """
 
     name: str
     is_primary: bool = False
     weight: float = 100.0
     price: Price | None = None
-    is_copy: bool = False
+    copy_of: str | None = None
     holds_all: bool = True
     max_lag: float | None = None
 

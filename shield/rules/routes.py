@@ -17,6 +17,7 @@ from shield.rules.key import (
     canonical_path,
     canonical_query,
     forbidden_queries,
+    is_simple,
     key_length,
 )
 from shield.rules.ordinary import Ordinary
@@ -162,6 +163,7 @@ class Routes:
         problems = [problem for route in self._routes for problem in route.problems()]
         # Paths are first read by the most lenient rules, so that no spelling evades the prefix of a stricter route.
         self._lenient = KeyRules(max_key_bytes=max((r.key.max_key_bytes for r in self._routes), default=1024))
+        self._shortest = min((route.key.max_key_bytes for route in self._routes), default=0)
         self._prefixes: list[tuple[bytes, Route]] = []
         seen: dict[bytes, Route] = {}
         for route in self._routes:
@@ -184,7 +186,20 @@ class Routes:
         """The resource of a target in origin-form. Raises RequestError: 400 for a malformed or ambiguous one, 404
         without a route or object key, 414 for a key that is too long.
         """
-        raw_path, mark, raw_query = target.partition(b"?")
+        raw_path, _, raw_query = target.partition(b"?")
+        if is_simple(raw_path) and len(raw_path) <= self._shortest and not raw_query:
+            path, route, query = raw_path, self._route(raw_path), b""
+        else:
+            path, route = self._routed(target, raw_path, raw_query)
+            query = canonical_query(raw_query, route.query) if route.query != frozenset() else b""
+        if route.strip or route.add:
+            path = _moved(path, route)
+        if len(path) <= len(route.add) + 1:
+            raise RequestError(404, "no-object-key")  # the bucket itself, or the directory in `add`
+        return Resource(cache_key(route.key_space, path, query), path, query, route)
+
+    def _routed(self, target: bytes, raw_path: bytes, raw_query: bytes) -> tuple[bytes, Route]:
+        """The canonical path of any target, and its route."""
         if raw_path[:1] != b"/":
             raise RequestError(400, _form(target))
         if b"#" in raw_query:
@@ -195,17 +210,7 @@ class Routes:
             path = canonical_path(raw_path, route.key)
             if not route.matches(path) or self._route(canonical_path(path, self._lenient)) is not route:
                 raise RequestError(400, "ambiguous-path")
-        if route.strip or route.add:
-            path = path[len(route.strip) :]
-            if path.startswith(b"//") and not route.add and route.key.spelling == "uri":
-                path = b"/" + path.lstrip(b"/")  # as in `canonical_path`
-            path = route.add + path
-            if key_length(path) > route.key.max_key_bytes:
-                raise RequestError(414, "key-too-long")
-        if len(path) <= len(route.add) + 1:
-            raise RequestError(404, "no-object-key")  # the bucket itself, or the directory in `add`
-        query = canonical_query(raw_query, route.query) if mark and route.query != frozenset() else b""
-        return Resource(cache_key(route.key_space, path, query), path, query, route)
+        return path, route
 
     def keys(self, target: bytes) -> list[CacheKey]:
         """All keys of the object that a target names: one for each policy of the routes to these origins, that of its
@@ -245,6 +250,17 @@ class Targets:
                 self.old, self.young = self.young, {}
             self.young[target] = resource
         return resource
+
+
+def _moved(path: bytes, route: Route) -> bytes:
+    """The path of the object, after strip and add."""
+    path = path[len(route.strip) :]
+    if path.startswith(b"//") and not route.add and route.key.spelling == "uri":
+        path = b"/" + path.lstrip(b"/")  # as in `canonical_path`
+    path = route.add + path
+    if key_length(path) > route.key.max_key_bytes:
+        raise RequestError(414, "key-too-long")
+    return path
 
 
 def below(path: bytes, prefix: bytes) -> bool:

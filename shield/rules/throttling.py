@@ -29,8 +29,8 @@ LEAST_REFUSED_SHARE = 0.05
 it divides a bucket."""
 
 LEAST_CUT_SECONDS = 0.3
-"""Between two cuts at least, or the median first byte: what is refused by then was sent before the last one, of which
-workers learn at their next look."""
+"""Between two cuts at least, or the 95th percentile of first bytes: what is refused by then was sent before the last
+one, of which workers learn at their next look."""
 
 GROW_SECONDS = 1.0
 """Between two steps up."""
@@ -60,7 +60,8 @@ class LimitEvidence:
     """The observations of an origin by all workers since the last step.
 
     `in_flight` is the greatest number of its fetches at once, `share` the refused ones' of those of ten seconds,
-    `closed_until` the end of the pause that it asked for, `p50` its median first byte; None: not known.
+    `closed_until` the end of the pause that it asked for, `p95` the 95th percentile of its first bytes; None: not
+    known.
     `is_answering`: there was a success in that time.
     """
 
@@ -68,7 +69,7 @@ class LimitEvidence:
     throttled: int = 0
     share: float = 1.0
     closed_until: float = -math.inf
-    p50: float | None = None
+    p95: float | None = None
     is_answering: bool = True
 
 
@@ -103,7 +104,7 @@ class FetchLimit:
         return replace(found, limit=min(found.limit + step, float(most)), grown_at=now)
 
     def _cut(self, seen: LimitEvidence, now: float, most: int) -> FetchLimit:
-        if now - self.cut_at < max(LEAST_CUT_SECONDS, seen.p50 or 0.0):
+        if now - self.cut_at < max(LEAST_CUT_SECONDS, seen.p95 or 0.0):
             return replace(self, was_refused=True)
         limit = self.limit * SHRINK
         if seen.share >= LEAST_REFUSED_SHARE:
@@ -270,7 +271,7 @@ _QueuedMiss = tuple[int, float, int, Hashable]
 """Clients (negative), time, number, miss. Numbers differ, so that misses are never compared."""
 
 
-def retry_after(waiting: int, room: int, p50: float | None) -> float:
+def retry_after(waiting: int, room: int, p95: float | None) -> float:
     """Seconds after which a refused client may return: when the queue that is there now will be done with."""
-    rate = max(1, room) / max(0.01, p50 or 0.1)
+    rate = max(1, room) / max(0.01, p95 or 0.1)
     return min(LONGEST_RETRY_AFTER, max(1.0, math.ceil(waiting / rate)))

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, Shield
 
 JSON = {"content-type": "application/json"}
@@ -68,6 +69,27 @@ def test_what_can_t_be_done_is_refused(
 ) -> None:
     assert ask(pair, path, **more) == (status, {"problems": [problem]})
     assert not pair.node.origins.get("fra").seen.drained_until
+
+
+def test_one_is_probed_with_what_it_gave_lately(pair: Shield, origin: FaultyOrigin) -> None:
+    unknown = ask(pair, "/origins/fra/probe")
+    origin.serves("/a", b"hello", lifetime=60)
+    pair.get("/a")
+
+    status, said = ask(pair, "/origins/fra/probe")
+
+    assert unknown == (
+        409,
+        {"problems": ["no object is known to probe fra with: name one in probes.canaries"]},
+    )
+    assert status == 200
+    assert [(each["path"], each["asked"], each["result"]) for each in said["probes"]] == [
+        ("/a", 4096, "learned"),
+        ("/a", 262144, "learned"),
+    ]
+    assert said["origin"]["name"] == "fra"
+    assert origin.fetches("/a") == 3
+    assert ask(pair, "/origins/fr/probe")[0] == 404
 
 
 def test_orders_are_posted(pair: Shield) -> None:

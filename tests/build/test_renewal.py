@@ -92,6 +92,25 @@ def test_an_origin_that_does_not_differ_keeps_its_connections(
     assert (state["pool"]["opened_total"], state["fetches"]) == (1, 2)
 
 
+def test_other_canaries_are_probed(
+    tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    ground = Ground(tmp_path, clock, of(origin, probes={"interval": "off"}))
+    route = {"only": {"match": "/only", "add": "/x", "origins": ["iad"]}, "default": {}}
+    with ground.shield as shield:
+        prober = shield.node.origins.prober
+        before = prober.plan
+        probes = {"interval": "20s", "canaries": ["/a", "https://cdn.example/only/b?x=1"]}
+        ground.reload(of(origin, replica, probes=probes, routes=route))
+
+        plan = prober.plan
+
+    assert (before.interval, plan.interval) == (None, 20.0)
+    assert before.canaries == {"fra": []}
+    assert plan.canaries == {"fra": [(b"/a", b"")], "iad": [(b"/a", b""), (b"/x/only/b", b"")]}
+    assert plan.kin == {"fra": ["iad"], "iad": ["fra"]}
+
+
 def test_an_origin_is_moved_added_and_removed(
     tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
 ) -> None:

@@ -88,7 +88,7 @@ def test_a_drain_holds_for_all_workers_and_outlasts_them_a_reload_and_a_restart(
 
         code, out, err = run("drain", "fra", "--config", file, "--until", "2h")
         assert (code, err) == (0, "")
-        assert out.splitlines()[0].split() == ["origin", "state", "since", "flags", "p95", "reason"]
+        assert out.splitlines()[0].split() == ["origin", "state", "since", "flags", "p95", "probe", "reason"]
         assert "drained until 20" in out.splitlines()[1]
         assert fetched(node, fra) == 0
         node.says("origin fra: drained until 20")
@@ -140,17 +140,25 @@ ORIGIN: dict[str, Any] = {
     "flags": [],
     "drained_until": None,
     "p95_seconds": 0.042,
+    "probes": {"canaries": [], "last": None, "last_at": None, "first_byte_ms": None},
 }
+PROBES = [
+    {"path": "/a", "asked": 4096, "result": "clean", "first_byte_ms": 12.3, "problem": None},
+    {"path": "/b", "asked": 262144, "result": "learned", "first_byte_ms": 9.0, "problem": None},
+]
 
 
 class Listener(BaseHTTPRequestHandler):
     """A node that does as it is told, and remembers the requests: their lines and bodies."""
 
     heard: ClassVar[list[tuple[str, bytes]]] = []
+    probes: ClassVar[list[dict[str, Any]]] = PROBES
 
     def do_GET(self) -> None:
         self.heard.append((self.requestline, self.rfile.read(int(self.headers.get("content-length", "0")))))
-        body = json.dumps({"origin": ORIGIN, "notes": ["so it is"], "origins": [ORIGIN]}).encode()
+        body = json.dumps(
+            {"origin": ORIGIN, "notes": ["so it is"], "origins": [ORIGIN], "probes": self.probes}
+        ).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -181,8 +189,8 @@ def test_a_table_has_a_row_for_each_and_notes_are_told_apart(tmp_path: Path) -> 
 
     assert code == 0
     assert out.splitlines() == [
-        "origin  state  since  flags  p95    reason",
-        "fra     up     -      -      42 ms  no trouble yet",
+        "origin  state  since  flags  p95    probe  reason",
+        "fra     up     -      -      42 ms  -      no trouble yet",
     ]
     assert err == "note: so it is\n"
     assert heard[0] == "POST /origins/fra/restore HTTP/1.1"
@@ -225,7 +233,25 @@ def test_a_time_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [("ls",), ("drain", "fra"), ("restore", "fra")])
+def test_probes_have_a_row_each_and_say_whether_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code, out, _), heard = order(tmp_path, "probe", "fra")
+    bad = {**PROBES[0], "result": "failed", "problem": "origin fra: reset"}
+    monkeypatch.setattr(Listener, "probes", [*PROBES, bad])
+    (failed, table, _), _ = order(tmp_path, "probe", "fra")
+    (_, plain, _), _ = order(tmp_path, "probe", "fra", "--json")
+
+    assert heard[0] == "POST /origins/fra/probe HTTP/1.1"
+    assert (code, failed) == (0, 1)
+    assert out.splitlines() == [
+        "object  bytes   result   first byte  problem",
+        "/a      4.0KiB  clean    12 ms",
+        "/b      256KiB  learned  9 ms",
+    ]
+    assert table.splitlines()[3].split(None, 5)[2:] == ["failed", "12", "ms", "origin fra: reset"]
+    assert json.loads(plain)["probes"][2] == bad
+
+
+@pytest.mark.parametrize("words", [("ls",), ("drain", "fra"), ("restore", "fra"), ("probe", "fra")])
 def test_no_node_or_a_refusal_is_an_error(tmp_path: Path, words: tuple[str, ...]) -> None:
     port = closed_port()
     gone = run(*words, "--config", settings(tmp_path, admin=f"127.0.0.1:{port}"))

@@ -157,16 +157,35 @@ def test_a_client_that_leaves_ends_its_fetch_but_for_the_slice_that_is_half_here
     on_ground(scenario, path=tmp_path, policy=FillPolicy(linger_seconds=0.0))
 
 
-def test_a_fetch_that_breaks_off_is_taken_up_where_it_ended(tmp_path: Path) -> None:
+def test_a_fetch_that_breaks_off_continues_from_the_next_byte(tmp_path: Path) -> None:
     async def scenario(ground: Ground) -> None:
         client, fetch = await begun(ground)
         fetch.sends(BODY[: SLICE + 100])
         fetch.breaks_off()
-        await ground.until(lambda: len(ground.source.fetches) == 2)
+        await turns()
+        again = ground.source.last
+        assert again.want.span == Span(SLICE + 100, len(BODY))
+        sends_all(again, SLICE + 100, len(BODY))
+        await ground.until(lambda: client.clean)
+
+        assert client.body == BODY
+        assert len(ground.source.fetches) == 2
+
+    on_ground(scenario, path=tmp_path)
+
+
+def test_what_cannot_be_continued_is_taken_up_at_its_slice(tmp_path: Path) -> None:
+    async def scenario(ground: Ground) -> None:
+        client, fetch = await begun(ground)
+        fetch.sends(BODY[: SLICE + 100])
+        fetch.breaks_off()
+        await turns()
+        ground.source.last.fails(Fault.SERVER)
+        await ground.until(lambda: len(ground.source.fetches) == 3)
         again = ground.source.last
         assert again.want.span is not None and again.want.span.start == SLICE
         sends_all(again, SLICE, again.want.span.stop)
-        await ground.until(lambda: len(ground.source.fetches) == 3)
+        await ground.until(lambda: len(ground.source.fetches) == 4)
         last = ground.source.last
         assert last.want.span is not None
         sends_all(last, last.want.span.start, last.want.span.stop)

@@ -196,7 +196,7 @@ def check_wish(data: bytes) -> None:
     """Targets or a prefix, in ASCII."""
     try:
         paths, prefix = _result(removal._wish(data))
-    except (removal._WishError, WrittenError) as error:
+    except (removal.WishError, WrittenError) as error:
         assert str(error).startswith("expected ")
         return
     except RequestError:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from shield.errors import Fault
-from shield.origin.connection import Connection
+from shield.origin.connection import Asked, Connection
 from shield.origin.resolver import Address
 from shield.origin.response import Response
 from shield.origin.terms import MessageLimits, Terms, Timeouts
@@ -143,7 +143,7 @@ class Bench:
         return self.released > 0 and not self.connection.closed
 
     def ask(self, method: bytes = b"GET", patience: float = 100.0) -> Response:
-        return self.connection.ask(b"request", method=method, deadline=self.loop.now + patience)
+        return self.connection.ask(Asked(b"request", method, self.loop.now + patience))
 
     def says(self, *segments: bytes) -> None:
         for segment in segments:

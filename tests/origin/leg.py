@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from shield.errors import Fault, OriginError
+from shield.origin.connection import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.response import Response
@@ -61,7 +62,7 @@ def request(path: str = "/a", method: str = "GET") -> bytes:
 
 async def get(pool: Pool, path: str = "/a", *, method: str = "GET", patience: float = 10.0) -> Response:
     deadline = asyncio.get_running_loop().time() + patience
-    return await pool.fetch(request(path, method), method=method.encode(), deadline=deadline)
+    return await pool.fetch(Asked(request(path, method), method.encode(), deadline))
 
 
 async def body(pool: Pool, path: str = "/a") -> bytes:

@@ -173,7 +173,7 @@ def test_the_last_origin_isn_t_drained(pair: Shield, shield: Shield) -> None:
 
 
 def test_a_restore_of_one_that_isn_t_drained_says_so(pair: Shield) -> None:
-    assert restore(pair) == Drained(notes=["fra wasn't drained"])
+    assert restore(pair) == Drained(notes=["fra was neither drained nor corrupt"])
 
 
 def test_what_is_drained_is_written_for_the_next_start(pair: Shield, tmp_path: Path) -> None:

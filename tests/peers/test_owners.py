@@ -384,11 +384,24 @@ def test_an_owner_that_dies_within_its_body_leaves_no_answer_that_looks_whole(
 def test_a_broken_body_is_broken_for_the_clients_of_both(workers: Two, origin: FaultyOrigin) -> None:
     origin.serves(workers.path, BODY, lifetime=60)
     origin.spoils(workers.path, at_body(100_000, Reset()), times=1)
+    origin.fails(workers.path, "AccessDenied")
 
-    broken, again = workers.asker.get(workers.path), workers.asker.get(workers.path)
+    broken = workers.asker.get(workers.path)
+    origin.recovers()
+    again = workers.asker.get(workers.path)
 
     assert not broken.clean
     assert (again.hit, again.clean, again.body == BODY[:]) == (False, True, True)
+
+
+def test_a_body_that_breaks_off_continues_for_the_clients_of_both(workers: Two, origin: FaultyOrigin) -> None:
+    origin.serves(workers.path, BODY, lifetime=60)
+    origin.spoils(workers.path, at_body(100_000, Reset()), times=1)
+
+    first, again = workers.asker.get(workers.path), workers.owner.get(workers.path)
+
+    assert (first.clean, first.body == BODY[:]) == (True, True)
+    assert (again.hit, again.clean, again.body == BODY[:]) == (True, True, True)
 
 
 # never in circles

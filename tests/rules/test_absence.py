@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from shield.rules.absence import Absence, absence_of
 from shield.rules.ranking import OriginFacts
 
-FRA, IAD = OriginFacts("fra", is_primary=True), OriginFacts("iad", is_copy=True)
-HOT = OriginFacts("hot", is_copy=True, holds_all=False)
+FRA, IAD = OriginFacts("fra", is_primary=True), OriginFacts("iad", copy_of="fra")
+HOT = OriginFacts("hot", copy_of="fra", holds_all=False)
 A, B, PART = OriginFacts("a"), OriginFacts("b"), OriginFacts("c", holds_all=False)
 
 
@@ -46,7 +46,7 @@ def test_only_the_word_of_a_primary_that_is_well_counts_where_there_is_one(
             OriginFacts,
             st.sampled_from("abcd"),
             is_primary=st.booleans(),
-            is_copy=st.booleans(),
+            copy_of=st.sampled_from([None, "a"]),
             holds_all=st.booleans(),
         ),
         min_size=1,
@@ -61,5 +61,5 @@ def test_a_certain_absence_is_never_a_copys_word(facts: list[OriginFacts], said:
     if found.is_certain:
         by = [each for each in facts if each.name in said and each.holds_all]
         assert by
-        if any(each.is_copy for each in facts):
+        if any(each.copy_of for each in facts):
             assert any(each.is_primary and each.name not in unwell for each in by)

@@ -40,7 +40,7 @@ evidence = st.builds(
     throttled=st.integers(0, 3),
     share=st.floats(0.0, 1.0),
     closed_until=st.floats(-1.0, 10_000.0),
-    p50=st.none() | st.floats(0.001, 5.0),
+    p95=st.none() | st.floats(0.001, 5.0),
 )
 steps = st.lists(st.tuples(st.floats(0.01, 3.0), evidence), max_size=50)
 
@@ -90,13 +90,13 @@ def test_it_never_exceeds_the_connections() -> None:
 
 
 def test_refusals_of_what_was_sent_before_a_cut_are_no_reason_for_another() -> None:
-    seen = LimitEvidence(in_flight=100, throttled=5, p50=0.4)
+    seen = LimitEvidence(in_flight=100, throttled=5, p95=0.4)
     limit = FetchLimit(limit=100.0).after(seen, 1.0, most=MOST)
     assert limit.limit == pytest.approx(70.0)
 
     assert limit.after(seen, 1.39, most=MOST).limit == limit.limit
     assert limit.after(seen, 1.41, most=MOST).limit == pytest.approx(49.0)
-    assert limit.after(replace(seen, p50=None), 1.0 + LEAST_CUT_SECONDS, most=MOST).limit == pytest.approx(49.0)
+    assert limit.after(replace(seen, p95=None), 1.0 + LEAST_CUT_SECONDS, most=MOST).limit == pytest.approx(49.0)
 
 
 def test_a_limit_far_above_what_is_in_flight_holds_at_once() -> None:
@@ -128,7 +128,7 @@ def test_it_stays_within_its_bounds_and_each_change_has_its_reason(
             slowly = before.limit + max(1.0, GROWTH * before.limit)
             assert limit.limit <= (slowly if before.was_refused else 2 * before.limit)
         if seen.throttled and limit.limit < before.limit:
-            assert now - cut >= max(LEAST_CUT_SECONDS, seen.p50 or 0.0)
+            assert now - cut >= max(LEAST_CUT_SECONDS, seen.p95 or 0.0)
             cut = now
 
 

@@ -10,7 +10,7 @@ from shield.cli.options import AsJson, ConfigFile
 
 app = typer.Typer(
     name="origin",
-    help="Show how the running node treats its origins, and keep fetches away from one of them.",
+    help="Show how the running node treats its origins, probe them, and keep fetches away from one of them.",
     no_args_is_help=True,
 )
 
@@ -44,5 +44,13 @@ def _drain(
 def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
     """Let an origin have fetches again: its share of keys grows in half a minute."""
     from shield.cli.origin.orders import restore as run
+
+    raise typer.Exit(run(config, name, as_json=json))
+
+
+@app.command("probe")
+def _probe(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+    """Have the node fetch the origin's canaries now. Exit code 1 if one fails, is absent, or has other bytes."""
+    from shield.cli.origin.orders import probe as run
 
     raise typer.Exit(run(config, name, as_json=json))

@@ -13,12 +13,14 @@ from urllib.parse import quote
 
 from shield.cli.admin import instruct
 from shield.cli.live import flags_shown
-from shield.cli.rounded import shown_duration
+from shield.cli.rounded import shown_duration, shown_size
 from shield.config.units import ExpectedError, parse_duration
 from shield.rules.moments import EXPECTED, moment
 
 _SECONDS = 10.0
-_COLUMNS = ("origin", "state", "since", "flags", "p95", "reason")
+_PROBE_SECONDS = 60.0
+_COLUMNS = ("origin", "state", "since", "flags", "p95", "probe", "reason")
+_GOOD = ("clean", "learned", "unproven")
 
 
 def ls(path: Path, *, as_json: bool) -> int:
@@ -27,7 +29,7 @@ def ls(path: Path, *, as_json: bool) -> int:
     if answer is None or not answer[0]:
         return 1
     listed = answer[1]["origins"]
-    print(json.dumps(listed, indent=2) if as_json else "\n".join(_table(listed)))
+    print(json.dumps(listed, indent=2) if as_json else "\n".join(_listed(listed)))
     return 0
 
 
@@ -47,6 +49,24 @@ def restore(path: Path, name: str, *, as_json: bool) -> int:
     return _order(path, name, "restore", None, as_json=as_json)
 
 
+def probe(path: Path, name: str, *, as_json: bool) -> int:
+    """Fetch an origin's canaries; 0 if all are there and as before, else 1, also if no node could be asked."""
+    answer = instruct(path, f"/origins/{quote(name, safe='')}/probe", seconds=_PROBE_SECONDS)
+    if answer is None or not answer[0]:
+        return 1
+    probes = answer[1]["probes"]
+    if as_json:
+        print(json.dumps(answer[1], indent=2))
+    else:
+        rows = [
+            (each["path"], shown_size(each["asked"]), each["result"], f"{each['first_byte_ms']:.0f} ms")
+            + ((each["problem"],) if each["problem"] else ("",))
+            for each in probes
+        ]
+        print("\n".join(_table(("object", "bytes", "result", "first byte", "problem"), rows)))
+    return 0 if all(each["result"] in _GOOD for each in probes) else 1
+
+
 def _order(path: Path, name: str, order: str, wish: object, *, as_json: bool) -> int:
     answer = instruct(path, f"/origins/{quote(name, safe='')}/{order}", wish=wish, seconds=_SECONDS)
     if answer is None or not answer[0]:
@@ -55,7 +75,7 @@ def _order(path: Path, name: str, order: str, wish: object, *, as_json: bool) ->
     if as_json:
         print(json.dumps(done, indent=2))
         return 0
-    print("\n".join(_table([done["origin"]])))
+    print("\n".join(_listed([done["origin"]])))
     for note in done["notes"]:
         print(f"note: {note}", file=sys.stderr)
     return 0
@@ -72,9 +92,13 @@ def _end(text: str) -> float | None:
         return moment(text, now, zone)
 
 
-def _table(listed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    rows = [_COLUMNS, *[_row(each) for each in listed]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+def _listed(origins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    return _table(_COLUMNS, [_row(each) for each in origins])
+
+
+def _table(columns: Sequence[str], found: Sequence[Sequence[str]]) -> Iterator[str]:
+    rows = [columns, *found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
@@ -87,5 +111,12 @@ def _row(origin: Mapping[str, Any]) -> tuple[str, ...]:
         "-" if since is None else shown_duration(since),
         ", ".join(flags_shown(origin)) or "-",
         "-" if p95 is None else f"{p95 * 1000.0:.0f} ms",
+        _last_probe(origin["probes"]),
         origin["reason"],
     )
+
+
+def _last_probe(probes: Mapping[str, Any]) -> str:
+    if probes["last"] is None:
+        return "-"
+    return f"{probes['last']} {shown_duration(max(0.0, time.time() - probes['last_at']))} ago"

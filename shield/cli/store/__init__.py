@@ -94,6 +94,22 @@ def _rm(
     _end(lambda: run(config, keys or (), prefix))
 
 
+@app.command("takedown")
+def _takedown(
+    keys: Annotated[list[str], typer.Argument(metavar="URL...", help="URLs, paths, or keys as `ls` shows them.")],
+    config: ConfigFile,
+    lift: Annotated[bool, typer.Option("--lift", help="End it: replicas may serve these objects again.")] = False,
+) -> None:
+    """Take objects down: remove them from the running node, which then serves them only if the primary has them,
+    whatever replicas still have.
+
+    That holds over restarts, until it is lifted. Delete the objects at the primary first.
+    """
+    from shield.cli.store.takedown import takedown as run
+
+    _end(lambda: run(config, keys, lifted=lift))
+
+
 @app.command("export")
 def _export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File to write; - for standard output.")],

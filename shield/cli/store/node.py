@@ -43,18 +43,46 @@ class RunningNode:
 
     def remove(self, paths: Sequence[str], prefix: str | None) -> int | None:
         """Have it remove entries; returns how many there were. None when it can't. Raises RefusedError."""
+        said = self.tell("/store/remove", {"paths": list(paths)} if prefix is None else {"prefix": prefix})
+        return None if said is None else _number(said, "removed")
+
+    def take_down(self, paths: Sequence[str]) -> tuple[int, bool]:
+        """Have it take objects down; how many entries there were, and whether that holds over a restart. Raises
+        RefusedError.
+        """
+        said = self._must("/store/takedown", {"paths": list(paths)})
+        return _number(said, "removed"), said.get("kept") is True
+
+    def lift(self, paths: Sequence[str]) -> int:
+        """Have it end the takedown of objects; how many keys were taken down. Raises RefusedError."""
+        return _number(self._must("/store/takedown", {"lift": list(paths)}), "lifted")
+
+    def _must(self, target: str, wish: object) -> Mapping[str, Any]:
+        said = self.tell(target, wish)
+        if said is None:
+            raise RefusedError(f"the node on {self.address} is of a version that can't do this")
+        return said
+
+    def tell(self, target: str, wish: object) -> Mapping[str, Any] | None:
+        """POST a wish; the node's answer, None when it doesn't know such wishes. Raises RefusedError."""
         assert self.address is not None
-        wish = {"paths": list(paths)} if prefix is None else {"prefix": prefix}
         try:
-            status, said = ask(self.address, "POST", "/store/remove", wish=wish, seconds=_REMOVAL_SECONDS)
+            status, said = ask(self.address, "POST", target, wish=wish, seconds=_REMOVAL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
             raise RefusedError(f"the node on {self.address} closed the connection: {error}") from None
         if status in (404, 405, 501):
             return None
-        if status == 200 and isinstance(said, dict) and isinstance(said.get("removed"), int):
-            return int(said["removed"])
+        if status == 200 and isinstance(said, dict):
+            return said
         why = said.get("error") if isinstance(said, dict) else None
         raise RefusedError(f"the node on {self.address} refused: {why or f'status {status}'}")
+
+
+def _number(said: Mapping[str, Any], name: str) -> int:
+    value = said.get(name)
+    if not isinstance(value, int):
+        raise RefusedError(f"the node gave an answer without {name}: {said}")
+    return value
 
 
 def of_directory(state: object, path: str) -> Mapping[str, Any]:

@@ -92,15 +92,9 @@ class Record:
 
     def stored_head(self) -> StoredHead:
         """The head with its fields parsed: only for requests that need them."""
-        return StoredHead(
-            status=self.status,
-            block=self.head,
-            fields=None if self.head else (),
-            etag=self.etag,
-            last_modified=self.last_modified,
-            no_cache=self.no_cache,
-            must_revalidate=self.must_revalidate,
-        )
+        made = StoredHead(self.status, self.head, None if self.head else (), self.etag, self.last_modified)
+        made.no_cache, made.must_revalidate = self.no_cache, self.must_revalidate
+        return made
 
 
 class Header:
@@ -175,15 +169,15 @@ class Header:
         flags, head_at = fixed[_FLAGS], _FIXED.size + fixed[_TEXT_LENGTH]
         etag_at = head_at + fixed[_HEAD_LENGTH]
         modified = fixed[_LAST_MODIFIED]
-        return StoredHead(
+        made = StoredHead(
             fixed[_STATUS],
             data[head_at:etag_at],
             None,
             data[etag_at : etag_at + fixed[_ETAG_LENGTH]] if flags & _HAS_ETAG else None,
             None if modified != modified else modified,
-            no_cache=flags & _NO_CACHE != 0,
-            must_revalidate=flags & _MUST_REVALIDATE != 0,
         )
+        made.no_cache, made.must_revalidate = flags & _NO_CACHE != 0, flags & _MUST_REVALIDATE != 0
+        return made
 
     def check(self, body: bytes | bytearray | memoryview, start: int = 0) -> None:
         """Raise DamagedError unless `body` is the body from `start`, a multiple of BLOCK, to the end of a block."""
