@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.drill.drills import Drills, DrillStatistics
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
+from shield.gate_figures import gate_families
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
-from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
+from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
+from shield.rules.drill import PROOF_SECONDS
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
 
+_LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
@@ -67,6 +71,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    drills: Drills
     spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
@@ -84,7 +89,17 @@ class Figures:
                 troubles.append(f"worker {worker} is {standing.name.lower()}")
             elif worker != self.place.worker and shared.is_silent(worker, now, _HANGS_SECONDS):
                 hanging.append(f"worker {worker} hangs, for {now - shared.last_beat(worker):.0f} s")
-        return Readiness(not troubles, [*troubles, *hanging])
+        return Readiness(not troubles, [*troubles, *hanging, *self._faculties()])
+
+    def _faculties(self) -> Iterator[str]:
+        """What this node's own parts fail in. It serves all the same: from RAM, other disks, and origins."""
+        if self.vitals.loop_lag_seconds > _LAGS_SECONDS:
+            yield f"its event loop was blocked for {self.vitals.loop_lag_seconds:.1f} s"
+        disk = self.store.statistics().disk
+        for tier in () if disk is None else disk.tiers:
+            for volume in tier.volumes:
+                if volume.health != "well":
+                    yield f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
 
     def report(self) -> Report:
         return Report(self.state(), self.families())
@@ -113,6 +128,7 @@ class Figures:
             "fills": asdict(self.fills.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
+            "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
         }
 
@@ -148,6 +164,7 @@ class Figures:
             *_fill_families(self.fills.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
+            *_drill_families(self.drills.statistics()),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
@@ -280,36 +297,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             "origin",
             {name: o.overtaken for name, o in origins},
         ),
-        Family(
-            "origin_limit",
-            "Requests that an origin gets at once from the node, learned from its refusals",
-            [Sample(float(o.gate.limit), {"origin": name}) for name, o in origins if o.gate.limit is not None],
-            gauge=True,
-            alike=True,
-        ),
-        _gauge(
-            "origin_in_flight", "Requests that wait for an origin's response", origins, lambda o: o.gate.in_flight
-        ),
-        _gauge("origin_waiting", "Misses that wait for a place at an origin", origins, lambda o: o.gate.waiting),
-        labelled(
-            "origin_waited",
-            "Misses that had to wait for a place at an origin",
-            "origin",
-            {name: o.gate.waited_total for name, o in origins},
-        ),
-        labelled(
-            "origin_over_limit",
-            "Misses that got no place at an origin in time",
-            "origin",
-            {name: o.gate.refused_total for name, o in origins},
-        ),
-        Family(
-            "origin_closed_seconds",
-            "For how long an origin still wants to be left alone; 0 if it doesn't",
-            [Sample(o.gate.closed_seconds, {"origin": name}) for name, o in origins],
-            gauge=True,
-            alike=True,
-        ),
+        *gate_families([(name, o.gate) for name, o in origins]),
         Family(
             "origin_state",
             "1 for the state of an origin: up, suspect, open, trial, recovering",
@@ -408,11 +396,30 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
     ]
 
 
-def _gauge(
-    name: str, text: str, origins: Sequence[tuple[str, OriginStatistics]], value: Callable[[OriginStatistics], int]
-) -> Family:
-    """One sample for each origin, which workers have parts of."""
-    return Family(name, text, [Sample(value(each), {"origin": origin}) for origin, each in origins], gauge=True)
+def _drill_families(drills: DrillStatistics) -> list[Family]:
+    running = [] if drills.origin is None else [Sample(1.0, {"origin": drills.origin, "mode": drills.mode or ""})]
+    return [
+        Family("drill_running", "1 while a drill injects faults at an origin", running, gauge=True, alike=True),
+        Family(
+            "drill_faults",
+            "Faults of drills, which are among the origin's other faults",
+            [Sample(count, {"origin": name, "mode": mode}) for (name, mode), count in drills.faults.items()],
+        ),
+        Family(
+            "drill_proof_age_seconds",
+            "Time since an origin's failover was last proven by a drill, or should first have been",
+            [Sample(age, {"origin": name}) for name, age in drills.proven_seconds.items()],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "drill_unproven",
+            "1 if an origin's failover hasn't been proven for 90 days",
+            [Sample(float(age > PROOF_SECONDS), {"origin": name}) for name, age in drills.proven_seconds.items()],
+            gauge=True,
+            alike=True,
+        ),
+    ]
 
 
 def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:

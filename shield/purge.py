@@ -71,7 +71,7 @@ class Purge:
         if len(targets) > _MOST_NOTED:
             now = self._clock()
             self._changes.add_all(now, now + self.lag)
-        return await self._remove_targets(targets, is_noted=len(targets) <= _MOST_NOTED)
+        return await self._remove_targets(targets, ChangeKind.PURGED if len(targets) <= _MOST_NOTED else None)
 
     async def take_down(self, targets: Sequence[bytes]) -> tuple[int, bool]:
         """Remove the entries of these targets, and have only the primary bring them back, until `lift`; returns how
@@ -82,7 +82,7 @@ class Purge:
         await self._check(targets)
         keys = self._keys(targets)
         self._changes.take_down(keys)
-        removed = await self._remove_targets(targets, is_noted=False)
+        removed = await self._remove_targets(targets, None)
         await self._record(keys, lifted=False)
         return removed, self._directory is not None
 
@@ -95,6 +95,29 @@ class Purge:
             self._changes.lift(keys)
             await self._remove(keys)  # their absence
         return len(keys)
+
+    async def outdate(self, kind: ChangeKind, targets: Sequence[bytes]) -> int:
+        """Make the entries of these targets stale, with their grace (soft purge), and forget absences; returns the
+        number of keys. Raises RequestError as `targets`.
+        """
+        await self._check(targets)
+        count, loop = 0, asyncio.get_running_loop()
+        for at in range(0, len(targets), _BATCH):
+            keys, now = self._keys(targets[at : at + _BATCH]), self._clock()
+            self.note(kind, keys)
+            waiting = []
+            for key in keys:
+                done: asyncio.Future[None] = loop.create_future()
+                self._store.outdate(key, now, partial(_finish, done))
+                waiting.append(done)
+            await asyncio.gather(*waiting)
+            count += len(keys)
+        return count
+
+    async def forget(self, targets: Sequence[bytes]) -> int:
+        """Remove the entries of objects that were deleted; returns how many were stored. Raises as `targets`."""
+        await self._check(targets)
+        return await self._remove_targets(targets, ChangeKind.DELETED)
 
     @property
     def lag(self) -> float:
@@ -117,12 +140,13 @@ class Purge:
     def _keys(self, targets: Sequence[bytes]) -> list[CacheKey]:
         return [key for target in targets for key in keys_of(target, self._in_force.regime.routes)]
 
-    async def _remove_targets(self, targets: Sequence[bytes], *, is_noted: bool) -> int:
+    async def _remove_targets(self, targets: Sequence[bytes], kind: ChangeKind | None) -> int:
+        """`kind` is the change that is noted; None: it has been."""
         removed = 0
         for at in range(0, len(targets), _BATCH):
             keys = self._keys(targets[at : at + _BATCH])
-            if is_noted:
-                self.note(ChangeKind.PURGED, keys)
+            if kind is not None:
+                self.note(kind, keys)
             removed += await self._remove(keys)
         return removed
 
@@ -167,14 +191,15 @@ class Purge:
         stored = sum([self._store.find(key) is not None for key in keys])
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def finish() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        self._store.purge(keys, finish)
+        self._store.purge(keys, partial(_finish, done))
         await done
         return stored
 
 
 def _keys_under(directory: CacheDirectory, prefix: tuple[bytes, ...]) -> list[CacheKey]:
     return list(keys_under(directory, prefix))
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

@@ -12,7 +12,7 @@ order belong to each route.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from shield.errors import ConfigError
@@ -32,6 +32,7 @@ class Regime:
     limits: ClientLimits = field(default_factory=ClientLimits)
     amplification: AmplificationLimits | None = None
     generation: int = 0
+    buckets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of the origins that have each
     targets: Targets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import PLAIN_HIT, Outcome, Trailer, key_name, node_name
+from shield.outcome import HEALTH, PLAIN_HIT, Outcome, Trailer, key_name, node_name
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
@@ -158,6 +158,20 @@ class Replies:
         if retry_after is not None:
             again = (again[0], b"%d" % max(1, math.ceil(retry_after)))
         return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(again,))
+
+    def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
+        """Whether the node can serve, as JSON."""
+        lines = (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"date", dates.imf_fixdate(now)),
+            (b"via", self._via),
+        )
+        outcome = Outcome(detail=HEALTH)
+        head = block(status, lines) + self.trailer(0, outcome)
+        parts = () if request.method == b"HEAD" else (body,)
+        return Reply(status, head, parts, len(body) if parts else 0, outcome)
 
     def only_if_cached(self, request: Request, now: float) -> Reply:
         """The response to a request that accepts only a stored response (RFC 9111 §5.2.1.7)."""

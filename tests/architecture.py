@@ -31,6 +31,7 @@ PURE = frozenset(
         "http.HTTPStatus",
         "ipaddress",
         "itertools",
+        "json",  # text to values, nothing else
         "math",
         "re",
         "shield",

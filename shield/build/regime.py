@@ -26,14 +26,26 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
         _limits(settings, workers),
         _amplification(settings.limits.amplification, workers),
         generation,
+        _buckets(settings),
     )
+
+
+def _buckets(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The origins of each bucket by its name, for announcements."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, origin in settings.origins.items():
+        if origin.bucket is not None:
+            found[origin.bucket] = (*found.get(origin.bucket, ()), name)
+    return found
 
 
 def access_rules(settings: Settings) -> AccessRules | None:
     """The rules by which clients are admitted; None without an access section."""
     if settings.access is None:
         return None
-    return settings.access.rules({name: route.access for name, route in settings.routes.items()})
+    return settings.access.rules(
+        {name: route.access for name, route in settings.routes.items()}, settings.health.access
+    )
 
 
 def _limits(settings: Settings, workers: int) -> ClientLimits:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shield import __version__
+from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile
 from shield.cli.origin import app as _origin
 from shield.cli.store import app as _store
@@ -21,6 +22,7 @@ _app = typer.Typer(
 )
 
 _app.add_typer(_store)
+_app.add_typer(_drill)
 _app.add_typer(_origin)
 
 
@@ -159,6 +161,25 @@ def audit(
         prefix, names, deep=deep, one_in=sample, resume=resume, paths=paths, as_json=as_json, assents=yes
     )
     raise typer.Exit(run(config, wish))
+
+
+@_app.command()
+def announce(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="URLs or paths as clients request them.")],
+    config: ConfigFile,
+    new: Annotated[
+        bool, typer.Option("--new", help="They weren't there before. Default: they may have been.")
+    ] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="They are there no more.")] = False,
+    prefetch: Annotated[bool, typer.Option("--prefetch", help="Fetch them at once, up to 64.")] = False,
+) -> None:
+    """Tell the running node that objects have changed at the primary, so that it fetches them from there."""
+    from shield.cli.announce import announce as run
+
+    if new and deleted:
+        raise typer.BadParameter("--new and --deleted exclude each other")
+    word = "new" if new else "deleted" if deleted else "changed"
+    raise typer.Exit(run(config, urls, word=word, prefetch=prefetch))
 
 
 @_app.command(name="sign-url")

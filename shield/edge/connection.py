@@ -123,8 +123,6 @@ class ClientConnection(ConnectionLife):
             and (not notable or LOOKED_AT.isdisjoint(notable))
         ):
             self._examine(Request(self._parser.get_method(), target, fields, notable))
-            if self._awaited is not None:
-                self._awaited.regime = self._proxy.in_force.regime
             return
         heads.at = BEHIND_FIRST
         request = Request(b"GET", target, fields, notable)
@@ -142,6 +140,11 @@ class ClientConnection(ConnectionLife):
                     self._account(request, reply, self._now)
         else:
             self._take(Turn(request, True, False, self._now))
+
+    def _examine(self, request: Request) -> None:
+        super()._examine(request)
+        if self._awaited is not None:
+            self._awaited.regime = self._proxy.in_force.regime
 
     # responses, one at a time
 

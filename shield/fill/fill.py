@@ -198,11 +198,10 @@ class Fill:
     async def _open(self) -> None:
         result = None
         try:
-            self._readers.latecomers.clear()
             question, means = self.question, self._means
             fetch = partial(fetch_with_care, question, means) if means.changes.live[0] else means.source.fetch
-            result = await fetch(question.resource.tried, question.want)
-            while not self._take(result):
+            while result is None or not self._take(result):
+                self._readers.latecomers.clear()  # about now; the source reports when it really is sent
                 result = await fetch(question.resource.tried, question.want)
         except Exception as error:
             self._fail_by_bug(error, result)
@@ -267,7 +266,6 @@ class Fill:
             self._means.store.drop(question.resource.key)
         question.stored, question.want = None, question.want.whole()
         question.want.sent = self._readers.latecomers.clear
-        self._readers.latecomers.clear()  # about now; the source reports when it really is sent
 
     def _bring(self, settled: Settlement, fetched: Fetched) -> None:
         """Begin the body, to be kept or not."""

@@ -74,14 +74,13 @@ def keeps_up(reader: Reader, end: int) -> bool:
 class Readers:
     """The readers of one fill, in the order of their arrival. The leader's request is the one sent to the origin."""
 
-    __slots__ = ("_all", "_interims", "_leader", "_request", "_resource", "latecomers")
+    __slots__ = ("_all", "_interims", "_request", "_resource", "latecomers")
 
     def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
         self._resource = resource  # of the request
         self._all: dict[Reader, None] = {}
         self._interims: Interims | None = None
-        self._leader: Reader | None = None  # the reader with that request, even if others came first
         self.latecomers: set[Reader] = set()
         """Readers that have come since the request was sent, perhaps again: to be cleared when it is."""
 
@@ -95,16 +94,12 @@ class Readers:
         return reader in self._all
 
     def add(self, reader: Reader) -> None:
-        if reader.request is self._request:
-            self._leader = reader
         self._all[reader] = None
         self.latecomers.add(reader)
 
     def remove(self, reader: Reader) -> None:
         del self._all[reader]
         self.latecomers.discard(reader)
-        if reader is self._leader:
-            self._leader = None  # it refers to the fill, which must be freed without the garbage collector
 
     def tell(self) -> None:
         """Tell all of them to advance."""
@@ -139,7 +134,7 @@ class Readers:
 
     def leave_to_leader(self, *, else_to_anyone: bool) -> None:
         """Release all readers but the leader. If it is gone, `else_to_anyone` keeps one that is no latecomer."""
-        keep = self._leader
+        keep = next((reader for reader in self._all if reader.request is self._request), None)
         if keep is None and else_to_anyone:
             keep = next((reader for reader in self._all if reader not in self.latecomers), None)
         others: Iterable[Reader] = [reader for reader in self._all if reader is not keep]

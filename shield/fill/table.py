@@ -229,8 +229,10 @@ class FillTable:
             del self._sliced[fill.resource.key.text]
             self._store.drop(fill.resource.key)
 
-    def refresh(self, resource: Resource, request: Request, stored: Entry) -> None:
-        """Refresh `resource` in the background, unless a fill of it is under way or all its origins are bad."""
+    def refresh(self, resource: Resource, request: Request, stored: Entry | None) -> None:
+        """Refresh `resource` in the background, or fetch it if nothing is stored, unless a fill of it is under way or
+        all its origins are bad.
+        """
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = _validation(resource, b"GET", stored)
             fill = self._start(Question(resource, request, want, stored, shared=True))

@@ -72,6 +72,9 @@ class Asked:
     fresh: bool = False
 
 
+_NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
+
+
 class Connection(asyncio.Protocol):
     """Carries exchanges one after the other, until one ends in doubt.
 
@@ -96,14 +99,13 @@ class Connection(asyncio.Protocol):
         self.closed = True  # until connected
         self.retired = False  # its address is no longer the origin's: no further exchange
         self.served = 0
-        self.asked = b""  # the head of its last request
+        self.asked = _NOTHING  # its last request
         # of the last response
         self.bodiless = False  # whatever its fields say (HEAD, 204, 304)
         self.stated = False  # bodiless, but states the size of a body
         # per exchange
         self._response: Response | None = None
-        self._method = b""
-        self._head_at = self._deadline = self._total_at = 0.0
+        self._head_at = self._total_at = 0.0
         self._paused_at: float | None = None
         self._answered = False
         self._interims = 0
@@ -118,17 +120,15 @@ class Connection(asyncio.Protocol):
         """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
         if asked.sent is not None:
             asked.sent()
-        now, deadline = self._now(), asked.deadline
+        now = self._now()
         response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, asked.inform)
         response.kept = self.served > 0
         self._response = response
-        self._method = asked.method
         self._total_at = now + self._total
-        self._deadline = deadline
-        self._head_at = min(now + self._first_byte, deadline)
+        self._head_at = min(now + self._first_byte, asked.deadline)
         self._interims = self._left = 0
         self._answered, self._framing = False, None
-        self.asked = asked.head
+        self.asked = asked
         if self._alarm.at > self._head_at:
             self._alarm.arm(self._head_at)
         self._transport.write(asked.head)
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
             if not end:
                 return
         head, framing, persistent = parse_head(
-            data[:end], method=self._method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
+            data[:end], method=self.asked.method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
         )
         if head.status < 200:
             self._inform(response, head, data[end:])
@@ -427,7 +427,7 @@ class Connection(asyncio.Protocol):
         limit = self._limit()
         if self._framing is None:
             waited = max(0.0, self._head_at - self.asked_at)
-            hurried = ", all that was left before the deadline" if self._head_at == self._deadline else ""
+            hurried = ", all that was left before the deadline" if self._head_at == self.asked.deadline else ""
             self.fail(Fault.FIRST_BYTE_TIMEOUT, f"no answer within {waited:.3g} s{hurried}")
         elif limit == self._total_at:
             self.fail(Fault.TOTAL_TIMEOUT, f"not complete within {timeouts.total:g} s")

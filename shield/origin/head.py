@@ -67,11 +67,9 @@ def parse_head(
         raise _no_status_line(data)
     head = ResponseHead(int(line[2]), _parse_fields(data, max_fields, dropped), None)
     named, is_modern = head.named, line[1] == b"1"
-    stated = named.get(b"content-length")
+    stated = named.get(b"content-length", b"")
     if (
-        stated is None
-        or not stated.isdigit()
-        or len(stated) > 18  # it may exceed `LONGEST_BODY`
+        not _is_length(stated)
         or head.status != 200
         or method != b"GET"
         or not is_modern
@@ -134,6 +132,7 @@ _BEGINNING = b"HTTP/1."
 # Rules out what llhttp accepts: RTSP, versions 0.9 and 2.0, leading empty lines, control bytes in the reason,
 # statuses outside 100 to 599.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_is_length = re.compile(rb"[0-9]{1,18}").fullmatch  # more digits may exceed `LONGEST_BODY`
 _FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 

@@ -10,31 +10,33 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
+from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
-from shield.origin.gate import Gate, GateStatistics
-from shield.origin.pool import Pool, PoolStatistics
+from shield.origin.gate import Gate
+from shield.origin.pool import Pool
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
-from shield.origin.rotation import CredentialStatistics, Rotation
+from shield.origin.rotation import Rotation
 from shield.origin.signer import Credentials, Signer
+from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
+from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
-from shield.rules.health import Flag, HealthState
 from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
@@ -71,47 +73,11 @@ class Mend(Enum):
     CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
-HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
-"""The words for the state of an origin."""
-
-HEALTH_FLAGS = tuple([str(flag.name).lower() for flag in Flag])
-"""The words for its flags."""
-
-
 class Waiter(Protocol):
     """A fetch that waits for an origin, and may go on elsewhere."""
 
     def suspect(self, origin: str) -> None:
         """Don't wait for this origin alone any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthStatistics:
-    """How an origin is treated by all workers, and the reason."""
-
-    state: str
-    since_seconds: float | None  # None: since the start
-    out_seconds: float  # for how long it has not been up
-    reason: str
-    flags: tuple[str, ...]
-    drained_until: float | None  # epoch seconds; None: it isn't drained, or without an end
-    p95_seconds: float | None  # of first bytes
-
-
-@dataclass(frozen=True, slots=True)
-class OriginStatistics:
-    fetches: int
-    extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
-    repeats_saved: float  # retries and resumes that its budget allows now
-    faults: Mapping[str, int]
-    overtaken: int  # attempts that were late, so that another origin's response was used
-    absent: int
-    probes: Mapping[str, int]  # by result
-    probe_bytes: int
-    pool: PoolStatistics
-    gate: GateStatistics
-    health: HealthStatistics
-    credentials: CredentialStatistics | None  # None: requests aren't signed
 
 
 class Origin:
@@ -152,6 +118,8 @@ class Origin:
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
+        self.drill: Drill | None = None
+        """Set while a drill runs, at this origin or at another one."""
         self.waiting: set[Waiter] = set()
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
@@ -167,6 +135,20 @@ class Origin:
         self._denials = Denials()
         self._given_at: float | None = None  # when it last accepted our credentials
         pool.note_break = self._note_break
+
+    @property
+    def passes_errors(self) -> bool:
+        """Whether clients get its errors unchanged."""
+        return self._passes_errors
+
+    @property
+    def label(self) -> str:
+        """Its name in the log."""
+        return self.name if self._drilled is None else f"{self.name} {MARK}"
+
+    @property
+    def _drilled(self) -> str | None:
+        return None if self.drill is None else self.drill.mode
 
     @property
     def identity(self) -> bytes:
@@ -257,7 +239,8 @@ class Origin:
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(Asked(head, want.method, deadline, inform, note.sent, fresh))
+        send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
+        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh))
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -305,7 +288,7 @@ class Origin:
     async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
         """Whether credentials were refused that aren't, or needn't be, used any more."""
         keys = self.keys
-        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH:
+        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH or refusal.message == MARK:
             return False
         keys.refused(signed, is_denial=s3_errors.denies(refusal.status, refusal.code))
         if self.signer.credentials is signed and self.renew is not None:
@@ -387,7 +370,7 @@ class Origin:
             self.faults[fault.value] += 1
         if fault in BREAKS and not connection.was_held:
             self.note_whole()
-            self.seen.failed(Came.BROKEN, self._now(), connection.asked.partition(b"\r\n")[0])
+            self.seen.failed(Came.BROKEN, self._now(), connection.asked.head.partition(b"\r\n")[0])
 
     def note_whole(self) -> None:
         """Let all workers know when its last body had arrived whole. Not done for each body: only breaks need it."""
@@ -417,6 +400,7 @@ class Origin:
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
             None if self.keys is None else self.keys.statistics(),
+            drill=self._drilled,
         )
 
 

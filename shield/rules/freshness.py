@@ -117,6 +117,11 @@ class Freshness:
         """Remaining freshness in whole seconds, as reported: together with Age it adds up to the lifetime."""
         return int(self.lifetime) - int(self.age(now))
 
+    def outdated(self, now: float) -> Freshness:
+        """The same of a response that became old enough just now to be stale, for caches behind us, too."""
+        born = min(self.born, now - self.lifetime - 1.0)
+        return Freshness(born, self.lifetime, self.grace, self.keep, self.error_grace)
+
     def in_error_grace(self, now: float) -> bool:
         """Whether it is fresh, or stale and still usable if no origin can answer (RFC 5861 §4)."""
         return self.ttl(now) > -max(self.grace, self.error_grace)

@@ -14,7 +14,7 @@ from shield.rules.dates import LONGEST, epoch_of
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.headers import NameSet
-from shield.rules.heads import StoredHead, as_judged, of_fields
+from shield.rules.heads import StoredHead, of_fields
 from shield.rules.verdict import Disposition, Share, judge_response
 
 _JUDGED = frozenset({b"age", b"expires", b"set-cookie", b"vary"})
@@ -63,8 +63,7 @@ class Ordinary:
         dated, control = named.get(b"date", b""), named.get(b"cache-control", b"")
         if len(dated) > LONGEST or not is_tag(named.get(b"etag", b"")):
             return None
-        is_known = control in self._by_control and self._fates.keys() >= named.keys()
-        if not is_known and not self._learn(control, named):
+        if not ((control in self._by_control and self._fates.keys() >= named.keys()) or self._learn(control, named)):
             return None
         known, made = self._by_control[control], epoch_of(dated)
         if known is None or made is None or named.get(b"connection", b"keep-alive") != b"keep-alive":
@@ -84,7 +83,9 @@ class Ordinary:
         kept += (*self._added, (b"content-length", b"%d" % length), (b"via", via))
         if self._fields.md5_etags:
             kept += self._fields.digest_lines(head)
-        return as_judged(of_fields(200, tuple(kept)), freshness)
+        made = of_fields(200, tuple(kept))
+        made.must_revalidate = freshness.grace <= 0.0 and freshness.error_grace <= 0.0  # as `as_judged`
+        return made
 
     def _learn(self, control: bytes, named: dict[bytes, bytes]) -> bool:
         """Cache the decision for this Cache-Control, and whether these fields are forwarded; False if that takes too

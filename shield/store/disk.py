@@ -261,12 +261,15 @@ class Disk:
             if place is not None and place.found.identity != identity:
                 place.volume.remove((key,))
 
-    def freshen(self, record: Record) -> None:
-        """Give the stored entry the later head of this record; its tags stay."""
+    def freshen(self, record: Record, done: Completion | None = None) -> bool:
+        """Give the stored entry the later head of this record; its tags stay. False, and `done` is never called, if
+        there is none.
+        """
         place = self._stored(record)
         if place is not None:
             key, found, head, freshness = record.key, place.found, record.head, record.freshness
-            place.volume.change(lambda directory: directory.freshen(key, found, head, freshness))
+            place.volume.change(lambda directory: directory.freshen(key, found, head, freshness), done)
+        return place is not None
 
     def retag(self, record: Record) -> None:
         """Give the stored entry the later head of this record, and its tags."""

@@ -1,4 +1,5 @@
-"""Removals: from this worker's RAM at once, from all other workers, and from the disks for good.
+"""Removals: from this worker's RAM at once, from all other workers, and from the disks for good. And soft purges,
+which only make entries stale, in the same ways.
 
 Every removal has a number in one order for the whole node, its `sequence`. An entry to be stored carries the sequence
 from before it set out, and isn't stored if its key was removed since. A worker that finds the node's sequence ahead
@@ -8,14 +9,19 @@ entry may still be there, and isn't found.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sequence
 
 from shield.rules.key import CacheKey
 from shield.shared import Shared
 from shield.store.disk import Disk
+from shield.store.entry import Entry
 from shield.store.memory import MemoryTier
-from shield.store.pending import Pending
+from shield.store.pending import Pending, record_for
 from shield.store.variants import Variants
+
+_SOFT = b"\0"  # before the time and the text of a key whose entry became stale: no text begins so
+_MOMENT = struct.Struct("<d")
 
 
 class Removals:
@@ -43,7 +49,7 @@ class Removals:
         if self.node_sequence[0] == sequence:
             return False
         removed = self._shared.removed_since(sequence)
-        return removed is None or text in removed
+        return removed is None or text in removed or any(_outdated(each) == text for each in removed)
 
     def catch_up(self) -> None:
         """Apply the removals of other workers to this one's RAM."""
@@ -53,7 +59,11 @@ class Removals:
             self._clear()
             return
         for text in removed:
-            self._forget(text)
+            outdated = _outdated(text)
+            if outdated is None:
+                self._forget(text)
+            else:
+                self._outdate(outdated, *_MOMENT.unpack_from(text, 1))
 
     # removing
 
@@ -74,6 +84,31 @@ class Removals:
 
         self._disk.purge(keys, done)
 
+    def outdate(self, entry: Entry, now: float, then: Callable[[], None]) -> None:
+        """Make an entry stale in all workers and on the disks, durably, then call back. A fill that began earlier
+        isn't stored, as after a removal.
+        """
+        text = entry.key.text
+        said = _SOFT + _MOMENT.pack(now) + text
+        self._outdate(text, now)
+        self._publish_texts((said,))
+
+        def done(well: bool) -> None:
+            if not well:
+                self.remove((entry.key,), then)
+                return
+            self._outdate(text, now)
+            self._publish_texts((said,))  # again, for workers that have read it from a disk since
+            then()
+
+        if self._disk is None or not self._disk.freshen(record_for(outdated(entry, now)), done):
+            then()
+
+    def _outdate(self, text: bytes, now: float) -> None:
+        entry = self._memory.find(text)
+        if entry is not None and entry.freshness.ttl(now) > 0.0:
+            self._memory.commit(outdated(entry, now))
+
     def remove_from_memory(self) -> None:
         """Empty the RAM tiers of all workers."""
         self._clear()
@@ -88,7 +123,10 @@ class Removals:
             self._disk.purge((key,), lambda: self._unhide((key,)))
 
     def _publish(self, keys: Iterable[CacheKey]) -> None:
-        before, after = self._shared.publish([key.text for key in keys])
+        self._publish_texts([key.text for key in keys])
+
+    def _publish_texts(self, texts: Iterable[bytes]) -> None:
+        before, after = self._shared.publish(texts)
         if before != self.seen:
             self.catch_up()
         self.seen = after
@@ -114,3 +152,13 @@ class Removals:
                 self.hidden[key.text] = left
             else:
                 self.hidden.pop(key.text, None)
+
+
+def outdated(entry: Entry, now: float) -> Entry:
+    """The same entry, stale from now on; its grace begins."""
+    return entry.freshened(entry.head, entry.freshness.outdated(now))
+
+
+def _outdated(text: bytes) -> bytes | None:
+    """The text of a key whose entry became stale; None for a removal."""
+    return text[1 + _MOMENT.size :] if text.startswith(_SOFT) else None

@@ -249,6 +249,24 @@ class Store:
         """Forget keys in all workers and on all disks, durably, then call back."""
         self._removals.remove(keys, then)
 
+    def outdate(self, key: CacheKey, now: float, then: Callable[[], None]) -> None:
+        """Make the entry under a key stale in all workers and on disk, durably, then call back (soft purge).
+
+        One that has no grace by nature, as an absence, is forgotten, and so is one with variants.
+        """
+        found = self.find(key)
+        if isinstance(found, Cold):
+            self.read(found, key, lambda entry: self._outdate(key, entry, now, then))
+        else:
+            self._outdate(key, found, now, then)
+
+    def _outdate(self, key: CacheKey, entry: Entry | None, now: float, then: Callable[[], None]) -> None:
+        is_pending = self._pending is not None and key.text in self._pending
+        if entry is None or entry.is_marker or entry.head.status >= 400 or is_pending:
+            self.purge((key,), then)
+        else:
+            self._removals.outdate(entry, now, then)
+
     @property
     def generation(self) -> int:
         """Grows with every removal by any worker."""

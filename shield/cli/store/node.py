@@ -50,14 +50,15 @@ class RunningNode:
         """Have it take objects down; how many entries there were, and whether that holds over a restart. Raises
         RefusedError.
         """
-        said = self._must("/store/takedown", {"paths": list(paths)})
+        said = self.must("/store/takedown", {"paths": list(paths)})
         return _number(said, "removed"), said.get("kept") is True
 
     def lift(self, paths: Sequence[str]) -> int:
         """Have it end the takedown of objects; how many keys were taken down. Raises RefusedError."""
-        return _number(self._must("/store/takedown", {"lift": list(paths)}), "lifted")
+        return _number(self.must("/store/takedown", {"lift": list(paths)}), "lifted")
 
-    def _must(self, target: str, wish: object) -> Mapping[str, Any]:
+    def must(self, target: str, wish: object) -> Mapping[str, Any]:
+        """As `tell`, but RefusedError also if it doesn't know such wishes."""
         said = self.tell(target, wish)
         if said is None:
             raise RefusedError(f"the node on {self.address} is of a version that can't do this")
