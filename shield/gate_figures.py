@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shield.observe.report import Family, Sample
+from shield.observe.metrics import Family, Sample
 from shield.origin.gate import GateStatistics
 
 
 def gate_families(gates: Sequence[tuple[str, GateStatistics]]) -> list[Family]:
-    """The families for these gates, by the names of their origins. Limits are those of the node, all else a worker's."""
+    """The families for these gates by their origins. Limits are those of the node, all else is this worker's."""
     limits = {name: float(gate.limit) for name, gate in gates if gate.limit is not None}
     closed = {name: gate.closed_seconds for name, gate in gates}
     in_flight, waiting = {name: gate.in_flight for name, gate in gates}, {name: gate.waiting for name, gate in gates}
