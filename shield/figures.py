@@ -285,6 +285,21 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
         ),
         Family(
+            "origin_hedges",
+            "Hedges at an origin: won, or lost to the origin that was late",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                for result, count in (("won", o.hedges_won), ("lost", o.hedges_lost))
+            ],
+        ),
+        labelled(
+            "origin_hedge_wasted_bytes",
+            "Bytes of responses that were given up after a hedge, estimated by the mean size of objects",
+            "origin",
+            {name: o.hedges_wasted_bytes for name, o in origins},
+        ),
+        Family(
             "origin_retries_left",
             "Retries that an origin's budget allows now",
             [Sample(o.repeats_saved, {"origin": name}) for name, o in origins],

@@ -37,6 +37,7 @@ from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
+from shield.rules.hedge import HedgeTally
 from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
@@ -116,6 +117,7 @@ class Origin:
         self.probe_bytes = 0
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
+        self.hedges = HedgeTally()
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.drill: Drill | None = None
@@ -383,6 +385,9 @@ class Origin:
             self.fetches,
             {extra.value: count for extra, count in self.extra.items()},
             self.seen.repeats.saved,
+            self.hedges.won,
+            self.hedges.lost,
+            self.hedges.wasted,
             dict(self.faults),
             self.overtaken,
             self.absent,

@@ -1,4 +1,4 @@
-"""The statistics of an origin, and the words for its state."""
+"""The figures of one origin, for `/state` and metrics."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class OriginStatistics:
     fetches: int
     extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
     repeats_saved: float  # retries and resumes that its budget allows now
+    hedges_won: int
+    hedges_lost: int
+    hedges_wasted_bytes: int  # by responses that were given up for those of another origin
     faults: Mapping[str, int]
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int

@@ -42,6 +42,7 @@ class Want:
     `key` is the one by which a worker owns the object, `request` the client's: its target names the object to that
     worker, its fields tell its path so far (RFC 8586) and how a response is judged. `alone`: that concerns no other
     request.
+    `may_hedge`: the next origin's response is as good as the first's.
     `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
     or 0.0; one that `is_probe` never waits for one.
@@ -61,6 +62,7 @@ class Want:
     key: CacheKey | None = None
     request: Request | None = field(default=None, compare=False)
     alone: bool = False
+    may_hedge: bool = True
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
     version: Version | None = None
@@ -78,6 +80,7 @@ class Want:
             key=self.key,
             request=self.request,
             alone=self.alone,
+            may_hedge=self.may_hedge,
             inform=self.inform,
             sent=self.sent,
             readers=self.readers,
