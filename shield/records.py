@@ -58,9 +58,8 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
-_PLACE_WORDS = 12
-LIMIT_WORDS = 5  # on its fetches (`leases`), after them
-LIMIT, _PLACE_WORDS = _PLACE_WORDS, _PLACE_WORDS + LIMIT_WORDS
+LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
+_PLACE_WORDS = LIMIT + LIMIT_WORDS
 
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
@@ -72,9 +71,8 @@ _FAILED_AT = 5  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
-_ROW_WORDS = _WAITING + SLOTS
-USE_WORDS = 6  # of its lease on the limit, after them
-USE, _ROW_WORDS = _ROW_WORDS, _ROW_WORDS + USE_WORDS
+USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
+_ROW_WORDS = USE + USE_WORDS
 
 _WORD = 8
 _NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")

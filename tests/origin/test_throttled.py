@@ -108,9 +108,9 @@ def test_a_storm_of_misses_at_two_workers_shows_an_origin_what_it_bears(
         states = [worker.state()["origins"]["fra"] for worker in (workers.asker, workers.owner)]
 
     assert {answer.status for answer in first} == {200} and {answer.body for answer in first} == {BODY}
-    assert learned[0] > 0 and learned[1] > 10 and limit <= 10
+    assert learned[0] > 0 and learned[1] > 10 and limit <= 12
     assert {answer.status for answers in later for answer in answers} == {200}
-    assert bearing.peak <= 11 and bearing.refused <= 10  # it grows by one each second until it is refused
+    assert bearing.peak <= 13 and bearing.refused <= 12  # it grows by one each second until it is refused
     assert sum(state["gate"]["waited_total"] for state in states) > 0
     probes = 8
     assert sum(state["fetches"] for state in states) <= 240 + learned[0] + bearing.refused + probes
