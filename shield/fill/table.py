@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.fill.fill import Fill
+from shield.fill.lookout import Lookout, Watched
 from shield.fill.means import Means
 from shield.fill.readers import OVER, Phase, Reader
 from shield.fill.runs import RUN_SLICES
@@ -56,6 +57,7 @@ class FillTable:
         self._store = means.store
         self._clock = means.clock
         self._broken = 0
+        self._lookout = Lookout()
         self._continued: dict[str, int] = {}  # bodies by origin
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
@@ -322,6 +324,18 @@ class FillTable:
     def count_continued(self, origin: str) -> None:
         """A body broke off or was late, and continued from this origin."""
         self._continued[origin] = self._continued.get(origin, 0) + 1
+
+    def look(self, now: float, patience: Callable[[str], float]) -> None:
+        """Look for bodies that are late; to be called once a second. `patience`: as in `Lookout.look`."""
+        self._lookout.look(self.bodies(), now, patience=patience)
+
+    def bodies(self) -> Sequence[Watched]:
+        """The bodies under way of which other origins may have the same bytes."""
+        bodies: list[Watched] = [run for sliced in self._all_sliced for run in sliced.under_way()]
+        for fill in self._alive:
+            if fill.phase is Phase.STREAMING and len(fill.resource.tried) > 1 and (rest := fill.rest()) is not None:
+                bodies.append(rest)
+        return bodies
 
     def cancel_all(self) -> None:
         for fill in list(self._alive):
