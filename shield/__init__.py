@@ -72,13 +72,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
                 version, copies: the same bytes from any origin that is proven to have them; origins: fetches from the
-                best of several; race: attempts beside a late one; conductor: judges origins for all workers, and
-                probes them; drains: origins that get no fetches, by order; prober: regular probes; probe_notes: their
-                results in shared memory; signer: request heads; rotation: new credentials, tried first; key_sources:
-                commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
-                client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
-                responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
-                `check --online`
+                best of several; race: attempts beside a late one; lag: of copies behind the primary; conductor:
+                judges origins for all workers, and probes them; drains: origins that get no fetches, by order;
+                prober: regular probes; probe_notes: their results in shared memory; signer: request heads; rotation:
+                new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
+                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
+                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
+                resolver, tls; canary: examines an origin for `check --online`
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -100,7 +100,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, latency, attempts (when, and for how
                 long), key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, throttling, budget, denials, persistence, exact, amplification, locations, policy,
+                announcements, lag, throttling, budget, denials, persistence, exact, amplification, locations, policy,
                 reach, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods;
                 written: URLs, keys and prefixes as people write them
     errors      ShieldError and its subclasses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 from shield import __version__
 from shield.edge.door import Door, DoorStatistics
@@ -17,11 +18,13 @@ from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
+from shield.origin.lag import LagStatistics
 from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
+from shield.rules.lag import BOUNDS
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
@@ -114,6 +117,7 @@ class Figures:
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
+            "replication": {name: asdict(lag) for name, lag in self._lags() if lag is not None},
         }
 
     def standing(self) -> list[dict[str, object]]:
@@ -126,6 +130,9 @@ class Figures:
             }
             for each in self.origins.all()
         ]
+
+    def _lags(self) -> list[tuple[str, LagStatistics | None]]:
+        return [(origin.name, self.origins.lag.statistics(origin)) for origin in self.origins.all()]
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -149,6 +156,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            *lag_families(self._lags()),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
@@ -293,7 +301,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
         ),
         Family(
             "origin_flag",
-            "1 for each flag of an origin: auth, throttled, corrupt, drained",
+            "1 for each flag of an origin: auth, throttled, corrupt, drained, lagging",
             [
                 Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
                 for name, o in origins
@@ -374,6 +382,32 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
                 for state, count in (("idle", o.pool.idle), ("busy", o.pool.busy))
             ],
             gauge=True,
+        ),
+    ]
+
+
+def lag_families(origins: Sequence[tuple[str, LagStatistics | None]]) -> list[Family]:
+    """The replication of copies."""
+    arrivals = []
+    for name, lag in origins:
+        if lag is None:
+            continue
+        counts = list(accumulate(lag.arrived))
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        arrivals += [Sample(n, {"origin": name, "le": le}) for le, n in zip(bounds, counts, strict=True)]
+        arrivals.append(Sample(lag.arrived_seconds, {"origin": name, "le": "sum"}))
+    return [
+        Family(
+            "origin_lag_seconds",
+            "For how long an object that the primary has is known to be missing or older at a copy; 0: none is",
+            [Sample(lag.behind_seconds, {"origin": name}) for name, lag in origins if lag is not None],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_replication_seconds",
+            "Time until objects of the primary were seen at a copy, of those that were looked for",
+            arrivals,
         ),
     ]
 

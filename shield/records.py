@@ -64,8 +64,8 @@ _BEAT, _STEADY = 0, 1
 _WORKER_WORDS = 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
-_FAILED_AT = 5  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
+_FAILED_AT = 6  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
@@ -435,6 +435,15 @@ class Seen:
         )
 
     # written for operators
+
+    def note_missing(self, since: float) -> None:
+        """The epoch time since which an object has been on its way to this copy, by this worker; 0.0: none is."""
+        self._times[_MISSING] = since
+
+    @property
+    def missing_since(self) -> float:
+        """The same by all workers: the oldest; 0.0: none is."""
+        return min([times[_MISSING] for _, times in self._rows if times[_MISSING]], default=0.0)
 
     def drain(self, until: float) -> None:
         """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""

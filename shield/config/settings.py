@@ -308,7 +308,8 @@ class Settings(Section):
         self.__dict__["routes"] = routes  # frozen from here on
         return self
 
-    def _facts(self) -> Mapping[str, OriginFacts]:
+    def facts(self) -> Mapping[str, OriginFacts]:
+        """Of each origin, as far as ranking and replication need them."""
         primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(
@@ -329,7 +330,7 @@ class Settings(Section):
         places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
             route.rule(
-                name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
+                name, all_origins=names, providers=providers, places=places, facts=self.facts(), node=self.node
             )
             for name, route in self.routes.items()
         )

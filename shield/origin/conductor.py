@@ -19,6 +19,7 @@ from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
+from shield.rules.lag import lags
 from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
@@ -140,8 +141,11 @@ class Conductor:
                 self._do(origins[name], event, now)
 
     def _held(self, origin: Origin) -> Flag:
-        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
-        return drained if self._prober is None else drained | self._prober.held(origin)
+        held = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        since = origin.seen.missing_since
+        if since and lags(origin.facts, self._clock() - since):
+            held |= Flag.LAGGING
+        return held if self._prober is None else held | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:

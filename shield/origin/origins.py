@@ -18,6 +18,7 @@ from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
+from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
@@ -112,6 +113,7 @@ class Origins:
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
+        self.lag = LagWatch(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
             self._records,
             worker,
@@ -160,6 +162,7 @@ class Origins:
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
         now, clock = self._now(), self._clock()
+        self.lag.tick()
         for origin in self._lot.origins.values():
             if origin.keys is not None:
                 origin.keys.tick(clock)
@@ -252,7 +255,9 @@ class Origins:
             resumes=want.resumes if want.resumes in lot.budgets else None,
         )
         unknown = [name for name in names if name not in lot.origins]
-        return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+        race.sighted = self.lag.sighted
+        return race
 
     def are_cut_off(self, names: Sequence[str]) -> bool:
         """Whether all of these are known to be bad, or the node itself is cut off from all origins."""
@@ -284,6 +289,7 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         await self.prober.close()
+        await self.lag.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             if origin.keys is not None:
                 await origin.keys.close()
