@@ -61,8 +61,9 @@ def sought(
     """
     modified = _modified(head)
     known = since if since is not None else modified
-    began = now if known is None else min(known, now)
-    return Sought(path, query, began, _strong(head.get(b"etag")), modified, now + _FIRST_SECONDS, int(is_missing))
+    if known is None or not now - _GIVEN_UP_SECONDS < known <= now:
+        known = now  # an old object that was never replicated counts from now on
+    return Sought(path, query, known, _strong(head.get(b"etag")), modified, now + _FIRST_SECONDS, int(is_missing))
 
 
 def lags(facts: OriginFacts, behind: float) -> bool:

@@ -51,6 +51,7 @@ def test_a_version_has_come_if_it_is_the_same_or_later(there: ResponseHead, here
         (None, None, NOW),
         (NOW - 50, None, NOW - 50),
         (NOW + 50, None, NOW),  # its clock is wrong
+        (NOW - 86401, None, NOW),
         (NOW - 50, NOW - 5, NOW - 5),
     ],
 )
