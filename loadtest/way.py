@@ -182,7 +182,8 @@ def measure() -> dict[str, Way]:
             Shield(settings(origin), clock=clock, loop_factory=asyncio.new_event_loop) as node,
             node.client() as client,
         ):
-            node.run(node.node.origins.conductor.close())  # it belongs to no request
+            node.run(node.node.origins.conductor.close())  # they belong to no request
+            node.run(node.node.drills.close())
             client.ask("/first", method="PUT")  # refused: the connection has had a request, the origin none
             ways["first miss"] = _way(node, client, "/first", hit=False)
             ways["miss"] = _way(node, client, "/other", hit=False)

@@ -28,10 +28,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, probes, buckets to audit;
-                edition: the settings at one time; renewal: other settings while the node serves; secrets: files with
-                secrets and certificates, followed; keys: credentials from commands and clouds' chains
+    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, buckets
+                to audit; edition: the settings at one time; renewal: other settings while the node serves; secrets:
+                files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
+    checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
@@ -45,7 +46,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
     admin       api: health, readiness, metrics, state, removal, takedown, announce, reload; upgrade: of the program;
-                origins: orders on them; visitors: accepted host names; listener: its connections and their timeouts
+                origins, drill: orders on them; visitors: accepted host names; listener: its connections and their
+                timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -61,6 +63,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 doubt: keys that changed lately; whose: readers that must not get the response; sorting: responses
                 that aren't ordinary, by variant; spotchecks: comparison with other origins' copies; table, registry:
                 shared fills; buffer: bytes in flight and their limit
+    drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
+                part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
@@ -78,9 +82,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
                 chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
                 kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`
-    observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
-                together; access: the log of requests; logs: that of events
+                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
+    observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
+                report: figures of all workers together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -98,11 +102,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
                 several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
-                health, positions (which origins are asked), drains, probing, latency, attempts (when, and for how
-                long), key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, lag, throttling, budget, denials, persistence, exact, amplification, locations, policy,
-                reach, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods;
-                written: URLs, keys and prefixes as people write them
+                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
+                latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
+                people write them), absence, changes, announcements, lag, throttling, budget, denials, persistence,
+                exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
+                pseudo_fields (requests of HTTP/2), floods, drill; written: URLs, keys and prefixes as people write
+                them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

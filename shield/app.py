@@ -14,6 +14,7 @@ from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
 from shield.announce import Announcer
+from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
@@ -24,7 +25,10 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.checkup import Checkup
 from shield.config.settings import Settings
+from shield.drill.drills import Drills
+from shield.drill.history import DrillHistory
 from shield.edge.asgi import Application
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
@@ -85,6 +89,16 @@ def build(
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
     access = noted(settings, log, workers=place.workers)
+    drills = Drills(
+        place.shared.drill,
+        place.worker,
+        origins=origins,
+        routes=in_force.origins_by_route,
+        counters=counters,
+        terms=drill_terms(settings),
+        history=None if place.state is None else DrillHistory(place.state / f"drills-{settings.node}.jsonl"),
+        clock=clock,
+    )
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
@@ -114,6 +128,7 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
+        drills=drills,
         spot_checks=spot_checks,
         access=log,
         place=place,
@@ -136,6 +151,7 @@ def build(
             vitals=vitals,
             in_force=in_force,
             origins=origins,
+            drills=drills,
             owners=owners,
             secrets=secrets,
             keys=keys,
@@ -151,6 +167,8 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
+    proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
@@ -160,9 +178,11 @@ def build(
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
+        CallbackService("drills", opening=drills.open, closing=drills.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", closing=cancel_fills),
+        CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
         name=settings.node,
@@ -174,11 +194,13 @@ def build(
         reload=reload,
         upgrade=upgrade,
         figures=figures,
+        checkup=checkup,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
             readiness=figures.readiness,
+            health=checkup.fresh,
             report=figures.report_of_all,
             remove=purge.targets,
             remove_prefix=purge.prefix,
@@ -187,6 +209,7 @@ def build(
             announce=Announcer(in_force, purge, store, fills).announce,
             reload=reload.ask,
             upgrade=upgrade.ask,
+            drills=drills,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),
@@ -203,4 +226,5 @@ def build(
         fills=fills,
         owners=owners,
         origins=origins,
+        drills=drills,
     )

@@ -33,6 +33,14 @@ class RequestError(ShieldError):
         self.allow = allow
 
 
+class OwnPathError(RequestError):
+    """A target that the node itself answers, and that names no object."""
+
+    def __init__(self, query: bytes) -> None:
+        super().__init__(404, "own-path")
+        self.query = query
+
+
 class StoreError(ShieldError):
     """A tier that couldn't do its work."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
 
 from shield import __version__
+from shield.drill.drills import Drills, DrillStatistics
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
@@ -15,6 +15,7 @@ from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.observe.lags import lag_families
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
@@ -24,12 +25,13 @@ from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
-from shield.rules.lag import BOUNDS
+from shield.rules.drill import PROOF_SECONDS
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
 
+_LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
 
 
@@ -70,6 +72,7 @@ class Figures:
     fills: FillTable
     owners: Owners
     origins: Origins
+    drills: Drills
     spot_checks: SpotChecks
     access: AccessLog | None
     place: Seat
@@ -87,7 +90,17 @@ class Figures:
                 troubles.append(f"worker {worker} is {standing.name.lower()}")
             elif worker != self.place.worker and shared.is_silent(worker, now, _HANGS_SECONDS):
                 hanging.append(f"worker {worker} hangs, for {now - shared.last_beat(worker):.0f} s")
-        return Readiness(not troubles, [*troubles, *hanging])
+        return Readiness(not troubles, [*troubles, *hanging, *self._faculties()])
+
+    def _faculties(self) -> Iterator[str]:
+        """What this node's own parts fail in. It serves all the same: from RAM, other disks, and origins."""
+        if self.vitals.loop_lag_seconds > _LAGS_SECONDS:
+            yield f"its event loop was blocked for {self.vitals.loop_lag_seconds:.1f} s"
+        disk = self.store.statistics().disk
+        for tier in () if disk is None else disk.tiers:
+            for volume in tier.volumes:
+                if volume.health != "well":
+                    yield f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
 
     def report(self) -> Report:
         return Report(self.state(), self.families())
@@ -116,8 +129,9 @@ class Figures:
             "fills": asdict(self.fills.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
+            "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
-            "replication": {name: asdict(lag) for name, lag in self._lags() if lag is not None},
+            "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
     def standing(self) -> list[dict[str, object]]:
@@ -131,8 +145,8 @@ class Figures:
             for each in self.origins.all()
         ]
 
-    def _lags(self) -> list[tuple[str, LagStatistics | None]]:
-        return [(origin.name, self.origins.lag.statistics(origin)) for origin in self.origins.all()]
+    def _lags(self) -> list[tuple[str, LagStatistics]]:
+        return self.origins.lag.statistics()
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -155,8 +169,9 @@ class Figures:
             *_fill_families(self.fills.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
+            *_drill_families(self.drills.statistics()),
             *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
-            *lag_families(self._lags()),
+            *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
@@ -386,28 +401,28 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
     ]
 
 
-def lag_families(origins: Sequence[tuple[str, LagStatistics | None]]) -> list[Family]:
-    """The replication of copies."""
-    arrivals = []
-    for name, lag in origins:
-        if lag is None:
-            continue
-        counts = list(accumulate(lag.arrived))
-        bounds = [*map(str, BOUNDS), "+Inf"]
-        arrivals += [Sample(n, {"origin": name, "le": le}) for le, n in zip(bounds, counts, strict=True)]
-        arrivals.append(Sample(lag.arrived_seconds, {"origin": name, "le": "sum"}))
+def _drill_families(drills: DrillStatistics) -> list[Family]:
+    running = [] if drills.origin is None else [Sample(1.0, {"origin": drills.origin, "mode": drills.mode or ""})]
     return [
+        Family("drill_running", "1 while a drill injects faults at an origin", running, gauge=True, alike=True),
         Family(
-            "origin_lag_seconds",
-            "For how long an object that the primary has is known to be missing or older at a copy; 0: none is",
-            [Sample(lag.behind_seconds, {"origin": name}) for name, lag in origins if lag is not None],
+            "drill_faults",
+            "Faults of drills, which are among the origin's other faults",
+            [Sample(count, {"origin": name, "mode": mode}) for (name, mode), count in drills.faults.items()],
+        ),
+        Family(
+            "drill_proof_age_seconds",
+            "Time since an origin's failover was last proven by a drill, or should first have been",
+            [Sample(age, {"origin": name}) for name, age in drills.proven_seconds.items()],
             gauge=True,
             alike=True,
         ),
         Family(
-            "origin_replication_seconds",
-            "Time until objects of the primary were seen at a copy, of those that were looked for",
-            arrivals,
+            "drill_unproven",
+            "1 if an origin's failover hasn't been proven for 90 days",
+            [Sample(float(age > PROOF_SECONDS), {"origin": name}) for name, age in drills.proven_seconds.items()],
+            gauge=True,
+            alike=True,
         ),
     ]
 

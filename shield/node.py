@@ -16,6 +16,8 @@ from starlette.applications import Starlette
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.checkup import Checkup
+from shield.drill.drills import Drills
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
@@ -157,6 +159,7 @@ class Node:
     reload: Reload
     upgrade: Upgrade
     figures: Figures
+    checkup: Checkup
 
     # its interfaces
     front: ClientFront
@@ -173,6 +176,7 @@ class Node:
     fills: FillTable
     owners: Owners
     origins: Origins
+    drills: Drills
 
     async def open(self) -> None:
         """Call before anything is served. Raises ConfigError for settings that can't be used."""

@@ -15,6 +15,9 @@ from typing import ClassVar
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
 
+HEALTH = "health"
+"""The detail, and the word, of a response to a request whether the node can serve."""
+
 CLIENT_LEFT = 499
 """In place of a status if the client left before there was one."""
 
@@ -37,8 +40,8 @@ class Forward(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, or an error
-    of the request.
+    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, its
+    health, or an error of the request.
 
     `refused` is such an error, raised before any lookup.
 
@@ -76,13 +79,17 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, refused, error."""
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, refused,
+        error.
+        """
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            return OPTIONS if self.detail == OPTIONS else "refused" if self.refused else "error"
+            if self.detail in (OPTIONS, HEALTH):
+                return str(self.detail)
+            return "refused" if self.refused else "error"
         if self.collapsed:
             return "collapsed"
         if self.forward is Forward.STALE and self.forward_status == 304:

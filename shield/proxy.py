@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shield.errors import RequestError
+from shield.errors import OwnPathError, RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.counters import Counters
@@ -25,6 +25,9 @@ from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer, TransferMeans
+
+HealthAnswer = Callable[[bytes], tuple[int, bytes]]
+"""The status and the JSON on the node's own path, by its query."""
 
 _QUESTIONABLE = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
 """Fields of a loop or of a body: `_objection` looks at them."""
@@ -47,6 +50,8 @@ class Proxy:
         self.counters = counters
         self.replies = replies  # `use` others
         self.in_force = in_force
+        self.health: HealthAnswer | None = None
+        """Answers on the node's own path; None: that path is refused like others that name no object."""
         self._store = store
         self._fills = fills
         self._means = TransferMeans(store, fills, replies, clock)
@@ -148,6 +153,9 @@ class Proxy:
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:
         """Our response to a request that isn't even looked up."""
+        if isinstance(error, OwnPathError) and self.health is not None:
+            status, body = self.health(error.query)
+            return self.replies.health(status, body, request, now)
         return self.replies.refusal(error, request, now)
 
     def resolve(self, target: bytes, regime: Regime | None = None) -> Resource:

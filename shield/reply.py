@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import PLAIN_HIT, Outcome, Trailer, key_name, node_name
+from shield.outcome import HEALTH, PLAIN_HIT, Outcome, Trailer, key_name, node_name
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
@@ -149,6 +149,20 @@ class Replies:
     def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:
         """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5)."""
         return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(self._retry_after,))
+
+    def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
+        """Whether the node can serve, as JSON."""
+        lines = (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"date", dates.imf_fixdate(now)),
+            (b"via", self._via),
+        )
+        outcome = Outcome(detail=HEALTH)
+        head = block(status, lines) + self.trailer(0, outcome)
+        parts = () if request.method == b"HEAD" else (body,)
+        return Reply(status, head, parts, len(body) if parts else 0, outcome)
 
     def only_if_cached(self, request: Request, now: float) -> Reply:
         """The response to a request that accepts only a stored response (RFC 9111 §5.2.1.7)."""

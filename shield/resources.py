@@ -38,6 +38,7 @@ class Resources:
     listening: Sequence[Open]
     private: Private
     peers: Sequence[socket.socket]
+    state: Path | None = None
 
     @property
     def clients(self) -> list[Open]:
@@ -49,12 +50,11 @@ class Resources:
 
     def places(self) -> list[tuple[Seat, Sockets]]:
         """Of each worker."""
-        state = state_directory()
         paths = tuple(str(socket_path(self.private.path, number)) for number in range(len(self.peers)))
         shares = [shared_out(each.sockets, self.workers) for each in self.clients]
         return [
             (
-                Seat(number, self.workers, self.shared, paths, state=state),
+                Seat(number, self.workers, self.shared, paths, state=self.state),
                 Sockets(
                     [listener for share in shares for listener in share[number]],
                     () if number else self.admin,
@@ -70,11 +70,12 @@ def open_resources(
 ) -> Resources:
     """Closed by the stack. Raises ConfigError; then all that was handed over is open still."""
     workers = settings.workers
+    state = state_directory(settings)
     if inherited is None:
         # First, while no other descriptor can be taken for one of the manager's.
         listening = _fresh(settings, notifier)
         shared = Shared(workers=workers, slots=slots, several=True)
-        _restore_drains(shared)
+        _restore_drains(shared, state)
     else:
         inherited.check()
         if len(inherited.posts) != workers:
@@ -95,18 +96,26 @@ def open_resources(
             else taken(inherited.posts[number].peer)
         )
         stack.callback(peers[-1].close)
-    return Resources(workers, shared, listening, private, peers)
+    return Resources(workers, shared, listening, private, peers, state)
 
 
-def state_directory() -> Path | None:
-    """The directory for what outlasts the node, as systemd names it; None: there is none."""
+def state_directory(settings: Settings) -> Path | None:
+    """The directory for what outlasts the node, made if it isn't there; None: there is none. Raises ConfigError."""
     named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(named) if named else None
+    path = settings.state_directory or (Path(named) if named else None)
+    if path is None:
+        return None
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"state_directory: {path}: can't be made: {error.strerror}"]) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError([f"state_directory: {path}: this user can't write there"])
+    return path
 
 
-def _restore_drains(shared: Shared) -> None:
+def _restore_drains(shared: Shared, directory: Path | None) -> None:
     """Drain the origins that were drained when the node was stopped."""
-    directory = state_directory()
     if directory is None:
         return
     drains, problem = load(directory, time.time())

@@ -1,5 +1,5 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
-of cache directories, records of origins, and keys that changed lately.
+of cache directories, records of origins, keys that changed lately, and the drill.
 
 Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
 versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
@@ -31,11 +31,13 @@ from typing import NamedTuple
 import xxhash
 
 from shield.changed import SIZE, ChangedKeys
+from shield.drill.memory import DrillMemory
+from shield.drill.memory import size_for as size_of_drill
 from shield.records import Records, size_for
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 7
+LAYOUT = 8
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -45,7 +47,7 @@ _WORDS = 16  # bytes: the log's position, and up to where bytes may have been ov
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
-_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES = 0, 1, 2, 3, 4  # the locks
+_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL = 0, 1, 2, 3, 4, 5  # the locks
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -99,7 +101,8 @@ class Shared:
         beats = _WORDS + _MOST_WORKERS
         records = beats + 8 * _MOST_WORKERS
         changes = records + size_for(_MOST_WORKERS)
-        homes = changes + SIZE
+        drill = changes + SIZE
+        homes = drill + size_of_drill(_MOST_WORKERS)
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -125,7 +128,8 @@ class Shared:
             view[records:changes], workers=workers, room=_MOST_WORKERS, alone=lambda: self._alone(_RECORDS)
         )
         """What became of fetches from origins, and how these are treated."""
-        self.changes = ChangedKeys(view[changes:homes], alone=lambda: self._alone(_CHANGES))
+        self.drill = DrillMemory(view[drill:homes], workers=workers, alone=lambda: self._alone(_DRILL))
+        self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
         """Keys that changed lately."""
         self._overwritten = words[1:]
         self._homes = view[homes:start]

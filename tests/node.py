@@ -21,6 +21,7 @@ from shield.build.edition import Edition
 from shield.config.loading import Loaded
 from shield.config.settings import Settings
 from shield.node import Node
+from shield.shared import Seat
 from shield.store.directory.files import Files
 from tests.client import PATIENCE, Answer, Client, Fields, fetch
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -53,6 +54,7 @@ def settings_of(plain: Mapping[str, FaultyOrigin], **changes: Any) -> Settings:
             },
             "cache": {"memory": {"capacity": "64MiB"}},
             "log": {"access": "all"},
+            "probes": {"interval": "off"},  # fetches are counted
             **changes,
         }
     )
@@ -73,8 +75,10 @@ class Shield:
         loaded: Loaded | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
         files: Files | None = None,
+        place: Seat | None = None,
     ) -> None:
         self._files = files
+        self._seat = place
         self.clock = clock or FakeClock()
         self.access = io.StringIO()
         self.node: Node
@@ -200,6 +204,7 @@ class Shield:
             access_stream=self.access,
             edition=self._edition,
             files=self._files,
+            place=self._seat,
         )
         await self.node.open()
         front = self.node.front

@@ -116,6 +116,7 @@ def settings_file(
         "admin": {"listen": "127.0.0.1:0"},
         "origins": {"fra": {"provider": "http", "endpoint": origin.url, "role": "primary"}},
         "drain": {"delay": delay, "timeout": timeout},
+        "probes": {"interval": "off"},  # fetches are counted
         "tls": tls,
         **more,
     }

@@ -13,7 +13,15 @@ from pydantic import ValidationError
 
 from shield.config.loading import load
 from shield.config.section import ListenAddress, parse_address
-from shield.config.units import ExpectedError, format_duration, format_size, parse_duration, parse_size
+from shield.config.units import (
+    ExpectedError,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
+from shield.rules.drill import DrillMode, DrillOrder
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import KeyRules
 from shield.rules.limits import ClientLimits
@@ -334,6 +342,14 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
             f"{HERE}:5: probes.canaries[2]: no-object-key: *",
         ],
     ),
+    "a health path that is none": (
+        PLAIN + "health: {path: '/a?b'}\n",
+        [f"{HERE}:5: health.path: *expected a path as /.shield/health, without a query"],
+    ),
+    "requirements for it without rules": (
+        PLAIN + "health: {path: /h, access: [header]}\n",
+        [f"{HERE}:5: health.access: there is no `access` section; expected its rules there"],
+    ),
     "probes without a pause": (
         PLAIN + "probes: {interval: 100ms}\n",
         [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1*'],
@@ -506,3 +522,49 @@ def test_a_problem_names_file_line_key_and_what_was_expected(ground: Ground, cas
     assert len(found) == len(expected), found
     for pattern, line in zip(expected, found, strict=True):
         assert matches(pattern, line), (pattern, line)
+
+
+# drills
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("0.1%", 0.001), ("10 %", 0.1), ("100%", 1.0), ("0.25", 0.25), ("0", 0.0), ("1", 1.0)]
+)
+def test_shares(text: str, share: float) -> None:
+    assert parse_share(text) == share
+
+
+@pytest.mark.parametrize("value", ["", "-1", "101%", "1.1", "10 percent", "nan", True, None, [1], "%"])
+def test_what_is_no_share(value: object) -> None:
+    with pytest.raises(ExpectedError, match="expected a share"):
+        parse_share(value)
+
+
+def test_a_drill_of_each_night_is_configured_by_its_time(ground: Ground) -> None:
+    assert ground.settings(PLAIN).drills is None
+
+    drills = ground.settings(f'{PLAIN}drills: {{at: "03:30", scope: 1%, mode: 5xx}}\n').drills
+
+    assert drills is not None
+    assert (drills.at, drills.order()) == (
+        12_600.0,
+        DrillOrder("", DrillMode.SERVER, 60.0, 0.01, 0.001, is_nightly=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "drills.at"),
+        ("{at: 330}", 'expected a time of the day in UTC, in quotes, as "03:30"'),
+        ('{at: "24:00"}', "expected a time of the day in UTC"),
+        ('{at: "03:30", lasts: 2h}', "drills.lasts"),
+        ('{at: "03:30", scope: 0%}', "drills.scope"),
+        ('{at: "03:30", mode: fast}', "drills.mode"),
+        ('{at: "03:30", origins: [lhr]}', 'drills.origins[0]: got "lhr"; expected one of fra'),
+    ],
+)
+def test_drills_that_cant_be_are_named(ground: Ground, text: str, said: str) -> None:
+    (problem,) = ground.problems(f"{PLAIN}drills: {text}\n")
+
+    assert said in problem

@@ -274,7 +274,7 @@ def test_a_program_that_takes_over_finds_all_that_is_in_the_memory() -> None:
     ("at", "data", "said"),
     [
         (0, b"another", "it is no memory of a node"),
-        (8, b"\x07\0\0\0", f"it has layout 7, and this version has {LAYOUT}"),
+        (8, b"\xff\0\0\0", f"it has layout 255, and this version has {LAYOUT}"),
         (24, b"\x03" + bytes(7), "its sizes can't be"),
         (16, b"\x08" + bytes(7), "bytes instead of"),
     ],

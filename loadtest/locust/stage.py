@@ -207,6 +207,7 @@ class Stage:
                 "slice_bytes": SLICE_BYTES,
             },
             "drain": {"timeout": "5s"},
+            "probes": {"interval": "off"},  # fetches are counted
             "log": {"access": "off"},
         }
 

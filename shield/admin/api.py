@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.announce import Announce, announcing
+from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
@@ -27,6 +28,7 @@ def admin_api(
     *,
     readiness: Callable[[], Readiness],
     report: Callable[[], Awaitable[Report]],
+    health: Callable[[bytes], Awaitable[tuple[int, bytes]]] | None = None,
     remove: Remove | None = None,
     remove_prefix: RemovePrefix | None = None,
     take_down: TakeDown | None = None,
@@ -34,14 +36,17 @@ def admin_api(
     announce: Announce | None = None,
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
+    drills: Drilling | None = None,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade` and `/origins` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins` and `/drill` if the node can do
+    that.
 
-    `/ready` says in its body what is wrong. `report` covers the whole node, whichever worker answers. `hosts` are
+    `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
+    JSON. `report` covers the whole node, whichever worker answers. `hosts` are
     names as `Visitors` takes them. `body_seconds`: the time in which a request's body must arrive.
     """
 
@@ -59,11 +64,17 @@ def admin_api(
     async def show(request: Request) -> Response:
         return JSONResponse((await report()).state)
 
+    async def tell_health(request: Request) -> Response:
+        assert health is not None
+        status, body = await health(request.url.query.encode())
+        return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+
     return Starlette(
         middleware=[Middleware(Visitors, names=hosts)],
         routes=[
             Route("/live", live),
             Route("/ready", ready),
+            *([] if health is None else [Route("/health", tell_health)]),
             Route("/metrics", scrape),
             Route("/state", show),
             *([] if remove is None else [removal(remove, remove_prefix, body_seconds=body_seconds)]),
@@ -71,6 +82,7 @@ def admin_api(
             *([] if announce is None else [announcing(announce, body_seconds=body_seconds)]),
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
+            *([] if drills is None else drilling(drills)),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

@@ -11,8 +11,9 @@ from shield.rules.written import target_of
 def probe_plan(settings: Settings, routes: Routes) -> ProbePlan:
     """Canaries by origin, as their routes map them. Raises RequestError for one that names nothing."""
     canaries: dict[str, list[Target]] = {name: [] for name in settings.origins}
-    for text in settings.probes.canaries:
-        resource = routes.resolve(target_of(text))
+    targets = [target_of(text) for text in settings.probes.canaries]
+    for target in targets:
+        resource = routes.resolve(target)
         for name in resource.route.origins:
             canaries[name].append((resource.path, resource.query))
     kin = {
@@ -23,4 +24,4 @@ def probe_plan(settings: Settings, routes: Routes) -> ProbePlan:
         ]
         for name in settings.origins
     }
-    return ProbePlan(settings.probes.interval, canaries, kin)
+    return ProbePlan(settings.probes.interval, canaries, kin, targets)

@@ -43,7 +43,9 @@ def access_rules(settings: Settings) -> AccessRules | None:
     """The rules by which clients are admitted; None without an access section."""
     if settings.access is None:
         return None
-    return settings.access.rules({name: route.access for name, route in settings.routes.items()})
+    return settings.access.rules(
+        {name: route.access for name, route in settings.routes.items()}, settings.health.access
+    )
 
 
 def _limits(settings: Settings, workers: int) -> ClientLimits:

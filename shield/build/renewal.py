@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
@@ -31,6 +32,7 @@ from shield.build.regime import regime_of
 from shield.build.replies import noted, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
+from shield.drill.drills import Drills, DrillTerms
 from shield.edge.asgi import Application
 from shield.edge.http2.front import ClientFront
 from shield.figures import Configuration, Vitals
@@ -55,6 +57,7 @@ class Parts:
     vitals: Vitals
     in_force: InForce
     origins: Origins
+    drills: Drills
     owners: Owners
     secrets: SecretFiles
     keys: ObtainedKeys
@@ -123,6 +126,7 @@ class PreparedEdition:
                 origin.keys.offer(given)
         failover = settings.failover
         parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
+        parts.drills.terms = drawn.drills
         parts.origins.prober.plan = drawn.probes
         parts.owners.use(among_workers(settings))
         parts.means.policy = fill_policy(settings)
@@ -155,6 +159,7 @@ class _Drawn:
     contexts: Mapping[str, ssl.SSLContext | None]  # of origins that are to be made
     credentials: Mapping[str, Credentials | None]
     regime: Regime
+    drills: DrillTerms
     probes: ProbePlan
     tls: ssl.SSLContext | None
 
@@ -170,6 +175,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
             for name, plan in plans.items()
         },
         regime,
+        drill_terms(settings),
         probe_plan(settings, regime.routes),
         listener_tls(settings),
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shield import __version__
+from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile
 from shield.cli.origin import app as _origin
 from shield.cli.store import app as _store
@@ -21,6 +22,7 @@ _app = typer.Typer(
 )
 
 _app.add_typer(_store)
+_app.add_typer(_drill)
 _app.add_typer(_origin)
 
 

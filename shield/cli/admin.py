@@ -36,7 +36,7 @@ def instruct(
     """A request to the node of these settings, a POST by default: whether it succeeded, and its response. Problems
     are printed; None: there is no response. `signal` does the same without an admin listener.
     """
-    address = _admin(path, signal)
+    address = admin_of(path, signal)
     if address is None:
         return None
     try:
@@ -53,9 +53,9 @@ def instruct(
     return done, said
 
 
-def _admin(path: Path, signal: str | None) -> ListenAddress | None:
-    """The node's admin listener. Other problems of the settings are left to the node, which may have secrets that
-    aren't here.
+def admin_of(path: Path, signal: str | None = None) -> ListenAddress | None:
+    """The node's admin listener; None after the reason was printed. Other problems of the settings are left to the
+    node, which may have secrets that aren't here.
     """
     source = SettingsSource.of(path, os.environ, SECRET_DIRECTORIES)
     if isinstance(source.text, OSError):

@@ -34,6 +34,7 @@ origins:                # credentials come from the environment, one key for eac
   fra: {{provider: ceph, endpoint: "{fra}", region: eu-central-1, bucket: images, role: primary}}
   iad: {{provider: aws, endpoint: "{iad}", region: us-east-1, bucket: images, role: replica}}
 failover: {{deadline: 10s}}
+probes: {{interval: "off"}}  # scenes count fetches
 cache:
   memory: {{capacity: 256MiB}}
 log: {{access: "off"}}

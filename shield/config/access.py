@@ -212,8 +212,8 @@ class AccessSettings(Section):
             return ()
         return self.require or tuple(rule.value for rule in self.configured())
 
-    def rules(self, routes: Mapping[str, RouteAccess | None]) -> AccessRules:
-        """The rules in force; `routes` by name, None where one doesn't differ."""
+    def rules(self, routes: Mapping[str, RouteAccess | None], own: RouteAccess | None = None) -> AccessRules:
+        """The rules in force; `routes` by name, None where one doesn't differ; `own` for the node's own path."""
         header, certificate, signed = self.header, self.client_certificate, self.signed_urls
         client_fields = (
             (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
@@ -221,6 +221,7 @@ class AccessSettings(Section):
         return AccessRules(
             require=requirement_of(self.required()),
             routes={name: requirement_of(texts) for name, texts in routes.items() if texts is not None},
+            own=None if own is None else requirement_of(own),
             addresses=Networks(self.addresses),
             trusted=Networks(self.trusted_proxies),
             client_fields=frozenset(client_fields),

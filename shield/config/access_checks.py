@@ -24,11 +24,9 @@ def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
             if not address.loopback:
                 said = f"{address} can be reached from elsewhere; expected access, too: the rules for clients, or off"
                 yield tree.problem(("listen",), said)
-        for name, route in settings.routes.items():
-            if route.access:
-                yield tree.problem(
-                    ("routes", name, "access"), "there is no `access` section; expected its rules there"
-                )
+        for path, texts in _requirements(settings):
+            if texts:
+                yield tree.problem(path, "there is no `access` section; expected its rules there")
         return
     configured = access.configured()
     if not configured and access.allow != "all":
@@ -148,6 +146,7 @@ def _requirements(settings: Settings) -> Iterator[tuple[KeyPath, tuple[str, ...]
         yield (*_HERE, "require"), settings.access.require
     for name, route in settings.routes.items():
         yield ("routes", name, "access"), route.access or ()
+    yield ("health", "access"), settings.health.access or ()
 
 
 def _parameters(access: AccessSettings, settings: Settings, tree: Tree) -> Iterator[Problem]:

@@ -206,10 +206,10 @@ def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:
 
 
 def _references(tree: Tree) -> Iterator[Problem]:
-    """Origins named by routes."""
+    """Origins named by routes, and for drills."""
     known = [name for name, _ in tree.items("origins")]
-    for route, _ in tree.items("routes"):
-        path: KeyPath = ("routes", route, "origins")
+    paths: list[KeyPath] = [("routes", route, "origins") for route, _ in tree.items("routes")]
+    for path in (*paths, ("drills", "origins")):
         listed = tree.get(path)
         for at, name in enumerate(listed if isinstance(listed, list) else ()):
             if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""Settings of regular probes."""
+"""Settings of regular probes, and of the health path."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shield.config.section import OrOff, Section, Text
+from shield.config.access import RouteAccess
+from shield.config.section import OrOff, Section, Text, matching
 from shield.config.units import Duration, parse_duration
+
+OwnPath = Annotated[str, matching(r"/[A-Za-z0-9._~/-]{1,200}", "a path as /.shield/health, without a query")]
 
 
 class ProbeSettings(Section):
@@ -23,4 +26,19 @@ class ProbeSettings(Section):
         default=(),
         description="Paths or URLs of clients whose objects are fetched, from all origins of their routes. If "
         "omitted: objects that clients requested lately. Best are objects of 256 KiB or more that never change.",
+    )
+
+
+class HealthSettings(Section):
+    """Whether this node can serve, for a CDN or DNS that chooses among nodes. The admin API has it at /health."""
+
+    path: Annotated[OwnPath | None, OrOff()] = Field(
+        default=None,
+        description="Path on the listeners for clients, which then names no object; off: none. 200 while the node "
+        "can serve, else 503; with ?strict 503 as soon as its best origin is bad. JSON: a verdict on each origin.",
+        json_schema_extra={"default": "off"},
+    )
+    access: RouteAccess | None = Field(
+        default=None,
+        description="Requirements in place of access.require, as for routes; off: none. If omitted: the same.",
     )

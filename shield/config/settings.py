@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
-from shield.config.probes import ProbeSettings
+from shield.config.probes import HealthSettings, ProbeSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -263,10 +264,14 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
+    drills: DrillSettings | None = Field(
+        default=None, description="A drill of failover each night. If omitted: only those that shield drill begins."
+    )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
     probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
+    health: HealthSettings = Field(default_factory=HealthSettings, description="Whether this node can serve.")
     routes: Mapping[Name, RouteSettings] = Field(
         default_factory=lambda: {"default": RouteSettings()},
         min_length=1,
@@ -292,6 +297,11 @@ class Settings(Section):
         "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
+    state_directory: Directory | None = Field(
+        default=None,
+        description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
+        "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
+    )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
@@ -329,8 +339,11 @@ class Settings(Section):
         names, providers = tuple(self.origins), {name: origin.profile for name, origin in self.origins.items()}
         places = {name: origin.location() for name, origin in self.origins.items() if not origin.profile.signed}
         return Routes(
-            route.rule(
-                name, all_origins=names, providers=providers, places=places, facts=self.facts(), node=self.node
-            )
-            for name, route in self.routes.items()
+            [
+                route.rule(
+                    name, all_origins=names, providers=providers, places=places, facts=self.facts(), node=self.node
+                )
+                for name, route in self.routes.items()
+            ],
+            own=(self.health.path or "").encode(),
         )

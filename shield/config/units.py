@@ -36,6 +36,7 @@ _BY_LOWER = {unit.lower(): count for unit, count in _SIZES.items()}
 _NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,30})?)"
 _SIZE = re.compile(_NUMBER + r" ?([A-Za-z]*)").fullmatch
 _DURATION = re.compile(_NUMBER + r" ?([a-z]*)").fullmatch
+_SHARE = re.compile(_NUMBER + r" ?(%?)").fullmatch
 _EXACTLY = Context(prec=80)
 _NANOSECOND = Decimal("1e-9")
 _MAX_BYTES = 1 << 60
@@ -60,6 +61,17 @@ def parse_size(value: object) -> int:
     if count > _MAX_BYTES:
         raise ExpectedError("expected a size of at most 1048576TiB")
     return int(count)
+
+
+def parse_share(value: object) -> float:
+    """A share from 0 to 1 in `0.1%`, `10 %` or a number. Raises ExpectedError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = _plain(value)
+    match = _SHARE(value) if isinstance(value, str) else None
+    number = None if match is None else Decimal(match[1]) / (100 if match[2] else 1)
+    if number is None or number > 1:
+        raise ExpectedError("expected a share: a percentage from 0% to 100%, as 0.1%, or a number from 0 to 1")
+    return float(number)
 
 
 def format_size(count: int) -> str:
@@ -122,6 +134,18 @@ Duration = Annotated[
         }
     ),
 ]
+Portion = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%?$"},
+            ]
+        }
+    ),
+]
 
 
 def size(default: str, description: str, *, least: int = 0) -> Any:
@@ -141,3 +165,9 @@ def duration(default: str, description: str, *, least: str = "0s") -> Any:
     shown: dict[str, Any] = {"default": default}
     bound = parse_duration(least) or None
     return Field(default=parse_duration(default), ge=bound, description=description, json_schema_extra=shown)
+
+
+def share(default: str, description: str, *, least: float = 0.0) -> Any:
+    """A field of `Portion`; the schema shows its default as spelled here."""
+    shown: dict[str, Any] = {"default": default}
+    return Field(default=parse_share(default), ge=least or None, description=description, json_schema_extra=shown)

@@ -14,7 +14,7 @@ from shield.edge.front import Front, Listener
 from shield.edge.reading import WATCHED
 from shield.edge.states import Life
 from shield.edge.turn import Turn, taken_apart
-from shield.errors import RequestError
+from shield.errors import OwnPathError, RequestError
 from shield.messages import Fields, Request
 from shield.outcome import Outcome
 from shield.reply import Reply
@@ -73,6 +73,8 @@ class Guard:
                 resource = regime.targets.resolve(path)
                 requirement = rules.routes.get(resource.route.name, requirement)
                 text = None if link is None else signable(path, resource)
+            except OwnPathError:
+                requirement = requirement if rules.own is None else rules.own
             except RequestError:
                 pass  # an invalid target: the proxy reports it to admitted clients
         rest = None if link is None else link.rest(now)

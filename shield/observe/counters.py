@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shield.outcome import PLAIN_HIT, End, Exchange
@@ -11,12 +12,14 @@ from shield.outcome import PLAIN_HIT, End, Exchange
 class Counters:
     """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
 
-    A broken or abandoned exchange is counted as such in addition; one without a response only as such.
+    A broken or abandoned exchange is counted as such in addition; one without a response only as such. `watch` is
+    called with each exchange that is added.
     """
 
     hits: int = 0
     sent_bytes: int = 0
     requests: dict[str, int] = field(default_factory=dict)
+    watch: Callable[[Exchange], None] | None = None
 
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
@@ -28,6 +31,8 @@ class Counters:
             self._count(outcome.word)
         if exchange.end is not End.WHOLE:
             self._count(exchange.end.value)
+        if self.watch is not None:
+            self.watch(exchange)
 
     def _count(self, word: str) -> None:
         self.requests[word] = self.requests.get(word, 0) + 1

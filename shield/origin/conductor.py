@@ -149,7 +149,7 @@ class Conductor:
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
-            _say(origin.name, event)
+            _say(origin.label, event)
             return
         if event.kind is EventKind.HELD:
             _say_held(origin.name, event, origin.seen.drained_until)

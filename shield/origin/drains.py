@@ -76,7 +76,7 @@ class Drains:
     async def _kept(self) -> tuple[str, ...]:
         """Write the file; a note if it can't be."""
         if self._directory is None:
-            return ("it isn't known after a stop of the node: $STATE_DIRECTORY names no place to keep it",)
+            return ("it isn't known after a stop of the node: state_directory names no place to keep it",)
         async with self._writing:  # what is written last is what holds
             try:
                 await asyncio.to_thread(save, self._directory, self.in_force())

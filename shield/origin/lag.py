@@ -98,13 +98,17 @@ class LagWatch:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def statistics(self, origin: Origin) -> LagStatistics | None:
-        """Of a copy; None for an origin that isn't one."""
-        if origin.facts.copy_of is None:
-            return None
-        copy, since = self._copies.get(origin.name) or _Copy(), origin.seen.missing_since
-        behind = max(0.0, self._clock() - since) if since else 0.0
-        return LagStatistics(round(behind, 1), len(copy.objects), tuple(copy.arrived), round(copy.seconds, 1))
+    def statistics(self) -> list[tuple[str, LagStatistics]]:
+        """Of all copies by name."""
+        found, now = [], self._clock()
+        for origin in self._origins():
+            if origin.facts.copy_of is None:
+                continue
+            copy, since = self._copies.get(origin.name) or _Copy(), origin.seen.missing_since
+            behind = round(max(0.0, now - since), 1) if since else 0.0
+            figures = LagStatistics(behind, len(copy.objects), tuple(copy.arrived), round(copy.seconds, 1))
+            found.append((origin.name, figures))
+        return found
 
     async def _look(self, now: float) -> None:
         origins = {origin.name: origin for origin in self._origins()}

@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
+from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.pool import Pool, PoolStatistics
 from shield.origin.refusal import Refusal, read_refusal
@@ -31,6 +33,7 @@ from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
+from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.health import Flag, HealthState
 from shield.rules.loops import NAME as CDN_LOOP
@@ -110,6 +113,7 @@ class OriginStatistics:
     pool: PoolStatistics
     health: HealthStatistics
     credentials: CredentialStatistics | None  # None: requests aren't signed
+    drill: str | None  # the mode of the drill that runs at it
 
 
 class Origin:
@@ -151,6 +155,8 @@ class Origin:
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
+        self.drill: Drill | None = None
+        """Set while a drill runs, at this origin or at another one."""
         self.waiting: set[Waiter] = set()
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
@@ -163,6 +169,20 @@ class Origin:
         self._denials = Denials()
         self._given_at: float | None = None  # when it last accepted our credentials
         pool.note_break = self._note_break
+
+    @property
+    def passes_errors(self) -> bool:
+        """Whether clients get its errors unchanged."""
+        return self._passes_errors
+
+    @property
+    def label(self) -> str:
+        """Its name in the log."""
+        return self.name if self._drilled is None else f"{self.name} {MARK}"
+
+    @property
+    def _drilled(self) -> str | None:
+        return None if self.drill is None else self.drill.mode
 
     @property
     def identity(self) -> bytes:
@@ -254,7 +274,8 @@ class Origin:
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
-        return await self.pool.fetch(Asked(head, want.method, deadline, inform, note.sent, fresh))
+        send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
+        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh))
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -302,7 +323,7 @@ class Origin:
     async def _has_others(self, signed: Credentials | None, refusal: Refusal, deadline: float) -> bool:
         """Whether credentials were refused that aren't, or needn't be, used any more."""
         keys = self.keys
-        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH:
+        if signed is None or keys is None or self._answer(refusal) is not Answer.AUTH or refusal.message == MARK:
             return False
         keys.refused(signed, is_denial=s3_errors.denies(refusal.status, refusal.code))
         if self.signer.credentials is signed and self.renew is not None:
@@ -413,6 +434,7 @@ class Origin:
                 p95_seconds=None if self.seen.p95 is None else round(self.seen.p95, 4),
             ),
             None if self.keys is None else self.keys.statistics(),
+            drill=self._drilled,
         )
 
 

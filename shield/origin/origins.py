@@ -40,16 +40,21 @@ _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
 
 
+Moved = Callable[[str, bytes], None]
+"""Called with an origin and a path for which others are tried first, since it isn't healthy."""
+
+
 class _Lot:
     """The origins in use at one time, and the deadline of a fetch from them."""
 
-    __slots__ = ("budgets", "deadline_seconds", "origins", "users")
+    __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
 
     def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
         self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
+        self.moved: Moved | None = None
 
     def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
         """The order in which the named origins are tried for this path; unknown names are left out."""
@@ -59,10 +64,14 @@ class _Lot:
         """The same for several names."""
         origins = self.origins
         ranked = [name for name in names if name in origins]
-        if all(origins[name].seen.is_up for name in ranked):
-            return ranked
-        spot = xxhash.xxh3_64_intdigest(path) / 2.0**64
-        return order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+        return ranked if all(origins[name].seen.is_up for name in ranked) else self._by_health(ranked, path, now)
+
+    def _by_health(self, ranked: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
+        origins, spot = self.origins, xxhash.xxh3_64_intdigest(path) / 2.0**64
+        tried = order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
+        if self.moved is not None and tried[:1] != tuple(ranked[:1]):
+            self.moved(ranked[0], path)
+        return tried
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
@@ -258,6 +267,15 @@ class Origins:
         race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
         race.sighted = self.lag.sighted
         return race
+
+    def tell_moved(self, moved: Moved | None) -> None:
+        """Call this from now on, until the origins are replaced."""
+        self._lot.moved = moved
+
+    @property
+    def is_conducted_here(self) -> bool:
+        """Whether this worker judges them for the node."""
+        return self._records.conductor(self._now()) == self._worker
 
     def are_cut_off(self, names: Sequence[str]) -> bool:
         """Whether all of these are known to be bad, or the node itself is cut off from all origins."""

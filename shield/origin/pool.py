@@ -175,6 +175,11 @@ class Pool:
         )
 
     @property
+    def first_byte_seconds(self) -> float:
+        """The time limit for the head of a response."""
+        return self._timeouts.first_byte
+
+    @property
     def opens(self) -> bool:
         """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
         return not self._idle and self._lent < self._limits.connections

@@ -8,7 +8,6 @@ that takes over continues with the records in shared memory. `rules.probing` has
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +26,7 @@ from shield.rules.probing import (
     ProbeFinding,
     ProbeRecord,
     after_probe,
+    digest_of,
     judge_answer,
     learned,
     next_probe,
@@ -47,12 +47,13 @@ Target = tuple[bytes, bytes]  # path and query of an object
 @dataclass(frozen=True, slots=True)
 class ProbePlan:
     """`interval` in seconds, None: there are no regular probes. `canaries` are the configured ones by origin; `kin`
-    are, for each origin, those that have the same objects.
+    are, for each origin, those that have the same objects. `targets` are the configured ones as clients request them.
     """
 
     interval: float | None = None
     canaries: Mapping[str, Sequence[Target]] = field(default_factory=dict)
     kin: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    targets: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +227,7 @@ class Prober:
         head = result.response.head
         stated = parse_content_range(head.get(b"content-range") or b"") if head.status == 206 else None
         length = head.length if stated is None else stated[2]
-        digest = hashlib.sha256(body).hexdigest()[:32]
-        return ProbeAnswer(asked, seconds, head.get(b"etag"), length, digest), False
+        return ProbeAnswer(asked, seconds, head.get(b"etag"), length, digest_of(body)), False
 
 
 class _Probing:

@@ -110,7 +110,8 @@ class Hosts:
 
 @dataclass(frozen=True, kw_only=True)
 class AccessRules:
-    """The configured rules, and those required: `require`, with exceptions for some routes.
+    """The configured rules, and those required: `require`, with exceptions for some routes, and for the node's `own`
+    path.
 
     `client_fields` are the fields in which `trusted` proxies name their clients. `names` None: any verified
     certificate is accepted.
@@ -118,6 +119,7 @@ class AccessRules:
 
     require: Requirement
     routes: Mapping[str, Requirement] = field(default_factory=dict)
+    own: Requirement | None = None
     addresses: Networks = field(default_factory=Networks)
     trusted: Networks = field(default_factory=Networks)
     client_fields: frozenset[bytes] = frozenset({FORWARDED, X_FORWARDED_FOR})
@@ -136,11 +138,16 @@ class AccessRules:
     @cached_property
     def depend_on_target(self) -> bool:
         """Whether decisions depend on a request's target: routes have their own rules, or links are signed."""
-        return bool(self.routes) or self.links is not None
+        return bool(self.routes) or self.links is not None or self.own is not None
 
     def always(self, rule: Rule) -> bool:
         """Whether every admitted client satisfies this rule."""
-        return all((rule,) in each for each in (self.require, *self.routes.values()))
+        return all((rule,) in each for each in self._requirements)
+
+    @cached_property
+    def _requirements(self) -> tuple[Requirement, ...]:
+        own = () if self.own is None else (self.own,)
+        return (self.require, *self.routes.values(), *own)
 
     def identify(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity:
         """The client of a connection from this address (or "unix"); `certificate` is as from `getpeercert`."""
@@ -157,7 +164,7 @@ class AccessRules:
             and self.links is None
             and all(
                 any(identity.settled.get(rule, "") is None for rule in group)
-                for requirement in (self.require, *self.routes.values())
+                for requirement in self._requirements
                 for group in requirement
             )
         )

@@ -7,6 +7,7 @@ twice in a row, make the origin corrupt, until its canaries have been clean seve
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -115,6 +116,11 @@ class ProbeRecord:
     absent: tuple[bytes, bytes] | None = None  # the last canary that was absent, and when
     absent_at: float = 0.0
     last: LastProbe | None = None
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256, in hexadecimal; half of it, which is enough to tell damage."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def next_probe(record: ProbeRecord) -> tuple[KnownCanary, int] | None:

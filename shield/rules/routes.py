@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from shield.errors import ConfigError, RequestError
+from shield.errors import ConfigError, OwnPathError, RequestError
 from shield.messages import Field
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules
@@ -156,9 +156,13 @@ class Resource(NamedTuple):  # one per request, as CacheKey
 
 
 class Routes:
-    """All routes, the longest prefix first. Raises ConfigError for unusable or ambiguous routes."""
+    """All routes, the longest prefix first. `own` is a path that the node itself answers; b"": there is none.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    Raises ConfigError for unusable or ambiguous routes.
+    """
+
+    def __init__(self, routes: Iterable[Route], *, own: bytes = b"") -> None:
+        self._own = own
         self._routes = tuple(sorted(routes, key=lambda route: len(route.prefix), reverse=True))
         problems = [problem for route in self._routes for problem in route.problems()]
         # Paths are first read by the most lenient rules, so that no spelling evades the prefix of a stricter route.
@@ -184,10 +188,10 @@ class Routes:
 
     def resolve(self, target: bytes) -> Resource:
         """The resource of a target in origin-form. Raises RequestError: 400 for a malformed or ambiguous one, 404
-        without a route or object key, 414 for a key that is too long.
+        without a route or object key, 414 for a key that is too long; OwnPathError for the node's own path.
         """
         raw_path, _, raw_query = target.partition(b"?")
-        if is_simple(raw_path) and len(raw_path) <= self._shortest and not raw_query:
+        if is_simple(raw_path) and raw_path != self._own and len(raw_path) <= self._shortest and not raw_query:
             path, route, query = raw_path, self._route(raw_path), b""
         else:
             path, route = self._routed(target, raw_path, raw_query)
@@ -200,8 +204,8 @@ class Routes:
 
     def _routed(self, target: bytes, raw_path: bytes, raw_query: bytes) -> tuple[bytes, Route]:
         """The canonical path of any target, and its route."""
-        if raw_path[:1] != b"/":
-            raise RequestError(400, _form(target))
+        if raw_path[:1] != b"/" or raw_path == self._own:
+            raise _no_object(target, raw_path, raw_query)
         if b"#" in raw_query:
             raise RequestError(400, "fragment")  # RFC 9112 §3.2: never on the wire
         path = canonical_path(raw_path, self._lenient)
@@ -275,6 +279,11 @@ def _is_canonical(path: bytes, rules: KeyRules) -> bool:
         return canonical_path(path, rules) == path
     except RequestError:
         return False
+
+
+def _no_object(target: bytes, raw_path: bytes, raw_query: bytes) -> RequestError:
+    """The error for a target that isn't in origin-form, or is the node's own path."""
+    return OwnPathError(raw_query) if raw_path[:1] == b"/" else RequestError(400, _form(target))
 
 
 def _form(target: bytes) -> str:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
 from shield.admin.upgrade import Upgraded
 from shield.shared import Standing
+from tests.disks import Failing, settled, with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
 from tests.peers.pair import two
@@ -57,6 +60,27 @@ def test_a_node_says_which_of_its_workers_is_in_trouble(
         answer = _ask(workers.asker, "/ready")
 
     assert (answer.status_code, answer.text) == (status, told)
+
+
+def test_a_disk_and_a_blocked_loop_are_named_by_a_node_that_is_ready_all_the_same(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    files = Failing()
+    with Shield(with_disk(origin, tmp_path / "nvme", admission="all"), clock=clock, files=files) as shield:
+        well = _ask(shield, "/ready").text
+        files.broken["write"] = errno.ENOSPC
+        shield.get("/a")
+        settled(shield)
+        shield.node.vitals.loop_lag_seconds = 1.5
+        told = _ask(shield, "/ready")
+        files.broken.clear()
+
+    assert well == "ready\n"
+    assert told.status_code == 200
+    word, lag, disk = told.text.splitlines()
+    assert (word, lag) == ("ready", "its event loop was blocked for 1.5 s")
+    assert disk.startswith(f"tier nvme: {tmp_path}/nvme: ") and "No space left" in disk
 
 
 def test_metrics_count_what_clients_and_origins_did(shield: Shield, origin: FaultyOrigin) -> None:

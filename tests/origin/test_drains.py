@@ -198,7 +198,7 @@ def test_a_drain_that_can_t_be_written_holds_and_says_so(pair: Shield, tmp_path:
     )
     assert pair.node.origins.get("fra").seen.is_held
     assert restore(pair).notes == (
-        "it isn't known after a stop of the node: $STATE_DIRECTORY names no place to keep it",
+        "it isn't known after a stop of the node: state_directory names no place to keep it",
     )
 
 

@@ -67,11 +67,12 @@ def watched(clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin) -> It
 
 
 @pytest.fixture
-def learning(pair: Shield) -> Watched:
+def learning(clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin) -> Iterator[Watched]:
     """The same without configured canaries."""
-    made = Watched(pair)
-    made.look()
-    return made
+    with Shield(settings_of({"fra": origin, "iad": replica}, probes={}), clock=clock) as shield:
+        made = Watched(shield)
+        made.look()
+        yield made
 
 
 def test_all_origins_are_probed_in_small_parts_and_now_and_then_in_a_larger_one(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.errors import ConfigError, RequestError
+from shield.errors import ConfigError, OwnPathError, RequestError
 from shield.rules.key import KeyRules, cache_key, key_length
-from shield.rules.routes import Route, Routes
+from shield.rules.routes import Route, Routes, Targets
 
 # Pieces in which the trouble is, so that they meet often.
 PIECES = st.lists(
@@ -198,3 +198,15 @@ def test_no_spelling_leads_below_a_longer_prefix_than_its_routes(target: bytes) 
     for path in (resource.path, unquote_to_bytes(resource.path)):
         below = max((route for route in table if route.matches(path)), key=lambda route: len(route.prefix))
         assert below is resource.route
+
+
+@pytest.mark.parametrize("target", [b"/own", b"/own?strict", b"/own?"])
+def test_the_node_s_own_path_names_no_object(target: bytes) -> None:
+    targets = Targets(Routes([ALL], own=b"/own"))
+
+    for _ in range(2):
+        with pytest.raises(OwnPathError) as caught:
+            targets.resolve(target)
+        assert caught.value.query == target.partition(b"?")[2]
+    assert targets.resolve(b"/own/x").path == b"/own/x"
+    assert Routes([ALL]).resolve(b"/own").path == b"/own"

@@ -1,0 +1,1 @@
+"""Drills: faults injected at an origin to prove that failover works."""
