@@ -36,7 +36,7 @@ class LagStatistics:
     arrived_seconds: float
 
 
-class _Copy:
+class _Lacking:
     """Of one origin that is a copy: objects sought there, and what was measured."""
 
     __slots__ = ("arrived", "is_late", "objects", "seconds")
@@ -58,7 +58,7 @@ class LagWatch:
         self._origins = origins
         self._clock = clock
         self._now = now
-        self._copies: dict[str, _Copy] = {}
+        self._copies: dict[str, _Lacking] = {}
         self._task: asyncio.Task[None] | None = None
 
     def sighted(
@@ -75,7 +75,7 @@ class LagWatch:
             facts = each.facts
             if facts.copy_of != origin or not facts.holds_all or (lacking is not None and each.name not in lacking):
                 continue
-            copy = self._copies.setdefault(each.name, _Copy())
+            copy = self._copies.setdefault(each.name, _Lacking())
             if len(copy.objects) < MOST_SOUGHT and all(known.path != path for known in copy.objects):
                 copy.objects.append(sought(path, query, head, since, now, is_missing=lacking is not None))
                 self._publish(each, copy, now)
@@ -104,7 +104,7 @@ class LagWatch:
         for origin in self._origins():
             if origin.facts.copy_of is None:
                 continue
-            copy, since = self._copies.get(origin.name) or _Copy(), origin.seen.missing_since
+            copy, since = self._copies.get(origin.name) or _Lacking(), origin.seen.missing_since
             behind = round(max(0.0, now - since), 1) if since else 0.0
             figures = LagStatistics(behind, len(copy.objects), tuple(copy.arrived), round(copy.seconds, 1))
             found.append((origin.name, figures))
@@ -120,7 +120,7 @@ class LagWatch:
                 await self._look_for(each, origin, copy, origins)
                 self._publish(origin, copy, self._clock())
 
-    async def _look_for(self, each: Sought, origin: Origin, copy: _Copy, origins: Mapping[str, Origin]) -> None:
+    async def _look_for(self, each: Sought, origin: Origin, copy: _Lacking, origins: Mapping[str, Origin]) -> None:
         head, now = await self._head(origin, each), self._clock()
         if isinstance(head, ResponseHead) and each.has_come(head):
             copy.objects.remove(each)
@@ -151,7 +151,7 @@ class LagWatch:
         result.response.close()
         return result.response.head
 
-    def _publish(self, origin: Origin, copy: _Copy, now: float) -> None:
+    def _publish(self, origin: Origin, copy: _Lacking, now: float) -> None:
         """Note the oldest object that is known to be missing, for all workers."""
         missing = [each for each in copy.objects if each.looks]
         since = min([each.since for each in missing], default=0.0)
