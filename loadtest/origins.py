@@ -11,6 +11,8 @@ constants of these rules rest on this; look at it before and after a change of o
   origin was tried beside the near one
 - `hung`, `failing`, `half`: the near one hangs, fails, or fails for every second fetch, for a minute of every five.
   *seen* is the time until it is suspected (median, worst)
+- `stragglers`: one response in a hundred of either takes twenty times as long, without a cause in the object. *p99*,
+  *p99.9*: seconds to the first byte; *hedges*, *won*: shares of the fetches, with `--hedge`
 - *slow*: ordinary objects that took longer than a second, in each outage (`well`: their share)
 """
 
@@ -23,7 +25,7 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -31,11 +33,13 @@ from typing import cast
 
 from shield.errors import Fault
 from shield.origin.conductor import STEP_SECONDS, Conductor
+from shield.origin.hedging import Hedge
 from shield.origin.origin import Origin
 from shield.records import Came, Seen, private
-from shield.rules.attempts import Contender, Done, Schedule, Start, Wait
+from shield.rules.attempts import Contender, Done, Extra, Schedule, Start, Wait
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HealthState
+from shield.rules.hedge import MOST, HedgeTally
 from shield.rules.positions import order
 
 NAMES = ("near", "far")
@@ -45,7 +49,8 @@ RARE, RARE_FACTOR = 0.005, 10.0  # objects that take long at both origins
 FIRST_BYTE_SECONDS, DEADLINE_SECONDS = 5.0, 10.0
 OUTAGE_SECONDS, EVERY_SECONDS = 60.0, 300.0
 SLOW_SECONDS = 1.0
-SCENARIOS = ("well", "hung", "failing", "half")
+SCENARIOS = ("well", "stragglers", "hung", "failing", "half")
+STRAGGLERS, STRAGGLER_FACTOR = 0.01, 20.0  # responses that take long for no reason of the object
 
 
 @dataclass
@@ -56,6 +61,7 @@ class Place:
     seen: Seen
     waiting: set[SimulatedFetch] = field(default_factory=set)
     sample: tuple[bytes, bytes] | None = None
+    hedges: HedgeTally = field(default_factory=HedgeTally)
 
     def note_whole(self) -> None:
         """Bodies aren't simulated."""
@@ -70,12 +76,16 @@ class SimulatedFetch:
     began: float
     schedule: Schedule
     under_way: dict[str, tuple[int, float]] = field(default_factory=dict)
+    hedged: str | None = None
 
 
 @dataclass
 class Totals:
     fetches: int = 0
     beside: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
+    times: list[float] = field(default_factory=list)  # until a response
     failed: int = 0
     slow: list[float] = field(default_factory=list)  # when they began
     suspected: list[float] = field(default_factory=list)
@@ -83,7 +93,10 @@ class Totals:
 
 
 class Simulation:
-    def __init__(self, scenario: str, *, rate: float, workers: int, seed: int) -> None:
+    def __init__(
+        self, scenario: str, *, rate: float, workers: int, seed: int, hedge: float = 0.0, far: float = MEDIANS["far"]
+    ) -> None:
+        self._medians = {**MEDIANS, "far": far}
         self.totals = Totals()
         self._scenario = scenario
         self._rate = rate
@@ -98,7 +111,7 @@ class Simulation:
             {name: Place(name, records.of(worker, name.encode())) for name in NAMES} for worker in range(workers)
         ]
         for place in itertools.chain.from_iterable(places.values() for places in self._places):
-            place.seen.allow(FetchAllowance(0.1), FetchAllowance(0.0))
+            place.seen.allow(FetchAllowance(0.1), FetchAllowance(hedge, MOST))
         self._conductors = [
             Conductor(
                 records,
@@ -147,7 +160,7 @@ class Simulation:
     def outage(self, time: float) -> bool:
         """Whether the near origin fails then."""
         passed = (time - self._start) % EVERY_SECONDS
-        return self._scenario != "well" and passed >= EVERY_SECONDS - OUTAGE_SECONDS
+        return self._scenario not in ("well", "stragglers") and passed >= EVERY_SECONDS - OUTAGE_SECONDS
 
     def _arrive(self) -> None:
         self._at(self.now + self._dice.expovariate(self._rate), self._arrive)
@@ -163,10 +176,16 @@ class Simulation:
             contenders,
             deadline=self.now + DEADLINE_SECONDS,
             budgets={name: places[name].seen.repeats for name in NAMES},
+            hedge=self._hedge(places, names),
             chance=self._dice.random,
         )
         self.totals.fetches += 1
         self._step(SimulatedFetch(number, worker, self.now, schedule))
+
+    def _hedge(self, places: Mapping[str, Place], names: Sequence[str]) -> Hedge | None:
+        late, other = (cast(Origin, places[name]) for name in names)
+        after = late.seen.spending.after
+        return None if after == math.inf else Hedge(late, other, math.inf, self.now + after, lambda: self.now)
 
     def _step(self, fetch: SimulatedFetch) -> None:
         while True:
@@ -186,6 +205,9 @@ class Simulation:
         place = self._places[fetch.worker][step.origin]
         if fetch.under_way:
             self.totals.beside += 1
+        if step.extra is Extra.HEDGE:
+            self.totals.hedges += 1
+            fetch.hedged = step.origin
         fetch.under_way[step.origin] = place.seen.begin(self.now), self.now
         place.waiting.add(fetch)
         takes, fault = self._response(step.origin, rare=_is_rare(fetch.number))
@@ -195,8 +217,10 @@ class Simulation:
         self._at(self.now + takes, lambda: self._end(fetch, step.origin, fault))
 
     def _response(self, name: str, *, rare: bool) -> tuple[float, Fault | None]:
-        takes = MEDIANS[name] * self._dice.lognormvariate(0.0, SIGMA) * (RARE_FACTOR if rare else 1.0)
-        if name == "near" and self.outage(self.now):
+        takes = self._medians[name] * self._dice.lognormvariate(0.0, SIGMA) * (RARE_FACTOR if rare else 1.0)
+        if self._scenario == "stragglers" and self._dice.random() < STRAGGLERS:
+            takes *= STRAGGLER_FACTOR
+        elif name == "near" and self.outage(self.now):
             if self._scenario == "hung":
                 return math.inf, None
             if self._scenario == "failing" or self._dice.random() < 0.5:
@@ -218,6 +242,8 @@ class Simulation:
         place.seen.succeeded(Came.OK, self.now, self.now - began)
         place.sample = b"/", b""
         fetch.schedule.fetched(name)
+        self.totals.hedges_won += fetch.hedged == name
+        self.totals.times.append(self.now - fetch.began)
         for other, (slot, began) in fetch.under_way.items():
             late = self._places[fetch.worker][other]
             late.waiting.discard(fetch)
@@ -240,6 +266,11 @@ class Simulation:
         passes = self.now + takes <= deadline and fault is None
         self._at(min(self.now + takes, deadline), lambda: None if answered.done() else answered.set_result(passes))
         return await answered
+
+
+def _slowest(totals: Totals, share: float) -> float:
+    times = sorted(totals.times)
+    return times[int(share * len(times))]
 
 
 def _is_rare(number: int) -> bool:
@@ -268,22 +299,32 @@ def main() -> None:
     parser.add_argument("--rates", default="1,10,100", help="fetches a second, of all workers")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hedge", type=float, default=0.0, help="the setting hedge.share")
+    parser.add_argument(
+        "--far", type=float, default=MEDIANS["far"], help="median first byte of the other, in seconds"
+    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # the conductor's lines, on a clock of its own
-    print(f"{'':9} fetches/s  suspected  out  beside   slow              failed  seen (median, worst)")
+    print(
+        f"{'':10} fetches/s  suspected  out  beside   slow              failed    p99  p99.9   hedges     won"
+        "  seen (median, worst)"
+    )
     for scenario, rate in itertools.product(SCENARIOS, [float(rate) for rate in options.rates.split(",")]):
-        simulation = Simulation(scenario, rate=rate, workers=options.workers, seed=options.seed)
+        simulation = Simulation(
+            scenario, rate=rate, workers=options.workers, seed=options.seed, hedge=options.hedge, far=options.far
+        )
         totals = asyncio.run(simulation.run(60.0 * options.minutes))
         slow = f"{len(totals.slow) / totals.fetches:.3%}"
-        if scenario != "well":
+        if scenario not in ("well", "stragglers"):
             outages = max(1, int(60.0 * options.minutes // EVERY_SECONDS))
             slow = f"{sum(map(simulation.outage, totals.slow)) / outages:.1f} per outage"
         seen = _detections(simulation, totals)
         told = f"{median(seen):.2f} s, {max(seen):.2f} s of {len(seen)}" if seen else "-"
         beside = totals.beside / totals.fetches
         print(
-            f"{scenario:9} {rate:9g} {len(totals.suspected):10} {len(totals.out):4} {beside:7.2%}"
-            f"   {slow:16} {totals.failed:7}  {told}"
+            f"{scenario:10} {rate:9g} {len(totals.suspected):10} {len(totals.out):4} {beside:7.2%}"
+            f"   {slow:16} {totals.failed:7} {_slowest(totals, 0.99):6.3f} {_slowest(totals, 0.999):6.3f}"
+            f" {totals.hedges / totals.fetches:8.2%} {totals.hedges_won / totals.fetches:7.2%}  {told}"
         )
 
 

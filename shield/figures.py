@@ -20,9 +20,9 @@ from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.lag import LagStatistics
-from shield.origin.origin import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
+from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
 from shield.rules.drill import PROOF_SECONDS
@@ -289,6 +289,21 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             "origin_extra_fetches",
             "Attempts at an origin that weren't the first of their fetch, by reason",
             [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
+        ),
+        Family(
+            "origin_hedges",
+            "Hedges at an origin: won, or lost to the origin that was late",
+            [
+                Sample(count, {"origin": name, "result": result})
+                for name, o in origins
+                for result, count in (("won", o.hedges_won), ("lost", o.hedges_lost))
+            ],
+        ),
+        labelled(
+            "origin_hedge_wasted_bytes",
+            "Bytes of responses that were given up after a hedge, estimated by the mean size of objects",
+            "origin",
+            {name: o.hedges_wasted_bytes for name, o in origins},
         ),
         Family(
             "origin_retries_left",

@@ -18,6 +18,7 @@ from enum import IntEnum
 import xxhash
 
 from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
+from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
@@ -232,7 +233,6 @@ class Seen:
         "_published",
         "_records",
         "_rows",
-        "_spending",
         "_states",
         "_successes",
         "_times",
@@ -240,6 +240,7 @@ class Seen:
         "is_judged",
         "notes",
         "repeats",
+        "spending",
     )
 
     def __init__(
@@ -257,14 +258,14 @@ class Seen:
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
         self._free = list(range(_WAITING, _WAITING + SLOTS))
-        self._spending = records.spending(worker, place)
-        self._successes = self._spending.own
+        self.spending = records.spending(worker, place)
+        self._successes = self.spending.own
         self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
 
     def allow(self, repeats: FetchAllowance, hedges: FetchAllowance) -> None:
         """Set how many extra fetches its budgets allow."""
-        self.repeats = self._spending.budget(Purpose.REPEATS, repeats)
-        self.hedges = self._spending.budget(Purpose.HEDGES, hedges)
+        self.repeats = self.spending.budget(Purpose.REPEATS, repeats)
+        self.hedges = self.spending.budget(Purpose.HEDGES, hedges)
 
     # written on each fetch
 
@@ -467,7 +468,7 @@ class Seen:
 
     def measure(self, now: float) -> None:
         """Fill its budgets, and publish the 95th percentile of first bytes; with few, the last one stays."""
-        successes = self._spending.new_successes()
+        successes = self.spending.new_successes()
         if successes:
             self.repeats.earn(successes)
             self.hedges.earn(successes)
@@ -477,7 +478,8 @@ class Seen:
             for at in (_HISTOGRAM, _HISTOGRAM + 1 + BUCKETS):
                 if counts[at] >= max(1, generation - 1):
                     totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
-        p95 = quantile(totals, 0.95)
+        p95, is_known = quantile(totals, hedge.QUANTILE), sum(totals) >= hedge.LEAST_SAMPLES
+        self.spending.after = p95 if p95 is not None and is_known and self.hedges.is_allowed else math.inf
         if p95 is not None:
             self._published[_P95] = p95
 

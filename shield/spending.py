@@ -6,6 +6,7 @@ spend at the same moment may overdraw a budget by one fetch.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 from shield.rules.budget import FetchAllowance
@@ -19,10 +20,13 @@ class Purpose(IntEnum):
 
 
 _COUNTED = 0  # successes that have earned something
-_EARNED = 1  # by purpose
+_AFTER = 1  # the seconds after which a fetch is late; 0: not known, or of no interest
+_MAY_HEDGE = 2
+_EARNED = 3  # by purpose
 _FIRST = _EARNED + len(Purpose)
 _SUCCESSES = 0
-_SPENT = 1  # by purpose
+_LATE = 1  # fetches
+_SPENT = 2  # by purpose
 _WORKER_WORDS = _SPENT + len(Purpose)
 
 
@@ -46,6 +50,11 @@ class SharedBudget:
         """What is available."""
         earned, spent = self._spending.totals(self._purpose)
         return self._allowance.saved(earned, spent)
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether there are such fetches at all."""
+        return self._allowance.share > 0.0
 
     @property
     def is_low(self) -> bool:
@@ -88,6 +97,34 @@ class Spending:
 
     def set_earned(self, purpose: Purpose, earned: float) -> None:
         self._times[_EARNED + purpose] = earned
+
+    @property
+    def after(self) -> float:
+        """The seconds after which a fetch is late; infinite: not known, or of no interest."""
+        return self._times[_AFTER] or math.inf
+
+    @after.setter
+    def after(self, seconds: float) -> None:
+        self._times[_AFTER] = 0.0 if seconds == math.inf else seconds
+
+    @property
+    def may_hedge(self) -> bool:
+        """Whether late fetches may be hedged now, as the conductor sees it."""
+        return bool(self._words[_MAY_HEDGE])
+
+    @may_hedge.setter
+    def may_hedge(self, allowed: bool) -> None:
+        self._words[_MAY_HEDGE] = int(allowed)
+
+    def note_late(self) -> None:
+        """A fetch is late."""
+        self.own[_LATE] += 1
+
+    def late_and_all(self) -> tuple[int, int]:
+        """Late fetches and successes of all workers since the start."""
+        words = self._words
+        late, successes = words[_FIRST + _LATE :: _WORKER_WORDS], words[_FIRST + _SUCCESSES :: _WORKER_WORDS]
+        return sum(late), sum(successes)
 
     def new_successes(self) -> int:
         """By the conductor: successes of all workers since the last call."""

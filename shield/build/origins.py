@@ -22,6 +22,7 @@ from shield.origin.terms import MessageLimits, PoolLimits, Timeouts
 from shield.origin.tls import client_context
 from shield.peers.owners import Owners, Ring
 from shield.rules.headers import via
+from shield.rules.hedge import HedgeRules
 from shield.rules.loops import Gateway
 from shield.rules.ranking import OriginFacts
 from shield.rules.targeted import SURROGATE, capability
@@ -136,6 +137,7 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
         made,
         deadline_seconds=failover.deadline,
         retry_share=failover.retry_budget,
+        hedges=HedgeRules(settings.hedge.share, settings.hedge.max_waste),
         clock=clock,
         records=place.shared.records,
         worker=place.worker,
@@ -186,7 +188,7 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
     """An origin for use within the running event loop. Raises ConfigError."""
     name, origin, where = plan.name, plan.settings, plan.settings.location()
     times = origin.timeouts
-    return Origin(
+    made = Origin(
         name,
         provider=origin.profile,
         signer=_signer(plan, credentials),
@@ -209,3 +211,5 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
         gateway=_gateway(plan),
         facts=plan.facts,
     )
+    made.hedges.price = None if origin.price is None else origin.price.price
+    return made

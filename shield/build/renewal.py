@@ -46,6 +46,7 @@ from shield.origin.signer import Credentials
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
+from shield.rules.hedge import HedgeRules
 from shield.store.tiers import Store
 
 
@@ -125,7 +126,12 @@ class PreparedEdition:
             if given is not None and origin.keys is not None:
                 origin.keys.offer(given)
         failover = settings.failover
-        parts.origins.adopt(origins, deadline_seconds=failover.deadline, retry_share=failover.retry_budget)
+        parts.origins.adopt(
+            origins,
+            deadline_seconds=failover.deadline,
+            retry_share=failover.retry_budget,
+            hedges=HedgeRules(settings.hedge.share, settings.hedge.max_waste),
+        )
         parts.drills.terms = drawn.drills
         parts.origins.prober.plan = drawn.probes
         parts.owners.use(among_workers(settings))

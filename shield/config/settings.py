@@ -97,6 +97,23 @@ class FailoverSettings(Section):
     )
 
 
+class HedgeSettings(Section):
+    """The same request at a second origin, while the first one is later than usual."""
+
+    share: Annotated[float, Field(ge=0, le=0.1)] = Field(
+        default=0.0,
+        description="Hedges, as a share of an origin's successes; at most ten are saved. 0.02 halves the 99th "
+        "percentile of an origin of which one response in a hundred is late for no reason. 0, the default: none, "
+        "since otherwise nearly all are in vain, their bytes cost money, and a hung origin is discovered later.",
+    )
+    max_waste: Annotated[float, Field(ge=0)] = Field(
+        default=0.0001,
+        description="The most that the response which is given up may cost, in the currency of the origins' prices, "
+        "by the mean size of their objects. A hundredth of a cent: at a share of 0.02, two dollars for a million "
+        "fetches. Origins without a price cost nothing.",
+    )
+
+
 class AuditSettings(Section):
     """Comparison of stored objects with other origins' copies, for a sample of the fills."""
 
@@ -266,6 +283,9 @@ class Settings(Section):
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
     drills: DrillSettings | None = Field(
         default=None, description="A drill of failover each night. If omitted: only those that shield drill begins."
+    )
+    hedge: HedgeSettings = Field(
+        default_factory=HedgeSettings, description="Trying a second origin while the first one is late."
     )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."

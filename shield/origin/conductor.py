@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from shield.chance import draw
 from shield.complaints import Complaints
+from shield.origin.hedging import Hedging
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
@@ -54,6 +55,7 @@ class Conductor:
         self._chance = chance
         self._prober = prober
         self._complaints = Complaints(log)  # of what may come and go many times a minute
+        self._hedging = Hedging(records)
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
@@ -136,6 +138,7 @@ class Conductor:
         if judged.frozen_at != frozen_at:
             self._records.frozen_at = judged.frozen_at
             _say_own_fault(self._complaints, judged.frozen_at, frozen_at, now)
+        self._hedging.step(origins.values(), judged.records, now)
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)

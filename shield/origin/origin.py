@@ -10,9 +10,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Protocol
@@ -23,11 +22,12 @@ from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
-from shield.origin.pool import Pool, PoolStatistics
+from shield.origin.pool import Pool
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
-from shield.origin.rotation import CredentialStatistics, Rotation
+from shield.origin.rotation import Rotation
 from shield.origin.signer import Credentials, Signer
+from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
@@ -35,7 +35,7 @@ from shield.rules.attempts import Extra
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
-from shield.rules.health import Flag, HealthState
+from shield.rules.hedge import HedgeTally
 from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
@@ -73,47 +73,11 @@ class Mend(Enum):
     CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
-HEALTH_STATES = tuple([state.name.lower() for state in HealthState])
-"""The words for the state of an origin."""
-
-HEALTH_FLAGS = tuple([str(flag.name).lower() for flag in Flag])
-"""The words for its flags."""
-
-
 class Waiter(Protocol):
     """A fetch that waits for an origin, and may go on elsewhere."""
 
     def suspect(self, origin: str) -> None:
         """Don't wait for this origin alone any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthStatistics:
-    """How an origin is treated by all workers, and the reason."""
-
-    state: str
-    since_seconds: float | None  # None: since the start
-    out_seconds: float  # for how long it has not been up
-    reason: str
-    flags: tuple[str, ...]
-    drained_until: float | None  # epoch seconds; None: it isn't drained, or without an end
-    p95_seconds: float | None  # of first bytes
-
-
-@dataclass(frozen=True, slots=True)
-class OriginStatistics:
-    fetches: int
-    extra: Mapping[str, int]  # attempts at it besides the first ones of fetches, by reason
-    repeats_saved: float  # retries and resumes that its budget allows now
-    faults: Mapping[str, int]
-    overtaken: int  # attempts that were late, so that another origin's response was used
-    absent: int
-    probes: Mapping[str, int]  # by result
-    probe_bytes: int
-    pool: PoolStatistics
-    health: HealthStatistics
-    credentials: CredentialStatistics | None  # None: requests aren't signed
-    drill: str | None  # the mode of the drill that runs at it
 
 
 class Origin:
@@ -153,6 +117,7 @@ class Origin:
         self.probe_bytes = 0
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
+        self.hedges = HedgeTally()
         self.seen = private().of(0, name.encode())
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.drill: Drill | None = None
@@ -418,6 +383,9 @@ class Origin:
             self.fetches,
             {extra.value: count for extra, count in self.extra.items()},
             self.seen.repeats.saved,
+            self.hedges.won,
+            self.hedges.lost,
+            self.hedges.wasted,
             dict(self.faults),
             self.overtaken,
             self.absent,

@@ -18,6 +18,7 @@ from shield.complaints import Complaints
 from shield.errors import OriginError
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
+from shield.origin.hedging import Hedge
 from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
@@ -27,6 +28,7 @@ from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import find_trouble
+from shield.rules.hedge import MOST, HedgeRules
 from shield.rules.positions import are_all_bad, order
 from shield.rules.spotchecks import Quarantine
 
@@ -85,7 +87,7 @@ class _Lot:
         """The time after which the second of an order is tried beside the first."""
         origins = self.origins
         patience = math.inf if origins[order[1]].seen.is_held else origins[order[0]].seen.patience
-        return min(patience, self.deadline_seconds / len(order))
+        return min(patience, self.deadline_seconds / len(order), origins[order[0]].seen.spending.after)
 
 
 class Origins:
@@ -105,11 +107,13 @@ class Origins:
         chance: Callable[[], float] = draw,
         records: Records | None = None,
         worker: int = 0,
+        hedges: HedgeRules | None = None,
     ) -> None:
         """`records` is the memory that all workers share; None: there are no others."""
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
+        self._hedges = hedges or HedgeRules()
         self._clock = clock
         self._attach(origins)
         self._lot = _Lot(origins, deadline_seconds)
@@ -138,11 +142,18 @@ class Origins:
         """Begin to judge them."""
         self.conductor.open()
 
-    def adopt(self, origins: Sequence[Origin], *, deadline_seconds: float, retry_share: float) -> None:
+    def adopt(
+        self,
+        origins: Sequence[Origin],
+        *,
+        deadline_seconds: float,
+        retry_share: float,
+        hedges: HedgeRules | None = None,
+    ) -> None:
         """Use these from now on. Present ones among them stay as they are."""
         before, now = self._lot, self._now()
         known = before.origins.values()
-        self._retry_share = retry_share
+        self._retry_share, self._hedges = retry_share, hedges or HedgeRules()
         self._records.free([origin.identity for origin in origins], [origin.name.encode() for origin in origins])
         self._attach([origin for origin in origins if origin not in known])
         self._allow(origins)
@@ -166,7 +177,7 @@ class Origins:
     def _allow(self, origins: Sequence[Origin]) -> None:
         """Set the budgets for extra fetches."""
         for origin in origins:
-            origin.seen.allow(FetchAllowance(self._retry_share), FetchAllowance(0.0))
+            origin.seen.allow(FetchAllowance(self._retry_share), FetchAllowance(self._hedges.share, MOST))
 
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
@@ -255,6 +266,7 @@ class Origins:
 
     def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
         """Further attempts of a fetch that began at `began`, by the schedule."""
+        hedge = self._hedge(order, want, lot, began)
         schedule = Schedule(
             lot.contenders(order),
             deadline=began + lot.deadline_seconds,
@@ -262,11 +274,20 @@ class Origins:
             chance=self._chance,
             longest_wait=_STORED_PATIENCE if want.validators else math.inf,
             resumes=want.resumes if want.resumes in lot.budgets else None,
+            hedge=hedge,
         )
         unknown = [name for name in names if name not in lot.origins]
-        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown)
+        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
         race.sighted = self.lag.sighted
         return race
+
+    def _hedge(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Hedge | None:
+        """The hedge of a fetch that began at `began`, in case that its first attempt is late."""
+        if len(order) < 2 or not want.may_hedge:
+            return None
+        late, other = lot.origins[order[0]], lot.origins[order[1]]
+        after = late.seen.spending.after
+        return None if after == math.inf else Hedge(late, other, self._hedges.max_waste, began + after, self._now)
 
     def tell_moved(self, moved: Moved | None) -> None:
         """Call this from now on, until the origins are replaced."""
@@ -300,6 +321,11 @@ class Origins:
 
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
+
+    def patience(self, name: str) -> float:
+        """How long a fetch waits for an origin before the next one is tried, too; endless for a removed one."""
+        origin = self._lot.origins.get(name)
+        return math.inf if origin is None else origin.seen.patience
 
     def all(self) -> tuple[Origin, ...]:
         return tuple(self._lot.origins.values())

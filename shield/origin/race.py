@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, Self
 
 from shield.errors import Fault, OriginError
+from shield.origin.hedging import Hedge
 from shield.origin.origin import Origin
 from shield.origin.want import Absent, Failed, Fetched, Want, settled
-from shield.rules.attempts import Schedule, Start, Wait
+from shield.rules.attempts import Extra, Schedule, Start, Wait
 
 AttemptResult = Fetched | Absent | OriginError
 
@@ -38,8 +39,9 @@ class Race:
         clock: Callable[[], float],
         note: Callable[[Origin, OriginError, Want], None],
         unknown: Sequence[str] = (),
+        hedge: Hedge | None = None,
     ) -> None:
-        """`note` is called for each failure; `unknown` are names that are no origins."""
+        """`note` is called for each failure; `unknown` are names that are no origins; `hedge` is the schedule's."""
         self._want = want
         self._schedule = schedule
         self._origins = origins
@@ -51,6 +53,9 @@ class Race:
         self._bug: Exception | None = None
         self._changed: asyncio.Future[None] | None = None
         self._is_over = False
+        self._hedge = hedge
+        self._hedged: str | None = None  # the origin that got the hedge
+        self._winner: str | None = None
         self._failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
         self._absent: set[str] = set()
         self._gone: Absent | None = None
@@ -80,16 +85,14 @@ class Race:
         self._schedule.suspect(origin)
         self._wake()
 
-    def late(self, origin: str) -> None:
-        """Try the next origin at once; before `run` only."""
-        self._schedule.late(origin)
-
     async def run(self) -> Fetched | Absent | Failed:
         """The result. Attempts still in progress are then cancelled, and also if this is cancelled."""
         try:
             return await self._run()
         finally:
             self._is_over = True
+            if self._hedged is not None and self._hedge is not None:
+                self._hedge.ended(self._winner, is_under_way=self._hedged in self._under_way)
             for task in list(self._under_way.values()):
                 if task is not None:
                     task.cancel()
@@ -104,6 +107,8 @@ class Race:
                 if isinstance(answer, Fetched):
                     if self._absent and self.sighted is not None:
                         self.sighted(self._want, answer, lacking=self._absent)
+                    self._winner = name
+                    self._origins[name].hedges.add_size(answer.response.head.length)
                     for late in self._under_way:
                         self._origins[late].overtaken += 1
                     return answer
@@ -121,6 +126,8 @@ class Race:
     def _start(self, origin: Origin, step: Start) -> None:
         if step.extra is not None:
             origin.extra[step.extra] += 1
+            if step.extra is Extra.HEDGE:
+                self._hedged = origin.name
         if self._under_way:
             # A request that joins after the first of several attempts must not get a response that may be older. The
             # attempts under way may send theirs once more, or only now: neither of them tells any more.
@@ -217,11 +224,9 @@ class Lead:
             self._try_others(race)
 
     def _be_late(self) -> None:
-        """It is late: try others beside it."""
+        """It is late: try others beside it as soon as that is due."""
         if self.race is None and not self._is_over:
-            race = self._begin()
-            race.late(self._origin.name)
-            self._try_others(race)
+            self._try_others(self._begin())
 
     def _try_others(self, race: Race) -> None:
         self.race = race

@@ -39,6 +39,7 @@ class Want:
     `key` is the one by which a worker owns the object, `request` the client's: its target names the object to that
     worker, its fields tell its path so far (RFC 8586) and how a response is judged. `alone`: that concerns no other
     request.
+    `may_hedge`: the next origin's response is as good as the first's.
     `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     """
 
@@ -56,6 +57,7 @@ class Want:
     key: CacheKey | None = None
     request: Request | None = field(default=None, compare=False)
     alone: bool = False
+    may_hedge: bool = True
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
     is_probe: bool = False  # for no client
@@ -71,6 +73,7 @@ class Want:
             key=self.key,
             request=self.request,
             alone=self.alone,
+            may_hedge=self.may_hedge,
             inform=self.inform,
             sent=self.sent,
         )

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from shield.errors import Fault
 from shield.rules.budget import Budget
@@ -55,6 +56,7 @@ class Extra(Enum):
     FAILOVER = "failover"  # another one failed, or is late
     RESCUE = "rescue"  # another one is suspected to be down
     ABSENT = "absent"  # another one doesn't have the object
+    HEDGE = "hedge"  # another one is later than usual, and may still respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,25 @@ class Done:
 NextStep = Start | Wait | Done
 
 
+class HedgeOffer(Protocol):
+    """When and whether the first attempt is hedged."""
+
+    @property
+    def at(self) -> float:
+        """When it is late."""
+
+    def take(self) -> bool:
+        """It is late; whether to hedge it, which is paid for then."""
+
+
 class Schedule:
     """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait.
 
     The next origin is tried once all before it have failed or have used up their patience, or an even share of the
     time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
     for jitter. No wait for a retry exceeds `longest_wait` seconds. `resumes` is the origin that broke off the body of
-    which this fetches the rest: the attempt there is charged, too.
+    which this fetches the rest: the attempt there is charged, too. `hedge`: when the first attempt is later than
+    usual, and what pays for trying the next origin beside it then.
     """
 
     __slots__ = (
@@ -108,6 +122,7 @@ class Schedule:
         "_chance",
         "_deadline",
         "_extra",
+        "_hedge",
         "_left",
         "_longest_wait",
         "_over",
@@ -128,6 +143,7 @@ class Schedule:
         chance: Callable[[], float],
         longest_wait: float = math.inf,
         resumes: str | None = None,
+        hedge: HedgeOffer | None = None,
     ) -> None:
         self._deadline = deadline
         self._budgets = budgets
@@ -138,6 +154,7 @@ class Schedule:
         self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
         self._resumes = resumes
+        self._hedge = hedge
         self.unpaid: str | None = None
         """An origin that wasn't asked for the rest of a body, since its budget is spent."""
         self._started = False
@@ -157,6 +174,12 @@ class Schedule:
         if self._deadline - now >= MIN_ATTEMPT_SECONDS and (self._left or self._again):
             turn = max(self._under_way.values(), default=now)
             if turn > now:
+                if self._hedge is not None and self._may_hedge():
+                    if self._hedge.at > now:
+                        return Wait(min(turn, self._hedge.at))
+                    hedge, self._hedge = self._hedge, None
+                    if hedge.take():
+                        return self._start(self._left.pop(0).origin, now, math.inf, Extra.HEDGE)
                 return Wait(turn if turn < self._deadline else math.inf)
             step = self._start_next(now) or self._repeat_next(now)
             if step is not None:
@@ -196,10 +219,9 @@ class Schedule:
             self._under_way[origin] = -math.inf
             self._extra = Extra.RESCUE
 
-    def late(self, origin: str) -> None:
-        """The origin is late: try the next one at once."""
-        if origin in self._under_way:
-            self._under_way[origin] = -math.inf
+    def _may_hedge(self) -> bool:
+        """Whether there is a next origin, and it is as good as the first."""
+        return bool(self._left) and not self._left[0].is_out and not self._left[0].is_held
 
     def _start_next(self, now: float) -> Start | None:
         if not self._left:
@@ -211,6 +233,8 @@ class Schedule:
                 return self._start_next(now)
             extra = Extra.RESUME
         patience = candidate.patience if self._started and candidate.is_out else math.inf
+        if self._started:
+            self._hedge = None
         self._started, self._extra = True, Extra.FAILOVER
         return self._start(candidate.origin, now, patience, extra)
 

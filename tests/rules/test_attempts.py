@@ -37,6 +37,14 @@ class Purse:
         return False
 
 
+class HedgeAt(Purse):
+    """Hedges, which are due at a time."""
+
+    def __init__(self, at: float, saved: int = 1) -> None:
+        super().__init__(saved)
+        self.at = at
+
+
 def schedule_of(
     order: str,
     *,
@@ -48,12 +56,19 @@ def schedule_of(
     longest_wait: float = math.inf,
     resumes: str | None = None,
     held: str = "",
+    hedge: HedgeAt | None = None,
 ) -> Schedule:
     """A schedule of origins with names of one letter."""
     budgets = {origin: Purse(saved) for origin in order}
     candidates = [Contender(origin, patience, is_out=origin in out, is_held=origin in held) for origin in order]
     return Schedule(
-        candidates, deadline=deadline, budgets=budgets, chance=chance, longest_wait=longest_wait, resumes=resumes
+        candidates,
+        deadline=deadline,
+        budgets=budgets,
+        chance=chance,
+        longest_wait=longest_wait,
+        resumes=resumes,
+        hedge=hedge,
     )
 
 
@@ -313,6 +328,47 @@ def test_each_attempt_after_the_first_has_its_reason() -> None:
     assert failed.next(0.2) == Start("a", 10.0, Extra.RETRY)
 
 
+# hedges
+
+
+def test_a_late_fetch_is_hedged_and_its_origin_waited_for_all_the_same() -> None:
+    schedule = schedule_of("abc", deadline=10.0, hedge=HedgeAt(0.1))
+    schedule.next(0.0)
+
+    assert schedule.next(0.05) == Wait(0.1)
+    assert schedule.next(0.1) == Start("b", 10.0, Extra.HEDGE)
+    assert schedule.next(0.1) == Wait(0.6)
+    assert schedule.next(0.6) == Start("c", 10.0, Extra.FAILOVER)
+
+
+def test_without_a_hedge_left_it_is_only_tried_elsewhere_when_patience_ends() -> None:
+    schedule = schedule_of("ab", deadline=10.0, hedge=HedgeAt(0.1, saved=0))
+    schedule.next(0.0)
+
+    assert schedule.next(0.1) == Wait(0.5)
+    assert schedule.next(0.5) == Start("b", 10.0, Extra.FAILOVER)
+
+
+@pytest.mark.parametrize(("out", "held"), [("b", ""), ("", "b")])
+def test_an_origin_in_doubt_gets_no_hedge(out: str, held: str) -> None:
+    hedge = HedgeAt(0.1)
+    schedule = schedule_of("ab", deadline=10.0, hedge=hedge, out=out, held=held)
+    schedule.next(0.0)
+    schedule.next(0.1)
+
+    assert hedge.saved == 1
+
+
+def test_a_second_attempt_is_never_hedged() -> None:
+    hedge = HedgeAt(0.1)
+    schedule = schedule_of("abc", deadline=10.0, hedge=hedge)
+    schedule.next(0.0)
+    schedule.failed("a", Fault.SERVER, 0.05)
+    schedule.next(0.05)
+
+    assert (schedule.next(0.2), hedge.saved) == (Wait(0.55), 1)
+
+
 # whatever origins do
 
 
@@ -366,10 +422,17 @@ def _play(schedule: Schedule, data: st.DataObject, *, deadline: float) -> list[S
     st.sampled_from([0, 1, 5]),
     st.floats(0.01, 5.0),
     st.sets(st.sampled_from("abcde")),
+    st.none() | st.builds(HedgeAt, st.floats(0.0, 3.0), st.integers(0, 2)),
     st.data(),
 )
 def test_it_ends_and_starts_nothing_after_the_deadline_and_no_origin_more_than_twice(
-    count: int, deadline: float, saved: int, patience: float, out: set[str], data: st.DataObject
+    count: int,
+    deadline: float,
+    saved: int,
+    patience: float,
+    out: set[str],
+    hedge: HedgeAt | None,
+    data: st.DataObject,
 ) -> None:
     order = "abcde"[:count]
     schedule = schedule_of(
@@ -379,6 +442,7 @@ def test_it_ends_and_starts_nothing_after_the_deadline_and_no_origin_more_than_t
         chance=lambda: data.draw(st.floats(0.0, 1.0)),
         patience=patience,
         out="".join(out),
+        hedge=hedge,
     )
 
     asked = [step.origin for step in _play(schedule, data, deadline=deadline)]
