@@ -76,8 +76,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
                 version, copies: the same bytes from any origin that is proven to have them; statistics: its figures;
-                origins: fetches from the best of several; race: attempts beside a late one; lag: of copies behind the
-                primary; hedging: those of hedges; conductor: judges origins for all workers, and probes them; drains:
+                origins: fetches from the best of several; race: attempts beside a late one; hedging: those of hedges;
+                lag: of copies behind the primary; conductor: judges origins for all workers, and probes them; drains:
                 origins that get no fetches, by order; prober: regular probes; probe_notes: their results in shared
                 memory; signer: request heads; rotation: new credentials, tried first; key_sources: commands, AWS's
                 chain; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms,

@@ -16,12 +16,13 @@ from shield.errors import OriginError
 from shield.messages import ResponseHead
 from shield.origin.origin import Origin
 from shield.origin.want import Absent, Fetched, Want
-from shield.rules.health import Flag
+from shield.rules.health import HELD_BACK, Flag
 from shield.rules.lag import BOUNDS, MOST_SOUGHT, Sought, lags, sought
 
 log = logging.getLogger("shield.origin")
 
 _LOOK_SECONDS = 5.0  # time for one look
+_AGAIN_SECONDS = 10.0  # until the next one, after none was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class LagWatch:
         for name, copy in list(self._copies.items()):
             origin = origins.get(name)
             for each in [each for each in copy.objects if each.due <= now]:
-                if origin is None:
+                if origin is None or not _may_ask(origin):
+                    each.due = now + _AGAIN_SECONDS  # it says nothing now, or is drained
                     continue
                 await self._look_for(each, origin, copy, origins)
                 self._publish(origin, copy, self._clock())
@@ -168,3 +170,8 @@ class LagWatch:
             )
         elif was_late and not copy.is_late:
             log.warning("origin %s: doesn't lag any more", origin.name)
+
+
+def _may_ask(origin: Origin) -> bool:
+    record = origin.seen.treated()
+    return record.is_good and not record.flags & HELD_BACK

@@ -145,6 +145,21 @@ def test_a_replica_that_fails_to_answer_says_nothing_of_its_lag(
     assert figures(lagged)["sought"] == 1
 
 
+def test_a_replica_that_is_drained_isnt_asked(
+    lagged: Shield, clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"new")
+    lagged.get("/a")
+    iad = lagged.node.origins.get("iad")
+    lagged.call(lambda: iad.seen.drain(float("inf")))
+
+    looked(lagged, clock, 10.0)
+    assert len(replica.requests) == 1 and figures(lagged)["sought"] == 1
+    lagged.call(lambda: iad.seen.drain(0.0))
+    looked(lagged, clock, 10.0)
+    assert len(replica.requests) == 2
+
+
 def test_only_so_many_objects_are_sought_at_a_time(lagged: Shield, origin: FaultyOrigin) -> None:
     for number in range(MOST_SOUGHT + 5):
         origin.serves(f"/{number}", b"new")
