@@ -156,6 +156,7 @@ def test_a_replica_that_is_drained_isnt_asked(
     looked(lagged, clock, 10.0)
     assert len(replica.requests) == 1 and figures(lagged)["sought"] == 1
     lagged.call(lambda: iad.seen.drain(0.0))
+    looked(lagged, clock, 0.0)  # the conductor learns of it
     looked(lagged, clock, 10.0)
     assert len(replica.requests) == 2
 
