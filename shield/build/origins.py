@@ -210,6 +210,7 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
         passes_errors=origin.pass_errors,
         gateway=_gateway(plan),
         facts=plan.facts,
+        most=origin.connections,
     )
     made.hedges.price = None if origin.price is None else origin.price.price
     return made
