@@ -62,8 +62,7 @@ LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _PLACE_WORDS = LIMIT + LIMIT_WORDS
 
 # Words of a worker.
-_BEAT, _STEADY = 0, 1
-_WORKER_WORDS = 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2
 
 # Words of a row.
 _SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
@@ -245,6 +244,7 @@ class Seen:
         "at",
         "hedges",
         "is_judged",
+        "missing",
         "notes",
         "repeats",
         "spending",
@@ -265,6 +265,7 @@ class Seen:
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
+        self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
         self._free = list(range(_WAITING, _WAITING + SLOTS))
         self.spending = records.spending(worker, place)
         self._successes = self.spending.own
@@ -451,15 +452,6 @@ class Seen:
         return totals
 
     # written for operators
-
-    def note_missing(self, since: float) -> None:
-        """The epoch time since which an object has been on its way to this copy, by this worker; 0.0: none is."""
-        self._times[_MISSING] = since
-
-    @property
-    def missing_since(self) -> float:
-        """The same by all workers: the oldest; 0.0: none is."""
-        return min([times[_MISSING] for _, times in self._rows if times[_MISSING]], default=0.0)
 
     def drain(self, until: float) -> None:
         """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.hedging import Hedging
+from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
@@ -170,7 +171,7 @@ class Conductor:
 
     def _held(self, origin: Origin) -> Flag:
         held = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
-        since = origin.seen.missing_since
+        since = missing_since(origin)
         if since and lags(origin.facts, self._clock() - since):
             held |= Flag.LAGGING
         return held if self._prober is None else held | self._prober.held(origin)

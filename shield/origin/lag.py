@@ -105,7 +105,7 @@ class LagWatch:
         for origin in self._origins():
             if origin.facts.copy_of is None:
                 continue
-            copy, since = self._copies.get(origin.name) or _Lacking(), origin.seen.missing_since
+            copy, since = self._copies.get(origin.name) or _Lacking(), missing_since(origin)
             behind = round(max(0.0, now - since), 1) if since else 0.0
             figures = LagStatistics(behind, len(copy.objects), tuple(copy.arrived), round(copy.seconds, 1))
             found.append((origin.name, figures))
@@ -157,7 +157,8 @@ class LagWatch:
         """Note the oldest object that is known to be missing, for all workers."""
         missing = [each for each in copy.objects if each.looks]
         since = min([each.since for each in missing], default=0.0)
-        origin.seen.note_missing(since)
+        own, _ = origin.seen.missing
+        own[0] = since
         was_late, copy.is_late = copy.is_late, bool(since) and lags(origin.facts, now - since)
         if copy.is_late and not was_late:
             oldest = min(missing, key=lambda each: each.since)
@@ -170,6 +171,12 @@ class LagWatch:
             )
         elif was_late and not copy.is_late:
             log.warning("origin %s: doesn't lag any more", origin.name)
+
+
+def missing_since(origin: Origin) -> float:
+    """The epoch time since which an object has been on its way to this copy, by all workers; 0.0: none is known."""
+    _, of_all = origin.seen.missing
+    return min([each[0] for each in of_all if each[0]], default=0.0)
 
 
 def _may_ask(origin: Origin) -> bool:
