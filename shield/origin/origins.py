@@ -20,6 +20,7 @@ from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
 from shield.origin.hedging import Hedge
+from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
@@ -138,6 +139,7 @@ class Origins:
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
         self.ranker = Ranker(rankings or private_rankings(), worker, origins=self.all)
+        self.lag = LagWatch(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
             self._records,
             worker,
@@ -195,6 +197,7 @@ class Origins:
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
         now, clock = self._now(), self._clock()
+        self.lag.tick()
         for origin in self._lot.origins.values():
             if origin.keys is not None:
                 origin.keys.tick(clock)
@@ -292,7 +295,9 @@ class Origins:
             hedge=hedge,
         )
         unknown = [name for name in names if name not in lot.origins]
-        return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race.sighted = self.lag.sighted
+        return race
 
     def _hedge(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Hedge | None:
         """The hedge of a fetch that began at `began`, in case that its first attempt is late."""
@@ -350,6 +355,7 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         await self.prober.close()
+        await self.lag.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             if origin.keys is not None:
                 await origin.keys.close()
