@@ -20,6 +20,7 @@ GROWTH = 4.0
 _TRANSIENT = frozenset(
     {
         Fault.BUDGET,
+        Fault.PACED,
         Fault.RESOLVE,
         Fault.SHORT_BODY,
         Fault.CONNECT_TIMEOUT,
