@@ -58,11 +58,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
                 sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
-                run: one of these; versions: of responses and entries; audience: the readers of those; excerpts,
-                touches: exact parts of slices that little is wanted of; setbacks: fetches that failed for a while;
-                doubt: keys that changed lately; whose: readers that must not get the response; sorting: responses
-                that aren't ordinary, by variant; spotchecks: comparison with other origins' copies; table, registry:
-                shared fills; buffer: bytes in flight and their limit
+                run: one of these; versions: of responses and entries; lookout: for bodies that are late; audience:
+                the readers of those; excerpts, touches: exact parts of slices that little is wanted of; setbacks:
+                fetches that failed for a while; doubt: keys that changed lately; whose: readers that must not get the
+                response; sorting: responses that aren't ordinary, by variant; spotchecks: comparison with other
+                origins' copies; table, registry: shared fills; buffer: bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
@@ -75,14 +75,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
-                version, copies: the same bytes from any origin that is proven to have them; origins: fetches from the
-                best of several; race: attempts beside a late one; hedging: those of hedges; statistics; conductor:
-                judges origins for all workers, and probes them; drains: origins that get no fetches, by order;
-                prober: regular probes; probe_notes: their results in shared memory; signer: request heads; rotation:
-                new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
-                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
-                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
+                version, copies: the same bytes from any origin that is proven to have them; statistics: its figures;
+                origins: fetches from the best of several; race: attempts beside a late one; hedging: those of hedges;
+                conductor: judges origins for all workers, and probes them; drains: origins that get no fetches, by
+                order; prober: regular probes; probe_notes: their results in shared memory; signer: request heads;
+                rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
+                response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow:
+                the kernel's receive buffer; conduct: bodies after responses that have none; health: failing
+                addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
+                drill
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -101,13 +102,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
-                several origins), hidden, interim, dates, ranking, prices, ramp (a new origin's share), spotchecks,
-                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
-                latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
-                people write them), absence, changes, announcements, throttling, budget, hedge, denials, persistence,
-                exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors, canaries,
-                pseudo_fields (requests of HTTP/2), floods, drill; written: URLs, keys and prefixes as people write
-                them
+                several origins), lateness (of bodies), hidden, interim, dates, ranking, prices, ramp (a new origin's
+                share), spotchecks, health, positions (which origins are asked), drains, probing, checkup (whether a
+                node serves), latency, attempts (when, and for how long), key_trial, key_renewal (credentials),
+                moments (dates as people write them), absence, changes, announcements, throttling, budget, hedge,
+                denials, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill; written: URLs, keys and
+                prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

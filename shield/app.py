@@ -140,6 +140,9 @@ def build(
     async def cancel_fills() -> None:
         fills.cancel_all()
 
+    def look_at_fills() -> None:
+        fills.look(means.loop.time(), origins.patience)
+
     asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
@@ -180,7 +183,7 @@ def build(
         CallbackService("drills", opening=drills.open, closing=drills.close),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
-        CallbackService("fills", closing=cancel_fills),
+        CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(

@@ -281,11 +281,11 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},  # invalid names
     )
     failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Moving on to the next origin.")
-    hedge: HedgeSettings = Field(
-        default_factory=HedgeSettings, description="Trying a second origin while the first one is late."
-    )
     drills: DrillSettings | None = Field(
         default=None, description="A drill of failover each night. If omitted: only those that shield drill begins."
+    )
+    hedge: HedgeSettings = Field(
+        default_factory=HedgeSettings, description="Trying a second origin while the first one is late."
     )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."

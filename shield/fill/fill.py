@@ -34,8 +34,7 @@ from shield.fill.settlement import (
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
-from shield.fill.whose import Releases, may_reuse, others
-from shield.messages import Request
+from shield.fill.whose import Releases, others
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
@@ -115,18 +114,10 @@ class Fill:
 
     @property
     def joinable(self) -> bool:
-        """Whether new requests may share this fill, if its response admits them (`serves`)."""
+        """Whether new requests may share this fill, if its response admits them."""
         return self.question.shared and (
             self.phase is Phase.OPENING or (self.phase is Phase.STREAMING and self._buffer.retained)
         )
-
-    def serves(self, request: Request, now: float) -> bool:
-        """Whether its response may answer a new request, as if it were stored (RFC 9111 §4)."""
-        if self.phase is not Phase.STREAMING:
-            return True
-        assert self.head is not None and self.freshness is not None
-        answer = Streaming(self.head, self.freshness)
-        return may_reuse(answer, request, now, self.disposition, self.resource.route.freshness)
 
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))

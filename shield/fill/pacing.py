@@ -85,6 +85,11 @@ class Pacing:
                 self._window = Window(self._loop, buffer, self._readers, start=self._start, lose=lose)
             self._window.progressed(response)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the response isn't read, for the sake of its readers."""
+        return self._is_held or (self._window is not None and self._window.is_full)
+
     def hold(self) -> None:
         """Pause until it is released or readers make progress."""
         self._stop_timer()

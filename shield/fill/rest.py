@@ -59,7 +59,7 @@ class Arriving:
         """Absolute offset of the next byte."""
         return self.start + self.buffer.received
 
-    def held(self, start: int, stop: int) -> bytes | None:
+    async def held(self, start: int, stop: int) -> bytes | None:
         """Bytes received before; None if they aren't held."""
         return self.buffer.span(start - self.start, stop - self.start) if start >= self.start else None
 
@@ -72,6 +72,7 @@ class Rest:
         "_breaks",
         "_broke",
         "_fill",
+        "_has_asked",
         "_means",
         "_origin",
         "_question",
@@ -105,6 +106,7 @@ class Rest:
         )
         self._broke: OriginError | None = None  # since nothing comes any more
         self._breaks = Breaks()
+        self._has_asked = False  # other origins, since it was late
         self._task: asyncio.Task[None] | None = None
 
     def broke_off(self, error: OriginError) -> bool:
@@ -117,10 +119,28 @@ class Rest:
             self._begin(names)
         return True
 
+    # as one of the bodies under way (`lookout.Watched`)
+
+    @property
+    def sender(self) -> str:
+        return self._origin
+
+    @property
+    def place(self) -> int:
+        return self._body.position
+
+    @property
+    def left(self) -> int:
+        return self._body.stop - self._body.position
+
+    @property
+    def is_held(self) -> bool:
+        return self._task is not None or self._broke is not None or self._body.pacing.is_held
+
     def late(self) -> None:
-        """Nothing, or very little, comes: look for an origin that is proven to have the same bytes."""
         others = [name for name in self._question.resource.tried if name != self._origin]
-        if others and self._task is None and self._broke is None:
+        if others and not self._has_asked and self._task is None and self._broke is None:
+            self._has_asked = True
             self._begin(others)
 
     def close(self) -> None:
@@ -156,7 +176,7 @@ class Rest:
 
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
-        self._origin, broke, self._broke = fetched.origin, self._broke, None
+        self._origin, broke, self._broke, self._has_asked = fetched.origin, self._broke, None, False
         position, label = self._body.position, self._question.resource.label
         log.warning(
             "%s: body of %s continues at byte %d from origin %s",
@@ -168,6 +188,8 @@ class Rest:
         passed = position - want.span.start
         if not self._version.is_proven_at(fetched.origin):
             self._fill.keep_no_more()
+            # Other workers that read it keep nothing either: what they have begun to fetch is older than a removal.
+            self._means.store.purge([self._question.resource.named], _nothing)
         self._body.pacing.replace(fetched.response)
         self._registry.count_continued(fetched.origin)
         fetched.response.start(After(self._fill, passed) if passed else self._fill)
@@ -180,6 +202,10 @@ class Rest:
             self._begin(names)
             return
         cut_off(self._fill, self._broke, self._body.buffer.received)
+
+
+def _nothing() -> None:
+    """Nothing waits for the removal."""
 
 
 def broke_off(fill: Incomplete, error: OriginError, received: int) -> None:

@@ -74,6 +74,7 @@ class Run:
         "_buffer",
         "_cut",
         "_early",
+        "_has_asked",
         "_paused",
         "_response",
         "_runs",
@@ -105,6 +106,7 @@ class Run:
         self._task: asyncio.Task[None] | None = None
         self._broke: OriginError | None = None  # since nothing comes, but other origins are being asked already
         self._breaks = Breaks()
+        self._has_asked = False  # other origins, since it was late
 
     def fetch(self) -> None:
         """Ask for it."""
@@ -141,7 +143,7 @@ class Run:
     def _go_on(self, fetched: Fetched, want: Want) -> None:
         """Begin a response, in place of one that has broken off or is late if there was one."""
         assert want.span is not None
-        runs, before, self._broke = self._runs, self._response, None
+        runs, before, self._broke, self._has_asked = self._runs, self._response, None, False
         if self.origin is not None:
             runs.count_continued(fetched.origin)
             said = (runs.resource.label, self.at, fetched.origin)
@@ -168,11 +170,29 @@ class Run:
         if self._response is not None:
             self._response.start(self)
 
+    # as one of the bodies under way (`lookout.Watched`)
+
+    @property
+    def sender(self) -> str:
+        return self.origin or ""
+
+    @property
+    def place(self) -> int:
+        return self.at
+
+    @property
+    def left(self) -> int:
+        return self.stop - self.at
+
+    @property
+    def is_held(self) -> bool:
+        return self._paused or self._response is None or self._task is not None or self.by_peer
+
     def late(self) -> None:
-        """Nothing, or very little, comes: look for an origin that is proven to have the same bytes."""
         runs = self._runs
         others = [name for name in runs.resource.tried if name != self.origin]
-        if others and self._task is None and runs.version is not None and not self.by_peer:
+        if others and not self._has_asked and self._task is None and runs.version is not None and not self.by_peer:
+            self._has_asked = True
             self._begin(others, runs.version.strictly())
 
     @property

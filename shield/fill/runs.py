@@ -5,7 +5,7 @@ All ask for the very version of the entry's head, of whichever origin has it: by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
@@ -67,6 +67,9 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._all)
 
     def __contains__(self, run: object) -> bool:
         return run in self._all

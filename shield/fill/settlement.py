@@ -131,9 +131,8 @@ def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> S
     if disposition is None:
         return None
     told = ordinary.head(head, length, disposition.freshness, terms.via)
-    settled = Settlement(Step.STORE, disposition, told, length, drops=True, keeps_bytes=length + OVERHEAD)
-    settled.hit_for_miss = HitForMiss.FORGET
-    return settled
+    size, shared = length + OVERHEAD, HitForMiss.FORGET
+    return Settlement(Step.STORE, disposition, told, length, drops=True, keeps_bytes=size, hit_for_miss=shared)
 
 
 def settle(question: Question, fetched: Fetched, terms: FillTerms, *, known: tuple[bytes, ...]) -> Settlement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from typing import Literal
 
@@ -63,17 +64,32 @@ class Shelf:
         self._read_cold(number, start, end, arrived)
         return None
 
-    def held(self, start: int, stop: int) -> bytes | None:
-        """The bytes from one offset of the body to another, if all of them are at hand."""
+    async def held(self, start: int, stop: int) -> bytes | None:
+        """The bytes from one offset of the body to another; None unless all of them are here."""
         pieces: list[bytes | memoryview] = []
         while start < stop:
             number, inside = divmod(start, self._size)
-            piece = self.read(number, inside, _nobody)
-            if piece is None or piece is Where.MISSING:
+            arriving = self._arriving.get(number)
+            piece = await self._read_back(number, inside) if arriving is None else arriving.read(inside)
+            if piece is None:
                 return None
             pieces.append(memoryview(piece)[: stop - start])
             start += len(pieces[-1])
         return b"".join(pieces)
+
+    async def _read_back(self, number: int, inside: int) -> memoryview | None:
+        """Bytes at an offset of a slice on disk."""
+        if not self._slices.has(number):
+            return None
+        start, done = inside - inside % READ, asyncio.get_running_loop().create_future()
+
+        def read(data: bytearray | None) -> None:
+            if not done.done():
+                done.set_result(data)
+
+        self._slices.read(number, start, min(start + READ, self._slices.length(number)), read)
+        data: bytearray | None = await done
+        return None if data is None else memoryview(data)[inside - start :]
 
     def _read_cold(self, number: int, start: int, end: int, arrived: Callable[[], None]) -> None:
         where = (number, start)
@@ -184,7 +200,3 @@ class Shelf:
         """Give all memory back."""
         for number in list(self._arriving):
             self.release(number)
-
-
-def _nobody() -> None:
-    """Nobody waits for these bytes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
@@ -208,6 +209,10 @@ class SlicedFill:
     def is_kept(self) -> bool:
         """Whether a disk takes what comes, for later requests."""
         return self._shelf.is_kept
+
+    def under_way(self) -> Iterable[Run]:
+        """The fetches of its slices, if other origins may have them, too."""
+        return list(self._runs) if self._version is not None else ()
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.fill.fill import Fill
+from shield.fill.lookout import Lookout, Watched
 from shield.fill.means import Means
-from shield.fill.readers import OVER, Reader
+from shield.fill.readers import OVER, Phase, Reader
 from shield.fill.runs import RUN_SLICES
-from shield.fill.settlement import HitForMiss, Question
+from shield.fill.settlement import HitForMiss, Question, Streaming
 from shield.fill.sliced import SlicedFill
 from shield.fill.touches import Touches
+from shield.fill.whose import may_reuse
 from shield.messages import Request
 from shield.origin.want import Want
 from shield.rules import conditional, exact
@@ -55,6 +57,7 @@ class FillTable:
         self._store = means.store
         self._clock = means.clock
         self._broken = 0
+        self._lookout = Lookout()
         self._continued: dict[str, int] = {}  # bodies by origin
         self._shared: dict[tuple[bytes, bytes], Fill] = {}
         self._alive: set[Fill] = set()
@@ -77,7 +80,7 @@ class FillTable:
         text = resource.key.text
         if request.notable or request.method != b"GET" or (text, b"GET") in self._shared:
             return None
-        if text in self._sliced or text in self._hit_for_miss or text in self._whole_only:
+        if text in self._sliced or text in self._hit_for_miss:
             return None
         fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
         fill.join(reader)
@@ -255,7 +258,7 @@ class FillTable:
     def _find(self, resource: Resource, request: Request) -> Fill | None:
         """A fill that may answer a request that comes now."""
         fill = self._under_way(resource, request.method)
-        return fill if fill is not None and fill.serves(request, self._clock()) else None
+        return fill if fill is not None and _serves(fill, request, self._clock()) else None
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
         """The fill of a key. One for GET also serves HEAD."""
@@ -322,6 +325,18 @@ class FillTable:
         """A body broke off or was late, and continued from this origin."""
         self._continued[origin] = self._continued.get(origin, 0) + 1
 
+    def look(self, now: float, patience: Callable[[str], float]) -> None:
+        """Look for bodies that are late; to be called once a second. `patience`: as in `Lookout.look`."""
+        self._lookout.look(self.bodies(), now, patience=patience)
+
+    def bodies(self) -> Sequence[Watched]:
+        """The bodies under way of which other origins may have the same bytes."""
+        bodies: list[Watched] = [run for sliced in self._all_sliced for run in sliced.under_way()]
+        for fill in self._alive:
+            if fill.phase is Phase.STREAMING and len(fill.resource.tried) > 1 and (rest := fill.rest()) is not None:
+                bodies.append(rest)
+        return bodies
+
     def cancel_all(self) -> None:
         for fill in list(self._alive):
             fill.cancel()
@@ -340,6 +355,15 @@ class FillTable:
             hit_for_miss=len(self._hit_for_miss),
             thrifty=dict(self._thrifty),
         )
+
+
+def _serves(fill: Fill, request: Request, now: float) -> bool:
+    """Whether the response of a fill may answer a new request, as if it were stored (RFC 9111 §4)."""
+    if fill.phase is not Phase.STREAMING:
+        return True
+    assert fill.head is not None and fill.freshness is not None
+    answer = Streaming(fill.head, fill.freshness)
+    return may_reuse(answer, request, now, fill.disposition, fill.resource.route.freshness)
 
 
 def remember(known: dict[bytes, float], text: bytes, until: float) -> None:

@@ -56,6 +56,11 @@ class Window:
             self.stop()
             response.resume()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds the origin up."""
+        return self._paused
+
     def _most(self) -> int:
         """Bytes that it may hold by now: what is ahead of readers who leave was sent in vain."""
         if self._is_wide:

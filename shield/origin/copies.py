@@ -34,6 +34,8 @@ async def fetch_same(
 ) -> Fetched | Absent:
     """The wanted part of this version from one origin. Raises OriginError: DIFFERS if it isn't proven to have it,
     VALIDATOR if it had it, and has another one by now."""
+    if version.is_ruled_out(copy.name):
+        raise OriginError(copy.name, Fault.DIFFERS, "its copy has other bytes")
     exact = replace(want, version=None)
     exact.etag = version.etag_at(copy.name)
     if exact.etag is None and version.of_equals:
@@ -90,6 +92,7 @@ async def _examine(
     theirs = state(head, md5_etags=copy.provider.md5_etags)
     proof = prove(version.statement, theirs) if head.status == 200 else Proof.NONE
     if proof is Proof.NONE or theirs.etag is None:
+        version.rule_out(copy.name)
         raise OriginError(copy.name, Fault.DIFFERS, "it has other bytes, or nothing to tell them by")
     if proof is Proof.OVERLAP:
         await _compare(copy, replace(want, etag=theirs.etag), version, deadline=deadline, clock=clock)
@@ -100,9 +103,10 @@ async def _examine(
 async def _compare(copy: Copy, want: Want, version: Version, *, deadline: float, clock: Callable[[], float]) -> None:
     """Fetch the bytes before the part again. Raises OriginError unless they are those received before."""
     span = None if want.span is None else overlap_before(want.span.start)
-    held = None if span is None or version.held is None else version.held(span.start, span.stop)
+    held = None if span is None or version.held is None else await version.held(span.start, span.stop)
     if span is None or held is None:
         raise OriginError(copy.name, Fault.DIFFERS, "nothing proves that its copy has the same bytes")
     result = await copy.fetch(replace(want, span=span), deadline=deadline, clock=clock)
     if isinstance(result, Absent) or await result.response.read(OVERLAP) != held:
+        version.rule_out(copy.name)
         raise OriginError(copy.name, Fault.DIFFERS, f"bytes {span.start} to {span.stop} of its copy are others")

@@ -342,6 +342,11 @@ class Origins:
     def get(self, name: str) -> Origin:
         return self._lot.origins[name]
 
+    def patience(self, name: str) -> float:
+        """How long a fetch waits for an origin before the next one is tried, too; endless for a removed one."""
+        origin = self._lot.origins.get(name)
+        return math.inf if origin is None else origin.seen.patience
+
     def all(self) -> tuple[Origin, ...]:
         return tuple(self._lot.origins.values())
 

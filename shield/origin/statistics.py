@@ -1,4 +1,4 @@
-"""The statistics of an origin, for state and metrics: values only."""
+"""The figures of one origin, for `/state` and metrics."""
 
 from __future__ import annotations
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from shield.rules.identity import Proof, Statement
+
+HeldBytes = Callable[[int, int], Awaitable[bytes | None]]
+"""The bytes from one offset of the object to another, as received so far; None if they aren't held."""
 
 
 class Version:
     """What is known of the bytes of one version. `origin` is the one of the statement.
 
-    `held` returns the bytes from one offset of the object to another, as received so far; None if they aren't held.
-    Without it an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
+    Without `held` an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
     `of_equals`: an origin whose ETag is the same text has the version, unless its response says that its ETags aren't
     digests; otherwise it is examined like all others.
     """
 
-    __slots__ = ("_etags", "_partly", "held", "of_equals", "origin", "statement")
+    __slots__ = ("_etags", "_others", "_partly", "held", "of_equals", "origin", "statement")
 
     def __init__(
         self,
         origin: str,
         statement: Statement,
         *,
-        held: Callable[[int, int], bytes | None] | None = None,
+        held: HeldBytes | None = None,
         of_equals: bool = False,
     ) -> None:
         self.origin = origin
@@ -32,11 +34,12 @@ class Version:
         self.of_equals = of_equals
         self._etags = {} if statement.etag is None else {origin: statement.etag}
         self._partly: set[str] = set()
+        self._others: set[str] = set()  # origins that have other bytes
 
     def strictly(self) -> Version:
         """The same version, but only from origins with a full proof."""
         strict = Version(self.origin, self.statement, of_equals=self.of_equals)
-        strict._etags, strict._partly = self._etags, self._partly
+        strict._etags, strict._partly, strict._others = self._etags, self._partly, self._others
         return strict
 
     def etag_at(self, origin: str) -> bytes | None:
@@ -55,6 +58,13 @@ class Version:
         """An origin doesn't have it under that ETag any more."""
         self._etags.pop(origin, None)
         self._partly.discard(origin)
+
+    def rule_out(self, origin: str) -> None:
+        """An origin has other bytes: it needn't be examined again."""
+        self._others.add(origin)
+
+    def is_ruled_out(self, origin: str) -> bool:
+        return origin in self._others
 
     def is_proven_at(self, origin: str) -> bool:
         """Whether bytes from an origin may be stored as this version."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ import pytest
 from shield.rules.identity import OVERLAP
 from shield.rules.persistence import MOST_IN_A_ROW
 from tests.client import Answer, request
-from tests.doubles.faults import at_body, says
+from tests.doubles.faults import at_body, preceded_by, says
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Body, Pattern
-from tests.doubles.steps import Reset, Wait
+from tests.doubles.steps import Reset, Stall, Wait
 from tests.fill.ground import Ground, on_ground, turns
 from tests.node import FakeClock, Shield, settings_of
+from tests.peers.pair import two
 
 LENGTH = 3_000_000
 BODY, OTHER = Pattern(LENGTH), Pattern(LENGTH, seed=1)
@@ -320,6 +322,21 @@ def test_the_rest_waits_for_the_reader_that_the_first_response_waited_for() -> N
     on_ground(scenario)
 
 
+def test_without_a_proof_no_worker_stores_it(origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock) -> None:
+    origins = settings_of({"fra": origin, "iad": replica}).model_dump(mode="json", include={"origins"})["origins"]
+    with two(origin, clock, origins=origins) as workers:
+        origin.serves(workers.path, BODY, lifetime=60, fields=ONE)
+        replica.serves(workers.path, BODY, lifetime=60, fields=TWO)
+        origin.spoils(workers.path, at_body(BROKEN_AT, Reset()), times=1)
+        origin.fails(workers.path, "InternalError")
+
+        first = workers.asker.get(workers.path)
+        again = [worker.get(workers.path) for worker in (workers.asker, workers.owner)]
+
+    assert (first.clean, first.body == BODY[:], etag(first)) == (True, True, '"one"')
+    assert [(answer.hit, etag(answer)) for answer in again] == [(False, '"two-2"'), (True, '"two-2"')]
+
+
 def test_nothing_continues_for_nobody(pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
     origin.serves("/a", BODY, lifetime=60, fields=ONE)
     replica.serves("/a", BODY, lifetime=60, fields=TWO)
@@ -338,3 +355,106 @@ def test_nothing_continues_for_nobody(pair: Shield, origin: FaultyOrigin, replic
     held.open()
 
     assert replica.fetches("/a") == 0
+
+
+# bodies that are late
+
+
+def gets_meanwhile(shield: Shield, place: int, work: Callable[[], object]) -> Answer:
+    """The response to a client that reads all the time; `work` is done once the body has come up to this place."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(shield.get, "/a")
+        shield.wait_for(lambda: [body.place for body in shield.node.fills.bodies()] == [place])
+        work()
+        return answer.result()
+
+
+def look(shield: Shield, *seconds: float) -> None:
+    """Look at bodies under way at these times."""
+    fills = shield.node.fills
+    for second in seconds:
+        shield.call(lambda: fills.look(1000.0 + second, lambda name: 0.5))  # noqa: B023  # it is over by then
+
+
+def test_a_body_that_stalls_goes_on_elsewhere_long_before_its_time_limit(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", BODY, lifetime=60, fields=ONE | digest_of(BODY))
+    replica.serves("/a", BODY, lifetime=60, fields=TWO | digest_of(BODY))
+    origin.spoils("/a", at_body(BROKEN_AT, Stall()), times=1)
+
+    first = gets_meanwhile(pair, BROKEN_AT, lambda: look(pair, 0, 1))
+    second = pair.get("/a")
+
+    assert (first.clean, first.body == BODY[:], etag(first)) == (True, True, '"one"')
+    assert (second.hit, second.body == BODY[:]) == (True, True)
+    assert [(seen.method, seen.get("range")) for seen in replica.requests] == [
+        ("HEAD", None),
+        ("GET", f"bytes={BROKEN_AT}-{LENGTH - 1}"),
+    ]
+    assert sent(replica) <= MISSING + HEADS
+
+
+def test_a_body_that_crawls_goes_on_elsewhere_and_no_byte_comes_twice(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", BODY, lifetime=60, fields=ONE | digest_of(BODY))
+    replica.serves("/a", BODY, lifetime=60, fields=TWO | digest_of(BODY))
+    crawl, held = origin.gate(), replica.gate()
+    origin.spoils("/a", at_body(BROKEN_AT, Wait(crawl), Wait(crawl)), at_body(BROKEN_AT + 5000, Stall()), times=1)
+    replica.spoils("/a", preceded_by(Wait(held)))
+
+    def work() -> None:
+        look(pair, 0, 1)
+        held.reached()
+        crawl.open()  # a little more comes while the other one is asked
+        pair.wait_for(lambda: [body.place for body in pair.node.fills.bodies()] == [BROKEN_AT + 5000])
+        held.open()
+
+    answer = gets_meanwhile(pair, BROKEN_AT, work)
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)
+
+
+def test_without_a_full_proof_a_body_that_stalls_is_waited_for(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", BODY, lifetime=60, fields=ONE)
+    replica.serves("/a", BODY, lifetime=60, fields=TWO)
+    gate = origin.gate()
+    origin.spoils("/a", at_body(BROKEN_AT, Wait(gate)), times=1)
+
+    def work() -> None:
+        look(pair, 0, 1)
+        pair.wait_for(lambda: not any(body.is_held for body in pair.node.fills.bodies()))
+        look(pair, 2, 3, 4, 5)
+        gate.open()
+
+    answer = gets_meanwhile(pair, BROKEN_AT, work)
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)
+    assert pair.get("/a").hit
+    assert [seen.method for seen in replica.requests] == ["HEAD"]
+
+
+def test_a_body_that_breaks_off_while_others_are_asked_continues_all_the_same(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", BODY, lifetime=60, fields=ONE)
+    replica.serves("/a", BODY, lifetime=60, fields=TWO)
+    gate, held = origin.gate(), replica.gate()
+    origin.spoils("/a", at_body(BROKEN_AT, Wait(gate), Reset()), times=1)
+    origin.fails("/a", "InternalError")
+    replica.spoils("/a", preceded_by(Wait(held)), times=1)
+
+    def work() -> None:
+        look(pair, 0, 1)
+        held.reached()
+        gate.open()
+        origin.wait_for(lambda: origin.requests[0].ended)
+        held.open()
+
+    answer = gets_meanwhile(pair, BROKEN_AT, work)
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)  # by the last bytes, which is enough by then
+    assert not pair.get("/a").hit

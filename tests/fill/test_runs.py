@@ -9,6 +9,7 @@ import pytest
 from shield.errors import Fault
 from shield.fill.means import FillPolicy
 from shield.fill.runs import RUN_SLICES
+from shield.rules.persistence import MOST_IN_A_ROW
 from shield.rules.ranges import Span
 from tests.fill.ground import SLICE, FakeClient, Fetch, Ground, on_ground, turns
 
@@ -170,6 +171,30 @@ def test_a_fetch_that_breaks_off_continues_from_the_next_byte(tmp_path: Path) ->
 
         assert client.body == BODY
         assert len(ground.source.fetches) == 2
+
+    on_ground(scenario, path=tmp_path)
+
+
+def test_a_fetch_that_breaks_off_again_and_again_is_not_continued_at_once(tmp_path: Path) -> None:
+    async def scenario(ground: Ground) -> None:
+        _, fetch = await begun(ground)
+        at = 100
+        fetch.sends(BODY[:at])
+        for _ in range(MOST_IN_A_ROW):
+            before = fetch
+            fetch.breaks_off()
+            await turns()
+            fetch = ground.source.last
+            assert fetch is not before
+            stated = (b"content-range", b"bytes %d-%d/%d" % (at, len(BODY) - 1, len(BODY)))
+            fetch.answers(TAG, LASTING, stated, status=206, length=len(BODY) - at)
+            await turns()
+            fetch.sends(BODY[at : at + 100])
+            at += 100
+        fetch.breaks_off()
+        await turns()
+
+        assert ground.source.last is fetch
 
     on_ground(scenario, path=tmp_path)
 

@@ -27,6 +27,7 @@ TINY = {
     "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
+    "loadtest.midbody": "--clients 12 --megabytes 6 --seconds 0.5",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
     "loadtest.origins": "--minutes 5 --rates 2 --workers 2",
     "loadtest.outage": "--seconds 2 --rate 20 --most-slow 1000 --most-fetches 1000",
@@ -41,7 +42,7 @@ FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
 PATIENCE = 300.0
-WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.outage"}
+WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
 
 

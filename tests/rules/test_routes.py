@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shield.errors import ConfigError, OwnPathError, RequestError
 from shield.rules.key import KeyRules, cache_key, key_length
-from shield.rules.routes import Route, Routes, Targets
+from shield.rules.routes import Resource, Route, Routes, Targets
 
 # Pieces in which the trouble is, so that they meet often.
 PIECES = st.lists(
@@ -22,6 +23,34 @@ PIECES = st.lists(
 ALL = Route("all", origins=("fra", "iad"))
 PLAIN = KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")
 IMAGES = Route("images", b"/images", strip=b"/images", add=b"/prod/img", space=b"img", query=frozenset({b"w"}))
+
+
+SIMPLE = st.lists(
+    st.sampled_from([b"/", b"/a", b"/b", b"/images", b"/img.", b"-x", b"~", b"/.", b"/long" * 8]), max_size=6
+)
+SPREAD = Routes(
+    [
+        ALL,
+        IMAGES,
+        Route("web", b"/a", key=PLAIN, strip=b"/a", space=b"web", query=None),
+        Route("short", b"/b", key=KeyRules(max_key_bytes=20), space=b"short"),
+        Route("strict", b"/img", key=KeyRules(duplicate_slashes="reject"), add=b"/in", space=b"strict"),
+    ]
+)
+
+
+@example(b"/b" + b"/long" * 8, b"")  # too long on its route alone
+@given(SIMPLE.map(b"".join), st.sampled_from([b"", b"?", b"?w=1", b"?#"]))
+def test_a_simple_path_is_what_all_the_rules_make_of_it(path: bytes, query: bytes) -> None:
+    def read() -> Resource | tuple[int, str]:
+        try:
+            return SPREAD.resolve(path + query)
+        except RequestError as error:
+            return error.status, error.reason
+
+    at_sight = read()
+    with patch("shield.rules.routes.is_simple", return_value=None):
+        assert read() == at_sight
 
 
 def refusal(routes: Routes, target: bytes) -> tuple[int, str]:
