@@ -52,11 +52,12 @@ Moved = Callable[[str, bytes], None]
 class _Lot:
     """The origins in use at one time, and the deadline of a fetch from them."""
 
-    __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
+    __slots__ = ("budgets", "deadline_seconds", "has_time", "moved", "origins", "users")
 
     def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
+        self.has_time = deadline_seconds >= MIN_ATTEMPT_SECONDS
         self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
         self.moved: Moved | None = None
@@ -216,9 +217,8 @@ class Origins:
             order, began = lot.order(names, want.path, self._now), self._now()
             if self.quarantine is not None:
                 order = self.quarantine.trusted(want.path, order, began)
-            is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
-            is_all_bad = self.conductor.bad and lot.are_all_bad(order)
-            if not order or len(order) < len(names) or not is_usual or is_all_bad:
+            is_usual = want.resumes is None and lot.has_time and not (self.conductor.bad and lot.are_all_bad(order))
+            if not order or len(order) < len(names) or not is_usual:
                 return await self._fetch_unusual(names, order, want, lot, began)
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
