@@ -29,7 +29,7 @@ class Turns:
         behind when cancelled.
         """
         while is_needed():
-            if self.used < self._most and not self._waiting:
+            if self.used < self._most:
                 self.used += 1
                 return True
             left = until - self._loop.time()
