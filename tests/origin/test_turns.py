@@ -195,4 +195,5 @@ def test_one_that_gets_no_turn_in_time_fails_and_its_client_may_return(
 
     assert (answer.status, answer.get("retry-after")) == (503, "5")
     assert "paced" in str(answer.get("cache-status"))
+    assert pair.state()["origins"]["fra"]["faults"] == {"paced": 1}
     assert origin.requests == []
