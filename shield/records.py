@@ -22,7 +22,7 @@ from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
-from shield.spending import Purpose, Spending, words_for
+from shield.spending import Purpose, SpendingTable, words_for
 from shield.timings import MEASURED_WORDS, PROBED, TIMING_WORDS, OriginTimes
 
 PLACES = 32
@@ -105,8 +105,8 @@ class Records:
         self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
-        self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
-        self._budget_words = words_for(room or workers)
+        start = self._rows + (room or workers) * PLACES * _ROW_WORDS
+        self.budgets = SpendingTable(self._words, self._times, start, room or workers)
 
     def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
@@ -122,7 +122,7 @@ class Records:
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
-                self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
+                self.budgets.clear(place)
                 self._words[at + _NAME] = name
                 self.note(place).clear()
         return Seen(self, worker=worker, place=place, drain=drain)
@@ -207,15 +207,6 @@ class Records:
         stop = start + _ROW_WORDS
         return self._words[start:stop], self._times[start:stop]
 
-    def spending(self, worker: int, place: int) -> Spending:
-        """The words on the budgets of an origin. They outlast its workers."""
-        return Spending(*self._budgets_of(place), worker)
-
-    def _budgets_of(self, place: int) -> tuple[memoryview, memoryview[float]]:
-        start = self._budgets + place * self._budget_words
-        stop = start + self._budget_words
-        return self._words[start:stop], self._times[start:stop]
-
 
 def _hash(text: bytes) -> int:
     return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
@@ -268,7 +259,7 @@ class Seen:
         self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
         self._free = list(range(_WAITING, _WAITING + SLOTS))
         self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
-        self.spending = records.spending(worker, place)
+        self.spending = records.budgets.of(place, worker)
         self._successes = self.spending.own
         self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
 
@@ -478,10 +469,7 @@ class Seen:
 
     def measure(self, now: float) -> None:
         """Fill its budgets, and publish the times of the last minutes and the penalty for throttling."""
-        successes = self.spending.new_successes()
-        if successes:
-            self.repeats.earn(successes)
-            self.hedges.earn(successes)
+        self.spending.fill(self.repeats, self.hedges)
         totals = [0] * len(Came)
         for counts, _ in self._rows:
             _add_counts(totals, counts, 0.0, now)
