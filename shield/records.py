@@ -117,8 +117,10 @@ class Records:
         name = _hash(identity)
         with self._alone():
             place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
-            if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
+            if drain is None:  # too many names: it can be drained in this worker alone
+                drain = memoryview(bytearray(_WORD)).cast("d")
+            if place is None:
+                return Seen(private(), worker=0, place=0, drain=drain, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")

@@ -313,3 +313,15 @@ def test_bodies_that_break_off_count_until_a_whole_one_of_any_worker() -> None:
     seen = one.evidence(NOW, NOW + 6)
     assert (seen.broken_streak, seen.broken_keys) == (2, 1)
     assert one.evidence(NOW + 5.5, NOW + 6).broken_streak == 0
+
+
+def test_drains_of_origins_that_are_gone_keep_none_from_being_judged() -> None:
+    records = private(1)
+    for number in range(PLACES):
+        records.drain(b"gone %d" % number, math.inf)
+
+    seen = records.of(0, b"fra")
+
+    assert seen.is_judged and not seen.is_held
+    seen.drain(math.inf)
+    assert seen.is_held
