@@ -17,7 +17,7 @@ from enum import IntEnum
 
 import xxhash
 
-from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable, DrainWord
 from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
@@ -245,6 +245,7 @@ class Seen:
         "_successes",
         "_times",
         "at",
+        "drain",
         "hedges",
         "is_judged",
         "notes",
@@ -261,6 +262,7 @@ class Seen:
         self._records = records
         self._place = place
         self._drain = drain
+        self.drain = DrainWord(drain)
         self.notes = records.note(place)
         """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
@@ -358,11 +360,6 @@ class Seen:
         return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
 
     @property
-    def drained_until(self) -> float:
-        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
-        return self._drain[0]
-
-    @property
     def p95(self) -> float | None:
         """The 95th percentile of first bytes, as last published."""
         return self._published[_P95] or None
@@ -452,18 +449,7 @@ class Seen:
             _add_counts(totals, counts, 0.0, now)
         return totals
 
-    # written for operators
-
-    def drain(self, until: float) -> None:
-        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
-        self._drain[0] = until
-
     # written by the conductor
-
-    def expire(self, now: float) -> None:
-        """End a drain whose time is over. `now` is epoch seconds."""
-        if 0.0 < self._drain[0] <= now:
-            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""

@@ -134,7 +134,7 @@ class Conductor:
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence, clock = {}, self._clock()
         for name, origin in origins.items():
-            origin.seen.expire(clock)
+            origin.seen.drain.expire(clock)
             seen = origin.seen.evidence(before[name].since, now)
             probes = self._probes.get(name)
             is_probed = probes is not None and probes.since == before[name].since
@@ -168,7 +168,7 @@ class Conductor:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
 
     def _held(self, origin: Origin) -> Flag:
-        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        drained = Flag.DRAINED if origin.seen.drain.until else Flag.NONE
         return drained if self._prober is None else drained | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
@@ -176,7 +176,7 @@ class Conductor:
             _say(origin.label, event)
             return
         if event.kind is EventKind.HELD:
-            _say_held(origin.name, event, origin.seen.drained_until)
+            _say_held(origin.name, event, origin.seen.drain.until)
             return
         if not self._can_probe(origin):
             return
