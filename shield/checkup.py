@@ -113,7 +113,7 @@ class Checkup:
     def _judged(self, strict: bool, now: float) -> tuple[int, bytes]:
         origins, readiness = self._figures.origins.all(), self._figures.readiness()
         canary, way = self._canary, None
-        if canary is not None and self._way is not None:
+        if canary is not None and self._way is not None and now - self._way_at <= _ASKED_SECONDS:
             way = WayCheck(now - self._way_at, self._way.problem, self._way.note)
         facts = NodeFacts(
             readiness.ready,

@@ -160,6 +160,19 @@ def test_while_it_is_asked_for_the_canary_is_fetched_now_and_then(
     assert origin.fetches(CANARY) == 2
 
 
+def test_a_fetch_of_long_ago_says_nothing(node: Watched, origins: dict[str, FaultyOrigin]) -> None:
+    for origin in origins.values():
+        origin.fails(CANARY, status=500, code="InternalError")
+    lately = told(node)
+    checkup = node.shield.node.checkup
+    checkup._way_at -= 61.0
+    checkup._answered_at -= 10.0
+    answer = node.shield.get(PATH)
+
+    assert (lately[0], lately[1]["way"]) == (503, "status 503")
+    assert (answer.status, json.loads(answer.body)["way"]) == (200, None)
+
+
 def test_it_counts_as_health_and_not_as_a_request_for_an_object(node: Watched) -> None:
     node.shield.get(PATH)
 
