@@ -83,6 +83,7 @@ def build(
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
+    means.lag = origins.lag
     means.are_cut_off = origins.are_cut_off
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks

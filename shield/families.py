@@ -64,7 +64,7 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
         ),
         Family(
             "origin_flag",
-            "1 for each flag of an origin: auth, throttled, corrupt, drained",
+            "1 for each flag of an origin: auth, throttled, corrupt, drained, lagging",
             [
                 Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
                 for name, o in origins

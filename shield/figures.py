@@ -16,9 +16,11 @@ from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.observe.lags import lag_families
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
+from shield.origin.lag import LagStatistics
 from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
@@ -129,6 +131,7 @@ class Figures:
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
     def standing(self) -> list[dict[str, object]]:
@@ -141,6 +144,9 @@ class Figures:
             }
             for each in self.origins.all()
         ]
+
+    def _lags(self) -> list[tuple[str, LagStatistics]]:
+        return self.origins.lag.statistics()
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -166,6 +172,7 @@ class Figures:
             *drill_families(self.drills.statistics()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             ranked_family(self.origins.ranked()),
+            *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]

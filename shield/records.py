@@ -62,12 +62,11 @@ _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
 
 # Words of a worker.
-_BEAT, _STEADY = 0, 1
-_WORKER_WORDS = 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
-_FAILED_AT = 5  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
+_FAILED_AT = 6  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _WAITING = _RING + _COLUMNS * _SECONDS
 USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
@@ -247,6 +246,7 @@ class Seen:
         "drain",
         "hedges",
         "is_judged",
+        "missing",
         "notes",
         "repeats",
         "spending",
@@ -269,6 +269,7 @@ class Seen:
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
+        self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
         self._free = list(range(_WAITING, _WAITING + SLOTS))
         self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
         self.spending = records.spending(worker, place)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.hedging import Hedging
+from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
@@ -30,6 +31,7 @@ from shield.rules.health import (
     judge,
     probe_seconds,
 )
+from shield.rules.lag import lags
 from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
@@ -81,7 +83,8 @@ class Conductor:
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
-        self._bad: set[str] = set()  # by this worker's last look
+        self.bad: set[str] = set()
+        """The bad ones by this worker's last look."""
         self._probes: dict[str, _Probes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -131,9 +134,9 @@ class Conductor:
         """Make fetches move on that wait for an origin which has turned bad since the last look."""
         for origin in origins:
             if origin.seen.is_up or origin.seen.treated().is_good:
-                self._bad.discard(origin.name)
-            elif origin.name not in self._bad:
-                self._bad.add(origin.name)
+                self.bad.discard(origin.name)
+            elif origin.name not in self.bad:
+                self.bad.add(origin.name)
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:
@@ -180,8 +183,11 @@ class Conductor:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
 
     def _held(self, origin: Origin) -> Flag:
-        drained = Flag.DRAINED if origin.seen.drain.until else Flag.NONE
-        return drained if self._prober is None else drained | self._prober.held(origin)
+        held = Flag.DRAINED if origin.seen.drain.until else Flag.NONE
+        since = missing_since(origin)
+        if since and lags(origin.facts, self._clock() - since):
+            held |= Flag.LAGGING
+        return held if self._prober is None else held | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:

@@ -41,6 +41,7 @@ from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
+from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
 from shield.timings import BODY_BYTES, FETCHED, PROBED
@@ -81,9 +82,11 @@ class Origin:
         denied_is_absent: bool = False,
         passes_errors: bool = False,
         gateway: Gateway | None = None,
+        facts: OriginFacts | None = None,
         most: int = PoolLimits().connections,
     ) -> None:
         self.name = name
+        self.facts = facts or OriginFacts(name)
         self.provider = provider
         self.signer = signer
         signer.owner = name
