@@ -17,7 +17,7 @@ from enum import IntEnum
 
 import xxhash
 
-from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable, DrainWord
 from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
@@ -117,8 +117,10 @@ class Records:
         name = _hash(identity)
         with self._alone():
             place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
-            if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
+            if drain is None:  # too many names: it can be drained in this worker alone
+                drain = memoryview(bytearray(_WORD)).cast("d")
+            if place is None:
+                return Seen(private(), worker=0, place=0, drain=drain, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
@@ -232,6 +234,7 @@ class Seen:
         "_successes",
         "_times",
         "at",
+        "drain",
         "hedges",
         "is_judged",
         "missing",
@@ -250,6 +253,7 @@ class Seen:
         self._records = records
         self._place = place
         self._drain = drain
+        self.drain = DrainWord(drain)
         self.notes = records.note(place)
         """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
@@ -351,11 +355,6 @@ class Seen:
         return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
 
     @property
-    def drained_until(self) -> float:
-        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
-        return self._drain[0]
-
-    @property
     def p95(self) -> float | None:
         """The 95th percentile of first bytes, as last published."""
         return self._published[_P95] or None
@@ -445,18 +444,7 @@ class Seen:
             _add_counts(totals, counts, 0.0, now)
         return totals
 
-    # written for operators
-
-    def drain(self, until: float) -> None:
-        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
-        self._drain[0] = until
-
     # written by the conductor
-
-    def expire(self, now: float) -> None:
-        """End a drain whose time is over. `now` is epoch seconds."""
-        if 0.0 < self._drain[0] <= now:
-            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""
