@@ -193,7 +193,7 @@ class Run:
         others = [name for name in runs.resource.tried if name != self.origin]
         if others and not self._has_asked and self._task is None and runs.version is not None and not self.by_peer:
             self._has_asked = True
-            self._begin(others, runs.version.strictly())
+            self._begin(others, runs.version.sharing())
 
     @property
     def slice_share(self) -> float:

@@ -22,7 +22,7 @@ from shield.fill.run import Run
 from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
-from shield.fill.versions import note_head, version_of_entry
+from shield.fill.versions import note_head
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
 from shield.rules.persistence import ignores_parts
@@ -94,7 +94,7 @@ class SlicedFill:
         self._readers: dict[Reader, None] = {}
         self._shelf = Shelf(means.store.slices(entry), means.memory)
         self._setbacks = setbacks = Setbacks(means.loop, seconds=means.policy.persist_seconds, chance=means.chance)
-        self._version = version = version_of_entry(resource, entry)
+        self._version = version = means.versions.of(resource, entry)
         if version is not None:
             version.held = self._shelf.held
         self._runs = Runs(

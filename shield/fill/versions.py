@@ -1,6 +1,8 @@
-"""The versions of objects: of a response, and of an entry whose body is in slices."""
+"""The versions of objects: those of responses and entries, and what is known of them at other origins."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 from shield.messages import ResponseHead
 from shield.origin.version import Version
@@ -8,6 +10,8 @@ from shield.origin.want import Fetched
 from shield.rules import digests, identity, ranges
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
+
+_REMEMBERED = 10_000
 
 
 def whole_head(head: ResponseHead) -> ResponseHead:
@@ -20,15 +24,42 @@ def version_of(resource: Resource, origin: str, head: ResponseHead) -> Version:
     return Version(origin, _statement(resource, origin, head))
 
 
-def version_of_entry(resource: Resource, entry: Entry) -> Version | None:
-    """The version of a stored response; None if no other origin may have it, too.
+class Versions:
+    """The versions of entries that other origins may have, too, with the ETags of those by which they do: so each is
+    asked with its own. Of one worker; the oldest of too many are forgotten."""
 
-    Other origins with the same ETag have it, as they always had.
-    """
-    if len(resource.tried) < 2:
-        return None
-    statement = identity.Statement(entry.length, entry.etag, digests.stored(entry.head.fields))
-    return Version(entry.origin or "", statement, of_equals=True)
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, Version] = OrderedDict()
+
+    def of(self, resource: Resource, entry: Entry) -> Version | None:
+        """The version of an entry; None if no other origin may have it."""
+        if len(resource.tried) < 2 or entry.etag is None:
+            return None
+        text, version = resource.key.text, self._known.get(resource.key.text)
+        if version is None or not _is_of(version, entry):
+            # Other origins with the same ETag have it, as they always had.
+            statement = identity.Statement(entry.length, entry.etag, digests.stored(entry.head.fields))
+            version = Version(entry.origin or "", statement, of_equals=True)
+            self._keep(text, version)
+        else:
+            self._known.move_to_end(text)
+        return version.sharing(body=entry.blocks)
+
+    def learned(self, resource: Resource, version: Version) -> None:
+        """Something is known of a version of which an entry may be made."""
+        kept = version.sharing()
+        kept.of_equals = True
+        self._keep(resource.key.text, kept)
+
+    def _keep(self, text: bytes, version: Version) -> None:
+        self._known[text] = version
+        self._known.move_to_end(text)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def _is_of(version: Version, entry: Entry) -> bool:
+    return (version.statement.etag, version.statement.length) == (entry.etag, entry.length)
 
 
 def note_head(version: Version | None, resource: Resource, fetched: Fetched) -> None:
