@@ -125,7 +125,7 @@ class Conductor:
                 seen,
                 passed=probes.passed,
                 missed=probes.missed,
-                can_probe=origin.sample is not None,
+                can_probe=self._can_probe(origin),
                 is_probed=is_probed,
                 held=self._held(origin),
             )
@@ -142,6 +142,9 @@ class Conductor:
             for event in events:
                 self._do(origins[name], event, now)
 
+    def _can_probe(self, origin: Origin) -> bool:
+        return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
+
     def _held(self, origin: Origin) -> Flag:
         drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
         return drained if self._prober is None else drained | self._prober.held(origin)
@@ -153,7 +156,7 @@ class Conductor:
         if event.kind is EventKind.HELD:
             _say_held(origin.name, event, origin.seen.drained_until)
             return
-        if origin.sample is None:
+        if not self._can_probe(origin):
             return
         self._probes[origin.name] = probes = _Probes(event.record.since)
         deadline = now + probe_seconds(origin.seen.p95)

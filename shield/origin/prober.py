@@ -100,8 +100,7 @@ class Prober:
             if its.due is None:
                 its.due = now + pause(its.record, interval, self._chance())
             chosen = next_probe(its.record)
-            # One in doubt is probed by its circuit breaker.
-            if now >= its.due and chosen is not None and origin.seen.treated().is_good:
+            if now >= its.due and chosen is not None and _may_probe(origin):
                 its.is_busy = True
                 task = asyncio.get_running_loop().create_task(self._regular(origin, its, *chosen))
                 self._tasks.add(task)
@@ -110,6 +109,10 @@ class Prober:
     def held(self, origin: Origin) -> Flag:
         """CORRUPT, if its bytes have shown that."""
         return Flag.CORRUPT if self._of(origin).record.is_corrupt else Flag.NONE
+
+    def can_probe(self, origin: Origin) -> bool:
+        """Whether it has a canary."""
+        return bool(self._of(origin).record.canaries)
 
     async def passes(self, origin: Origin, deadline: float) -> bool:
         """Whether an origin in doubt gives what it should, or shows in another way to work."""
@@ -179,8 +182,6 @@ class Prober:
         )
         if record is not its.record:
             self._keep(origin, its, record)
-        if origin.sample is None and record.canaries:
-            origin.sample = record.canaries[0].path, record.canaries[0].query
 
     async def _regular(self, origin: Origin, its: _Probing, canary: KnownCanary, asked: int) -> None:
         try:
@@ -240,3 +241,9 @@ class _Probing:
         self.record = record
         self.due: float | None = None
         self.is_busy = False
+
+
+def _may_probe(origin: Origin) -> bool:
+    """One in doubt is probed by its circuit breaker, and one that throttles us has enough to do."""
+    record = origin.seen.treated()
+    return record.is_good and not record.flags & Flag.THROTTLED

@@ -111,6 +111,19 @@ def test_other_canaries_are_probed(
     assert plan.kin == {"fra": ["iad"], "iad": ["fra"]}
 
 
+def test_the_health_path_moves(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:
+    ground = Ground(tmp_path, clock, of(origin))
+    with ground.shield as shield:
+        before = shield.get("/health").status
+        ground.reload(of(origin, health={"path": "/health"}))
+        first = shield.get("/health")
+        ground.reload(of(origin, health={"path": "/well"}))
+        after = [shield.get("/health").status, shield.get("/well").status]
+
+    assert (before, first.status, first.get("content-type")) == (404, 200, "application/json")
+    assert after == [404, 200]
+
+
 def test_an_origin_is_moved_added_and_removed(
     tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
 ) -> None:

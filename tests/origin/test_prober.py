@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shield.origin.drains import Drains
 from shield.origin.prober import Probed
+from shield.rules.health import Flag
 from shield.rules.probing import LARGE_BYTES, LARGE_EVERY
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, FakeClock, Shield, settings_of
@@ -216,6 +218,43 @@ def test_an_origin_without_these_objects_is_left_alone(
     assert learning.health("iad")["state"] == "up"
 
 
+def test_an_absent_canary_makes_room_for_another_that_is_there(
+    learning: Watched, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"0123456789", lifetime=60)
+    learning.shield.get("/a")
+    learning.passes(times=2)
+    for each in (origin, replica):
+        each.serves("/b", b"0123456789", lifetime=60)
+    learning.shield.call(lambda: setattr(learning.shield.node.origins.get("fra"), "_sampled_until", 0.0))
+    learning.shield.get("/b")
+
+    learning.passes(times=6)
+
+    assert replica.fetches("/a") == 1
+    assert replica.fetches("/b") >= 1
+
+
+def test_a_suspect_that_no_client_has_fetched_from_is_probed_with_its_canary(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.passes()
+    iad = watched.shield.node.origins.get("iad")
+
+    def stall() -> None:
+        for _ in range(3):
+            iad.seen.begin(asyncio.get_running_loop().time() + 1.0)
+
+    watched.shield.call(stall)
+    watched.passes(seconds=2.0)
+    watched.shield.wait_for(lambda: not watched.shield.node.origins.conductor._tasks)
+    watched.look()
+
+    assert iad.sample is None
+    assert caplog.messages[0].startswith("origin iad: suspect: 3 unanswered")
+    assert caplog.messages[1].startswith("origin iad: up: probes passed")
+
+
 def test_one_that_is_out_is_left_to_its_circuit_breaker(watched: Watched, origin: FaultyOrigin) -> None:
     watched.passes()
     before = len(origin.requests)
@@ -233,6 +272,22 @@ def test_one_that_is_out_is_left_to_its_circuit_breaker(watched: Watched, origin
     watched.shield.run(only_regular())
 
     assert len(origin.requests) == before
+
+
+def test_one_that_throttles_is_left_alone(watched: Watched, origin: FaultyOrigin) -> None:
+    watched.passes()
+    seen = watched.shield.node.origins.get("fra").seen
+    watched.shield.call(lambda: seen.publish(replace(seen.record(), flags=Flag.THROTTLED)))
+    prober = watched.shield.node.origins.prober
+
+    async def only_regular() -> None:
+        for seconds in (100.0, 200.0):
+            prober.look(asyncio.get_running_loop().time() + seconds)
+        await asyncio.wait(prober._tasks)
+
+    watched.shield.run(only_regular())
+
+    assert len(origin.requests) == 1
 
 
 def test_off_is_off(clock: FakeClock, origin: FaultyOrigin) -> None:
