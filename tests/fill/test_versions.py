@@ -20,8 +20,9 @@ from tests.doubles.steps import Reset
 from tests.node import FakeClock, Shield
 
 SMALL, LARGE = Pattern(10_000), Pattern(900_000)
+LATER = "Mon, 02 Jun 2025 09:00:00 GMT"
 LASTING = {"cache-control": "max-age=60, must-revalidate"}
-ONE, TWO = {"etag": '"one"'} | LASTING, {"etag": '"two-2"'} | LASTING
+ONE, TWO = {"etag": '"one"'} | LASTING, {"etag": '"two-2"', "last-modified": LATER} | LASTING
 
 
 def digest_of(body: Pattern) -> dict[str, str]:
