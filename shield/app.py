@@ -27,6 +27,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
+from shield.decisions import DecisionFiles, DecisionRecorder
 from shield.drill.drills import Drills
 from shield.drill.history import DrillHistory
 from shield.edge.asgi import Application
@@ -98,6 +99,14 @@ def build(
         history=None if place.state is None else DrillHistory(place.state / f"drills-{settings.node}.jsonl"),
         clock=clock,
     )
+    recorder = DecisionRecorder(
+        None if place.state is None else DecisionFiles(place.state, settings.node),
+        origins=origins,
+        drill=place.shared.drill,
+        regime=regime,
+        clock=clock,
+    )
+    in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
@@ -181,6 +190,9 @@ def build(
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("drills", opening=drills.open, closing=drills.close),
+        CallbackService(
+            "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
+        ),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
@@ -212,6 +224,8 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
+            decisions=recorder.find,
+            keeps_decisions=recorder.keeps,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),
