@@ -31,7 +31,10 @@ class RunKeeper(Protocol):
     resource: Resource
     shelf: Shelf
     slice_bytes: int
-    version: Version | None
+
+    @property
+    def version(self) -> Version | None:
+        """The version that it brings; None if no other origin may have it."""
 
     def __contains__(self, run: object) -> bool:
         """Whether a run is under way."""

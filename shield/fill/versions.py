@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from shield.messages import ResponseHead
-from shield.origin.version import Version
+from shield.origin.version import HeldBytes, Version
 from shield.origin.want import Fetched
 from shield.rules import digests, identity, ranges
 from shield.rules.routes import Resource
@@ -62,11 +62,32 @@ def _is_of(version: Version, entry: Entry) -> bool:
     return (version.statement.etag, version.statement.length) == (entry.etag, entry.length)
 
 
-def note_head(version: Version | None, resource: Resource, fetched: Fetched) -> None:
-    """Note what the head of the response says of the version of the entry that was made of it. More of that is
-    stated than stored."""
-    if version is not None and not fetched.by_peer:
-        version.statement = _statement(resource, fetched.origin, whole_head(fetched.response.head))
+class EntryVersion:
+    """The version of an entry whose body is in slices, looked up once a part of it is fetched. `held` returns bytes
+    that are here. None if no other origin may have it."""
+
+    __slots__ = ("_entry", "_found", "_held", "_is_found", "_resource", "_versions")
+
+    def __init__(self, versions: Versions, resource: Resource, entry: Entry, held: HeldBytes) -> None:
+        self._versions = versions
+        self._resource = resource
+        self._entry = entry
+        self._held = held
+        self._found: Version | None = None
+        self._is_found = False
+
+    def get(self) -> Version | None:
+        if not self._is_found:
+            self._is_found, self._found = True, self._versions.of(self._resource, self._entry)
+            if self._found is not None:
+                self._found.held = self._held
+        return self._found
+
+    def note_head(self, fetched: Fetched) -> None:
+        """Note what the head of the response says of which the entry was made. More of that is stated than stored."""
+        version = self.get()
+        if version is not None and not fetched.by_peer:
+            version.statement = _statement(self._resource, fetched.origin, whole_head(fetched.response.head))
 
 
 def _statement(resource: Resource, origin: str, head: ResponseHead) -> identity.Statement:
