@@ -15,7 +15,7 @@ from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.version import Version
 from shield.origin.want import Absent, Fetched, Want
-from shield.rules.digests import BESIDE_ETAGS, CHECKSUMS, WORDS
+from shield.rules.digests import CHECKSUMS, WORDS, has_opaque_etag
 from shield.rules.identity import COMPUTED, OVERLAP, Proof, Statement, overlap_before, prove, state, with_digests
 from shield.rules.providers import Provider
 
@@ -77,19 +77,12 @@ async def _fetch_equal(
         if error.fault is Fault.VALIDATOR:
             return None
         raise
-    if isinstance(result, Fetched) and _is_no_digest(result):
+    if isinstance(result, Fetched) and has_opaque_etag(result.response.head):
         result.response.close()
         return None
     if isinstance(result, Fetched) and want.etag is not None:
         version.learn(copy.name, want.etag, Proof.ETAG)
     return result
-
-
-def _is_no_digest(fetched: Fetched) -> bool:
-    """Whether a response says that its ETag has nothing to do with its bytes."""
-    head = fetched.response.head
-    said = {name: head.get(name) for name in BESIDE_ETAGS}
-    return any(value not in (None, b"AES256", b"STANDARD") for value in said.values())
 
 
 async def _examine(
