@@ -95,6 +95,7 @@ class Rest:
         self._origin = fetched.origin
         self._version = version_of(question.resource, fetched.origin, head)
         self._version.held = body.held
+        means.versions.recall(question.resource, self._version)
         self._want = replace(
             want.whole(),
             etag=head.get(b"etag"),

@@ -36,7 +36,7 @@ class Versions:
         if len(resource.tried) < 2 or entry.etag is None:
             return None
         text, version = resource.key.text, self._known.get(resource.key.text)
-        if version is None or not _is_of(version, entry):
+        if version is None or _names(version.statement) != (entry.etag, entry.length):
             # Other origins with the same ETag have it, as they always had.
             statement = identity.Statement(entry.length, entry.etag, digests.stored(entry.head.fields))
             version = Version(entry.origin or "", statement, of_equals=True)
@@ -44,6 +44,12 @@ class Versions:
         else:
             self._known.move_to_end(text)
         return version.sharing(body=entry.blocks)
+
+    def recall(self, resource: Resource, version: Version) -> None:
+        """Add to a version what is known of it from before."""
+        known, statement = self._known.get(resource.key.text), version.statement
+        if known is not None and _names(known.statement) == _names(statement):
+            version.recall(known)
 
     def learned(self, resource: Resource, version: Version) -> None:
         """Something is known of a version of which an entry may be made."""
@@ -58,8 +64,9 @@ class Versions:
             self._known.popitem(last=False)
 
 
-def _is_of(version: Version, entry: Entry) -> bool:
-    return (version.statement.etag, version.statement.length) == (entry.etag, entry.length)
+def _names(statement: identity.Statement) -> tuple[bytes | None, int | None]:
+    """What tells a version from others of the same object."""
+    return statement.etag, statement.length
 
 
 class EntryVersion:

@@ -44,6 +44,12 @@ class Version:
         other._etags, other._partly, other._others, other.body = self._etags, self._partly, self._others, body
         return other
 
+    def recall(self, known: Version) -> None:
+        """Know what is known of the same version from before, too."""
+        self._etags, own = known._etags, self._etags
+        self._etags.update(own)
+        self._partly, self._others = known._partly, known._others
+
     def etag_at(self, origin: str) -> bytes | None:
         """Its ETag at an origin that is known to have it."""
         return None if self.held is None and origin in self._partly else self._etags.get(origin)

@@ -140,6 +140,27 @@ def test_what_a_broken_body_has_proven_is_known_to_its_validation(
     assert seen(replica) == [("HEAD", None), ("GET", None), ("GET", '"two-2"')]
 
 
+def test_what_a_validation_has_proven_is_known_when_a_body_breaks_off(
+    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", LARGE, fields=ONE)
+    replica.serves("/a", LARGE, fields=TWO | md5_of(LARGE))
+    expired(pair, clock, origin)
+    pair.get("/a")
+    before = len(replica.requests)
+    origin.recovers()
+    origin.spoils("/a", at_body(500_000, Reset()), times=1)
+    origin.fails("/a", "InternalError")
+
+    assert pair.run(pair.node.purge.targets([b"/a"])) == 1
+    first, second = pair.get("/a"), pair.get("/a")
+
+    assert [(each.body == LARGE[:], each.get("etag")) for each in (first, second)] == [(True, '"one"')] * 2
+    assert second.hit  # though neither states a digest of the whole body that the other has
+    [rest] = replica.requests[before:]
+    assert (rest.method, rest.get("if-match"), rest.get("range")) == ("GET", '"two-2"', "bytes=500000-899999")
+
+
 def test_versions_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, pair: Shield) -> None:
     monkeypatch.setattr("shield.fill.versions._REMEMBERED", 3)
 
