@@ -391,5 +391,5 @@ def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
 
 
 def _plain(resource: Resource, method: bytes) -> Want:
-    key = resource.base or resource.key
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)
+    key, choice = resource.base or resource.key, resource.route.choice if method == b"GET" else None
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key, choice=choice)
