@@ -12,6 +12,7 @@ from shield.changed import ChangedKeys
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.fill.spotchecks import SpotChecks
+from shield.fill.versions import Versions
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
@@ -66,6 +67,7 @@ class Means:
     are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    versions: Versions = field(default_factory=Versions)
     terms: FillTerms = field(init=False)
 
     def __post_init__(self) -> None:
