@@ -38,11 +38,7 @@ class OriginBasis:
     @classmethod
     def of(cls, record: HealthRecord, evidence: Evidence, offset: float) -> Self:
         """`offset` turns times of the records' clock into epoch seconds."""
-        moved = {
-            name: round(value + offset, 2)
-            for name in ("since", "until", "bad_since")
-            if (value := getattr(record, name))
-        }
+        moved = {name: value + offset for name in ("since", "until", "bad_since") if (value := getattr(record, name))}
         return cls(replace(record, **moved), evidence.ok, evidence.failed, evidence.throttled, len(evidence.waiting))
 
     def plain(self) -> list[Any]:

@@ -68,7 +68,7 @@ def test_the_order_of_then_is_that_of_the_node(some: dict[str, HealthRecord], pa
 
     then = order_then(["a", "b", "c"], path, DecisionBasis(at, "", moved), at)
 
-    if all(record.bad_since for record in some.values()):  # 0.0 is no time
+    if all(record.bad_since and record.since for record in some.values()):  # 0.0 is no time
         assert then == order(["a", "b", "c"], some, spot_of(path), now)
 
 
