@@ -1,8 +1,8 @@
 """The record of the basis of decisions, on disk: what a node knew of its origins at any time of the last day.
 
-The conductor notes it whenever it changes; a thread writes it once a second. Each hour has a file of its own, so that
-the oldest can be removed, and begins with the whole basis. A line is a checksum and JSON: whatever is torn by a kill,
-or damaged, is left out by the reader.
+The conductor notes it whenever it changes, and each minute; a thread writes it once a second. Each hour has a file of
+its own, so that the oldest can be removed. A line is a checksum and JSON: whatever is torn by a kill, or damaged, is
+left out by the reader.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class DecisionRecorder:
         clock, now = self._clock(), self._now()
         digest, is_frozen, drill = self._settings, bool(frozen_at), self._drilled(now)
         known = (dict(records), digest, is_frozen, drill)
-        if known == self._known and _is_recent(self._noted_at, clock):
+        if known == self._known and 0.0 <= clock - self._noted_at < EVERY_SECONDS:
             return
         self._known, self._noted_at = known, clock
         origins = {name: OriginBasis.of(record, evidence[name], clock - now) for name, record in records.items()}
@@ -191,8 +191,3 @@ class DecisionRecorder:
         self.tick()
         if self._writing is not None:
             await asyncio.wait((self._writing,))
-
-
-def _is_recent(noted_at: float, clock: float) -> bool:
-    """Whether an equal note needn't be made again: a new hour begins with one."""
-    return 0.0 <= clock - noted_at < EVERY_SECONDS and clock // _HOUR == noted_at // _HOUR

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from shield import decisions as module
 from shield.decisions import DecisionFiles
-from shield.rules.decisions import EVERY_SECONDS, DecisionBasis, OriginBasis
+from shield.rules.decisions import EVERY_SECONDS, DecisionBasis, OriginBasis, digest_of
 from shield.rules.drill import DrillMode, DrillOrder
 from shield.rules.health import HealthRecord, HealthState
+from shield.rules.routes import Routes
 from shield.shared import Seat
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, FakeClock, Shield, settings_of
@@ -175,8 +176,24 @@ def test_a_node_notes_changes_and_a_sign_of_life_each_minute(
     then = DecisionBasis.read(said)
     assert status == 200 and then.at == clock.now
     assert then.origins["fra"].record.state is HealthState.SUSPECT
+    assert abs(then.origins["fra"].record.since - clock.now) < 60.0  # by the node's clock
     assert then.origins["iad"].record.state is HealthState.UP
     assert DecisionBasis.read(before[1]).origins["fra"].record.state is HealthState.UP
+
+
+def test_other_settings_are_noticed(recording: Shield, clock: FakeClock) -> None:
+    with recording as shield:
+        shield.run(shield.node.origins.conductor.close())
+        step(shield)
+        regime = shield.node.in_force.regime
+        (route,) = regime.routes
+        other = replace(regime, routes=Routes([replace(route, origins=("iad", "fra"))]))
+        shield.call(lambda: shield.node.in_force.swap(other))
+        clock.advance(1.0)
+        step(shield)
+        before, after = (ask(shield, clock.now - ago)[1]["settings"] for ago in (1.0, 0.0))
+
+    assert (before, after) == (digest_of(regime.routes), digest_of(other.routes)) and before != after
 
 
 def test_a_drill_is_part_of_the_basis(recording: Shield, clock: FakeClock) -> None:
