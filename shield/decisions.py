@@ -57,6 +57,14 @@ class DecisionFiles:
                 return max(notes, key=lambda note: note.at)
         return None
 
+    def between(self, start: float, stop: float) -> list[DecisionBasis]:
+        """All notes of a time, and the last one before it, in the order of time. Raises OSError."""
+        first = self.find(start)
+        notes = [] if first is None else [first]
+        for hour in range(int(start // _HOUR), int(min(stop, start + KEPT_SECONDS) // _HOUR) + 1):
+            notes += [note for note in self._read(hour * _HOUR) if start < note.at <= stop]
+        return sorted(notes, key=lambda note: note.at)
+
     def _read(self, at: float) -> list[DecisionBasis]:
         try:
             with self._path(at).open("rb") as file:
@@ -178,6 +186,16 @@ class DecisionRecorder:
         if earlier:
             return earlier[-1]
         return await asyncio.get_running_loop().run_in_executor(None, self._files.find, at)
+
+    async def between(self, start: float, stop: float) -> bytes:
+        """All notes of a time that are written, and the last one before it, in JSON. Raises OSError."""
+        files = self._files
+
+        def read() -> bytes:
+            notes = [] if files is None else files.between(start, stop)
+            return json.dumps({"notes": [note.plain() for note in notes]}).encode()
+
+        return await asyncio.get_running_loop().run_in_executor(None, read)
 
     @property
     def keeps(self) -> bool:

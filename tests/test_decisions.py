@@ -251,3 +251,26 @@ def test_what_is_still_to_be_written_is_found_too(recording: Shield, clock: Fake
         status, said = ask(shield, clock.now)
 
     assert status == 200 and replace(DecisionBasis.read(said), at=0.0).at == 0.0
+
+
+def test_a_time_is_given_with_the_note_before_it(files: DecisionFiles) -> None:
+    notes = [note(NOON - 20.0), note(NOON - 5.0), note(NOON + 1.0), note(NOON + HOUR + 2.0), note(NOON + HOUR + 9.0)]
+    for each in notes:
+        files.append([each])
+
+    assert files.between(NOON, NOON + HOUR + 5.0) == notes[1:4]
+    assert files.between(NOON + 2.0, NOON + 3.0) == [notes[2]]
+    assert files.between(NOON - 9 * HOUR, NOON - 8 * HOUR) == []
+
+
+def test_a_node_gives_all_notes_of_a_time(recording: Shield, clock: FakeClock) -> None:
+    with recording as shield:
+        shield.run(shield.node.origins.conductor.close())
+        for _ in range(3):
+            step(shield)
+            clock.advance(EVERY_SECONDS)
+        status, said = ask(shield, f"{START + 1.0}&until={clock.now}")
+        wrong = ask(shield, f"{START}&until=soon")
+
+    assert status == 200 and [each["at"] for each in said["notes"]] == [START, START + 60.0, START + 120.0]
+    assert wrong[0] == 400

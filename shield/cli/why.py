@@ -13,8 +13,8 @@ from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import RequestError
 from shield.rules.decisions import (
-    EVERY_SECONDS,
     KEPT_SECONDS,
+    LONGEST_SECONDS,
     DecisionBasis,
     digest_of,
     evidence_of,
@@ -26,7 +26,6 @@ from shield.rules.ranking import order_of, seed_of
 from shield.rules.written import target_of
 
 _SECONDS = 10.0
-_SILENT_SECONDS = 1.5 * EVERY_SECONDS  # between two notes of a node that runs
 
 
 def why(url: str, path: Path, *, at: str) -> int:
@@ -79,7 +78,7 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield f"             fetches: {evidence_of(name, basis)}"
     if basis.frozen:
         yield "note       all origins had failed together: the fault was the node's own, and none was judged"
-    if at - basis.at > _SILENT_SECONDS:
+    if at - basis.at > LONGEST_SECONDS:
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"

@@ -7,6 +7,7 @@ question with others is noticed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -23,6 +24,13 @@ KEPT_SECONDS = 86400.0
 
 EVERY_SECONDS = 60.0
 """After this time it is noted even if nothing has changed: a node that wasn't running can be told from a calm one."""
+
+
+SAMPLES = 500
+"""Keys by which shares of all keys are estimated."""
+
+LONGEST_SECONDS = 1.5 * EVERY_SECONDS
+"""Between two notes of a node that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +166,31 @@ def evidence_of(name: str, basis: DecisionBasis) -> str:
         return "unknown"
     throttled = f", {known.throttled} throttled" if known.throttled else ""
     return f"{known.ok} answered, {known.failed} failed{throttled} in 10 s; {known.waiting} waiting"
+
+
+def first_shares(
+    route: Route, notes: Sequence[DecisionBasis], start: float, stop: float
+) -> tuple[dict[str, float], float]:
+    """For which share of a route's keys, and of the time between `start` and `stop`, each of its origins came first.
+
+    `notes` are in the order of time. The second value is the time that they cover, in seconds: each holds until the
+    next one, but no longer than a node that runs takes to note again.
+    """
+    keys = [(b"/%d" % number, xxhash.xxh3_128_digest(b"%d" % number)) for number in range(SAMPLES)]
+    usual = [(path, route.order(digest)) for path, digest in keys]
+    seconds: dict[str, float] = dict.fromkeys(route.origins, 0.0)
+    calm = Counter([names[0] for _, names in usual])
+    covered = 0.0
+    ends = [*[note.at for note in notes[1:]], stop]
+    for note, end in zip(notes, ends, strict=False):  # without notes there is just the end
+        since, until = max(note.at, start), min(end, stop, note.at + LONGEST_SECONDS)
+        if until <= since:
+            continue
+        covered += until - since
+        middle = (since + until) / 2.0  # what recovers has a growing share
+        firsts = calm
+        if any(each.record.state or each.record.flags for each in note.origins.values()):
+            firsts = Counter([order_then(names, path, note, middle)[0] for path, names in usual])
+        for name, count in firsts.items():
+            seconds[name] += (until - since) * count / SAMPLES
+    return {name: each / covered if covered else 0.0 for name, each in seconds.items()}, covered

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules.decisions import (
+    LONGEST_SECONDS,
     DecisionBasis,
     DrillBasis,
     OriginBasis,
     digest_of,
     evidence_of,
+    first_shares,
     order_then,
     reasons,
     spot_of,
@@ -22,7 +24,7 @@ from shield.rules.decisions import (
 from shield.rules.drill import is_drilled
 from shield.rules.health import RECOVERY_SECONDS, Cause, Evidence, Flag, HealthRecord, HealthState
 from shield.rules.positions import order
-from shield.rules.ranking import Strategy
+from shield.rules.ranking import OriginFacts, Strategy
 from shield.rules.routes import Route
 
 NOW = 1_750_000_000.0
@@ -123,3 +125,55 @@ def test_settings_that_choose_differently_have_other_digests() -> None:
 def test_what_is_no_basis_is_refused(plain: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         DecisionBasis.read(plain)
+
+
+# other settings
+
+OUT = HealthRecord(HealthState.OPEN, since=NOW - 10.0, bad_since=NOW - 10.0)
+ROUTE = Route("all", origins=("fra", "iad"))
+
+
+def at(seconds: float, **origins: HealthRecord) -> DecisionBasis:
+    return replace(basis(None, **origins), at=NOW + seconds)
+
+
+def test_shares_are_of_keys_and_of_time() -> None:
+    up = HealthRecord()
+    notes = [at(-30.0, fra=up, iad=up), at(10.0, fra=OUT, iad=up), at(40.0, fra=up, iad=up)]
+
+    shares, covered = first_shares(ROUTE, notes, NOW, NOW + 100.0)
+
+    assert covered == 100.0
+    assert shares == {"fra": pytest.approx(0.7), "iad": pytest.approx(0.3)}
+
+
+def test_time_without_notes_isnt_covered() -> None:
+    up = HealthRecord()
+
+    shares, covered = first_shares(ROUTE, [at(0.0, fra=up, iad=up)], NOW, NOW + 1000.0)
+
+    assert (shares, covered) == ({"fra": 1.0, "iad": 0.0}, LONGEST_SECONDS)
+    assert first_shares(ROUTE, [], NOW, NOW + 10.0) == ({"fra": 0.0, "iad": 0.0}, 0.0)
+
+
+def test_weights_and_health_count_together() -> None:
+    facts = (OriginFacts("fra", weight=300.0), OriginFacts("iad", weight=100.0))
+    weighted = replace(ROUTE, choose=Strategy.WEIGHTED, facts=facts)
+    notes = [at(0.0, fra=HealthRecord(), iad=OUT), at(50.0, fra=HealthRecord(), iad=HealthRecord())]
+
+    shares, _ = first_shares(weighted, notes, NOW, NOW + 100.0)
+
+    assert abs(shares["fra"] - 0.5 * (1.0 + 0.75)) < 0.05
+    assert abs(sum(shares.values()) - 1.0) < 1e-6
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 100.0), records), max_size=6), st.floats(1.0, 500.0))
+def test_shares_are_whole_whatever_was_noted(some: list[tuple[float, HealthRecord]], length: float) -> None:
+    notes = [
+        at(seconds, fra=record, iad=HealthRecord()) for seconds, record in sorted(some, key=lambda pair: pair[0])
+    ]
+
+    shares, covered = first_shares(ROUTE, notes, NOW, NOW + length)
+
+    assert 0.0 <= covered <= length + 1e-3
+    assert not covered or abs(sum(shares.values()) - 1.0) < 1e-6
