@@ -5,8 +5,9 @@
 A simulation, which takes no time of its own: everything was purged, and each object is requested once within ten
 seconds, some of them by many clients. The origin serves so many requests a second (a token bucket with a tenth of a
 second's worth in store) and refuses the others at once. "repeats": each miss is fetched at once, and once more within
-a second if it is refused and the retry budget allows. "limit": `rules.throttling` decides, with workers that learn
-their shares four times a second, and misses that wait for five seconds at most. A miss that fails is asked for again
+a second if it is refused and the retry budget allows. "limit": `rules.throttling` decides, as in `origin.gate` and
+`origin.limiting`, with workers that learn their leases four times a second, refused requests whose places stay taken
+for a second, and misses that wait for five seconds at most. A miss that fails is asked for again
 by its client after the Retry-After that it got, three times.
 """
 
@@ -16,13 +17,24 @@ import argparse
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shield.records import private
 from shield.rules.attempts import THROTTLED_SECONDS
 from shield.rules.budget import FetchAllowance
-from shield.rules.throttling import FetchLimit, LimitEvidence, MissQueue, retry_after, shares
+from shield.rules.throttling import (
+    HOLD_SECONDS,
+    PATIENCE_SECONDS,
+    FetchLimit,
+    Lease,
+    LimitEvidence,
+    MissQueue,
+    leases,
+    retry_after,
+    shares,
+)
 
 STORM_SECONDS = 10.0
 STEP_SECONDS = 0.25
@@ -40,6 +52,7 @@ class Miss:
     clients: int
     asked: float
     visits: int = 1
+    since: float = 0.0  # of this visit
 
 
 @dataclass
@@ -140,17 +153,15 @@ def repeats(simulation: Simulation) -> Callable[[Miss], None]:
 
 
 class Limited:
-    """Workers with shares of a learned limit, and queues."""
+    """Workers with leases on a learned limit, and queues."""
 
     def __init__(self, simulation: Simulation, workers: int) -> None:
         self._simulation = simulation
         self._limit = FetchLimit()
-        self._queues = [MissQueue() for _ in range(workers)]
-        self._in_flight = [0] * workers
-        self._peak = 0
-        self._throttled = 0
+        self._workers = [Worker(share) for share in shares(self._limit.room(0.0), [0] * workers, turn=0)]
+        self._lately: deque[tuple[int, int]] = deque(maxlen=int(10.0 / STEP_SECONDS))  # answers and refusals
+        self._answers = self._throttled = 0
         self._turn = 0
-        self._shares = shares(self._limit.room(0.0), [0] * workers, turn=0)
         self._misses: dict[int, Miss] = {}
         self._is_ticking = False
 
@@ -158,53 +169,79 @@ class Limited:
         if not self._is_ticking:
             self._is_ticking = True
             self._simulation.at(self._simulation.now + STEP_SECONDS, self._step)
-        worker = miss.number % len(self._queues)
+        self._wait(miss, self._simulation.now)
+
+    def _wait(self, miss: Miss, since: float) -> None:
+        worker = self._workers[miss.number % len(self._workers)]
+        miss.since = since
         self._misses[miss.number] = miss
-        refused = self._queues[worker].offer(miss.number, miss.clients, self._simulation.now)
+        refused = worker.queue.offer(miss.number, miss.clients, since, since + PATIENCE_SECONDS)
         if isinstance(refused, int):
             self._refuse(worker, self._misses.pop(refused))
         self._go(worker)
 
-    def _go(self, worker: int) -> None:
-        while self._in_flight[worker] < self._shares[worker]:
-            taken = self._queues[worker].take()
+    def _go(self, worker: Worker) -> None:
+        while worker.used < worker.lease:
+            taken = worker.queue.take()
             if not isinstance(taken, int):
                 return
             self._fetch(worker, self._misses.pop(taken))
 
-    def _fetch(self, worker: int, miss: Miss) -> None:
-        self._in_flight[worker] += 1
-        self._peak = max(self._peak, sum(self._in_flight))
+    def _fetch(self, worker: Worker, miss: Miss) -> None:
+        worker.used += 1
+        worker.busiest = max(worker.busiest, worker.used - worker.held)
+
+        def leave() -> None:
+            worker.used -= 1
+            self._go(worker)
+
+        def let_go() -> None:
+            worker.held -= 1
+            leave()
 
         def then(is_served: bool) -> None:
-            self._in_flight[worker] -= 1
+            simulation = self._simulation
             if is_served:
-                self._simulation.serve(miss)
-            else:
-                self._throttled += 1  # it waits once more, as old as it is: the limit has become smaller
-                self._misses[miss.number] = miss
-                refused = self._queues[worker].offer(miss.number, miss.clients, self._simulation.now)
-                if isinstance(refused, int):
-                    self._refuse(worker, self._misses.pop(refused))
-            self._go(worker)
+                self._answers += 1
+                simulation.serve(miss)
+                leave()
+                return
+            self._throttled += 1
+            worker.held += 1
+            simulation.at(simulation.now + HOLD_SECONDS, let_go)
+            again = simulation.now + simulation.chance.random() * THROTTLED_SECONDS
+            simulation.at(again, lambda: self._wait(miss, miss.since))  # as old as it is
 
         self._simulation.fetch(then)
 
-    def _refuse(self, worker: int, miss: Miss) -> None:
-        again = retry_after(len(self._queues[worker]), self._shares[worker], 0.04)
+    def _refuse(self, worker: Worker, miss: Miss) -> None:
+        again = retry_after(len(worker.queue), worker.lease, 0.04)
         self._simulation.fail(miss, again, self.offer)
 
     def _step(self) -> None:
-        """What the conductor and the workers do four times a second."""
-        now = self._simulation.now
-        seen = LimitEvidence(in_flight=self._peak, throttled=self._throttled, p50=0.04)
+        """The work of the conductor and the workers four times a second."""
+        now, workers = self._simulation.now, self._workers
+        self._lately.append((self._answers, self._throttled))
+        answers, refused = (sum(each) for each in zip(*self._lately, strict=True))
+        seen = LimitEvidence(
+            in_flight=sum(max(worker.busiest, worker.used - worker.held) for worker in workers),
+            throttled=self._throttled,
+            share=refused / max(1, answers + refused),
+            p95=0.04,
+            is_answering=answers > 0,
+        )
         self._limit = self._limit.after(seen, now, most=CONNECTIONS)
-        self._peak, self._throttled = sum(self._in_flight), 0
+        self._answers = self._throttled = 0
         self._turn += 1
-        demands = [flying + len(queue) for flying, queue in zip(self._in_flight, self._queues, strict=True)]
-        self._shares = shares(self._limit.room(now), demands, turn=self._turn)
-        for worker, queue in enumerate(self._queues):
-            for late in queue.expire(now):
+        demands = [worker.used + len(worker.queue) for worker in workers]
+        held = [
+            Lease(worker.lease, max(worker.used, worker.lease), demand)
+            for worker, demand in zip(workers, demands, strict=True)
+        ]
+        granted = leases(self._limit.room(now), held, turn=self._turn // 2)
+        for worker, lease in zip(workers, granted, strict=True):
+            worker.lease, worker.busiest = lease, 0
+            for late in worker.queue.expire(now):
                 assert isinstance(late, int)
                 self._refuse(worker, self._misses.pop(late))
             self._go(worker)
@@ -212,6 +249,17 @@ class Limited:
             self._simulation.at(now + STEP_SECONDS, self._step)
         else:
             self._is_ticking = False
+
+
+class Worker:
+    """A worker's lease, its use and its queue."""
+
+    def __init__(self, lease: int) -> None:
+        self.lease = lease
+        self.used = 0  # places, those of refused requests included
+        self.held = 0  # these
+        self.busiest = 0
+        self.queue = MissQueue()
 
 
 def storm(objects: int, rate: float, workers: int, seed: int, *, is_limited: bool) -> Figures:

@@ -33,7 +33,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics
+    figures     statistics as state and metrics; gate_figures: those of origins' limits
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -78,18 +78,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
                 version, copies: the same bytes from any origin that is proven to have them; statistics: its figures;
                 origins: fetches from the best of several; race: attempts beside a late one; hedging: those of hedges;
-                conductor: judges origins for all workers, and probes them; drains: origins that get no fetches, by
-                order; prober: regular probes; probe_notes: their results in shared memory; signer: request heads;
-                rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
-                response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow:
-                the kernel's receive buffer; conduct: bodies after responses that have none; health: failing
-                addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
-                drill
+                conductor: judges origins for all workers, and probes them; limiting: learns how much they bear; gate:
+                no more than that goes to one, and misses wait; drains: origins that get no fetches, by order; prober:
+                regular probes; probe_notes: their results in shared memory; signer: request heads; rotation: new
+                credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
+                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
+                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
+                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
                 together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
+    leases      the words there on the limit of an origin, and each worker's lease on it
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     canary_notes  drained origins, and what is known of canaries, likewise

@@ -66,6 +66,7 @@ class Fault(Enum):
     SHORT_BODY = "short-body"  # ended before its stated length or last chunk
     SERVER = "server"  # 5xx, or an S3 code that means the origin can't serve
     THROTTLED = "throttled"  # 429, 503 SlowDown and their like
+    OVER_LIMIT = "over-limit"  # it wasn't asked: so many fetches as it bears were there already for too long
     AUTH = "auth"  # credentials, signature or clock refused
     FORBIDDEN = "forbidden"  # this object is refused: denied while others aren't, or withdrawn (451)
     COLD = "cold"  # archived object that must be restored first

@@ -13,6 +13,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
+from shield.gate_figures import gate_families
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.metrics import Family, Sample
@@ -311,6 +312,7 @@ def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fa
             "origin",
             {name: o.overtaken for name, o in origins},
         ),
+        *gate_families([(name, o.gate) for name, o in origins]),
         Family(
             "origin_state",
             "1 for the state of an origin: up, suspect, open, trial, recovering",

@@ -58,7 +58,8 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
-_PLACE_WORDS = 12
+LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
+_PLACE_WORDS = LIMIT + LIMIT_WORDS
 
 # Words of a worker.
 _BEAT, _STEADY = 0, 1
@@ -70,7 +71,8 @@ _FAILED_AT = 5  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
 _HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
 _WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
-_ROW_WORDS = _WAITING + SLOTS
+USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
+_ROW_WORDS = USE + USE_WORDS
 
 _WORD = 8
 _NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
@@ -170,6 +172,10 @@ class Records:
         beat = self._times[self._hands + worker * _WORKER_WORDS + _BEAT]
         return beat > 0.0 and now - beat < SILENT_SECONDS
 
+    def has_come(self, worker: int) -> bool:
+        """Whether it ever gave a heartbeat, or a worker whose place it has."""
+        return self._times[self._hands + worker * _WORKER_WORDS + _BEAT] > 0.0
+
     def steady_since(self, worker: int) -> float:
         """The time since which its loop has read responses as they arrive."""
         return self._times[self._hands + worker * _WORKER_WORDS + _STEADY]
@@ -236,6 +242,7 @@ class Seen:
         "_states",
         "_successes",
         "_times",
+        "at",
         "hedges",
         "is_judged",
         "notes",
@@ -248,6 +255,7 @@ class Seen:
     ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
+        self.at = records, worker, place  # for `leases`
         self._records = records
         self._place = place
         self._drain = drain
@@ -418,7 +426,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[_WAITING:].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[_WAITING:USE].tolist() if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
@@ -434,6 +442,13 @@ class Seen:
             succeeded=succeeded or -math.inf,
             p95=self.p95,
         )
+
+    def lately(self, now: float) -> list[int]:
+        """The results of all workers' fetches in the last ten seconds, by `Came`."""
+        totals = [0] * len(Came)
+        for counts, _ in self._rows:
+            _add_counts(totals, counts, 0.0, now)
+        return totals
 
     # written for operators
 

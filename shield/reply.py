@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from secrets import token_bytes
 from typing import Literal, Protocol
@@ -146,9 +147,17 @@ class Replies:
         lines = ((b"allow", allow), *fields, (b"date", dates.imf_fixdate(now)), (b"via", self._via))
         return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
-    def unavailable(self, status: int, request: Request, now: float, outcome: Outcome) -> Reply:
-        """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5)."""
-        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(self._retry_after,))
+    def unavailable(
+        self, status: int, request: Request, now: float, outcome: Outcome, *, retry_after: float | None = None
+    ) -> Reply:
+        """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5).
+
+        `retry_after` are the seconds after which one may; None: it isn't known.
+        """
+        again = self._retry_after
+        if retry_after is not None:
+            again = (again[0], b"%d" % max(1, math.ceil(retry_after)))
+        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(again,))
 
     def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
         """Whether the node can serve, as JSON."""

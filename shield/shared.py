@@ -37,7 +37,7 @@ from shield.records import Records, size_for
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 9
+LAYOUT = 10
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256

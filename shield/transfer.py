@@ -13,7 +13,7 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Part, Request
-from shield.origin.want import Failed, is_no_part, reasons
+from shield.origin.want import Failed, asked_again_after, is_no_part, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Client, Replies, Reply
 from shield.rules import exact
@@ -455,7 +455,8 @@ class Transfer:
             self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
-        self._reply(self._means.replies.unavailable(status, self.request, now, outcome))
+        again = asked_again_after(failure)
+        self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again))
 
     def _reply(self, reply: Reply) -> None:
         self._end()

@@ -206,6 +206,7 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
         gateway=_gateway(plan),
+        most=origin.connections,
     )
     made.hedges.price = None if origin.price is None else origin.price.price
     return made

@@ -87,8 +87,9 @@ class FailoverSettings(Section):
     retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.1,
         description="Retries at an origin, as a share of its successes: once each, after a transient failure (500, "
-        "503, 429, a reset) if no other origin has the object, and for the rest of a body that it broke off. A "
-        "tenth, so that retries don't multiply an outage. Ten are allowed from the start, for all workers. 0: none.",
+        "503, a reset) if no other origin has the object, and for the rest of a body that it broke off. A tenth, so "
+        "that retries don't multiply an outage. Ten are allowed from the start, for all workers. 0: none. Refusals "
+        "as too many (429, SlowDown) are no part of it: these requests wait for a turn.",
     )
     retry_after: Duration = duration(
         "5s",

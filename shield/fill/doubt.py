@@ -43,6 +43,7 @@ async def fetch_with_care(question: Question, means: Means, names: Sequence[str]
         result = await _fetch_all(authorities(names, facts), want, fetch)
         if changed.kind is ChangeKind.TAKEN_DOWN or not isinstance(result, Failed):
             return result
+    want.may_hedge = False  # a replica's response may be the one from before
     return await fetch(with_primary_first(names, facts), want)
 
 

@@ -96,7 +96,7 @@ class Fill:
         want.request = question.request
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
-        self._readers = Readers(question.request, question.resource)
+        self._readers = want.readers = Readers(question.request, question.resource)
         want.sent = self._readers.latecomers.clear
         self._purse = Purse(means.clock)
 

@@ -1,8 +1,8 @@
 """Judges the origins of a node four times a second, on behalf of all workers, and probes those in doubt.
 
 Every worker has one. It sends heartbeats; the living worker with the lowest number conducts: it reads all workers'
-observations, advances `rules.health` by one step and publishes the records. Each worker makes its own fetches move on
-that wait for an origin which has turned bad.
+observations, advances `rules.health` by one step and publishes the records; likewise the limits on their fetches
+(`limiting`). Each worker makes its own fetches move on that wait for an origin which has turned bad.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import replace
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.hedging import Hedging
+from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
@@ -64,6 +65,7 @@ class Conductor:
         self._now = now
         self._clock = clock
         self._chance = chance
+        self._limiting = Limiting()
         self._prober = prober
         self.judged: Judged | None = None
         """Called with the result of each step by which this worker judges."""
@@ -104,11 +106,14 @@ class Conductor:
         records.beat(self._worker, now, is_late=is_late)
         origins = {origin.name: origin for origin in self._origins()}
         for origin in origins.values():
+            origin.gate.look(now)
             origin.note_whole()
         if not (is_late and not was_late) and records.conductor(now) == self._worker:
             if self._prober is not None:
                 self._prober.look(now)
             self._judge(origins, now)
+            for origin in origins.values():
+                origin.gate.take_over(now)
         elif self._prober is not None and records.conductor(now) != self._worker:
             self._prober.forget()
         self.notice(origins.values())
@@ -141,6 +146,7 @@ class Conductor:
                 missed=probes.missed,
                 can_probe=self._can_probe(origin),
                 is_probed=is_probed,
+                is_throttled=self._limiting.step(origin, now),
                 held=self._held(origin),
             )
         frozen_at = self._records.frozen_at

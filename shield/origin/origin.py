@@ -22,12 +22,14 @@ from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
+from shield.origin.gate import Gate
 from shield.origin.pool import Pool
 from shield.origin.refusal import Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.rotation import Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.statistics import HealthStatistics, OriginStatistics
+from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
@@ -92,6 +94,7 @@ class Origin:
         denied_is_absent: bool = False,
         passes_errors: bool = False,
         gateway: Gateway | None = None,
+        most: int = PoolLimits().connections,
     ) -> None:
         self.name = name
         self.provider = provider
@@ -123,6 +126,9 @@ class Origin:
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
         """Path and query of an object that it gave lately, to probe it with."""
+        self.most = most
+        """Requests of the node that it may have at once."""
+        self.gate = Gate(name, asyncio.get_running_loop())
         self._sampled_until = 0.0
         self._now = now = asyncio.get_running_loop().time
         self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
@@ -158,18 +164,17 @@ class Origin:
         """
         if want.version is not None:
             return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
-        request_time, note = clock(), Note(self.seen, self._now, want, opens=self.pool.opens)
+        if self.gate.used >= self.gate.room:
+            await self.gate.wait(want, deadline)
+        request_time, note = clock(), Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
                 result = await self._read(want, response, request_time, deadline, clock, note)
                 note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
                 return result
-        except OriginError as error:
-            note.failed(error.fault, want.path, hurried=self._now() >= deadline)
-            raise
-        except BaseException:
-            note.given_up(want.path)
+        except BaseException as error:
+            note.ended(error, want.path, deadline)
             raise
         if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
@@ -221,7 +226,7 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        note = Note(self.seen, self._now, want, opens=self.pool.opens)
+        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
         try:
             return await self._ask(want, now, deadline, note)
         finally:
@@ -389,6 +394,7 @@ class Origin:
             dict(self.probes),
             self.probe_bytes,
             self.pool.statistics(),
+            self.gate.statistics(),
             HealthStatistics(
                 state=record.state.name.lower(),
                 since_seconds=round(self._now() - record.since, 1) if record.since else None,
@@ -410,20 +416,22 @@ def _is_useless(want: Want, response: Response) -> bool:
 
 
 class Note:
-    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`."""
+    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
 
-    __slots__ = ("_began", "_now", "_seen", "_slot", "_want", "signed_with")
+    Until then it has a place at the gate.
+    """
 
     signed_with: Credentials | None  # the last request
 
-    def __init__(self, seen: Seen, now: Callable[[], float], want: Want, *, opens: bool) -> None:
+    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want", "signed_with")
+
+    def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
         """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
 
         `want.sent` is called whenever a request goes out, as long as it is there.
         """
-        self._seen = seen
-        self._now = now
-        self._want = want
+        self._seen, self._gate, self._now, self._want = seen, gate, now, want
+        gate.used += 1
         self._began = began = now()
         self._slot = seen.begin(began) if opens else 0
 
@@ -431,18 +439,30 @@ class Note:
         """A request is sent."""
         self._began = now = self._now()
         self._slot = self._seen.begin(now, slot=self._slot)
-        tell = self._want.sent
-        if tell is not None:
-            tell()
+        if self._want.sent is not None:
+            self._want.sent()
 
     def gave(self, came: Came) -> float:
         """The origin responded as it should; returns the time."""
-        now = self._now()
+        now, gate = self._now(), self._gate
         self._seen.succeeded(came, now, now - self._began, slot=self._slot)
+        gate.used -= 1
+        if gate.waiting:
+            gate.admit()
         return now
 
-    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False) -> None:
-        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time."""
+    def ended(self, error: BaseException, key: bytes, deadline: float) -> None:
+        """The attempt failed with an OriginError, or was cancelled."""
+        if isinstance(error, OriginError):
+            hurried = self._now() >= deadline
+            self.failed(error.fault, key, hurried=hurried, retry_after=error.retry_after)
+        else:
+            self.given_up(key)
+
+    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False, retry_after: float | None = None) -> None:
+        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time. `retry_after` is
+        the Retry-After of the origin.
+        """
         kind = KINDS.get(fault)
         if kind is Came.ABSENT:
             self.gave(kind)
@@ -451,6 +471,10 @@ class Note:
         else:
             self._seen.end(self._slot)
             self._seen.failed(kind, self._now(), key)
+            if kind is Came.THROTTLED:
+                self._gate.refused(self._want, retry_after)
+            else:
+                self._leave()
 
     def given_up(self, key: bytes, *, counts: bool = True) -> None:
         """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
@@ -458,3 +482,9 @@ class Note:
         if counts and self._slot and now - self._began >= seen.patience:
             seen.failed(Came.FAILED, now, key)
         seen.end(self._slot)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._gate.used -= 1
+        if self._gate.waiting:
+            self._gate.admit()

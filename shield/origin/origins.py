@@ -16,6 +16,7 @@ import xxhash
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import OriginError
+from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
 from shield.origin.hedging import Hedge
@@ -26,10 +27,11 @@ from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
-from shield.rules.health import find_trouble
+from shield.rules.health import HELD_BACK, Flag, find_trouble
 from shield.rules.hedge import MOST, HedgeRules
 from shield.rules.positions import are_all_bad, order
 from shield.rules.spotchecks import Quarantine
+from shield.rules.throttling import with_room
 
 log = logging.getLogger("shield.origin")
 
@@ -73,6 +75,12 @@ class _Lot:
         if self.moved is not None and tried[:1] != tuple(ranked[:1]):
             self.moved(ranked[0], path)
         return tried
+
+    def has_room(self, name: str) -> bool:
+        """Whether an origin is well, and has a place for another fetch."""
+        origin = self.origins[name]
+        gate, record = origin.gate, origin.seen.treated()
+        return gate.used < gate.room and record.is_good and not record.flags & (Flag.THROTTLED | HELD_BACK)
 
     def contenders(self, order: Sequence[str]) -> list[Contender]:
         """The same as a schedule needs them."""
@@ -169,6 +177,7 @@ class Origins:
         """Give each the memory that workers share."""
         for origin in origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
+            origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
         self._allow(origins)
 
@@ -226,6 +235,9 @@ class Origins:
     async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
         """A fetch with several origins to try: the first attempt, and others beside or after it."""
         origin = lot.origins[order[0]]
+        if origin.gate.used >= origin.gate.room:
+            order = with_room(order, lot.has_room)
+            origin = lot.origins[order[0]]
         lead = Lead(
             origin,
             lambda: self._race(order, order, want, lot, began).beside(origin.name, began),

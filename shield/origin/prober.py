@@ -100,8 +100,7 @@ class Prober:
             if its.due is None:
                 its.due = now + pause(its.record, interval, self._chance())
             chosen = next_probe(its.record)
-            # One in doubt is probed by its circuit breaker.
-            if now >= its.due and chosen is not None and origin.seen.treated().is_good:
+            if now >= its.due and chosen is not None and _may_probe(origin):
                 its.is_busy = True
                 task = asyncio.get_running_loop().create_task(self._regular(origin, its, *chosen))
                 self._tasks.add(task)
@@ -242,3 +241,9 @@ class _Probing:
         self.record = record
         self.due: float | None = None
         self.is_busy = False
+
+
+def _may_probe(origin: Origin) -> bool:
+    """One in doubt is probed by its circuit breaker, and one that throttles us has enough to do."""
+    record = origin.seen.treated()
+    return record.is_good and not record.flags & Flag.THROTTLED

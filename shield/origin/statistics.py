@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shield.origin.gate import GateStatistics
 from shield.origin.pool import PoolStatistics
 from shield.origin.rotation import CredentialStatistics
 from shield.rules.health import Flag, HealthState
@@ -43,6 +44,7 @@ class OriginStatistics:
     probes: Mapping[str, int]  # by result
     probe_bytes: int
     pool: PoolStatistics
+    gate: GateStatistics
     health: HealthStatistics
     credentials: CredentialStatistics | None  # None: requests aren't signed
     drill: str | None  # the mode of the drill that runs at it

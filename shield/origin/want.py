@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sized
 from dataclasses import dataclass, field, replace
 
 from shield.errors import Fault, OriginError
@@ -14,6 +14,7 @@ from shield.rules import conditional, ranges
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
+from shield.rules.throttling import LONGEST_PAUSE
 
 _TIMEOUTS = frozenset(
     {
@@ -24,6 +25,8 @@ _TIMEOUTS = frozenset(
         Fault.TOTAL_TIMEOUT,
     }
 )
+
+_CROWDED = frozenset({Fault.THROTTLED, Fault.OVER_LIMIT})
 
 
 @dataclass(slots=True)
@@ -41,6 +44,8 @@ class Want:
     request.
     `may_hedge`: the next origin's response is as good as the first's.
     `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
+    `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
+    or 0.0; one that `is_probe` never waits for one.
     """
 
     method: bytes
@@ -60,8 +65,10 @@ class Want:
     may_hedge: bool = True
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
-    is_probe: bool = False  # for no client
     version: Version | None = None
+    readers: Sized | None = None
+    waits_since: float = 0.0
+    is_probe: bool = False  # for no client
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -76,6 +83,8 @@ class Want:
             may_hedge=self.may_hedge,
             inform=self.inform,
             sent=self.sent,
+            readers=self.readers,
+            waits_since=self.waits_since,
         )
 
     def beginning(self) -> Want:
@@ -195,6 +204,13 @@ def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
     if isinstance(failure, Failed):
         return failure.detail, failure.is_late or all(error.fault in _TIMEOUTS for error in failure.failures)
     return failure.fault.value, failure.fault in _TIMEOUTS
+
+
+def asked_again_after(failure: Failed | OriginError | None) -> float | None:
+    """Seconds after which an origin may have a place for the request again; None if that isn't known."""
+    errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
+    known = [each.retry_after for each in errors if each.fault in _CROWDED and each.retry_after is not None]
+    return min(LONGEST_PAUSE, *known) if known else None
 
 
 def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:

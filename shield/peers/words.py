@@ -95,7 +95,9 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     status = head.status
     word, _, rest = said.partition(b" ")
     if word == _FAILED:
-        return Failed(_failures(name, rest.decode("ascii", "replace")), is_late=status == 504)
+        again = head.get(b"retry-after") or b""
+        failures = _failures(name, rest.decode("ascii", "replace"), float(again) if again.isdigit() else None)
+        return Failed(failures, is_late=status == 504)
     in_part = want.span is not None and not want.tentative
     if in_part and status in (404, 410):
         return Absent(status, allowed_lifetime(head))
@@ -116,14 +118,21 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT, detail=detail)
 
 
-def _failures(name: str, detail: str) -> tuple[OriginError, ...]:
-    """The errors named by an owner's detail (as `Failed.detail` writes them); none: its deadline passed."""
+def _failures(name: str, detail: str, retry_after: float | None = None) -> tuple[OriginError, ...]:
+    """The errors named by an owner's detail (as `Failed.detail` writes them); none: its deadline passed.
+
+    `retry_after` is the owner's Retry-After.
+    """
     failures = []
     for part in detail.split():
         origin, is_named, fault = part.rpartition("=")
         try:
-            failures.append(OriginError(origin if is_named else name, Fault(fault), f"as {name} says"))
+            failures.append(_error(origin if is_named else name, fault, name, retry_after))
         except ValueError:
             if part != "deadline":
                 failures.append(OriginError(name, Fault.SERVER, detail))
     return tuple(failures)
+
+
+def _error(origin: str, fault: str, name: str, retry_after: float | None) -> OriginError:
+    return OriginError(origin, Fault(fault), f"as {name} says", retry_after=retry_after)

@@ -9,7 +9,8 @@ The runner of a schedule requests the next step, carries it out, and reports the
 An origin that doesn't respond within its patience isn't abandoned: the next one is tried concurrently (a hedged
 request), and the first that has the object wins. So a hung origin costs half a second, and an object that is slow
 everywhere still arrives. Moving on to the next origin is free: all clients that wait for a hung origin must be able
-to leave it. Retries at the same origin are charged to its budget, and so is the rest of a body that it broke off.
+to leave it. Retries at the same origin are charged to its budget, and so is the rest of a body that it broke off; not
+those after a refusal as too many, since no more requests get there than its limit allows (`rules.throttling`).
 
 Each start has a kind, by which extra attempts are counted.
 """
@@ -42,7 +43,8 @@ TRANSIENT_SECONDS = 0.05
 together. AWS's own clients do the same; a restart or a failed node behind the origin takes no longer."""
 
 THROTTLED_SECONDS = 1.0
-"""The same for an overloaded origin: another request a moment later would add to the overload."""
+"""The same for an overloaded origin: another request a moment later would add to the overload. As much is added each
+time."""
 
 _TRANSIENT = frozenset({Fault.SERVER, Fault.THROTTLED, Fault.RESET, Fault.CONNECT})
 _LASTING = frozenset({501, 505})  # RFC 9110 §15.6.2, §15.6.6: the same request never succeeds
@@ -107,7 +109,8 @@ class HedgeOffer(Protocol):
 
 
 class Schedule:
-    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait.
+    """Tries each origin of `order` in turn, then retries those with transient failures once, after a short wait, and
+    those that refused as too many until the deadline.
 
     The next origin is tried once all before it have failed or have used up their patience, or an even share of the
     time. Retries are charged to `budgets`; origins without one are tried once. `chance` returns numbers from 0 to 1,
@@ -127,6 +130,7 @@ class Schedule:
         "_longest_wait",
         "_over",
         "_patience",
+        "_refusals",
         "_repeated",
         "_resumes",
         "_started",
@@ -153,6 +157,7 @@ class Schedule:
         self._patience = {each.origin: each.patience for each in order}
         self._again: list[tuple[float, str]] = []  # earliest time, and origin
         self._repeated: set[str] = set()
+        self._refusals: dict[str, int] = {}  # as too many
         self._resumes = resumes
         self._hedge = hedge
         self.unpaid: str | None = None
@@ -207,7 +212,11 @@ class Schedule:
         self._extra = Extra.FAILOVER
         if origin in self._repeated or origin not in self._budgets or not is_transient(fault, status):
             return
-        wait = self._chance() * (THROTTLED_SECONDS if fault is Fault.THROTTLED else TRANSIENT_SECONDS)
+        wait = self._chance() * TRANSIENT_SECONDS
+        if fault is Fault.THROTTLED:
+            before = self._refusals.get(origin, 0)
+            self._refusals[origin] = before + 1
+            wait = (before + self._chance()) * THROTTLED_SECONDS
         if retry_after is not None:
             wait += retry_after
         if wait <= self._longest_wait and now + wait + MIN_ATTEMPT_SECONDS <= self._deadline:
@@ -245,8 +254,10 @@ class Schedule:
             if ready > now:
                 return Wait(ready)
             self._again.remove(first)
-            if self._budgets[origin].take():
-                self._repeated.add(origin)
+            is_free = origin in self._refusals
+            if is_free or self._budgets[origin].take():
+                if not is_free:
+                    self._repeated.add(origin)
                 return self._start(origin, now, math.inf, Extra.RETRY)
         return None
 

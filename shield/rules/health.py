@@ -149,6 +149,7 @@ class Evidence:
     missed: int = 0
     can_probe: bool = True
     is_probed: bool = True
+    is_throttled: bool = False  # it refused requests as too many lately, or asked to be left alone
     held: Flag = Flag.NONE  # of `HELD_BACK`: what holds of it now
 
 
@@ -378,7 +379,7 @@ def _told(before: HealthRecord, after: HealthRecord, now: float = 0.0) -> Events
 def _flagged(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRecord, Events]:
     """With the flags of now. One that isn't held back any more gets its keys back gradually."""
     flags = record.flags & ~(Flag.THROTTLED | HELD_BACK) | evidence.held
-    if evidence.throttled:
+    if evidence.throttled or evidence.is_throttled:
         flags |= Flag.THROTTLED
     if flags == record.flags:
         return record, ()

@@ -21,6 +21,7 @@ _TRANSIENT = frozenset(
     {
         Fault.BUDGET,
         Fault.RESOLVE,
+        Fault.OVER_LIMIT,
         Fault.SHORT_BODY,
         Fault.CONNECT_TIMEOUT,
         Fault.POOL_TIMEOUT,
@@ -94,13 +95,18 @@ def next_wait(errors: Sequence[OriginError], strikes: int, *, left: float, chanc
     if strikes >= STRIKES:
         return None
     base = min((_base(error) for error in errors), default=TRANSIENT_SECONDS)
-    asked = min((error.retry_after or 0.0 for error in errors if _is_transient(error)), default=0.0)
+    asked = min((_asked(error) for error in errors if _is_transient(error)), default=0.0)
     wait: float = asked + base * GROWTH ** (strikes - 1) * (0.5 + chance / 2)
     return wait if wait < left else None
 
 
 def _is_transient(error: OriginError) -> bool:
     return error.fault in _TRANSIENT or is_transient(error.fault, error.status)
+
+
+def _asked(error: OriginError) -> float:
+    # An origin's gate lets the retry wait for a place, before all requests whose bodies haven't begun.
+    return 0.0 if error.fault is Fault.OVER_LIMIT else error.retry_after or 0.0
 
 
 def _base(error: OriginError) -> float:

@@ -24,6 +24,7 @@ from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
 from tests.node import FakeClock, Shield, settings_of
+from tests.test_lag import purge
 
 NOW = 1000.0
 UP = HealthRecord()
@@ -232,3 +233,24 @@ def test_a_fetch_that_needs_the_first_origin_s_response_is_not_hedged() -> None:
         assert may_not is None and alone is None
 
     asyncio.run(story())
+
+
+def test_a_key_that_was_just_purged_is_not_hedged_since_the_replica_may_lag(
+    hedged: Shield, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    gate = origin.gate()
+    for path in ("/a", "/b"):
+        origin.serves(path, b"new", lifetime=60)
+        origin.spoils(path, preceded_by(Wait(gate)))
+        replica.serves(path, b"old", lifetime=60)
+    purge(hedged, b"/a")
+
+    with ThreadPoolExecutor(1) as pool:
+        purged = pool.submit(hedged.get, "/a")
+        origin.wait_for(lambda: origin.fetches("/a") == 1)
+        other = hedged.get("/b")  # which is late later
+        asked = replica.fetches("/a")
+        gate.open()
+        answer = purged.result()
+
+    assert (other.body, asked, answer.body) == (b"old", 0, b"new")

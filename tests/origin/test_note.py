@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import pytest
 
 from shield.errors import Fault
 from shield.origin.faults import is_failure
+from shield.origin.gate import Gate
 from shield.origin.origin import Note
 from shield.origin.want import Want
 from shield.records import Came, Seen, private
 from shield.rules.health import Evidence
 from tests.node import FakeClock
+from tests.origin.bench import ManualLoop
 
 NOW = 1000.0
 
@@ -23,8 +28,9 @@ class Attempt:
         records.beat(0, NOW, is_late=False)
         self.clock = FakeClock(NOW)
         self.seen: Seen = records.of(0, b"fra")
+        self.gate = Gate("fra", cast(asyncio.AbstractEventLoop, ManualLoop()))
         self.told = 0
-        self.note = Note(self.seen, self.clock, Want(b"GET", b"/a", sent=self._tell), opens=opens)
+        self.note = Note(self.seen, self.gate, self.clock, Want(b"GET", b"/a", sent=self._tell), opens=opens)
 
     def _tell(self) -> None:
         self.told += 1
@@ -50,7 +56,7 @@ def test_it_is_unanswered_from_its_beginning_if_a_connection_must_be_opened_and_
 def test_a_response_ends_it_and_its_time_counts_from_the_last_request() -> None:
     attempt = Attempt()
     for _ in range(20):
-        note = Note(attempt.seen, attempt.clock, Want(b"GET", b"/a"), opens=True)
+        note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), opens=True)
         attempt.clock.advance(0.25)
         note.sent()
         attempt.clock.advance(0.02)

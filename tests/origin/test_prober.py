@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shield.origin.drains import Drains
 from shield.origin.prober import Probed
+from shield.rules.health import Flag
 from shield.rules.probing import LARGE_BYTES, LARGE_EVERY
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, FakeClock, Shield, settings_of
@@ -270,6 +272,22 @@ def test_one_that_is_out_is_left_to_its_circuit_breaker(watched: Watched, origin
     watched.shield.run(only_regular())
 
     assert len(origin.requests) == before
+
+
+def test_one_that_throttles_is_left_alone(watched: Watched, origin: FaultyOrigin) -> None:
+    watched.passes()
+    seen = watched.shield.node.origins.get("fra").seen
+    watched.shield.call(lambda: seen.publish(replace(seen.record(), flags=Flag.THROTTLED)))
+    prober = watched.shield.node.origins.prober
+
+    async def only_regular() -> None:
+        for seconds in (100.0, 200.0):
+            prober.look(asyncio.get_running_loop().time() + seconds)
+        await asyncio.wait(prober._tasks)
+
+    watched.shield.run(only_regular())
+
+    assert len(origin.requests) == 1
 
 
 def test_off_is_off(clock: FakeClock, origin: FaultyOrigin) -> None:

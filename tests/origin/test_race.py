@@ -77,7 +77,7 @@ class Line:
 
     async def _fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched:
         loop = asyncio.get_running_loop()
-        self.note = Note(self.origin.seen, loop.time, want, opens=True)
+        self.note = Note(self.origin.seen, self.origin.gate, loop.time, want, opens=True)
         try:
             await self._does
         except asyncio.CancelledError:
