@@ -91,7 +91,7 @@ def _lines(
         yield f"route      {route.name}"
         for name in dict.fromkeys((*shares, *others)):
             yield f"           {name:<12} {_percent(shares, name)}  {_percent(others, name)}"
-    if covered < 0.99 * (stop - start):
+    if stop - start - covered > max(1.0, 0.01 * (stop - start)):
         yield f"note       {stop - start - covered:.0f} s of it weren't noted: the node wasn't running then"
     digest = digest_of(before)
     if any(note.settings != digest for note in notes):

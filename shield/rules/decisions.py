@@ -35,7 +35,10 @@ LONGEST_SECONDS = 1.5 * EVERY_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class OriginBasis:
-    """An origin's health, with times in epoch seconds, and the results of its fetches in the ten seconds before."""
+    """An origin's health, with times in epoch seconds, and the results of its fetches before.
+
+    They are of ten seconds at most, and of the state before if this note was made when it changed.
+    """
 
     record: HealthRecord
     ok: int = 0
@@ -165,7 +168,7 @@ def evidence_of(name: str, basis: DecisionBasis) -> str:
     if known is None:
         return "unknown"
     throttled = f", {known.throttled} throttled" if known.throttled else ""
-    return f"{known.ok} answered, {known.failed} failed{throttled} in 10 s; {known.waiting} waiting"
+    return f"{known.ok} answered, {known.failed} failed{throttled}; {known.waiting} waiting"
 
 
 def first_shares(

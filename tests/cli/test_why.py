@@ -67,7 +67,7 @@ def test_it_names_the_first_origin_and_the_reasons(tmp_path: Path, capsys: pytes
         "first      iad instead of fra: out for 4.0 s, 5 failures in a row",
         "order      iad, fra",
         "           iad: as listed",
-        "             fetches: 9 answered, 5 failed in 10 s; 3 waiting",
+        "             fetches: 9 answered, 5 failed; 3 waiting",
         "           fra: as listed; out for 4.0 s, 5 failures in a row",
     ]
     assert "the node's settings were others then" in "\n".join(lines)
