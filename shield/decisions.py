@@ -118,7 +118,6 @@ class DecisionRecorder:
         self._files = files
         self._origins = origins
         self._drill = drill
-        self._settings = digest_of(regime.routes)
         self._clock = clock
         self._now = asyncio.get_running_loop().time
         self._known: object = None  # as last noted, by the clock of the records
@@ -129,26 +128,29 @@ class DecisionRecorder:
         self._running: DrillBasis | None = None
         self._drill_until = 0.0
         self._complaints = Complaints(log)
+        self.follow(regime)
 
     def open(self) -> None:
         if self._files is not None:
             self._origins.conductor.judged = self.note
 
     def follow(self, regime: Regime) -> None:
-        """Other settings are in force."""
+        """These settings are in force."""
         self._settings = digest_of(regime.routes)
+        self._choices = {route.name: route.choice for route in regime.routes if route.choice is not None}
 
     def note(self, records: Mapping[str, HealthRecord], evidence: Mapping[str, Evidence], frozen_at: float) -> None:
         """Called with the result of each step of the conductor."""
         clock, now = self._clock(), self._now()
         digest, is_frozen, drill = self._settings, bool(frozen_at), self._drilled(now)
-        known = (dict(records), digest, is_frozen, drill)
+        ranked = {name: choice.order for name, choice in self._choices.items()}
+        known = (dict(records), digest, is_frozen, drill, ranked)
         if known == self._known and 0.0 <= clock - self._noted_at < EVERY_SECONDS:
             return
         self._known, self._noted_at = known, clock
         origins = {name: OriginBasis.of(record, evidence[name], clock - now) for name, record in records.items()}
         if len(self._unwritten) < _MOST_NOTES:
-            self._unwritten.append(DecisionBasis(round(clock, 2), digest, origins, is_frozen, drill))
+            self._unwritten.append(DecisionBasis(round(clock, 2), digest, origins, is_frozen, drill, ranked))
 
     def _drilled(self, now: float) -> DrillBasis | None:
         if self._drill.version != self._drill_version:

@@ -274,3 +274,20 @@ def test_a_node_gives_all_notes_of_a_time(recording: Shield, clock: FakeClock) -
 
     assert status == 200 and [each["at"] for each in said["notes"]] == [START, START + 60.0, START + 120.0]
     assert wrong[0] == 400
+
+
+def test_an_order_by_cost_is_part_of_the_basis(
+    tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    settings = settings_of({"fra": origin, "iad": replica}, routes={"all": {"choose": "nearest"}})
+    with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as shield:
+        shield.run(shield.node.origins.conductor.close())
+        step(shield)
+        (route,) = shield.node.in_force.regime.routes
+        assert route.choice is not None
+        route.choice.order = ("iad", "fra")
+        clock.advance(1.0)
+        step(shield)
+        said = ask(shield, clock.now - 1.0)[1], ask(shield, clock.now)[1]
+
+    assert [DecisionBasis.read(each).usual(route) for each in said] == [("fra", "iad"), ("iad", "fra")]

@@ -93,6 +93,9 @@ def _lines(
             yield f"           {name:<12} {_percent(shares, name)}  {_percent(others, name)}"
     if stop - start - covered > max(1.0, 0.01 * (stop - start)):
         yield f"note       {stop - start - covered:.0f} s of it weren't noted: the node wasn't running then"
+    for route in after:
+        if route.choice is not None and any(note.usual(route) is None for note in notes):
+            yield f"note       route {route.name}: where its order by cost wasn't noted, it counts as listed"
     digest = digest_of(before)
     if any(note.settings != digest for note in notes):
         yield "note       the node's settings were others then: what it really did may differ from the first figure"

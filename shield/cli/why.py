@@ -65,9 +65,13 @@ def _past(text: str, now: float) -> float | None:
 def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -> Iterator[str]:
     routes = settings.route_table()
     resource = routes.resolve(target)
-    route, usual, path = resource.route, resource.tried, resource.path
+    route, path = resource.route, resource.path
+    ranked = basis.usual(route)
+    usual = ranked or resource.tried
     tried = order_then(usual, path, basis, at)
     places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
+    if ranked is not None:
+        places = {name: f"{name}: number {number} by cost" for number, name in enumerate(ranked, 1)}
     yield f"target     {target.decode()}"
     yield f"route      {route.name} (prefix {route.prefix.decode()})"
     yield f"at         {shown(at)}, as noted {shown(basis.at)}"

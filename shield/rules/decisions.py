@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import xxhash
@@ -90,13 +90,22 @@ class DrillBasis:
 
 @dataclass(frozen=True, slots=True)
 class DecisionBasis:
-    """All of it at one time, in epoch seconds. `frozen`: the fault was the node's own, and no origin was judged."""
+    """All of it at one time, in epoch seconds. `frozen`: the fault was the node's own, and no origin was judged.
+
+    `ranked` are the orders of the routes whose origins are tried by cost.
+    """
 
     at: float
     settings: str  # `digest_of` its routes
     origins: Mapping[str, OriginBasis]
     frozen: bool = False
     drill: DrillBasis | None = None
+    ranked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def usual(self, route: Route) -> tuple[str, ...] | None:
+        """The order by cost of a route's origins; None if it wasn't tried so, or had others."""
+        names = self.ranked.get(route.name)
+        return names if names is not None and route.choice is not None and set(names) == set(route.origins) else None
 
     def plain(self) -> dict[str, Any]:
         """What `read` reads."""
@@ -107,6 +116,7 @@ class DecisionBasis:
             "origins": {name: basis.plain() for name, basis in self.origins.items()},
             "frozen": self.frozen,
             "drill": None if drill is None else [drill.number, drill.origin, drill.mode, drill.scope, drill.seed],
+            "ranked": {name: list(names) for name, names in self.ranked.items()},
         }
 
     @classmethod
@@ -121,6 +131,7 @@ class DecisionBasis:
             None
             if drill is None
             else DrillBasis(int(drill[0]), str(drill[1]), str(drill[2]), float(drill[3]), int(drill[4])),
+            {str(name): tuple(map(str, names)) for name, names in plain.get("ranked", {}).items()},
         )
 
 
@@ -191,9 +202,10 @@ def first_shares(
             continue
         covered += until - since
         middle = (since + until) / 2.0  # what recovers has a growing share
-        firsts = calm
+        ranked = note.usual(route)
+        firsts = calm if ranked is None else Counter({ranked[0]: SAMPLES})
         if any(each.record.state or each.record.flags for each in note.origins.values()):
-            firsts = Counter([order_then(names, path, note, middle)[0] for path, names in usual])
+            firsts = Counter([order_then(ranked or names, path, note, middle)[0] for path, names in usual])
         for name, count in firsts.items():
             seconds[name] += (until - since) * count / SAMPLES
     return {name: each / covered if covered else 0.0 for name, each in seconds.items()}, covered

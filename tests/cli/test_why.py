@@ -145,3 +145,15 @@ def test_a_node_of_two_workers_tells_why_another_origin_was_asked(
         r"^first      iad instead of fra: (out|suspect) for [0-9.]+ s, ", said, re.MULTILINE
     )
     assert "others then" not in said and "wasn't running" not in said
+
+
+def test_an_order_by_cost_is_that_of_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at, text = past(60.0)
+    origins = {"fra": record(at), "iad": record(at)}
+    with answering(answer(at, origins=origins, ranked={"default": ["iad", "fra"]})) as (port, _):
+        file = settings(tmp_path, port)
+        file.write_text(json.dumps({**json.loads(file.read_text()), "routes": {"default": {"choose": "nearest"}}}))
+        assert why("/a", file, at=text) == 0
+
+    said = capsys.readouterr().out
+    assert "first      iad, as usual\norder      iad, fra\n           iad: number 1 by cost\n" in said

@@ -50,6 +50,7 @@ bases = st.builds(
     st.dictionaries(st.text(max_size=3), st.builds(OriginBasis, records, counts, counts, counts, counts), max_size=4),
     st.booleans(),
     st.none() | st.builds(DrillBasis, counts, st.text(max_size=3), st.text(max_size=3), st.floats(0.0, 1.0), counts),
+    st.dictionaries(st.text(max_size=3), st.lists(st.text(max_size=3), max_size=3).map(tuple), max_size=2),
 )
 
 
@@ -177,3 +178,18 @@ def test_shares_are_whole_whatever_was_noted(some: list[tuple[float, HealthRecor
 
     assert 0.0 <= covered <= length + 1e-3
     assert not covered or abs(sum(shares.values()) - 1.0) < 1e-6
+
+
+def test_an_order_by_cost_is_that_of_its_time() -> None:
+    nearest, up = replace(ROUTE, choose=Strategy.NEAREST), HealthRecord()
+    notes = [
+        replace(at(0.0, fra=up, iad=up), ranked={"all": ("iad", "fra")}),
+        replace(at(40.0, fra=up, iad=up), ranked={"all": ("fra", "iad"), "other": ("b2",)}),
+        replace(at(70.0, fra=OUT, iad=up), ranked={"all": ("fra", "b2")}),  # other origins: as listed
+    ]
+
+    shares, _ = first_shares(nearest, notes, NOW, NOW + 100.0)
+
+    assert notes[0].usual(nearest) == ("iad", "fra")
+    assert notes[0].usual(ROUTE) is None is notes[2].usual(nearest)
+    assert shares == {"fra": pytest.approx(0.3), "iad": pytest.approx(0.7)}
