@@ -78,6 +78,7 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
+    origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
@@ -145,6 +146,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
+    in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
     purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:

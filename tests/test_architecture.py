@@ -34,6 +34,7 @@ ROWS = [
     ["build", "node"],
     ["checkup"],
     ["figures"],
+    ["families"],
     ["gate_figures"],
     ["peers.front"],
     ["edge", "admin"],
@@ -45,8 +46,8 @@ ROWS = [
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["leases"],
-    ["records", "changed", "drill.memory"],
-    ["spending", "canary_notes"],
+    ["records", "rankings", "changed", "drill.memory"],
+    ["spending", "timings", "canary_notes"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -140,6 +140,7 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
         hedges=HedgeRules(settings.hedge.share, settings.hedge.max_waste),
         clock=clock,
         records=place.shared.records,
+        rankings=place.shared.rankings,
         worker=place.worker,
     )
 

@@ -340,7 +340,7 @@ class Settings(Section):
         return self
 
     def facts(self) -> Mapping[str, OriginFacts]:
-        """Of each origin, as far as ranking and replication need them."""
+        """The origins by name, as far as ranking and replication need them."""
         primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(

@@ -38,6 +38,9 @@ log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
 
+MEASURED_ROWS = 8
+"""Rows of shared memory that are measured at a look, by turns: that takes about half a millisecond, and medians of
+minutes change slowly."""
 Judged = Callable[[Mapping[str, HealthRecord], Mapping[str, Evidence], float], None]
 """Called with the records after a step, the evidence, and the time since which the fault is our own, or 0.0."""
 
@@ -57,8 +60,10 @@ class Conductor:
         clock: Callable[[], float],
         chance: Callable[[], float] = draw,
         prober: Prober | None = None,
+        rank: Callable[[float, bool], None] = lambda now, conducts: None,
     ) -> None:
-        """`prober` sends regular probes as well; None: nobody does."""
+        """`prober` sends regular probes as well; None: nobody does. `rank` is called at each look: the time, and
+        whether this worker is the conductor."""
         self._records = records
         self._worker = worker
         self._origins = origins
@@ -69,6 +74,8 @@ class Conductor:
         self._chance = chance
         self._limiting = Limiting()
         self._prober = prober
+        self._rank = rank
+        self._looks = 0
         self.judged: Judged | None = None
         """Called with the result of each step by which this worker judges."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
@@ -110,14 +117,16 @@ class Conductor:
         for origin in origins.values():
             origin.gate.look(now)
             origin.note_whole()
-        if not (is_late and not was_late) and records.conductor(now) == self._worker:
+        conducts = records.conductor(now) == self._worker
+        if conducts and not (is_late and not was_late):
             if self._prober is not None:
                 self._prober.look(now)
             self._judge(origins, now)
             for origin in origins.values():
                 origin.gate.take_over(now)
-        elif self._prober is not None and records.conductor(now) != self._worker:
+        elif self._prober is not None and not conducts:
             self._prober.forget()
+        self._rank(now, conducts)
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
@@ -130,8 +139,11 @@ class Conductor:
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:
-        for origin in origins.values():
-            origin.seen.measure(now)
+        self._looks += 1
+        turns = -(-self._records.workers * len(origins) // MEASURED_ROWS)
+        for at, origin in enumerate(origins.values()):
+            if (self._looks + at) % turns == 0:
+                origin.seen.measure(now)
         origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence, clock = {}, self._clock()

@@ -24,7 +24,10 @@ from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
+from shield.origin.ranker import RankedStatistics, Ranker
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rankings import Rankings
+from shield.rankings import private as private_rankings
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
@@ -114,10 +117,11 @@ class Origins:
         retry_share: float = 0.1,
         chance: Callable[[], float] = draw,
         records: Records | None = None,
+        rankings: Rankings | None = None,
         worker: int = 0,
         hedges: HedgeRules | None = None,
     ) -> None:
-        """`records` is the memory that all workers share; None: there are no others."""
+        """`records` and `rankings` are the memory that all workers share; None: there are no others."""
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
@@ -135,6 +139,7 @@ class Origins:
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
         self.lag = LagWatch(self.all, clock=clock, now=self._now)
+        self.ranker = Ranker(rankings or private_rankings(), worker, origins=self.all)
         self.conductor = Conductor(
             self._records,
             worker,
@@ -144,6 +149,7 @@ class Origins:
             prober=self.prober,
             now=self._now,
             clock=clock,
+            rank=self.ranker.look,
         )
 
     def open(self) -> None:
@@ -300,6 +306,10 @@ class Origins:
         late, other = lot.origins[order[0]], lot.origins[order[1]]
         after = late.seen.spending.after
         return None if after == math.inf else Hedge(late, other, self._hedges.max_waste, began + after, self._now)
+
+    def ranked(self) -> dict[str, RankedStatistics]:
+        """The order of origins by cost, of each route that has one."""
+        return self.ranker.statistics(self._now())
 
     def tell_moved(self, moved: Moved | None) -> None:
         """Call this from now on, until the origins are replaced."""
