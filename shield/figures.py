@@ -130,8 +130,8 @@ class Figures:
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
-            "replication": {name: asdict(lag) for name, lag in self._lags()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
     def standing(self) -> list[dict[str, object]]:
