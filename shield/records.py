@@ -61,8 +61,7 @@ LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
 
-# Words of a worker.
-_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
 _SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
