@@ -482,9 +482,7 @@ class Seen:
         if successes:
             self.repeats.earn(successes)
             self.hedges.earn(successes)
-        totals = [0] * len(Came)
-        for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
+        totals = self.lately(now)
         p95, samples = self.timings.measure(now, throttled=totals[Came.THROTTLED] / max(1, sum(totals)))
         is_known = samples >= hedge.LEAST_SAMPLES and self.hedges.is_allowed
         self.spending.after = p95 if p95 is not None and is_known else math.inf

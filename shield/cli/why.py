@@ -22,7 +22,7 @@ from shield.rules.decisions import (
     reasons,
 )
 from shield.rules.moments import EXPECTED, moment, shown
-from shield.rules.ranking import order_of, seed_of
+from shield.rules.ranking import Strategy, order_of, seed_of
 from shield.rules.written import target_of
 
 _SECONDS = 10.0
@@ -68,7 +68,9 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
     resource = routes.resolve(target)
     route, usual, path = resource.route, resource.tried, resource.path
     tried = order_then(usual, path, basis, at)
-    places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
+    by_cost = route.choose is Strategy.NEAREST
+    strategy = Strategy.ORDERED if by_cost else route.choose
+    places = {place.name: str(place) for place in order_of(strategy, route.facts, seed_of(resource.named.digest))}
     yield f"target     {target.decode()}"
     yield f"route      {route.name} (prefix {route.prefix.decode()})"
     yield f"at         {shown(at)}, as noted {shown(basis.at)}"
@@ -83,6 +85,8 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"
+    if by_cost:
+        yield "note       the route's order by cost at that time isn't kept: without it, origins are as listed"
     yield "note       for keys purged or announced shortly before, the primary comes first; that isn't kept"
 
 
