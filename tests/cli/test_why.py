@@ -99,6 +99,16 @@ def test_an_origin_in_its_place_is_as_usual(tmp_path: Path, capsys: pytest.Captu
     assert "first      fra, as usual\n" in capsys.readouterr().out
 
 
+def test_an_order_by_cost_is_said_not_to_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at, text = past(60.0)
+    given = {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": "r2"}
+    with answering(answer(at)) as (port, _):
+        assert why("/a", settings(tmp_path, port, origins={"fra": given, "iad": given}), at=text) == 0
+
+    said = capsys.readouterr().out
+    assert "the route's order by cost at that time isn't kept" in said and "iad: as listed" in said
+
+
 @pytest.mark.parametrize("at", ["soon", "25:00", "2020-01-01T00:00Z", "2999-01-01T00:00Z"])
 def test_a_time_that_isnt_of_the_last_day_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], at: str
