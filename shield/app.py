@@ -27,6 +27,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
+from shield.decisions import DecisionFiles, DecisionRecorder
 from shield.drill.drills import Drills
 from shield.drill.history import DrillHistory
 from shield.edge.asgi import Application
@@ -77,10 +78,12 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
+    origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
+    means.lag = origins.lag
     means.are_cut_off = origins.are_cut_off
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
@@ -98,6 +101,14 @@ def build(
         history=None if place.state is None else DrillHistory(place.state / f"drills-{settings.node}.jsonl"),
         clock=clock,
     )
+    recorder = DecisionRecorder(
+        None if place.state is None else DecisionFiles(place.state, settings.node),
+        origins=origins,
+        drill=place.shared.drill,
+        regime=regime,
+        clock=clock,
+    )
+    in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
     proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
     peer_proxy = PeerProxy(
@@ -135,6 +146,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
+    in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
     purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
@@ -181,6 +193,9 @@ def build(
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
         CallbackService("drills", opening=drills.open, closing=drills.close),
+        CallbackService(
+            "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
+        ),
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
@@ -212,6 +227,8 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
+            decisions=recorder.find,
+            keeps_decisions=recorder.keeps,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),

@@ -3,8 +3,8 @@ each origin that follows from them.
 
 With 99 hits in 100 requests, a single worker has too few fetches to learn from. So each worker has a row for each
 origin, which it alone writes, without a lock: counts of the last ten seconds, times of the last failures and the
-last success, a histogram of times to first byte, and send times of unanswered fetches. One worker, the conductor,
-reads all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
+last success, send times of unanswered fetches, and times to first byte (`timings`). One worker, the conductor, reads
+all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
-from shield.rules.latency import BUCKETS, bucket_of, quantile
 from shield.spending import Purpose, Spending, words_for
+from shield.timings import MEASURED_WORDS, PROBED, TIMING_WORDS, OriginTimes
 
 PLACES = 32
 """Origins with a place at a time; others work too, and always count as UP."""
@@ -36,7 +36,6 @@ more. Each gives four a second."""
 LATE_SECONDS = 0.1
 """A heartbeat later than this shows a worker that had no time to read responses."""
 
-_GENERATION_SECONDS = 300.0  # of the histogram; two of them count
 _SECONDS = 10  # of the ring of counts
 _FAILURES = 16  # the last of a worker at an origin
 
@@ -59,24 +58,23 @@ _COLUMNS = 1 + len(Came)  # the second, and a count each
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
-_PLACE_WORDS = LIMIT + LIMIT_WORDS
+_MEASURED = LIMIT + LIMIT_WORDS
+_PLACE_WORDS = _MEASURED + MEASURED_WORDS
 
 # Words of a worker.
-_BEAT, _STEADY = 0, 1
-_WORKER_WORDS = 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
-_FAILED_AT = 5  # each: time, hash of the key, `Came`
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
+_FAILED_AT = 6  # each: time, hash of the key, `Came`
 _RING = _FAILED_AT + 3 * _FAILURES
-_HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
-_WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
+_WAITING = _RING + _COLUMNS * _SECONDS
 USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
-_ROW_WORDS = USE + USE_WORDS
+_TIMINGS = USE + USE_WORDS
+_ROW_WORDS = _TIMINGS + TIMING_WORDS
 
 _WORD = 8
 _NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
-_NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
 
 
 def size_for(workers: int) -> int:
@@ -245,9 +243,11 @@ class Seen:
         "at",
         "hedges",
         "is_judged",
+        "missing",
         "notes",
         "repeats",
         "spending",
+        "timings",
     )
 
     def __init__(
@@ -265,7 +265,9 @@ class Seen:
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
+        self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
         self._free = list(range(_WAITING, _WAITING + SLOTS))
+        self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
         self.spending = records.spending(worker, place)
         self._successes = self.spending.own
         self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
@@ -292,20 +294,22 @@ class Seen:
             self._times[slot] = 0.0
             self._free.append(slot)
 
-    def succeeded(self, came: Came, now: float, seconds: float, *, slot: int = 0) -> None:
-        """The origin works: its first byte arrived after `seconds`. Ends the fetch with this slot."""
+    def succeeded(self, came: Came, now: float, seconds: float, size: int = 0, *, slot: int = 0) -> None:
+        """The first byte of a body of `size` bytes arrived after `seconds`. Ends the fetch with this slot."""
         if slot:
             self._times[slot] = 0.0
             self._free.append(slot)
         self._times[_SUCCEEDED] = now
         self._successes[0] += 1
         self._count(came, now)
-        counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
-        at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
-        if counts[at] != generation:
-            counts[at : at + 1 + BUCKETS] = _NO_BUCKETS
-            counts[at] = generation
-        counts[at + 1 + bucket_of(seconds)] += 1
+        self.timings.came(now, seconds, size)
+
+    def probed(self, came: Came, now: float, seconds: float, size: int = 0, *, slot: int = 0) -> None:
+        """As `succeeded`, for a probe."""
+        self.end(slot)
+        self._times[_SUCCEEDED] = now
+        self._count(came, now)
+        self.timings.came(now, seconds, size, PROBED)
 
     def failed(self, came: Came, now: float, key: bytes) -> None:
         """A fetch of the object with this key failed, or its body did (BROKEN)."""
@@ -473,26 +477,24 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Fill its budgets, and publish the 95th percentile of first bytes; with few, the last one stays."""
+        """Fill its budgets, and publish the times of the last minutes and the penalty for throttling."""
         successes = self.spending.new_successes()
         if successes:
             self.repeats.earn(successes)
             self.hedges.earn(successes)
-        generation = 1 + int(now / _GENERATION_SECONDS)
-        totals = [0] * BUCKETS
+        totals = [0] * len(Came)
         for counts, _ in self._rows:
-            for at in (_HISTOGRAM, _HISTOGRAM + 1 + BUCKETS):
-                if counts[at] >= max(1, generation - 1):
-                    totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
-        p95, is_known = quantile(totals, hedge.QUANTILE), sum(totals) >= hedge.LEAST_SAMPLES
-        self.spending.after = p95 if p95 is not None and is_known and self.hedges.is_allowed else math.inf
+            _add_counts(totals, counts, 0.0, now)
+        p95, samples = self.timings.measure(now, throttled=totals[Came.THROTTLED] / max(1, sum(totals)))
+        is_known = samples >= hedge.LEAST_SAMPLES and self.hedges.is_allowed
+        self.spending.after = p95 if p95 is not None and is_known else math.inf
         if p95 is not None:
             self._published[_P95] = p95
 
 
 def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
     """Add one worker's counts of whole seconds since then, of the last ten."""
-    for at in range(_RING, _HISTOGRAM, _COLUMNS):
+    for at in range(_RING, _WAITING, _COLUMNS):
         if counts[at] >= since and counts[at] > now - _SECONDS:
             for came in range(len(Came)):
                 totals[came] += counts[at + 1 + came]

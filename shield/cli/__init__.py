@@ -134,6 +134,20 @@ def explain(
 
 
 @_app.command()
+def why(
+    url: Annotated[str, typer.Argument(help="A URL or a path.")],
+    config: ConfigFile,
+    at: Annotated[
+        str, typer.Option("--at", help="A time of the last day: 03:12, 2026-03-01T03:12, 2026-03-01T03:12Z.")
+    ],
+) -> None:
+    """Show which origin a URL was fetched from first at a time of the last day, and why, by the running node."""
+    from shield.cli.why import why as run
+
+    raise typer.Exit(run(url, config, at=at))
+
+
+@_app.command()
 def audit(
     config: ConfigFile,
     prefix: Annotated[str, typer.Option(help="Keys that begin with this, as images/. Default: all.")] = "",

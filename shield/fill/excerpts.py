@@ -91,6 +91,7 @@ class Excerpts:
                     forwarded=self._resource.forwarded,
                     key=self._resource.named,
                     request=Request(b"GET", self._target, [], {}),
+                    choice=self._resource.route.choice,
                     version=self._version,
                 ),
                 self._resource,

@@ -155,6 +155,7 @@ class Runs:
             forwarded=resource.forwarded,
             key=resource.named,
             request=Request(b"GET", self.target, [], {}),
+            choice=resource.route.choice,
         )
 
     def will_bring(self, number: int) -> bool:

@@ -392,5 +392,5 @@ def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want
 
 
 def _plain(resource: Resource, method: bytes) -> Want:
-    key = resource.base or resource.key
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)
+    key, choice = resource.base or resource.key, resource.route.choice if method == b"GET" else None
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key, choice=choice)

@@ -29,6 +29,10 @@ class Counters:
             self.hits += 1
         elif outcome is not None:
             self._count(outcome.word)
+        if exchange.end is not End.WHOLE or self.watch is not None:
+            self._add_more(exchange)
+
+    def _add_more(self, exchange: Exchange) -> None:
         if exchange.end is not End.WHOLE:
             self._count(exchange.end.value)
         if self.watch is not None:

@@ -10,22 +10,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.hedging import Hedging
+from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.records import LATE_SECONDS, Records
-from shield.rules.health import EventKind, Flag, HealthEvent, HealthState, judge, probe_seconds
+from shield.rules.health import (
+    EventKind,
+    Evidence,
+    Flag,
+    HealthEvent,
+    HealthRecord,
+    HealthState,
+    judge,
+    probe_seconds,
+)
+from shield.rules.lag import lags
 from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
+
+MEASURED_ROWS = 8
+"""Rows of shared memory that are measured at a look, by turns: that takes about half a millisecond, and medians of
+minutes change slowly."""
+Judged = Callable[[Mapping[str, HealthRecord], Mapping[str, Evidence], float], None]
+"""Called with the records after a step, the evidence, and the time since which the fault is our own, or 0.0."""
 
 
 class Conductor:
@@ -43,8 +60,10 @@ class Conductor:
         clock: Callable[[], float],
         chance: Callable[[], float] = draw,
         prober: Prober | None = None,
+        rank: Callable[[float, bool], None] = lambda now, conducts: None,
     ) -> None:
-        """`prober` sends regular probes as well; None: nobody does."""
+        """`prober` sends regular probes as well; None: nobody does. `rank` is called at each look: the time, and
+        whether this worker is the conductor."""
         self._records = records
         self._worker = worker
         self._origins = origins
@@ -55,6 +74,10 @@ class Conductor:
         self._chance = chance
         self._limiting = Limiting()
         self._prober = prober
+        self._rank = rank
+        self._looks = 0
+        self.judged: Judged | None = None
+        """Called with the result of each step by which this worker judges."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._hedging = Hedging(records)
         self._due = 0.0
@@ -94,14 +117,16 @@ class Conductor:
         for origin in origins.values():
             origin.gate.look(now)
             origin.note_whole()
-        if not (is_late and not was_late) and records.conductor(now) == self._worker:
+        conducts = records.conductor(now) == self._worker
+        if conducts and not (is_late and not was_late):
             if self._prober is not None:
                 self._prober.look(now)
             self._judge(origins, now)
             for origin in origins.values():
                 origin.gate.take_over(now)
-        elif self._prober is not None and records.conductor(now) != self._worker:
+        elif self._prober is not None and not conducts:
             self._prober.forget()
+        self._rank(now, conducts)
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
@@ -114,8 +139,11 @@ class Conductor:
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:
-        for origin in origins.values():
-            origin.seen.measure(now)
+        self._looks += 1
+        turns = -(-self._records.workers * len(origins) // MEASURED_ROWS)
+        for at, origin in enumerate(origins.values()):
+            if (self._looks + at) % turns == 0:
+                origin.seen.measure(now)
         origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence, clock = {}, self._clock()
@@ -147,13 +175,18 @@ class Conductor:
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)
+        if self.judged is not None:
+            self.judged(judged.records, evidence, judged.frozen_at)
 
     def _can_probe(self, origin: Origin) -> bool:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
 
     def _held(self, origin: Origin) -> Flag:
-        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
-        return drained if self._prober is None else drained | self._prober.held(origin)
+        held = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        since = missing_since(origin)
+        if since and lags(origin.facts, self._clock() - since):
+            held |= Flag.LAGGING
+        return held if self._prober is None else held | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:

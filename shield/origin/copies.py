@@ -84,7 +84,7 @@ async def _examine(
     copy: Copy, want: Want, version: Version, *, deadline: float, clock: Callable[[], float]
 ) -> Absent | bytes:
     """The ETag of the version at this origin, once that is proven. Raises OriginError."""
-    result = await copy.fetch(replace(want.whole(), method=b"HEAD"), deadline=deadline, clock=clock)
+    result = await copy.fetch(replace(want.whole(), method=b"HEAD", choice=None), deadline=deadline, clock=clock)
     if isinstance(result, Absent):
         return result
     head = result.response.head

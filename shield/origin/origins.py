@@ -20,10 +20,14 @@ from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
 from shield.origin.hedging import Hedge
+from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
+from shield.origin.ranker import RankedStatistics, Ranker
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rankings import Rankings
+from shield.rankings import private as private_rankings
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
@@ -113,10 +117,11 @@ class Origins:
         retry_share: float = 0.1,
         chance: Callable[[], float] = draw,
         records: Records | None = None,
+        rankings: Rankings | None = None,
         worker: int = 0,
         hedges: HedgeRules | None = None,
     ) -> None:
-        """`records` is the memory that all workers share; None: there are no others."""
+        """`records` and `rankings` are the memory that all workers share; None: there are no others."""
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
@@ -133,6 +138,8 @@ class Origins:
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
+        self.ranker = Ranker(rankings or private_rankings(), worker, origins=self.all)
+        self.lag = LagWatch(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
             self._records,
             worker,
@@ -142,6 +149,7 @@ class Origins:
             prober=self.prober,
             now=self._now,
             clock=clock,
+            rank=self.ranker.look,
         )
 
     def open(self) -> None:
@@ -189,6 +197,7 @@ class Origins:
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
         now, clock = self._now(), self._clock()
+        self.lag.tick()
         for origin in self._lot.origins.values():
             if origin.keys is not None:
                 origin.keys.tick(clock)
@@ -286,7 +295,9 @@ class Origins:
             hedge=hedge,
         )
         unknown = [name for name in names if name not in lot.origins]
-        return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race.sighted = self.lag.sighted
+        return race
 
     def _hedge(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Hedge | None:
         """The hedge of a fetch that began at `began`, in case that its first attempt is late."""
@@ -295,6 +306,10 @@ class Origins:
         late, other = lot.origins[order[0]], lot.origins[order[1]]
         after = late.seen.spending.after
         return None if after == math.inf else Hedge(late, other, self._hedges.max_waste, began + after, self._now)
+
+    def ranked(self) -> dict[str, RankedStatistics]:
+        """The order of origins by cost, of each route that has one."""
+        return self.ranker.statistics(self._now())
 
     def tell_moved(self, moved: Moved | None) -> None:
         """Call this from now on, until the origins are replaced."""
@@ -340,6 +355,7 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         await self.prober.close()
+        await self.lag.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             if origin.keys is not None:
                 await origin.keys.close()

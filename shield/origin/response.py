@@ -56,6 +56,7 @@ class Response:
     answered: bool = False
     kept: bool = False  # sent on a connection that had been used before
     stale: bool = False  # unanswered, since the connection had been closed before
+    weigh: Callable[[int, float], None] | None = None  # told the size and seconds of a body that arrives freely
     _buffer: list[bytes] = field(default_factory=list)
     _buffered: int = 0
     _sink: Sink | None = None

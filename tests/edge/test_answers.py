@@ -237,7 +237,8 @@ def test_head_of_what_is_not_stored_has_no_body(shield: Shield, origin: FaultyOr
 
 @pytest.mark.parametrize("step", [Reset(), Close()])
 def test_a_body_that_breaks_off_ends_short(shield: Shield, origin: FaultyOrigin, step: Reset | Close) -> None:
-    origin.spoils("/large", at_body(1_000_000, step))
+    origin.spoils("/large", at_body(1_000_000, step), times=1)
+    origin.spoils("/large", at_body(0, step))  # what would continue it
 
     answer = shield.get("/large")
 

@@ -158,7 +158,8 @@ def test_a_stream_that_is_not_read_stays_at_the_origin(h2: H2Client, shield: Shi
 def test_a_body_that_breaks_off_resets_its_stream_only(
     h2: H2Client, origin: FaultyOrigin, spoilt: tuple[Fault, ...]
 ) -> None:
-    origin.spoils("/large", *spoilt)
+    origin.spoils("/large", *spoilt, times=1)
+    origin.spoils("/large", at_body(0, Reset()))  # what would continue it
 
     answer = h2.get("/large")
 
@@ -202,7 +203,8 @@ def test_a_target_in_absolute_form_over_http_1_1(h1: Client) -> None:
 def test_a_body_that_breaks_off_ends_short_over_http_1_1(
     h1: Client, origin: FaultyOrigin, spoilt: tuple[Fault, ...]
 ) -> None:
-    origin.spoils("/large", *spoilt)
+    origin.spoils("/large", *spoilt, times=1)
+    origin.spoils("/large", at_body(0, Reset()))  # what would continue it
 
     h1.send(request("/large"))
     answer = h1.read_head()

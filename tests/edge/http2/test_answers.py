@@ -302,7 +302,8 @@ def test_a_hit_over_one_protocol_was_stored_over_the_other(h2: H2Client, ground:
 def test_a_body_that_breaks_off_resets_its_stream_only(
     h2: H2Client, ground: Ground, spoilt: tuple[Fault, ...]
 ) -> None:
-    ground.origin.spoils("/large", *spoilt)
+    ground.origin.spoils("/large", *spoilt, times=1)
+    ground.origin.spoils("/large", at_body(0, Reset()))  # what would continue it
 
     answer = h2.get("/large")
 
