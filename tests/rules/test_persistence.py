@@ -16,6 +16,7 @@ def errors(*faults: Fault, status: int | None = None, retry_after: float | None 
 PASSING = [
     Fault.SERVER,
     Fault.THROTTLED,
+    Fault.OVER_LIMIT,
     Fault.RESET,
     Fault.CONNECT,
     Fault.RESOLVE,
@@ -72,3 +73,9 @@ def test_the_time_that_an_origin_asks_for_is_given_if_it_is_there() -> None:
     assert next_wait(busy, 1, left=10.0, chance=1.0) == 3.0 + TRANSIENT_SECONDS
     assert next_wait(busy, 1, left=3.0, chance=0.0) is None
     assert next_wait([], 1, left=0.0, chance=0.0) is None
+
+
+def test_one_that_got_no_place_in_time_waits_for_one_again_at_once() -> None:
+    over = errors(Fault.OVER_LIMIT, retry_after=60.0)
+
+    assert next_wait(over, 1, left=10.0, chance=1.0) == TRANSIENT_SECONDS
