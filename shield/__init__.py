@@ -78,14 +78,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 statistics: its figures; origins: fetches from the best of several; race: attempts beside a late one;
-                hedging: those of hedges; lag: of copies behind the primary; conductor: judges origins for all
-                workers, and probes them; ranker: their order by cost; limiting: learns how much they bear; gate: no
-                more than that goes to one, and misses wait; drains: origins that get no fetches, by order; prober:
-                regular probes; probe_notes: their results in shared memory; signer: request heads; rotation: new
-                credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection, response,
-                chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the
-                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
-                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
+                hedging: those of hedges; lag: of copies behind the primary; turns: while all origins are bad;
+                conductor: judges origins for all workers, and probes them; ranker: their order by cost; limiting:
+                learns how much they bear; gate: no more than that goes to one, and misses wait; drains: origins that
+                get no fetches, by order; prober: regular probes; probe_notes: their results in shared memory; signer:
+                request heads; rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial,
+                connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time
+                limits; inflow: the kernel's receive buffer; conduct: bodies after responses that have none; health:
+                failing addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place
+                of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment

@@ -83,7 +83,8 @@ class Conductor:
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
-        self._bad: set[str] = set()  # by this worker's last look
+        self.bad: set[str] = set()
+        """The bad ones by this worker's last look."""
         self._probes: dict[str, _Probes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -133,9 +134,9 @@ class Conductor:
         """Make fetches move on that wait for an origin which has turned bad since the last look."""
         for origin in origins:
             if origin.seen.is_up or origin.seen.treated().is_good:
-                self._bad.discard(origin.name)
-            elif origin.name not in self._bad:
-                self._bad.add(origin.name)
+                self.bad.discard(origin.name)
+            elif origin.name not in self.bad:
+                self.bad.add(origin.name)
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:

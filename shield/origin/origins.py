@@ -15,7 +15,7 @@ import xxhash
 
 from shield.chance import draw
 from shield.complaints import Complaints
-from shield.errors import OriginError
+from shield.errors import Fault, OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
@@ -25,6 +25,7 @@ from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.ranker import RankedStatistics, Ranker
+from shield.origin.turns import PACED_FETCHES, Turns
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rankings import Rankings
 from shield.rankings import private as private_rankings
@@ -43,6 +44,9 @@ _STORED_PATIENCE = 1.0
 """Seconds that a revalidation waits before an origin is tried again: the stored entry may do instead."""
 
 
+_TURN_SECONDS = 5.0
+"""How long a fetch waits for its turn while all its origins are bad; then its clients get a stale entry or 503."""
+
 _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
 
@@ -54,11 +58,12 @@ Moved = Callable[[str, bytes], None]
 class _Lot:
     """The origins in use at one time, and the deadline of a fetch from them."""
 
-    __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
+    __slots__ = ("budgets", "deadline_seconds", "has_time", "moved", "origins", "users")
 
     def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
+        self.has_time = deadline_seconds >= MIN_ATTEMPT_SECONDS
         self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
         self.moved: Moved | None = None
@@ -79,6 +84,11 @@ class _Lot:
         if self.moved is not None and tried[:1] != tuple(ranked[:1]):
             self.moved(ranked[0], path)
         return tried
+
+    def are_all_bad(self, names: Sequence[str]) -> bool:
+        """Whether all of these are known to be bad."""
+        origins = self.origins
+        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
 
     def has_room(self, name: str) -> bool:
         """Whether an origin is well, and has a place for another fetch."""
@@ -133,6 +143,7 @@ class Origins:
         self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
+        self._turns = Turns(max(1, PACED_FETCHES // self._records.workers))
         self._complaints = Complaints(log)
         self.quarantine: Quarantine | None = None
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
@@ -224,9 +235,9 @@ class Origins:
             order, began = lot.order(names, want.path, self._now), self._now()
             if self.quarantine is not None:
                 order = self.quarantine.trusted(want.path, order, began)
-            is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
+            is_usual = want.resumes is None and lot.has_time and not (self.conductor.bad and lot.are_all_bad(order))
             if not order or len(order) < len(names) or not is_usual:
-                return await self._race(names, order, want, lot, began).run()
+                return await self._fetch_unusual(names, order, want, lot, began)
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
@@ -240,6 +251,24 @@ class Origins:
             return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
+
+    async def _fetch_unusual(
+        self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float
+    ) -> Fetched | Absent | Failed:
+        """A fetch that not all is well with. While all its origins are bad, it waits for its turn."""
+        has_turn: bool | None = False
+        if order and lot.are_all_bad(order):
+            until = began + min(_TURN_SECONDS, lot.deadline_seconds / 2.0)
+            has_turn = await self._turns.take(lambda: lot.are_all_bad(order), until)
+        if has_turn is None:
+            lot.origins[order[0]].faults[Fault.PACED.value] += 1
+            said = f"all origins are bad, and get {self._turns.used} fetches of this worker at a time"
+            return Failed((OriginError(order[0], Fault.PACED, said),))
+        try:
+            return await self._race(names, order, want, lot, began).run()
+        finally:
+            if has_turn:
+                self._turns.give_back()
 
     async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
         """A fetch with several origins to try: the first attempt, and others beside or after it."""
@@ -322,10 +351,7 @@ class Origins:
 
     def are_cut_off(self, names: Sequence[str]) -> bool:
         """Whether all of these are known to be bad, or the node itself is cut off from all origins."""
-        origins = self._lot.origins
-        if self._records.frozen_at:
-            return True
-        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
+        return bool(self._records.frozen_at) or self._lot.are_all_bad(names)
 
     @property
     def newcomers(self) -> Sequence[str]:

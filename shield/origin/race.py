@@ -173,6 +173,7 @@ class Race:
     def _concluded(self) -> Absent | Failed:
         asked_all, unpaid = self._schedule.asked_all, self._schedule.unpaid
         if unpaid is not None:
+            self._origins[unpaid].faults[Fault.BUDGET.value] += 1
             self._failures[unpaid] = OriginError(
                 unpaid, Fault.BUDGET, "it broke off too many bodies to be asked again"
             )
