@@ -410,7 +410,7 @@ class Seen:
         broken: list[int] = []  # keys
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
-            _add_counts(totals, counts, since, now)
+            add_counts(totals, counts, since, now)
             for at in range(_FAILED_AT, _RING, 3):
                 if times[at] > since and counts[at + 2] == Came.BROKEN:
                     if times[at] > whole:
@@ -436,13 +436,6 @@ class Seen:
             p95=self.p95,
         )
 
-    def lately(self, now: float) -> list[int]:
-        """The results of all workers' fetches in the last ten seconds, by `Came`."""
-        totals = [0] * len(Came)
-        for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
-        return totals
-
     # written by the conductor
 
     def publish(self, record: HealthRecord) -> None:
@@ -459,7 +452,7 @@ class Seen:
         self.spending.fill(self.repeats, self.hedges)
         totals = [0] * len(Came)
         for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
+            add_counts(totals, counts, 0.0, now)
         p95, samples = self.timings.measure(now, throttled=totals[Came.THROTTLED] / max(1, sum(totals)))
         is_known = samples >= hedge.LEAST_SAMPLES and self.hedges.is_allowed
         self.spending.after = p95 if p95 is not None and is_known else math.inf
@@ -467,7 +460,7 @@ class Seen:
             self._published[_P95] = p95
 
 
-def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
+def add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
     """Add one worker's counts of whole seconds since then, of the last ten."""
     for at in range(_RING, _WAITING, _COLUMNS):
         if counts[at] >= since and counts[at] > now - _SECONDS:

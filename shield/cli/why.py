@@ -86,8 +86,6 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"
-    if by_cost:
-        yield "note       the route's order by cost at that time isn't kept: without it, origins are as listed"
     yield "note       for keys purged or announced shortly before, the primary comes first; that isn't kept"
 
 
