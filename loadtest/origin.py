@@ -1,21 +1,26 @@
 """An origin that costs little: objects of any size, named by their path, and a count of requests.
 
-    python -m loadtest.origin PORT
+    python -m loadtest.origin PORT [MS]
 
     /o/SIZE/NAME                        at once; a range of it, too
     /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
     /bucket/...                         the same, as objects of a bucket
     /asked                              GETs so far and their bytes, as JSON, each slow path's GETs, access key ids
     /mode/STATUS                        from now on every object is answered by this status; 200: as above
+    /mode/wrong                         from now on with other bytes of the same length under the same head
+    /states/sha256, /states/md5         from now on heads state the checksum of the right bytes; md5: as their ETag
 
-It trusts its clients: a GET without a body, by HTTP/1.1 with keep-alive.
+MS is its distance: slow paths take so many milliseconds longer. It trusts its clients: a GET without a body, by
+HTTP/1.1 with keep-alive.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
+import hashlib
 import json
 import random
 import re
@@ -46,20 +51,44 @@ def body(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+@functools.cache
+def wrong_body(size: int) -> bytes:
+    """Other bytes of the same length; none of them is right."""
+    return bytes([byte ^ 0xFF for byte in body(size)])
+
+
+@functools.cache
+def head_with(checksum: str, size: int) -> bytes:
+    """`HEAD`, with this checksum of the right bytes."""
+    if checksum == "md5":
+        return HEAD.replace(b"fba9dede5f27731c9771645a39863328", hashlib.md5(body(size)).hexdigest().encode())
+    digest = base64.b64encode(hashlib.sha256(body(size)).digest())
+    return HEAD.replace(b"\r\nETag", b"\r\nx-amz-checksum-sha256: %b\r\nETag" % digest, 1)
+
+
 class Asked:
     """The requests so far, and the current Date, which is renewed once a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, distance: float = 0.0) -> None:
+        self.distance = distance  # in seconds
         self.total = 0
         self.bytes = 0
         self.slow: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
         self.status = 200
+        self.is_wrong = False
+        self.checksum = ""
         self.tick()
 
     def tick(self) -> None:
         self.date = formatdate(usegmt=True).encode()
         asyncio.get_running_loop().call_later(1.0, self.tick)
+
+    def head(self, size: int) -> bytes:
+        return head_with(self.checksum, size) if self.checksum else HEAD
+
+    def body(self, size: int) -> bytes:
+        return wrong_body(size) if self.is_wrong else body(size)
 
 
 class Connection(asyncio.Protocol):
@@ -84,7 +113,11 @@ class Connection(asyncio.Protocol):
         if method != b"GET":
             self._transport.close()
         elif parts[1] == b"mode":
-            self._asked.status = int(parts[2])
+            self._asked.is_wrong = parts[2] == b"wrong"
+            self._asked.status = 200 if self._asked.is_wrong else int(parts[2])
+            self._transport.write(HEAD % (self._asked.date, 0))
+        elif parts[1] == b"states":
+            self._asked.checksum = parts[2].decode()
             self._transport.write(HEAD % (self._asked.date, 0))
         elif self._asked.status != 200 and parts[1] in (b"o", b"slow"):
             self._asked.total += 1
@@ -97,18 +130,23 @@ class Connection(asyncio.Protocol):
             wanted = _RANGE.search(head)
             if wanted is None:
                 self._asked.bytes += size
-                self._transport.writelines([HEAD % (self._asked.date, size), body(size)])
+                self._transport.writelines(
+                    [self._asked.head(size) % (self._asked.date, size), self._asked.body(size)]
+                )
             else:
                 first, stop = int(wanted[1]), min(size, int(wanted[2]) + 1)
-                part = HEAD.replace(b"200 OK", b"206 Partial Content\r\nContent-Range: bytes %d-%d/%d", 1)
+                part = self._asked.head(size).replace(
+                    b"200 OK", b"206 Partial Content\r\nContent-Range: bytes %d-%d/%d", 1
+                )
                 self._asked.bytes += stop - first
                 made = part % (first, stop - 1, size, self._asked.date, stop - first)
-                self._transport.writelines([made, memoryview(body(size))[first:stop]])
+                self._transport.writelines([made, memoryview(self._asked.body(size))[first:stop]])
         elif parts[1] == b"slow":
             self._asked.total += 1
             self._asked.slow["/".join(part.decode() for part in parts)] += 1
             size, delay, spread = (int(part) for part in parts[2:5])
-            asyncio.get_running_loop().call_later(delay / 1000, self._begin, size, spread / 1000)
+            late = delay / 1000 + self._asked.distance
+            asyncio.get_running_loop().call_later(late, self._begin, size, spread / 1000)
         else:
             asked = self._asked
             said = {"total": asked.total, "bytes": asked.bytes, "slow": asked.slow, "keys": asked.keys}
@@ -116,8 +154,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(HEAD % (self._asked.date, len(answer)) + answer)
 
     def _begin(self, size: int, spread: float) -> None:
-        whole = memoryview(body(size))
-        self._transport.writelines([HEAD % (self._asked.date, size), whole[:FIRST_BYTES]])
+        whole = memoryview(self._asked.body(size))
+        self._transport.writelines([self._asked.head(size) % (self._asked.date, size), whole[:FIRST_BYTES]])
         self._go_on(whole, min(FIRST_BYTES, size), asyncio.get_running_loop().time(), spread)
 
     def _go_on(self, whole: memoryview, sent: int, began: float, spread: float) -> None:
@@ -131,9 +169,9 @@ class Connection(asyncio.Protocol):
             loop.call_later(STEP_SECONDS, self._go_on, whole, due, began, spread)
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, distance: float) -> None:
     loop = asyncio.get_running_loop()
-    asked = Asked()
+    asked = Asked(distance)
     server = await loop.create_server(lambda: Connection(asked), "127.0.0.1", port, backlog=4096)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -143,4 +181,4 @@ async def serve(port: int) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(int(sys.argv[1])))
+        uvloop.run(serve(int(sys.argv[1]), float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0))

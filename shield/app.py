@@ -227,8 +227,7 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
-            decisions=recorder.find,
-            keeps_decisions=recorder.keeps,
+            decisions=recorder,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),

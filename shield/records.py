@@ -17,12 +17,12 @@ from enum import IntEnum
 
 import xxhash
 
-from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable, DrainWord
 from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
-from shield.spending import Purpose, Spending, words_for
+from shield.spending import Purpose, SpendingTable, words_for
 from shield.timings import MEASURED_WORDS, PROBED, TIMING_WORDS, OriginTimes
 
 PLACES = 32
@@ -61,8 +61,7 @@ LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
 
-# Words of a worker.
-_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
 _SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
@@ -105,8 +104,8 @@ class Records:
         self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
-        self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
-        self._budget_words = words_for(room or workers)
+        start = self._rows + (room or workers) * PLACES * _ROW_WORDS
+        self.budgets = SpendingTable(self._words, self._times, start, room or workers)
 
     def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
@@ -117,12 +116,14 @@ class Records:
         name = _hash(identity)
         with self._alone():
             place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
-            if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
+            if drain is None:  # too many names: it can be drained in this worker alone
+                drain = memoryview(bytearray(_WORD)).cast("d")
+            if place is None:
+                return Seen(private(), worker=0, place=0, drain=drain, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
-                self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
+                self.budgets.clear(place)
                 self._words[at + _NAME] = name
                 self.note(place).clear()
         return Seen(self, worker=worker, place=place, drain=drain)
@@ -207,15 +208,6 @@ class Records:
         stop = start + _ROW_WORDS
         return self._words[start:stop], self._times[start:stop]
 
-    def spending(self, worker: int, place: int) -> Spending:
-        """The words on the budgets of an origin. They outlast its workers."""
-        return Spending(*self._budgets_of(place), worker)
-
-    def _budgets_of(self, place: int) -> tuple[memoryview, memoryview[float]]:
-        start = self._budgets + place * self._budget_words
-        stop = start + self._budget_words
-        return self._words[start:stop], self._times[start:stop]
-
 
 def _hash(text: bytes) -> int:
     return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
@@ -241,6 +233,7 @@ class Seen:
         "_successes",
         "_times",
         "at",
+        "drain",
         "hedges",
         "is_judged",
         "missing",
@@ -259,6 +252,7 @@ class Seen:
         self._records = records
         self._place = place
         self._drain = drain
+        self.drain = DrainWord(drain)
         self.notes = records.note(place)
         """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
@@ -268,7 +262,7 @@ class Seen:
         self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
         self._free = list(range(_WAITING, _WAITING + SLOTS))
         self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
-        self.spending = records.spending(worker, place)
+        self.spending = records.budgets.of(place, worker)
         self._successes = self.spending.own
         self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
 
@@ -360,11 +354,6 @@ class Seen:
         return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
 
     @property
-    def drained_until(self) -> float:
-        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
-        return self._drain[0]
-
-    @property
     def p95(self) -> float | None:
         """The 95th percentile of first bytes, as last published."""
         return self._published[_P95] or None
@@ -421,7 +410,7 @@ class Seen:
         broken: list[int] = []  # keys
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
-            _add_counts(totals, counts, since, now)
+            add_counts(totals, counts, since, now)
             for at in range(_FAILED_AT, _RING, 3):
                 if times[at] > since and counts[at + 2] == Came.BROKEN:
                     if times[at] > whole:
@@ -447,25 +436,7 @@ class Seen:
             p95=self.p95,
         )
 
-    def lately(self, now: float) -> list[int]:
-        """The results of all workers' fetches in the last ten seconds, by `Came`."""
-        totals = [0] * len(Came)
-        for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
-        return totals
-
-    # written for operators
-
-    def drain(self, until: float) -> None:
-        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
-        self._drain[0] = until
-
     # written by the conductor
-
-    def expire(self, now: float) -> None:
-        """End a drain whose time is over. `now` is epoch seconds."""
-        if 0.0 < self._drain[0] <= now:
-            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""
@@ -478,13 +449,10 @@ class Seen:
 
     def measure(self, now: float) -> None:
         """Fill its budgets, and publish the times of the last minutes and the penalty for throttling."""
-        successes = self.spending.new_successes()
-        if successes:
-            self.repeats.earn(successes)
-            self.hedges.earn(successes)
+        self.spending.fill(self.repeats, self.hedges)
         totals = [0] * len(Came)
         for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
+            add_counts(totals, counts, 0.0, now)
         p95, samples = self.timings.measure(now, throttled=totals[Came.THROTTLED] / max(1, sum(totals)))
         is_known = samples >= hedge.LEAST_SAMPLES and self.hedges.is_allowed
         self.spending.after = p95 if p95 is not None and is_known else math.inf
@@ -492,7 +460,7 @@ class Seen:
             self._published[_P95] = p95
 
 
-def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
+def add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
     """Add one worker's counts of whole seconds since then, of the last ten."""
     for at in range(_RING, _WAITING, _COLUMNS):
         if counts[at] >= since and counts[at] > now - _SECONDS:

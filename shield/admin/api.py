@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.announce import Announce, announcing
-from shield.admin.decisions import FindBasis, deciding
+from shield.admin.decisions import DecisionRecord, deciding
 from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.reload import Reloading, reloading
@@ -38,8 +38,7 @@ def admin_api(
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
-    decisions: FindBasis | None = None,
-    keeps_decisions: bool = True,
+    decisions: DecisionRecord | None = None,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
@@ -86,7 +85,7 @@ def admin_api(
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),
-            *([] if decisions is None else [deciding(decisions, is_kept=keeps_decisions)]),
+            *([] if decisions is None else [deciding(decisions)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

@@ -148,6 +148,20 @@ def why(
 
 
 @_app.command()
+def whatif(
+    config: ConfigFile,
+    at: Annotated[str, typer.Option("--at", help="Two times of the last day: 03:00..04:00.")],
+    changes: Annotated[
+        list[str], typer.Option("--set", help="Another setting; may be given again.", metavar="KEY=VALUE")
+    ],
+) -> None:
+    """Choose origins again as in a time of the last day, with other settings, and show the shares of keys."""
+    from shield.cli.whatif import whatif as run
+
+    raise typer.Exit(run(config, at=at, changes=changes))
+
+
+@_app.command()
 def audit(
     config: ConfigFile,
     prefix: Annotated[str, typer.Option(help="Keys that begin with this, as images/. Default: all.")] = "",

@@ -149,7 +149,7 @@ class Conductor:
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence, clock = {}, self._clock()
         for name, origin in origins.items():
-            origin.seen.expire(clock)
+            origin.seen.drain.expire(clock)
             seen = origin.seen.evidence(before[name].since, now)
             probes = self._probes.get(name)
             is_probed = probes is not None and probes.since == before[name].since
@@ -183,7 +183,7 @@ class Conductor:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
 
     def _held(self, origin: Origin) -> Flag:
-        held = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
+        held = Flag.DRAINED if origin.seen.drain.until else Flag.NONE
         since = missing_since(origin)
         if since and lags(origin.facts, self._clock() - since):
             held |= Flag.LAGGING
@@ -194,7 +194,7 @@ class Conductor:
             _say(origin.label, event)
             return
         if event.kind is EventKind.HELD:
-            _say_held(origin.name, event, origin.seen.drained_until)
+            _say_held(origin.name, event, origin.seen.drain.until)
             return
         if not self._can_probe(origin):
             return

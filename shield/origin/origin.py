@@ -367,7 +367,7 @@ class Origin:
         self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
-        record, until = self.seen.record(), self.seen.drained_until
+        record, until = self.seen.record(), self.seen.drain.until
         flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,

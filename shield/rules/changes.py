@@ -68,7 +68,7 @@ def with_primary_first(
 ) -> Sequence[str]:
     """The order with the primary first, if it is among them, and copies that are `late` last."""
     primary = primary_of(facts)
-    return sorted(order, key=lambda name: 0 if name == primary else 2 if name in late else 1)
+    return tuple(sorted(order, key=lambda name: 0 if name == primary else 2 if name in late else 1))
 
 
 def authorities(order: Sequence[str], facts: Sequence[OriginFacts]) -> Sequence[str]:

@@ -151,11 +151,11 @@ def test_a_replica_that_is_drained_isnt_asked(
     origin.serves("/a", b"new")
     lagged.get("/a")
     iad = lagged.node.origins.get("iad")
-    lagged.call(lambda: iad.seen.drain(float("inf")))
+    lagged.call(lambda: iad.seen.drain.set(float("inf")))
 
     looked(lagged, clock, 10.0)
     assert len(replica.requests) == 1 and figures(lagged)["sought"] == 1
-    lagged.call(lambda: iad.seen.drain(0.0))
+    lagged.call(lambda: iad.seen.drain.set(0.0))
     looked(lagged, clock, 0.0)  # the conductor learns of it
     looked(lagged, clock, 10.0)
     assert len(replica.requests) == 2

@@ -27,6 +27,7 @@ def errors(*faults: Fault, status: int | None = None, retry_after: float | None 
 PASSING = [
     Fault.SERVER,
     Fault.THROTTLED,
+    Fault.OVER_LIMIT,
     Fault.RESET,
     Fault.CONNECT,
     Fault.RESOLVE,
@@ -118,3 +119,9 @@ def test_breaks_are_forgiven_by_what_comes_between_them() -> None:
     breaks = Breaks()
 
     assert all(breaks.may_continue(number * FORGIVEN_BYTES) for number in range(50))
+
+
+def test_one_that_got_no_place_in_time_waits_for_one_again_at_once() -> None:
+    over = errors(Fault.OVER_LIMIT, retry_after=60.0)
+
+    assert next_wait(over, 1, left=10.0, chance=1.0) == TRANSIENT_SECONDS
