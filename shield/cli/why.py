@@ -84,6 +84,8 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield "note       all origins had failed together: the fault was the node's own, and none was judged"
     if at - basis.at > LONGEST_SECONDS:
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
+    if ranked is None and route.choice is not None:
+        yield "note       the route's order by cost at that time isn't kept: origins are as listed here"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"
     yield "note       for keys purged or announced shortly before, the primary comes first; that isn't kept"
