@@ -44,6 +44,7 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.origin.drains import Drains
+from shield.origin.ramps import Ramps
 from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -184,6 +185,7 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -192,6 +194,7 @@ def build(
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
+        CallbackService("ramps", ticking=ramps.tick, closing=ramps.close),
         CallbackService("drills", opening=drills.open, closing=drills.close),
         CallbackService(
             "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
@@ -227,6 +230,7 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
+            ramps=ramps,
             decisions=recorder,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))

@@ -167,6 +167,16 @@ class Figures:
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
+            Family(
+                "origin_share",
+                "The share of keys that a new origin may serve, by its ramp; 1 without one",
+                [
+                    Sample(1.0 - self.origins.ramp_of(origin.name).below[0], {"origin": origin.name})
+                    for origin in self.origins.all()
+                ],
+                gauge=True,
+                alike=True,
+            ),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *drill_families(self.drills.statistics()),

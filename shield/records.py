@@ -18,6 +18,7 @@ from enum import IntEnum
 import xxhash
 
 from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable, DrainWord
+from shield.ramp_table import RAMP_WORDS, RampSlot, RampTable
 from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
@@ -52,7 +53,7 @@ class Came(IntEnum):
     BROKEN = 6  # its body ended early or stalled; its first byte counted as OK
 
 
-_COLUMNS = 1 + len(Came)  # the second, and a count each
+COLUMNS = 1 + len(Came)  # the second, and a count each
 
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
@@ -64,22 +65,22 @@ _PLACE_WORDS = _MEASURED + MEASURED_WORDS
 _BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING, _MISSING = range(6)
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, COMPARED, DIFFERING, _MISSING = range(6)
 _FAILED_AT = 6  # each: time, hash of the key, `Came`
-_RING = _FAILED_AT + 3 * _FAILURES
-_WAITING = _RING + _COLUMNS * _SECONDS
-USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
+RING = _FAILED_AT + 3 * _FAILURES
+WAITING = RING + COLUMNS * _SECONDS
+USE, USE_WORDS = WAITING + SLOTS, 6  # of its lease on the limit
 _TIMINGS = USE + USE_WORDS
 _ROW_WORDS = _TIMINGS + TIMING_WORDS
 
 _WORD = 8
-_NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
+_NO_COUNTS = memoryview(bytes(_WORD * COLUMNS)).cast("q")
 
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
     rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
-    of_place = DRAIN_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
+    of_place = DRAIN_WORDS + RAMP_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
     return _WORD * (1 + PLACES * of_place + rows)
 
 
@@ -99,8 +100,10 @@ class Records:
         self._words = memory.cast("q")
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
-        self._notes = 1 + PLACES * DRAIN_WORDS
-        self.drains = DrainTable(self._words[1 : self._notes], self._times[1 : self._notes])
+        ramps = 1 + PLACES * DRAIN_WORDS
+        self._notes = ramps + PLACES * RAMP_WORDS
+        self.drains = DrainTable(self._words[1:ramps], self._times[1:ramps])
+        self.ramps = RampTable(self._words[ramps : self._notes], self._times[ramps : self._notes])
         self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
@@ -115,24 +118,34 @@ class Records:
         """
         name = _hash(identity)
         with self._alone():
-            place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
+            own = _hash(called or identity)
+            place, drain, ramp = self._place_of(name), self.drains.at(own), self.ramps.at(own)
             if drain is None:  # too many names: it can be drained in this worker alone
                 drain = memoryview(bytearray(_WORD)).cast("d")
             if place is None:
-                return Seen(private(), worker=0, place=0, drain=drain, is_judged=False)
+                return Seen(private(), worker=0, place=0, drain=drain, ramp=ramp, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
                 self.budgets.clear(place)
                 self._words[at + _NAME] = name
                 self.note(place).clear()
-        return Seen(self, worker=worker, place=place, drain=drain)
+        return Seen(self, worker=worker, place=place, drain=drain, ramp=ramp)
+
+    def ramp_of(self, called: bytes) -> RampSlot:
+        """The ramp of the origin with this name."""
+        return self.ramps.at(_hash(called))
+
+    def excluding_others(self) -> AbstractContextManager[None]:
+        """While it is entered, no other process changes what has several writers."""
+        return self._alone()
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
             self.drains.keep(own)
+            self.ramps.keep(own)
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -222,10 +235,10 @@ class Seen:
     """One origin: the row that this worker writes, and the shared rows and record."""
 
     __slots__ = (
+        "_below",
         "_counts",
         "_drain",
         "_free",
-        "_place",
         "_published",
         "_records",
         "_rows",
@@ -244,14 +257,21 @@ class Seen:
     )
 
     def __init__(
-        self, records: Records, *, worker: int, place: int, drain: memoryview[float], is_judged: bool = True
+        self,
+        records: Records,
+        *,
+        worker: int,
+        place: int,
+        drain: memoryview[float],
+        ramp: RampSlot,
+        is_judged: bool = True,
     ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self.at = records, worker, place  # for `leases`
         self._records = records
-        self._place = place
         self._drain = drain
+        self._below = ramp.below
         self.drain = DrainWord(drain)
         self.notes = records.note(place)
         """What is known of its canaries, for the next conductor."""
@@ -260,7 +280,7 @@ class Seen:
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
         self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
-        self._free = list(range(_WAITING, _WAITING + SLOTS))
+        self._free = list(range(WAITING, WAITING + SLOTS))
         self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
         self.spending = records.budgets.of(place, worker)
         self._successes = self.spending.own
@@ -324,16 +344,16 @@ class Seen:
 
     def _count(self, came: Came, now: float) -> None:
         counts, second = self._counts, int(now)
-        at = _RING + _COLUMNS * (second % _SECONDS)
+        at = RING + COLUMNS * (second % _SECONDS)
         if counts[at] != second:
-            counts[at : at + _COLUMNS] = _NO_COUNTS
+            counts[at : at + COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
 
     def compared(self, *, differs: bool) -> None:
         """Its copy of an object was compared with another origin's."""
-        self._counts[_COMPARED] += 1
-        self._counts[_DIFFERING] += differs
+        self._counts[COMPARED] += 1
+        self._counts[DIFFERING] += differs
 
     # read by all
 
@@ -346,6 +366,7 @@ class Seen:
             and self._published[_RAISED] <= self._published[_SINCE]
             and not states[_FLAGS] & HELD_BACK
             and not self._drain[0]
+            and not self._below[0]
         )
 
     @property
@@ -392,6 +413,7 @@ class Seen:
             reason=Cause(states[_REASON]),
             count=states[_COUNT],
             seconds=times[_SPAN],
+            share=1.0 - self._below[0],
         )
 
     def suspect(self, now: float) -> None:
@@ -411,7 +433,7 @@ class Seen:
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
             add_counts(totals, counts, since, now)
-            for at in range(_FAILED_AT, _RING, 3):
+            for at in range(_FAILED_AT, RING, 3):
                 if times[at] > since and counts[at + 2] == Came.BROKEN:
                     if times[at] > whole:
                         broken.append(counts[at + 1])
@@ -419,7 +441,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[_WAITING:USE].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[WAITING:USE].tolist() if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
@@ -462,7 +484,7 @@ class Seen:
 
 def add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
     """Add one worker's counts of whole seconds since then, of the last ten."""
-    for at in range(_RING, _WAITING, _COLUMNS):
+    for at in range(RING, WAITING, COLUMNS):
         if counts[at] >= since and counts[at] > now - _SECONDS:
             for came in range(len(Came)):
                 totals[came] += counts[at + 1 + came]

@@ -45,9 +45,9 @@ ROWS = [
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
-    ["leases"],
+    ["leases", "ramping"],
     ["records", "rankings", "changed", "drill.memory"],
-    ["spending", "timings", "canary_notes"],
+    ["spending", "timings", "canary_notes", "ramp_table"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

@@ -11,6 +11,7 @@ from shield import __version__
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile
 from shield.cli.origin import app as _origin
+from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 
 _app = typer.Typer(
@@ -24,6 +25,7 @@ _app = typer.Typer(
 _app.add_typer(_store)
 _app.add_typer(_drill)
 _app.add_typer(_origin)
+_app.add_typer(_ramp)
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ async def _compare(copy: Copy, want: Want, version: Version, *, deadline: float,
     held = None if span is None or version.held is None else await version.held(span.start, span.stop)
     if span is None or held is None:
         raise OriginError(copy.name, Fault.DIFFERS, "nothing proves that its copy has the same bytes")
-    result = await copy.fetch(replace(want, span=span), deadline=deadline, clock=clock)
+    result = await copy.fetch(replace(want, span=span, choice=None), deadline=deadline, clock=clock)
     if isinstance(result, Absent) or await result.response.read(OVERLAP) != held:
         version.rule_out(copy.name)
         raise OriginError(copy.name, Fault.DIFFERS, f"bytes {span.start} to {span.stop} of its copy are others")

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import xxhash
 
@@ -27,6 +28,7 @@ from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.ranker import RankedStatistics, Ranker
 from shield.origin.turns import PACED_FETCHES, Turns
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.ramp_table import RampSlot
 from shield.rankings import Rankings
 from shield.rankings import private as private_rankings
 from shield.records import Records, private
@@ -356,7 +358,24 @@ class Origins:
     @property
     def newcomers(self) -> Sequence[str]:
         """Origins whose share of keys is growing."""
-        return ()
+        return [name for name in self._lot.origins if self.ramp_of(name).below[0]]
+
+    def shares(self) -> dict[str, float]:
+        """The share of keys that each origin may serve."""
+        return {name: 1.0 - self.ramp_of(name).below[0] for name in self._lot.origins}
+
+    def ramp_of(self, name: str) -> RampSlot:
+        """The growth of an origin's share of keys, in the memory of all workers."""
+        return self._records.ramp_of(name.encode())
+
+    @property
+    def conducts(self) -> bool:
+        """Whether this worker judges the origins for all of them."""
+        return self._records.conductor(self._now()) == self._worker
+
+    def excluding_others(self) -> AbstractContextManager[None]:
+        """While it is entered, no other process changes what is known of origins and has several writers."""
+        return self._records.excluding_others()
 
     @property
     def is_frozen(self) -> bool:

@@ -167,6 +167,7 @@ class HealthRecord:
     reason: Cause = Cause.START
     count: int = 0
     seconds: float = 0.0
+    share: float = 1.0  # of the keys that a new origin may serve: not judged here, but by its ramp
 
     @property
     def is_good(self) -> bool:
