@@ -114,7 +114,10 @@ def _read(said: Any, found: Announcement, *, depth: int) -> None:
         _read(_json(said["Message"]), found, depth=depth + 1)
     elif kind in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
         url = said.get("SubscribeURL")
-        found.confirm = url if kind == "SubscriptionConfirmation" and isinstance(url, str) else None
+        if kind == "SubscriptionConfirmation" and isinstance(url, str):
+            if not url.isascii() or not url.isprintable():
+                raise AnnouncementError("SubscribeURL: expected a URL")
+            found.confirm = url
         found.ignored += 1
     elif isinstance(said.get("messages"), list):  # pulled from R2's queue
         _read(said["messages"], found, depth=depth + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import caching, given, listings, naming, stored, syntax, wire
+from tests.fuzz import announced, caching, given, listings, naming, stored, syntax, wire
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -15,4 +15,5 @@ TARGETS: Mapping[str, Target] = {
     **stored.TARGETS,
     **given.TARGETS,
     **listings.TARGETS,
+    **announced.TARGETS,
 }
