@@ -198,7 +198,8 @@ def _joined(name: bytes, values: Sequence[bytes]) -> bytes:
     """
     is_long = sum([value.count(b",") for value in values]) >= _MOST_MEMBERS
     if name in _OPAQUE or is_long or any(b'"' in value for value in values):
-        return (b"; " if name == b"cookie" else b", ").join([value.strip(b" \t") for value in values])
+        pieces = [value.strip(b" \t") for value in values]
+        return (b"; " if name == b"cookie" else b", ").join([piece for piece in pieces if piece])
     return b", ".join([part.strip(b" \t") for part in b",".join(values).split(b",")])
 
 

@@ -75,6 +75,7 @@ def test_of_equal_languages_the_first_stays_the_first(said: bytes, forwarded: by
         (b"x-list", [b"b ,,A", b"c"], b"b, , A, c"),
         (b"x-list", [b'"b,A"'], b'"b,A"'),
         (b"cookie", [b"a=b,,c", b"d=e"], b"a=b,,c; d=e"),
+        (b"cookie", [b"a=b", b"", b" "], b"a=b"),
         (b"authorization", [b"Digest a=b,c=d"], b"Digest a=b,c=d"),
     ],
 )
