@@ -31,6 +31,7 @@ from functools import partial
 from statistics import median
 from typing import cast
 
+from shield import rankings
 from shield.errors import Fault
 from shield.origin.conductor import STEP_SECONDS, Conductor
 from shield.origin.hedging import Hedge
@@ -49,8 +50,17 @@ RARE, RARE_FACTOR = 0.005, 10.0  # objects that take long at both origins
 FIRST_BYTE_SECONDS, DEADLINE_SECONDS = 5.0, 10.0
 OUTAGE_SECONDS, EVERY_SECONDS = 60.0, 300.0
 SLOW_SECONDS = 1.0
+SIZE = 40_000  # bytes of an object
 SCENARIOS = ("well", "stragglers", "hung", "failing", "half")
 STRAGGLERS, STRAGGLER_FACTOR = 0.01, 20.0  # responses that take long for no reason of the object
+
+
+class OpenGate:
+    """Throttling isn't simulated."""
+
+    def look(self, now: float) -> None: ...
+
+    def take_over(self, now: float) -> None: ...
 
 
 @dataclass
@@ -61,7 +71,16 @@ class Place:
     seen: Seen
     waiting: set[SimulatedFetch] = field(default_factory=set)
     sample: tuple[bytes, bytes] | None = None
+    most: int = 64  # connections
     hedges: HedgeTally = field(default_factory=HedgeTally)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def gate(self) -> OpenGate:
+        return OpenGate()
 
     def note_whole(self) -> None:
         """Bodies aren't simulated."""
@@ -106,7 +125,7 @@ class Simulation:
         self.now = 1000.0
         self._start = self.now
         self._numbers = itertools.count()
-        records = private(workers)
+        records, self.rankings = private(workers), rankings.private(workers)
         self._places = [
             {name: Place(name, records.of(worker, name.encode())) for name in NAMES} for worker in range(workers)
         ]
@@ -122,6 +141,7 @@ class Simulation:
                 now=lambda: self.now,
                 clock=lambda: self.now,
                 chance=self._dice.random,
+                rank=partial(self._rank, worker),
             )
             for worker, places in enumerate(self._places)
         ]
@@ -146,6 +166,13 @@ class Simulation:
             await conductor.close()
         return self.totals
 
+    def _rank(self, worker: int, now: float, conducts: bool) -> None:
+        """The origins aren't ordered by cost here."""
+
+    def _listed(self, worker: int) -> Sequence[str]:
+        """The order of a worker's fetches while all origins are well."""
+        return NAMES
+
     def _watch(self) -> None:
         state = self._places[0]["near"].seen.record().state
         if state is not self._state and state is HealthState.SUSPECT:
@@ -167,7 +194,9 @@ class Simulation:
         number = next(self._numbers)
         worker = number % len(self._places)
         places = self._places[worker]
-        names = order(NAMES, {n: p.seen.treated() for n, p in places.items()}, self._dice.random(), self.now)
+        names = order(
+            self._listed(worker), {n: p.seen.treated() for n, p in places.items()}, self._dice.random(), self.now
+        )
         contenders = [
             Contender(name, places[name].seen.patience, is_out=not places[name].seen.treated().is_good)
             for name in names
@@ -239,7 +268,7 @@ class Simulation:
             fetch.schedule.failed(name, fault, self.now)
             self._step(fetch)
             return
-        place.seen.succeeded(Came.OK, self.now, self.now - began)
+        place.seen.succeeded(Came.OK, self.now, self.now - began, SIZE)
         place.sample = b"/", b""
         fetch.schedule.fetched(name)
         self.totals.hedges_won += fetch.hedged == name

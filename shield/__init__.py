@@ -33,7 +33,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; gate_figures: those of origins' limits
+    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -45,9 +45,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
                 on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, announce, reload; upgrade: of the program;
-                origins, drill: orders on them; decisions: their basis; visitors: accepted host names; listener: its
-                connections and their timeouts
+    admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
+                program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
+                listener: its connections and their timeouts
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -75,25 +75,30 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 rebuild, scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake,
                 customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
-                faults: their meaning for health; refusal, decoding: errors; by_get: HEAD where only GET works;
-                version, copies: the same bytes from any origin that is proven to have them; damage: bodies that don't
-                match their checksum; statistics: its figures; origins: fetches from the best of several; race:
-                attempts beside a late one; hedging: those of hedges; conductor: judges origins for all workers, and
-                probes them; limiting: learns how much they bear; gate: no more than that goes to one, and misses
-                wait; drains: origins that get no fetches, by order; prober: regular probes; probe_notes: their
-                results in shared memory; signer: request heads; rotation: new credentials, tried first; key_sources:
-                commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1
-                client; terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after
-                responses that have none; health: failing addresses; resolver, tls; canary: examines an origin for
-                `check --online`; drilling: the place of a drill
-    observe     accounting: the end of every request; readiness; counters, metrics, report: figures of all workers
-                together; access: the log of requests; logs: that of events
+                statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
+                where only GET works; version, copies: the same bytes from any origin that is proven to have them;
+                damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
+                attempts beside a late one; hedging: those of hedges; lag: of copies behind the primary; turns: while
+                all origins are bad; conductor: judges origins for all workers, and probes them; ranker: their order
+                by cost; limiting: learns how much they bear; gate: no more than that goes to one, and misses wait;
+                ramps: new origins; drains: origins that get no fetches, by order; prober: regular probes;
+                probe_notes: their results in shared memory; signer: request heads; rotation: new credentials, tried
+                first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces,
+                line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer;
+                conduct: bodies after responses that have none; health: failing addresses; resolver, tls; canary:
+                examines an origin for `check --online`; drilling: the place of a drill
+    observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
+                report: figures of all workers together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
+    ramping     the words there on an origin whose share of keys grows
+    timings     times of origins' responses by size, shared by all workers
+    rankings    the order of origins by cost, shared by all workers
     leases      the words there on the limit of an origin, and each worker's lease on it
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
+    ramp_table  the ramps of new origins, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
@@ -106,12 +111,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                ranking, prices, ramp (a new origin's share), spotchecks, health, positions (which origins are asked),
-                drains, probing, checkup (whether a node serves), latency, attempts (when, and for how long),
-                key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, throttling, budget, hedge, denials, persistence, exact, amplification, locations,
-                policy, reach, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2),
-                floods, drill, decisions; written: URLs, keys and prefixes as people write them
+                ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
+                latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
+                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
+                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
+                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
+                prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

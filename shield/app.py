@@ -44,6 +44,7 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.origin.drains import Drains
+from shield.origin.ramps import Ramps
 from shield.peers.front import PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -78,10 +79,12 @@ def build(
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
     origins.prober.plan = probe_plan(settings, regime.routes)
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
+    origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
     source = owners if len(place.peers) > 1 else origins
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
+    means.lag = origins.lag
     means.are_cut_off = origins.are_cut_off
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
@@ -144,6 +147,7 @@ def build(
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
+    in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
     purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
@@ -181,6 +185,7 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -189,6 +194,7 @@ def build(
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
+        CallbackService("ramps", ticking=ramps.tick, closing=ramps.close),
         CallbackService("drills", opening=drills.open, closing=drills.close),
         CallbackService(
             "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
@@ -224,8 +230,8 @@ def build(
             reload=reload.ask,
             upgrade=upgrade.ask,
             drills=drills,
-            decisions=recorder.find,
-            keeps_decisions=recorder.keeps,
+            ramps=ramps,
+            decisions=recorder,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),

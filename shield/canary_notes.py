@@ -48,6 +48,28 @@ class DrainTable:
                 self._words[start] = self._words[start + 1] = 0
 
 
+class DrainWord:
+    """The time until which one origin is drained: epoch seconds, infinite without an end; 0.0: it isn't drained."""
+
+    __slots__ = ("word",)
+
+    def __init__(self, word: memoryview[float]) -> None:
+        self.word = word
+
+    @property
+    def until(self) -> float:
+        return self.word[0]
+
+    def set(self, until: float) -> None:
+        """Keep fetches away from it until then."""
+        self.word[0] = until
+
+    def expire(self, now: float) -> None:
+        """End a drain whose time is over. `now` is epoch seconds."""
+        if 0.0 < self.word[0] <= now:
+            self.word[0] = 0.0
+
+
 class CanaryNotes:
     """What the conductor's prober knows of one origin's canaries, for the next conductor."""
 

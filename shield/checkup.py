@@ -1,14 +1,15 @@
 """A worker's answer to the question whether its node can serve: for CDNs and DNS that choose among nodes by it.
 
 Asking costs no fetch: the answer is made of what is known, at most once a second. While it is asked for, the worker
-fetches a configured canary through itself, as a client would, every few seconds. `rules.checkup` has the verdict.
+fetches a canary through itself, as a client would, every few seconds: the first that is configured, or one that
+clients requested lately. `rules.checkup` has the verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shield.errors import RequestError
 from shield.figures import Figures
@@ -19,12 +20,14 @@ from shield.proxy import Proxy
 from shield.reply import Reply
 from shield.rules.checkup import NodeFacts, WayCheck, is_bad, judge_node, status_of
 from shield.rules.heads import split_block
-from shield.rules.probing import SMALL_BYTES, ProbeRecord, digest_of
+from shield.rules.probing import SMALL_BYTES, KnownCanary, ProbeRecord, digest_of
 
 _CACHED_SECONDS = 1.0
 _CHECK_SECONDS = 5.0  # between two fetches of the canary
 _ASKED_SECONDS = 60.0  # for which it is fetched after the last request
 _LIMIT_SECONDS = 10.0  # of a fetch
+_NOTHING = f"nothing in {_LIMIT_SECONDS:.0f} s"
+_DAMAGED = "other bytes than at any origin"
 
 
 class Checkup:
@@ -40,6 +43,8 @@ class Checkup:
         self._asked_at = -_ASKED_SECONDS
         self._way: WayCheck | None = None  # with `seconds_ago` at `_way_at`
         self._way_at = 0.0
+        self._tried_at = -_CHECK_SECONDS
+        self._canary: bytes | None = None  # the target that was fetched last
         self._check: asyncio.Task[None] | None = None
         self._answers: dict[bool, tuple[int, bytes]] = {}
         self._answered_at = 0.0
@@ -57,7 +62,7 @@ class Checkup:
         return found
 
     async def fresh(self, query: bytes) -> tuple[int, bytes]:
-        """The same, after the canary has been fetched within the last seconds."""
+        """The same, after a canary has been fetched within the last seconds."""
         self._asked_at = self._now()
         self.tick()
         if self._check is not None:
@@ -68,9 +73,12 @@ class Checkup:
     def tick(self) -> None:
         """Fetch the canary, if that is wanted."""
         now = self._now()
-        if self._check is not None or now - self._asked_at > _ASKED_SECONDS or self._canary is None:
+        if self._check is not None or now - self._asked_at > _ASKED_SECONDS or now - self._tried_at < _CHECK_SECONDS:
             return
-        if self._way is None or now - self._way_at >= _CHECK_SECONDS:
+        self._canary, self._tried_at = self._chosen(), now
+        if self._canary is None:
+            self._way = None
+        else:
             self._check = asyncio.get_running_loop().create_task(self._fetch(self._canary))
 
     async def close(self) -> None:
@@ -78,16 +86,34 @@ class Checkup:
             self._check.cancel()
             await asyncio.wait([self._check])
 
+    def _chosen(self) -> bytes | None:
+        """The target of a canary: the first that is configured, else of one that clients requested lately."""
+        if self._configured:
+            return self._configured[0]
+        canaries = {(canary.path, canary.query) for canary in self._known()}
+        requested = self._proxy.in_force.regime.targets.young if canaries else {}
+        return next(
+            (
+                target
+                for target, resource in requested.items()
+                if (resource.path, resource.query) in canaries and not resource.route.particular
+            ),
+            None,
+        )
+
     @property
-    def _canary(self) -> bytes | None:
-        """The target of the first canary that is configured."""
-        targets = self._figures.origins.prober.plan.targets
-        return targets[0] if targets else None
+    def _configured(self) -> Sequence[bytes]:
+        return self._figures.origins.prober.plan.targets
+
+    def _known(self) -> list[KnownCanary]:
+        """The canaries of all origins."""
+        records = [kept(origin.seen) for origin in self._figures.origins.all()]
+        return [canary for record in records if record is not None for canary in record.canaries]
 
     def _judged(self, strict: bool, now: float) -> tuple[int, bytes]:
-        origins, readiness, canary = self._figures.origins.all(), self._figures.readiness(), self._canary
-        way = None
-        if canary is not None and self._way is not None:
+        origins, readiness = self._figures.origins.all(), self._figures.readiness()
+        canary, way = self._canary, None
+        if canary is not None and self._way is not None and now - self._way_at <= _ASKED_SECONDS:
             way = WayCheck(now - self._way_at, self._way.problem, self._way.note)
         facts = NodeFacts(
             readiness.ready,
@@ -145,10 +171,10 @@ class Checkup:
         except RequestError as error:
             way = WayCheck(0.0, note=str(error))
         except TimeoutError:
-            way = WayCheck(0.0, f"nothing in {_LIMIT_SECONDS:.0f} s")
+            way = WayCheck(0.0, _NOTHING)
         finally:
             self._check = None
-        self._way, self._way_at = way, self._now()
+        self._way, self._way_at = way if self._configured else _of_any_object(way), self._now()
 
     async def _fetched(self, target: bytes) -> WayCheck:
         request = Request.of(b"GET", target, [(b"range", b"bytes=0-%d" % (SMALL_BYTES - 1))])
@@ -174,12 +200,18 @@ class Checkup:
         resource = self._proxy.resolve(target)
         known = {
             canary.small
-            for origin in self._figures.origins.all()
-            for canary in (kept(origin.seen) or ProbeRecord()).canaries
+            for canary in self._known()
             if (canary.path, canary.query) == (resource.path, resource.query) and canary.etag == taker.etag
         }
         is_other = digest_of(taker.body[:SMALL_BYTES]) not in known
-        return "other bytes than at any origin" if known - {None} and is_other else None
+        return _DAMAGED if known - {None} and is_other else None
+
+
+def _of_any_object(way: WayCheck) -> WayCheck | None:
+    """A check by an object that clients requested lately: it may be gone, or broken, which proves nothing."""
+    if way.note is not None:
+        return None
+    return way if way.problem in (None, _DAMAGED) else WayCheck(way.seconds_ago, note=way.problem)
 
 
 class _Taker:

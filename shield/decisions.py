@@ -1,8 +1,8 @@
 """The record of the basis of decisions, on disk: what a node knew of its origins at any time of the last day.
 
-The conductor notes it whenever it changes; a thread writes it once a second. Each hour has a file of its own, so that
-the oldest can be removed, and begins with the whole basis. A line is a checksum and JSON: whatever is torn by a kill,
-or damaged, is left out by the reader.
+The conductor notes it whenever it changes, and each minute; a thread writes it once a second. Each hour has a file of
+its own, so that the oldest can be removed. A line is a checksum and JSON: whatever is torn by a kill, or damaged, is
+left out by the reader.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ class DecisionFiles:
                 return max(notes, key=lambda note: note.at)
         return None
 
+    def between(self, start: float, stop: float) -> list[DecisionBasis]:
+        """All notes of a time, and the last one before it, in the order of time. Raises OSError."""
+        first = self.find(start)
+        notes = [] if first is None else [first]
+        for hour in range(int(start // _HOUR), int(min(stop, start + KEPT_SECONDS) // _HOUR) + 1):
+            notes += [note for note in self._read(hour * _HOUR) if start < note.at <= stop]
+        return sorted(notes, key=lambda note: note.at)
+
     def _read(self, at: float) -> list[DecisionBasis]:
         try:
             with self._path(at).open("rb") as file:
@@ -110,7 +118,6 @@ class DecisionRecorder:
         self._files = files
         self._origins = origins
         self._drill = drill
-        self._settings = digest_of(regime.routes)
         self._clock = clock
         self._now = asyncio.get_running_loop().time
         self._known: object = None  # as last noted, by the clock of the records
@@ -121,26 +128,29 @@ class DecisionRecorder:
         self._running: DrillBasis | None = None
         self._drill_until = 0.0
         self._complaints = Complaints(log)
+        self.follow(regime)
 
     def open(self) -> None:
         if self._files is not None:
             self._origins.conductor.judged = self.note
 
     def follow(self, regime: Regime) -> None:
-        """Other settings are in force."""
+        """These settings are in force."""
         self._settings = digest_of(regime.routes)
+        self._choices = {route.name: route.choice for route in regime.routes if route.choice is not None}
 
     def note(self, records: Mapping[str, HealthRecord], evidence: Mapping[str, Evidence], frozen_at: float) -> None:
         """Called with the result of each step of the conductor."""
         clock, now = self._clock(), self._now()
         digest, is_frozen, drill = self._settings, bool(frozen_at), self._drilled(now)
-        known = (dict(records), digest, is_frozen, drill)
-        if known == self._known and _is_recent(self._noted_at, clock):
+        ranked = {name: choice.order for name, choice in self._choices.items()}
+        known = (dict(records), digest, is_frozen, drill, ranked)
+        if known == self._known and 0.0 <= clock - self._noted_at < EVERY_SECONDS:
             return
         self._known, self._noted_at = known, clock
         origins = {name: OriginBasis.of(record, evidence[name], clock - now) for name, record in records.items()}
         if len(self._unwritten) < _MOST_NOTES:
-            self._unwritten.append(DecisionBasis(round(clock, 2), digest, origins, is_frozen, drill))
+            self._unwritten.append(DecisionBasis(round(clock, 2), digest, origins, is_frozen, drill, ranked))
 
     def _drilled(self, now: float) -> DrillBasis | None:
         if self._drill.version != self._drill_version:
@@ -179,6 +189,16 @@ class DecisionRecorder:
             return earlier[-1]
         return await asyncio.get_running_loop().run_in_executor(None, self._files.find, at)
 
+    async def between(self, start: float, stop: float) -> bytes:
+        """All notes of a time that are written, and the last one before it, in JSON. Raises OSError."""
+        files = self._files
+
+        def read() -> bytes:
+            notes = [] if files is None else files.between(start, stop)
+            return json.dumps({"notes": [note.plain() for note in notes]}).encode()
+
+        return await asyncio.get_running_loop().run_in_executor(None, read)
+
     @property
     def keeps(self) -> bool:
         """Whether there is a place for it."""
@@ -191,8 +211,3 @@ class DecisionRecorder:
         self.tick()
         if self._writing is not None:
             await asyncio.wait((self._writing,))
-
-
-def _is_recent(noted_at: float, clock: float) -> bool:
-    """Whether an equal note needn't be made again: a new hour begins with one."""
-    return 0.0 <= clock - noted_at < EVERY_SECONDS and clock // _HOUR == noted_at // _HOUR

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from shield import __version__
-from shield.drill.drills import Drills, DrillStatistics
+from shield.drill.drills import Drills
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.families import drill_families, labelled, number, origin_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
-from shield.gate_figures import gate_families
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
+from shield.observe.lags import lag_families
 from shield.observe.metrics import Family, Sample
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
+from shield.origin.lag import LagStatistics
 from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
-from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
-from shield.rules.drill import PROOF_SECONDS
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
@@ -130,6 +130,8 @@ class Figures:
             "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
+            "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
     def standing(self) -> list[dict[str, object]]:
@@ -142,6 +144,9 @@ class Figures:
             }
             for each in self.origins.all()
         ]
+
+    def _lags(self) -> list[tuple[str, LagStatistics]]:
+        return self.origins.lag.statistics()
 
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
@@ -162,10 +167,22 @@ class Figures:
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
+            Family(
+                "origin_share",
+                "The share of keys that a new origin may serve, by its ramp; 1 without one",
+                [
+                    Sample(1.0 - self.origins.ramp_of(origin.name).below[0], {"origin": origin.name})
+                    for origin in self.origins.all()
+                ],
+                gauge=True,
+                alike=True,
+            ),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
-            *_drill_families(self.drills.statistics()),
-            *_origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            *drill_families(self.drills.statistics()),
+            *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            ranked_family(self.origins.ranked()),
+            *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
@@ -273,176 +290,6 @@ def _spot_families(found: SpotStatistics) -> list[Family]:
             gauge=True,
         ),
     ]
-
-
-def _origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
-    fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
-    return [
-        labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
-        Family(
-            "origin_extra_fetches",
-            "Attempts at an origin that weren't the first of their fetch, by reason",
-            [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
-        ),
-        Family(
-            "origin_hedges",
-            "Hedges at an origin: won, or lost to the origin that was late",
-            [
-                Sample(count, {"origin": name, "result": result})
-                for name, o in origins
-                for result, count in (("won", o.hedges_won), ("lost", o.hedges_lost))
-            ],
-        ),
-        labelled(
-            "origin_hedge_wasted_bytes",
-            "Bytes of responses that were given up after a hedge, estimated by the mean size of objects",
-            "origin",
-            {name: o.hedges_wasted_bytes for name, o in origins},
-        ),
-        Family(
-            "origin_retries_left",
-            "Retries that an origin's budget allows now",
-            [Sample(o.repeats_saved, {"origin": name}) for name, o in origins],
-            gauge=True,
-            alike=True,
-        ),
-        labelled(
-            "origin_overtaken",
-            "Attempts so late that another origin's response was used",
-            "origin",
-            {name: o.overtaken for name, o in origins},
-        ),
-        *gate_families([(name, o.gate) for name, o in origins]),
-        Family(
-            "origin_state",
-            "1 for the state of an origin: up, suspect, open, trial, recovering",
-            [
-                Sample(float(o.health.state == state), {"origin": name, "state": state})
-                for name, o in origins
-                for state in HEALTH_STATES
-            ],
-            gauge=True,
-            alike=True,
-        ),
-        Family(
-            "origin_flag",
-            "1 for each flag of an origin: auth, throttled, corrupt, drained",
-            [
-                Sample(float(flag in o.health.flags), {"origin": name, "flag": flag})
-                for name, o in origins
-                for flag in HEALTH_FLAGS
-            ],
-            gauge=True,
-            alike=True,
-        ),
-        Family(
-            "origin_out_seconds",
-            "For how long an origin has not been up; 0 while it is",
-            [Sample(o.health.out_seconds, {"origin": name}) for name, o in origins],
-            gauge=True,
-            alike=True,
-        ),
-        Family(
-            "origin_credentials_expiry_seconds",
-            "When the credentials of an origin expire, as epoch seconds; missing while no expiry is known",
-            [
-                Sample(o.credentials.expires, {"origin": name})
-                for name, o in origins
-                if o.credentials is not None and o.credentials.expires is not None
-            ],
-            gauge=True,
-            alike=True,
-        ),
-        Family(
-            "origin_credentials_changes",
-            "New credentials of an origin, by result: adopted, rolled-back, or probe-failed for each probe",
-            [
-                Sample(count, {"origin": name, "result": result})
-                for name, o in origins
-                if o.credentials is not None
-                for result, count in (
-                    ("adopted", o.credentials.adopted),
-                    ("rolled-back", o.credentials.rolled_back),
-                    ("probe-failed", o.credentials.probes_failed),
-                )
-            ],
-        ),
-        Family(
-            "origin_probes",
-            "Probes of an origin, which are among its fetches, by result",
-            [
-                Sample(count, {"origin": name, "result": result})
-                for name, o in origins
-                for result, count in o.probes.items()
-            ],
-        ),
-        labelled(
-            "origin_probe_bytes",
-            "Body bytes fetched by probes of an origin",
-            "origin",
-            {name: o.probe_bytes for name, o in origins},
-        ),
-        labelled("origin_absent", "Objects an origin didn't have", "origin", absent),
-        labelled(
-            "origin_fields_dropped",
-            "Malformed field lines of an origin's responses, which were omitted",
-            "origin",
-            {name: o.pool.fields_dropped_total for name, o in origins},
-        ),
-        Family(
-            "origin_faults",
-            "Failed attempts at an origin, and bodies that broke off",
-            [
-                Sample(count, {"origin": name, "fault": fault})
-                for name, o in origins
-                for fault, count in o.faults.items()
-            ],
-        ),
-        Family(
-            "origin_connections",
-            "Connections to an origin",
-            [
-                Sample(count, {"origin": name, "state": state})
-                for name, o in origins
-                for state, count in (("idle", o.pool.idle), ("busy", o.pool.busy))
-            ],
-            gauge=True,
-        ),
-    ]
-
-
-def _drill_families(drills: DrillStatistics) -> list[Family]:
-    running = [] if drills.origin is None else [Sample(1.0, {"origin": drills.origin, "mode": drills.mode or ""})]
-    return [
-        Family("drill_running", "1 while a drill injects faults at an origin", running, gauge=True, alike=True),
-        Family(
-            "drill_faults",
-            "Faults of drills, which are among the origin's other faults",
-            [Sample(count, {"origin": name, "mode": mode}) for (name, mode), count in drills.faults.items()],
-        ),
-        Family(
-            "drill_proof_age_seconds",
-            "Time since an origin's failover was last proven by a drill, or should first have been",
-            [Sample(age, {"origin": name}) for name, age in drills.proven_seconds.items()],
-            gauge=True,
-            alike=True,
-        ),
-        Family(
-            "drill_unproven",
-            "1 if an origin's failover hasn't been proven for 90 days",
-            [Sample(float(age > PROOF_SECONDS), {"origin": name}) for name, age in drills.proven_seconds.items()],
-            gauge=True,
-            alike=True,
-        ),
-    ]
-
-
-def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:
-    return Family(name, text, [Sample(value)], gauge=gauge, alike=alike)
-
-
-def labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Family:
-    return Family(name, text, [Sample(value, {label: key}) for key, value in values.items()])
 
 
 def disk_families(disk: DiskStatistics) -> list[Family]:

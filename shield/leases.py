@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shield.records import LIMIT, LIMIT_WORDS, USE, USE_WORDS, Seen
+from shield.records import LIMIT, LIMIT_WORDS, USE, USE_WORDS, Came, Seen, add_counts
 from shield.rules.throttling import START, FetchLimit, Lease
 
 # Words of a place. Times are 0.0 until there is one.
@@ -41,7 +41,7 @@ class GateReport:
 class Leases:
     """The limit of one origin and the leases on it, for one worker."""
 
-    __slots__ = ("_limit", "_limit_times", "_own", "_own_times", "_records", "_rows", "_seen")
+    __slots__ = ("_limit", "_limit_times", "_own", "_own_times", "_records", "_results", "_rows", "_seen")
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -49,6 +49,7 @@ class Leases:
         words, times = self._records.place(place)
         self._limit, self._limit_times = words[LIMIT:], times[LIMIT:]
         rows = [self._records.row(each, place) for each in range(self._records.workers)]
+        self._results = [words for words, _ in rows]
         self._rows = [(words[USE:], times[USE:]) for words, times in rows]
         self._own, self._own_times = self._rows[worker]
 
@@ -112,6 +113,13 @@ class Leases:
             report = GateReport(words[_USED], words[_WANTED], words[_BUSIEST], words[_REFUSED], paused)
             found.append((Lease(granted, report.used, report.wanted), report))
         return found
+
+    def lately(self, now: float) -> list[int]:
+        """The results of all workers' fetches in the last ten seconds, by `Came`."""
+        totals = [0] * len(Came)
+        for words in self._results:
+            add_counts(totals, words, 0.0, now)
+        return totals
 
     def publish(self, limit: FetchLimit) -> None:
         times = self._limit_times

@@ -3,8 +3,8 @@ each origin that follows from them.
 
 With 99 hits in 100 requests, a single worker has too few fetches to learn from. So each worker has a row for each
 origin, which it alone writes, without a lock: counts of the last ten seconds, times of the last failures and the
-last success, a histogram of times to first byte, and send times of unanswered fetches. One worker, the conductor,
-reads all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
+last success, send times of unanswered fetches, and times to first byte (`timings`). One worker, the conductor, reads
+all rows and publishes a record per origin (`rules.health`), which all read. Hits touch none of this.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from enum import IntEnum
 
 import xxhash
 
-from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable
+from shield.canary_notes import DRAIN_WORDS, NOTE_WORDS, CanaryNotes, DrainTable, DrainWord
+from shield.ramp_table import RAMP_WORDS, RampSlot, RampTable
 from shield.rules import hedge
 from shield.rules.attempts import patience
 from shield.rules.budget import FetchAllowance
 from shield.rules.health import HELD_BACK, Cause, Evidence, Flag, HealthRecord, HealthState
-from shield.rules.latency import BUCKETS, bucket_of, quantile
-from shield.spending import Purpose, Spending, words_for
+from shield.spending import Purpose, SpendingTable, words_for
+from shield.timings import MEASURED_WORDS, PROBED, TIMING_WORDS, OriginTimes
 
 PLACES = 32
 """Origins with a place at a time; others work too, and always count as UP."""
@@ -36,7 +37,6 @@ more. Each gives four a second."""
 LATE_SECONDS = 0.1
 """A heartbeat later than this shows a worker that had no time to read responses."""
 
-_GENERATION_SECONDS = 300.0  # of the histogram; two of them count
 _SECONDS = 10  # of the ring of counts
 _FAILURES = 16  # the last of a worker at an origin
 
@@ -53,36 +53,34 @@ class Came(IntEnum):
     BROKEN = 6  # its body ended early or stalled; its first byte counted as OK
 
 
-_COLUMNS = 1 + len(Came)  # the second, and a count each
+COLUMNS = 1 + len(Came)  # the second, and a count each
 
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
 _NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
 LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
-_PLACE_WORDS = LIMIT + LIMIT_WORDS
+_MEASURED = LIMIT + LIMIT_WORDS
+_PLACE_WORDS = _MEASURED + MEASURED_WORDS
 
-# Words of a worker.
-_BEAT, _STEADY = 0, 1
-_WORKER_WORDS = 2
+_BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, _COMPARED, _DIFFERING = range(5)
-_FAILED_AT = 5  # each: time, hash of the key, `Came`
-_RING = _FAILED_AT + 3 * _FAILURES
-_HISTOGRAM = _RING + _COLUMNS * _SECONDS  # twice: generation, counts
-_WAITING = _HISTOGRAM + 2 * (1 + BUCKETS)
-USE, USE_WORDS = _WAITING + SLOTS, 6  # of its lease on the limit
-_ROW_WORDS = USE + USE_WORDS
+_SUCCEEDED, _FAILED_TOTAL, _WHOLE, COMPARED, DIFFERING, _MISSING = range(6)
+_FAILED_AT = 6  # each: time, hash of the key, `Came`
+RING = _FAILED_AT + 3 * _FAILURES
+WAITING = RING + COLUMNS * _SECONDS
+USE, USE_WORDS = WAITING + SLOTS, 6  # of its lease on the limit
+_TIMINGS = USE + USE_WORDS
+_ROW_WORDS = _TIMINGS + TIMING_WORDS
 
 _WORD = 8
-_NO_COUNTS = memoryview(bytes(_WORD * _COLUMNS)).cast("q")
-_NO_BUCKETS = memoryview(bytes(_WORD * (1 + BUCKETS))).cast("q")
+_NO_COUNTS = memoryview(bytes(_WORD * COLUMNS)).cast("q")
 
 
 def size_for(workers: int) -> int:
     """The bytes of zeroed memory that `Records` for this number of workers need."""
     rows = workers * (_WORKER_WORDS + PLACES * _ROW_WORDS)
-    of_place = DRAIN_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
+    of_place = DRAIN_WORDS + RAMP_WORDS + NOTE_WORDS + _PLACE_WORDS + words_for(workers)
     return _WORD * (1 + PLACES * of_place + rows)
 
 
@@ -102,13 +100,15 @@ class Records:
         self._words = memory.cast("q")
         self._times = memory.cast("d")
         self._frozen = 0  # the word before all others
-        self._notes = 1 + PLACES * DRAIN_WORDS
-        self.drains = DrainTable(self._words[1 : self._notes], self._times[1 : self._notes])
+        ramps = 1 + PLACES * DRAIN_WORDS
+        self._notes = ramps + PLACES * RAMP_WORDS
+        self.drains = DrainTable(self._words[1:ramps], self._times[1:ramps])
+        self.ramps = RampTable(self._words[ramps : self._notes], self._times[ramps : self._notes])
         self._places = self._notes + PLACES * NOTE_WORDS
         self._hands = self._places + PLACES * _PLACE_WORDS
         self._rows = self._hands + (room or workers) * _WORKER_WORDS
-        self._budgets = self._rows + (room or workers) * PLACES * _ROW_WORDS
-        self._budget_words = words_for(room or workers)
+        start = self._rows + (room or workers) * PLACES * _ROW_WORDS
+        self.budgets = SpendingTable(self._words, self._times, start, room or workers)
 
     def of(self, worker: int, identity: bytes, called: bytes = b"") -> Seen:
         """This worker's view of an origin; `identity` distinguishes it from all others, `called` is its name if that
@@ -118,22 +118,34 @@ class Records:
         """
         name = _hash(identity)
         with self._alone():
-            place, drain = self._place_of(name), self.drains.at(_hash(called or identity))
-            if place is None or drain is None:
-                return Seen(private(), worker=0, place=0, drain=memoryview(bytearray(8)).cast("d"), is_judged=False)
+            own = _hash(called or identity)
+            place, drain, ramp = self._place_of(name), self.drains.at(own), self.ramps.at(own)
+            if drain is None:  # too many names: it can be drained in this worker alone
+                drain = memoryview(bytearray(_WORD)).cast("d")
+            if place is None:
+                return Seen(private(), worker=0, place=0, drain=drain, ramp=ramp, is_judged=False)
             at = self._places + place * _PLACE_WORDS
             if self._words[at + _NAME] != name:
                 self._words[at : at + _PLACE_WORDS] = memoryview(bytes(_PLACE_WORDS * _WORD)).cast("q")
-                self._budgets_of(place)[0][:] = memoryview(bytes(self._budget_words * _WORD)).cast("q")
+                self.budgets.clear(place)
                 self._words[at + _NAME] = name
                 self.note(place).clear()
-        return Seen(self, worker=worker, place=place, drain=drain)
+        return Seen(self, worker=worker, place=place, drain=drain, ramp=ramp)
+
+    def ramp_of(self, called: bytes) -> RampSlot:
+        """The ramp of the origin with this name."""
+        return self.ramps.at(_hash(called))
+
+    def excluding_others(self) -> AbstractContextManager[None]:
+        """While it is entered, no other process changes what has several writers."""
+        return self._alone()
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
         """Free the places of all other origins, and end their drains: no worker uses them any more."""
         names, own = {_hash(each) for each in identities}, {_hash(each) for each in called or identities}
         with self._alone():
             self.drains.keep(own)
+            self.ramps.keep(own)
             for place in range(PLACES):
                 at = self._places + place * _PLACE_WORDS + _NAME
                 if self._words[at] not in names:
@@ -209,15 +221,6 @@ class Records:
         stop = start + _ROW_WORDS
         return self._words[start:stop], self._times[start:stop]
 
-    def spending(self, worker: int, place: int) -> Spending:
-        """The words on the budgets of an origin. They outlast its workers."""
-        return Spending(*self._budgets_of(place), worker)
-
-    def _budgets_of(self, place: int) -> tuple[memoryview, memoryview[float]]:
-        start = self._budgets + place * self._budget_words
-        stop = start + self._budget_words
-        return self._words[start:stop], self._times[start:stop]
-
 
 def _hash(text: bytes) -> int:
     return (xxhash.xxh3_64_intdigest(text) >> 1) or 1
@@ -232,10 +235,10 @@ class Seen:
     """One origin: the row that this worker writes, and the shared rows and record."""
 
     __slots__ = (
+        "_below",
         "_counts",
         "_drain",
         "_free",
-        "_place",
         "_published",
         "_records",
         "_rows",
@@ -243,30 +246,43 @@ class Seen:
         "_successes",
         "_times",
         "at",
+        "drain",
         "hedges",
         "is_judged",
+        "missing",
         "notes",
         "repeats",
         "spending",
+        "timings",
     )
 
     def __init__(
-        self, records: Records, *, worker: int, place: int, drain: memoryview[float], is_judged: bool = True
+        self,
+        records: Records,
+        *,
+        worker: int,
+        place: int,
+        drain: memoryview[float],
+        ramp: RampSlot,
+        is_judged: bool = True,
     ) -> None:
         self.is_judged = is_judged
         """False: no other worker sees this, so that none judges it, and no suspicion would ever end."""
         self.at = records, worker, place  # for `leases`
         self._records = records
-        self._place = place
         self._drain = drain
+        self._below = ramp.below
+        self.drain = DrainWord(drain)
         self.notes = records.note(place)
         """What is known of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")
         self._rows = [records.row(each, place) for each in range(records.workers)]
-        self._free = list(range(_WAITING, _WAITING + SLOTS))
-        self.spending = records.spending(worker, place)
+        self.missing = self._times[_MISSING:][:1], [times[_MISSING:][:1] for _, times in self._rows]  # see `LagWatch`
+        self._free = list(range(WAITING, WAITING + SLOTS))
+        self.timings = OriginTimes(self._rows, (self._counts, self._times), _TIMINGS, self._published[_MEASURED:])
+        self.spending = records.budgets.of(place, worker)
         self._successes = self.spending.own
         self.allow(FetchAllowance(0.0), FetchAllowance(0.0))
 
@@ -292,20 +308,22 @@ class Seen:
             self._times[slot] = 0.0
             self._free.append(slot)
 
-    def succeeded(self, came: Came, now: float, seconds: float, *, slot: int = 0) -> None:
-        """The origin works: its first byte arrived after `seconds`. Ends the fetch with this slot."""
+    def succeeded(self, came: Came, now: float, seconds: float, size: int = 0, *, slot: int = 0) -> None:
+        """The first byte of a body of `size` bytes arrived after `seconds`. Ends the fetch with this slot."""
         if slot:
             self._times[slot] = 0.0
             self._free.append(slot)
         self._times[_SUCCEEDED] = now
         self._successes[0] += 1
         self._count(came, now)
-        counts, generation = self._counts, 1 + int(now / _GENERATION_SECONDS)
-        at = _HISTOGRAM + (generation & 1) * (1 + BUCKETS)
-        if counts[at] != generation:
-            counts[at : at + 1 + BUCKETS] = _NO_BUCKETS
-            counts[at] = generation
-        counts[at + 1 + bucket_of(seconds)] += 1
+        self.timings.came(now, seconds, size)
+
+    def probed(self, came: Came, now: float, seconds: float, size: int = 0, *, slot: int = 0) -> None:
+        """As `succeeded`, for a probe."""
+        self.end(slot)
+        self._times[_SUCCEEDED] = now
+        self._count(came, now)
+        self.timings.came(now, seconds, size, PROBED)
 
     def failed(self, came: Came, now: float, key: bytes) -> None:
         """A fetch of the object with this key failed, or its body did (BROKEN)."""
@@ -326,16 +344,16 @@ class Seen:
 
     def _count(self, came: Came, now: float) -> None:
         counts, second = self._counts, int(now)
-        at = _RING + _COLUMNS * (second % _SECONDS)
+        at = RING + COLUMNS * (second % _SECONDS)
         if counts[at] != second:
-            counts[at : at + _COLUMNS] = _NO_COUNTS
+            counts[at : at + COLUMNS] = _NO_COUNTS
             counts[at] = second
         counts[at + 1 + came] += 1
 
     def compared(self, *, differs: bool) -> None:
         """Its copy of an object was compared with another origin's."""
-        self._counts[_COMPARED] += 1
-        self._counts[_DIFFERING] += differs
+        self._counts[COMPARED] += 1
+        self._counts[DIFFERING] += differs
 
     # read by all
 
@@ -348,17 +366,13 @@ class Seen:
             and self._published[_RAISED] <= self._published[_SINCE]
             and not states[_FLAGS] & HELD_BACK
             and not self._drain[0]
+            and not self._below[0]
         )
 
     @property
     def is_held(self) -> bool:
         """Whether fetches are kept away from it while another origin can serve."""
         return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
-
-    @property
-    def drained_until(self) -> float:
-        """Epoch seconds, infinite without an end; 0.0: it isn't drained."""
-        return self._drain[0]
 
     @property
     def p95(self) -> float | None:
@@ -399,6 +413,7 @@ class Seen:
             reason=Cause(states[_REASON]),
             count=states[_COUNT],
             seconds=times[_SPAN],
+            share=1.0 - self._below[0],
         )
 
     def suspect(self, now: float) -> None:
@@ -417,8 +432,8 @@ class Seen:
         broken: list[int] = []  # keys
         waiting: list[float] = []
         for worker, (counts, times) in enumerate(rows):
-            _add_counts(totals, counts, since, now)
-            for at in range(_FAILED_AT, _RING, 3):
+            add_counts(totals, counts, since, now)
+            for at in range(_FAILED_AT, RING, 3):
                 if times[at] > since and counts[at + 2] == Came.BROKEN:
                     if times[at] > whole:
                         broken.append(counts[at + 1])
@@ -426,7 +441,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[_WAITING:USE].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[WAITING:USE].tolist() if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],
@@ -443,25 +458,7 @@ class Seen:
             p95=self.p95,
         )
 
-    def lately(self, now: float) -> list[int]:
-        """The results of all workers' fetches in the last ten seconds, by `Came`."""
-        totals = [0] * len(Came)
-        for counts, _ in self._rows:
-            _add_counts(totals, counts, 0.0, now)
-        return totals
-
-    # written for operators
-
-    def drain(self, until: float) -> None:
-        """Keep fetches away from it, until then (epoch seconds; infinite; 0.0: not any more)."""
-        self._drain[0] = until
-
     # written by the conductor
-
-    def expire(self, now: float) -> None:
-        """End a drain whose time is over. `now` is epoch seconds."""
-        if 0.0 < self._drain[0] <= now:
-            self._drain[0] = 0.0
 
     def publish(self, record: HealthRecord) -> None:
         """Publish a record for all workers."""
@@ -473,26 +470,21 @@ class Seen:
         states[_STATE] = record.state
 
     def measure(self, now: float) -> None:
-        """Fill its budgets, and publish the 95th percentile of first bytes; with few, the last one stays."""
-        successes = self.spending.new_successes()
-        if successes:
-            self.repeats.earn(successes)
-            self.hedges.earn(successes)
-        generation = 1 + int(now / _GENERATION_SECONDS)
-        totals = [0] * BUCKETS
+        """Fill its budgets, and publish the times of the last minutes and the penalty for throttling."""
+        self.spending.fill(self.repeats, self.hedges)
+        totals = [0] * len(Came)
         for counts, _ in self._rows:
-            for at in (_HISTOGRAM, _HISTOGRAM + 1 + BUCKETS):
-                if counts[at] >= max(1, generation - 1):
-                    totals = [a + b for a, b in zip(totals, counts[at + 1 : at + 1 + BUCKETS].tolist(), strict=True)]
-        p95, is_known = quantile(totals, hedge.QUANTILE), sum(totals) >= hedge.LEAST_SAMPLES
-        self.spending.after = p95 if p95 is not None and is_known and self.hedges.is_allowed else math.inf
+            add_counts(totals, counts, 0.0, now)
+        p95, samples = self.timings.measure(now, throttled=totals[Came.THROTTLED] / max(1, sum(totals)))
+        is_known = samples >= hedge.LEAST_SAMPLES and self.hedges.is_allowed
+        self.spending.after = p95 if p95 is not None and is_known else math.inf
         if p95 is not None:
             self._published[_P95] = p95
 
 
-def _add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
+def add_counts(totals: list[int], counts: memoryview, since: float, now: float) -> None:
     """Add one worker's counts of whole seconds since then, of the last ten."""
-    for at in range(_RING, _HISTOGRAM, _COLUMNS):
+    for at in range(RING, WAITING, COLUMNS):
         if counts[at] >= since and counts[at] > now - _SECONDS:
             for came in range(len(Came)):
                 totals[came] += counts[at + 1 + came]

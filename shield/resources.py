@@ -22,6 +22,7 @@ from shield.lifecycle.handover import Handover, HandoverError, taken
 from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened
 from shield.lifecycle.notify import Notifier
 from shield.origin.drains import load
+from shield.origin.ramps import load as load_ramps
 from shield.private import Private, private_directory, socket_path
 from shield.shared import Kept, Seat, Shared
 from shield.worker import Sockets
@@ -76,6 +77,7 @@ def open_resources(
         listening = _fresh(settings, notifier)
         shared = Shared(workers=workers, slots=slots, several=True)
         _restore_drains(shared, state)
+        _restore_ramps(shared, state)
     else:
         inherited.check()
         if len(inherited.posts) != workers:
@@ -124,6 +126,19 @@ def _restore_drains(shared: Shared, directory: Path | None) -> None:
     for name, until in drains.items():
         shared.records.drain(name.encode(), until)
         log.warning("origin %s: drained since before the start; `shield origin restore %s` ends it", name, name)
+
+
+def _restore_ramps(shared: Shared, directory: Path | None) -> None:
+    """Go on with the ramps that were under way when the node was stopped."""
+    if directory is None:
+        return
+    ramps, problem = load_ramps(directory)
+    if problem is not None:
+        log.warning("%s: all origins may serve all keys", problem)
+    for name, ramp in ramps.items():
+        shared.records.ramp_of(name.encode()).store(ramp)
+        if ramp.share < 1.0:
+            log.warning("origin %s: its ramp is %s, at %.0f%% of the keys", name, ramp.status.value, 100 * ramp.share)
 
 
 def _shared_before(workers: int, inherited: Handover) -> Shared:

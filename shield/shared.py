@@ -1,5 +1,5 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
-of cache directories, records of origins, keys that changed lately, and the drill.
+of cache directories, records of origins, their order by cost, keys that changed lately, and the drill.
 
 Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
 versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
@@ -30,14 +30,16 @@ from typing import NamedTuple
 
 import xxhash
 
+from shield import rankings, records
 from shield.changed import SIZE, ChangedKeys
 from shield.drill.memory import DrillMemory
 from shield.drill.memory import size_for as size_of_drill
-from shield.records import Records, size_for
+from shield.rankings import Rankings
+from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 10
+LAYOUT = 13
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -47,7 +49,7 @@ _WORDS = 16  # bytes: the log's position, and up to where bytes may have been ov
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
-_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL = 0, 1, 2, 3, 4, 5  # the locks
+_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS = 0, 1, 2, 3, 4, 5, 6  # the locks
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -99,8 +101,9 @@ class Shared:
         if kept is not None:
             slots, log_bytes = _sizes(kept.memory)
         beats = _WORDS + _MOST_WORKERS
-        records = beats + 8 * _MOST_WORKERS
-        changes = records + size_for(_MOST_WORKERS)
+        of_origins = beats + 8 * _MOST_WORKERS
+        of_routes = of_origins + records.size_for(_MOST_WORKERS)
+        changes = of_routes + rankings.size_for(_MOST_WORKERS)
         drill = changes + SIZE
         homes = drill + size_of_drill(_MOST_WORKERS)
         start = homes + _RESIDENCES * _RESIDENCE.size
@@ -125,9 +128,11 @@ class Shared:
         """Each worker's `Standing`; written by itself, and set to DOWN by any process that finds it dead."""
         self._beats = view[beats : beats + 8 * workers].cast("d")
         self.records = Records(
-            view[records:changes], workers=workers, room=_MOST_WORKERS, alone=lambda: self._alone(_RECORDS)
+            view[of_origins:of_routes], workers=workers, room=_MOST_WORKERS, alone=lambda: self._alone(_RECORDS)
         )
         """What became of fetches from origins, and how these are treated."""
+        self.rankings = Rankings(view[of_routes:changes], workers=workers, alone=lambda: self._alone(_RANKINGS))
+        """The order of origins by cost, and what it rests on."""
         self.drill = DrillMemory(view[drill:homes], workers=workers, alone=lambda: self._alone(_DRILL))
         self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
         """Keys that changed lately."""

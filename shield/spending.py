@@ -126,8 +126,37 @@ class Spending:
         late, successes = words[_FIRST + _LATE :: _WORKER_WORDS], words[_FIRST + _SUCCESSES :: _WORKER_WORDS]
         return sum(late), sum(successes)
 
-    def new_successes(self) -> int:
-        """By the conductor: successes of all workers since the last call."""
+    def fill(self, *budgets: SharedBudget) -> None:
+        """By the conductor: let successes since the last call earn something."""
+        successes = self._new_successes()
+        if successes:
+            for budget in budgets:
+                budget.earn(successes)
+
+    def _new_successes(self) -> int:
         total = sum(self._words[_FIRST + _SUCCESSES :: _WORKER_WORDS])
         counted, self._words[_COUNTED] = self._words[_COUNTED], total
         return int(total - counted)
+
+
+class SpendingTable:
+    """The words of all origins, from `start` on. They outlast an origin's workers."""
+
+    def __init__(self, words: memoryview, times: memoryview[float], start: int, workers: int) -> None:
+        self._words = words
+        self._times = times
+        self._start = start
+        self._size = words_for(workers)
+
+    def of(self, place: int, worker: int) -> Spending:
+        """Those of the origin in this place, as a worker sees them."""
+        span = self._span(place)
+        return Spending(self._words[span], self._times[span], worker)
+
+    def clear(self, place: int) -> None:
+        """Another origin is in this place."""
+        self._words[self._span(place)] = memoryview(bytes(8 * self._size)).cast("q")
+
+    def _span(self, place: int) -> slice:
+        start = self._start + place * self._size
+        return slice(start, start + self._size)

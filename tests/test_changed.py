@@ -7,7 +7,7 @@ import os
 import warnings
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -216,6 +216,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=tries(20), stateful_step_count=20, deadline=None)
 
 
 @given(numbers=st.sets(st.integers(0, 10**9), min_size=1, max_size=tries(200)))

@@ -38,7 +38,7 @@ def told(node: Watched, query: str = "") -> tuple[int, dict[str, Any]]:
     checkup = node.shield.node.checkup
 
     async def fetched() -> None:
-        checkup._way_at -= 10.0
+        checkup._tried_at -= 10.0
         await checkup.fresh(b"")
         checkup._answered_at -= 10.0
 
@@ -151,13 +151,26 @@ def test_while_it_is_asked_for_the_canary_is_fetched_now_and_then(
         node.shield.run(second())
         clock.advance(61.0)
     assert origin.fetches(CANARY) == 1
-    checkup._way_at -= 5.0
+    checkup._tried_at -= 5.0
     node.shield.run(second())
     assert origin.fetches(CANARY) == 2
-    checkup._way_at -= 5.0
+    checkup._tried_at -= 5.0
     checkup._asked_at -= 61.0
     node.shield.run(second())
     assert origin.fetches(CANARY) == 2
+
+
+def test_a_fetch_of_long_ago_says_nothing(node: Watched, origins: dict[str, FaultyOrigin]) -> None:
+    for origin in origins.values():
+        origin.fails(CANARY, status=500, code="InternalError")
+    lately = told(node)
+    checkup = node.shield.node.checkup
+    checkup._way_at -= 61.0
+    checkup._answered_at -= 10.0
+    answer = node.shield.get(PATH)
+
+    assert (lately[0], lately[1]["way"]) == (503, "status 503")
+    assert (answer.status, json.loads(answer.body)["way"]) == (200, None)
 
 
 def test_it_counts_as_health_and_not_as_a_request_for_an_object(node: Watched) -> None:
@@ -177,6 +190,34 @@ def test_the_admin_listener_has_it_in_any_case_and_after_a_fetch(
 
     assert (status, said["status"], said["way"]) == (200, "ok", "ok")
     assert elsewhere == 404
+
+
+def test_an_object_that_clients_requested_lately_serves_as_well(
+    clock: FakeClock, origins: dict[str, FaultyOrigin]
+) -> None:
+    routes = {"default": {"strip": "/v1", "match": "/v1"}}
+    with Shield(settings_of(origins, health={"path": PATH}, probes={}, routes=routes), clock=clock) as shield:
+        node = Watched(shield)
+        node.look()
+        shield.get("/v1" + CANARY)
+        node.passes(times=2)
+        came = told(node)
+        clock.advance(10 * 365 * 86400.0)
+        for origin in origins.values():
+            origin.absent(CANARY)
+        gone = told(node)
+        clock.advance(3600.0)
+        for origin in origins.values():
+            origin.fails(CANARY, status=500, code="InternalError")
+        lost = told(node)
+        for name in origins:
+            publishes(node, name, HealthState.OPEN)
+        out = told(node)
+
+    assert (came[0], came[1]["canary"], came[1]["way"]) == (200, "/v1" + CANARY, "ok")
+    assert (lost[0], lost[1]["status"], lost[1]["way"]) == (200, "degraded", "status 503")  # perhaps it alone
+    assert out[0] == 503
+    assert (gone[0], gone[1]["way"]) == (200, None)
 
 
 def test_without_a_canary_origins_decide(clock: FakeClock, origins: dict[str, FaultyOrigin]) -> None:

@@ -15,6 +15,7 @@ from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from shield.rules.ranking import MOST_RANKED, Strategy
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -103,8 +104,7 @@ def test_weights_spread_keys_and_a_key_stays_with_its_origin(
         ("weighted", {"weight": 0}, {"weight": 0}, "all of its origins have weight 0"),
         ("cheapest", {"price": "r2"}, {}, "two has no price"),
         ("cheapest", {"price": "r2"}, {"price": "hetzner"}, "prices are in EUR and USD"),
-        ("nearest", {}, {}, "nearest needs measured times"),
-        ("primary", {}, {}, "expected one of ordered primary-first weighted cheapest"),
+        ("primary", {}, {}, "expected one of ordered nearest primary-first weighted cheapest"),
         ("ordered", {"price": "aws-eu-west"}, {}, "expected a mapping, as {egress: 0.05}, or one of aws-us-east-1"),
         ("ordered", {"price": {"currency": "EUR"}}, {}, "expected egress, the price of a GB"),
         ("ordered", {"price": {"egress": -1}}, {}, 'origins.one.price.egress: got "-1"; expected'),
@@ -163,6 +163,74 @@ def test_explain_gives_the_reason_for_each_place(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "0.09 USD per GB, 0.0004 per 1,000 requests (aws-us-east-1, read 2026-09-20; 100 GB a month" in said
     assert "/ from one, two, cheapest" in said
+
+
+@pytest.mark.parametrize(
+    ("route", "one", "two", "said"),
+    [
+        ({}, {"price": "aws-us-east-1"}, {}, "from one, two, nearest by default"),
+        ({}, {"price": "aws-us-east-1"}, {}, "by measured times alone, since two has no price; 1 GB costs 0.09 USD"),
+        (
+            {},
+            {"price": "r2"},
+            {"price": "b2"},
+            "by measured times and prices, at 1000 s per USD; 1 GB costs 0 USD from",
+        ),
+        ({}, {"price": "r2"}, {"price": "hetzner"}, "since its origins' prices are in EUR and USD; 1 GB costs"),
+        ({"exchange": "0s"}, {"price": "r2"}, {"price": "b2"}, "by measured times alone, since exchange is 0s; 1 GB"),
+        (
+            {"choose": "nearest"},
+            {},
+            {},
+            "from one, two, nearest\n           by measured times alone, since one has no",
+        ),
+        ({"choose": "ordered"}, {"price": "r2"}, {"price": "b2"}, "from one, two\n"),
+        ({}, {"max_lag": "15min"}, {}, "from one, two, nearest by default"),
+        ({}, {}, {}, "from one, two\n"),
+        ({"origins": ["one"]}, {"price": "r2"}, {}, "from one; keys one:\n"),
+    ],
+)
+def test_check_says_which_order_a_route_has_and_what_it_may_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], route: Any, one: Any, two: Any, said: str
+) -> None:
+    path = tmp_path / "shield.yaml"
+    given = {"origins": with_origins(one=one, two=two), "routes": {"default": {"match": "/", **route}}}
+    path.write_text(yaml.safe_dump(given, sort_keys=False))
+
+    assert check(path) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "exchange"),
+    [
+        ({"price": "r2"}, {"price": "b2"}, 1000.0),
+        ({"price": "r2"}, {}, 0.0),
+        ({"price": "r2"}, {"price": "hetzner"}, 0.0),
+    ],
+)
+def test_prices_count_only_if_they_can_be_compared(one: Any, two: Any, exchange: float) -> None:
+    settings = Settings.model_validate({"origins": with_origins(one=one, two=two)})
+
+    (route,) = settings.route_table()
+    assert (route.choose, route.exchange) == (Strategy.NEAREST, exchange)
+
+
+def test_more_origins_than_an_order_has_room_for_are_refused(tmp_path: Path) -> None:
+    many: dict[str, Any] = {f"o{at}": {} for at in range(MOST_RANKED + 1)}
+
+    assert f"it has {len(many)} origins; expected {MOST_RANKED} at most" in problems(tmp_path, "nearest", **many)[0]
+    assert problems(tmp_path, "ordered", **many) == []
+
+
+def test_explain_gives_the_listed_order_of_a_route_by_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shield.yaml"
+    path.write_text(yaml.safe_dump({"origins": with_origins(one={"price": "r2"}, two={})}, sort_keys=False))
+
+    assert explain("/a", path) == 0
+    assert "origins    one, two\n           one: not measured yet\n" in capsys.readouterr().out
 
 
 def test_list_prices_that_were_read_long_ago_are_noted() -> None:

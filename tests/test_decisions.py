@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from shield import decisions as module
 from shield.decisions import DecisionFiles
-from shield.rules.decisions import EVERY_SECONDS, DecisionBasis, OriginBasis
+from shield.rules.decisions import EVERY_SECONDS, DecisionBasis, OriginBasis, digest_of
 from shield.rules.drill import DrillMode, DrillOrder
 from shield.rules.health import HealthRecord, HealthState
+from shield.rules.routes import Routes
 from shield.shared import Seat
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, FakeClock, Shield, settings_of
@@ -175,8 +176,24 @@ def test_a_node_notes_changes_and_a_sign_of_life_each_minute(
     then = DecisionBasis.read(said)
     assert status == 200 and then.at == clock.now
     assert then.origins["fra"].record.state is HealthState.SUSPECT
+    assert abs(then.origins["fra"].record.since - clock.now) < 60.0  # by the node's clock
     assert then.origins["iad"].record.state is HealthState.UP
     assert DecisionBasis.read(before[1]).origins["fra"].record.state is HealthState.UP
+
+
+def test_other_settings_are_noticed(recording: Shield, clock: FakeClock) -> None:
+    with recording as shield:
+        shield.run(shield.node.origins.conductor.close())
+        step(shield)
+        regime = shield.node.in_force.regime
+        (route,) = regime.routes
+        other = replace(regime, routes=Routes([replace(route, origins=("iad", "fra"))]))
+        shield.call(lambda: shield.node.in_force.swap(other))
+        clock.advance(1.0)
+        step(shield)
+        before, after = (ask(shield, clock.now - ago)[1]["settings"] for ago in (1.0, 0.0))
+
+    assert (before, after) == (digest_of(regime.routes), digest_of(other.routes)) and before != after
 
 
 def test_a_drill_is_part_of_the_basis(recording: Shield, clock: FakeClock) -> None:
@@ -234,3 +251,43 @@ def test_what_is_still_to_be_written_is_found_too(recording: Shield, clock: Fake
         status, said = ask(shield, clock.now)
 
     assert status == 200 and replace(DecisionBasis.read(said), at=0.0).at == 0.0
+
+
+def test_a_time_is_given_with_the_note_before_it(files: DecisionFiles) -> None:
+    notes = [note(NOON - 20.0), note(NOON - 5.0), note(NOON + 1.0), note(NOON + HOUR + 2.0), note(NOON + HOUR + 9.0)]
+    for each in notes:
+        files.append([each])
+
+    assert files.between(NOON, NOON + HOUR + 5.0) == notes[1:4]
+    assert files.between(NOON + 2.0, NOON + 3.0) == [notes[2]]
+    assert files.between(NOON - 9 * HOUR, NOON - 8 * HOUR) == []
+
+
+def test_a_node_gives_all_notes_of_a_time(recording: Shield, clock: FakeClock) -> None:
+    with recording as shield:
+        shield.run(shield.node.origins.conductor.close())
+        for _ in range(3):
+            step(shield)
+            clock.advance(EVERY_SECONDS)
+        status, said = ask(shield, f"{START + 1.0}&until={clock.now}")
+        wrong = ask(shield, f"{START}&until=soon")
+
+    assert status == 200 and [each["at"] for each in said["notes"]] == [START, START + 60.0, START + 120.0]
+    assert wrong[0] == 400
+
+
+def test_an_order_by_cost_is_part_of_the_basis(
+    tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
+) -> None:
+    settings = settings_of({"fra": origin, "iad": replica}, routes={"all": {"choose": "nearest"}})
+    with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as shield:
+        shield.run(shield.node.origins.conductor.close())
+        step(shield)
+        (route,) = shield.node.in_force.regime.routes
+        assert route.choice is not None
+        route.choice.order = ("iad", "fra")
+        clock.advance(1.0)
+        step(shield)
+        said = ask(shield, clock.now - 1.0)[1], ask(shield, clock.now)[1]
+
+    assert [DecisionBasis.read(each).usual(route) for each in said] == [("fra", "iad"), ("iad", "fra")]

@@ -234,7 +234,7 @@ def test_a_body_that_breaks_off_goes_on_from_another_fetch(
         answer = shield.get("/big")
 
     assert (answer.clean, answer.body == body[:]) == (True, True)
-    assert ranges_asked(origin) == [None, f"bytes={MIB}-{2 * MIB - 1}", f"bytes={2 * MIB}-{3 * MIB - 1}"]
+    assert ranges_asked(origin) == [None, f"bytes={MIB + 1000}-{3 * MIB - 1}"]
     assert origin.requests[1].get("if-match") is not None
 
 

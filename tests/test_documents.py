@@ -30,7 +30,9 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = r"check|serve|reload|upgrade|health|schema|explain|why|sign-url|audit|drill \w+|drill|store \w+|origin \w+"
+COMMANDS = (
+    r"check|serve|reload|upgrade|health|schema|explain|why|whatif|sign-url|audit|drill \w+|drill|store \w+|origin \w+"
+)
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",

@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from shield.admin.announce import Announce, announcing
-from shield.admin.decisions import FindBasis, deciding
+from shield.admin.decisions import DecisionRecord, deciding
 from shield.admin.drill import Drilling, drilling
 from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
 from shield.admin.takedown import Lift, TakeDown, takedown
@@ -23,6 +24,7 @@ from shield.admin.visitors import Visitors
 from shield.observe.metrics import Metrics
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report
+from shield.origin.ramps import Ramps
 
 
 def admin_api(
@@ -38,15 +40,15 @@ def admin_api(
     reload: Reloading | None = None,
     upgrade: Upgrading | None = None,
     drills: Drilling | None = None,
-    decisions: FindBasis | None = None,
-    keeps_decisions: bool = True,
+    ramps: Ramps | None = None,
+    decisions: DecisionRecord | None = None,
     origins: OriginOrders | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins`, `/drill` and `/decisions` if
-    the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins`, `/ramps`, `/drill` and
+    `/decisions` if the node can do that.
 
     `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
     JSON. `report` covers the whole node, whichever worker answers. `hosts` are
@@ -86,7 +88,8 @@ def admin_api(
             *([] if reload is None else [reloading(reload)]),
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),
-            *([] if decisions is None else [deciding(decisions, is_kept=keeps_decisions)]),
+            *([] if ramps is None else ramp_routes(ramps)),
+            *([] if decisions is None else [deciding(decisions)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )

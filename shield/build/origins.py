@@ -24,6 +24,7 @@ from shield.peers.owners import Owners, Ring
 from shield.rules.headers import via
 from shield.rules.hedge import HedgeRules
 from shield.rules.loops import Gateway
+from shield.rules.ranking import OriginFacts
 from shield.rules.targeted import SURROGATE, capability
 from shield.shared import Seat, Standing
 
@@ -41,6 +42,7 @@ class Blueprint:
     asks_checksums: bool
     workers: int
     authorities: bytes = b""  # the contents of `ca_file`
+    facts: OriginFacts | None = None
 
 
 def blueprints(settings: Settings, workers: int) -> dict[str, Blueprint]:
@@ -68,6 +70,7 @@ def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
         needs_digests and origin.profile.checksums,
         workers,
         authorities,
+        settings.facts()[name],
     )
 
 
@@ -137,6 +140,7 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
         hedges=HedgeRules(settings.hedge.share, settings.hedge.max_waste),
         clock=clock,
         records=place.shared.records,
+        rankings=place.shared.rankings,
         worker=place.worker,
     )
 
@@ -206,6 +210,7 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,
         gateway=_gateway(plan),
+        facts=plan.facts,
         most=origin.connections,
     )
     made.hedges.price = None if origin.price is None else origin.price.price

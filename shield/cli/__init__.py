@@ -11,6 +11,7 @@ from shield import __version__
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile
 from shield.cli.origin import app as _origin
+from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 
 _app = typer.Typer(
@@ -24,6 +25,7 @@ _app = typer.Typer(
 _app.add_typer(_store)
 _app.add_typer(_drill)
 _app.add_typer(_origin)
+_app.add_typer(_ramp)
 
 
 def main() -> None:
@@ -145,6 +147,20 @@ def why(
     from shield.cli.why import why as run
 
     raise typer.Exit(run(url, config, at=at))
+
+
+@_app.command()
+def whatif(
+    config: ConfigFile,
+    at: Annotated[str, typer.Option("--at", help="Two times of the last day: 03:00..04:00.")],
+    changes: Annotated[
+        list[str], typer.Option("--set", help="Another setting; may be given again.", metavar="KEY=VALUE")
+    ],
+) -> None:
+    """Choose origins again as in a time of the last day, with other settings, and show the shares of keys."""
+    from shield.cli.whatif import whatif as run
+
+    raise typer.Exit(run(config, at=at, changes=changes))
 
 
 @_app.command()

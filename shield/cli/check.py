@@ -21,7 +21,8 @@ from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
 from shield.origin.tls import client_context
 from shield.rules.prices import PRESETS, STALE_DAYS
-from shield.rules.ranking import Strategy
+from shield.rules.ranking import Strategy, incomparable
+from shield.rules.routes import Route
 from shield.store.upkeep.ground import Wish, impossible, notes
 
 
@@ -109,6 +110,18 @@ def _price(given: PriceSettings) -> str:
     return f"{given.price} ({given.preset}, read {preset.read}; {preset.caveat})"
 
 
+def _money(route: Route) -> str:
+    """The part that money plays in a route's choice, and what its choice may cost."""
+    priced = {origin.name: origin.price for origin in route.facts if origin.price is not None}
+    said = ", ".join([f"{price.egress:g} {price.currency} from {name}" for name, price in priced.items()])
+    a_gigabyte = f"; 1 GB costs {said}" if said else ""
+    reason = incomparable(route.facts) or ("" if route.exchange else "exchange is 0s")
+    if reason:
+        return f"by measured times alone, since {reason}{a_gigabyte}"
+    currency = next(iter(priced.values())).currency
+    return f"by measured times and prices, at {route.exchange:g} s per {currency}{a_gigabyte}"
+
+
 def old_prices(settings: Settings, today: date) -> Iterator[str]:
     """Notes on list prices that were read long ago."""
     for name, origin in settings.origins.items():
@@ -150,7 +163,11 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         differs = "" if own is None else f"; access {', '.join(own) or 'off'}"
         keys = f"; keys {route.key_space.decode()}:" if route.key_space else ""
         how = "" if route.choose is Strategy.ORDERED else f", {route.choose.value}"
+        if route.choose is Strategy.NEAREST and settings.routes[route.name].choose is None:
+            how += " by default"
         yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{how}{differs}{keys}"
+        if route.choose is Strategy.NEAREST:
+            yield f"           {_money(route)}"
     for note in (*loaded.notes, *directory_notes(settings), *old_prices(settings, datetime.now(UTC).date())):
         yield f"note     {note}"
     yield "settings can be used"

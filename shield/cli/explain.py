@@ -10,7 +10,7 @@ from typing import Any
 
 from shield.build.origins import signer
 from shield.cli.check import read
-from shield.cli.live import order_now, standing
+from shield.cli.live import order_now, ranked_now, standing
 from shield.cli.store.node import RefusedError, RunningNode
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
@@ -58,6 +58,8 @@ def _lines(target: bytes, settings: Settings, state: Mapping[str, Any] | None) -
     places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
     order = resource.tried
     if state is not None:
+        if reasons := ranked_now(route.name, order, state):
+            order, places = tuple(reasons), reasons
         order = order_now(order, resource.path, state)
         places = {name: f"{places[name]}; {standing(name, state)}" for name in order}
     lines = [

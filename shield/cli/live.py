@@ -7,7 +7,7 @@ from typing import Any
 
 import xxhash
 
-from shield.cli.rounded import shown_duration
+from shield.cli.rounded import shown_duration, shown_size
 from shield.rules.health import Flag, HealthRecord, HealthState
 from shield.rules.moments import shown
 from shield.rules.positions import order
@@ -16,9 +16,40 @@ _NOW = 0.0  # the records' clock: times before now are negative
 
 
 def order_now(names: Sequence[str], path: bytes, state: Mapping[str, Any]) -> tuple[str, ...]:
-    """The order in which a node of this state tries these origins for an object's path."""
+    """The order in which a node of this state tries these origins for an object's path. `names` are in the order
+    by the route's strategy."""
     records = {name: _record(_health(state, name)) for name in names}
     return order(names, records, xxhash.xxh3_64_intdigest(path) / 2.0**64, _NOW)
+
+
+def ranked_now(route: str, names: Sequence[str], state: Mapping[str, Any]) -> dict[str, str]:
+    """The order by cost of a route's origins in a node of this state: for each the reason of its place. Empty if the
+    node doesn't order them so."""
+    ranked = _inside(state, "ranked", route)
+    places = {name: _inside(ranked, "origins", name) for name in names}
+    if not all(isinstance(place.get("position"), int) for place in places.values()):
+        return {}
+    order = sorted(names, key=lambda name: places[name]["position"])
+    expected = ranked.get("expected_bytes")
+    size = f" for {shown_size(expected)}" if isinstance(expected, int) else ""
+    return {name: _reason(name, places[name], size) for name in order}
+
+
+def _reason(name: str, place: Mapping[str, Any], size: str) -> str:
+    said = f"{name}: {place.get('why', 'no reason known')}"
+    parts = [(word, place.get(key)) for key, word in _PARTS.items()]
+    shown = [f"{word} {value * 1000.0:.1f} ms" for word, value in parts if isinstance(value, int | float) and value]
+    return f"{said} ({', '.join(shown)}{size})" if shown else said
+
+
+_PARTS = {
+    "cost_seconds": "cost",
+    "first_byte_seconds": "first byte",
+    "transfer_seconds": "transfer",
+    "money_seconds": "price",
+    "penalty_seconds": "penalty",
+}
+"""The parts of a cost, and their words."""
 
 
 def standing(name: str, state: Mapping[str, Any]) -> str:
@@ -51,10 +82,15 @@ def _flags(health: Mapping[str, Any]) -> list[str]:
 
 
 def _health(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    origins = state.get("origins")
-    origin = origins.get(name) if isinstance(origins, dict) else None
-    health = origin.get("health") if isinstance(origin, dict) else None
-    return health if isinstance(health, dict) else {}
+    return _inside(state, "origins", name, "health")
+
+
+def _inside(state: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The mapping at this place of a state; an empty one if there is none."""
+    found: Any = state
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _record(health: Mapping[str, Any]) -> HealthRecord:

@@ -9,3 +9,4 @@ import typer
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON.")]
+OriginName = Annotated[str, typer.Argument(help="An origin's name.", metavar="NAME")]

@@ -13,8 +13,8 @@ from shield.cli.check import read
 from shield.config.settings import Settings
 from shield.errors import RequestError
 from shield.rules.decisions import (
-    EVERY_SECONDS,
     KEPT_SECONDS,
+    LONGEST_SECONDS,
     DecisionBasis,
     digest_of,
     evidence_of,
@@ -26,7 +26,6 @@ from shield.rules.ranking import order_of, seed_of
 from shield.rules.written import target_of
 
 _SECONDS = 10.0
-_SILENT_SECONDS = 1.5 * EVERY_SECONDS  # between two notes of a node that runs
 
 
 def why(url: str, path: Path, *, at: str) -> int:
@@ -66,9 +65,13 @@ def _past(text: str, now: float) -> float | None:
 def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -> Iterator[str]:
     routes = settings.route_table()
     resource = routes.resolve(target)
-    route, usual, path = resource.route, resource.tried, resource.path
+    route, path = resource.route, resource.path
+    ranked = basis.usual(route)
+    usual = ranked or resource.tried
     tried = order_then(usual, path, basis, at)
     places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
+    if ranked is not None:
+        places = {name: f"{name}: number {number} by cost" for number, name in enumerate(ranked, 1)}
     yield f"target     {target.decode()}"
     yield f"route      {route.name} (prefix {route.prefix.decode()})"
     yield f"at         {shown(at)}, as noted {shown(basis.at)}"
@@ -79,7 +82,7 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield f"             fetches: {evidence_of(name, basis)}"
     if basis.frozen:
         yield "note       all origins had failed together: the fault was the node's own, and none was judged"
-    if at - basis.at > _SILENT_SECONDS:
+    if at - basis.at > LONGEST_SECONDS:
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"

@@ -21,6 +21,7 @@ from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
 from shield.rules.providers import PROVIDERS
+from shield.rules.ranking import MOST_RANKED, incomparable
 from shield.rules.routes import Route, Routes
 from shield.rules.vary import may_forward
 from shield.rules.written import target_of
@@ -138,6 +139,7 @@ def _roles(tree: Tree) -> Iterator[Problem]:
 
 def _choices(settings: Settings, tree: Tree) -> Iterator[Problem]:
     """The requirements of a route's `choose` on its origins."""
+    facts = settings.facts()
     for name, route in settings.routes.items():
         listed = route.origins or tuple(settings.origins)
         origins = {each: settings.origins[each] for each in listed if each in settings.origins}
@@ -146,21 +148,12 @@ def _choices(settings: Settings, tree: Tree) -> Iterator[Problem]:
             said = "none of its origins is primary; expected role: primary for one of them"
         elif route.choose == "weighted" and not any(origin.weight for origin in origins.values()):
             said = "all of its origins have weight 0; expected more for one of them"
-        elif route.choose == "cheapest":
-            said = _incomparable(origins)
+        elif route.choose == "cheapest" and (why := incomparable([facts[each] for each in origins])):
+            said = f"{why}; expected one for each of its origins, in one currency"
+        elif route.choose == "nearest" and len(listed) > MOST_RANKED:
+            said = f"it has {len(listed)} origins; expected {MOST_RANKED} at most"
         if said:
             yield tree.problem(("routes", name, "choose"), f'got "{route.choose}"; {said}')
-
-
-def _incomparable(origins: Mapping[str, OriginSettings]) -> str:
-    """Why the origins' prices can't be compared; "" if they can."""
-    unpriced = [name for name, origin in origins.items() if origin.price is None]
-    if unpriced:
-        return f"{nameable(unpriced[0])} has no price; expected one for each of its origins"
-    currencies = {origin.price.price.currency for origin in origins.values() if origin.price is not None}
-    if len(currencies) > 1:
-        return f"its origins' prices are in {' and '.join(sorted(currencies))}; expected one currency for all"
-    return ""
 
 
 def _canaries(settings: Settings, tree: Tree) -> Iterator[Problem]:

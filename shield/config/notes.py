@@ -28,6 +28,9 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     yield from access_notes(settings, tree)
     for name, origin in settings.origins.items():
         yield from _origin(name, origin, tree)
+    if len(settings.origins) > 1 and not any(origin.role == "primary" for origin in settings.origins.values()):
+        said = "none has role: primary, so that after a purge an origin that lags may bring the old object back"
+        yield str(tree.problem(("origins",), said))
     yield from _idle_fractions(settings, tree)
     yield from _credentials(settings, tree)
     yield from _readable_by_all(tree)

@@ -106,8 +106,8 @@ class OriginSettings(Section):
     )
     price: PriceSettings | None = Field(
         default=None,
-        description="The price of reading from it, for routes with `choose: cheapest` and for `shield audit --deep`: "
-        "the name of a list price, as aws-eu-central-1, or a mapping. If omitted: unknown.",
+        description="The price of reading from it, for routes with `choose: nearest` or `cheapest` and for `shield "
+        "audit --deep`: the name of a list price, as aws-eu-central-1, or a mapping. If omitted: unknown.",
     )
     holds: Literal["all", "part"] = Field(
         default="all",

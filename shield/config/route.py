@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -12,27 +12,18 @@ from shield.config.access import RouteAccess
 from shield.config.fields import ResponseFieldSettings
 from shield.config.freshness import FreshnessSettings
 from shield.config.section import FieldName, MediaType, Name, Section, Text, matching, none_is_empty
-from shield.config.units import ExpectedError, Size, size
+from shield.config.units import Duration, ExpectedError, Size, duration, size
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import KeyRules
 from shield.rules.locations import PathMapping, Rewriting
 from shield.rules.policy import policy_name
 from shield.rules.providers import Location, Provider
-from shield.rules.ranking import OriginFacts, Strategy
+from shield.rules.ranking import OriginFacts, Strategy, incomparable, usual_strategy
 from shield.rules.routes import Route
 from shield.rules.vary import Forwarding
 
 Method = Literal["GET", "HEAD", "OPTIONS"]
-
-
-def _strategy(value: Any) -> Any:
-    if value == "nearest":
-        raise ExpectedError(
-            "nearest needs measured times, which this version doesn't take; expected ordered, with the nearest "
-            "listed first, or primary-first, weighted, cheapest"
-        )
-    return value
 
 
 Language = Annotated[
@@ -66,13 +57,19 @@ class RouteSettings(Section):
         default=(),
         description="Origins that have these objects, in the order in which they are tried. Empty: all, as listed.",
     )
-    choose: Annotated[Literal["ordered", "primary-first", "weighted", "cheapest"], BeforeValidator(_strategy)] = (
-        Field(
-            default="ordered",
-            description="The origin that is tried first; the others follow if it fails. ordered: as listed. "
-            "primary-first: the primary. weighted: by key, each for a share of the keys in proportion to its weight. "
-            "cheapest: by price.",
-        )
+    choose: Literal["ordered", "nearest", "primary-first", "weighted", "cheapest"] | None = Field(
+        default=None,
+        description="The origin that is tried first; the others follow if it fails. ordered: as listed. nearest: by "
+        "the measured time of a response and its price. primary-first: the primary. weighted: by key, each for a "
+        "share of the keys in proportion to its weight. cheapest: by price. If omitted: nearest as soon as one of "
+        "the route's origins has a price or max_lag, since they differ then in more than their order; else ordered.",
+    )
+    exchange: Duration = duration(
+        "1000s",
+        "With nearest: the time of waiting that a unit of money is worth. At 1000s and 0.09 USD per GB, 100 KB from "
+        "a free origin may take 9 ms longer, and 10 MB 0.9 s: small objects come from the nearest origin, large ones "
+        "from the cheapest. 0s: prices don't count; nor do they if one of the origins has none, or if they are in "
+        "several currencies.",
     )
     query: QuerySettings = Field(default_factory=QuerySettings, description="The query parameters that are kept.")
     duplicate_slashes: Literal["merge", "keep", "reject"] | None = Field(
@@ -171,6 +168,7 @@ class RouteSettings(Section):
     ) -> Route:
         """This route as a rule of a node. `providers`, `places` and `facts` are the origins' by name."""
         chosen = self.origins or tuple(all_origins)
+        of_origins = tuple([facts.get(origin, OriginFacts(origin)) for origin in chosen])
         # The key names the set of origins only if it isn't all: then adding one to all keeps the cache.
         space = "" if set(chosen) == set(all_origins) else "+".join(sorted(set(chosen)))
         freshness, forwarding = self.freshness.rules(node=node), self._forwarding(chosen, providers)
@@ -206,11 +204,16 @@ class RouteSettings(Section):
                 self.response_fields.tells_ranges(),
             ),
             methods=tuple(method.encode() for method in self.methods),
-            choose=Strategy(self.choose),
-            facts=tuple([facts.get(origin, OriginFacts(origin)) for origin in chosen]),
+            choose=self.strategy(of_origins),
+            facts=of_origins,
+            exchange=0.0 if incomparable(of_origins) else self.exchange,
             early_hints=self.early_hints
             and any(not providers[origin].signed for origin in chosen if origin in providers),
         )
+
+    def strategy(self, origins: Sequence[OriginFacts]) -> Strategy:
+        """The order in which these origins are tried."""
+        return usual_strategy(origins) if self.choose is None else Strategy(self.choose)
 
     def _rewriting(self, providers: Collection[Provider]) -> Rewriting:
         if all(provider.signed for provider in providers):

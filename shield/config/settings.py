@@ -339,7 +339,8 @@ class Settings(Section):
         self.__dict__["routes"] = routes  # frozen from here on
         return self
 
-    def _facts(self) -> Mapping[str, OriginFacts]:
+    def facts(self) -> Mapping[str, OriginFacts]:
+        """The origins by name, as far as ranking and replication need them."""
         primary = next((name for name, origin in self.origins.items() if origin.role == "primary"), None)
         return {
             name: OriginFacts(
@@ -361,7 +362,7 @@ class Settings(Section):
         return Routes(
             [
                 route.rule(
-                    name, all_origins=names, providers=providers, places=places, facts=self._facts(), node=self.node
+                    name, all_origins=names, providers=providers, places=places, facts=self.facts(), node=self.node
                 )
                 for name, route in self.routes.items()
             ],

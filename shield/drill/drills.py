@@ -30,6 +30,7 @@ from shield.rules.drill import (
     DrillSight,
     advance,
     has_alternative,
+    is_drilled,
     is_due,
     is_reportable,
     next_origin,
@@ -357,6 +358,7 @@ class _Engagement:
         self._hits = counters.hits
         self._paths = DrilledPaths()
         self._faults: DrillFaults | None = None
+        self._target: Origin | None = None
         self._past = 0  # faults at origins that have been replaced by others of their name
         self._where: list[tuple[Origin, DrillFaults | DrillWitness]] = []
         counters.watch = self._ended
@@ -383,8 +385,9 @@ class _Engagement:
                     md5_etags=origin.provider.md5_etags,
                 )
                 self._where.append((origin, self._faults))
+                self._target = origin
             elif origin.name in run.names:
-                origin.drill = witness = DrillWitness(run.names.index(origin.name), self._row, self._paths)
+                origin.drill = witness = DrillWitness(run.names.index(origin.name), self._row, self._is_moved)
                 self._where.append((origin, witness))
 
     def count_hits(self) -> None:
@@ -401,6 +404,14 @@ class _Engagement:
                 drill.end()
             if origin.drill is drill:
                 origin.drill = None
+
+    def _is_moved(self, path: bytes) -> bool:
+        """Whether a request at another origin is there because of the drill."""
+        if path in self._paths:
+            return True
+        gate = None if self._target is None else self._target.gate
+        is_held_back = gate is not None and gate.used >= gate.room  # since the origin throttles, or seems to
+        return is_held_back and is_drilled(path, self.run.seed, self.run.order.scope)
 
     def _moved(self, name: str, path: bytes) -> None:
         if name == self.run.order.origin:

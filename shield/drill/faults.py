@@ -8,6 +8,7 @@ any other. Its text ends with `MARK`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from shield.drill.memory import DrillRow
 from shield.errors import Fault, OriginError
@@ -125,14 +126,14 @@ class DrillWitness:
 
     mode: str | None = None
 
-    def __init__(self, at: int, row: DrillRow, paths: DrilledPaths) -> None:
-        """`at`: its number among the other origins."""
+    def __init__(self, at: int, row: DrillRow, is_moved: Callable[[bytes], bool]) -> None:
+        """`at`: its number among the other origins. `is_moved`: whether the drill has sent a path here."""
         self._at = at
         self._row = row
-        self._paths = paths
+        self._is_moved = is_moved
 
     async def fetch(self, pool: Pool, want: Want, asked: Asked) -> Response:
-        counts = want.path in self._paths
+        counts = self._is_moved(want.path)
         if counts:
             self._row.elsewhere(self._at, 0, requests=1)
         response = await pool.fetch(asked)

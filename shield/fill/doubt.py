@@ -44,7 +44,11 @@ async def fetch_with_care(question: Question, means: Means, names: Sequence[str]
         if changed.kind is ChangeKind.TAKEN_DOWN or not isinstance(result, Failed):
             return result
     want.may_hedge = False  # a replica's response may be the one from before
-    return await fetch(with_primary_first(names, facts), want)
+    lag = means.lag
+    result = await fetch(with_primary_first(names, facts, () if lag is None else lag.late()), want)
+    if lag is not None and isinstance(result, Fetched) and not result.by_peer:
+        lag.sighted(want, result, since=changed.at)
+    return result
 
 
 async def _fetch_all(

@@ -17,9 +17,9 @@ from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.readers import Reader
 from shield.fill.setbacks import Setbacks
+from shield.fill.versions import EntryVersion
 from shield.messages import Request
 from shield.origin.response import Response
-from shield.origin.version import Version
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
@@ -41,9 +41,8 @@ class Excerpts:
         target: bytes,
         entry: Entry,
         setbacks: Setbacks,
-        version: Version | None,
+        version: EntryVersion,
     ) -> None:
-        """`version` is the entry's, if several origins may have it."""
         self.means = means
         self._version = version
         self._resource = resource
@@ -91,7 +90,8 @@ class Excerpts:
                     forwarded=self._resource.forwarded,
                     key=self._resource.named,
                     request=Request(b"GET", self._target, [], {}),
-                    version=self._version,
+                    choice=self._resource.route.choice,
+                    version=self._version.get(),
                 ),
                 self._resource,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from shield.changed import ChangedKeys
 from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.fill.spotchecks import SpotChecks
+from shield.fill.versions import Versions
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
@@ -25,6 +26,16 @@ class Source(Protocol):
 
     def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
         """`names` are the origins in the order in which they are tried."""
+
+
+class Lag(Protocol):
+    """The lag of copies behind their primary."""
+
+    def sighted(self, want: Want, fetched: Fetched, *, since: float | None = None) -> None:
+        """The primary, or another origin, has sent an object that changed then."""
+
+    def late(self) -> Collection[str]:
+        """Copies that lag for longer than they may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +62,12 @@ class Means:
     clock: Callable[[], float]
     spot_checks: SpotChecks | None = None
     changes: ChangedKeys = field(default_factory=ChangedKeys)
+    lag: Lag | None = None  # of copies; None: it isn't measured
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    versions: Versions = field(default_factory=Versions)
     terms: FillTerms = field(init=False)
 
     def __post_init__(self) -> None:

@@ -95,6 +95,7 @@ class Rest:
         self._origin = fetched.origin
         self._version = version_of(question.resource, fetched.origin, head)
         self._version.held = body.held
+        means.versions.recall(question.resource, self._version)
         self._want = replace(
             want.whole(),
             etag=head.get(b"etag"),
@@ -154,7 +155,7 @@ class Rest:
 
     def _begin(self, names: Sequence[str]) -> None:
         # What is merely late may still come, and can then be stored.
-        version = self._version.strictly() if self._broke is None else self._version
+        version = self._version.sharing() if self._broke is None else self._version
         want = replace(self._want, span=Span(self._body.position, self._body.stop), version=version)
         want.resumes = None if self._broke is None else self._origin
         self._task = self._means.loop.create_task(self._fetch(names, want))
@@ -192,6 +193,8 @@ class Rest:
             self._fill.keep_no_more()
             # Other workers that read it keep nothing either: what they have begun to fetch is older than a removal.
             self._means.store.purge([self._question.resource.named], _nothing)
+        else:
+            self._means.versions.learned(self._question.resource, self._version)
         self._body.pacing.replace(fetched.response)
         self._registry.count_continued(fetched.origin)
         fetched.response.start(After(self._fill, passed) if passed else self._fill)

@@ -31,7 +31,10 @@ class RunKeeper(Protocol):
     resource: Resource
     shelf: Shelf
     slice_bytes: int
-    version: Version | None
+
+    @property
+    def version(self) -> Version | None:
+        """The version that it brings; None if no other origin may have it."""
 
     def __contains__(self, run: object) -> bool:
         """Whether a run is under way."""
@@ -193,7 +196,7 @@ class Run:
         others = [name for name in runs.resource.tried if name != self.origin]
         if others and not self._has_asked and self._task is None and runs.version is not None and not self.by_peer:
             self._has_asked = True
-            self._begin(others, runs.version.strictly())
+            self._begin(others, runs.version.sharing())
 
     @property
     def slice_share(self) -> float:

@@ -14,6 +14,7 @@ from shield.fill.readers import Reader, keeps_up
 from shield.fill.run import Run
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.fill.versions import EntryVersion
 from shield.messages import Request
 from shield.origin.version import Version
 from shield.origin.want import Fetched, Want
@@ -45,13 +46,12 @@ class Runs:
         target: bytes,
         entry: Entry,
         setbacks: Setbacks,
-        version: Version | None,
+        version: EntryVersion,
         continued: Callable[[str], None],
     ) -> None:
-        """`version`: that of the entry, if several origins may have it; `continued` is told the origin from which a
-        broken run continues."""
+        """`version` is the entry's; `continued` is told the origin from which a broken run continues."""
         self.means = means
-        self.version = version
+        self._version = version
         self.count_continued = continued
         self.resource = resource
         self.target = target
@@ -67,6 +67,10 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def version(self) -> Version | None:
+        return self._version.get()
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._all)
@@ -155,6 +159,7 @@ class Runs:
             forwarded=resource.forwarded,
             key=resource.named,
             request=Request(b"GET", self.target, [], {}),
+            choice=resource.route.choice,
         )
 
     def will_bring(self, number: int) -> bool:

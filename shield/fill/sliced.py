@@ -22,7 +22,7 @@ from shield.fill.run import Run
 from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
-from shield.fill.versions import note_head, version_of_entry
+from shield.fill.versions import EntryVersion
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
 from shield.rules.persistence import ignores_parts
@@ -94,9 +94,7 @@ class SlicedFill:
         self._readers: dict[Reader, None] = {}
         self._shelf = Shelf(means.store.slices(entry), means.memory)
         self._setbacks = setbacks = Setbacks(means.loop, seconds=means.policy.persist_seconds, chance=means.chance)
-        self._version = version = version_of_entry(resource, entry)
-        if version is not None:
-            version.held = self._shelf.held
+        self._version = version = EntryVersion(means.versions, resource, entry, self._shelf.held)
         self._runs = Runs(
             means,
             self._shelf,
@@ -212,7 +210,7 @@ class SlicedFill:
 
     def under_way(self) -> Iterable[Run]:
         """The fetches of its slices, if other origins may have them, too."""
-        return list(self._runs) if self._version is not None else ()
+        return list(self._runs) if self._runs and self._version.get() is not None else ()
 
     def holds(self, start: int, stop: int) -> bool:
         """Whether all bytes of a span are on disk; of a very long one the first are looked at."""
@@ -223,7 +221,7 @@ class SlicedFill:
         since memory is short or the part longer than a slice and not made of slices.
         """
         size = self.slice_bytes
-        note_head(self._version, self.resource, fetched)
+        self._version.note_head(fetched)
         if not self.is_kept:
             self._registry.mark_large(self.resource)
         if span.start % size == 0 and (span.stop - span.start >= size or span.stop == self.length):

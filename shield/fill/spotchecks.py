@@ -22,7 +22,7 @@ from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates
 from shield.rules.conditional import is_strong, is_tag
 from shield.rules.health import Flag
-from shield.rules.identity import Proof, Statement, prove, state
+from shield.rules.identity import Proof, Statement, prove, state, with_digests
 from shield.rules.routes import Resource
 from shield.rules.spotchecks import (
     LARGEST,
@@ -213,11 +213,7 @@ class SpotChecks:
 
 def _statement(entry: Entry) -> Statement:
     """What the bytes of an entry say of themselves. Takes a while: for a thread."""
-    whole, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    for block in entry.blocks:
-        whole.update(block)
-        md5.update(block)
-    return Statement(entry.length, entry.etag, {}, md5.digest(), whole.digest())
+    return with_digests(Statement(entry.length, entry.etag), entry.blocks)
 
 
 def _is_digest_of(digest: bytes | None, body: bytes) -> bool:

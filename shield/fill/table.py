@@ -109,7 +109,7 @@ class FillTable:
             want = None if whole else self._wanted(resource, request, None, reader)
             return self.alone(resource, request, reader, want), False
         else:
-            want = _validation(resource, request.method, stored)
+            want = self._validation(resource, request.method, stored)
             if not whole:
                 want = self._wanted(resource, request, stored, reader)
             fill = self._start(Question(resource, request, want, stored, shared=True))
@@ -150,7 +150,7 @@ class FillTable:
                     want = _plain(resource, b"GET")
                     want.span, want.tentative = span, True
                     return want
-        return _validation(resource, request.method, stored)
+        return self._validation(resource, request.method, stored)
 
     def is_thrifty(self, reader: Reader) -> bool:
         """Whether nothing beyond its own bytes may be fetched for a reader."""
@@ -237,9 +237,17 @@ class FillTable:
         all its origins are bad.
         """
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
-            want = _validation(resource, b"GET", stored)
+            want = self._validation(resource, b"GET", stored)
             fill = self._start(Question(resource, request, want, stored, shared=True))
             fill.background = True
+
+    def _validation(self, resource: Resource, method: bytes, stored: Entry | None) -> Want:
+        """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
+        want = _plain(resource, method)
+        if stored is not None and stored.head.status == 200 and method != b"HEAD":
+            want.etag, want.validators = stored.etag, conditional.validators(stored.etag, stored.last_modified)
+            want.version = self._means.versions.of(resource, stored) if want.validators else None
+        return want
 
     def is_cut_off(self, resource: Resource) -> bool:
         """Whether all its origins are known to be bad: who has a stale entry needn't wait for them."""
@@ -382,15 +390,6 @@ def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
     return False
 
 
-def _validation(resource: Resource, method: bytes, stored: Entry | None) -> Want:
-    """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
-    if stored is None or stored.head.status != 200 or method == b"HEAD":
-        return _plain(resource, method)
-    want = _plain(resource, method)
-    want.etag, want.validators = stored.etag, conditional.validators(stored.etag, stored.last_modified)
-    return want
-
-
 def _plain(resource: Resource, method: bytes) -> Want:
-    key = resource.base or resource.key
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key)
+    key, choice = resource.base or resource.key, resource.route.choice if method == b"GET" else None
+    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key, choice=choice)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 Number = int | float
 
@@ -27,7 +27,8 @@ class Family:
     """One metric: its name without common prefix and unit suffix, its help text, and its samples.
 
     A `gauge` may fall; other metrics only rise while the process lives. Samples of several workers are summed, or, if
-    `alike`, the greatest counts: each worker has the same figure for the node, or the worst one counts.
+    `alike`, the greatest counts: each worker has the same figure for the node, or the worst one counts. The samples
+    of a histogram have a label `le`: the count of all values up to that bound, or with `le` "sum" their sum.
     """
 
     name: str
@@ -48,6 +49,9 @@ class Metrics:
     def collect(self) -> Iterable[Metric]:
         """Called by the registry."""
         for family in self._read():
+            if family.samples and "le" in family.samples[0].labels:
+                yield _histogram(family)
+                continue
             labels = list(family.samples[0].labels) if family.samples else []
             kind = GaugeMetricFamily if family.gauge else CounterMetricFamily
             metric = kind(f"shield_{family.name}", family.text, labels=labels)
@@ -58,3 +62,16 @@ class Metrics:
     def render(self) -> bytes:
         """Text exposition of everything."""
         return generate_latest(self._registry)
+
+
+def _histogram(family: Family) -> Metric:
+    of_each: dict[tuple[tuple[str, str], ...], dict[str, Number]] = {}
+    for sample in family.samples:
+        rest = tuple([label for label in sample.labels.items() if label[0] != "le"])
+        of_each.setdefault(rest, {})[sample.labels["le"]] = sample.value
+    names = [name for name, _ in next(iter(of_each), ())]
+    metric = HistogramMetricFamily(f"shield_{family.name}", family.text, labels=names)
+    for labels, values in of_each.items():
+        total = float(values.pop("sum"))
+        metric.add_metric([value for _, value in labels], [(le, float(n)) for le, n in values.items()], total)
+    return metric

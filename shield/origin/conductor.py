@@ -16,6 +16,7 @@ from dataclasses import replace
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.origin.hedging import Hedging
+from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
@@ -30,12 +31,16 @@ from shield.rules.health import (
     judge,
     probe_seconds,
 )
+from shield.rules.lag import lags
 from shield.rules.moments import shown
 
 log = logging.getLogger("shield.origin")
 
 STEP_SECONDS = 0.25
 
+MEASURED_ROWS = 8
+"""Rows of shared memory that are measured at a look, by turns: that takes about half a millisecond, and medians of
+minutes change slowly."""
 Judged = Callable[[Mapping[str, HealthRecord], Mapping[str, Evidence], float], None]
 """Called with the records after a step, the evidence, and the time since which the fault is our own, or 0.0."""
 
@@ -55,8 +60,10 @@ class Conductor:
         clock: Callable[[], float],
         chance: Callable[[], float] = draw,
         prober: Prober | None = None,
+        rank: Callable[[float, bool], None] = lambda now, conducts: None,
     ) -> None:
-        """`prober` sends regular probes as well; None: nobody does."""
+        """`prober` sends regular probes as well; None: nobody does. `rank` is called at each look: the time, and
+        whether this worker is the conductor."""
         self._records = records
         self._worker = worker
         self._origins = origins
@@ -67,6 +74,8 @@ class Conductor:
         self._chance = chance
         self._limiting = Limiting()
         self._prober = prober
+        self._rank = rank
+        self._looks = 0
         self.judged: Judged | None = None
         """Called with the result of each step by which this worker judges."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
@@ -74,7 +83,8 @@ class Conductor:
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
-        self._bad: set[str] = set()  # by this worker's last look
+        self.bad: set[str] = set()
+        """The bad ones by this worker's last look."""
         self._probes: dict[str, _Probes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -108,33 +118,38 @@ class Conductor:
         for origin in origins.values():
             origin.gate.look(now)
             origin.note_whole()
-        if not (is_late and not was_late) and records.conductor(now) == self._worker:
+        conducts = records.conductor(now) == self._worker
+        if conducts and not (is_late and not was_late):
             if self._prober is not None:
                 self._prober.look(now)
             self._judge(origins, now)
             for origin in origins.values():
                 origin.gate.take_over(now)
-        elif self._prober is not None and records.conductor(now) != self._worker:
+        elif self._prober is not None and not conducts:
             self._prober.forget()
+        self._rank(now, conducts)
         self.notice(origins.values())
 
     def notice(self, origins: Iterable[Origin]) -> None:
         """Make fetches move on that wait for an origin which has turned bad since the last look."""
         for origin in origins:
             if origin.seen.is_up or origin.seen.treated().is_good:
-                self._bad.discard(origin.name)
-            elif origin.name not in self._bad:
-                self._bad.add(origin.name)
+                self.bad.discard(origin.name)
+            elif origin.name not in self.bad:
+                self.bad.add(origin.name)
                 self._rescue(origin)
 
     def _judge(self, origins: dict[str, Origin], now: float) -> None:
-        for origin in origins.values():
-            origin.seen.measure(now)
+        self._looks += 1
+        turns = -(-self._records.workers * len(origins) // MEASURED_ROWS)
+        for at, origin in enumerate(origins.values()):
+            if (self._looks + at) % turns == 0:
+                origin.seen.measure(now)
         origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
         evidence, clock = {}, self._clock()
         for name, origin in origins.items():
-            origin.seen.expire(clock)
+            origin.seen.drain.expire(clock)
             seen = origin.seen.evidence(before[name].since, now)
             probes = self._probes.get(name)
             is_probed = probes is not None and probes.since == before[name].since
@@ -168,15 +183,18 @@ class Conductor:
         return origin.sample is not None or (self._prober is not None and self._prober.can_probe(origin))
 
     def _held(self, origin: Origin) -> Flag:
-        drained = Flag.DRAINED if origin.seen.drained_until else Flag.NONE
-        return drained if self._prober is None else drained | self._prober.held(origin)
+        held = Flag.DRAINED if origin.seen.drain.until else Flag.NONE
+        since = missing_since(origin)
+        if since and lags(origin.facts, self._clock() - since):
+            held |= Flag.LAGGING
+        return held if self._prober is None else held | self._prober.held(origin)
 
     def _do(self, origin: Origin, event: HealthEvent, now: float) -> None:
         if event.kind is EventKind.CHANGED:
             _say(origin.label, event)
             return
         if event.kind is EventKind.HELD:
-            _say_held(origin.name, event, origin.seen.drained_until)
+            _say_held(origin.name, event, origin.seen.drain.until)
             return
         if not self._can_probe(origin):
             return

@@ -26,6 +26,8 @@ from shield.origin.resolver import Address
 from shield.origin.response import Inform, Response
 from shield.origin.terms import Terms
 
+MOST_PAUSED = 0.1
+"""The share of its time for which a body may have been paused by us, to tell the speed of its origin."""
 HELD_SECONDS = 5.0
 """After so long without being read, an origin may close the connection, and isn't blamed for it."""
 
@@ -106,6 +108,7 @@ class Connection(asyncio.Protocol):
         # per exchange
         self._response: Response | None = None
         self._head_at = self._total_at = 0.0
+        self._body_at = self._free_until = 0.0  # the head's arrival, and `_total_at` then, which a pause puts off
         self._paused_at: float | None = None
         self._answered = False
         self._interims = 0
@@ -280,7 +283,7 @@ class Connection(asyncio.Protocol):
         if framing is not Framing.LENGTH or not head.length:
             self._begin_uncounted(response, head, data[end:])
             return
-        self._left = head.length
+        self._left, self._body_at, self._free_until = head.length, self.last_read, self._total_at
         if end < len(data):
             self._receive_counted(response, data[end:])
         if self._response is response:
@@ -372,8 +375,16 @@ class Connection(asyncio.Protocol):
         elif self._paused_at is not None:
             self._paused_at = None
             self._transport.resume_reading()
+        if response.weigh is not None:
+            self._weigh(response.weigh, response.head.length or 0)
         self._owner.release(self)
         response.finish(None)
+
+    def _weigh(self, weigh: Callable[[int, float], None], size: int) -> None:
+        """Tell the time in which a body arrived. After pauses it says nothing: the kernel went on receiving."""
+        seconds, paused = self.last_read - self._body_at, self._total_at - self._free_until
+        if paused <= MOST_PAUSED * seconds:
+            weigh(size, seconds - paused)
 
     def _break(self, detail: str) -> None:
         """The connection ended during an exchange, or while idle."""

@@ -57,7 +57,7 @@ class Drains:
         refusal = objection(name, others, routes)
         if refusal is not None:
             return Drained([refusal])
-        self._origins.get(name).seen.drain(until)
+        self._origins.get(name).seen.drain.set(until)
         return Drained(notes=(*notes(name, others, routes), *await self._kept()))
 
     async def restore(self, name: str) -> Drained:
@@ -65,13 +65,13 @@ class Drains:
         seen = self._origins.get(name).seen
         if not seen.is_held:
             return Drained(notes=[f"{name} was neither drained nor corrupt"])
-        seen.drain(0.0)
+        seen.drain.set(0.0)
         seen.notes.pardon(self._clock())
         return Drained(notes=await self._kept())
 
     def in_force(self) -> dict[str, float]:
         """When each drain ends, by the origin's name."""
-        return {each.name: each.seen.drained_until for each in self._origins.all() if each.seen.drained_until}
+        return {each.name: each.seen.drain.until for each in self._origins.all() if each.seen.drain.until}
 
     async def _kept(self) -> tuple[str, ...]:
         """Write the file; a note if it can't be."""

@@ -30,7 +30,8 @@ class Hedge:
         spending.note_late()
         if not spending.may_hedge or self.now() - self.at > LATE_SECONDS:
             return False  # or we are late ourselves
-        if not may_take(self.other.seen.treated()):
+        gate = self.other.gate
+        if gate.used >= gate.room or not may_take(self.other.seen.treated()):
             return False
         tally = self.other.hedges
         return is_worth(tally.price, tally.expected, self.max_waste) and self.late.seen.hedges.take()

@@ -10,7 +10,7 @@ import math
 from shield.complaints import Complaints
 from shield.leases import GateReport, Leases
 from shield.origin.origin import Origin
-from shield.records import Came, Seen
+from shield.records import Came
 from shield.rules.throttling import FetchLimit, LimitEvidence, leases
 
 log = logging.getLogger("shield.origin")
@@ -32,7 +32,7 @@ class Limiting:
         learned = self._learned.setdefault(origin.name, _Learned())
         reports = [report for _, report in held]
         before = found.limit
-        seen = learned.evidence(reports, origin.seen, now)
+        seen = learned.evidence(reports, found, before, now)
         limit = before.after(seen, now, most=origin.most)
         if limit is not before:
             found.publish(limit)
@@ -66,14 +66,17 @@ class Limiting:
 class _Learned:
     """What this conductor remembers of one origin."""
 
-    __slots__ = ("is_throttled", "refused", "steps")
+    __slots__ = ("_batch", "is_throttled", "refused", "steps")
 
     def __init__(self) -> None:
         self.refused: dict[int, int] = {}  # by worker: refusals until the last step
+        self._batch = (0, 0)  # requests at once, and refusals, of the last cut
         self.steps = 0
         self.is_throttled = False
 
-    def evidence(self, reports: list[GateReport | None], seen: Seen, now: float) -> LimitEvidence:
+    def evidence(
+        self, reports: list[GateReport | None], shared: Leases, limit: FetchLimit, now: float
+    ) -> LimitEvidence:
         """What is new in the reports of all workers; None: the worker is gone."""
         throttled = 0
         for worker, report in enumerate(reports):
@@ -84,12 +87,15 @@ class _Learned:
             throttled += max(0, report.refused - self.refused.get(worker, report.refused))
             self.refused[worker] = report.refused
         there = [report for report in reports if report is not None]
-        lately = seen.lately(now)
+        lately, in_flight = shared.lately(now), sum(report.busiest for report in there)
+        if throttled:
+            before = self._batch if limit.is_settling(shared.p95, now) else (0, 0)
+            in_flight, throttled = self._batch = max(before[0], in_flight), before[1] + throttled
         return LimitEvidence(
-            in_flight=sum(report.busiest for report in there),
+            in_flight=in_flight,
             throttled=throttled,
             share=lately[Came.THROTTLED] / max(1, sum(lately)),
             closed_until=max((report.paused_until for report in there), default=-math.inf),
-            p95=seen.p95,
+            p95=shared.p95,
             is_answering=lately[Came.OK] + lately[Came.ABSENT] > 0,
         )

@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from typing import Protocol
 
@@ -25,13 +24,13 @@ from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.gate import Gate
 from shield.origin.pool import Pool
-from shield.origin.refusal import Refusal, read_refusal
+from shield.origin.refusal import Mend, Refusal, read_refusal
 from shield.origin.response import Response
 from shield.origin.rotation import Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
-from shield.origin.want import Absent, Fetched, Want, belies_parts, mismatch, without_parts
+from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, mismatch, without_parts
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
@@ -43,8 +42,10 @@ from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
+from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
+from shield.timings import BODY_BYTES, FETCHED, PROBED
 
 log = logging.getLogger("shield.origin")
 
@@ -60,19 +61,6 @@ _UNKNOWN_PATH = b"/shield-credentials-probe"
 _PROOF_SECONDS = 10.0
 
 Renew = Callable[[], Awaitable[None]]
-
-
-class Mend(Enum):
-    """The reason for a second request in the same attempt, and what it changes."""
-
-    BEGINNING = (
-        "beginning"  # a tentative span begins beyond the object: request its beginning, which tells its length
-    )
-    SPAN = "span"  # an empty object satisfies no tentative span: request the whole
-    PARTS = "parts"  # the response to a tentative span is no part of the object: request the whole
-    CONNECTION = "connection"  # the origin had closed the kept one: use a new one
-    CLOCK = "clock"  # it was signed with a wrong clock: use the origin's
-    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
 class Waiter(Protocol):
@@ -95,9 +83,11 @@ class Origin:
         denied_is_absent: bool = False,
         passes_errors: bool = False,
         gateway: Gateway | None = None,
+        facts: OriginFacts | None = None,
         most: int = PoolLimits().connections,
     ) -> None:
         self.name = name
+        self.facts = facts or OriginFacts(name)
         self.provider = provider
         self.signer = signer
         signer.owner = name
@@ -171,13 +161,11 @@ class Origin:
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
-                result = await self._read(want, response, request_time, deadline, clock, note)
-                note.gave(Came.OK if isinstance(result, Fetched) else Came.ABSENT)
-                return result
+                return note.answered(await self._read(want, response, request_time, deadline, clock, note))
         except BaseException as error:
             note.ended(error, want.path, deadline)
             raise
-        if note.gave(Came.OK) >= self._sampled_until and want.method == b"GET":
+        if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
         if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
@@ -200,7 +188,7 @@ class Origin:
             if want.method == b"HEAD" and self._needs_get(response.head.status):
                 response = await self._ask_by_get(want, response, request_time, deadline, note)
             response_time = clock()
-            if want.tentative and _is_useless(want, response):
+            if want.tentative and is_useless(want, response):
                 response.close()
                 want, mend = want.whole(), Mend.PARTS
             elif (want.span is None and response.head.status == 200) or self._is_answer(want, response):
@@ -383,7 +371,7 @@ class Origin:
         self.seen.whole(self.pool.whole_at)
 
     def statistics(self) -> OriginStatistics:
-        record, until = self.seen.record(), self.seen.drained_until
+        record, until = self.seen.record(), self.seen.drain.until
         flags = self.seen.treated().flags
         return OriginStatistics(
             self.fetches,
@@ -413,14 +401,10 @@ class Origin:
         )
 
 
-def _is_useless(want: Want, response: Response) -> bool:
-    """Whether a success is no response to the request."""
-    head = response.head
-    return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
-
-
 class Note:
     """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
+
+    The body may be noted after that.
 
     Until then it has a place at the gate.
     """
@@ -446,14 +430,31 @@ class Note:
         if self._want.sent is not None:
             self._want.sent()
 
-    def gave(self, came: Came) -> float:
-        """The origin responded as it should; returns the time."""
-        now, gate = self._now(), self._gate
-        self._seen.succeeded(came, now, now - self._began, slot=self._slot)
+    def gave(self, came: Came, given: Response | None = None) -> float:
+        """The origin responded as it should; returns the time. That of a large body is noted when it has arrived."""
+        now, seen, gate, want = self._now(), self._seen, self._gate, self._want
+        size = 0 if given is None else given.head.length or 0
+        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self._began, size, slot=self._slot)
+        if want.choice is not None:
+            want.choice.saw(size)
+        if given is not None and size >= BODY_BYTES:
+            given.weigh = self.carried
         gate.used -= 1
         if gate.waiting:
             gate.admit()
         return now
+
+    def answered(self, result: Fetched | Absent) -> Fetched | Absent:
+        """As `gave`, with the object or its absence, which is returned."""
+        if isinstance(result, Fetched):
+            self.gave(Came.OK, result.response)
+        else:
+            self.gave(Came.ABSENT)
+        return result
+
+    def carried(self, size: int, seconds: float) -> None:
+        """The body of the response, `timings.BODY_BYTES` at least, has arrived within `seconds` after its head."""
+        self._seen.timings.carried(self._now(), size, seconds, PROBED if self._want.is_probe else FETCHED)
 
     def ended(self, error: BaseException, key: bytes, deadline: float) -> None:
         """The attempt failed with an OriginError, or was cancelled."""

@@ -10,20 +10,27 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import xxhash
 
 from shield.chance import draw
 from shield.complaints import Complaints
-from shield.errors import OriginError
+from shield.errors import Fault, OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
 from shield.origin.hedging import Hedge
+from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
+from shield.origin.ranker import RankedStatistics, Ranker
+from shield.origin.turns import PACED_FETCHES, Turns
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.ramp_table import RampSlot
+from shield.rankings import Rankings
+from shield.rankings import private as private_rankings
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
@@ -39,6 +46,9 @@ _STORED_PATIENCE = 1.0
 """Seconds that a revalidation waits before an origin is tried again: the stored entry may do instead."""
 
 
+_TURN_SECONDS = 5.0
+"""How long a fetch waits for its turn while all its origins are bad; then its clients get a stale entry or 503."""
+
 _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
 
@@ -50,11 +60,12 @@ Moved = Callable[[str, bytes], None]
 class _Lot:
     """The origins in use at one time, and the deadline of a fetch from them."""
 
-    __slots__ = ("budgets", "deadline_seconds", "moved", "origins", "users")
+    __slots__ = ("budgets", "deadline_seconds", "has_time", "moved", "origins", "users")
 
     def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
         self.origins = {origin.name: origin for origin in origins}
         self.deadline_seconds = deadline_seconds
+        self.has_time = deadline_seconds >= MIN_ATTEMPT_SECONDS
         self.budgets = {origin.name: origin.seen.repeats for origin in origins}
         self.users = 0  # fetches under way that use it
         self.moved: Moved | None = None
@@ -75,6 +86,11 @@ class _Lot:
         if self.moved is not None and tried[:1] != tuple(ranked[:1]):
             self.moved(ranked[0], path)
         return tried
+
+    def are_all_bad(self, names: Sequence[str]) -> bool:
+        """Whether all of these are known to be bad."""
+        origins = self.origins
+        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
 
     def has_room(self, name: str) -> bool:
         """Whether an origin is well, and has a place for another fetch."""
@@ -113,10 +129,11 @@ class Origins:
         retry_share: float = 0.1,
         chance: Callable[[], float] = draw,
         records: Records | None = None,
+        rankings: Rankings | None = None,
         worker: int = 0,
         hedges: HedgeRules | None = None,
     ) -> None:
-        """`records` is the memory that all workers share; None: there are no others."""
+        """`records` and `rankings` are the memory that all workers share; None: there are no others."""
         self._records = records or private()
         self._worker = worker
         self._retry_share = retry_share
@@ -128,11 +145,14 @@ class Origins:
         self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
+        self._turns = Turns(max(1, PACED_FETCHES // self._records.workers))
         self._complaints = Complaints(log)
         self.quarantine: Quarantine | None = None
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
         self._now = asyncio.get_running_loop().time
         self.prober = Prober(self.all, clock=clock, now=self._now)
+        self.ranker = Ranker(rankings or private_rankings(), worker, origins=self.all)
+        self.lag = LagWatch(self.all, clock=clock, now=self._now)
         self.conductor = Conductor(
             self._records,
             worker,
@@ -142,6 +162,7 @@ class Origins:
             prober=self.prober,
             now=self._now,
             clock=clock,
+            rank=self.ranker.look,
         )
 
     def open(self) -> None:
@@ -189,6 +210,7 @@ class Origins:
     def tick(self) -> None:
         """Once a second: try new credentials, and close removed origins that aren't needed any more."""
         now, clock = self._now(), self._clock()
+        self.lag.tick()
         for origin in self._lot.origins.values():
             if origin.keys is not None:
                 origin.keys.tick(clock)
@@ -215,9 +237,9 @@ class Origins:
             order, began = lot.order(names, want.path, self._now), self._now()
             if self.quarantine is not None:
                 order = self.quarantine.trusted(want.path, order, began)
-            is_usual = want.resumes is None and lot.deadline_seconds >= MIN_ATTEMPT_SECONDS
+            is_usual = want.resumes is None and lot.has_time and not (self.conductor.bad and lot.are_all_bad(order))
             if not order or len(order) < len(names) or not is_usual:
-                return await self._race(names, order, want, lot, began).run()
+                return await self._fetch_unusual(names, order, want, lot, began)
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
@@ -231,6 +253,24 @@ class Origins:
             return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
+
+    async def _fetch_unusual(
+        self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float
+    ) -> Fetched | Absent | Failed:
+        """A fetch that not all is well with. While all its origins are bad, it waits for its turn."""
+        has_turn: bool | None = False
+        if order and lot.are_all_bad(order):
+            until = began + min(_TURN_SECONDS, lot.deadline_seconds / 2.0)
+            has_turn = await self._turns.take(lambda: lot.are_all_bad(order), until)
+        if has_turn is None:
+            lot.origins[order[0]].faults[Fault.PACED.value] += 1
+            said = f"all origins are bad, and get {self._turns.used} fetches of this worker at a time"
+            return Failed((OriginError(order[0], Fault.PACED, said),))
+        try:
+            return await self._race(names, order, want, lot, began).run()
+        finally:
+            if has_turn:
+                self._turns.give_back()
 
     async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
         """A fetch with several origins to try: the first attempt, and others beside or after it."""
@@ -286,7 +326,9 @@ class Origins:
             hedge=hedge,
         )
         unknown = [name for name in names if name not in lot.origins]
-        return Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race = Race(want, schedule, lot.origins, clock=self._clock, note=self._note, unknown=unknown, hedge=hedge)
+        race.sighted = self.lag.sighted
+        return race
 
     def _hedge(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Hedge | None:
         """The hedge of a fetch that began at `began`, in case that its first attempt is late."""
@@ -295,6 +337,10 @@ class Origins:
         late, other = lot.origins[order[0]], lot.origins[order[1]]
         after = late.seen.spending.after
         return None if after == math.inf else Hedge(late, other, self._hedges.max_waste, began + after, self._now)
+
+    def ranked(self) -> dict[str, RankedStatistics]:
+        """The order of origins by cost, of each route that has one."""
+        return self.ranker.statistics(self._now())
 
     def tell_moved(self, moved: Moved | None) -> None:
         """Call this from now on, until the origins are replaced."""
@@ -307,15 +353,29 @@ class Origins:
 
     def are_cut_off(self, names: Sequence[str]) -> bool:
         """Whether all of these are known to be bad, or the node itself is cut off from all origins."""
-        origins = self._lot.origins
-        if self._records.frozen_at:
-            return True
-        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
+        return bool(self._records.frozen_at) or self._lot.are_all_bad(names)
 
     @property
     def newcomers(self) -> Sequence[str]:
         """Origins whose share of keys is growing."""
-        return ()
+        return [name for name in self._lot.origins if self.ramp_of(name).below[0]]
+
+    def shares(self) -> dict[str, float]:
+        """The share of keys that each origin may serve."""
+        return {name: 1.0 - self.ramp_of(name).below[0] for name in self._lot.origins}
+
+    def ramp_of(self, name: str) -> RampSlot:
+        """The growth of an origin's share of keys, in the memory of all workers."""
+        return self._records.ramp_of(name.encode())
+
+    @property
+    def conducts(self) -> bool:
+        """Whether this worker judges the origins for all of them."""
+        return self._records.conductor(self._now()) == self._worker
+
+    def excluding_others(self) -> AbstractContextManager[None]:
+        """While it is entered, no other process changes what is known of origins and has several writers."""
+        return self._records.excluding_others()
 
     @property
     def is_frozen(self) -> bool:
@@ -340,6 +400,7 @@ class Origins:
     async def close(self) -> None:
         await self.conductor.close()
         await self.prober.close()
+        await self.lag.close()
         for origin in (*self._lot.origins.values(), *[origin for origin, _ in self._ending]):
             if origin.keys is not None:
                 await origin.keys.close()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, Self
 
 from shield.errors import Fault, OriginError
 from shield.origin.hedging import Hedge
@@ -19,6 +19,12 @@ from shield.origin.want import Absent, Failed, Fetched, Want, settled
 from shield.rules.attempts import Extra, Schedule, Start, Wait
 
 AttemptResult = Fetched | Absent | OriginError
+
+
+class Sighted(Protocol):
+    """Takes note of an object that one origin has, and others lack."""
+
+    def __call__(self, want: Want, fetched: Fetched, *, lacking: Collection[str]) -> None: ...
 
 
 class Race:
@@ -53,6 +59,8 @@ class Race:
         self._failures = {name: OriginError(name, Fault.REFUSED, "no origin any more") for name in unknown}
         self._absent: set[str] = set()
         self._gone: Absent | None = None
+        self.sighted: Sighted | None = None
+        """Called when an origin has the object after others said that they don't."""
 
     def beside(self, first: str, began: float) -> Self:
         """The first attempt was started elsewhere, at `began`, and is in progress; it will be reported."""
@@ -97,6 +105,8 @@ class Race:
             while self._answers:
                 name, answer = self._answers.popleft()
                 if isinstance(answer, Fetched):
+                    if self._absent and self.sighted is not None:
+                        self.sighted(self._want, answer, lacking=self._absent)
                     self._winner = name
                     self._origins[name].hedges.add_size(answer.response.head.length)
                     for late in self._under_way:
@@ -163,6 +173,7 @@ class Race:
     def _concluded(self) -> Absent | Failed:
         asked_all, unpaid = self._schedule.asked_all, self._schedule.unpaid
         if unpaid is not None:
+            self._origins[unpaid].faults[Fault.BUDGET.value] += 1
             self._failures[unpaid] = OriginError(
                 unpaid, Fault.BUDGET, "it broke off too many bodies to be asked again"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum
 
 from shield.errors import OriginError
 from shield.messages import ResponseHead
@@ -15,6 +16,19 @@ BODY_LIMIT = 64 * 1024
 """Bytes read of an error document, compressed or not."""
 
 _LONGEST_RETRY = 3600.0
+
+
+class Mend(Enum):
+    """The reason for a second request in the same attempt, and what it changes."""
+
+    BEGINNING = (
+        "beginning"  # a tentative span begins beyond the object: request its beginning, which tells its length
+    )
+    SPAN = "span"  # an empty object satisfies no tentative span: request the whole
+    PARTS = "parts"  # the response to a tentative span is no part of the object: request the whole
+    CONNECTION = "connection"  # the origin had closed the kept one: use a new one
+    CLOCK = "clock"  # it was signed with a wrong clock: use the origin's
+    CREDENTIALS = "credentials"  # they were replaced meanwhile: sign with the new ones
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Response:
     kept: bool = False  # sent on a connection that had been used before
     stale: bool = False  # unanswered, since the connection had been closed before
     guard: Callable[[Sink], Sink] | None = None  # the body passes it on its way to its sink
+    weigh: Callable[[int, float], None] | None = None  # told the size and seconds of a body that arrives freely
     _buffer: list[bytes] = field(default_factory=list)
     _buffered: int = 0
     _sink: Sink | None = None

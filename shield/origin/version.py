@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from shield.messages import Part
 from shield.rules.identity import Proof, Statement
 
 HeldBytes = Callable[[int, int], Awaitable[bytes | None]]
@@ -15,10 +16,10 @@ class Version:
 
     Without `held` an origin needs a full proof: equal lengths and nothing to the contrary don't suffice.
     `of_equals`: an origin whose ETag is the same text has the version, unless its response says that its ETags aren't
-    digests; otherwise it is examined like all others.
+    digests; otherwise it is examined like all others. `body` are all its bytes, if they are in memory.
     """
 
-    __slots__ = ("_etags", "_others", "_partly", "held", "of_equals", "origin", "statement")
+    __slots__ = ("_etags", "_others", "_partly", "body", "held", "of_equals", "origin", "statement")
 
     def __init__(
         self,
@@ -32,15 +33,22 @@ class Version:
         self.statement = statement
         self.held = held
         self.of_equals = of_equals
+        self.body: Sequence[Part] = ()
         self._etags = {} if statement.etag is None else {origin: statement.etag}
         self._partly: set[str] = set()
         self._others: set[str] = set()  # origins that have other bytes
 
-    def strictly(self) -> Version:
-        """The same version, but only from origins with a full proof."""
-        strict = Version(self.origin, self.statement, of_equals=self.of_equals)
-        strict._etags, strict._partly, strict._others = self._etags, self._partly, self._others
-        return strict
+    def sharing(self, *, held: HeldBytes | None = None, body: Sequence[Part] = ()) -> Version:
+        """The same version, with what is learned of it in common."""
+        other = Version(self.origin, self.statement, held=held, of_equals=self.of_equals)
+        other._etags, other._partly, other._others, other.body = self._etags, self._partly, self._others, body
+        return other
+
+    def recall(self, known: Version) -> None:
+        """Know what is known of the same version from before, too."""
+        self._etags, own = known._etags, self._etags
+        self._etags.update(own)
+        self._partly, self._others = known._partly, known._others
 
     def etag_at(self, origin: str) -> bytes | None:
         """Its ETag at an origin that is known to have it."""

@@ -11,6 +11,7 @@ from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Inform, Response
 from shield.origin.version import Version
 from shield.rules import conditional, ranges
+from shield.rules.choice import Choice
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
@@ -68,7 +69,8 @@ class Want:
     version: Version | None = None
     readers: Sized | None = None
     waits_since: float = 0.0
-    is_probe: bool = False  # for no client
+    choice: Choice | None = None  # of the route, which is told the size of the response
+    is_probe: bool = False  # for no client: its times are kept apart from those of fetches
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -85,6 +87,8 @@ class Want:
             sent=self.sent,
             readers=self.readers,
             waits_since=self.waits_since,
+            choice=self.choice,
+            is_probe=self.is_probe,
         )
 
     def beginning(self) -> Want:
@@ -236,6 +240,12 @@ def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:
     if want.length is not None and stated[2] not in (None, want.length):
         return Fault.VALIDATOR, "206 of a body of another length"
     return None
+
+
+def is_useless(want: Want, response: Response) -> bool:
+    """Whether a success is no response to the request."""
+    head = response.head
+    return (200 <= head.status < 300 or head.status == 304) and mismatch(want, head) is not None
 
 
 def _is_asked(stated: tuple[int, int, int | None], want: Want) -> bool:

@@ -6,7 +6,7 @@ as long as that may be so, the primary is tried first, and a replica's response 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -63,12 +63,12 @@ def primary_of(facts: Sequence[OriginFacts]) -> str | None:
     )
 
 
-def with_primary_first(order: Sequence[str], facts: Sequence[OriginFacts]) -> Sequence[str]:
-    """The order with the primary first, if it is among them."""
+def with_primary_first(
+    order: Sequence[str], facts: Sequence[OriginFacts], late: Collection[str] = ()
+) -> Sequence[str]:
+    """The order with the primary first, if it is among them, and copies that are `late` last."""
     primary = primary_of(facts)
-    if primary is None or primary not in order:
-        return order
-    return (primary, *[name for name in order if name != primary])
+    return tuple(sorted(order, key=lambda name: 0 if name == primary else 2 if name in late else 1))
 
 
 def authorities(order: Sequence[str], facts: Sequence[OriginFacts]) -> Sequence[str]:

@@ -62,9 +62,10 @@ def judge_node(facts: NodeFacts) -> tuple[NodeVerdict, str]:
     if way is not None and way.problem is not None:
         return NodeVerdict.FAILING, f"its canary doesn't come: {way.problem}"
     usable = [record for record in facts.origins.values() if record.is_good]
-    if way is None and facts.frozen:
+    came = way is not None and way.note is None
+    if facts.frozen and not came:
         return NodeVerdict.FAILING, "all origins failed together"
-    if way is None and not usable:
+    if not usable and not came:
         return NodeVerdict.FAILING, "no origin works"
     if facts.frozen:
         return NodeVerdict.DEGRADED, "all origins failed together; entries are served"

@@ -7,8 +7,9 @@ question with others is noticed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import xxhash
@@ -25,9 +26,19 @@ EVERY_SECONDS = 60.0
 """After this time it is noted even if nothing has changed: a node that wasn't running can be told from a calm one."""
 
 
+SAMPLES = 500
+"""Keys by which shares of all keys are estimated."""
+
+LONGEST_SECONDS = 1.5 * EVERY_SECONDS
+"""Between two notes of a node that runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class OriginBasis:
-    """An origin's health, with times in epoch seconds, and the results of its fetches in the ten seconds before."""
+    """An origin's health, with times in epoch seconds, and the results of its fetches before.
+
+    They are of ten seconds at most, and of the state before if this note was made when it changed.
+    """
 
     record: HealthRecord
     ok: int = 0
@@ -38,11 +49,7 @@ class OriginBasis:
     @classmethod
     def of(cls, record: HealthRecord, evidence: Evidence, offset: float) -> Self:
         """`offset` turns times of the records' clock into epoch seconds."""
-        moved = {
-            name: round(value + offset, 2)
-            for name in ("since", "until", "bad_since")
-            if (value := getattr(record, name))
-        }
+        moved = {name: value + offset for name in ("since", "until", "bad_since") if (value := getattr(record, name))}
         return cls(replace(record, **moved), evidence.ok, evidence.failed, evidence.throttled, len(evidence.waiting))
 
     def plain(self) -> list[Any]:
@@ -83,13 +90,22 @@ class DrillBasis:
 
 @dataclass(frozen=True, slots=True)
 class DecisionBasis:
-    """All of it at one time, in epoch seconds. `frozen`: the fault was the node's own, and no origin was judged."""
+    """All of it at one time, in epoch seconds. `frozen`: the fault was the node's own, and no origin was judged.
+
+    `ranked` are the orders of the routes whose origins are tried by cost.
+    """
 
     at: float
     settings: str  # `digest_of` its routes
     origins: Mapping[str, OriginBasis]
     frozen: bool = False
     drill: DrillBasis | None = None
+    ranked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def usual(self, route: Route) -> tuple[str, ...] | None:
+        """The order by cost of a route's origins; None if it wasn't tried so, or had others."""
+        names = self.ranked.get(route.name)
+        return names if names is not None and route.choice is not None and set(names) == set(route.origins) else None
 
     def plain(self) -> dict[str, Any]:
         """What `read` reads."""
@@ -100,6 +116,7 @@ class DecisionBasis:
             "origins": {name: basis.plain() for name, basis in self.origins.items()},
             "frozen": self.frozen,
             "drill": None if drill is None else [drill.number, drill.origin, drill.mode, drill.scope, drill.seed],
+            "ranked": {name: list(names) for name, names in self.ranked.items()},
         }
 
     @classmethod
@@ -114,6 +131,7 @@ class DecisionBasis:
             None
             if drill is None
             else DrillBasis(int(drill[0]), str(drill[1]), str(drill[2]), float(drill[3]), int(drill[4])),
+            {str(name): tuple(map(str, names)) for name, names in plain.get("ranked", {}).items()},
         )
 
 
@@ -161,4 +179,33 @@ def evidence_of(name: str, basis: DecisionBasis) -> str:
     if known is None:
         return "unknown"
     throttled = f", {known.throttled} throttled" if known.throttled else ""
-    return f"{known.ok} answered, {known.failed} failed{throttled} in 10 s; {known.waiting} waiting"
+    return f"{known.ok} answered, {known.failed} failed{throttled}; {known.waiting} waiting"
+
+
+def first_shares(
+    route: Route, notes: Sequence[DecisionBasis], start: float, stop: float
+) -> tuple[dict[str, float], float]:
+    """For which share of a route's keys, and of the time between `start` and `stop`, each of its origins came first.
+
+    `notes` are in the order of time. The second value is the time that they cover, in seconds: each holds until the
+    next one, but no longer than a node that runs takes to note again.
+    """
+    keys = [(b"/%d" % number, xxhash.xxh3_128_digest(b"%d" % number)) for number in range(SAMPLES)]
+    usual = [(path, route.order(digest)) for path, digest in keys]
+    seconds: dict[str, float] = dict.fromkeys(route.origins, 0.0)
+    calm = Counter([names[0] for _, names in usual])
+    covered = 0.0
+    ends = [*[note.at for note in notes[1:]], stop]
+    for note, end in zip(notes, ends, strict=False):  # without notes there is just the end
+        since, until = max(note.at, start), min(end, stop, note.at + LONGEST_SECONDS)
+        if until <= since:
+            continue
+        covered += until - since
+        middle = (since + until) / 2.0  # what recovers has a growing share
+        ranked = note.usual(route)
+        firsts = calm if ranked is None else Counter({ranked[0]: SAMPLES})
+        if any(each.record.state or each.record.flags for each in note.origins.values()):
+            firsts = Counter([order_then(ranked or names, path, note, middle)[0] for path, names in usual])
+        for name, count in firsts.items():
+            seconds[name] += (until - since) * count / SAMPLES
+    return {name: each / covered if covered else 0.0 for name, each in seconds.items()}, covered

@@ -138,12 +138,15 @@ def _goog_hash(head: ResponseHead, pattern: re.Pattern[bytes]) -> bytes | None:
 
 
 def md5_of_etag(head: ResponseHead) -> bytes | None:
-    """The MD5 in an ETag; None for multipart objects, with keys of KMS or the customer, and in directory buckets."""
+    """The MD5 in an ETag; None for multipart objects, and where ETags are no digests."""
     match = _MD5_TAG(head.get(b"etag") or b"")
+    return None if match is None or has_opaque_etag(head) else bytes.fromhex(match[1].decode())
+
+
+def has_opaque_etag(head: ResponseHead) -> bool:
+    """Whether an ETag is no digest, as a storage says: with keys of KMS or the customer, and in directory buckets."""
     is_standard = head.get(_ENCRYPTION) in (None, b"AES256") and head.get(_KEY) is None
-    if match is None or not is_standard or head.get(_CLASS) == b"EXPRESS_ONEZONE":
-        return None
-    return bytes.fromhex(match[1].decode())
+    return not is_standard or head.get(_CLASS) == b"EXPRESS_ONEZONE"
 
 
 def _digests(value: bytes) -> dict[str, bytes]:

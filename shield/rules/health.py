@@ -95,6 +95,7 @@ class Flag(IntFlag):
     THROTTLED = 2  # it throttles some requests
     CORRUPT = 4  # it sent other bytes under an unchanged ETag: asked last of all, until it is clean again
     DRAINED = 8  # an operator keeps fetches away from it
+    LAGGING = 16  # a copy that hasn't received an object for longer than its `max_lag`
 
 
 HELD_BACK = Flag.CORRUPT | Flag.DRAINED
@@ -150,7 +151,7 @@ class Evidence:
     can_probe: bool = True
     is_probed: bool = True
     is_throttled: bool = False  # it refused requests as too many lately, or asked to be left alone
-    held: Flag = Flag.NONE  # of `HELD_BACK`: what holds of it now
+    held: Flag = Flag.NONE  # of `HELD_BACK` and LAGGING: what holds of it now
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ class HealthRecord:
     reason: Cause = Cause.START
     count: int = 0
     seconds: float = 0.0
+    share: float = 1.0  # of the keys that a new origin may serve: not judged here, but by its ramp
 
     @property
     def is_good(self) -> bool:
@@ -378,7 +380,7 @@ def _told(before: HealthRecord, after: HealthRecord, now: float = 0.0) -> Events
 
 def _flagged(record: HealthRecord, evidence: Evidence, now: float) -> tuple[HealthRecord, Events]:
     """With the flags of now. One that isn't held back any more gets its keys back gradually."""
-    flags = record.flags & ~(Flag.THROTTLED | HELD_BACK) | evidence.held
+    flags = record.flags & ~(Flag.THROTTLED | Flag.LAGGING | HELD_BACK) | evidence.held
     if evidence.throttled or evidence.is_throttled:
         flags |= Flag.THROTTLED
     if flags == record.flags:

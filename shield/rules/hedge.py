@@ -78,8 +78,8 @@ def may_hedge(
 
 
 def may_take(record: HealthRecord) -> bool:
-    """Whether an origin may get the hedges of others."""
-    return _is_well(record) and not record.flags & HELD_BACK
+    """Whether an origin may get the hedges of others; not one that lags, whose bytes may be older."""
+    return _is_well(record) and not record.flags & (HELD_BACK | Flag.LAGGING)
 
 
 def _is_well(record: HealthRecord) -> bool:

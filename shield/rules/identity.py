@@ -7,11 +7,12 @@ same bytes; equal lengths alone prove nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from shield.messages import ResponseHead
+from shield.messages import Part, ResponseHead
 from shield.rules import digests
 from shield.rules.conditional import is_strong, is_tag
 from shield.rules.ranges import Span
@@ -57,6 +58,19 @@ def state(head: ResponseHead, *, md5_etags: bool) -> Statement:
     """
     md5 = digests.md5_of_etag(head) if md5_etags else None
     return Statement(head.length, head.get(b"etag"), digests.whole(head), md5)
+
+
+COMPUTED = frozenset({"sha-256", "md5"})
+"""Digests that are computed of bytes at hand when an origin states one."""
+
+
+def with_digests(statement: Statement, body: Iterable[Part]) -> Statement:
+    """The statement with digests of these bytes, which are all of them. Takes a while for many: for a thread."""
+    whole, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    for part in body:
+        whole.update(part)
+        md5.update(part)
+    return replace(statement, md5=md5.digest(), computed=whole.digest())
 
 
 def prove(ours: Statement, theirs: Statement) -> Proof:

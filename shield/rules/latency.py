@@ -1,25 +1,27 @@
 """A histogram of times to first byte: its buckets and quantiles. Pure.
 
-Buckets grow by the square root of two from a millisecond on, so that a quantile is accurate to 41 percent up to a
-quarter of an hour, in a fixed number of integers that workers can add up.
+Buckets grow by the square root of two from a millisecond on, up to a quarter of an hour, in a fixed number of
+integers that workers can add up.
 """
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 BUCKETS = 40
 
 LEAST_SAMPLES = 20
-"""With fewer samples a 95th percentile is meaningless: it is the greatest of them, or nearly."""
+"""With fewer samples a 95th percentile is meaningless: it is the greatest of them, or nearly. A median is off by a
+fifth or more."""
+
+EDGES = tuple([0.001 * 2.0 ** (bucket / 2.0) for bucket in range(BUCKETS - 1)])
+"""The upper bounds of all buckets but the last, in seconds: `bisect_left(EDGES, seconds)` is the bucket of a time."""
 
 
 def bucket_of(seconds: float) -> int:
     """The bucket of a time in seconds."""
-    if seconds <= 0.001:
-        return 0
-    return min(BUCKETS - 1, 1 + int(2.0 * math.log2(seconds * 1000.0)))
+    return bisect_left(EDGES, seconds)
 
 
 def edge(bucket: int) -> float:
@@ -28,14 +30,36 @@ def edge(bucket: int) -> float:
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """An upper bound, in seconds, for the quantile `share` (0 to 1) of the samples; None with too few samples."""
+    """An upper bound, in seconds, for the quantile `share` (0 to 1) of the samples; None with too few samples.
+
+    It is accurate to 41 percent, the width of a bucket.
+    """
+    found = _position(counts, share)
+    return None if found is None else edge(found[0])
+
+
+def median(counts: Sequence[int]) -> float | None:
+    """An estimate of the median in seconds; None with too few samples.
+
+    Within its bucket the samples are taken to be spread evenly on a logarithmic scale, so that two medians can be
+    compared more closely than by a bucket's width.
+    """
+    found = _position(counts, 0.5)
+    if found is None:
+        return None
+    bucket, inside = found
+    return edge(bucket) * float(2.0 ** ((inside - 1.0) / 2.0))
+
+
+def _position(counts: Sequence[int], share: float) -> tuple[int, float] | None:
+    """The bucket of a quantile, and the share of the bucket's samples up to it."""
     total = sum(counts)
     if total < LEAST_SAMPLES:
         return None
     wanted = share * total
     passed = 0
     for bucket, count in enumerate(counts):
+        if count and passed + count >= wanted:
+            return bucket, max(0.0, wanted - passed) / count
         passed += count
-        if passed >= wanted:
-            return edge(bucket)
-    return edge(BUCKETS - 1)
+    return BUCKETS - 1, 1.0

@@ -20,6 +20,7 @@ GROWTH = 4.0
 _TRANSIENT = frozenset(
     {
         Fault.BUDGET,
+        Fault.PACED,
         Fault.RESOLVE,
         Fault.OVER_LIMIT,
         Fault.SHORT_BODY,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from shield.rules.health import LEAST_KEYS, RECOVERY_SECONDS, Flag, HealthRecord, HealthState
+from shield.rules.health import HELD_BACK, LEAST_KEYS, RECOVERY_SECONDS, Flag, HealthRecord, HealthState
+from shield.rules.ramp import is_in_cohort
 
 _PLACES = {
     HealthState.UP: 0,
@@ -20,6 +21,7 @@ _PLACES = {
 }
 _DRAINED = 3  # before those that are out
 _CORRUPT = 5
+_NEWCOMER = 6  # for keys that aren't its own yet: its copies aren't proven
 
 
 def order(names: Sequence[str], records: Mapping[str, HealthRecord], spot: float, now: float) -> tuple[str, ...]:
@@ -36,6 +38,11 @@ def order(names: Sequence[str], records: Mapping[str, HealthRecord], spot: float
 
 
 def _place(record: HealthRecord, spot: float, now: float) -> tuple[int, float]:
+    if record.share < 1.0:
+        if not is_in_cohort(spot, record.share):
+            return _NEWCOMER, record.bad_since
+        if record.is_good and not record.flags & HELD_BACK:
+            return -1, 0.0  # first, since fetches prove it
     if record.flags & Flag.CORRUPT:
         return _CORRUPT, record.bad_since
     if record.flags & Flag.DRAINED:

@@ -4,9 +4,9 @@ Four strategies need no measurements: `ordered`, `primary-first`, `weighted`, `c
 
     cost = median first byte + size / goodput + exchange * price of the object + penalty
 
-in seconds, over medians of minutes. Peaks are a matter for health checks: an order that followed them would flip, and
-send a good part of the fetches to a distant, expensive origin. `Hold` keeps the first position until another origin
-has been clearly better for some time.
+in seconds, over medians of minutes (`distance`). Peaks are a matter for health checks: an order that followed them
+would flip, and send a good part of the fetches to a distant, expensive origin. `Hold` keeps each position until
+another origin has been clearly better for some time.
 
 Every order has all origins: a failed fetch moves on to the next one.
 """
@@ -14,8 +14,9 @@ Every order has all origins: a failed fetch moves on to the next one.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import xxhash
@@ -23,7 +24,7 @@ import xxhash
 from shield.rules.prices import Price
 
 BETTER_SHARE = 0.2
-"""To take the first position, an origin must cost less by this share of the current one's cost: noise is smaller."""
+"""To pass another one, an origin must cost less by this share of the other's cost: noise is smaller."""
 
 BETTER_SECONDS = 0.010
 """It must also cost less by this many seconds: 20 percent of two milliseconds make no difference to a client."""
@@ -31,13 +32,19 @@ BETTER_SECONDS = 0.010
 HOLD_SECONDS = 30.0
 """Both must hold for this long without interruption."""
 
-LEAST_SAMPLES = 20
-"""First bytes that a median needs at least."""
-
 TYPICAL_BYTES = 256 * 1024
 """Size of an object for comparing prices: with free egress, the price of requests decides."""
 
-_SIZE_CLASSES = (64 << 10, 1 << 20, 16 << 20)
+THROTTLED_SHARE = 0.05
+"""The share of throttled requests that costs nothing: a large storage refuses a few at any time."""
+
+CLASS_LIMITS = (64 << 10, 1 << 20, 16 << 20)
+SIZE_CLASSES = len(CLASS_LIMITS) + 1
+"""Size classes: up to 64 KiB, 1 MiB, 16 MiB, and more."""
+
+MOST_RANKED = 15
+"""Origins of a route that can be ordered by cost: their positions are in one word of shared memory."""
+
 _DRAWS = 1 << 53
 
 
@@ -60,7 +67,7 @@ class Placing(Enum):
     PRICE = "by price"
     COST = "by cost"
     UNMEASURED = "not measured yet"
-    KEPT = "kept: another isn't clearly better for long enough"
+    KEPT = "kept, since another isn't clearly better for long enough"
     OUT = "out of service"
 
 
@@ -83,14 +90,13 @@ class OriginFacts:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Measurements of an origin for one size class: medians of the last minutes, in seconds and bytes per second.
+    """Measurements of an origin: medians of the last minutes, in seconds and bytes per second; None: not measured.
 
-    `penalty` are seconds for its state (`throttle_penalty`). `is_out`: out of service, so that the others come first.
+    `penalty` are seconds for throttling (`throttle_penalty`). `is_out`: out of service, so that others come first.
     """
 
-    first_byte: float = 0.0
+    first_byte: float | None = None
     goodput: float | None = None
-    samples: int = 0
     penalty: float = 0.0
     is_out: bool = False
 
@@ -117,6 +123,7 @@ class OriginPlace:
     placing: Placing
     cost: Cost | None = None
     detail: str = ""
+    is_primary: bool = False
 
     def __str__(self) -> str:
         said = f"{self.name}: {self.placing.value}"
@@ -125,10 +132,26 @@ class OriginPlace:
         return f"{said} ({self.detail})" if self.detail else said
 
 
+def usual_strategy(origins: Sequence[OriginFacts]) -> Strategy:
+    """The strategy of a route that names none: by cost as soon as its origins' settings show that they differ in more
+    than their order, as listed otherwise."""
+    differ = any(origin.price is not None or origin.max_lag is not None for origin in origins)
+    return Strategy.NEAREST if differ and 1 < len(origins) <= MOST_RANKED else Strategy.ORDERED
+
+
+def incomparable(origins: Sequence[OriginFacts]) -> str:
+    """The reason why the origins' prices can't be compared; "" if they can."""
+    unpriced = [origin.name for origin in origins if origin.price is None]
+    if unpriced:
+        return f"{unpriced[0]} has no price"
+    currencies = sorted({origin.price.currency for origin in origins if origin.price is not None})
+    return f"its origins' prices are in {' and '.join(currencies)}" if len(currencies) > 1 else ""
+
+
 def order_of(strategy: Strategy, origins: Sequence[OriginFacts], seed: int = 0) -> tuple[OriginPlace, ...]:
     """The order by the settings. `seed` is the key's number (`seed_of`), used by WEIGHTED alone.
 
-    Raises ValueError for NEAREST, whose order is `by_cost`.
+    The one for NEAREST holds until something is measured; then `by_cost` does.
     """
     if strategy is Strategy.PRIMARY_FIRST:
         ordered = sorted(origins, key=lambda origin: not origin.is_primary)
@@ -141,9 +164,8 @@ def order_of(strategy: Strategy, origins: Sequence[OriginFacts], seed: int = 0) 
         return tuple([OriginPlace(name, Placing.DRAWN, detail=f"weight {weights[name]:g}") for name in names])
     if strategy is Strategy.CHEAPEST:
         return tuple([_priced(origin) for origin in sorted(origins, key=_typical_price)])
-    if strategy is Strategy.NEAREST:
-        raise ValueError("nearest needs measurements: use by_cost")
-    return tuple([OriginPlace(origin.name, Placing.LISTED) for origin in origins])
+    placing = Placing.UNMEASURED if strategy is Strategy.NEAREST else Placing.LISTED
+    return tuple([OriginPlace(origin.name, placing) for origin in origins])
 
 
 def drawn(names: Sequence[str], weights: Sequence[float], seed: int) -> tuple[str, ...]:
@@ -167,23 +189,25 @@ def seed_of(digest: bytes) -> int:
 
 def size_class(size: int) -> int:
     """The class of a body's length, from 0: first byte and goodput are similar within a class."""
-    return sum([size > limit for limit in _SIZE_CLASSES])
+    return bisect_left(CLASS_LIMITS, size)
 
 
-def throttle_penalty(seconds_ago: float) -> float:
-    """Seconds added to an origin's cost after it has throttled a request; they decay with time."""
-    return 5.0 * math.exp(-max(0.0, seconds_ago) / 10.0)
+def throttle_penalty(share: float, before: float, elapsed: float) -> float:
+    """Seconds added to an origin's cost while it throttles this share of its requests. The penalty `before`,
+    `elapsed` seconds ago, decays with time."""
+    decayed = before * math.exp(-max(0.0, elapsed) / 10.0)
+    return max(decayed, 5.0 * max(0.0, share - THROTTLED_SHARE))
 
 
-def cost_of(origin: OriginFacts, measured: Measured, *, size: int, exchange: float) -> Cost:
+def cost_of(origin: OriginFacts, measured: Measured, *, size: float, exchange: float) -> Cost:
     """The cost of a fetch of `size` bytes, in seconds; `exchange` is the value of a unit of money in seconds."""
     transfer = size / measured.goodput if measured.goodput else 0.0
     money = 0.0 if origin.price is None else exchange * origin.price.of(size)
-    return Cost(measured.first_byte, transfer, money, measured.penalty)
+    return Cost(measured.first_byte or 0.0, transfer, money, measured.penalty)
 
 
 def by_cost(
-    origins: Sequence[OriginFacts], measured: Mapping[str, Measured], *, size: int, exchange: float
+    origins: Sequence[OriginFacts], measured: Mapping[str, Measured], *, size: float, exchange: float
 ) -> tuple[OriginPlace, ...]:
     """The order by cost: the measured ones, then the others as listed, then those that are out of service.
 
@@ -202,55 +226,83 @@ def by_cost(
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The origin in the first position, and the time since which each other one has been clearly better."""
+    """An order that is kept, and the time since which one origin has been clearly better than another before it."""
 
-    first: str | None = None
-    better_since: Mapping[str, float] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    better_since: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (better, worse)
 
     def step(self, ranked: Sequence[OriginPlace], now: float) -> tuple[Hold, tuple[OriginPlace, ...]]:
-        """The next hold and the resulting order, from an order by cost.
+        """The next hold, from an order by cost, and its places, with those out of service last.
 
-        The first position changes at once only if its origin is gone, isn't measured any more, or is out of service.
+        An origin that is out of service keeps its position in `order`: its health decides on its return, and which
+        keys it gets back first. At most one origin moves in a step.
         """
-        places = {value.name: value for value in ranked}
-        current = places.get(self.first) if self.first is not None else None
-        if current is None or current.cost is None or current.placing is not Placing.COST:
-            return Hold(ranked[0].name if ranked else None), tuple(ranked)
-        better = [value for value in ranked if _is_clearly_better(value, current)]
-        since = {value.name: self.better_since.get(value.name, now) for value in better}
-        for value in better:  # the best of them first
-            if now - since[value.name] >= HOLD_SECONDS:
-                return Hold(value.name), (value, *[other for other in ranked if other is not value])
-        if ranked[0] is not current:
-            ahead = f"{ranked[0].name} would cost {_milliseconds(ranked[0])}"
-            current = OriginPlace(current.name, Placing.KEPT, current.cost, ahead)
-        rest = [value for value in ranked if value.name != current.name]
-        return Hold(current.name, since), (current, *rest)
+        places = {place.name: place for place in ranked}
+        names = [name for name in self.order if name in places]
+        names += [place.name for place in ranked if place.name not in self.order]
+        since: dict[tuple[str, str], float] = {}
+        due: tuple[str, str] | None = None
+        for at, name in enumerate(names):
+            for other in names[at + 1 :]:
+                if not _passes(places[other], places[name]):
+                    continue
+                pair = other, name
+                since[pair] = self.better_since.get(pair, now)
+                is_due = now - since[pair] >= HOLD_SECONDS
+                if is_due and (due is None or (due[1] == name and _cost(places[other]) < _cost(places[due[0]]))):
+                    due = pair
+        if due is not None:
+            better, worse = due
+            names.remove(better)
+            names.insert(names.index(worse), better)
+        return Hold(tuple(names), since), _shown([places[name] for name in names])
 
 
 _UNKNOWN = Measured()
 
 
-def _costed(origin: OriginFacts, measured: Measured, size: int, exchange: float) -> OriginPlace:
+def _costed(origin: OriginFacts, measured: Measured, size: float, exchange: float) -> OriginPlace:
     if measured.is_out:
-        return OriginPlace(origin.name, Placing.OUT)
-    if measured.samples < LEAST_SAMPLES:
-        return OriginPlace(origin.name, Placing.UNMEASURED)
+        return OriginPlace(origin.name, Placing.OUT, is_primary=origin.is_primary)
+    if measured.first_byte is None:
+        return OriginPlace(origin.name, Placing.UNMEASURED, is_primary=origin.is_primary)
     cost = cost_of(origin, measured, size=size, exchange=exchange)
     parts = {"first byte": cost.first_byte, "transfer": cost.transfer, "price": cost.money, "penalty": cost.penalty}
     detail = ", ".join([f"{name} {seconds * 1000.0:.1f}" for name, seconds in parts.items() if seconds])
-    return OriginPlace(origin.name, Placing.COST, cost, detail)
+    return OriginPlace(origin.name, Placing.COST, cost, detail, origin.is_primary)
 
 
-def _is_clearly_better(value: OriginPlace, current: OriginPlace) -> bool:
-    if value.cost is None or value.placing is not Placing.COST or current.cost is None:
+def _passes(value: OriginPlace, other: OriginPlace) -> bool:
+    """Whether an origin should come before another that is before it now: a measured one before one that isn't, a
+    clearly better one, and the primary before a replica that isn't better at all, since its copy never lags."""
+    if value.placing is not Placing.COST or other.placing is Placing.OUT:
         return False
-    saved = current.cost.total - value.cost.total
-    return saved >= BETTER_SECONDS and saved >= BETTER_SHARE * current.cost.total
+    saved = _cost(other) - _cost(value)
+    if value.is_primary and saved >= 0.0:
+        return True
+    return saved >= BETTER_SECONDS and saved >= BETTER_SHARE * _cost(other)
 
 
-def _milliseconds(value: OriginPlace) -> str:
-    return "nothing known" if value.cost is None else f"{value.cost.total * 1000.0:.1f} ms"
+def _cost(place: OriginPlace) -> float:
+    return math.inf if place.cost is None else place.cost.total
+
+
+def _shown(places: Sequence[OriginPlace]) -> tuple[OriginPlace, ...]:
+    """Places as they are shown: with the reason of those that are kept, and those out of service last."""
+    found = []
+    for at, place in enumerate(places):
+        ahead = min(places[at + 1 :], key=_cost, default=place)
+        if place.placing is Placing.COST and _cost(ahead) < _cost(place):
+            found.append(
+                replace(place, placing=Placing.KEPT, detail=f"{ahead.name} would cost {_milliseconds(ahead)}")
+            )
+        else:
+            found.append(place)
+    return tuple(sorted(found, key=lambda place: place.placing is Placing.OUT))
+
+
+def _milliseconds(place: OriginPlace) -> str:
+    return f"{_cost(place) * 1000.0:.1f} ms"
 
 
 def _typical_price(origin: OriginFacts) -> float:

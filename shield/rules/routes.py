@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from shield.errors import ConfigError, OwnPathError, RequestError
 from shield.messages import Field
+from shield.rules.choice import Choice
 from shield.rules.fields import RouteFields
 from shield.rules.freshness import FreshnessRules
 from shield.rules.key import (
@@ -56,10 +57,14 @@ class Route:
     early_hints: bool = False  # interim responses (102, 103) are forwarded to clients
     choose: Strategy = Strategy.ORDERED  # the order in which its origins are tried
     facts: tuple[OriginFacts, ...] = ()  # of its origins, in configured order; none: all are alike
+    exchange: float = 0.0  # by cost: seconds of waiting that are worth a unit of money; 0.0: prices don't count
     # derived: whether a request's response depends on more than its target; checked at each hit
     particular: bool = field(init=False, repr=False, compare=False)
-    # derived: the order in which origins are tried where it is the same for all keys; None: it is drawn for each
+    # derived: the order in which origins are tried where it is always the same; None: it is drawn for each key, or
+    # by cost
     fixed_order: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
+    # derived: the order by cost at present; None: it isn't by cost
+    choice: Choice | None = field(init=False, repr=False, compare=False)
     # derived: how the ordinary responses of each origin are judged, if it has any
     ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
     # derived: the prefix of its cache keys, of `space` and `policy`
@@ -68,9 +73,10 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
         order = None
-        if self.choose is not Strategy.WEIGHTED:
+        if self.choose not in (Strategy.WEIGHTED, Strategy.NEAREST):
             order = tuple([place.name for place in order_of(self.choose, self.facts)]) if self.facts else self.origins
         object.__setattr__(self, "fixed_order", order)
+        object.__setattr__(self, "choice", Choice(self.origins) if self.choose is Strategy.NEAREST else None)
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
         made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
         ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}
@@ -85,6 +91,8 @@ class Route:
         """The order in which its origins are tried for the key with this digest, while all are well."""
         if self.fixed_order is not None:
             return self.fixed_order
+        if self.choice is not None:
+            return self.choice.order
         return drawn(self.origins, [origin.weight for origin in self.facts], seed_of(digest))
 
     @property

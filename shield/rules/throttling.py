@@ -57,7 +57,7 @@ LONGEST_RETRY_AFTER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LimitEvidence:
-    """The observations of an origin by all workers since the last step.
+    """The observations of an origin by all workers since the last step; if it is settling and refuses, since the cut.
 
     `in_flight` is the greatest number of its fetches at once, `share` the refused ones' of those of ten seconds,
     `closed_until` the end of the pause that it asked for, `p95` the 95th percentile of its first bytes; None: not
@@ -104,15 +104,20 @@ class FetchLimit:
         return replace(found, limit=min(found.limit + step, float(most)), grown_at=now)
 
     def _cut(self, seen: LimitEvidence, now: float, most: int) -> FetchLimit:
-        if now - self.cut_at < max(LEAST_CUT_SECONDS, seen.p95 or 0.0):
-            return replace(self, was_refused=True)
-        limit = self.limit * SHRINK
-        if seen.share >= LEAST_REFUSED_SHARE:
-            # Of what was in flight: a limit far above would have to be cut many times before it holds. The origin has
-            # borne the rest.
-            limit = min(limit, seen.in_flight * SHRINK, float(seen.in_flight - seen.throttled))
-        limit = min(max(FLOOR, limit), float(most))
-        return replace(self, limit=min(limit, self.limit), was_refused=True, cut_at=now)
+        is_known = seen.share >= LEAST_REFUSED_SHARE
+        # The origin has borne the rest.
+        borne = float(seen.in_flight - seen.throttled) if is_known else self.limit
+        if self.is_settling(seen.p95, now):
+            limit = min(max(FLOOR, borne), self.limit)
+            return replace(self, limit=limit, was_refused=True)
+        # Of what was in flight: a limit far above would have to be cut many times before it holds.
+        limit = min(self.limit, seen.in_flight if is_known else math.inf) * SHRINK
+        limit = min(max(FLOOR, min(limit, borne)), float(most), self.limit)
+        return replace(self, limit=limit, was_refused=True, cut_at=now)
+
+    def is_settling(self, p95: float | None, now: float) -> bool:
+        """Whether refusals may still be of requests that were sent before the last cut held."""
+        return now - self.cut_at < max(LEAST_CUT_SECONDS, p95 or 0.0)
 
 
 def pause(retry_after: float) -> float:

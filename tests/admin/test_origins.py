@@ -44,7 +44,7 @@ def test_one_is_drained_until_then_and_restored(pair: Shield) -> None:
     assert len(said["notes"]) == 1 and said["notes"][0].startswith("it isn't known after a stop of the node")
     assert without_end[1]["origin"]["drained_until"] is None
     assert restored[0] == 200
-    assert not pair.node.origins.get("fra").seen.drained_until
+    assert not pair.node.origins.get("fra").seen.drain.until
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_can_t_be_done_is_refused(
     pair: Shield, path: str, more: dict[str, Any], status: int, problem: str
 ) -> None:
     assert ask(pair, path, **more) == (status, {"problems": [problem]})
-    assert not pair.node.origins.get("fra").seen.drained_until
+    assert not pair.node.origins.get("fra").seen.drain.until
 
 
 def test_one_is_probed_with_what_it_gave_lately(pair: Shield, origin: FaultyOrigin) -> None:

@@ -122,6 +122,10 @@ NOTES = {
         ["shield.yaml:4: origins.fra.endpoint: s3.example.net is reached over plain HTTP: *"],
     ),
     "unused key": (PLAIN + KEYS, ["shield.yaml:6: origins.fra.secret_key: has no effect: *"]),
+    "no primary": (
+        PLAIN + "  iad: {provider: http, endpoint: 'http://127.0.0.1:5002'}\n",
+        ["shield.yaml:1: origins: none has role: primary, so that after a purge *"],
+    ),
     "unused fraction": (
         PLAIN + "freshness: {heuristic_fraction: 0.1}\n",
         ["shield.yaml:5: freshness.heuristic_fraction: has no effect *"],

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.cli.explain import explain
-from shield.cli.live import order_now, standing
+from shield.cli.live import order_now, ranked_now, standing
 from shield.rules.health import RECOVERY_SECONDS
+from shield.rules.latency import LEAST_SAMPLES
 from tests.client import Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.process import Process, settings_file, until
@@ -24,7 +25,10 @@ anything = st.recursive(
     values,
     lambda inner: st.dictionaries(
         st.sampled_from(
-            ["origins", "one", "health", "state", "since_seconds", "out_seconds", "reason", "flags", "p95_seconds"]
+            [
+                *("origins", "one", "health", "state", "since_seconds", "out_seconds", "reason", "flags"),
+                *("p95_seconds", "ranked", "two", "position", "why", "cost_seconds", "expected_bytes"),
+            ]
         ),
         inner,
         max_size=5,
@@ -71,12 +75,34 @@ def test_the_standing_of_an_origin_in_words(value: Any, said: str) -> None:
     assert standing("one", state_of(one=value)) == said
 
 
+def ranked_state(**whys: str) -> dict[str, Any]:
+    costs = {"cost_seconds": 0.0512, "first_byte_seconds": 0.05, "transfer_seconds": 0.0, "money_seconds": 0.0012}
+    places = {
+        name: {"position": at, "why": why, **(costs if why == "by cost" else {}), "penalty_seconds": None}
+        for at, (name, why) in enumerate(whys.items(), 1)
+    }
+    return {"ranked": {"default": {"expected_bytes": 12_345, "origins": places}}}
+
+
+def test_the_reason_for_each_place_of_an_order_by_cost() -> None:
+    state = ranked_state(two="by cost", three="not measured yet", one="out of service")
+
+    assert ranked_now("default", ["one", "two", "three"], state) == {
+        "two": "two: by cost (cost 51.2 ms, first byte 50.0 ms, price 1.2 ms for 12.1KiB)",
+        "three": "three: not measured yet",
+        "one": "one: out of service",
+    }
+    assert ranked_now("other", ["one", "two", "three"], state) == {}
+    assert ranked_now("default", ["one", "four"], state) == {}, "its settings are others"
+
+
 @given(anything)
 def test_a_state_of_another_version_is_no_crash(state: Any) -> None:
     given_state = state if isinstance(state, dict) else {}
 
     assert sorted(order_now(["one", "two"], b"/a", given_state)) == ["one", "two"]
     assert standing("one", given_state)
+    assert ranked_now("one", ["one", "two"], given_state).keys() <= {"one", "two"}
 
 
 def test_without_a_node_that_answers_it_says_where_it_looked(
@@ -116,3 +142,31 @@ def test_a_running_node_tells_which_origin_is_tried_first_now(
         until(is_behind)
         assert explain("/a", file) == 0
         assert "origins    one, two\n           one: as listed\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_running_node_gives_the_reason_for_each_place_of_an_order_by_cost(
+    tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {name: {"provider": "http", "endpoint": each.url} for name, each in (("one", origin), ("two", replica))}
+    routes = {"default": {"match": "/", "choose": "nearest"}}
+    for number in range(LEAST_SAMPLES):
+        origin.serves(f"/{number}", b"x", lifetime=60)
+
+    with Process(settings_file(tmp_path, origin, origins=names, routes=routes)) as process:
+        admin = {"listen": f"127.0.0.1:{process.admin_port}"}
+        file = settings_file(tmp_path, origin, origins=names, routes=routes, admin=admin)
+        with Client(process.port) as client:
+            for number in range(LEAST_SAMPLES):
+                client.send(request(f"/{number}"))
+                assert client.read().status == 200
+
+        def is_measured() -> bool:
+            assert explain("/a", file, live=True) == 0
+            return "one: by cost (cost " in capsys.readouterr().out
+
+        until(is_measured)
+        assert explain("/a", file, live=True) == 0
+        said = capsys.readouterr().out
+        assert "origins    one, two\n           one: by cost (cost " in said and "ms for 1B); up" in said
+        assert "two: not measured yet; up\n" in said

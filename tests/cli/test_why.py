@@ -67,7 +67,7 @@ def test_it_names_the_first_origin_and_the_reasons(tmp_path: Path, capsys: pytes
         "first      iad instead of fra: out for 4.0 s, 5 failures in a row",
         "order      iad, fra",
         "           iad: as listed",
-        "             fetches: 9 answered, 5 failed in 10 s; 3 waiting",
+        "             fetches: 9 answered, 5 failed; 3 waiting",
         "           fra: as listed; out for 4.0 s, 5 failures in a row",
     ]
     assert "the node's settings were others then" in "\n".join(lines)
@@ -97,6 +97,16 @@ def test_an_origin_in_its_place_is_as_usual(tmp_path: Path, capsys: pytest.Captu
         assert why("/a", settings(tmp_path, port), at=text) == 0
 
     assert "first      fra, as usual\n" in capsys.readouterr().out
+
+
+def test_an_order_by_cost_is_said_not_to_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at, text = past(60.0)
+    given = {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": "r2"}
+    with answering(answer(at)) as (port, _):
+        assert why("/a", settings(tmp_path, port, origins={"fra": given, "iad": given}), at=text) == 0
+
+    said = capsys.readouterr().out
+    assert "the route's order by cost at that time isn't kept" in said and "iad: as listed" in said
 
 
 @pytest.mark.parametrize("at", ["soon", "25:00", "2020-01-01T00:00Z", "2999-01-01T00:00Z"])
@@ -145,3 +155,15 @@ def test_a_node_of_two_workers_tells_why_another_origin_was_asked(
         r"^first      iad instead of fra: (out|suspect) for [0-9.]+ s, ", said, re.MULTILINE
     )
     assert "others then" not in said and "wasn't running" not in said
+
+
+def test_an_order_by_cost_is_that_of_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at, text = past(60.0)
+    origins = {"fra": record(at), "iad": record(at)}
+    with answering(answer(at, origins=origins, ranked={"default": ["iad", "fra"]})) as (port, _):
+        file = settings(tmp_path, port)
+        file.write_text(json.dumps({**json.loads(file.read_text()), "routes": {"default": {"choose": "nearest"}}}))
+        assert why("/a", file, at=text) == 0
+
+    said = capsys.readouterr().out
+    assert "first      iad, as usual\norder      iad, fra\n           iad: number 1 by cost\n" in said

@@ -127,11 +127,14 @@ def test_an_injected_fault_is_the_origins_own_to_all_but_the_log(
 
     assert [(answer.status, answer.body) for answer in answers] == [(200, BODY)] * 6
     assert asked(ground.origin) == 0 and asked(ground.replica) == 6
-    assert ground.faults() == {fault: said["faults"]} and said["faults"] >= 3
+    assert ground.faults() == {fault: said["faults"]}
+    assert said["faults"] >= (1 if mode is DrillMode.THROTTLE else 3)  # one that throttles gets fewer requests
     assert ground.shield.state()["origins"]["fra"]["drill"] == mode.value
     assert ground.shield.state()["drill"] == f"drill 1 at origin fra: {mode.value} for 60 s, 100 % of keys"
     lines = [record.getMessage() for record in caplog.records if f"origin fra: {fault}" in record.getMessage()]
-    assert lines and all("(drill)" in line for line in lines)
+    assert "(drill)" in lines[0]
+    if mode is not DrillMode.THROTTLE:  # after that the node itself holds requests back
+        assert all("(drill)" in line for line in lines)
     assert said["state"] == "running" and said["failed"] == 0 and said["requests"] == 6
     assert (said["extra_fetches"], said["extra_bytes"]) == (6, 6 * len(BODY))
 

@@ -268,3 +268,19 @@ def test_a_slice_that_breaks_off_while_others_are_asked_continues_all_the_same(
         answer = coming.result()
 
     assert (answer.clean, answer.body == BODY[:]) == (True, True)
+
+
+@pytest.mark.parametrize(("said", "is_whole"), [("aws:kms", False), ("AES256", True)])
+def test_an_equal_etag_proves_nothing_where_it_is_no_digest(
+    origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path, said: str, is_whole: bool
+) -> None:
+    encryption = {"x-amz-server-side-encryption": said, "x-amz-storage-class": "STANDARD_IA"}
+    origin.serves("/big", BODY, lifetime=600, fields=ONE | encryption)
+    replica.serves("/big", BODY if is_whole else OTHER, lifetime=600, fields=ONE | encryption)
+    breaks_off(origin)
+
+    with node_of(origin, replica, clock, tmp_path) as shield:
+        answer = shield.get("/big")
+
+    assert answer.clean is is_whole
+    assert BODY.check(answer.body)

@@ -28,6 +28,7 @@ TINY = {
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
     "loadtest.midbody": "--clients 12 --megabytes 6 --seconds 0.5",
+    "loadtest.nearest": "--minutes 5 --rates 2 --workers 2",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
     "loadtest.origins": "--minutes 5 --rates 2 --workers 2",
     "loadtest.outage": "--only hung --seconds 2 --rate 20 --recovery 0 --most-slow 1000 --most-fetches 1000",

@@ -128,3 +128,37 @@ def test_a_head_that_has_gone_wrong_is_not_waited_for(wire: bytes) -> None:
         bench.says(*segments)
 
         assert fault_of(response) is Fault.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("paused", "weighed"),
+    [(0.0, [(5, 2.0)]), (0.1, [(5, 2.0)]), (0.5, [])],  # a pause of more than a tenth: the kernel went on receiving
+)
+def test_the_time_of_a_body_is_told_without_short_pauses_and_not_at_all_after_long_ones(
+    bench: Bench, paused: float, weighed: list[tuple[int, float]]
+) -> None:
+    for _ in range(2):
+        found: list[tuple[int, float]] = []
+        response = bench.ask()
+        bench.loop.now += 7.0  # until the first byte
+        bench.says(OK5 + b"he")
+        response.weigh = lambda size, seconds, found=found: found.append((size, round(seconds, 6)))
+        taken(response)
+        bench.loop.now += 1.0
+        if paused:
+            response.pause()
+            bench.loop.now += paused
+            response.resume()
+        bench.loop.now += 1.0
+        bench.says(b"llo")
+
+        assert found == weighed
+
+
+def test_a_body_that_breaks_off_has_no_time(bench: Bench) -> None:
+    response = bench.ask()
+    bench.says(OK5 + b"he")
+    response.weigh = lambda size, seconds: pytest.fail("it isn't whole")
+    taken(response)
+
+    bench.ends()

@@ -165,6 +165,16 @@ def test_it_is_not_sent_to_an_origin_that_is_not_well(record: HealthRecord) -> N
     played(story)
 
 
+def test_it_is_not_sent_to_an_origin_whose_places_are_taken() -> None:
+    def story(pair: Pair) -> None:
+        pair.iad.gate.room = pair.iad.gate.used = 4
+        assert not pair.takes()
+        pair.iad.gate.used = 3
+        assert pair.takes()
+
+    played(story)
+
+
 def test_it_is_not_sent_if_it_costs_too_much() -> None:
     def story(pair: Pair) -> None:
         assert pair.iad.hedges.price == Price(0.09)

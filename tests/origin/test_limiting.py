@@ -135,6 +135,22 @@ def _said(caplog: pytest.LogCaptureFixture) -> int:
     return int(caplog.messages[-1].rpartition(" ")[2])
 
 
+def test_refusals_that_are_reported_late_belong_to_the_same_storm() -> None:
+    crew = Crew()
+    one, other = crew.workers
+    for worker in (one, other):
+        worker.fetches(20)
+    one.is_refused(crew.loop.now, 8)
+    other.gate.look(crew.loop.now)
+    crew.step()
+    assert crew.limit == pytest.approx(40 * SHRINK)
+    one.is_refused(crew.loop.now, 5)
+    other.is_refused(crew.loop.now, 10)
+    crew.step()
+
+    assert crew.limit == 17.0
+
+
 def test_a_few_refusals_among_many_fetches_leave_it_high() -> None:
     crew = Crew(1)
     (one,) = crew.workers

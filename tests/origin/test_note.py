@@ -8,12 +8,17 @@ from typing import cast
 import pytest
 
 from shield.errors import Fault
+from shield.messages import ResponseHead
 from shield.origin.faults import is_failure
 from shield.origin.gate import Gate
 from shield.origin.origin import Note
+from shield.origin.response import Response
 from shield.origin.want import Want
 from shield.records import Came, Seen, private
+from shield.rules.choice import Choice
 from shield.rules.health import Evidence
+from shield.rules.latency import LEAST_SAMPLES
+from shield.timings import BODY_BYTES
 from tests.node import FakeClock
 from tests.origin.bench import ManualLoop
 
@@ -135,3 +140,39 @@ def test_one_that_waited_for_a_connection_of_ours_says_nothing() -> None:
 
     found = attempt.evidence()
     assert (found.ok, found.failed, found.streak, found.waiting) == (0, 0, 0, [])
+
+
+def response_of(size: int | None) -> Response:
+    response = Response(None, cast(asyncio.Future[None], None), 1)
+    response.head = ResponseHead(200, (), size)
+    return response
+
+
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_first_byte_and_body_count_by_the_size_and_probes_apart(is_probe: bool) -> None:
+    attempt = Attempt()
+    want = Want(b"GET", b"/a", choice=Choice(["fra"]), is_probe=is_probe)
+    for _ in range(LEAST_SAMPLES):
+        note = Note(attempt.seen, attempt.gate, attempt.clock, want, opens=True)
+        attempt.clock.advance(0.02)
+        response = response_of(4 << 20)
+        note.gave(Came.OK, response)
+        assert response.weigh is not None
+        response.weigh(4 << 20, 0.5)
+    attempt.seen.measure(attempt.clock.now)
+
+    found = attempt.seen.timings.timing(2)
+    assert found.is_probed == is_probe and found.first_byte > 0.0
+    assert found.goodput == 8 << 20
+    assert want.choice is not None and list(want.choice.sizes[4:6]) == [LEAST_SAMPLES, LEAST_SAMPLES * (4 << 20)]
+    assert attempt.evidence().succeeded == attempt.clock.now
+
+
+@pytest.mark.parametrize("size", [None, BODY_BYTES - 1])
+def test_a_body_that_is_small_or_of_unknown_length_tells_no_goodput(size: int | None) -> None:
+    attempt, response = Attempt(), response_of(size)
+    note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), opens=True)
+
+    note.gave(Came.OK, response)
+
+    assert response.weigh is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shield.config.settings import Settings
 from shield.origin.drains import Drains
 from shield.origin.prober import Probed
 from shield.rules.health import Flag
@@ -288,6 +289,28 @@ def test_one_that_throttles_is_left_alone(watched: Watched, origin: FaultyOrigin
     watched.shield.run(only_regular())
 
     assert len(origin.requests) == 1
+
+
+def test_probes_of_a_bucket_are_signed_and_refused_credentials_are_a_failure(clock: FakeClock) -> None:
+    with FaultyOrigin(bucket="images", clock=clock) as bucket:
+        bucket.trusts("AKTEST", "secret", region="us-east-1")
+        bucket.serves("/a", BODY, lifetime=60)
+        origin = {"provider": "minio", "endpoint": bucket.url, "bucket": "images", "region": "us-east-1"}
+        keys = {"access_key_id": "AKTEST", "secret_key": "secret"}
+        settings = Settings.model_validate(
+            {"origins": {"fra": origin | keys}, "probes": {"canaries": ["/a"]}, "node": "test-1"}
+        )
+        with Shield(settings, clock=clock) as shield:
+            watched = Watched(shield)
+            watched.look()
+            watched.passes(times=3)
+            signed = watched.results()
+            bucket.trusts("AKTEST", "another", region="us-east-1")
+            watched.passes(times=2)
+            after = watched.results()
+
+    assert signed == {"learned": 1, "clean": 2}
+    assert after == {"learned": 1, "clean": 2, "failed": 2}
 
 
 def test_off_is_off(clock: FakeClock, origin: FaultyOrigin) -> None:

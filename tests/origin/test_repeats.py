@@ -256,3 +256,4 @@ def test_an_origin_that_broke_off_too_many_bodies_is_not_asked_for_the_rest_and_
     assert pair.run(rest("fra")) == ("", ["budget"])
     assert (origin.fetches("/a"), replica.fetches("/a")) == (1, 1)
     assert pair.state()["origins"]["iad"]["extra"]["failover"] == 1
+    assert pair.state()["origins"]["fra"]["faults"] == {"budget": 1}

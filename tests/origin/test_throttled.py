@@ -143,7 +143,7 @@ def test_beyond_its_limit_another_origin_is_asked_at_once(
 
     assert {answer.status for answer in answers} == {200}
     assert few.peak <= limit + 1 and many.served >= 60
-    assert gate_of(states)["refused_total"] == 0
+    assert gate_of(states)["refused_total"] == gate_of(states)["waited_total"] == 0
     assert "throttled" in states["origins"]["fra"]["health"]["flags"]
 
 

@@ -50,6 +50,7 @@ def test_the_primary_comes_first_and_the_others_stay_in_order() -> None:
     assert with_primary_first(("sgp", "iad", "fra"), (FRA, IAD, SGP)) == ("fra", "sgp", "iad")
     assert with_primary_first(("sgp", "iad"), (IAD, SGP)) == ("sgp", "iad")
     assert with_primary_first(("b", "a"), (A, B)) == ("b", "a")
+    assert with_primary_first(("sgp", "iad", "fra"), (FRA, IAD, SGP), ["sgp"]) == ("fra", "iad", "sgp")
 
 
 def test_what_was_taken_down_comes_from_the_primary_or_else_from_all_that_have_all() -> None:

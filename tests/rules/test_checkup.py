@@ -38,6 +38,8 @@ def of(**changes: object) -> NodeFacts:
         (of(frozen=True, way=CAME), "degraded", 200, 503),
         (of(way=LOST), "failing", 503, 503),
         (of(way=WayCheck(1.0, note="status 404")), "degraded", 200, 200),
+        (of(frozen=True, way=WayCheck(1.0, note="status 404")), "failing", 503, 503),
+        (of(origins={"fra": OPEN}, way=WayCheck(1.0, note="status 503")), "failing", 503, 503),
         (of(troubles=["a disk is out"]), "degraded", 200, 200),
         (of(best=None), "ok", 200, 503),
         (of(best="sin"), "ok", 200, 503),

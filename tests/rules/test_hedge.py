@@ -46,7 +46,10 @@ def test_late_fetches_are_hedged_only_while_all_else_is_well(
     assert may_hedge("a", records, share, is_cut_off=cut_off, is_low=low) is expected
 
 
-@pytest.mark.parametrize(("record", "expected"), [(UP, True), (SUSPECT, False), (THROTTLED, False), (DRAINED, False)])
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [(UP, True), (SUSPECT, False), (THROTTLED, False), (DRAINED, False), (HealthRecord(flags=Flag.LAGGING), False)],
+)
 def test_only_an_origin_that_is_well_gets_hedges(record: HealthRecord, expected: bool) -> None:
     assert may_take(record) is expected
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.latency import BUCKETS, LEAST_SAMPLES, bucket_of, edge, quantile
+from shield.rules.latency import BUCKETS, EDGES, LEAST_SAMPLES, bucket_of, edge, median, quantile
 
 
 def histogram(times: list[float]) -> list[int]:
@@ -44,3 +46,26 @@ def test_a_quantile_is_right_within_its_bucket(times: list[float], share: float)
     exact = sorted(times)[max(0, -int(-share * len(times) // 1) - 1)]
     assert found is not None
     assert exact * 0.999 <= found <= exact * 1.42
+
+
+def test_the_edges_are_those_of_the_buckets() -> None:
+    assert list(EDGES) == [edge(bucket) for bucket in range(BUCKETS - 1)]
+    assert [bucket_of(each) for each in EDGES] == list(range(BUCKETS - 1))
+
+
+def test_a_median_is_closer_than_a_bucket() -> None:
+    chance = random.Random(1)
+    for true in (0.005, 0.040, 0.047, 0.110, 2.0):
+        found = median(histogram([true * chance.lognormvariate(0.0, 0.5) for _ in range(5000)]))
+        assert found == pytest.approx(true, rel=0.05)
+    assert median(histogram([0.04] * (LEAST_SAMPLES - 1))) is None
+    assert median([0] * (BUCKETS - 1) + [LEAST_SAMPLES]) is not None
+
+
+@given(st.lists(st.floats(0.002, 600.0), min_size=LEAST_SAMPLES, max_size=200))
+def test_a_median_is_right_within_its_bucket(times: list[float]) -> None:
+    found = median(histogram(times))
+
+    exact = sorted(times)[(len(times) - 1) // 2]
+    assert found is not None
+    assert exact / 1.42 <= found <= exact * 1.42

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shield.errors import Fault, OriginError
 from shield.rules.attempts import THROTTLED_SECONDS, TRANSIENT_SECONDS
-from shield.rules.persistence import GROWTH, STRIKES, may_pass, next_wait
+from shield.rules.persistence import (
+    FORGIVEN_BYTES,
+    GROWTH,
+    MOST_IN_A_ROW,
+    STRIKES,
+    Breaks,
+    continues_at,
+    may_pass,
+    next_wait,
+)
 
 
 def errors(*faults: Fault, status: int | None = None, retry_after: float | None = None) -> list[OriginError]:
@@ -16,6 +27,7 @@ def errors(*faults: Fault, status: int | None = None, retry_after: float | None 
 PASSING = [
     Fault.SERVER,
     Fault.THROTTLED,
+    Fault.OVER_LIMIT,
     Fault.RESET,
     Fault.CONNECT,
     Fault.RESOLVE,
@@ -72,3 +84,44 @@ def test_the_time_that_an_origin_asks_for_is_given_if_it_is_there() -> None:
     assert next_wait(busy, 1, left=10.0, chance=1.0) == 3.0 + TRANSIENT_SECONDS
     assert next_wait(busy, 1, left=3.0, chance=0.0) is None
     assert next_wait([], 1, left=0.0, chance=0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "names"),
+    [
+        (Fault.SHORT_BODY, ["a", "b", "c"]),
+        (Fault.RESET, ["a", "b", "c"]),
+        (Fault.BETWEEN_BYTES_TIMEOUT, ["a", "c", "b"]),  # its own one last
+        (Fault.TOTAL_TIMEOUT, ["a", "c"]),
+        (Fault.MALFORMED, []),
+        (Fault.CANCELLED, []),  # the origin is sound
+        (Fault.VALIDATOR, []),
+    ],
+)
+def test_a_body_continues_where_that_makes_sense(fault: Fault, names: list[str]) -> None:
+    assert list(continues_at(fault, ("a", "b", "c"), "b")) == names
+
+
+def test_a_single_origin_is_asked_again_unless_it_was_slow_for_too_long() -> None:
+    assert list(continues_at(Fault.BETWEEN_BYTES_TIMEOUT, ("a",), "a")) == ["a"]
+    assert list(continues_at(Fault.TOTAL_TIMEOUT, ("a",), "a")) == []
+
+
+@given(st.lists(st.integers(0, FORGIVEN_BYTES - 1), min_size=MOST_IN_A_ROW + 1, max_size=20))
+def test_a_body_that_breaks_off_within_little_is_given_up(places: list[int]) -> None:
+    breaks = Breaks()
+    answers = [breaks.may_continue(place) for place in sorted(places)]
+
+    assert answers == [number < MOST_IN_A_ROW for number in range(len(places))]
+
+
+def test_breaks_are_forgiven_by_what_comes_between_them() -> None:
+    breaks = Breaks()
+
+    assert all(breaks.may_continue(number * FORGIVEN_BYTES) for number in range(50))
+
+
+def test_one_that_got_no_place_in_time_waits_for_one_again_at_once() -> None:
+    over = errors(Fault.OVER_LIMIT, retry_after=60.0)
+
+    assert next_wait(over, 1, left=10.0, chance=1.0) == TRANSIENT_SECONDS

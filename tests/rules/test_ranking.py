@@ -16,7 +16,8 @@ from shield.rules.prices import GB, Price
 from shield.rules.ranking import (
     BETTER_SECONDS,
     HOLD_SECONDS,
-    LEAST_SAMPLES,
+    MOST_RANKED,
+    THROTTLED_SHARE,
     TYPICAL_BYTES,
     Hold,
     Measured,
@@ -26,10 +27,12 @@ from shield.rules.ranking import (
     Strategy,
     by_cost,
     drawn,
+    incomparable,
     order_of,
     seed_of,
     size_class,
     throttle_penalty,
+    usual_strategy,
 )
 
 FRA, IAD, SGP = OriginFacts("fra", is_primary=True), OriginFacts("iad"), OriginFacts("sgp")
@@ -41,9 +44,8 @@ weights = st.lists(st.floats(0.0, 1000.0), min_size=1, max_size=6)
 times = st.floats(0.001, 10.0)
 measurements = st.builds(
     Measured,
-    first_byte=times,
+    first_byte=st.none() | times,
     goodput=st.none() | st.floats(1e4, 1e9),
-    samples=st.integers(0, 2 * LEAST_SAMPLES),
     penalty=st.floats(0.0, 5.0),
     is_out=st.booleans(),
 )
@@ -54,7 +56,7 @@ def names(places: Sequence[OriginPlace]) -> list[str]:
 
 
 def known(first_byte: float, **more: float) -> Measured:
-    return Measured(first_byte, samples=LEAST_SAMPLES, **more)  # type: ignore[arg-type]
+    return Measured(first_byte, **more)  # type: ignore[arg-type]
 
 
 def seeds(count: int) -> list[int]:
@@ -93,9 +95,42 @@ def test_no_order_leaves_an_origin_out(strategy: Strategy, listed: list[float], 
     assert sorted(names(order_of(strategy, origins, seed))) == sorted(origin.name for origin in origins)
 
 
-def test_nearest_is_no_matter_of_settings() -> None:
-    with pytest.raises(ValueError, match="by_cost"):
-        order_of(Strategy.NEAREST, ALL)
+def test_nearest_is_as_listed_until_something_is_measured() -> None:
+    assert {place.placing for place in order_of(Strategy.NEAREST, ALL)} == {Placing.UNMEASURED}
+    assert (
+        names(order_of(Strategy.NEAREST, ALL))
+        == names(by_cost(ALL, {}, size=1, exchange=0.0))
+        == [
+            "iad",
+            "fra",
+            "sgp",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("origins", "strategy"),
+    [
+        (ALL, Strategy.ORDERED),
+        ((IAD, replace(FRA, price=Price(0.0))), Strategy.NEAREST),
+        ((IAD, replace(FRA, max_lag=0.0)), Strategy.NEAREST),
+        ((replace(FRA, price=Price(0.09)),), Strategy.ORDERED),
+        ([replace(IAD, name=f"o{at}", price=Price(1.0)) for at in range(MOST_RANKED)], Strategy.NEAREST),
+        ([replace(IAD, name=f"o{at}", price=Price(1.0)) for at in range(MOST_RANKED + 1)], Strategy.ORDERED),
+    ],
+)
+def test_without_a_word_origins_are_ordered_by_cost_once_they_differ(
+    origins: Sequence[OriginFacts], strategy: Strategy
+) -> None:
+    assert usual_strategy(origins) is strategy
+
+
+def test_prices_compare_if_all_have_one_in_one_currency() -> None:
+    dollars, euros = replace(IAD, price=Price(0.09)), replace(FRA, price=Price(0.01, currency="EUR"))
+
+    assert incomparable([dollars, dollars]) == ""
+    assert incomparable([dollars, SGP]) == "sgp has no price"
+    assert incomparable([dollars, euros]) == "its origins' prices are in EUR and USD"
 
 
 def test_weights_are_shares_of_keys() -> None:
@@ -166,7 +201,7 @@ def test_the_unmeasured_come_behind_and_what_is_out_comes_last() -> None:
         ("iad", Placing.OUT),
     ]
     assert names(by_cost(ALL, {}, size=1, exchange=0.0)) == ["iad", "fra", "sgp"]
-    assert names(by_cost(ALL, {"sgp": replace(known(0.1), samples=LEAST_SAMPLES - 1)}, size=1, exchange=0.0)) == [
+    assert names(by_cost(ALL, {"sgp": Measured(goodput=1e9)}, size=1, exchange=0.0)) == [
         "iad",
         "fra",
         "sgp",
@@ -202,7 +237,21 @@ def test_the_first_place_changes_only_after_another_was_clearly_better_for_some_
     hold, order = hold.step(placed(a=0.100, b=0.050), 10.0 + HOLD_SECONDS - 0.1)
     assert names(order) == ["a", "b"]
     hold, order = hold.step(placed(a=0.100, b=0.050), 10.0 + HOLD_SECONDS)
-    assert names(order) == ["b", "a"] and hold.first == "b"
+    assert names(order) == ["b", "a"] and hold.order == ("b", "a")
+
+
+def test_so_do_the_other_places_and_the_best_of_those_that_may_move_goes_first() -> None:
+    hold, order = Hold().step(placed(a=0.010, b=0.100, c=0.200), 0.0)
+
+    hold, order = hold.step(placed(a=0.010, b=0.100, c=0.050), 1.0)
+    assert names(order) == ["a", "b", "c"] and order[1].placing is Placing.KEPT
+    hold, order = hold.step(placed(a=0.010, b=0.100, c=0.050), 1.0 + HOLD_SECONDS)
+    assert names(order) == ["a", "c", "b"]
+    for now in (100.0, 100.0 + HOLD_SECONDS):
+        hold, order = hold.step(placed(a=0.900, b=0.100, c=0.200), now)
+    assert names(order)[0] == "b"
+    hold, order = hold.step(placed(a=0.900, b=0.100, c=0.200), 101.0 + HOLD_SECONDS)
+    assert names(order) == ["b", "c", "a"]
 
 
 def test_an_interruption_begins_the_time_anew() -> None:
@@ -231,17 +280,45 @@ def test_clearly_better_is_a_share_and_an_amount(a: float, b: float, changes: bo
     assert (names(order)[0] == "b") == changes
 
 
-def test_an_origin_that_is_out_or_gone_leaves_its_place_at_once_and_returns_with_patience() -> None:
-    hold, _ = Hold().step(placed(a=0.010, b=0.200), 0.0)
+@pytest.mark.parametrize(
+    ("replica", "primary", "first"),
+    [(0.050, 0.050, "fra"), (0.050, 0.051, "iad"), (0.045, 0.050, "fra"), (0.050, 0.045, "fra"), (0.01, 0.05, "iad")],
+)
+def test_the_primary_is_before_a_replica_that_is_not_clearly_better_and_takes_that_place_at_equal_cost(
+    replica: float, primary: float, first: str
+) -> None:
+    def ranked(iad: float, fra: float) -> tuple[OriginPlace, ...]:
+        return by_cost([IAD, FRA], {"iad": known(iad), "fra": known(fra)}, size=0, exchange=0.0)
 
-    hold, order = hold.step(placed(a=-0.010, b=0.200), 1.0)
-    assert names(order) == ["b", "a"]
-    hold, order = hold.step(placed(a=0.010, b=0.200), 2.0)
-    assert names(order) == ["b", "a"]
-    gone, order = hold.step(placed(a=0.010), 3.0)
-    assert (gone.first, names(order)) == ("a", ["a"])
-    hold, order = hold.step(placed(a=0.010, b=0.200), 2.0 + HOLD_SECONDS)
+    began_behind = (replica, primary) == (0.050, 0.051)
+    hold, _ = Hold(("iad", "fra") if began_behind or replica == primary else ("fra", "iad")).step(ranked(1, 2), 0.0)
+    for now in (1.0, 1.0 + HOLD_SECONDS):
+        hold, order = hold.step(ranked(replica, primary), now)
+
+    assert names(order)[0] == first
+
+
+def test_a_measured_origin_passes_one_that_is_not_after_the_same_time() -> None:
+    hold = Hold(("a", "b"))
+    ranked = by_cost([OriginFacts("a"), OriginFacts("b")], {"b": known(9.0)}, size=0, exchange=0.0)
+
+    hold, order = hold.step(ranked, 0.0)
     assert names(order) == ["a", "b"]
+    hold, order = hold.step(ranked, HOLD_SECONDS)
+    assert names(order) == ["b", "a"]
+
+
+def test_an_origin_that_is_out_is_last_and_its_place_is_kept_for_its_return() -> None:
+    hold, _ = Hold().step(placed(a=0.010, b=0.200, c=0.300), 0.0)
+
+    for now in (1.0, 1.0 + 2 * HOLD_SECONDS):
+        hold, order = hold.step(placed(a=-0.010, b=0.200, c=0.300), now)
+        assert names(order) == ["b", "c", "a"] and order[-1].placing is Placing.OUT
+        assert hold.order == ("a", "b", "c")
+    hold, order = hold.step(placed(a=0.010, b=0.200, c=0.300), 100.0)
+    assert names(order) == ["a", "b", "c"]
+    gone, order = hold.step(placed(b=0.200, c=0.300), 101.0)
+    assert names(order) == ["b", "c"] and gone.order == ("b", "c")
 
 
 @given(st.integers(0, 2**32), st.floats(0.02, 2.0))
@@ -255,24 +332,53 @@ def test_noise_of_a_tenth_never_changes_the_first_place(seed: int, median: float
         assert names(order) == ["a", "b"]
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 10.0), times, times, st.booleans()), max_size=60))
-def test_between_two_changes_that_nothing_forces_lies_the_patience(
-    steps: list[tuple[float, float, float, bool]],
+costs = st.dictionaries(st.sampled_from("abcd"), times | times.map(lambda value: -value), min_size=1)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10.0), costs), max_size=60))
+def test_an_order_has_all_and_no_origin_passes_another_before_its_time(
+    steps: list[tuple[float, dict[str, float]]],
 ) -> None:
-    hold, now, since = Hold(), 0.0, 0.0
-    for wait, a, b, out in steps:
+    hold, now = Hold(), 0.0
+    better_since: dict[tuple[str, str], float] = {}
+    for wait, found in steps:
         now += wait
-        before = hold.first
-        hold, order = hold.step(placed(a=-a if out else a, b=b), now)
-        assert sorted(names(order)) == ["a", "b"] and order[0].name == hold.first
-        if before not in (None, hold.first):
-            is_forced = out and before == "a"
-            assert is_forced or now - since >= HOLD_SECONDS
-        if before != hold.first:
-            since = now
+        before = hold.order
+        hold, order = hold.step(placed(**found), now)
+
+        assert sorted(names(order)) == sorted(hold.order) == sorted(found)
+        places = [place.placing is Placing.OUT for place in order]
+        assert places == sorted(places)
+        pairs = [(b, a) for at, a in enumerate(before) for b in before[at + 1 :] if {a, b} <= found.keys()]
+        better = {pair for pair in pairs if found[pair[0]] > 0 and found[pair[0]] < found[pair[1]]}
+        better_since = {pair: better_since.get(pair, now) for pair in better}
+        for b, a in pairs:
+            if hold.order.index(b) < hold.order.index(a):
+                assert (b, a) in better and now - better_since[b, a] >= HOLD_SECONDS
+                better_since.pop((b, a))
 
 
-def test_size_classes_and_penalties() -> None:
+@given(costs.filter(lambda found: all(value > 0 for value in found.values())), st.permutations("abcd"))
+def test_an_order_settles_so_that_nobody_is_clearly_better_than_one_before(
+    found: dict[str, float], order: list[str]
+) -> None:
+    hold = Hold(tuple(order))
+    for step in range(12):
+        hold, places = hold.step(placed(**found), step * HOLD_SECONDS)
+
+    totals = [place.cost.total for place in places if place.cost is not None]
+    for at, total in enumerate(totals):
+        for later in totals[at + 1 :]:
+            assert total - later < max(BETTER_SECONDS, 0.2 * total)
+
+
+def test_size_classes() -> None:
     assert [size_class(size) for size in (0, 64 << 10, (64 << 10) + 1, MIB, 16 * MIB, 1 << 40)] == [0, 0, 1, 1, 2, 3]
-    assert throttle_penalty(0.0) == throttle_penalty(-1.0) == 5.0
-    assert throttle_penalty(10.0) == pytest.approx(5.0 / 2.718281828)
+
+
+def test_throttling_costs_by_its_share_and_decays_with_time() -> None:
+    assert throttle_penalty(THROTTLED_SHARE, 0.0, 0.0) == 0.0  # as large storages do at any time
+    assert throttle_penalty(0.25, 0.0, 0.0) == pytest.approx(1.0)
+    assert throttle_penalty(0.25, 3.0, 0.0) == 3.0
+    assert throttle_penalty(0.0, 3.0, 10.0) == pytest.approx(3.0 / 2.718281828)
+    assert throttle_penalty(0.0, 3.0, -1.0) == 3.0

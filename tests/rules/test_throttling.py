@@ -99,6 +99,17 @@ def test_refusals_of_what_was_sent_before_a_cut_are_no_reason_for_another() -> N
     assert limit.after(replace(seen, p95=None), 1.0 + LEAST_CUT_SECONDS, most=MOST).limit == pytest.approx(49.0)
 
 
+def test_further_refusals_of_the_same_requests_show_that_it_bore_less() -> None:
+    seen = LimitEvidence(in_flight=40, throttled=8)
+    limit = FetchLimit().after(seen, 1.0, most=MOST)
+    assert limit.limit == pytest.approx(28.0)
+
+    limit = limit.after(replace(seen, throttled=23), 1.25, most=MOST)
+    assert limit.limit == 17.0 and limit.cut_at == 1.0
+    assert limit.after(replace(seen, throttled=30, share=0.01), 1.25, most=MOST).limit == 17.0
+    assert limit.after(replace(seen, throttled=60), 1.25, most=MOST).limit == FLOOR
+
+
 def test_a_limit_far_above_what_is_in_flight_holds_at_once() -> None:
     assert FetchLimit(limit=900.0).after(LimitEvidence(in_flight=20, throttled=1), 1.0, most=MOST).limit == 14.0
 
@@ -127,8 +138,8 @@ def test_it_stays_within_its_bounds_and_each_change_has_its_reason(
             assert not seen.throttled and 2 * seen.in_flight >= before.limit
             slowly = before.limit + max(1.0, GROWTH * before.limit)
             assert limit.limit <= (slowly if before.was_refused else 2 * before.limit)
-        if seen.throttled and limit.limit < before.limit:
-            assert now - cut >= max(LEAST_CUT_SECONDS, seen.p95 or 0.0)
+        if limit.cut_at != before.cut_at:
+            assert seen.throttled and now - cut >= max(LEAST_CUT_SECONDS, seen.p95 or 0.0)
             cut = now
 
 

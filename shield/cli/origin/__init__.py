@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile
+from shield.cli.options import AsJson, ConfigFile, OriginName
 
 app = typer.Typer(
     name="origin",
     help="Show how the running node treats its origins, probe them, and keep fetches away from one of them.",
     no_args_is_help=True,
 )
-
-OriginName = Annotated[str, typer.Argument(help="An origin's name.", metavar="NAME")]
 
 
 @app.command("ls")

@@ -31,5 +31,5 @@ def takedown(path: Path, keys: Sequence[str], *, lifted: bool) -> int:
     removed, is_kept = node.take_down(names)
     print(f"took down {len(names):,}, removed {removed:,} {'entry' if removed == 1 else 'entries'}")
     if not is_kept:
-        print("it isn't known after a stop of the node: $STATE_DIRECTORY names no place to keep it", file=sys.stderr)
+        print("it isn't known after a stop of the node: state_directory names no place to keep it", file=sys.stderr)
     return 0
