@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client import Answer
+from tests.disks import MIB, settled, with_disk
 from tests.doubles.faults import chunked
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.node import Shield
+from tests.node import FakeClock, Shield
 
 SMALL, LARGE = 5_000, 3_000_000
 
@@ -74,6 +76,18 @@ def test_what_was_passed_on_of_a_large_one_is_not_continued(
 
     assert not is_whole(answer)
     assert not replica.requests
+
+
+def test_no_slice_of_a_damaged_one_is_kept(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
+    right = damages(origin, 4 * MIB)
+    with Shield(with_disk(origin, tmp_path, slice_bytes=MIB), clock=clock) as shield:
+        first = shield.get("/a")
+        settled(shield)
+        origin.serves("/a", right, lifetime=60, fields=stating(right))
+        second = shield.get("/a")
+
+    assert not is_whole(first)
+    assert is_whole(second) and second.body == right[:]
 
 
 def test_one_of_unknown_length_does_not_end_cleanly(shield: Shield, origin: FaultyOrigin) -> None:
