@@ -108,7 +108,7 @@ class Transfer:
         if self._stored is None and resource.base is not None:
             self._forward = Forward.VARY_MISS
         if self.account is not None:
-            self.account.begin()
+            self.account.earn(exact.FREE)
         if fill is None:
             fill, self._collapsed = fills.join(resource, self.request, self, self._stored)
         self._go_to(fill)
@@ -152,7 +152,7 @@ class Transfer:
             return False
         self._forward = Forward.REQUEST
         if self.account is not None:
-            self.account.begin()
+            self.account.earn(exact.FREE)
         self._go_to(self._means.fills.alone(self._resource, self.request, self))
         return True
 

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from shield.changed import KEYS, MARKS, MOST_TAKEN_DOWN, SIZE, ChangedKeys
 from shield.errors import StoreError
 from shield.rules.changes import ChangeKind
-from shield.rules.key import CacheKey, cache_key
+from shield.rules.key import CacheKey
+from shield.rules.routes import cache_key
 from shield.shared import Shared
 from tests.depth import tries
 

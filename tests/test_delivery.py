@@ -16,9 +16,8 @@ from shield.origin.want import Failed
 from shield.reply import Replies
 from shield.rules.freshness import Freshness
 from shield.rules.heads import as_judged, of_fields
-from shield.rules.key import cache_key
 from shield.rules.ranges import Span
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource, Route, cache_key
 from shield.store.entry import Entry
 
 NOW = 1_750_000_000.0

@@ -70,8 +70,9 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
     usual = ranked or resource.tried
     tried = order_then(usual, path, basis, at)
     places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
-    if ranked is not None:
-        places = {name: f"{name}: number {number} by cost" for number, name in enumerate(ranked, 1)}
+    if route.choice is not None:
+        words = [f"number {number} by cost" if ranked else "as listed" for number in range(1, len(usual) + 1)]
+        places = {name: f"{name}: {word}" for name, word in zip(usual, words, strict=True)}
     yield f"target     {target.decode()}"
     yield f"route      {route.name} (prefix {route.prefix.decode()})"
     yield f"at         {shown(at)}, as noted {shown(basis.at)}"
@@ -84,6 +85,8 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield "note       all origins had failed together: the fault was the node's own, and none was judged"
     if at - basis.at > LONGEST_SECONDS:
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
+    if ranked is None and route.choice is not None:
+        yield "note       the route's order by cost at that time isn't kept: origins are as listed here"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"
     yield "note       for keys purged or announced shortly before, the primary comes first; that isn't kept"

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from shield.rules.addresses import Networks, peer_of
-from shield.rules.exact import FREE
 
 MOST_ADDRESSES = 10_000
 """Budgets that are kept; beyond that, the least recently used one is dropped."""
@@ -51,13 +50,9 @@ class Account:
             self.limits, self._ratio, self._burst = limits, limits.ratio, float(limits.burst)
             self._left = max(self._burst - spent, -self._burst)
 
-    def begin(self) -> None:
-        """A request of this address begins that may cost origin bytes: it earns `FREE`."""
-        self._earn(FREE)
-
     def took(self, size: int) -> None:
         """The client took `size` bytes: they earn `ratio` times as many."""
-        self._earn(self._ratio * size)
+        self.earn(self._ratio * size)
 
     def cost(self, size: int) -> None:
         """An origin sent `size` bytes for this address."""
@@ -70,10 +65,11 @@ class Account:
     def affords(self, size: int, now: float) -> bool:
         """Whether at least `size` bytes are left."""
         passed, self._at = max(0.0, now - self._at), now
-        self._earn(passed * self._burst / self.limits.recovery_seconds)
+        self.earn(passed * self._burst / self.limits.recovery_seconds)
         return self._left >= size
 
-    def _earn(self, size: float) -> None:
+    def earn(self, size: float) -> None:
+        """Add bytes: `FREE` for each request that may cost origin bytes."""
         self._left = min(self._left + size, self._burst)
 
 

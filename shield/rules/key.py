@@ -204,12 +204,6 @@ def forbidden_queries(allowed: Iterable[bytes]) -> list[bytes]:
     return sorted(name for name in allowed if is_s3_query(name))
 
 
-def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
-    """The key of a canonical path and query. `space` is b"" for the only set of origins and the default policy."""
-    text = space + b":" + path + b"?" + query if query else space + b":" + path
-    return CacheKey(text, xxhash.xxh3_128_digest(text))
-
-
 def key_of_text(text: bytes) -> CacheKey:
     """The key with this canonical text."""
     return CacheKey(text, xxhash.xxh3_128_digest(text))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import xxhash
+
 from shield.errors import ConfigError, OwnPathError, RequestError
 from shield.messages import Field
 from shield.rules.choice import Choice
@@ -14,7 +16,6 @@ from shield.rules.freshness import FreshnessRules
 from shield.rules.key import (
     CacheKey,
     KeyRules,
-    cache_key,
     canonical_path,
     canonical_query,
     forbidden_queries,
@@ -238,6 +239,12 @@ class Routes:
             if prefix == b"/" or below(path, prefix):
                 return route
         raise RequestError(404, "no-route")
+
+
+def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
+    """The key of a canonical path and query. `space` is b"" for the only set of origins and the default policy."""
+    text = space + b":" + path + b"?" + query if query else space + b":" + path
+    return CacheKey(text, xxhash.xxh3_128_digest(text))
 
 
 class Targets:

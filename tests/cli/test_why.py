@@ -99,7 +99,9 @@ def test_an_origin_in_its_place_is_as_usual(tmp_path: Path, capsys: pytest.Captu
     assert "first      fra, as usual\n" in capsys.readouterr().out
 
 
-def test_an_order_by_cost_is_said_not_to_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_order_by_cost_that_wasnt_noted_is_said_not_to_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     at, text = past(60.0)
     given = {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": "r2"}
     with answering(answer(at)) as (port, _):

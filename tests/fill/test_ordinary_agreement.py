@@ -15,9 +15,8 @@ from shield.origin.want import Fetched, Want
 from shield.rules.dates import imf_fixdate
 from shield.rules.fields import FieldRules, RouteFields
 from shield.rules.freshness import FreshnessRules
-from shield.rules.key import cache_key
 from shield.rules.ranges import Span
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource, Route, cache_key
 from shield.store.entry import OVERHEAD
 from tests.fill.ground import VIA, FakeConnection
 

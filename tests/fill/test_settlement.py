@@ -16,9 +16,8 @@ from shield.origin.want import Fetched, Want
 from shield.rules.dates import imf_fixdate
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.heads import as_judged, of_fields
-from shield.rules.key import cache_key
 from shield.rules.ranges import Span
-from shield.rules.routes import Resource, Route
+from shield.rules.routes import Resource, Route, cache_key
 from shield.rules.vary import Forwarding
 from shield.rules.verdict import Reason
 from shield.store.entry import OVERHEAD, Entry

@@ -12,7 +12,7 @@ from shield.messages import Request
 from shield.rules.amplification import Account
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.entry import Entry
 from shield.store.slices import Where
 from tests.client import PATIENCE

@@ -18,7 +18,7 @@ import xxhash
 
 from shield import shared
 from shield.rules.freshness import Freshness
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.directory import claim, values
 from shield.store.directory.change import key_of, number_of, segment_of
 from shield.store.directory.files import Files

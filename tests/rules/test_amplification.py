@@ -19,7 +19,7 @@ def account() -> Account:
 def test_what_is_taken_pays_for_twice_as_much() -> None:
     mine = account()
     for _ in range(100):
-        mine.begin()
+        mine.earn(FREE)
         mine.cost(2 * MIB + FREE)
         mine.took(MIB)
 

@@ -16,13 +16,13 @@ from shield.rules.key import (
     MAX_PARAMETERS,
     CacheKey,
     KeyRules,
-    cache_key,
     canonical_path,
     canonical_query,
     forbidden_queries,
     is_s3_query,
     key_length,
 )
+from shield.rules.routes import cache_key
 
 RULES = KeyRules()
 PLAIN = KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")

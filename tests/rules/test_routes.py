@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shield.errors import ConfigError, OwnPathError, RequestError
-from shield.rules.key import KeyRules, cache_key, key_length
-from shield.rules.routes import Resource, Route, Routes, Targets
+from shield.rules.key import KeyRules, key_length
+from shield.rules.routes import Resource, Route, Routes, Targets, cache_key
 
 # Pieces in which the trouble is, so that they meet often.
 PIECES = st.lists(

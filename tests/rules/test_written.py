@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import RequestError
-from shield.rules.key import KeyRules, cache_key, canonical_path
-from shield.rules.routes import Route, Routes
+from shield.rules.key import KeyRules, canonical_path
+from shield.rules.routes import Route, Routes, cache_key
 from shield.rules.written import WrittenError, keys_of, name_of, prefixes_of
 
 ROUTES = Routes([Route("images", prefix=b"/images", origins=("fra",), strip=b"/images", add=b"/v2")])

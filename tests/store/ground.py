@@ -11,7 +11,8 @@ from pathlib import Path
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.key import CacheKey, cache_key
+from shield.rules.key import CacheKey
+from shield.rules.routes import cache_key
 from shield.store.directory.claim import Claim
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files

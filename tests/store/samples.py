@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.entry import BLOCK, Entry
 
 

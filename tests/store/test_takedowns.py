@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.errors import StoreError
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.takedowns import FILE, record, recorded
 
 A, B = cache_key(b"", b"/a", b""), cache_key(b"s1", b"/b", b"w=1")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.messages import Request
-from shield.rules.key import CacheKey, cache_key
-from shield.rules.routes import Resource, Route
+from shield.rules.key import CacheKey
+from shield.rules.routes import Resource, Route, cache_key
 from shield.rules.vary import MARK, Forwarding
 from shield.store.variants import Variants
 

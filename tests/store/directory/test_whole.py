@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.directory.record import (
     BLOCK,
     DamagedError,

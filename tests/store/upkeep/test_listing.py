@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.key import cache_key
+from shield.rules.routes import cache_key
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
