@@ -3,15 +3,16 @@
     python -m loadtest.origin PORT [MS]
 
     /o/SIZE/NAME                        at once; a range of it, too
-    /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS
+    /slow/SIZE/DELAY_MS/SPREAD_MS/NAME  head and first bytes after DELAY_MS, the rest spread evenly over SPREAD_MS; a
+                                        range of it, or only its head, too
     /bucket/...                         the same, as objects of a bucket
     /asked                              GETs so far and their bytes, as JSON, each slow path's GETs, access key ids
     /mode/STATUS                        from now on every object is answered by this status; 200: as above
     /mode/wrong                         from now on with other bytes of the same length under the same head
     /states/sha256, /states/md5         from now on heads state the checksum of the right bytes; md5: as their ETag
 
-MS is its distance: slow paths take so many milliseconds longer. It trusts its clients: a GET without a body, by
-HTTP/1.1 with keep-alive.
+MS is its distance: slow paths take so many milliseconds longer. It trusts its clients: a request without a body,
+by HTTP/1.1 with keep-alive.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import signal
 import sys
 from collections import Counter
 from email.utils import formatdate
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -110,7 +112,7 @@ class Connection(asyncio.Protocol):
     def _answer(self, line: bytes, head: bytes) -> None:
         method, _, target = line.partition(b" ")
         parts = target.removeprefix(b"/bucket").split(b"/")
-        if method != b"GET":
+        if method != b"GET" and (method, parts[1]) != (b"HEAD", b"slow"):
             self._transport.close()
         elif parts[1] == b"mode":
             self._asked.is_wrong = parts[2] == b"wrong"
@@ -146,17 +148,26 @@ class Connection(asyncio.Protocol):
             self._asked.slow["/".join(part.decode() for part in parts)] += 1
             size, delay, spread = (int(part) for part in parts[2:5])
             late = delay / 1000 + self._asked.distance
-            asyncio.get_running_loop().call_later(late, self._begin, size, spread / 1000)
+            wanted = _RANGE.search(head)
+            start, stop = (0, size) if wanted is None else (int(wanted[1]), min(size, int(wanted[2]) + 1))
+            if method == b"HEAD":
+                stop = start
+            begin = partial(self._begin, size, spread / 1000, start, stop, is_part=wanted is not None)
+            asyncio.get_running_loop().call_later(late, begin)
         else:
             asked = self._asked
             said = {"total": asked.total, "bytes": asked.bytes, "slow": asked.slow, "keys": asked.keys}
             answer = json.dumps(said).encode()
             self._transport.write(HEAD % (self._asked.date, len(answer)) + answer)
 
-    def _begin(self, size: int, spread: float) -> None:
-        whole = memoryview(self._asked.body(size))
-        self._transport.writelines([self._asked.head(size) % (self._asked.date, size), whole[:FIRST_BYTES]])
-        self._go_on(whole, min(FIRST_BYTES, size), asyncio.get_running_loop().time(), spread)
+    def _begin(self, size: int, spread: float, start: int, stop: int, *, is_part: bool) -> None:
+        body = memoryview(self._asked.body(size))[start:stop]
+        head = self._asked.head(size) % (self._asked.date, stop - start if is_part else size)
+        if is_part:
+            head = head.replace(b"200 OK", b"206 Partial Content\r\nContent-Range: bytes %d-%d/%d", 1)
+            head %= (start, stop - 1, size)
+        self._transport.writelines([head, body[:FIRST_BYTES]])
+        self._go_on(body, min(FIRST_BYTES, len(body)), asyncio.get_running_loop().time(), spread)
 
     def _go_on(self, whole: memoryview, sent: int, began: float, spread: float) -> None:
         """Send what is due by the clock; a late step makes up for it."""

@@ -80,7 +80,7 @@ class Field:
 
     def _settings(self, options: argparse.Namespace) -> dict[str, Any]:
         keys = {"access_key_id": "AKIDEXAMPLE", "secret_key": "an-example-that-nobody-checks"}
-        of_store = {"provider": "minio", "bucket": "bucket", **keys}  # an ETag of an S3 store is an MD5
+        of_store = {"provider": "aws", "region": "eu-central-1", "bucket": "bucket", **keys}
         return {
             "node": "outage",
             "workers": 2,
@@ -89,6 +89,7 @@ class Field:
             "origins": {
                 each.name: {
                     **(of_store if self.case == "md5" else {"provider": "http"}),
+                    "addressing": "path",
                     "endpoint": f"http://127.0.0.1:{each.port}",
                     "role": "replica" if place else "primary",
                 }

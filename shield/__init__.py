@@ -77,16 +77,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
-                statistics: its figures; origins: fetches from the best of several; race: attempts beside a late one;
-                hedging: those of hedges; lag: of copies behind the primary; turns: while all origins are bad;
-                conductor: judges origins for all workers, and probes them; ranker: their order by cost; limiting:
-                learns how much they bear; gate: no more than that goes to one, and misses wait; ramps: new origins;
-                drains: origins that get no fetches, by order; prober: regular probes; probe_notes: their results in
-                shared memory; signer: request heads; rotation: new credentials, tried first; key_sources: commands,
-                AWS's chain; pool, dial, connection, response, chunks, head, pieces, line_ends: the HTTP/1.1 client;
-                terms, alarm: its time limits; inflow: the kernel's receive buffer; conduct: bodies after responses
-                that have none; health: failing addresses; resolver, tls; canary: examines an origin for `check
-                --online`; drilling: the place of a drill
+                damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
+                attempts beside a late one; hedging: those of hedges; lag: of copies behind the primary; turns: while
+                all origins are bad; conductor: judges origins for all workers, and probes them; ranker: their order
+                by cost; limiting: learns how much they bear; gate: no more than that goes to one, and misses wait;
+                ramps: new origins; drains: origins that get no fetches, by order; prober: regular probes;
+                probe_notes: their results in shared memory; signer: request heads; rotation: new credentials, tried
+                first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces,
+                line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer;
+                conduct: bodies after responses that have none; health: failing addresses; resolver, tls; canary:
+                examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; access: the log of requests; logs: that of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
@@ -109,14 +109,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 again; glimpse: the listeners of a file that can't be used
     rules       PURE decisions: key, routes, cache_control, freshness, verdict, ordinary (nearly all responses, in one
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
-                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, identity (of bytes at
-                several origins), lateness (of bodies), hidden, interim, dates, ranking, distance, choice (their order
-                by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which origins are
-                asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for how long),
-                key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, lag, throttling, budget, hedge, denials, persistence, exact, amplification, locations,
-                policy, reach, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2),
-                floods, drill, decisions; written: URLs, keys and prefixes as people write them
+                tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
+                bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
+                ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
+                latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
+                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
+                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
+                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
+                prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

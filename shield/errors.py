@@ -64,6 +64,7 @@ class Fault(Enum):
     MALFORMED = "malformed"  # not HTTP, or ambiguous
     TOO_LARGE = "head-too-large"
     SHORT_BODY = "short-body"  # ended before its stated length or last chunk
+    DAMAGED = "damaged"  # the body doesn't match its stated checksum
     SERVER = "server"  # 5xx, or an S3 code that means the origin can't serve
     THROTTLED = "throttled"  # 429, 503 SlowDown and their like
     OVER_LIMIT = "over-limit"  # it wasn't asked: so many fetches as it bears were there already for too long

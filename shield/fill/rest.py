@@ -112,6 +112,8 @@ class Rest:
 
     def broke_off(self, error: OriginError) -> bool:
         """Nothing comes any more; False if there is no way to continue. If none is found later, the fill fails."""
+        if error.fault is Fault.DAMAGED and self._body.position != self._body.start:
+            return False  # wrong bytes may have been passed on
         names = continues_at(error.fault, self._question.resource.tried, self._origin)
         if not names or not self._breaks.may_continue(self._body.position):
             return False

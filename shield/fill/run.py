@@ -282,6 +282,8 @@ class Run:
         runs = self._runs
         if self.by_peer or self.origin is None or self not in runs:
             return False
+        if error.fault is Fault.DAMAGED and self.at:
+            return False  # wrong bytes may have been passed on
         if self._task is not None:
             self._broke = error
             return True

@@ -322,13 +322,19 @@ class SlicedFill:
                 reader.detach()
 
     def _note(self, failure: Failure) -> None:
-        fault = Fault.VALIDATOR
-        named = failure.names(fault) if isinstance(failure, Failed) else failure.fault is fault
+        if isinstance(failure, Failed):
+            named = failure.names(Fault.VALIDATOR)
+        else:
+            named = failure.fault in (Fault.VALIDATOR, Fault.DAMAGED)  # then the slices before may be wrong, too
         name = self.resource.label
         log.warning("%s: slices of %s can't be fetched: %s", self.resource.route.name, name, failure)
         if named and not self.changed:
             self.changed = True
             self._registry.drop_sliced(self)
+            if not isinstance(failure, Failed) and failure.fault is Fault.DAMAGED:
+                self._means.store.purge(
+                    [self.resource.named], _nothing
+                )  # also of slices that are still being written
 
     # what is due
 
@@ -388,3 +394,7 @@ class SlicedFill:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _nothing() -> None:
+    """Nothing waits for the removal."""

@@ -19,6 +19,7 @@ from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
+from shield.origin.damage import STATING, guard
 from shield.origin.drilling import Drill
 from shield.origin.faults import BREAKS, KINDS
 from shield.origin.gate import Gate
@@ -167,6 +168,8 @@ class Origin:
         if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
+        if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
+            guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
 
     async def _read(
@@ -194,6 +197,7 @@ class Origin:
                     self.keys.settle_doubt(old_work=True)
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
+                guard(response, self, want)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)

@@ -56,6 +56,7 @@ class Response:
     answered: bool = False
     kept: bool = False  # sent on a connection that had been used before
     stale: bool = False  # unanswered, since the connection had been closed before
+    guard: Callable[[Sink], Sink] | None = None  # the body passes it on its way to its sink
     weigh: Callable[[int, float], None] | None = None  # told the size and seconds of a body that arrives freely
     _buffer: list[bytes] = field(default_factory=list)
     _buffered: int = 0
@@ -71,6 +72,8 @@ class Response:
         if self._started:
             raise RuntimeError("the body is being delivered already")
         self._started = True
+        if self.guard is not None:
+            sink = self.guard(sink)
         self._sink = sink
         pieces, self._buffer = self._buffer, []
         for piece in pieces:

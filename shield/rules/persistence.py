@@ -60,15 +60,15 @@ def continues_at(fault: Fault, origins: Sequence[str], own: str) -> Sequence[str
     """The origins at which a body may continue that has broken off at its `own`, in the order of the attempts; empty
     if it may not: then its origin is sound, or sends something that isn't a body.
 
-    After a cut the usual order holds; an origin that was silent is asked last, and one that was slow for too long
-    isn't asked again.
+    After a cut the usual order holds; an origin that was silent is asked last, and one that was slow for too long or
+    sent wrong bytes isn't asked again.
     """
     others = [name for name in origins if name != own]
     if fault in (Fault.SHORT_BODY, Fault.RESET):
         return origins
     if fault is Fault.BETWEEN_BYTES_TIMEOUT:
         return [*others, own]
-    return others if fault is Fault.TOTAL_TIMEOUT else ()
+    return others if fault in (Fault.TOTAL_TIMEOUT, Fault.DAMAGED) else ()
 
 
 def may_pass(errors: Sequence[OriginError]) -> bool:

@@ -170,6 +170,13 @@ def test_pauses_are_spread(chance: float, seconds: float) -> None:
     assert pause(RECORD, 10.0, chance) == pytest.approx(seconds)
 
 
+def test_a_corrupt_origin_that_was_clean_once_is_probed_twice_as_often() -> None:
+    corrupt = replace(RECORD, is_corrupt=True)
+
+    assert pause(corrupt, 10.0, 0.5) == pytest.approx(10.0)
+    assert pause(replace(corrupt, clean=1), 10.0, 0.5) == pytest.approx(5.0)
+
+
 def test_configured_ones_replace_all_others_and_keep_what_is_known() -> None:
     known, _ = told(RECORD, answer())
     record = learned(known, [A, C], B, [], NOW)
