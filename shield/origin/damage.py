@@ -15,7 +15,7 @@ from shield.errors import Fault, OriginError
 from shield.origin.response import Response, Sink
 from shield.origin.want import Want
 from shield.records import Came, Seen
-from shield.rules.checksums import Checksum, checksum_of_body
+from shield.rules.checksums import Checksum, Vigilance, checksum_of_body
 from shield.rules.digests import WORDS
 from shield.rules.providers import Provider
 
@@ -30,13 +30,15 @@ class Stating(Protocol):
     faults: Counter[str]
     provider: Provider
     seen: Seen
+    vigilance: Vigilance
 
 
 def guard(response: Response, origin: Stating, want: Want) -> None:
     """Compare the body of this response with its stated checksum, if it has one that can be computed."""
     if want.method == b"GET":
         checksum = checksum_of_body(response.head, md5_etags=origin.provider.md5_etags)
-        if checksum is not None:
+        now = asyncio.get_running_loop().time()
+        if checksum is not None and origin.vigilance.covers(checksum, response.head.length, now):
             response.guard = lambda sink: _Guarded(sink, response, checksum, origin, want.path)
 
 
@@ -73,6 +75,8 @@ class _Guarded:
 
     def _damaged(self) -> OriginError:
         origin, fault = self._origin, Fault.DAMAGED
+        now = asyncio.get_running_loop().time()
         origin.faults[fault.value] += 1
-        origin.seen.failed(Came.BROKEN, asyncio.get_running_loop().time(), self._path)
+        origin.seen.failed(Came.BROKEN, now, self._path)
+        origin.vigilance.alarm(now)
         return OriginError(origin.name, fault, f"the body doesn't match the stated {self._checksum.algorithm}")

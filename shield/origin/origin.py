@@ -34,6 +34,7 @@ from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, 
 from shield.records import Came, Seen, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
+from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
@@ -125,6 +126,8 @@ class Origin:
         self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
         self.keys = Rotation(name, signer, probe=self._why_refused, now=now) if provider.signed else None
         """Its credentials; None: requests aren't signed."""
+        self.vigilance = Vigilance()
+        """Which bodies are compared with their checksums."""
         self._denials = Denials()
         self._given_at: float | None = None  # when it last accepted our credentials
         pool.note_break = self._note_break
