@@ -237,7 +237,7 @@ class Origin:
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
-        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh))
+        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh))
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""

@@ -132,6 +132,8 @@ class Race:
             # A request that joins after the first of several attempts must not get a response that may be older. The
             # attempts under way may send theirs once more, or only now: neither of them tells any more.
             self._want.sent = None
+        # The same connection may lead to the same bad server behind the origin's balancer.
+        self._want.fresh = origin.name in self._failures
         self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, step.deadline))
 
     async def _attempt(self, origin: Origin, deadline: float) -> None:

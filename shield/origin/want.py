@@ -70,6 +70,7 @@ class Want:
     readers: Sized | None = None
     waits_since: float = 0.0
     choice: Choice | None = None  # of the route, which is told the size of the response
+    fresh: bool = False  # a kept connection won't do: it is repeated after a failure
     is_probe: bool = False  # for no client: its times are kept apart from those of fetches
 
     def whole(self) -> Want:

@@ -36,6 +36,21 @@ def test_a_passing_failure_of_the_only_origin_is_invisible(
     assert origin.fetches("/images/a") == 2
 
 
+def test_a_failure_is_repeated_on_another_connection_and_others_are_kept(
+    shield: Shield, origin: FaultyOrigin
+) -> None:
+    for path in ("/a", "/b", "/c"):
+        origin.serves(path, b"x", lifetime=60)
+    shield.get("/a")
+    opened = origin.connections_opened
+    origin.fails("/b", "InternalError", times=1)
+    assert shield.get("/b").status == 200
+    assert origin.connections_opened == opened + 1
+
+    assert shield.get("/c").status == 200
+    assert origin.connections_opened == opened + 1
+
+
 def test_a_reset_of_the_only_origin_is_invisible(shield: Shield, origin: FaultyOrigin) -> None:
     origin.serves("/a", b"x", lifetime=60)
     origin.script("/a", Reset())
