@@ -82,14 +82,14 @@ def _fields(canary: KnownCanary) -> list[object]:
     etag = None if canary.etag is None else _text(canary.etag)
     return [
         *(_text(canary.path), _text(canary.query), etag),
-        *(canary.since, canary.length, canary.small, canary.large, canary.wrong, canary.doubted),
+        *(canary.since, canary.length, canary.small, canary.large, canary.wrong, canary.doubted, canary.is_proven),
     ]
 
 
 def _canary(
     path: str, query: str, etag: str | None, since: float | None, length: int | None, *rest: str
 ) -> KnownCanary:
-    small, large, wrong, doubted = rest
+    small, large, wrong, doubted, is_proven = rest
     return KnownCanary(
         _bytes(path),
         _bytes(query),
@@ -100,6 +100,7 @@ def _canary(
         large,
         int(wrong),
         int(doubted),
+        bool(is_proven),
     )
 
 

@@ -75,7 +75,7 @@ class KnownCanary:
     """An object, and its bytes as far as they are known: digests by the number of bytes.
 
     `since` is in epoch seconds; None: it was configured, and stays. `wrong` is the number of deviations in a row, all
-    of them of the first `doubted` bytes.
+    of them of the first `doubted` bytes. `is_proven`: its bytes came more than once under this ETag.
     """
 
     path: bytes
@@ -87,6 +87,7 @@ class KnownCanary:
     large: str | None = None
     wrong: int = 0
     doubted: int = 0
+    is_proven: bool = False
 
     def digest(self, asked: int) -> str | None:
         return self.small if asked == SMALL_BYTES else self.large
@@ -164,8 +165,9 @@ def judge_answer(canary: KnownCanary, answer: ProbeAnswer) -> tuple[KnownCanary 
         return replace(canary, wrong=again + 1, doubted=answer.asked), ProbeFinding.WRONG
     if before is None:
         return _with(canary, answer), ProbeFinding.LEARNED
-    is_settled = answer.asked == canary.doubted
-    return replace(canary, wrong=0, doubted=0) if is_settled else canary, ProbeFinding.CLEAN
+    if answer.asked == canary.doubted:
+        canary = replace(canary, wrong=0, doubted=0)
+    return canary if canary.is_proven else replace(canary, is_proven=True), ProbeFinding.CLEAN
 
 
 def _with(canary: KnownCanary, answer: ProbeAnswer) -> KnownCanary:
@@ -192,12 +194,24 @@ def after_probe(
         return replace(record, absent=(path, query), absent_at=now), finding
     if finding is ProbeFinding.WRONG:
         assert after is not None
+        if after.wrong >= WRONG and not record.is_corrupt:
+            record = _distrusted(record)
         return replace(record, clean=0, is_corrupt=record.is_corrupt or after.wrong >= WRONG), finding
     if finding is ProbeFinding.CLEAN and record.is_corrupt:
         clean = record.clean + 1
         is_over = clean >= CLEAN and not any(each.wrong for each in record.canaries)
         return replace(record, clean=0 if is_over else clean, is_corrupt=not is_over), finding
     return record, finding
+
+
+def _distrusted(record: ProbeRecord) -> ProbeRecord:
+    """The record of an origin that turns out to be corrupt: bytes that came only once may have been damaged already,
+    and would make it look corrupt when it is well again."""
+    canaries = [
+        each if each.is_proven or each.wrong else KnownCanary(each.path, each.query, each.since)
+        for each in record.canaries
+    ]
+    return replace(record, canaries=tuple(canaries))
 
 
 def learned(

@@ -58,7 +58,7 @@ def test_bytes_are_learned_once_and_clean_from_then_on() -> None:
     )
 
     assert findings == ["learned", "clean", "learned", "clean"]
-    assert record.canaries[0] == KnownCanary(b"/a", b"", NOW, b'"1"', 300_000, "one", "many")
+    assert record.canaries[0] == KnownCanary(b"/a", b"", NOW, b'"1"', 300_000, "one", "many", is_proven=True)
     assert (record.count, record.is_corrupt) == (4, False)
     assert record.last == LastProbe(NOW, ProbeFinding.CLEAN, 0.02)
 
@@ -135,6 +135,20 @@ def test_it_is_corrupt_until_all_is_clean_several_times_in_a_row() -> None:
     assert states == [True, True, True, False]
     assert interrupted.is_corrupt
     assert only_another.is_corrupt
+
+
+def test_bytes_learned_during_the_damage_dont_keep_it_corrupt_for_ever() -> None:
+    record, _ = told(RECORD, answer(), answer())
+    record, _ = told(record, answer("damaged"), of=B)  # learned just now: it takes damaged bytes for right
+    record, findings = told(record, answer("damaged"), answer("damaged"))
+    assert findings == ["wrong", "wrong"] and record.is_corrupt
+    assert record.canaries[1].small is None
+
+    record, _ = told(record, answer())
+    record, findings = told(record, answer(), answer(), of=B)
+    assert findings == ["learned", "clean"]
+    record, _ = told(record, answer())
+    assert not record.is_corrupt
 
 
 def test_an_operator_s_word_has_everything_learned_anew() -> None:
