@@ -100,8 +100,12 @@ def test_a_storm_of_misses_at_two_workers_shows_an_origin_what_it_bears(
 
     with two(origin, clock) as workers:
         ports = (workers.asker.port, workers.owner.port)
-        first = together(ports, [f"/first/{number}" for number in range(60)])
-        limit = gate_of(workers.asker.state())["limit"]
+        first: list[Answer] = []
+        limit = 64
+        for run in range(4):  # on a busy machine one storm may be over before it is judged
+            if limit > 12:
+                first += together(ports, [f"/first/{run}/{number}" for number in range(60)])
+                limit = gate_of(workers.asker.state())["limit"]
         learned = (bearing.refused, bearing.peak)
         bearing.forget()
         later = [together(ports, [f"/later/{run}/{number}" for number in range(60)]) for run in range(3)]
@@ -113,7 +117,8 @@ def test_a_storm_of_misses_at_two_workers_shows_an_origin_what_it_bears(
     assert bearing.peak <= 13 and bearing.refused <= 12  # it grows by one each second until it is refused
     assert sum(state["gate"]["waited_total"] for state in states) > 0
     probes = 8
-    assert sum(state["fetches"] for state in states) <= 240 + learned[0] + bearing.refused + probes
+    misses = len(first) + 180
+    assert sum(state["fetches"] for state in states) <= misses + learned[0] + bearing.refused + probes
 
 
 def test_wasabi_says_it_with_400(origin: FaultyOrigin, clock: FakeClock) -> None:
