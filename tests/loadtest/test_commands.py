@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from loadtest.disk.__main__ import COMMANDS, NEED_WRK
+from tests.depth import some
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
@@ -42,6 +43,8 @@ TINY = {
 FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
+LONG = {"loadtest.peers", "loadtest.disk workers", "loadtest.disk cold"}
+"""Those that take longest, and have others of their module beside them."""
 PATIENCE = 300.0
 WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
@@ -54,9 +57,10 @@ def _named() -> Iterator[str]:
             yield re.sub(r"\[.*?\]", "", found[1]).strip()
 
 
-def _commands() -> list[str]:
+def _commands() -> Sequence[str]:
     disk = [f"loadtest.disk {name}" for name in COMMANDS]  # documents name the first and list the others
-    return sorted({*_named(), *disk})
+    named = sorted({*_named(), *disk})
+    return some(named, [command for command in named if command not in LONG])
 
 
 def _marked(command: str) -> ParameterSet:
