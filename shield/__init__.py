@@ -65,7 +65,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 origins' copies; table, registry: shared fills; buffer: bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
-    decisions   what the node knew of its origins at any time of the last day, on disk
+    decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
                 variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
                 written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory

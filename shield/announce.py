@@ -1,4 +1,4 @@
-"""Announcements carried out: what they name is fetched from the primary first, and absences are forgotten."""
+"""Announcements carried out: their objects are fetched from the primary first, and absences are forgotten."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class DrainWord:
 
 
 class CanaryNotes:
-    """What the conductor's prober knows of one origin's canaries, for the next conductor."""
+    """The prober's knowledge of one origin's canaries, for the next conductor."""
 
     __slots__ = ("_times", "_words")
 

@@ -1,4 +1,4 @@
-"""The admin API's `GET /decisions`: what the node knew of its origins at a time of the last day."""
+"""The admin API's `GET /decisions`: the node's knowledge of its origins at a time of the last day."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class SpotChecks:
 
 
 def _statement(entry: Entry) -> Statement:
-    """What the bytes of an entry say of themselves. Takes a while: for a thread."""
+    """The digests of an entry's bytes. Takes a while: for a thread."""
     return with_digests(Statement(entry.length, entry.etag), entry.blocks)
 
 

@@ -1,4 +1,4 @@
-"""The versions of objects: those of responses and entries, and what is known of them at other origins."""
+"""The versions of objects: those of responses and entries, and their names at other origins."""
 
 from __future__ import annotations
 
