@@ -103,6 +103,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     heap        returns freed memory to the system
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
+    kept        files in the state directory, for the time while the node is stopped
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem; changes: which of them a running node takes over; anew: secrets read

@@ -44,7 +44,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
+    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "kept"],
     ["leases", "ramping"],
     ["records", "rankings", "changed", "drill.memory"],
     ["spending", "timings", "canary_notes", "ramp_table"],

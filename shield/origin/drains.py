@@ -5,19 +5,17 @@ While it runs, drains are in the memory that all workers share, which also goes 
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shield import kept
+from shield.kept import KeptFile
 from shield.origin.origins import Origins
 from shield.rules.drains import notes, objection
 
-_FILE = "drained-origins.json"
-_MOST_BYTES = 1 << 20
+FILE = "drained-origins.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,7 @@ class Drains:
         self._origins = origins
         self._routes = routes
         self._clock = clock
-        self._directory = directory
-        self._writing = asyncio.Lock()
+        self._file = KeptFile(directory, FILE)
 
     async def drain(self, name: str, until: float) -> Drained:
         """Keep fetches away from an origin until then: epoch seconds, or infinite."""
@@ -75,39 +72,25 @@ class Drains:
 
     async def _kept(self) -> tuple[str, ...]:
         """Write the file; a note if it can't be."""
-        if self._directory is None:
-            return ("it isn't known after a stop of the node: state_directory names no place to keep it",)
-        async with self._writing:  # what is written last is what holds
-            try:
-                await asyncio.to_thread(save, self._directory, self.in_force())
-            except OSError as error:
-                return (f"it isn't known after a stop of the node: {self._directory / _FILE}: {error.strerror}",)
-        return ()
+        return await self._file.keep(lambda: as_json(self.in_force()))
 
 
-def save(directory: Path, drains: Mapping[str, float]) -> None:
-    """Write the file, all of it or nothing. Blocks. Raises OSError."""
-    path, made = directory / _FILE, directory / f"{_FILE}.new"
-    text = json.dumps({name: None if until == math.inf else until for name, until in drains.items()})
-    with made.open("w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    made.replace(path)
+def as_json(drains: Mapping[str, float]) -> dict[str, float | None]:
+    """The content of the file: when each drain ends; None without an end."""
+    return {name: None if until == math.inf else until for name, until in drains.items()}
 
 
 def load(directory: Path, now: float) -> tuple[dict[str, float], str | None]:
     """The drains in the file that aren't over, and the reason if it can't be read. Blocks."""
-    path = directory / _FILE
+    path = directory / FILE
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES)
-        found = {str(name): _until(value) for name, value in json.loads(data).items()}
-    except FileNotFoundError:
-        return {}, None
+        content = kept.load(path)
+        if content is None:
+            return {}, None
+        found = {str(name): _until(value) for name, value in content.items()}
     except OSError as error:
         return {}, f"{path}: {error.strerror}"
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         return {}, f"{path}: isn't a list of drained origins"
     return {name: until for name, until in found.items() if until > now}, None
 

@@ -14,7 +14,7 @@ from shield.origin.signer import Credentials
 _LONGEST_OUTPUT = 64 * 1024  # of a command; credentials are a few kilobytes
 _SHOWN = 200  # characters of a command's last words on its standard error
 
-_NAMES = {"AccessKeyId": "access_key_id", "SecretAccessKey": "secret_key", "SessionToken": "session_token"}
+_NAMES = ("AccessKeyId", "SecretAccessKey", "SessionToken")
 
 
 class KeySource(Protocol):
@@ -61,13 +61,14 @@ def parse(output: bytes, program: str) -> Credentials:
         raise CredentialsError(f"{program} printed no JSON object of at most 64 KiB")
     if said.get("Version") != 1:
         raise CredentialsError(f'{program} printed no "Version": 1')
-    given = {name: said.get(theirs) for theirs, name in _NAMES.items()}
-    for theirs, name in _NAMES.items():
-        value = given[name]
-        if not (value is None and name == "session_token") and not isinstance(value, str):
-            raise CredentialsError(f'{program} printed no "{theirs}"')
+    key, secret, token = [said.get(name) for name in _NAMES]
+    for name, value in zip(_NAMES[:2], (key, secret), strict=True):
+        if not isinstance(value, str):
+            raise CredentialsError(f'{program} printed no "{name}"')
+    if not (token is None or isinstance(token, str)):
+        raise CredentialsError(f'{program} printed no "{_NAMES[2]}"')
     try:
-        return Credentials(**given, expires=_expiry(said.get("Expiration"), program))  # type: ignore[arg-type]
+        return Credentials(str(key), str(secret), token, expires=_expiry(said.get("Expiration"), program))
     except ValueError as error:
         raise CredentialsError(f"{program} printed {error}") from None
 

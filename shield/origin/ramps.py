@@ -7,14 +7,14 @@ takes orders. The file is for the time while the node is stopped.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from shield import kept
+from shield.kept import KeptFile
 from shield.origin.origins import Origins
 from shield.ramp_table import RampSlot
 from shield.ramping import RampView
@@ -26,8 +26,7 @@ log = logging.getLogger("shield.origin")
 STEP_SECONDS = 5
 """Between two looks at the records, whose ring has ten seconds."""
 
-_FILE = "ramps.json"
-_MOST_BYTES = 1 << 20
+FILE = "ramps.json"
 _KEEP_SECONDS = 60.0  # between two writes of counts
 
 
@@ -58,8 +57,7 @@ class Ramps:
         self._routes = routes
         self._clock = clock
         self._now = asyncio.get_running_loop().time
-        self._directory = directory
-        self._writing = asyncio.Lock()
+        self._file = KeptFile(directory, FILE)
         self._counted = 0  # whole seconds of `now`, of which the records have been read
         self._kept_at = 0.0
         self._windows: dict[str, int] = {}  # fetches of each newcomer since the last 95th percentile
@@ -195,30 +193,17 @@ class Ramps:
         """Write the file once more."""
         if self._saving is not None:
             await asyncio.wait((self._saving,))
-        if self._directory is not None and self._origins.conducts and self.all():
+        if self._file.path is not None and self._origins.conducts and self.all():
             await self._keep()
 
     async def _keep(self) -> tuple[str, ...]:
         """Write the file; a note if it can't be."""
-        if self._directory is None:
-            return ("it isn't known after a stop of the node: there is no state_directory to keep it in",)
-        async with self._writing:  # what is written last is what holds
-            try:
-                await asyncio.to_thread(save, self._directory, self.all())
-            except OSError as error:
-                return (f"it isn't known after a stop of the node: {self._directory / _FILE}: {error.strerror}",)
-        return ()
+        return await self._file.keep(lambda: content_of(self.all()))
 
 
-def save(directory: Path, ramps: Mapping[str, Ramp]) -> None:
-    """Write the file, all of it or nothing. Blocks. Raises OSError."""
-    path, made = directory / _FILE, directory / f"{_FILE}.new"
-    shown = {name: as_json(ramp) for name, ramp in ramps.items()}
-    with made.open("w") as file:
-        json.dump(shown, file)
-        file.flush()
-        os.fsync(file.fileno())
-    made.replace(path)
+def content_of(ramps: Mapping[str, Ramp]) -> dict[str, object]:
+    """The content of the file."""
+    return {name: as_json(ramp) for name, ramp in ramps.items()}
 
 
 def as_json(ramp: Ramp) -> dict[str, object]:
@@ -229,16 +214,13 @@ def as_json(ramp: Ramp) -> dict[str, object]:
 
 def load(directory: Path) -> tuple[dict[str, Ramp], str | None]:
     """The ramps in the file, and the reason if it can't be read. Blocks."""
-    path = directory / _FILE
+    path = directory / FILE
     try:
-        with path.open("rb") as file:
-            data = json.loads(file.read(_MOST_BYTES))
-        return {str(name): _ramp(value) for name, value in data.items()}, None
-    except FileNotFoundError:
-        return {}, None
+        content = kept.load(path)
+        return {} if content is None else {str(name): _ramp(value) for name, value in content.items()}, None
     except OSError as error:
         return {}, f"{path}: {error.strerror}"
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}, f"{path}: isn't a list of ramps"
 
 

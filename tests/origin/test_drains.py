@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shield.origin.drains import Drained, Drains, load, save
+from shield.kept import save
+from shield.origin.drains import FILE, Drained, Drains, as_json, load
 from shield.records import Came
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -219,8 +220,8 @@ def test_no_file_is_no_problem_and_one_that_can_t_be_read_is(tmp_path: Path) -> 
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    save(tmp_path, {"fra": START})
-    save(tmp_path, {"iad": math.inf})
+    save(tmp_path / FILE, as_json({"fra": START}))
+    save(tmp_path / FILE, as_json({"iad": math.inf}))
 
     assert load(tmp_path, 0.0) == ({"iad": math.inf}, None)
     assert [path.name for path in tmp_path.iterdir()] == ["drained-origins.json"]

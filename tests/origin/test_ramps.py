@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.config.settings import Settings
-from shield.origin.ramps import STEP_SECONDS, RampAnswer, Ramps, load, save
+from shield.kept import save
+from shield.origin.ramps import FILE, STEP_SECONDS, RampAnswer, Ramps, content_of, load
 from shield.ramping import RampView
 from shield.records import Came, private
 from shield.rules.ramp import LEAST_COMPARED, STEPS, Ramp, RampEnd, RampStatus
@@ -215,7 +216,7 @@ def test_a_cleared_ramp_leaves_all_keys(pair: Shield, origin: FaultyOrigin) -> N
 
 def test_a_ramp_outlasts_a_stop(tmp_path: Path) -> None:
     ramps = {"iad": Ramp("iad", 5.0, 7.0, 2, RampStatus.PAUSED, None, 400, 3, 9000, 9, 20, 1, 2)}
-    save(tmp_path, ramps)
+    save(tmp_path / FILE, content_of(ramps))
 
     assert load(tmp_path) == (ramps, None)
 
@@ -233,7 +234,7 @@ def test_a_ramp_outlasts_a_stop(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_says_so(tmp_path: Path, change: Mapping[str, Any]) -> None:
-    save(tmp_path, {"iad": Ramp("iad", 5.0, 7.0)})
+    save(tmp_path / FILE, content_of({"iad": Ramp("iad", 5.0, 7.0)}))
     file = tmp_path / "ramps.json"
     content = json.loads(file.read_text())
     content["iad"].update(change)
