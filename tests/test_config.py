@@ -352,7 +352,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
     ),
     "probes without a pause": (
         PLAIN + "probes: {interval: 100ms}\n",
-        [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1*'],
+        [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1s'],
     ),
     "unknown key": (PLAIN + "listn: x\n", [f'{HERE}:5: listn: unknown key; did you mean "listen"?']),
     "unknown key, nothing like it": (

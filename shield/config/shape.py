@@ -44,7 +44,10 @@ def marks_at(path: KeyPath) -> list[Any]:
     """The metadata of a key's annotation: validators and bounds."""
     section = type_at(path[:-1])
     field = section.model_fields.get(path[-1]) if _is_section(section) else None
-    return [] if field is None else list(field.metadata)
+    if field is None:
+        return []
+    optional = [mark for member in get_args(field.annotation) for mark in getattr(member, "__metadata__", ())]
+    return [*field.metadata, *optional]
 
 
 def is_named(path: KeyPath) -> bool:
