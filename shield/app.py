@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import IO
 
 from shield.admin.api import admin_api
+from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
@@ -187,6 +188,10 @@ def build(
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
+    feed = LiveFeed(
+        figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock
+    )
+
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
@@ -202,6 +207,7 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -235,6 +241,7 @@ def build(
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),
+            feed=feed,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -14,7 +14,9 @@ from starlette.routing import Route
 from shield.admin.announce import Announce, announcing
 from shield.admin.decisions import DecisionRecord, deciding
 from shield.admin.drill import Drilling, drilling
+from shield.admin.feed import LiveFeed
 from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.page import page_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reloading, reloading
 from shield.admin.removal import BODY_SECONDS, Remove, RemovePrefix, removal
@@ -43,6 +45,7 @@ def admin_api(
     ramps: Ramps | None = None,
     decisions: DecisionRecord | None = None,
     origins: OriginOrders | None = None,
+    feed: LiveFeed | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
@@ -90,6 +93,7 @@ def admin_api(
             *([] if drills is None else drilling(drills)),
             *([] if ramps is None else ramp_routes(ramps)),
             *([] if decisions is None else [deciding(decisions)]),
+            *([] if feed is None else page_routes(feed)),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],
     )
