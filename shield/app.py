@@ -188,9 +188,7 @@ def build(
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
-    feed = LiveFeed(
-        figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock
-    )
+    feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),

@@ -37,8 +37,8 @@ class _Viewer:
 class LiveFeed:
     """Snapshots of the whole node, of one worker's viewers. Event loop only.
 
-    `histograms` are the names of the families that a snapshot has besides the state. `pause` waits between two
-    readings; it is asyncio's sleep but in tests.
+    `histograms` are the names of the families that a snapshot has besides the state. `most` viewers are let in. `pause` waits between two
+    readings, and is asyncio's sleep except in tests.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class LiveFeed:
         *,
         histograms: frozenset[str] = frozenset(),
         clock: Callable[[], float],
+        most: int = MOST_VIEWERS,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._report = report
         self._histograms = histograms
         self._clock = clock
+        self._most = most
         self._pause = pause
         self._viewers: set[_Viewer] = set()
         self._reading: asyncio.Task[None] | None = None
@@ -64,7 +66,7 @@ class LiveFeed:
 
     def watch(self) -> AsyncIterator[bytes]:
         """Snapshots as JSON, about one a second, from the first use of the iterator on. Raises CrowdedError at once."""
-        if len(self._viewers) >= MOST_VIEWERS:
+        if len(self._viewers) >= self._most:
             raise CrowdedError
         return self._snapshots()
 

@@ -219,7 +219,7 @@ function showOrigins(state, sample) {
   const rows = Object.entries(state.origins).map(([name, origin]) => {
     const health = origin.health;
     const rate = sample?.origins[name] ?? 0;
-    const drained = health.drained_until !== null;
+    const drained = health.flags.includes("drained"); // drained_until is null without an end
     const states = make("td");
     states.append(badgeOf(health.state, GOOD_STATES[health.state] ?? "bad"));
     for (const flag of health.flags) states.append(" ", badgeOf(flag, "doubt"));
