@@ -47,7 +47,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
     admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
                 program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
-                listener: its connections and their timeouts
+                listener: its connections and their timeouts;
+                page: the page, on feed: live figures; its files are in static/
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it

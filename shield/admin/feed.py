@@ -37,8 +37,8 @@ class _Viewer:
 class LiveFeed:
     """Snapshots of the whole node, of one worker's viewers. Event loop only.
 
-    `histograms` are the names of the families that a snapshot has besides the state. `most` viewers are let in. `pause` waits between two
-    readings, and is asyncio's sleep except in tests.
+    `histograms` are the names of the families that a snapshot has besides the state. `most` viewers are let in.
+    `pause` waits between two readings, and is asyncio's sleep except in tests.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LiveFeed:
         return len(self._viewers)
 
     def watch(self) -> AsyncIterator[bytes]:
-        """Snapshots as JSON, about one a second, from the first use of the iterator on. Raises CrowdedError at once."""
+        """Snapshots as JSON, about one a second. It begins at the first use; CrowdedError is raised at once."""
         if len(self._viewers) >= self._most:
             raise CrowdedError
         return self._snapshots()

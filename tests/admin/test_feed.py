@@ -42,7 +42,7 @@ class Readings:
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), 20.0))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(story(), 20.0))
 
 
 def test_a_viewer_gets_the_state_and_the_chosen_families_at_each_reading() -> None:
@@ -98,7 +98,7 @@ def test_a_reading_that_fails_is_said_and_tried_again(caplog: pytest.LogCaptureF
     async def story() -> None:
         readings = Readings(fails=1)
         stream = readings.feed().watch()
-        coming = asyncio.ensure_future(anext(stream))  # type: ignore[arg-type]
+        coming = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         readings.go_on()
 
