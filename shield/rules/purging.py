@@ -7,7 +7,6 @@ up. Marks are kept until all places have been swept of the entries that fall und
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,8 +16,6 @@ from shield.rules.vary import MARK as OF_VARIANT
 
 MOST_GLOBS = 64
 """Patterns alive at a time: an entry is compared with each of them."""
-
-_PACKED = struct.Struct("<QBBd")
 
 
 class MarkKind(IntEnum):
@@ -173,24 +170,6 @@ class Marks:
 def any_is_about(marks: Iterable[Mark], text: bytes, tags: bytes | None) -> bool:
     """Whether an entry that is older than all of these falls under one, or may; `tags` as in `Mark.is_about`."""
     return any(mark.is_about(text, tags) for mark in marks)
-
-
-def packed(mark: Mark) -> bytes:
-    """A mark in bytes."""
-    return _PACKED.pack(mark.sequence, mark.kind, mark.soft, mark.at) + mark.text
-
-
-def unpacked(data: bytes) -> Mark | None:
-    """The mark in these bytes; None if there is none."""
-    if len(data) < _PACKED.size:
-        return None
-    sequence, kind, soft, at = _PACKED.unpack_from(data)
-    if kind not in _KINDS or soft > 1:
-        return None
-    return Mark(sequence, MarkKind(kind), data[_PACKED.size :], bool(soft), at)
-
-
-_KINDS = frozenset(MarkKind)
 
 
 def _with(pair: _Pair, mark: Mark) -> _Pair:

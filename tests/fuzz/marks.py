@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from shield.rules.purge_lines import LoggedPurge, PurgeHistory, line_of_end, lines_of
-from shield.rules.purging import Mark, MarkKind, Marks, packed, unpacked
+from shield.rules.purging import Mark, MarkKind, Marks
+from shield.store.notices import mark_of, marking
 from tests.fuzz.target import Target
 
 MARKS = (Mark(3, MarkKind.TAG, b"red", soft=True, at=5.0), Mark(4, MarkKind.GLOB, b"/a*.webp"), Mark(5, MarkKind.ALL))
 
 
 def check_mark(data: bytes) -> None:
-    mark = unpacked(data)
+    mark = mark_of(data)
     if mark is None:
         return
     marks = Marks()
     marks.add(mark)
     found = marks.verdict(b"s1:/a/b.webp", b"red\nx", max(0, mark.sequence - 1))
     assert (found is not None) == (mark.sequence > 0 and mark.is_about(b"s1:/a/b.webp", b"red\nx"))
-    assert packed(mark)[:10] == data[:10]
+    assert marking(mark)[:11] == data[:11]
 
 
 def check_log(data: bytes) -> None:
@@ -30,7 +31,7 @@ def check_log(data: bytes) -> None:
 
 
 TARGETS = {
-    "mark": Target(check_mark, tuple(map(packed, MARKS)), (b"*", b"/", b"\0")),
+    "mark": Target(check_mark, tuple(map(marking, MARKS)), (b"*", b"/", b"\0")),
     "purge-log": Target(
         check_log,
         (lines_of(MARKS), lines_of([LoggedPurge("a", 1.0, "me", {"tags": 1}, ("x",))]) + line_of_end("a")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import announced, caching, given, listings, marks, naming, stored, syntax, wire
+from tests.fuzz import announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -17,4 +17,5 @@ TARGETS: Mapping[str, Target] = {
     **listings.TARGETS,
     **announced.TARGETS,
     **marks.TARGETS,
+    **purges.TARGETS,
 }

@@ -13,8 +13,6 @@ from shield.rules.purging import (
     Marks,
     TooManyGlobsError,
     any_is_about,
-    packed,
-    unpacked,
 )
 from shield.rules.vary import MARK
 from tests.depth import tries
@@ -115,9 +113,3 @@ def test_verdicts_are_those_of_looking_at_every_mark(
         assert not found.soft or found.sequence == max(mark.sequence for mark in wanted)
     assert marks.newest == max([mark.sequence for mark in given_marks], default=0)
     assert marks.alive == max([mark.sequence for mark in given_marks if mark.sequence > forgotten], default=0)
-
-
-@given(st.builds(Mark, st.integers(0, 2**64 - 1), KINDS, st.binary(max_size=20), st.booleans(), st.floats(0.0, 9e9)))
-def test_packed_marks_are_unpacked_as_they_were(mark: Mark) -> None:
-    assert unpacked(packed(mark)) == mark
-    assert unpacked(packed(mark)[:10]) is None
