@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from shield.rules.purging import Mark, MarkKind
+from shield.rules.purging import MarkKind, PurgeMark
 
 MOST_ORDERS = 10_000
 ORDER_SECONDS = 30 * 86400.0
@@ -52,7 +52,7 @@ class LoggedPurge:
 class PurgeHistory:
     """What a log says. `orders` are in their order, by id. `floor`: marks up to it were dropped."""
 
-    marks: dict[tuple[int, int, bytes], Mark] = field(default_factory=dict)
+    marks: dict[tuple[int, int, bytes], PurgeMark] = field(default_factory=dict)
     orders: dict[str, LoggedPurge] = field(default_factory=dict)
     floor: int = 0
     newest: int = 0  # the greatest sequence in it
@@ -64,8 +64,8 @@ class PurgeHistory:
             if said is not None:
                 self._take(said)
 
-    def add(self, item: Mark | LoggedPurge) -> None:
-        if isinstance(item, Mark):
+    def add(self, item: PurgeMark | LoggedPurge) -> None:
+        if isinstance(item, PurgeMark):
             self.marks[item.sequence, item.kind, item.text] = item
         else:
             before = self.orders.get(item.id)
@@ -94,7 +94,7 @@ class PurgeHistory:
 
     def lines(self) -> bytes:
         """All of it."""
-        items: list[Mark | LoggedPurge] = [*self.marks.values(), *self.orders.values()]
+        items: list[PurgeMark | LoggedPurge] = [*self.marks.values(), *self.orders.values()]
         first = _line({"floor": self.floor, "newest": self.newest})
         return first + lines_of(sorted(items, key=lambda each: each.sequence))
 
@@ -113,9 +113,9 @@ class PurgeHistory:
             return  # of a later version
 
 
-def lines_of(items: Iterable[Mark | LoggedPurge]) -> bytes:
+def lines_of(items: Iterable[PurgeMark | LoggedPurge]) -> bytes:
     """The lines of marks and orders."""
-    return b"".join([_line(_of_mark(item) if isinstance(item, Mark) else _of_order(item)) for item in items])
+    return b"".join([_line(_of_mark(item) if isinstance(item, PurgeMark) else _of_order(item)) for item in items])
 
 
 def line_of_end(order_id: str) -> bytes:
@@ -123,14 +123,14 @@ def line_of_end(order_id: str) -> bytes:
     return _line({"done": order_id})
 
 
-def _of_mark(mark: Mark) -> Mapping[str, object]:
+def _of_mark(mark: PurgeMark) -> Mapping[str, object]:
     text = mark.text.decode("latin-1")
     return {"mark": mark.sequence, "kind": mark.kind.name, "text": text, "soft": mark.soft, "at": mark.at}
 
 
-def _mark(said: Mapping[str, Any]) -> Mark:
+def _mark(said: Mapping[str, Any]) -> PurgeMark:
     sequence, text = _whole(said["mark"]), said["text"].encode("latin-1") if isinstance(said["text"], str) else b""
-    return Mark(sequence, MarkKind[said["kind"]], text, said["soft"] is True, float(said["at"]))
+    return PurgeMark(sequence, MarkKind[said["kind"]], text, said["soft"] is True, float(said["at"]))
 
 
 def _of_order(order: LoggedPurge) -> Mapping[str, object]:

@@ -2,7 +2,7 @@
 
 A mark is a sentence about all entries from before it, so that it costs the same whatever their number: each entry
 carries the sequence up to which it is known to fall under no mark, and is compared with later ones when it is looked
-up. Marks are kept until all places have been swept of the entries that fall under them.
+up. PurgeMarks are kept until all places have been swept of the entries that fall under them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TooManyGlobsError(ShieldError):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PurgeMark:
     """One purge of many entries: of those whose own sequence is smaller.
 
     `soft`: they are stale since `at`, epoch seconds, with their grace; else they are gone.
@@ -55,13 +55,13 @@ class Mark:
         return kind is MarkKind.ALL or _matches(_parts(self.text), text)
 
 
-_Pair = tuple[Mark | None, Mark | None]  # the newest hard one and the newest soft one about the same
+_Pair = tuple[PurgeMark | None, PurgeMark | None]  # the newest hard one and the newest soft one about the same
 _Table = dict[bytes, _Pair]
 _Lengths = tuple[tuple[int, _Table], ...]
 _NOTHING: _Pair = (None, None)
 
 
-class Marks:
+class PurgeMarks:
     """All marks that are alive. One thread changes them; any thread asks, and may miss what is being added.
 
     `newest` is the sequence of the newest one that was ever added: what is stored from now on falls under none up to
@@ -81,7 +81,7 @@ class Marks:
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __iter__(self) -> Iterator[Mark]:
+    def __iter__(self) -> Iterator[PurgeMark]:
         for pair in self._pairs():
             yield from [mark for mark in pair if mark is not None]
 
@@ -101,13 +101,13 @@ class Marks:
 
     # asking
 
-    def verdict(self, text: bytes, tags: bytes, since: int) -> Mark | None:
+    def verdict(self, text: bytes, tags: bytes, since: int) -> PurgeMark | None:
         """The mark that an entry with this key and these tags falls under, if it is of this sequence: a hard one
         before any soft one, of these the newest. None: it may be served.
         """
         if since >= self.alive:
             return None
-        found: Mark | None = None
+        found: PurgeMark | None = None
         for hard, soft in self._about(text, tags):
             if hard is not None and hard.sequence > since:
                 return hard
@@ -130,7 +130,7 @@ class Marks:
 
     # changing
 
-    def add(self, mark: Mark) -> None:
+    def add(self, mark: PurgeMark) -> None:
         """From now on older entries fall under this one, too."""
         kind, text = mark.kind, mark.text
         if kind is MarkKind.ALL:
@@ -167,19 +167,19 @@ class Marks:
             yield pair
 
 
-def any_is_about(marks: Iterable[Mark], text: bytes, tags: bytes | None) -> bool:
-    """Whether an entry that is older than all of these falls under one, or may; `tags` as in `Mark.is_about`."""
+def any_is_about(marks: Iterable[PurgeMark], text: bytes, tags: bytes | None) -> bool:
+    """Whether an entry that is older than all of these falls under one, or may; `tags` as in `PurgeMark.is_about`."""
     return any(mark.is_about(text, tags) for mark in marks)
 
 
-def _with(pair: _Pair, mark: Mark) -> _Pair:
+def _with(pair: _Pair, mark: PurgeMark) -> _Pair:
     hard, soft = pair
     if mark.soft:
         return hard, mark if soft is None or mark.sequence > soft.sequence else soft
     return mark if hard is None or mark.sequence > hard.sequence else hard, soft
 
 
-def _with_prefix(lengths: _Lengths, mark: Mark) -> _Lengths:
+def _with_prefix(lengths: _Lengths, mark: PurgeMark) -> _Lengths:
     text = mark.text
     table = dict(lengths).get(len(text))
     if table is None:

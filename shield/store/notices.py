@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-from shield.rules.purging import Mark, MarkKind
+from shield.rules.purging import MarkKind, PurgeMark
 
 _SOFT, _MARK = b"\0", b"\1"  # no text of a key begins so
 _MOMENT = struct.Struct("<d")
@@ -26,16 +26,16 @@ def outdated_of(notice: bytes) -> tuple[bytes, float] | None:
     return notice[1 + _MOMENT.size :], _MOMENT.unpack_from(notice, 1)[0]
 
 
-def marking(mark: Mark) -> bytes:
+def marking(mark: PurgeMark) -> bytes:
     """The notice of a mark."""
     return _MARK + _MARKED.pack(mark.sequence, mark.kind, mark.soft, mark.at) + mark.text
 
 
-def mark_of(notice: bytes) -> Mark | None:
+def mark_of(notice: bytes) -> PurgeMark | None:
     """The mark, if a notice is of one."""
     if not notice.startswith(_MARK) or len(notice) <= _MARKED.size:
         return None
     sequence, kind, soft, at = _MARKED.unpack_from(notice, 1)
     if kind not in _KINDS or soft > 1:
         return None
-    return Mark(sequence, MarkKind(kind), notice[1 + _MARKED.size :], bool(soft), at)
+    return PurgeMark(sequence, MarkKind(kind), notice[1 + _MARKED.size :], bool(soft), at)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from shield.rules.purge_lines import LoggedPurge, PurgeHistory, line_of_end, lines_of
-from shield.rules.purging import Mark, MarkKind, Marks
+from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
 from shield.store.notices import mark_of, marking
 from tests.fuzz.target import Target
 
-MARKS = (Mark(3, MarkKind.TAG, b"red", soft=True, at=5.0), Mark(4, MarkKind.GLOB, b"/a*.webp"), Mark(5, MarkKind.ALL))
+MARKS = (
+    PurgeMark(3, MarkKind.TAG, b"red", soft=True, at=5.0),
+    PurgeMark(4, MarkKind.GLOB, b"/a*.webp"),
+    PurgeMark(5, MarkKind.ALL),
+)
 
 
 def check_mark(data: bytes) -> None:
     mark = mark_of(data)
     if mark is None:
         return
-    marks = Marks()
+    marks = PurgeMarks()
     marks.add(mark)
     found = marks.verdict(b"s1:/a/b.webp", b"red\nx", max(0, mark.sequence - 1))
     assert (found is not None) == (mark.sequence > 0 and mark.is_about(b"s1:/a/b.webp", b"red\nx"))

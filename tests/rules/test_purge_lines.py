@@ -13,10 +13,13 @@ from shield.rules.purge_lines import (
     line_of_end,
     lines_of,
 )
-from shield.rules.purging import Mark, MarkKind
+from shield.rules.purging import MarkKind, PurgeMark
 
 ORDER = LoggedPurge("a-1", 5.0, "deployer", {"paths": 2}, ("/a", "/b"), order='{"paths":["/a","/b"]}', sequence=7)
-MARKS = [Mark(1, MarkKind.TAG, b"\xc3\xa9", soft=True, at=2.5), Mark(1, MarkKind.TAG, b"red", soft=True, at=2.5)]
+MARKS = [
+    PurgeMark(1, MarkKind.TAG, b"\xc3\xa9", soft=True, at=2.5),
+    PurgeMark(1, MarkKind.TAG, b"red", soft=True, at=2.5),
+]
 
 
 def history(*data: bytes) -> PurgeHistory:
@@ -46,21 +49,23 @@ def test_a_torn_tail_costs_only_itself(cut: int) -> None:
     whole = lines_of(MARKS)
     torn = lines_of([ORDER])
 
-    found = history(whole + torn[: min(cut, len(torn) - 2)] + b"\n" + lines_of([Mark(9, MarkKind.ALL)]))
+    found = history(whole + torn[: min(cut, len(torn) - 2)] + b"\n" + lines_of([PurgeMark(9, MarkKind.ALL)]))
 
     assert [mark.sequence for mark in found.marks.values()] == [1, 1, 9]
     assert not found.orders
 
 
 def test_copies_of_a_log_are_put_together() -> None:
-    first, second = lines_of([MARKS[0], ORDER]), lines_of([MARKS[1], Mark(9, MarkKind.ALL)])
+    first, second = lines_of([MARKS[0], ORDER]), lines_of([MARKS[1], PurgeMark(9, MarkKind.ALL)])
 
     assert history(first, second).marks == history(second, first).marks
     assert len(history(first, second).marks) == 3
 
 
 def test_marks_go_once_all_is_swept_and_they_are_old_and_the_floor_tells_so() -> None:
-    found = history(lines_of([*MARKS, Mark(9, MarkKind.ALL, at=2.5), Mark(10, MarkKind.ALL, at=ORDER_SECONDS)]))
+    found = history(
+        lines_of([*MARKS, PurgeMark(9, MarkKind.ALL, at=2.5), PurgeMark(10, MarkKind.ALL, at=ORDER_SECONDS)])
+    )
 
     found.trim(ORDER_SECONDS + 3.0, 8)
     assert (sorted(mark.sequence for mark in found.marks.values()), found.floor) == ([9, 10], 1)

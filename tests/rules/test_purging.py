@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from shield.rules.purging import (
     MOST_GLOBS,
-    Mark,
     MarkKind,
-    Marks,
+    PurgeMark,
+    PurgeMarks,
     TooManyGlobsError,
     any_is_about,
 )
@@ -21,7 +21,7 @@ KEY, TAGS = b"s1:/images/cats/a.webp?w=1", b"cats\nred"
 
 
 def about(kind: MarkKind, text: bytes, key: bytes = KEY, tags: bytes = TAGS) -> bool:
-    return Mark(1, kind, text).is_about(key, tags)
+    return PurgeMark(1, kind, text).is_about(key, tags)
 
 
 def test_tags_prefixes_and_patterns_name_entries() -> None:
@@ -39,16 +39,16 @@ def test_a_pattern_is_about_the_variants_of_a_key() -> None:
 
 
 def test_of_an_entry_whose_tags_are_unknown_any_tag_may_be_one() -> None:
-    marks = [Mark(1, MarkKind.TAG, b"red"), Mark(2, MarkKind.PREFIX, b"/elsewhere/")]
+    marks = [PurgeMark(1, MarkKind.TAG, b"red"), PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/")]
 
     assert any_is_about(marks, KEY, None) and not any_is_about(marks, KEY, b"")
     assert not any_is_about(marks[1:], KEY, None)
 
 
 def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
-    marks = Marks()
-    hard = Mark(3, MarkKind.TAG, b"red")
-    soft = Mark(5, MarkKind.PREFIX, b"/images/", soft=True, at=7.0)
+    marks = PurgeMarks()
+    hard = PurgeMark(3, MarkKind.TAG, b"red")
+    soft = PurgeMark(5, MarkKind.PREFIX, b"/images/", soft=True, at=7.0)
     for mark in (hard, soft):
         marks.add(mark)
 
@@ -59,9 +59,9 @@ def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
 
 
 def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_place() -> None:
-    marks = Marks()
+    marks = PurgeMarks()
     for sequence, kind in enumerate(MarkKind, start=1):
-        marks.add(Mark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
+        marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
 
     marks.forget(3)
     assert (marks.newest, marks.alive, len(marks)) == (4, 4, 1)
@@ -72,10 +72,10 @@ def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_plac
 
 
 def test_more_patterns_than_lookups_can_bear_are_refused_until_some_are_forgotten() -> None:
-    marks = Marks()
+    marks = PurgeMarks()
     for number in range(MOST_GLOBS):
         marks.check_globs([b"/%d*" % number])
-        marks.add(Mark(number + 1, MarkKind.GLOB, b"/%d*" % number))
+        marks.add(PurgeMark(number + 1, MarkKind.GLOB, b"/%d*" % number))
 
     with pytest.raises(TooManyGlobsError, match="64 patterns can be in force"):
         marks.check_globs([b"/new*"])
@@ -87,7 +87,7 @@ def test_more_patterns_than_lookups_can_bear_are_refused_until_some_are_forgotte
 PIECES = st.lists(st.sampled_from([b"/", b"a", b"b", b"*", b":", b"s1:"]), min_size=1, max_size=6).map(b"".join)
 KINDS = st.sampled_from(list(MarkKind))
 ALL_MARKS = st.lists(
-    st.builds(Mark, st.integers(1, 9), KINDS, PIECES, st.booleans(), st.floats(0.0, 9.0)), max_size=8
+    st.builds(PurgeMark, st.integers(1, 9), KINDS, PIECES, st.booleans(), st.floats(0.0, 9.0)), max_size=8
 )
 ALL_TAGS = st.lists(st.sampled_from([b"a", b"b", b"/"]), max_size=2).map(b"\n".join)
 
@@ -95,10 +95,10 @@ ALL_TAGS = st.lists(st.sampled_from([b"a", b"b", b"/"]), max_size=2).map(b"\n".j
 @settings(max_examples=tries(300))
 @given(ALL_MARKS, PIECES, ALL_TAGS, st.integers(0, 9), st.integers(0, 9))
 def test_verdicts_are_those_of_looking_at_every_mark(
-    given_marks: list[Mark], key: bytes, tags: bytes, since: int, forgotten: int
+    given_marks: list[PurgeMark], key: bytes, tags: bytes, since: int, forgotten: int
 ) -> None:
     key = b"s1:/" + key
-    marks = Marks()
+    marks = PurgeMarks()
     for mark in given_marks:
         marks.add(mark)
     marks.forget(forgotten)

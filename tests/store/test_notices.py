@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.purging import Mark, MarkKind
+from shield.rules.purging import MarkKind, PurgeMark
 from shield.store.notices import mark_of, marking, outdated_of, outdating
 
 MARKS = st.builds(
-    Mark,
+    PurgeMark,
     st.integers(0, 2**64 - 1),
     st.sampled_from(list(MarkKind)),
     st.binary(max_size=20),
@@ -19,7 +19,7 @@ MARKS = st.builds(
 
 
 @given(MARKS)
-def test_marks_are_read_as_they_were_told(mark: Mark) -> None:
+def test_marks_are_read_as_they_were_told(mark: PurgeMark) -> None:
     notice = marking(mark)
 
     assert mark_of(notice) == mark and outdated_of(notice) is None
