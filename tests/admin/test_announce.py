@@ -8,8 +8,8 @@ import logging
 import httpx
 import pytest
 
-from shield.admin.api import admin_api
 from shield.admin.announce import announcing
+from shield.admin.api import admin_api
 from shield.announce import Announced
 from shield.errors import StoreError
 from shield.rules.announcements import Announcement
