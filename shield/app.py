@@ -29,7 +29,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import noted, replies_of
+from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
@@ -49,6 +49,7 @@ from shield.fill.spotchecks import SpotChecks
 from shield.fill.table import FillTable
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
+from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
@@ -81,6 +82,7 @@ def build(
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    accounting = Accounting(counters)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -97,8 +99,8 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
-    access = noted(settings, log, workers=place.workers)
+    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
         place.worker,
@@ -118,20 +120,18 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
-    proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
         fills,
         replies=replies,
-        counters=peer_counters,
+        accounting=Accounting(peer_counters),
         owns=owners.owns,
         report=lambda: figures.report().encoded(),
         clock=clock,
     )
-    front = ClientFront(
-        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
-    )
+    front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -163,7 +163,7 @@ def build(
     def look_at_fills() -> None:
         fills.look(means.loop.time(), origins.patience)
 
-    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
+    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -179,10 +179,9 @@ def build(
             keys=keys,
             store=store,
             proxies=(proxy, peer_proxy),
-            front=front,
-            asgi=asgi,
             means=means,
             spot_checks=spot_checks,
+            accounting=accounting,
             access=log,
             admin_hosts=hosts,
         )
@@ -225,6 +224,7 @@ def build(
         upgrade=upgrade,
         figures=figures,
         checkup=checkup,
+        access=log,
         front=front,
         peers=peers,
         asgi=asgi,
