@@ -45,10 +45,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
                 on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
                 HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
-                program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
-                listener: its connections and their timeouts;
-                page: the page, on feed: live figures; its files are in static/
+    admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
+                openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
+                admits callers by their tokens; visitors: accepted host names; listener: its connections and their
+                timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
+                upgrade: of the program; origins, drill: orders on them; decisions: their basis; page: for people, of
+                the files in static/, on feed: live figures
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -118,10 +120,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
                 persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
-                prefixes as people write them; purge_orders: orders to purge as they are written; purge_scope: what an
-                order covers, and what it costs to fetch that again; purge_access: who may send PURGE; purging: marks
-                of purges, under which entries fall; purge_lines: those of the log of purges
+                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers of the
+                admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as
+                they are written; purge_scope: what an order covers, and what it costs to fetch that again;
+                purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
+                those of the log of purges
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced
