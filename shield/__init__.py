@@ -42,9 +42,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
                 asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
-                limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
-                on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
-                HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
+                limits on connections; rates: limits on requests; heads; pace: slow readers; tls: handshakes. http2/:
+                connection: HTTP/2 on h2, on sending (turns and the end); stream: a request and its response; frames:
+                cut and counted; heads: HPACK without a table; traffic: figures; front: the protocol agreed on in TLS
     admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
                 program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
                 listener: its connections and their timeouts
@@ -96,6 +96,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
     leases      the words there on the limit of an origin, and each worker's lease on it
+    rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
@@ -116,9 +117,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
-                prefixes as people write them
+                rate_limit, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys
+                and prefixes as people write them
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced
