@@ -44,6 +44,7 @@ from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateLimiter
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -121,7 +122,8 @@ def build(
         clock=clock,
     )
     in_force.followed_by(recorder.follow)
-    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
+    replies, http2 = replies_of(settings), Traffic()
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
