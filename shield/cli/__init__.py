@@ -31,12 +31,12 @@ _app.add_typer(_ramp, rich_help_panel=_ORIGINS)
 _app.add_typer(_drill, rich_help_panel=_ORIGINS)
 
 
-class _Subject(StrEnum):
+class _ManualSubject(StrEnum):
     COMMANDS = "commands"
     SETTINGS = "settings"
 
 
-class _Form(StrEnum):
+class _ManualForm(StrEnum):
     MAN = "man"
     MARKDOWN = "markdown"
 
@@ -211,8 +211,12 @@ def settings(
 
 @_app.command(rich_help_panel=_SETTINGS)
 def manual(
-    subject: Annotated[_Subject, typer.Argument(help="commands or settings.", metavar="SUBJECT")] = _Subject.COMMANDS,
-    form: Annotated[_Form, typer.Option("--format", help="man or markdown.", metavar="FORMAT")] = _Form.MAN,
+    subject: Annotated[
+        _ManualSubject, typer.Argument(help="commands or settings.", metavar="SUBJECT")
+    ] = _ManualSubject.COMMANDS,
+    form: Annotated[
+        _ManualForm, typer.Option("--format", help="man or markdown.", metavar="FORMAT")
+    ] = _ManualForm.MAN,
 ) -> None:
     """Print the manual of all commands, or of all settings.
 
