@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from shield.egress.meter import UNMETERED, Meter
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
@@ -63,7 +64,7 @@ class Asked:
 
     `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is bounded by
     the timeouts alone. `inform` is called with interim responses before the head, of each attempt, and `sent` at each
-    attempt, just before its request is written. `fresh`: a kept connection won't do.
+    attempt, just before its request is written. `fresh`: a kept connection won't do. `meter` counts what it costs.
     """
 
     head: bytes
@@ -72,6 +73,7 @@ class Asked:
     inform: Inform | None = None
     sent: Callable[[], None] | None = None
     fresh: bool = False
+    meter: Meter = UNMETERED
 
 
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
@@ -123,6 +125,7 @@ class Connection(asyncio.Protocol):
         """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
         if asked.sent is not None:
             asked.sent()
+        asked.meter.requests += 1
         now = self._now()
         response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, asked.inform)
         response.kept = self.served > 0
@@ -159,6 +162,8 @@ class Connection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is not None and self._framing is not None and response.head.status < 400:
             self._owner.broke(self, fault)
+        if response is not None:
+            self.asked.meter.unread += self.unread()
         self.close()
         if response is not None:
             self._owner.release(self)
@@ -216,6 +221,7 @@ class Connection(asyncio.Protocol):
 
     def abandon(self) -> None:
         self._response = None
+        self.asked.meter.unread += self.unread()
         self.close()
         self._owner.release(self)
 
@@ -233,6 +239,7 @@ class Connection(asyncio.Protocol):
             self._take_unasked()
             return
         self.last_read = self._now()
+        self.asked.meter.received += len(data)
         if self._inflow is not None:
             self._read += len(data)
             if self._read >= self._inflow.due and not self._inflow.came(self._read):

@@ -12,17 +12,20 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.damage import STATING, guard
 from shield.origin.drilling import Drill
-from shield.origin.faults import BREAKS, KINDS
+from shield.origin.faults import BREAKS
 from shield.origin.gate import Gate
+from shield.origin.note import Note
 from shield.origin.pool import Pool
 from shield.origin.refusal import Mend, Refusal, read_refusal
 from shield.origin.response import Response
@@ -37,6 +40,7 @@ from shield.rules.attempts import Extra
 from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
+from shield.rules.egress import Reason, reason_of
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.hedge import HedgeTally
 from shield.rules.loops import NAME as CDN_LOOP
@@ -46,7 +50,6 @@ from shield.rules.ranges import Span
 from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
-from shield.timings import BODY_BYTES, FETCHED, PROBED
 
 log = logging.getLogger("shield.origin")
 
@@ -107,6 +110,8 @@ class Origin:
         self.probes: Counter[str] = Counter()
         """Probes by their result."""
         self.probe_bytes = 0
+        self.meters = Meters()
+        """Count its bytes; those of the worker are given by `Origins`."""
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.hedges = HedgeTally()
@@ -151,16 +156,21 @@ class Origin:
         """Tells it from all others, and is the same for all workers."""
         return b"%b %b" % (self.name.encode(), self.signer.place)
 
-    async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
-        """One attempt; OriginError for any response other than the object or its absence.
+    async def fetch(
+        self, want: Want, *, deadline: float, clock: Callable[[], float], extra: Extra | None = None
+    ) -> Fetched | Absent:
+        """One attempt; OriginError for any response other than the object or its absence. `extra` is the reason of
+        an attempt that isn't the first.
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
         if want.version is not None:
+            if extra is not None:
+                want = replace(want, purpose=reason_of(None, extra))
             return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
-        request_time, note = clock(), Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
+        request_time, note = clock(), self._note(want, extra)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -221,7 +231,8 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
+        want.purpose = want.purpose or Reason.PROBE
+        note = self._note(want, None)
         try:
             return await self._ask(want, now, deadline, note)
         finally:
@@ -237,7 +248,17 @@ class Origin:
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
-        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh))
+        response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter))
+        note.meter.answered(response.head.status)
+        return response
+
+    def _note(self, want: Want, extra: Extra | None) -> Note:
+        validates, in_part = bool(want.validators), want.span is not None
+        reason = reason_of(
+            want.purpose, extra, resumes=want.resumes is not None, validates=validates, in_part=in_part
+        )
+        meter = self.meters.of(self.name, want.route, reason)
+        return Note(self.seen, self.gate, self._now, want, meter, opens=self.pool.opens)
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -340,7 +361,9 @@ class Origin:
         self.fetches += 1
         try:
             head = signer.head(b"GET", path, self.clock(), fields, query=query)
-            response = await self.pool.fetch(Asked(head, b"GET", deadline))
+            meter = self.meters.of(self.name, "", Reason.PROBE)
+            response = await self.pool.fetch(Asked(head, b"GET", deadline, meter=meter))
+            meter.answered(response.head.status)
             if response.head.status in (200, 206):
                 response.close()
                 return None
@@ -402,97 +425,3 @@ class Origin:
             None if self.keys is None else self.keys.statistics(),
             drill=self._drilled,
         )
-
-
-class Note:
-    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
-
-    The body may be noted after that.
-
-    Until then it has a place at the gate.
-    """
-
-    signed_with: Credentials | None  # the last request
-
-    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want", "signed_with")
-
-    def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
-        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
-
-        `want.sent` is called whenever a request goes out, as long as it is there.
-        """
-        self._seen, self._gate, self._now, self._want = seen, gate, now, want
-        gate.used += 1
-        self._began = began = now()
-        self._slot = seen.begin(began) if opens else 0
-
-    def sent(self) -> None:
-        """A request is sent."""
-        self._began = now = self._now()
-        self._slot = self._seen.begin(now, slot=self._slot)
-        if self._want.sent is not None:
-            self._want.sent()
-
-    def gave(self, came: Came, given: Response | None = None) -> float:
-        """The origin responded as it should; returns the time. That of a large body is noted when it has arrived."""
-        now, seen, gate, want = self._now(), self._seen, self._gate, self._want
-        size = 0 if given is None else given.head.length or 0
-        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self._began, size, slot=self._slot)
-        if want.choice is not None:
-            want.choice.saw(size)
-        if given is not None and size >= BODY_BYTES:
-            given.weigh = self.carried
-        gate.used -= 1
-        if gate.waiting:
-            gate.admit()
-        return now
-
-    def answered(self, result: Fetched | Absent) -> Fetched | Absent:
-        """As `gave`, with the object or its absence, which is returned."""
-        if isinstance(result, Fetched):
-            self.gave(Came.OK, result.response)
-        else:
-            self.gave(Came.ABSENT)
-        return result
-
-    def carried(self, size: int, seconds: float) -> None:
-        """The body of the response, `timings.BODY_BYTES` at least, has arrived within `seconds` after its head."""
-        self._seen.timings.carried(self._now(), size, seconds, PROBED if self._want.is_probe else FETCHED)
-
-    def ended(self, error: BaseException, key: bytes, deadline: float) -> None:
-        """The attempt failed with an OriginError, or was cancelled."""
-        if isinstance(error, OriginError):
-            hurried = self._now() >= deadline
-            self.failed(error.fault, key, hurried=hurried, retry_after=error.retry_after)
-        else:
-            self.given_up(key)
-
-    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False, retry_after: float | None = None) -> None:
-        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time. `retry_after` is
-        the Retry-After of the origin.
-        """
-        kind = KINDS.get(fault)
-        if kind is Came.ABSENT:
-            self.gave(kind)
-        elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):
-            self.given_up(key, counts=fault in (Fault.TOTAL_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT))
-        else:
-            self._seen.end(self._slot)
-            self._seen.failed(kind, self._now(), key)
-            if kind is Came.THROTTLED:
-                self._gate.refused(self._want, retry_after)
-            else:
-                self._leave()
-
-    def given_up(self, key: bytes, *, counts: bool = True) -> None:
-        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
-        seen, now = self._seen, self._now()
-        if counts and self._slot and now - self._began >= seen.patience:
-            seen.failed(Came.FAILED, now, key)
-        seen.end(self._slot)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._gate.used -= 1
-        if self._gate.waiting:
-            self._gate.admit()
