@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shield.rules.egress import Reason
+from shield.rules.egress import FetchReason
 
 
-class Account(NamedTuple):
+class EgressAccount(NamedTuple):
     """What is counted together: the requests to one origin, for one route and one reason."""
 
     origin: str
@@ -39,10 +39,10 @@ UNMETERED = Meter()
 """For requests that cost nothing, as those between workers."""
 
 
-class Reading(NamedTuple):
+class MeterReading(NamedTuple):
     """The figures of an account since the worker began. Requests without a response have status 0."""
 
-    account: Account
+    account: EgressAccount
     requests: int
     received: int
     statuses: dict[int, int]
@@ -54,9 +54,9 @@ class Meters:
     __slots__ = ("_of",)
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, str, Reason], Meter] = {}
+        self._of: dict[tuple[str, str, FetchReason], Meter] = {}
 
-    def of(self, origin: str, route: str, reason: Reason) -> Meter:
+    def of(self, origin: str, route: str, reason: FetchReason) -> Meter:
         """The meter for a request to an origin; `route` is "" for those of no route."""
         key = (origin, route, reason)
         meter = self._of.get(key)
@@ -64,12 +64,12 @@ class Meters:
             meter = self._of[key] = Meter()
         return meter
 
-    def readings(self) -> Iterator[Reading]:
+    def readings(self) -> Iterator[MeterReading]:
         """The figures of all accounts."""
         for (origin, route, reason), meter in self._of.items():
             statuses = dict(meter.statuses)
             silent = meter.requests - sum(statuses.values())
             if silent > 0:
                 statuses[0] = silent
-            account = Account(origin, route, reason.value)
-            yield Reading(account, meter.requests, meter.received + meter.unread, statuses)
+            account = EgressAccount(origin, route, reason.value)
+            yield MeterReading(account, meter.requests, meter.received + meter.unread, statuses)

@@ -18,6 +18,7 @@ from shield.fill.whose import may_reuse
 from shield.messages import Request
 from shield.origin.want import Want
 from shield.rules import conditional, exact
+from shield.rules.egress import FetchReason
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -128,7 +129,7 @@ class FillTable:
         """A fill for one reader only; `in_slices`: it may continue in slices."""
         if want is None:
             want = _plain(resource, request.method)
-            want.purpose = Reason.BYPASS
+            want.purpose = FetchReason.BYPASS
         want.alone = True
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)

@@ -34,13 +34,13 @@ from shield.origin.signer import Credentials, Signer
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, mismatch, without_parts
-from shield.records import Came, Seen, private
+from shield.records import Came, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
 from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
-from shield.rules.egress import Reason, reason_of
+from shield.rules.egress import FetchReason, reason_of
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.hedge import HedgeTally
 from shield.rules.loops import NAME as CDN_LOOP
@@ -164,10 +164,10 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        if want.version is not None:
+        if (version := want.version) is not None:
             if extra is not None:
                 want = replace(want, purpose=reason_of(None, extra))
-            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
+            return await fetch_same(self, want, version, deadline=deadline, clock=clock)
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
         request_time, note = clock(), self._note(want, extra)
@@ -231,7 +231,7 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        want.purpose = want.purpose or Reason.PROBE
+        want.purpose = want.purpose or FetchReason.PROBE
         note = self._note(want, None)
         try:
             return await self._ask(want, now, deadline, note)
@@ -253,10 +253,11 @@ class Origin:
         return response
 
     def _note(self, want: Want, extra: Extra | None) -> Note:
-        validates, in_part = bool(want.validators), want.span is not None
-        reason = reason_of(
-            want.purpose, extra, resumes=want.resumes is not None, validates=validates, in_part=in_part
-        )
+        reason = FetchReason.MISS
+        if extra or want.purpose or want.span or want.validators:
+            reason = reason_of(
+                want.purpose, extra, resumes=want.resumes is not None, validates=bool(want.validators), in_part=True
+            )
         meter = self.meters.of(self.name, want.route, reason)
         return Note(self.seen, self.gate, self._now, want, meter, opens=self.pool.opens)
 
@@ -361,7 +362,7 @@ class Origin:
         self.fetches += 1
         try:
             head = signer.head(b"GET", path, self.clock(), fields, query=query)
-            meter = self.meters.of(self.name, "", Reason.PROBE)
+            meter = self.meters.of(self.name, "", FetchReason.PROBE)
             response = await self.pool.fetch(Asked(head, b"GET", deadline, meter=meter))
             meter.answered(response.head.status)
             if response.head.status in (200, 206):

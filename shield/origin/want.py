@@ -12,7 +12,7 @@ from shield.origin.response import Inform, Response
 from shield.origin.version import Version
 from shield.rules import conditional, ranges
 from shield.rules.choice import Choice
-from shield.rules.egress import Reason
+from shield.rules.egress import FetchReason
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
@@ -74,7 +74,7 @@ class Want:
     fresh: bool = False  # a kept connection won't do: it is repeated after a failure
     is_probe: bool = False  # for no client: its times are kept apart from those of fetches
     route: str = ""
-    purpose: Reason | None = None  # None: it shows in what is asked for
+    purpose: FetchReason | None = None  # None: it shows in what is asked for
 
     def whole(self) -> Want:
         """The same object without a span."""

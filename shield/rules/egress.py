@@ -7,7 +7,7 @@ from enum import Enum
 from shield.rules.attempts import Extra
 
 
-class Reason(Enum):
+class FetchReason(Enum):
     """Why a request was sent to an origin; the value is the word in the ledger and in metrics."""
 
     MISS = "miss"  # nothing usable is stored
@@ -28,18 +28,23 @@ class Reason(Enum):
 
 
 _OF_EXTRA = {
-    Extra.RETRY: Reason.RETRY,
-    Extra.RESUME: Reason.RESUME,
-    Extra.FAILOVER: Reason.FAILOVER,
-    Extra.RESCUE: Reason.FAILOVER,
-    Extra.ABSENT: Reason.ABSENT,
-    Extra.HEDGE: Reason.HEDGE,
+    Extra.RETRY: FetchReason.RETRY,
+    Extra.RESUME: FetchReason.RESUME,
+    Extra.FAILOVER: FetchReason.FAILOVER,
+    Extra.RESCUE: FetchReason.FAILOVER,
+    Extra.ABSENT: FetchReason.ABSENT,
+    Extra.HEDGE: FetchReason.HEDGE,
 }
 
 
 def reason_of(
-    purpose: Reason | None, extra: Extra | None, *, resumes: bool = False, validates: bool = False, in_part: bool = False
-) -> Reason:
+    purpose: FetchReason | None,
+    extra: Extra | None,
+    *,
+    resumes: bool = False,
+    validates: bool = False,
+    in_part: bool = False,
+) -> FetchReason:
     """The reason of one attempt. An attempt after the first has that as its reason, whatever the fetch is for;
     else the `purpose` of the fetch counts, and without one what it asks for.
     """
@@ -48,7 +53,7 @@ def reason_of(
     if purpose is not None:
         return purpose
     if resumes:
-        return Reason.RESUME
+        return FetchReason.RESUME
     if validates:
-        return Reason.REVALIDATION
-    return Reason.RANGE if in_part else Reason.MISS
+        return FetchReason.REVALIDATION
+    return FetchReason.RANGE if in_part else FetchReason.MISS
