@@ -12,14 +12,21 @@ from shield.outcome import PLAIN_HIT, End, Exchange
 class Counters:
     """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
 
-    A broken or abandoned exchange is counted as such in addition; one without a response only as such. `watch` is
+    `failed` are responses with 5xx. A broken or abandoned exchange is counted as such in addition; one without a response only as such. `watch` is
     called with each exchange that is added.
     """
 
     hits: int = 0
     sent_bytes: int = 0
+    failed: int = 0
     requests: dict[str, int] = field(default_factory=dict)
     watch: Callable[[Exchange], None] | None = None
+
+    @property
+    def responses(self) -> int:
+        """Of all kinds."""
+        ends = [self.requests.get(end.value, 0) for end in (End.BROKEN, End.ABANDONED)]
+        return self.hits + sum(self.requests.values()) - sum(ends)
 
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
@@ -29,6 +36,8 @@ class Counters:
             self.hits += 1
         elif outcome is not None:
             self._count(outcome.word)
+            if exchange.status >= 500 and not outcome.refused:
+                self.failed += 1
         if exchange.end is not End.WHOLE or self.watch is not None:
             self._add_more(exchange)
 
