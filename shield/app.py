@@ -13,7 +13,11 @@ from shield.admin.listener import AdminListener
 from shield.admin.origins import OriginOrders
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.alarms.memory import file_of
+from shield.alarms.signs import OwnSigns, troubles_of_node
+from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -40,12 +44,13 @@ from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.fill.table import FillTable
+from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import PeerFront, PeerProxy
+from shield.peers.front import SIGNS, PeerFront, PeerProxy
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
@@ -120,6 +125,7 @@ def build(
         counters=peer_counters,
         owns=owners.owns,
         report=lambda: figures.report().encoded(),
+        signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
         clock=clock,
     )
     front = ClientFront(
@@ -143,6 +149,22 @@ def build(
         spot_checks=spot_checks,
         access=log,
         place=place,
+    )
+    terms = alarm_terms(settings)
+    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    alarms = AlarmWatch(
+        place.shared.alarms,
+        AlarmSources(
+            own=signs.read,
+            others=lambda: owners.reports(SIGNS),
+            of_node=lambda: troubles_of_node(figures, drills, ramps),
+            conducts=lambda: origins.conducts,
+        ),
+        terms,
+        node=settings.node,
+        clock=clock,
+        file=KeptFile(place.state, file_of(settings.node)),
     )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
@@ -177,6 +199,8 @@ def build(
             means=means,
             spot_checks=spot_checks,
             access=log,
+            signs=signs,
+            alarms=alarms,
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
@@ -185,7 +209,6 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -202,6 +225,8 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("signs of alarms", ticking=signs.tick),
+        alarms,
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -232,6 +257,7 @@ def build(
             drills=drills,
             ramps=ramps,
             decisions=recorder,
+            alarms=alarms.shown,
             origins=OriginOrders(
                 figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
             ),
@@ -249,4 +275,5 @@ def build(
         owners=owners,
         origins=origins,
         drills=drills,
+        alarms=alarms,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from shield.admin.alarms import alarming
 from shield.admin.announce import Announce, announcing
 from shield.admin.decisions import DecisionRecord, deciding
 from shield.admin.drill import Drilling, drilling
@@ -43,12 +45,13 @@ def admin_api(
     ramps: Ramps | None = None,
     decisions: DecisionRecord | None = None,
     origins: OriginOrders | None = None,
+    alarms: Callable[[], dict[str, Any]] | None = None,
     hosts: Collection[str] = (),
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`/live` and `/ready` for load balancers, `/metrics` for Prometheus, `/state` for people and scripts; and
-    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins`, `/ramps`, `/drill` and
-    `/decisions` if the node can do that.
+    `/store/remove`, `/store/takedown`, `/announce`, `/reload`, `/upgrade`, `/origins`, `/ramps`, `/drill`,
+    `/decisions` and `/alarms` if the node can do that.
 
     `/ready` says in its body what is wrong; `/health` is answered by `health`, which gets the query: the status and
     JSON. `report` covers the whole node, whichever worker answers. `hosts` are
@@ -89,6 +92,7 @@ def admin_api(
             *([] if upgrade is None else [upgrading(upgrade)]),
             *([] if drills is None else drilling(drills)),
             *([] if ramps is None else ramp_routes(ramps)),
+            *([] if alarms is None else [alarming(alarms)]),
             *([] if decisions is None else [deciding(decisions)]),
             *([] if origins is None else origin_routes(origins, body_seconds=body_seconds)),
         ],

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import xxhash
 
+from shield import kept
 from shield.rules.webhooks import AlarmBook
 
 # Where things are. A change here raises `shared.LAYOUT`.
@@ -69,10 +71,8 @@ class AlarmMemory:
             data = bytes(self._text[_HEAD.size : _HEAD.size + min(length, _TEXT)])
             self._known, self._known_version = AlarmBook(), version
             if length and xxhash.xxh32_intdigest(data) == checksum:  # else torn by a killed process
-                try:
+                with suppress(ValueError):
                     self._known = AlarmBook.read(json.loads(data))
-                except ValueError:
-                    pass
         return self._known
 
     def _write(self, book: AlarmBook) -> AlarmBook:
@@ -85,6 +85,23 @@ class AlarmMemory:
         _HEAD.pack_into(self._text, 0, version, len(data), xxhash.xxh32_intdigest(data))
         self._known, self._known_version = book, version
         return book
+
+
+def file_of(node: str) -> str:
+    """The name of the file with a node's book, in its `state_directory`."""
+    return f"alarms-{node}.json"
+
+
+def load(directory: Path, node: str) -> tuple[AlarmBook | None, str | None]:
+    """The book in the file, if there is one, and the reason if it can't be read. Blocks."""
+    path = directory / file_of(node)
+    try:
+        content = kept.load(path)
+        return None if content is None else AlarmBook.read(content), None
+    except OSError as error:
+        return None, f"{path}: {error.strerror}"
+    except ValueError:
+        return None, f"{path}: isn't a book of alarms"
 
 
 def _encoded(book: AlarmBook) -> bytes:

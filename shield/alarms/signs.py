@@ -18,12 +18,12 @@ from shield.rules.alarm_signs import (
     of_expiry,
     of_origins,
 )
-from shield.rules.alarms import AlarmKind, Condition
+from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.drill import unproven
 from shield.rules.ramp import RampEnd, RampStatus
 
-Troubles = Callable[[], Iterable[Condition]]
-"""Conditions that another part of a worker knows."""
+TroubleSource = Callable[[], Iterable[AlarmCause]]
+"""TroubleSource that another part of a worker knows."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class OwnSigns:
 
     figures: Figures
     limits: AlarmLimits
-    troubles: tuple[Troubles, ...] = ()
+    troubles: tuple[TroubleSource, ...] = ()
     late: int = 0
 
     def tick(self) -> None:
@@ -55,16 +55,16 @@ class OwnSigns:
         """For the conductor."""
         return json.dumps(self.read().plain(), separators=(",", ":")).encode()
 
-    def _own(self) -> Iterator[Condition]:
+    def _own(self) -> Iterator[AlarmCause]:
         figures = self.figures
         if not figures.vitals.configuration.is_latest:
-            yield Condition(AlarmKind.RELOAD, "", "new settings were refused; those of before are in force")
+            yield AlarmCause(AlarmKind.RELOAD, "", "new settings were refused; those of before are in force")
         disk = figures.store.statistics().disk
         for tier in () if disk is None else disk.tiers:
             for volume in tier.volumes:
                 if volume.health != "well":
                     text = f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
-                    yield Condition(AlarmKind.DISK, volume.path, text)
+                    yield AlarmCause(AlarmKind.DISK, volume.path, text)
         clock = figures.clock()
         for origin in figures.origins.all():
             held = origin.statistics().credentials
@@ -74,10 +74,10 @@ class OwnSigns:
                 yield from of_expiry(AlarmKind.CREDENTIALS, origin.name, what, left, soon)
             if held is not None and held.is_doubted:
                 text = f"origin {origin.name}: new credentials aren't accepted; the old ones stay in use"
-                yield Condition(AlarmKind.CREDENTIALS, origin.name, text)
+                yield AlarmCause(AlarmKind.CREDENTIALS, origin.name, text)
 
 
-def conditions_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[list[Condition], set[AlarmKind]]:
+def troubles_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[list[AlarmCause], set[AlarmKind]]:
     """What the conductor alone has to tell, and the kinds of which it knows nothing yet."""
     origins = [OriginSign.of(origin.name, origin.seen.record()) for origin in figures.origins.all()]
     found = of_origins(origins, is_frozen=figures.origins.is_frozen)
@@ -85,7 +85,7 @@ def conditions_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[
         if ramp.status is RampStatus.ABORTED and ramp.end is not RampEnd.OPERATOR:
             why = "" if ramp.end is None else ramp.end.value
             text = f"origin {name}: its ramp is aborted at step {ramp.step}: {why}"
-            found.append(Condition(AlarmKind.RAMP, name, text))
+            found.append(AlarmCause(AlarmKind.RAMP, name, text))
     known = drills.known()
     if known is None:
         return found, {AlarmKind.DRILL}

@@ -1,8 +1,8 @@
 """The alarms of a node, as one of its workers sees them: the conductor judges and sends, the others only report.
 
-Every few seconds the conductor gathers all workers' signs, advances `rules.alarms` by one step, and puts messages into
-the outbox, which is in the memory of all workers: if this one dies, the next conductor sends what is left, so that a
-receiver may get a message twice, under the same id, but not never.
+Every few seconds the conductor gathers all workers' signs, advances `rules.alarms` by one step, and puts messages
+into the outbox, which is in the memory of all workers: if this one dies, the next conductor sends what is left, so
+that a receiver may get a message twice, under the same id, but not never.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.kept import KeptFile
 from shield.rules.alarm_signs import AlarmLimits, SignWindow, WorkerSigns, deaths_after, of_deaths
-from shield.rules.alarms import KINDS, AlarmEvent, AlarmKind, Condition, Told, judge
-from shield.rules.webhooks import AlarmBook, Delivery, Webhook, listed, wait_after
+from shield.rules.alarms import KINDS, AlarmCause, AlarmEvent, AlarmKind, AlarmNews, judge
+from shield.rules.webhooks import AlarmBook, Dispatch, Webhook, listed, wait_after
 
 log = logging.getLogger("shield.alarms")
 
@@ -42,13 +42,13 @@ class AlarmTerms:
 
 @dataclass(frozen=True, slots=True)
 class AlarmSources:
-    """Where signs come from: this worker's, the other workers' as they encode them, and the conditions that the
+    """Where signs come from: this worker's, the other workers' as they encode them, and the troubles that the
     conductor knows of the whole node, with the kinds of which it knows nothing yet.
     """
 
     own: Callable[[], WorkerSigns]
     others: Callable[[], Awaitable[Sequence[bytes]]]
-    of_node: Callable[[], tuple[list[Condition], set[AlarmKind]]]
+    of_node: Callable[[], tuple[list[AlarmCause], set[AlarmKind]]]
     conducts: Callable[[], bool]
 
 
@@ -67,8 +67,11 @@ class AlarmWatch:
         clock: Callable[[], float],
         file: KeptFile,
         chance: Callable[[], float] = draw,
+        now: Callable[[], float] | None = None,
     ) -> None:
-        """`file` has the book for the time while the node is stopped; `clock` gives epoch seconds."""
+        """`file` has the book for the time while the node is stopped. `clock` gives epoch seconds, `now` those that
+        only rise; None: the loop's.
+        """
         self._memory = memory
         self._sources = sources
         self._terms = terms
@@ -76,7 +79,7 @@ class AlarmWatch:
         self._clock = clock
         self._file = file
         self._chance = chance
-        self._now = asyncio.get_running_loop().time
+        self._now = now or asyncio.get_running_loop().time
         self._window = SignWindow(terms.limits)
         self._looked_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -124,17 +127,15 @@ class AlarmWatch:
     def _judge(self, signs: Sequence[WorkerSigns]) -> None:
         window, now, wall = self._window, self._now(), self._clock()
         window.add(signs, now)
-        conditions, unknown = self._sources.of_node()
-        conditions += window.conditions()
+        troubles, unknown = self._sources.of_node()
+        troubles += window.troubles()
         unknown.update(window.unknown)
         terms, events = self._terms, list[AlarmEvent]()
 
         def step(book: AlarmBook) -> AlarmBook:
             deaths, seen = deaths_after(book.deaths, book.deaths_seen, self._memory.deaths, wall)
-            found = [*conditions, *of_deaths(deaths)]
-            states, events[:] = judge(
-                book.states, found, wall, remind=terms.remind, node=self._node, unknown=unknown
-            )
+            found = [*troubles, *of_deaths(deaths)]
+            states, events[:] = judge(book.states, found, wall, remind=terms.remind, node=self._node, unknown=unknown)
             after = replace(book, states=states, deaths=deaths, deaths_seen=seen)
             after = after.posted(events, terms.webhooks, wall)
             return book if after == book else after
@@ -151,33 +152,37 @@ class AlarmWatch:
         for webhook in self._terms.webhooks if book.outbox else ():
             if webhook.name in self._posting or now < self._rests_until.get(webhook.name, 0.0):
                 continue
-            delivery = book.due(webhook.name, self._clock())
-            if delivery is not None:
-                self._posting[webhook.name] = asyncio.get_running_loop().create_task(self._post(webhook, delivery))
+            dispatch = book.due(webhook.name, self._clock())
+            if dispatch is not None:
+                self._posting[webhook.name] = asyncio.get_running_loop().create_task(self._post(webhook, dispatch))
 
-    async def _post(self, webhook: Webhook, delivery: Delivery) -> None:
+    async def _post(self, webhook: Webhook, dispatch: Dispatch) -> None:
         try:
-            result = await self._poster.post(webhook, delivery.event)
+            result = await self._poster.post(webhook, dispatch.event)
         finally:
             self._posting.pop(webhook.name, None)
             self._rests_until[webhook.name] = self._now() + _REST_SECONDS
         self._is_unsaved = True
         if result.problem is None:
-            self._memory.change(lambda book: book.taken(delivery))
+            self._memory.change(lambda book: book.taken(dispatch))
             return
         wait = wait_after(
-            delivery.attempts + 1, status=result.status, retry_after=result.retry_after, chance=self._chance()
+            dispatch.attempts + 1, status=result.status, retry_after=result.retry_after, chance=self._chance()
         )
         wall = self._clock()
-        self._memory.change(lambda book: book.refused(delivery, wall, wait))
+        self._memory.change(lambda book: book.refused(dispatch, wall, wait))
         if wait is None:
             said = "webhook %s: an alarm is given up after %d attempts: %s"
-            log.error(said, webhook.name, delivery.attempts + 1, result.problem)
+            log.error(said, webhook.name, dispatch.attempts + 1, result.problem)
         else:
             said = "webhook %s: an alarm can't be sent: %s; it is tried again in %.0f s"
             self._complaints.say(webhook.name, self._now(), said, webhook.name, result.problem, wait)
 
     # for operators
+
+    def own_signs(self) -> WorkerSigns:
+        """Those of this worker."""
+        return self._sources.own()
 
     def shown(self) -> dict[str, Any]:
         """Alarms that last, and past ones, the newest first; webhooks with their counts. By any worker."""
@@ -211,7 +216,8 @@ class AlarmWatch:
 
     async def close(self) -> None:
         """Stop sending; what wasn't sent is in the file."""
-        tasks = [task for task in (self._looking, *self._posting.values()) if task is not None]
+        under_way = (self._looking, *self._posting.values())
+        tasks: list[asyncio.Task[Any]] = [task for task in under_way if task is not None]
         for task in tasks:
             task.cancel()
         if self._saving is not None:
@@ -225,17 +231,21 @@ class AlarmWatch:
 
 def _counts(book: AlarmBook, webhook: str) -> dict[str, int]:
     found = book.counts.get(webhook)
-    return {"sent": 0, "failed": 0, "dropped": 0} if found is None else {
-        "sent": found.sent,
-        "failed": found.failed,
-        "dropped": found.dropped,
-    }
+    return (
+        {"sent": 0, "failed": 0, "dropped": 0}
+        if found is None
+        else {
+            "sent": found.sent,
+            "failed": found.failed,
+            "dropped": found.dropped,
+        }
+    )
 
 
 def _say(event: AlarmEvent) -> None:
     alarm = event.alarm
-    if event.told is Told.RESOLVED:
+    if event.told is AlarmNews.RESOLVED:
         log.warning("alarm %s: over: %s", alarm.kind.value, alarm.text)
     else:
-        again = "" if event.told is Told.BEGAN else "still: "
+        again = "" if event.told is AlarmNews.BEGAN else "still: "
         log.warning("alarm %s: %s%s. %s", alarm.kind.value, again, alarm.text, KINDS[alarm.kind].remedy)

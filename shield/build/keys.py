@@ -18,7 +18,7 @@ from shield.config.credentials import CredentialSettings
 from shield.config.settings import Settings
 from shield.errors import CredentialsError
 from shield.origin.origins import Origins
-from shield.rules.alarms import AlarmKind, Condition
+from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.key_renewal import next_in
 
 log = logging.getLogger("shield.secrets")
@@ -67,10 +67,10 @@ class ObtainedKeys:
     def tick(self) -> None:
         """Does nothing: each source has a task."""
 
-    def troubles(self) -> list[Condition]:
+    def troubles(self) -> list[AlarmCause]:
         """Sources that have failed the last time."""
         return [
-            Condition(AlarmKind.CREDENTIALS, name, f"origins.{name}.credentials: can't be renewed: {loop.problem}")
+            AlarmCause(AlarmKind.CREDENTIALS, name, f"origins.{name}.credentials: can't be renewed: {loop.problem}")
             for name, loop in self._loops.items()
             if loop.problem is not None
         ]

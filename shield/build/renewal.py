@@ -13,6 +13,9 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.alarms.signs import OwnSigns
+from shield.alarms.watch import AlarmWatch
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -69,6 +72,8 @@ class Parts:
     means: Means
     spot_checks: SpotChecks
     access: AccessLog
+    signs: OwnSigns
+    alarms: AlarmWatch
     admin_hosts: list[str]
 
 
@@ -145,6 +150,9 @@ class PreparedEdition:
         access = noted(settings, parts.access, workers=parts.workers)
         parts.front.log_to(access)
         parts.asgi.log_to(access)
+        terms = alarm_terms(settings)
+        parts.signs.limits = terms.limits
+        parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)

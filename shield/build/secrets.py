@@ -26,7 +26,7 @@ from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
-from shield.rules.alarms import AlarmKind, Condition
+from shield.rules.alarms import AlarmCause, AlarmKind
 
 log = logging.getLogger("shield.secrets")
 
@@ -54,10 +54,10 @@ class SecretFiles:
         self._waiting: asyncio.Task[None] | None = None
         self._unusable: dict[KeyPath, str] = {}  # the problems of files that have been replaced, by their group
 
-    def troubles(self) -> list[Condition]:
+    def troubles(self) -> list[AlarmCause]:
         """Files that have been replaced, and can't be used."""
         return [
-            Condition(
+            AlarmCause(
                 AlarmKind.CERTIFICATE if path == CERTIFICATES else AlarmKind.CREDENTIALS,
                 "" if path == CERTIFICATES else str(path[-1]),
                 f"{dotted(path)}: its files were replaced and can't be used; the old contents stay in use: {said}",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shield import __version__
+from shield.cli.alarms import app as _alarms
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile
 from shield.cli.origin import app as _origin
@@ -22,6 +23,7 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,  # they show local variables, which may hold secrets
 )
 
+_app.add_typer(_alarms)
 _app.add_typer(_store)
 _app.add_typer(_drill)
 _app.add_typer(_origin)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
+from shield.config.places import KeyPath
 from shield.config.section import File, Name, Section
 from shield.config.units import Duration, ExpectedError, Portion, duration, share
 from shield.rules.alarms import AlarmKind
 from shield.rules.webhooks import key_of
 
+WEBHOOKS = ("alarms", "webhooks")
+
 SECRETS = ("url", "secret")
 """Keys of a webhook whose values are never shown. Each may also be given as `<key>_file`."""
 
+FILES = tuple([f"{key}_file" for key in SECRETS])
+"""Keys that hold a path; in YAML, relative to the directory of that file."""
+
 _KINDS = tuple([kind.value for kind in AlarmKind if kind is not AlarmKind.TEST])
 _sendable = re.compile(r"[!-~]{1,2000}").fullmatch
+
+
+def secrets(names: Iterable[str]) -> list[KeyPath]:
+    """The keys of secrets of webhooks with these names."""
+    return [(*WEBHOOKS, name, key) for name in names for key in SECRETS]
 
 
 def _url(value: SecretStr) -> SecretStr:

@@ -12,8 +12,8 @@ from shield.outcome import PLAIN_HIT, End, Exchange
 class Counters:
     """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
 
-    `failed` are responses with 5xx. A broken or abandoned exchange is counted as such in addition; one without a response only as such. `watch` is
-    called with each exchange that is added.
+    `failed` are responses with 5xx. A broken or abandoned exchange is counted as such in addition; one without a
+    response only as such. `watch` is called with each exchange that is added.
     """
 
     hits: int = 0

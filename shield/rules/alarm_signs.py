@@ -1,4 +1,4 @@
-"""Signs of what is wrong in a node: each worker's, gathered every few seconds, and the conditions that follow. Pure.
+"""Signs of what is wrong in a node: each worker's, gathered every few seconds, and the troubles that follow. Pure.
 
 Counts only rise while a process lives, so that a window's is the difference of two readings of the same process.
 """
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shield.rules.alarms import MOST_TEXT, AlarmKind, Condition
+from shield.rules.alarms import MOST_TEXT, AlarmCause, AlarmKind
 from shield.rules.drill import DrillEnding
 from shield.rules.health import Flag, HealthRecord
 
@@ -50,7 +50,7 @@ class WorkerSigns:
     failed: int = 0
     late: int = 0
     dropped: int = 0
-    troubles: tuple[Condition, ...] = ()
+    troubles: tuple[AlarmCause, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it, for `read`."""
@@ -63,12 +63,12 @@ class WorkerSigns:
         try:
             known = {kind.value for kind in AlarmKind}
             troubles = [
-                Condition(AlarmKind(kind), str(subject), str(text)[:MOST_TEXT])
+                AlarmCause(AlarmKind(kind), str(subject), str(text)[:MOST_TEXT])
                 for kind, subject, text in plain["troubles"]
                 if kind in known
             ]
-            counts = [int(plain[name]) for name in ("responses", "failed", "late", "dropped")]
-            return cls(int(plain["worker"]), float(plain["started"]), *counts, tuple(troubles))
+            counts = {name: int(plain[name]) for name in ("responses", "failed", "late", "dropped")}
+            return cls(int(plain["worker"]), float(plain["started"]), **counts, troubles=tuple(troubles))
         except (TypeError, KeyError, AttributeError, OverflowError) as error:
             raise ValueError(f"no signs of a worker: {error!r}") from None
 
@@ -87,31 +87,31 @@ class OriginSign:
         return cls(name, record.is_good, record.flags, record.why)
 
 
-def of_origins(origins: Sequence[OriginSign], *, is_frozen: bool) -> list[Condition]:
-    """Conditions of origins. `is_frozen`: all of them failed together, which is the node's own fault."""
+def of_origins(origins: Sequence[OriginSign], *, is_frozen: bool) -> list[AlarmCause]:
+    """Troubles of origins. `is_frozen`: all of them failed together, which is the node's own fault."""
     bad = [each for each in origins if not each.is_good]
     found = []
     if is_frozen:
         found.append(
-            Condition(AlarmKind.NO_ORIGIN, "", "all origins failed within 2 s: the fault is on this node's side")
+            AlarmCause(AlarmKind.NO_ORIGIN, "", "all origins failed within 2 s: the fault is on this node's side")
         )
     elif origins and len(bad) == len(origins):
         said = ", ".join(f"{each.name}: {each.reason}" for each in bad)
-        found.append(Condition(AlarmKind.NO_ORIGIN, "", f"no origin is well: {said}"))
+        found.append(AlarmCause(AlarmKind.NO_ORIGIN, "", f"no origin is well: {said}"))
     else:
         found += [
-            Condition(AlarmKind.ORIGIN_DOWN, each.name, f"origin {each.name} is out: {each.reason}") for each in bad
+            AlarmCause(AlarmKind.ORIGIN_DOWN, each.name, f"origin {each.name} is out: {each.reason}") for each in bad
         ]
     for each in origins:
         if each.flags & Flag.AUTH:
             text = f"origin {each.name} refuses our credentials"
-            found.append(Condition(AlarmKind.ORIGIN_AUTH, each.name, text))
+            found.append(AlarmCause(AlarmKind.ORIGIN_AUTH, each.name, text))
         if each.flags & Flag.CORRUPT:
             text = f"origin {each.name} sent other bytes than before under the same ETag, twice"
-            found.append(Condition(AlarmKind.ORIGIN_CORRUPT, each.name, text))
+            found.append(AlarmCause(AlarmKind.ORIGIN_CORRUPT, each.name, text))
         if each.flags & Flag.LAGGING:
             text = f"origin {each.name} lacks objects that the primary has had for longer than its max_lag"
-            found.append(Condition(AlarmKind.ORIGIN_LAGGING, each.name, text))
+            found.append(AlarmCause(AlarmKind.ORIGIN_LAGGING, each.name, text))
     return found
 
 
@@ -128,7 +128,7 @@ class SignWindow:
         while len(self._readings) > 1 and now - self._readings[1][0] >= WINDOW_SECONDS:
             self._readings.popleft()
 
-    def conditions(self) -> list[Condition]:
+    def troubles(self) -> list[AlarmCause]:
         """What is wrong by the readings so far."""
         if not self._readings:
             return []
@@ -146,15 +146,15 @@ class SignWindow:
         failed = sum([max(0, after.failed - before.failed) for before, after in pairs])
         if responses >= self.limits.error_requests and failed > self.limits.error_share * responses:
             text = f"{failed} of {responses} responses of the last minute were 5xx: {100.0 * failed / responses:.1f}%"
-            found.append(Condition(AlarmKind.ERRORS, "", text))
+            found.append(AlarmCause(AlarmKind.ERRORS, "", text))
         for before, after in pairs:
             late = after.late - before.late
             if late >= _LATE_TIMES:
                 text = f"the event loop of worker {after.worker} was blocked for {LATE_SECONDS:g} s or more"
-                found.append(Condition(AlarmKind.LOOP_LAG, str(after.worker), f"{text}, {late} times in a minute"))
+                found.append(AlarmCause(AlarmKind.LOOP_LAG, str(after.worker), f"{text}, {late} times in a minute"))
         dropped = sum([max(0, after.dropped - before.dropped) for before, after in pairs])
         if dropped:
-            found.append(Condition(AlarmKind.ACCESS_LOG, "", f"{dropped} lines were lost in the last minute"))
+            found.append(AlarmCause(AlarmKind.ACCESS_LOG, "", f"{dropped} lines were lost in the last minute"))
         return found
 
     @property
@@ -172,32 +172,32 @@ def deaths_after(deaths: Sequence[float], seen: int, total: int, now: float) -> 
     return (*kept, *[now] * min(new, _MOST_DEATHS))[-_MOST_DEATHS:], total
 
 
-def of_deaths(deaths: Sequence[float]) -> list[Condition]:
-    """Conditions of the deaths of the last minutes."""
+def of_deaths(deaths: Sequence[float]) -> list[AlarmCause]:
+    """Troubles of the deaths of the last minutes."""
     if not deaths:
         return []
     count = len(deaths)
     minutes = f"{_DEATHS_SECONDS / 60.0:.0f} minutes"
     if count < _DEATHS:
         text = f"{count} worker{'s' if count > 1 else ''} died in the last {minutes}, and were replaced"
-        return [Condition(AlarmKind.WORKER_DIED, "", text)]
-    return [Condition(AlarmKind.WORKERS_RESTART, "", f"workers died {count} times in the last {minutes}")]
+        return [AlarmCause(AlarmKind.WORKER_DIED, "", text)]
+    return [AlarmCause(AlarmKind.WORKERS_RESTART, "", f"workers died {count} times in the last {minutes}")]
 
 
 def of_drills(
     reports: Mapping[str, Mapping[str, Any]], unproven: Mapping[str, float], *, is_nightly: bool
-) -> list[Condition]:
-    """Conditions of drills: the last report of each origin, and the seconds since the proof of those that are
+) -> list[AlarmCause]:
+    """Troubles of drills: the last report of each origin, and the seconds since the proof of those that are
     overdue, which matters only where drills are wanted.
     """
     found = [
-        Condition(AlarmKind.DRILL, name, f"the drill at origin {name} had to be ended: {report['ending']}")
+        AlarmCause(AlarmKind.DRILL, name, f"the drill at origin {name} had to be ended: {report['ending']}")
         for name, report in reports.items()
         if report.get("ending") in _FAILED
     ]
     if is_nightly or reports:
         found += [
-            Condition(
+            AlarmCause(
                 AlarmKind.DRILL, name, f"origin {name}: its failover hasn't been proven for {age / 86400.0:.0f} days"
             )
             for name, age in unproven.items()
@@ -205,12 +205,12 @@ def of_drills(
     return found
 
 
-def of_expiry(kind: AlarmKind, subject: str, what: str, left: float, soon: float) -> list[Condition]:
-    """A condition if something expires soon, or has: in `left` seconds."""
+def of_expiry(kind: AlarmKind, subject: str, what: str, left: float, soon: float) -> list[AlarmCause]:
+    """A trouble if something expires soon, or has: in `left` seconds."""
     if left >= soon:
         return []
     said = f"will expire in {_span(left)}" if left > 0.0 else "expired already"
-    return [Condition(kind, subject, f"{what} {said}")]
+    return [AlarmCause(kind, subject, f"{what} {said}")]
 
 
 def _span(seconds: float) -> str:

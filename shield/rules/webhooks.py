@@ -16,7 +16,17 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from shield.rules.alarms import KINDS, Alarm, AlarmEvent, AlarmKind, AlarmStates, Severity, Told, plain_alarm, read_alarm
+from shield.rules.alarms import (
+    KINDS,
+    AlarmEvent,
+    AlarmKind,
+    AlarmNews,
+    AlarmStates,
+    NodeAlarm,
+    Severity,
+    plain_alarm,
+    read_alarm,
+)
 from shield.rules.moments import shown
 
 PREFIX = "whsec_"
@@ -36,7 +46,7 @@ _KEY_BYTES = range(24, 65)
 class WebhookFormat(Enum):
     """The body of a webhook's requests."""
 
-    STANDARD = "standard"  # as docs/alarms.md has it
+    STANDARD = "standard"  # as docs/monitoring.md has it
     SLACK = "slack"  # {"text": ...}, which Mattermost, Rocket.Chat and Google Chat take as well
 
 
@@ -56,7 +66,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Dispatch:
     """A message on its way to a webhook: when its next attempt is due, after this many."""
 
     webhook: str
@@ -85,7 +95,7 @@ class AlarmBook:
     """
 
     states: AlarmStates = field(default_factory=AlarmStates)
-    outbox: tuple[Delivery, ...] = ()
+    outbox: tuple[Dispatch, ...] = ()
     counts: Mapping[str, WebhookCounts] = field(default_factory=dict)
     deaths: tuple[float, ...] = ()
     deaths_seen: int = 0
@@ -97,7 +107,7 @@ class AlarmBook:
         outbox = [each for each in self.outbox if each.webhook in names]
         counts = {name: found for name, found in self.counts.items() if name in names}
         for event in events:
-            outbox += [Delivery(webhook.name, event, now) for webhook in webhooks if webhook.wants(event)]
+            outbox += [Dispatch(webhook.name, event, now) for webhook in webhooks if webhook.wants(event)]
         for name in names:
             own = [each for each in outbox if each.webhook == name]
             late = {each.key for each in own[:-MOST_WAITING]}
@@ -107,31 +117,31 @@ class AlarmBook:
                 counts[name] = replace(before, dropped=before.dropped + len(late))
         return replace(self, outbox=tuple(outbox), counts=counts)
 
-    def due(self, webhook: str, now: float) -> Delivery | None:
+    def due(self, webhook: str, now: float) -> Dispatch | None:
         """The message to be sent to it now, if there is one. A due time further off than any wait is of a clock that
         was put back."""
         own = [each for each in self.outbox if each.webhook == webhook]
         ready = [each for each in own if not now < each.due <= now + 2.0 * _LONGEST_SECONDS]
         return min(ready, key=lambda each: each.due, default=None)
 
-    def taken(self, delivery: Delivery) -> AlarmBook:
+    def taken(self, dispatch: Dispatch) -> AlarmBook:
         """The webhook has it."""
-        return self._without(delivery, sent=1)
+        return self._without(dispatch, sent=1)
 
-    def refused(self, delivery: Delivery, now: float, wait: float | None) -> AlarmBook:
+    def refused(self, dispatch: Dispatch, now: float, wait: float | None) -> AlarmBook:
         """An attempt failed: the next one is due after `wait`; None: it is given up."""
         if wait is None:
-            return self._without(delivery, failed=1)
-        later = replace(delivery, attempts=delivery.attempts + 1, due=now + wait)
-        return replace(self, outbox=tuple([later if e.key == delivery.key else e for e in self.outbox]))
+            return self._without(dispatch, failed=1)
+        later = replace(dispatch, attempts=dispatch.attempts + 1, due=now + wait)
+        return replace(self, outbox=tuple([later if e.key == dispatch.key else e for e in self.outbox]))
 
-    def _without(self, delivery: Delivery, *, sent: int = 0, failed: int = 0) -> AlarmBook:
-        outbox = tuple([each for each in self.outbox if each.key != delivery.key])
+    def _without(self, dispatch: Dispatch, *, sent: int = 0, failed: int = 0) -> AlarmBook:
+        outbox = tuple([each for each in self.outbox if each.key != dispatch.key])
         if len(outbox) == len(self.outbox):
             return self  # another worker did it
-        before = self.counts.get(delivery.webhook, WebhookCounts())
+        before = self.counts.get(dispatch.webhook, WebhookCounts())
         after = replace(before, sent=before.sent + sent, failed=before.failed + failed)
-        return replace(self, outbox=outbox, counts={**self.counts, delivery.webhook: after})
+        return replace(self, outbox=outbox, counts={**self.counts, dispatch.webhook: after})
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it, for `read`."""
@@ -159,7 +169,7 @@ class AlarmBook:
                 {(AlarmKind(k), str(subject)): float(since) for k, subject, since in plain["waiting"] if k in known},
             )
             outbox = [
-                Delivery(str(webhook), AlarmEvent.read(event), float(due), int(attempts))
+                Dispatch(str(webhook), AlarmEvent.read(event), float(due), int(attempts))
                 for webhook, event, due, attempts in plain["outbox"]
                 if event["alarm"]["kind"] in known
             ]
@@ -220,7 +230,7 @@ def payload(event: AlarmEvent, node: str) -> dict[str, Any]:
     return {"type": f"alarm.{kind}", "timestamp": shown(event.at), "data": listed(event.alarm, node)}
 
 
-def listed(alarm: Alarm, node: str) -> dict[str, Any]:
+def listed(alarm: NodeAlarm, node: str) -> dict[str, Any]:
     """An alarm for receivers and operators."""
     terms = KINDS[alarm.kind]
     return {
@@ -231,7 +241,7 @@ def listed(alarm: Alarm, node: str) -> dict[str, Any]:
         "severity": terms.severity.value,
         "text": alarm.text,
         "remedy": terms.remedy,
-        "runbook": f"docs/oncall.md#{terms.runbook}",
+        "runbook": f"docs/{terms.runbook}",
         "since": shown(alarm.since),
         "resolved": alarm.resolved is not None,
         "resolved_at": None if alarm.resolved is None else shown(alarm.resolved),
@@ -242,9 +252,9 @@ def slack_text(event: AlarmEvent, node: str) -> str:
     """A line on what happened, and one on what to do."""
     alarm, terms = event.alarm, KINDS[event.alarm.kind]
     what = " ".join(part for part in (alarm.kind.value, alarm.subject) if part)
-    if event.told is Told.RESOLVED:
+    if event.told is AlarmNews.RESOLVED:
         return _escaped(f"[resolved] {node}: {what}: it began at {shown(alarm.since)}")
-    again = f" (since {shown(alarm.since)})" if event.told is Told.LASTS else ""
+    again = f" (since {shown(alarm.since)})" if event.told is AlarmNews.LASTS else ""
     mark = "CRITICAL" if terms.severity is Severity.CRITICAL else "warning"
     return _escaped(f"[{mark}] {node}: {what}{again}: {alarm.text}\n{terms.remedy}")
 
