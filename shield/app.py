@@ -8,11 +8,19 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from shield.admin.alarms import alarming
+from shield.admin.announce import announcing
 from shield.admin.api import admin_api
+from shield.admin.decisions import deciding
+from shield.admin.drill import drilling
 from shield.admin.listener import AdminListener
-from shield.admin.origins import OriginOrders
-from shield.admin.reload import Reload
-from shield.admin.upgrade import Upgrade
+from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.ramps import ramp_routes
+from shield.admin.reload import Reload, reloading
+from shield.admin.removal import removal
+from shield.admin.takedown import takedown
+from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.watching import figure_routes, health_routes
 from shield.alarms.memory import file_of
 from shield.alarms.signs import OwnSigns, troubles_of_node
 from shield.alarms.watch import AlarmSources, AlarmWatch
@@ -26,7 +34,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import noted, replies_of
+from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
@@ -47,6 +55,7 @@ from shield.fill.table import FillTable
 from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
+from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
@@ -79,6 +88,7 @@ def build(
     """
     place = place or Seat()
     vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    accounting = Accounting(counters)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -95,8 +105,8 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
-    access = noted(settings, log, workers=place.workers)
+    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
         place.worker,
@@ -116,21 +126,19 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
-    proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
         fills,
         replies=replies,
-        counters=peer_counters,
+        accounting=Accounting(peer_counters),
         owns=owners.owns,
         report=lambda: figures.report().encoded(),
         signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
         clock=clock,
     )
-    front = ClientFront(
-        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
-    )
+    front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -152,6 +160,7 @@ def build(
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
         place.shared.alarms,
@@ -178,7 +187,7 @@ def build(
     def look_at_fills() -> None:
         fills.look(means.loop.time(), origins.patience)
 
-    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
+    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -194,10 +203,9 @@ def build(
             keys=keys,
             store=store,
             proxies=(proxy, peer_proxy),
-            front=front,
-            asgi=asgi,
             means=means,
             spot_checks=spot_checks,
+            accounting=accounting,
             access=log,
             signs=signs,
             alarms=alarms,
@@ -209,6 +217,9 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    orders = OriginOrders(
+        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+    )
 
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
@@ -240,27 +251,25 @@ def build(
         upgrade=upgrade,
         figures=figures,
         checkup=checkup,
+        access=log,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
-            readiness=figures.readiness,
-            health=checkup.fresh,
-            report=figures.report_of_all,
-            remove=purge.targets,
-            remove_prefix=purge.prefix,
-            take_down=purge.take_down,
-            lift=purge.lift,
-            announce=Announcer(in_force, purge, store, fills).announce,
-            reload=reload.ask,
-            upgrade=upgrade.ask,
-            drills=drills,
-            ramps=ramps,
-            decisions=recorder,
-            alarms=alarms.shown,
-            origins=OriginOrders(
-                figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
-            ),
+            [
+                *health_routes(figures.readiness, checkup.fresh),
+                *figure_routes(figures.report_of_all),
+                removal(purge.targets, purge.prefix),
+                takedown(purge.take_down, purge.lift),
+                announcing(Announcer(in_force, purge, store, fills).announce),
+                reloading(reload.ask),
+                upgrading(upgrade.ask),
+                *drilling(drills),
+                *ramp_routes(ramps),
+                deciding(recorder),
+                alarming(alarms.shown),
+                *origin_routes(orders),
+            ],
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

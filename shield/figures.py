@@ -73,7 +73,7 @@ class Figures:
     origins: Origins
     drills: Drills
     spot_checks: SpotChecks
-    access: AccessLog | None
+    access: AccessLog
     place: Seat
 
     def readiness(self) -> Readiness:
@@ -184,7 +184,7 @@ class Figures:
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
-            number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
+            number("access_log_dropped", "Access log lines lost", self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
 

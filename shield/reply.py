@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import HEALTH, PLAIN_HIT, Outcome, Trailer, key_name, node_name
+from shield.outcome import HEALTH, Outcome, Trailer, key_name, node_name, plain_hit
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
@@ -98,10 +98,11 @@ class Replies:
 
     def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request without special fields."""
-        status, block, body, length, age, ttl = plain
+        status, block, body, length, age, ttl, tier = plain
         told = b"; key=" + key_name(key.text) if self._tells_key else b""
         head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
-        return Reply(status, head, (body,), length, PLAIN_HIT) if with_body else Reply(status, head, (), 0, PLAIN_HIT)
+        outcome = plain_hit(tier)
+        return Reply(status, head, (body,), length, outcome) if with_body else Reply(status, head, (), 0, outcome)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shield.drill.drills import Drills
 from shield.figures import Figures
 from shield.origin.ramps import Ramps
+from shield.outcome import End, Exchange
 from shield.rules.alarm_signs import (
     LATE_SECONDS,
     AlarmLimits,
@@ -28,24 +29,31 @@ TroubleSource = Callable[[], Iterable[AlarmCause]]
 
 @dataclass(slots=True, kw_only=True)
 class OwnSigns:
-    """Those of one worker. Call `tick` once a second."""
+    """Those of one worker. Call `tick` once a second, and `observe` with each exchange that is no plain hit."""
 
     figures: Figures
     limits: AlarmLimits
     troubles: tuple[TroubleSource, ...] = ()
     late: int = 0
+    failed: int = 0  # responses with 5xx
 
     def tick(self) -> None:
         self.late += self.figures.vitals.loop_lag_seconds >= LATE_SECONDS
 
+    def observe(self, exchange: Exchange) -> None:
+        outcome = exchange.outcome
+        if exchange.status >= 500 and outcome is not None and not outcome.refused:
+            self.failed += 1
+
     def read(self) -> WorkerSigns:
         figures = self.figures
         counters = figures.counters
+        ends = sum([counters.requests.get(end.value, 0) for end in End])  # counted in addition
         return WorkerSigns(
             figures.place.worker,
             figures.started,
-            responses=counters.responses,
-            failed=counters.failed,
+            responses=counters.hits + sum(counters.requests.values()) - ends,
+            failed=self.failed,
             late=self.late,
             dropped=0 if figures.access is None else figures.access.dropped,
             troubles=(*self._own(), *[each for troubles in self.troubles for each in troubles()]),

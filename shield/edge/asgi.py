@@ -19,8 +19,6 @@ from shield.edge.hypercorn import HypercornStream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Part, Request
-from shield.observe.access import AccessLog
-from shield.observe.accounting import Accounting
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
 from shield.reply import Reply
@@ -47,15 +45,11 @@ class BrokenTransferError(Exception):
 class Application:
     """An ASGI 3 application over a proxy. Lifespan is only acknowledged: the worker starts and stops the node."""
 
-    def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard, access: AccessLog | None) -> None:
+    def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard) -> None:
         self._proxy = proxy
         self._guard = guard
         self._listener = listener
-        self._accounting = Accounting(proxy.counters, access)
-
-    def log_to(self, access: AccessLog | None) -> None:
-        """Log there the exchanges that end from now on; None: no access log."""
-        self._accounting = Accounting(self._proxy.counters, access)
+        self._accounting = proxy.accounting
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

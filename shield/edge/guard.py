@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from uvicorn.server import ServerState
 
-    from shield.observe.access import AccessLog
     from shield.proxy import Proxy
     from shield.regime import InForce
 
@@ -159,10 +158,9 @@ class GuardedFront(Front):
         *,
         listener: Listener,
         guard: Guard,
-        access: AccessLog | None,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(proxy, limits, listener=listener, access=access, clock=clock)
+        super().__init__(proxy, limits, listener=listener, clock=clock)
         self.guard = guard
 
     def _connection(self, server_state: ServerState, life: Life) -> GuardedConnection:

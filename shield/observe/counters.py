@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shield.outcome import PLAIN_HIT, End, Exchange
+from shield.outcome import End, Exchange
+
+NEVER = sys.maxsize
 
 
 @dataclass(slots=True)
 class Counters:
     """`hits` are plain hits, counted apart from `requests` (by word) because they are the hot path.
 
-    `failed` are responses with 5xx. A broken or abandoned exchange is counted as such in addition; one without a
-    response only as such. `watch` is called with each exchange that is added.
+    A broken or abandoned exchange is counted as such in addition; one without a response only as such. `watch` is
+    called with each exchange that is added. `due` is the number of hits from which on the next one is a sample
+    (`Accounting`).
     """
 
     hits: int = 0
     sent_bytes: int = 0
-    failed: int = 0
+    due: int = NEVER
     requests: dict[str, int] = field(default_factory=dict)
     watch: Callable[[Exchange], None] | None = None
-
-    @property
-    def responses(self) -> int:
-        """Of all kinds."""
-        ends = [self.requests.get(end.value, 0) for end in (End.BROKEN, End.ABANDONED)]
-        return self.hits + sum(self.requests.values()) - sum(ends)
 
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
         outcome = exchange.outcome
         self.sent_bytes += exchange.sent
-        if outcome is PLAIN_HIT:
-            self.hits += 1
-        elif outcome is not None:
-            self._count(outcome.word)
-            if exchange.status >= 500 and not outcome.refused:
-                self.failed += 1
+        if outcome is not None:
+            if outcome.plain:
+                self.hits += 1
+            else:
+                self._count(outcome.word)
         if exchange.end is not End.WHOLE or self.watch is not None:
             self._add_more(exchange)
 

@@ -235,7 +235,7 @@ class AlarmEvent:
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> AlarmEvent:
         """Raises ValueError, TypeError or KeyError."""
-        return cls(str(plain["id"]), _number(plain["at"]), AlarmNews(plain["told"]), read_alarm(plain["alarm"]))
+        return cls(str(plain["id"]), read_time(plain["at"]), AlarmNews(plain["told"]), read_alarm(plain["alarm"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,13 +327,14 @@ def read_alarm(plain: Mapping[str, Any]) -> NodeAlarm:
         AlarmKind(plain["kind"]),
         str(plain["subject"]),
         str(plain["text"]),
-        _number(plain["since"]),
-        _number(plain["told"]),
-        *[None if plain[name] is None else _number(plain[name]) for name in ("gone", "resolved")],
+        read_time(plain["since"]),
+        read_time(plain["told"]),
+        *[None if plain[name] is None else read_time(plain[name]) for name in ("gone", "resolved")],
     )
 
 
-def _number(value: object) -> float:
+def read_time(value: object) -> float:
+    """Epoch seconds, as JSON has them. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1e12:
         raise ValueError("expected a time")
     return float(value)

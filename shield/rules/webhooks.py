@@ -26,6 +26,7 @@ from shield.rules.alarms import (
     Severity,
     plain_alarm,
     read_alarm,
+    read_time,
 )
 from shield.rules.moments import shown
 
@@ -166,17 +167,21 @@ class AlarmBook:
             states = AlarmStates(
                 {alarm.key: alarm for alarm in active},
                 tuple([read_alarm(each) for each in plain["recent"] if each["kind"] in known]),
-                {(AlarmKind(k), str(subject)): float(since) for k, subject, since in plain["waiting"] if k in known},
+                {
+                    (AlarmKind(k), str(subject)): read_time(since)
+                    for k, subject, since in plain["waiting"]
+                    if k in known
+                },
             )
             outbox = [
-                Dispatch(str(webhook), AlarmEvent.read(event), float(due), int(attempts))
+                Dispatch(str(webhook), AlarmEvent.read(event), read_time(due), int(attempts))
                 for webhook, event, due, attempts in plain["outbox"]
                 if event["alarm"]["kind"] in known
             ]
             counts = {
                 str(name): WebhookCounts(*[int(count) for count in each]) for name, each in plain["counts"].items()
             }
-            deaths = tuple([float(at) for at in plain["deaths"]])
+            deaths = tuple([read_time(at) for at in plain["deaths"]])
             return cls(states, tuple(outbox), counts, deaths, int(plain["deaths_seen"]))
         except (TypeError, KeyError, AttributeError, OverflowError) as error:
             raise ValueError(f"no book of alarms: {error!r}") from None
