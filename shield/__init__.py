@@ -45,14 +45,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
                 asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
-                limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
-                on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
-                HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
+                limits on connections; rates: limits on requests; heads; pace: slow readers; tls: handshakes. http2/:
+                connection: HTTP/2 on h2, on sending (turns and the end); stream: a request and its response; frames:
+                cut and counted; heads: HPACK without a table; traffic: figures; front: the protocol agreed on in TLS
     admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
-                upgrade: of the program; origins, drill: orders on them; decisions: their basis; alarms: listed
+                upgrade: of the program; origins, drill: orders on them; decisions: their basis; alarms: listed; page:
+                for people, of the files in static/, on feed: live figures
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -101,6 +102,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
     leases      the words there on the limit of an origin, and each worker's lease on it
+    rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
@@ -121,10 +123,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers of the
-                admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as
-                they are written; purge_scope: what an order covers, and what it costs to fetch that again;
+                rate_limit, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers
+                of the admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to
+                purge as they are written; purge_scope: what an order covers, and what it costs to fetch that again;
                 purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
                 those of the log of purges; alarms (from their beginning to their end), alarm_signs (their causes),
                 webhooks (requests, signatures and attempts)

@@ -1,5 +1,6 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
-of cache directories, records of origins, their order by cost, keys that changed lately, the drill, and alarms.
+of cache directories, records of origins, their order by cost, keys that changed lately, the drill, alarms, and the
+budgets of rate limits.
 
 Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
 versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
@@ -37,11 +38,12 @@ from shield.changed import SIZE, ChangedKeys
 from shield.drill.memory import DrillMemory
 from shield.drill.memory import size_for as size_of_drill
 from shield.rankings import Rankings
+from shield.rate_cells import RATE_BYTES, RateCells
 from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 15
+LAYOUT = 16
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -52,6 +54,7 @@ _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
 _REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _ALARMS = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
+_RATES = 1 << 16  # the first of many
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -108,7 +111,8 @@ class Shared:
         changes = of_routes + rankings.size_for(_MOST_WORKERS)
         drill = changes + SIZE
         alarms = drill + size_of_drill(_MOST_WORKERS)
-        homes = alarms + ALARM_SIZE
+        rates = alarms + ALARM_SIZE
+        homes = rates + RATE_BYTES
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -137,9 +141,11 @@ class Shared:
         self.rankings = Rankings(view[of_routes:changes], workers=workers, alone=lambda: self._alone(_RANKINGS))
         """The order of origins by cost, and what it rests on."""
         self.drill = DrillMemory(view[drill:alarms], workers=workers, alone=lambda: self._alone(_DRILL))
-        self.alarms = AlarmMemory(view[alarms:homes], alone=lambda: self._alone(_ALARMS))
+        self.alarms = AlarmMemory(view[alarms:rates], alone=lambda: self._alone(_ALARMS))
         self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
         """Keys that changed lately."""
+        self.rates = RateCells(view[rates:homes], lock=self._lock, first_byte=_RATES)
+        """Budgets of rate limits."""
         self._overwritten = words[1:]
         self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
