@@ -28,10 +28,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, buckets
-                to audit; edition: the settings at one time; renewal: other settings while the node serves; secrets:
-                files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
+    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
+                buckets to audit; edition: the settings at one time; renewal: other settings while the node serves;
+                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
+                chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
+    alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
+                requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
@@ -49,8 +52,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
-                upgrade: of the program; origins, drill: orders on them; decisions: their basis; page: for people, of
-                the files in static/, on feed: live figures
+                upgrade: of the program; origins, drill: orders on them; decisions: their basis; alarms: listed; page:
+                for people, of the files in static/, on feed: live figures
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -125,7 +128,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 of the admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to
                 purge as they are written; purge_scope: what an order covers, and what it costs to fetch that again;
                 purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
-                those of the log of purges
+                those of the log of purges; alarms (from their beginning to their end), alarm_signs (their causes),
+                webhooks (requests, signatures and attempts)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

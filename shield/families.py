@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shield.drill.drills import DrillStatistics
@@ -9,7 +10,9 @@ from shield.gate_figures import gate_families
 from shield.observe.metrics import Family, Sample
 from shield.origin.ranker import RankedStatistics
 from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
+from shield.rules.alarms import AlarmKind
 from shield.rules.drill import PROOF_SECONDS
+from shield.rules.webhooks import AlarmBook
 
 
 def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
@@ -186,6 +189,30 @@ def drill_families(drills: DrillStatistics) -> list[Family]:
             "1 if an origin's failover hasn't been proven for 90 days",
             [Sample(float(age > PROOF_SECONDS), {"origin": name}) for name, age in drills.proven_seconds.items()],
             gauge=True,
+            alike=True,
+        ),
+    ]
+
+
+def alarm_families(book: AlarmBook) -> list[Family]:
+    """Of alarms, and webhooks that carry them."""
+    kinds = Counter([alarm.kind.value for alarm in book.states.active.values()])
+    return [
+        Family(
+            "alarms",
+            "Alarms that last, by kind",
+            [Sample(kinds[kind.value], {"kind": kind.value}) for kind in AlarmKind if kind is not AlarmKind.TEST],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "alarm_messages",
+            "Messages on alarms, by webhook: sent, failed after all attempts, or dropped since too many waited",
+            [
+                Sample(count, {"webhook": name, "result": result})
+                for name, each in book.counts.items()
+                for result, count in (("sent", each.sent), ("failed", each.failed), ("dropped", each.dropped))
+            ],
             alike=True,
         ),
     ]

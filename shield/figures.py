@@ -12,7 +12,7 @@ from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
 from shield.edge.rates import RateStatistics
-from shield.families import drill_families, labelled, number, origin_families, ranked_family
+from shield.families import alarm_families, drill_families, labelled, number, origin_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.observe.access import AccessLog
@@ -183,6 +183,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
+            *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.alarms.watch import AlarmWatch
 from shield.checkup import Checkup
 from shield.drill.drills import Drills
 from shield.edge.asgi import Application
@@ -180,6 +181,7 @@ class Node:
     owners: Owners
     origins: Origins
     drills: Drills
+    alarms: AlarmWatch
 
     async def open(self) -> None:
         """Call before anything is served. Raises ConfigError for settings that can't be used."""

@@ -32,7 +32,7 @@ ROWS = [
     ["follower"],
     ["app"],
     ["build", "node"],
-    ["checkup"],
+    ["checkup", "alarms"],
     ["figures"],
     ["families"],
     ["gate_figures"],
@@ -44,12 +44,12 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "kept"],
+    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance"],
     ["leases", "ramping", "egress"],
-    ["records", "rankings", "changed", "drill.memory"],
+    ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
     ["rules"],
-    ["errors", "messages", "replaced", "line", "signals"],
+    ["errors", "messages", "replaced", "line", "signals", "kept"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

@@ -26,6 +26,7 @@ from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
+from shield.rules.alarms import AlarmCause, AlarmKind
 
 log = logging.getLogger("shield.secrets")
 
@@ -51,6 +52,18 @@ class SecretFiles:
         self._access: AccessSettings | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._unusable: dict[KeyPath, str] = {}  # the problems of files that have been replaced, by their group
+
+    def troubles(self) -> list[AlarmCause]:
+        """Files that have been replaced, and can't be used."""
+        return [
+            AlarmCause(
+                AlarmKind.CERTIFICATE if path == CERTIFICATES else AlarmKind.CREDENTIALS,
+                "" if path == CERTIFICATES else str(path[-1]),
+                f"{dotted(path)}: its files were replaced and can't be used; the old contents stay in use: {said}",
+            )
+            for path, said in self._unusable.items()
+        ]
 
     def follow(self, loaded: Loaded) -> None:
         """Follow the files of these settings from now on."""
@@ -98,6 +111,7 @@ class SecretFiles:
             groups, loaded, now = self._groups, self._loaded, self._loop.time()
             if groups and loaded is not None:
                 found = await self._loop.run_in_executor(None, _inspect, groups, loaded, now)
+                self._unusable = {each.group.path: "; ".join(each.problems) for each in found if each.value is None}
                 for finding in found:
                     if finding.group in self._groups:
                         self._apply(finding, now)

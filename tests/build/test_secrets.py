@@ -14,6 +14,7 @@ import pytest
 
 from shield.config.anew import Anew
 from shield.config.loading import Loaded, SettingsSource, load
+from shield.rules.alarms import AlarmKind
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -171,9 +172,13 @@ def test_a_file_that_is_gone_leaves_the_old_in_use_and_is_complained_of_once(
         (tmp_path / "session_token").unlink()
         for _ in range(5):
             look(shield)
-        answer = shield.get("/0")
+        answer, alarms = shield.get("/0"), shield.call(shield.node.alarms.own_signs).troubles
+        write(tmp_path, "1", "session_token")
+        look(shield)
+        after = shield.call(shield.node.alarms.own_signs).troubles
 
     assert answer.status == 200
+    assert [each.key for each in alarms] == [(AlarmKind.CREDENTIALS, "fra")] and after == ()
     assert caplog.messages == [f"origins.fra: the old contents stay in use: {tmp_path}/session_token is gone"]
 
 
