@@ -33,7 +33,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits
+    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
+                client_figures: of clients; process_figures: of the process
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -74,8 +75,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 (LMDB) and its change and values, segments, record, log (writing), room, reading, condition, reclaim,
                 rebuild, scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake,
                 customs, ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
-                statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
+    origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of
+                it; statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
                 attempts beside a late one; hedging: those of hedges; lag: of copies behind the primary; turns: while
@@ -101,6 +102,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramp_table  the ramps of new origins, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
+    histograms  times in fixed buckets, summed over workers
+    process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped

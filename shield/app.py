@@ -46,6 +46,7 @@ from shield.observe.counters import Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import PeerFront, PeerProxy
+from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
@@ -73,7 +74,7 @@ def build(
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
-    vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    vitals, counters, peer_counters, pauses = Vitals(), Counters(), Counters(), Pauses(time.perf_counter)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -142,6 +143,7 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        pauses=pauses,
         place=place,
     )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
@@ -188,6 +190,7 @@ def build(
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
+        CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         purge,

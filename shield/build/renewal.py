@@ -35,6 +35,7 @@ from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.asgi import Application
 from shield.edge.http2.front import ClientFront
+from shield.edge.tls import ServerContext
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -167,7 +168,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:

@@ -134,8 +134,8 @@ class ClientConnection(ConnectionLife):
                 self._send(reply, True)
                 counters = self._plain
                 if counters is not None and reply.outcome is PLAIN_HIT:
-                    counters.hits += 1
-                    counters.sent_bytes += reply.length
+                    if counters.add_plain(reply.route, reply.status, reply.length):
+                        counters.measured(self._clock() - self._now)
                 else:
                     self._account(request, reply, self._now)
         else:
@@ -330,9 +330,9 @@ class ClientConnection(ConnectionLife):
     def _account(self, request: Request, reply: Reply, began: float) -> None:
         """Record a response that needed no transfer."""
         outcome, counters = reply.outcome, self._plain
-        if counters is not None and outcome is PLAIN_HIT:
-            counters.hits += 1
-            counters.sent_bytes += reply.length
+        if counters is not None and outcome is PLAIN_HIT and request.method == b"GET":
+            if counters.add_plain(reply.route, reply.status, reply.length):
+                counters.measured(self._clock() - began)
             return
         route = None if outcome.refused else self._proxy.route_of(request.target)
         exchange = Exchange(request.method, request.target, self._peer, began, route=route)

@@ -145,9 +145,9 @@ class Sender(asyncio.Protocol):
                 self._missteps.earn(1)
         elif end is End.ABANDONED:
             exchange.status = CLIENT_LEFT
-        if plain is not None and end is End.WHOLE and exchange.outcome is PLAIN_HIT:
-            plain.hits += 1
-            plain.sent_bytes += exchange.sent
+        if plain is not None and end is End.WHOLE and exchange.outcome is PLAIN_HIT and exchange.method == b"GET":
+            if plain.add_plain(exchange.route or "", exchange.status, exchange.sent):
+                plain.measured(self._clock() - exchange.began)
         else:
             exchange.finish(end, self._clock())
             self._accounting.finished(exchange)
