@@ -6,7 +6,7 @@
 #   docker run --read-only --tmpfs /tmp --stop-timeout 60 -p 8080:8080 \
 #     -v ./shield.yaml:/etc/shield/shield.yaml:ro -v ./secrets:/run/secrets:ro -v shield-cache:/var/cache/shield shield
 #
-# docs/deploy.md has more. `docker buildx build --sbom=true` makes an SBOM: scanners read the packages' own metadata,
+# docs/install.md has more. `docker buildx build --sbom=true` makes an SBOM: scanners read the packages' own metadata,
 # which is kept.
 
 # The version of Python that the tests run on.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Shield on this machine, or a newer version beside the running one; docs/deploy.md has the steps around it.
+# Installs Shield on this machine, or a newer version beside the running one; docs/install.md has the steps around it.
 set -euo pipefail
 
 usage() {

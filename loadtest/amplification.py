@@ -5,7 +5,7 @@
 A node in this process, with slices on disk and then with RAM alone, and clients that ask for little: one byte of
 much, many single bytes, suffixes, what they then don't read. What they took is held against what the origin's kernel
 got acknowledged. By the rule no request costs more than 64 KiB and twice what the client took. What may cost more is
-stated in `docs/deploy.md` and here, in `PLACES` and the values before them: it is spent of the budget of the
+stated in `docs/security.md` and here, in `PLACES` and the values before them: it is spent of the budget of the
 client's address (`limits.amplification`). The last rows are those of an address that has spent it. It ends with an
 error if a row costs more.
 

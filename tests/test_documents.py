@@ -1,5 +1,5 @@
 """Documents agree with the code: diagrams have the states of the enums, terms name existing classes, links resolve,
-README's configurations pass the check, its examples give the output that it shows."""
+configurations pass the check, commands exist, examples give the output that is shown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import ast
 import hashlib
 import hmac
 import re
+import shlex
 from enum import Enum
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from typer.main import get_command
 
 import shield
 from shield.cli import _app
@@ -30,18 +32,9 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = (
-    r"check|serve|reload|upgrade|health|schema|explain|why|whatif|sign-url|audit|drill \w+|drill|store \w+|origin \w+"
-)
-DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "docs/architecture.md",
-    "docs/deploy.md",
-    "docs/oncall.md",
-    "loadtest/README.md",
-]
+HANDBOOK = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", *HANDBOOK, "loadtest/README.md"]
+DOCUMENTS += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy").rglob("*.md"))
 
 
 def _diagram(heading: str) -> str:
@@ -77,8 +70,8 @@ def test_every_state_of_a_diagram_is_reached_and_left(heading: str) -> None:
 
 
 def _terms() -> list[tuple[str, str]]:
-    """The terms of the architecture: each row's first and third column."""
-    _, _, section = (ROOT / "docs/architecture.md").read_text().partition("\n## Words\n")
+    """The terms of the glossary: each row's first and third column."""
+    section = (ROOT / "docs/glossary.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     return [(row[0], row[2]) for row in rows[2:]]
 
@@ -98,6 +91,14 @@ def test_the_classes_of_terms_exist() -> None:
     assert named - classes == set()
 
 
+def _anchors(document: Path) -> set[str]:
+    """Anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = [re.sub(r"[^\w -]", "", it).lower().replace(" ", "-") for it in re.findall(r"^#+ (.*)$", text, re.M)]
+    assert len(headings) == len(set(headings)), f"{document.name} has a heading twice"
+    return set(headings)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
@@ -105,8 +106,17 @@ def test_links_lead_somewhere(document: str) -> None:
         file = path.parent / target if target else path
         assert file.exists(), f"{document}: {target}"
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in _anchors(file), f"{document}: {target}#{anchor}"
+
+
+def test_the_contents_of_the_handbook_name_every_page_once() -> None:
+    shown = re.findall(r"^\| \[[^]]+\]\((\w[\w-]*\.md)\) \|", (ROOT / "docs/README.md").read_text(), re.MULTILINE)
+
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -115,31 +125,50 @@ def test_files_that_are_named_are_there(document: str) -> None:
         assert (ROOT / name).exists(), f"{document}: {name}"
 
 
-def _blocks() -> list[str]:
-    """README's configurations as printed."""
-    return re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def _blocks() -> list[tuple[str, str]]:
+    """Configurations as printed, and their documents."""
+    return [
+        (document, block)
+        for document in ("README.md", *HANDBOOK)
+        for block in re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    ]
+
+
+def _is_whole(block: str) -> bool:
+    return re.search("^origins:", block, re.MULTILINE) is not None
 
 
 def _whole() -> str:
-    """The one that is whole."""
-    (whole,) = [block for block in _blocks() if re.search("^origins:", block, re.MULTILINE)]
+    """The one of the page on configuration, with two origins."""
+    (whole,) = [block for document, block in _blocks() if document == "docs/configure.md" and _is_whole(block)]
     return whole
 
 
-def test_readmes_configuration_passes_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def _names(blocks: list[tuple[str, str]]) -> list[str]:
+    return [f"{Path(document).stem}-{block.split(maxsplit=1)[0]}" for document, block in blocks]
+
+
+WHOLE = [found for found in _blocks() if _is_whole(found[1])]
+PARTS = [found for found in _blocks() if not _is_whole(found[1])]
+
+
+@pytest.mark.parametrize(("document", "block"), WHOLE, ids=_names(WHOLE))
+def test_a_whole_configuration_passes_the_check(
+    document: str, block: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "shield.yaml"
-    path.write_text(_whole())
+    path.write_text(block)
     path.chmod(0o600)
 
     code = check(path)
 
     said = capsys.readouterr()
-    assert (code, said.err) == (0, "")
+    assert (code, said.err) == (0, ""), document
     assert "settings can be used" in said.out
 
 
-@pytest.mark.parametrize("block", [b for b in _blocks() if b != _whole()], ids=lambda b: b.partition(":")[0])
-def test_a_part_of_a_configuration_passes_the_check_within_the_whole(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("document", "block"), PARTS, ids=_names(PARTS))
+def test_a_part_of_a_configuration_passes_the_check_within_the_whole(document: str, block: str) -> None:
     """`tls` and the files that it needs aside: they are no part of what is shown."""
     whole, part = yaml.safe_load(_whole()), yaml.safe_load(block)
     if "client_certificate" in part.get("access", {}):
@@ -148,11 +177,12 @@ def test_a_part_of_a_configuration_passes_the_check_within_the_whole(block: str,
     Settings.model_validate({**whole, **part})
 
 
-def test_what_readme_shows_of_explain_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_shown_of_explain_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "shield.yaml"
     path.write_text(_whole())
     path.chmod(0o600)
-    shown = re.search(r"\$ shield explain .* '(\S+)'\n((?:    .*\n)+)", (ROOT / "README.md").read_text())
+    page = (ROOT / "docs/routing.md").read_text()
+    shown = re.search(r"\$ shield explain .* '(\S+)'\n((?:    .*\n)+)", page)
     assert shown is not None
 
     assert explain(shown[1], path) == 0
@@ -160,32 +190,62 @@ def test_what_readme_shows_of_explain_is_what_it_says(tmp_path: Path, capsys: py
     assert capsys.readouterr().out.startswith(dedent(shown[2]))
 
 
-def test_what_readme_shows_of_a_signature_is_right() -> None:
-    shown = re.search(
-        r"printf '%s\\n%s' (\S+) (\S+) \|.* -hmac (\S+)\n +([0-9a-f]+)\n", (ROOT / "README.md").read_text()
-    )
+def test_what_is_shown_of_a_signature_is_right() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    shown = re.search(r"printf '%s\\n%s' (\S+) (\S+) \|.* -hmac (\S+)\n +([0-9a-f]+)\n", page)
     assert shown is not None
     path, expires, key, signature = shown.groups()
 
     assert hmac.new(key.encode(), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest() == signature
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/deploy.md", "docs/oncall.md"])
-def test_commands_that_are_shown_exist_with_their_options(document: str) -> None:
-    shown = re.findall(rf"`?shield ({COMMANDS})\b([^`\n#&|]*)", (ROOT / document).read_text())
+def _parser() -> Any:
+    """The command with all that it parses, that does nothing."""
 
-    assert shown
-    for words, rest in shown:
-        helped = CliRunner().invoke(_app, [*words.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-        assert helped.exit_code == 0, words
-        for option in re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest):
-            assert option in helped.output, f"{words} {option}"
+    def emptied(command: Any) -> Any:
+        command.callback = None
+        for each in getattr(command, "commands", {}).values():
+            emptied(each)
+        return command
+
+    return emptied(get_command(_app))
 
 
-def test_readme_shows_all_commands_but_those_that_need_no_word() -> None:
-    shown = set(re.findall(rf"shield ({COMMANDS})\b", (ROOT / "README.md").read_text()))
+def _lines() -> list[tuple[str, str]]:
+    """Commands that stand in lines of their own, and their documents."""
+    found = []
+    for document in DOCUMENTS:
+        text = re.sub(r"\\\n\s*", " ", (ROOT / document).read_text())
+        for line in re.findall(r"^(?: {4}|```\n)(.*\bshield [a-z].*)$", text, re.MULTILINE):
+            for piece in re.split(r" && | \| ", re.sub(r"\s#.*", "", line)):
+                if command := re.match(
+                    r"(?:\$ )?(?:sudo (?:systemd-run .*/credentials )?)?(?:\.venv/bin/)?(shield [a-z].*)", piece
+                ):
+                    found.append((document, command[1].strip()))
+    return found
 
-    assert shown >= {"check", "serve", "reload", "schema", "explain", "sign-url", "store stat", "store rm"}
+
+@pytest.mark.parametrize("command", sorted({command for _, command in _lines()}))
+def test_a_command_in_a_line_of_its_own_is_one(command: str) -> None:
+    _parser().main(shlex.split(command)[1:], standalone_mode=False)
+
+
+def test_every_command_is_shown_in_the_handbook() -> None:
+    shown = {command for _, command in _lines()}
+
+    assert len(shown) > 30
+    assert {command.split()[1] for command in shown} >= set(_parser().commands) - {"trial", "demo", "schema"}
+
+
+@pytest.mark.parametrize("document", [it for it in DOCUMENTS if it != "CHANGELOG.md"])
+def test_commands_in_a_sentence_exist_with_their_options(document: str) -> None:
+    for words in re.findall(r"`shield ([^`]+)`", (ROOT / document).read_text()):
+        command, rest = _parser(), shlex.split(re.sub(r"[][]", " ", words))
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest.pop(0)]
+        assert not getattr(command, "commands", {}) or not rest or rest[0].startswith("-"), words
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert {word for word in rest if word.startswith("-")} <= options, words
 
 
 # the map
@@ -219,10 +279,11 @@ def test_the_map_names_no_module_that_is_gone() -> None:
 # the handbook
 
 
-def _oncall(heading: str) -> str:
-    """A section of the handbook."""
-    text = (ROOT / "docs/oncall.md").read_text()
-    return re.split(r"^## ", text, flags=re.MULTILINE)[text.count("\n## ", 0, text.index(f"\n## {heading}\n")) + 1]
+def _section(page: str, heading: str) -> str:
+    """A section of a page of the handbook."""
+    text = (ROOT / "docs" / page).read_text()
+    (section,) = [part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"{heading}\n")]
+    return section
 
 
 def _first_cells(section: str) -> list[str]:
@@ -233,11 +294,13 @@ def test_the_handbook_has_every_metric_and_no_other(origin: FaultyOrigin, clock:
     with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
         made = {family.name for family in together([shield.call(shield.node.report)]).families}
 
-    assert set(re.findall(r"shield_(\w+?)(?:_total)?\b", _oncall("Metrics"))) == made
+    assert set(re.findall(r"shield_(\w+?)(?:_total)?\b", (ROOT / "docs/metrics.md").read_text())) == made
 
 
 def test_the_handbook_has_every_fault_and_no_other() -> None:
-    shown = {name for cell in _first_cells(_oncall("Faults")) for name in re.findall(r"`([a-z-]+)`", cell)}
+    shown = {
+        name for cell in _first_cells(_section("messages.md", "Faults")) for name in re.findall(r"`([a-z-]+)`", cell)
+    }
 
     assert shown == {fault.value for fault in Fault}
 
@@ -245,7 +308,7 @@ def test_the_handbook_has_every_fault_and_no_other() -> None:
 def test_messages_that_the_handbook_explains_are_those_of_the_log() -> None:
     source = "\n".join(_strings(path) for path in (ROOT / "shield").rglob("*.py"))
 
-    for cell in _first_cells(_oncall("Log"))[2:]:
+    for cell in _first_cells(_section("messages.md", "Log"))[2:]:
         for message in re.findall(r"`([^`]+)`", cell):
             for piece in re.split(r"\.\.\.|[+-]?\d+|fra\b", message):
                 assert piece.strip(" :;") in source, message

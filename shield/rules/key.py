@@ -139,16 +139,20 @@ def canonical_path(raw: bytes, rules: KeyRules) -> bytes:
 
 def spellings(path: bytes) -> tuple[bytes, ...]:
     """How keys may spell a path, or its beginning, that is written in any way: none of its segments is resolved."""
+    return tuple(dict.fromkeys(spelled(path)))
+
+
+def spelled(path: bytes) -> tuple[bytes, bytes, bytes]:
+    """The same by the rules of routes: S3's spelling, that of URIs, and that of URIs for what is written plainly."""
     decoded, meant = unquote_to_bytes(path), _MEANT.sub(b"%25", path)
     in_uris = unquote_to_bytes(meant)
     for lower, upper in _LOWER_CASE:
         in_uris = in_uris.replace(lower, upper)
-    found = (
-        quote_from_bytes(decoded, safe="/"),
-        quote_from_bytes(in_uris, safe=_IN_PATHS + "%"),
-        quote_from_bytes(decoded, safe=_IN_PATHS),
+    return (
+        quote_from_bytes(decoded, safe="/").encode(),
+        quote_from_bytes(in_uris, safe=_IN_PATHS + "%").encode(),
+        quote_from_bytes(decoded, safe=_IN_PATHS).encode(),
     )
-    return tuple([text.encode() for text in dict.fromkeys(found)])
 
 
 def key_length(path: bytes) -> int:

@@ -28,7 +28,7 @@ def tags_of(head: ResponseHead, names: Sequence[bytes]) -> frozenset[bytes]:
     found: set[bytes] = set()
     room = MAX_BYTES
     for name in names:
-        for tag in _listed(name, head.all(name)):
+        for tag in listed(name, head.all(name)):
             if len(found) == MAX_TAGS:
                 break
             if tag not in found and 0 < len(tag) <= min(LONGEST, room):
@@ -42,7 +42,7 @@ def labels(head: ResponseHead, names: Sequence[bytes]) -> bytes:
     return b"\n".join(sorted(tags_of(head, names))) if head.has_any(names) else b""
 
 
-def _listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
+def listed(name: bytes, lines: Sequence[bytes]) -> Iterable[bytes]:
     """The tags in a field's lines. Separators depend on the field; unknown ones are split at blanks and commas."""
     if not lines:
         return ()

@@ -43,7 +43,7 @@ def target_of(url: str) -> bytes:
 
 def name_of(text: str) -> bytes:
     """What `keys_of` takes: the target for a URL or path, or a key as it is shown. Raises RequestError."""
-    space, path = _split(text)
+    space, path = split_key(text)
     if space is None or path is None:
         return target_of(text)
     if not text.isascii():
@@ -62,7 +62,7 @@ def prefixes_of(text: str) -> tuple[bytes, ...]:
     Escapes as in keys; of a URL the path counts. Raises WrittenError.
     """
     shown = text[:_LONGEST_SHOWN]
-    space, path = _split(text)
+    space, path = split_key(text)
     if path is None and "://" in text:
         try:
             path = urlsplit(text).path
@@ -82,8 +82,8 @@ def prefixes_of(text: str) -> tuple[bytes, ...]:
     return tuple([begin + each + mark + query for each in spellings(plain)])
 
 
-def _split(text: str) -> tuple[str | None, str | None]:
-    """Space and path; no space for a path or a URL, no path for text that is neither key nor path."""
+def split_key(text: str) -> tuple[str | None, str | None]:
+    """Space and path of a key or a path: no space for a path or a URL, no path for what is neither key nor path."""
     if text.startswith("/"):
         return None, text
     space, colon, path = text.partition(":")
