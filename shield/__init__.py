@@ -119,10 +119,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
-                prefixes as people write them; purge_orders: orders to purge as they are written; purge_scope: what an
-                order covers, and what it costs to fetch that again; purge_access: who may send PURGE
+                persistence, exact, amplification, locations, policy, reach, certificates, rendezvous, sigv4,
+                providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written:
+                URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are written;
+                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
+                PURGE
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -419,8 +419,10 @@ class _Engagement:
 
     def _ended(self, exchange: Exchange) -> None:
         outcome, seconds = exchange.outcome, exchange.first_byte_seconds
-        if outcome is PLAIN_HIT or (outcome is not None and outcome.refused):
-            return  # plain hits are counted together
+        if outcome is not None and outcome.refused:
+            return
+        if outcome is PLAIN_HIT and exchange.status == 200 and exchange.method == b"GET":
+            return  # these are counted together
         is_failed = exchange.status >= 500 or exchange.end is End.BROKEN
         self._row.request(seconds, is_failed=is_failed, is_late=seconds is not None and seconds > LATE_SECONDS)
 

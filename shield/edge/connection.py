@@ -133,8 +133,8 @@ class ClientConnection(ConnectionLife):
             else:
                 self._send(reply, True)
                 counters = self._plain
-                if counters is not None and reply.outcome is PLAIN_HIT:
-                    if counters.add_plain(reply.route, reply.status, reply.length):
+                if counters is not None and reply.outcome is PLAIN_HIT and reply.status == 200:
+                    if counters.add_plain(reply.route, reply.length):
                         counters.measured(self._clock() - self._now)
                 else:
                     self._account(request, reply, self._now)
@@ -330,8 +330,8 @@ class ClientConnection(ConnectionLife):
     def _account(self, request: Request, reply: Reply, began: float) -> None:
         """Record a response that needed no transfer."""
         outcome, counters = reply.outcome, self._plain
-        if counters is not None and outcome is PLAIN_HIT and request.method == b"GET":
-            if counters.add_plain(reply.route, reply.status, reply.length):
+        if counters is not None and outcome is PLAIN_HIT and reply.status == 200 and request.method == b"GET":
+            if counters.add_plain(reply.route, reply.length):
                 counters.measured(self._clock() - began)
             return
         route = None if outcome.refused else self._proxy.route_of(request.target)

@@ -354,7 +354,7 @@ class FillTable:
             sliced.cancel()
 
     def statistics(self) -> FillStatistics:
-        readers = [fill.shared_by for fill in (*self._alive, *self._all_sliced)]
+        readers = [fill.shared_by for fill in self._alive] + [fill.shared_by for fill in self._all_sliced]
         return FillStatistics(
             in_flight=len(readers),
             started=self._started,

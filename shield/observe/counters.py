@@ -37,15 +37,22 @@ class Times:
 
 
 @dataclass(slots=True)
+class PlainHits:
+    """Those of one route with status 200 and by GET, and their body bytes."""
+
+    count: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True)
 class Counters:
-    """`plain` are plain hits by route and status, counted apart from `requests` because they are the hot path.
+    """`plain` are by route, and counted apart from `requests` because they are the hot path.
 
     `requests` are by word; a broken or abandoned exchange is counted as such in addition, one without a response only
     as such. `watch` is called with each exchange that is added.
     """
 
-    plain: dict[str, dict[int, int]] = field(default_factory=dict)
-    plain_bytes: int = 0
+    plain: dict[str, PlainHits] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)  # body bytes by word, without those of plain hits
     forwarded: dict[Forward, int] = field(default_factory=dict)
@@ -54,15 +61,14 @@ class Counters:
     watch: Callable[[Exchange], None] | None = None
     _by_class: dict[tuple[str | None, bytes, int, str], int] = field(default_factory=dict)
 
-    def add_plain(self, route: str, status: int, sent: int) -> bool:
-        """Count a plain hit by GET. Returns whether to measure it: then call `measured`."""
-        self.plain_bytes += sent
+    def add_plain(self, route: str, sent: int) -> bool:
+        """Count a plain hit by GET, with status 200. Returns whether to measure it: then call `measured`."""
         try:
-            statuses = self.plain[route]
-            statuses[status] = count = statuses[status] + 1
+            hits = self.plain[route]
         except KeyError:
-            self.plain.setdefault(route, {})[status] = 1
-            return False
+            hits = self.plain[route] = PlainHits()
+        hits.count = count = hits.count + 1
+        hits.sent += sent
         return not count % MEASURED
 
     def measured(self, seconds: float) -> None:
@@ -74,8 +80,8 @@ class Counters:
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
         outcome, is_whole = exchange.outcome, exchange.end is End.WHOLE
-        if outcome is PLAIN_HIT and exchange.method == b"GET":
-            self.add_plain(exchange.route or "", exchange.status, exchange.sent)
+        if outcome is PLAIN_HIT and exchange.status == 200 and exchange.method == b"GET":
+            self.add_plain(exchange.route or "", exchange.sent)
             word = "hit"
         else:
             word = NO_RESPONSE if outcome is None else outcome.word
@@ -117,19 +123,22 @@ class Counters:
 
     @property
     def hits(self) -> int:
-        """Plain hits."""
-        return sum([sum(statuses.values()) for statuses in self.plain.values()])
+        """Those that are counted apart."""
+        return sum([hits.count for hits in self.plain.values()])
 
     @property
     def sent_bytes(self) -> int:
         """Body bytes to clients."""
-        return self.plain_bytes + sum(self.sent.values())
+        return self._plain_bytes + sum(self.sent.values())
+
+    @property
+    def _plain_bytes(self) -> int:
+        return sum([hits.sent for hits in self.plain.values()])
 
     def by_class(self) -> Iterator[tuple[RequestClass, int]]:
         """All requests, each counted once."""
-        for route, statuses in self.plain.items():
-            for status, count in statuses.items():
-                yield RequestClass(route, "GET", _status(status // 100), "hit"), count
+        for route, hits in self.plain.items():
+            yield RequestClass(route, "GET", "2xx", "hit"), hits.count
         for (name, method, hundreds, word), count in self._by_class.items():
             known = _METHODS.get(method, "OTHER")
             said = "none" if word == NO_RESPONSE else _status(hundreds)
@@ -137,7 +146,7 @@ class Counters:
 
     def sent_by_word(self) -> dict[str, int]:
         """Body bytes to clients by the result of their requests, plain hits among the other hits."""
-        return {**self.sent, "hit": self.sent.get("hit", 0) + self.plain_bytes}
+        return {**self.sent, "hit": self.sent.get("hit", 0) + self._plain_bytes}
 
 
 def _status(hundreds: int) -> str:

@@ -145,8 +145,9 @@ class Sender(asyncio.Protocol):
                 self._missteps.earn(1)
         elif end is End.ABANDONED:
             exchange.status = CLIENT_LEFT
-        if plain is not None and end is End.WHOLE and exchange.outcome is PLAIN_HIT and exchange.method == b"GET":
-            if plain.add_plain(exchange.route or "", exchange.status, exchange.sent):
+        is_plain = exchange.outcome is PLAIN_HIT and exchange.status == 200 and exchange.method == b"GET"
+        if plain is not None and end is End.WHOLE and is_plain:
+            if plain.add_plain(exchange.route or "", exchange.sent):
                 plain.measured(self._clock() - exchange.began)
         else:
             exchange.finish(end, self._clock())
