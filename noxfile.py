@@ -21,6 +21,13 @@ LOCKS = {
 }  # deploy/lock/*.txt, build.txt aside, and their extras
 
 
+GENERATED = {
+    "config/shield.schema.json": ("schema",),
+    "docs/settings.md": ("manual", "settings", "--format", "markdown"),
+    "docs/commands.md": ("manual", "commands", "--format", "markdown"),
+}
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format and style, by ruff."""
@@ -72,6 +79,14 @@ def bench(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Every fuzz target for a minute, or those that are named."""
     session.run(*PYTHON, "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write what is generated from the source: the JSON Schema, the references of settings and commands."""
+    for target, words in GENERATED.items():
+        with Path(target).open("w") as file:
+            session.run(*PYTHON, "shield", *words, stdout=file)
 
 
 @nox.session

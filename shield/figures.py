@@ -12,6 +12,7 @@ from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateStatistics
 from shield.families import drill_families, origin_families, origin_time_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
@@ -79,7 +80,7 @@ class Figures:
     origins: Origins
     drills: Drills
     spot_checks: SpotChecks
-    access: AccessLog | None
+    access: AccessLog
     pauses: Pauses
     place: Seat
 
@@ -127,6 +128,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "door": asdict(self.door.statistics()),
+            "rate_limits": asdict(self.guard.limiter.statistics()),
             "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -160,6 +162,7 @@ class Figures:
         return [
             build_family(),
             *request_families(counters, self.guard.denied),
+            *_rate_families(self.guard.limiter.statistics()),
             *connection_families(vitals.connections, self.door.statistics(), self.http2.statistics()),
             *process_families(self.place.worker, self.started, process_statistics(self.pauses)),
             *loop_families(vitals.loop_lag_seconds, vitals.loop_delays),
@@ -184,9 +187,21 @@ class Figures:
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
-            number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
+            number("access_log_dropped", "Access log lines lost", self.access.dropped),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
+
+
+def _rate_families(rates: RateStatistics) -> list[Family]:
+    return [
+        labelled("rate_limited", "Requests refused with 429, by the rate limit", "limit", rates.refused),
+        labelled(
+            "rate_limit_exceeded",
+            "Requests beyond a rate limit that only counts, by the limit",
+            "limit",
+            rates.counted,
+        ),
+    ]
 
 
 def _configuration_families(held: Configuration) -> list[Family]:

@@ -23,6 +23,7 @@ from shield.edge.http2.front import ClientFront
 from shield.edge.tls import ServerContext
 from shield.figures import Figures, Vitals
 from shield.fill.table import FillTable
+from shield.observe.access import AccessLog
 from shield.observe.report import Report
 from shield.origin.origins import Origins
 from shield.peers.front import PeerFront
@@ -160,6 +161,8 @@ class Node:
     upgrade: Upgrade
     figures: Figures
     checkup: Checkup
+
+    access: AccessLog
 
     # its interfaces
     front: ClientFront

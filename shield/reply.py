@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import HEALTH, PLAIN_HIT, Outcome, Trailer, key_name, node_name
+from shield.outcome import HEALTH, Outcome, Trailer, key_name, node_name, plain_hit
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
@@ -22,7 +22,7 @@ from shield.store.tiers import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 
-_RETRIABLE_BY_CONNECTION = (404, 405)
+_RETRIABLE_BY_CONNECTION = (404, 405, 429)
 
 
 class Reply:
@@ -104,11 +104,11 @@ class Replies:
 
     def of_plain(self, plain: Plain, resource: Resource, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request without special fields."""
-        status, block, body, length, age, ttl = plain
+        status, block, body, length, age, ttl, tier = plain
         told = b"; key=" + key_name(resource.key.text) if self._tells_key else b""
         head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
         parts, sent = ((body,), length) if with_body else ((), 0)
-        return Reply(status, head, parts, sent, PLAIN_HIT, resource.route.name)
+        return Reply(status, head, parts, sent, plain_hit(tier), resource.route.name)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""
@@ -142,9 +142,8 @@ class Replies:
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """The response to a rejected request. The connection is closed unless the request was unambiguous."""
-        allow = ((b"allow", error.allow),) if error.status == 405 else ()
-        outcome = Outcome(detail=error.reason, refused=True)
-        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=allow)
+        outcome = Outcome(detail=error.detail, refused=True)
+        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=error.fields)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply

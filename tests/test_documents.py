@@ -217,7 +217,7 @@ def _lines() -> list[tuple[str, str]]:
     for document in DOCUMENTS:
         text = re.sub(r"\\\n\s*", " ", (ROOT / document).read_text())
         for line in re.findall(r"^(?: {4}|```\n)(.*\bshield [a-z].*)$", text, re.MULTILINE):
-            for piece in re.split(r" && | \| ", re.sub(r"\s#.*", "", line)):
+            for piece in re.split(r" && | [|>] ", re.sub(r"\s#.*", "", line)):
                 if command := re.match(
                     r"(?:\$ )?(?:sudo (?:systemd-run .*/credentials )?)?(?:\.venv/bin/)?(shield [a-z].*)", piece
                 ):
@@ -243,7 +243,9 @@ def test_commands_in_a_sentence_exist_with_their_options(document: str) -> None:
         command, rest = _parser(), shlex.split(re.sub(r"[][]", " ", words))
         while rest and rest[0] in getattr(command, "commands", {}):
             command = command.commands[rest.pop(0)]
-        assert not getattr(command, "commands", {}) or not rest or rest[0].startswith("-"), words
+        assert not getattr(command, "commands", {}) or not rest or rest[0].startswith(("-", "COMMAND", "OPTIONS")), (
+            words
+        )
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         assert {word for word in rest if word.startswith("-")} <= options, words
 

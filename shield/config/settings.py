@@ -15,6 +15,7 @@ from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
+from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -268,7 +269,8 @@ class Settings(Section):
     )
     tls: TlsSettings | None = Field(
         default=None,
-        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP.",
+        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP. "
+        "To add or remove it needs a restart.",
     )
     access: Access | None = Field(
         default=None,
@@ -324,6 +326,12 @@ class Settings(Section):
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
+    rate_limits: Mapping[Name, RateLimitSettings] = Field(
+        default_factory=dict,
+        description="Limits on the number of requests, by name. If omitted: none, since a CDN, with few addresses "
+        "and many requests, is the client.",
+        json_schema_extra={"additionalProperties": False},
+    )
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
 

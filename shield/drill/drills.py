@@ -19,7 +19,7 @@ from shield.drill.memory import DrillMemory, DrillRow
 from shield.observe.counters import Counters
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
-from shield.outcome import PLAIN_HIT, End, Exchange
+from shield.outcome import End, Exchange
 from shield.rules.drill import (
     LATE_SECONDS,
     PROOF_SECONDS,
@@ -419,10 +419,8 @@ class _Engagement:
 
     def _ended(self, exchange: Exchange) -> None:
         outcome, seconds = exchange.outcome, exchange.first_byte_seconds
-        if outcome is not None and outcome.refused:
-            return
-        if outcome is PLAIN_HIT and exchange.status == 200 and exchange.method == b"GET":
-            return  # these are counted together
+        if outcome is not None and (outcome.plain or outcome.refused):
+            return  # plain hits are counted together
         is_failed = exchange.status >= 500 or exchange.end is End.BROKEN
         self._row.request(seconds, is_failed=is_failed, is_late=seconds is not None and seconds > LATE_SECONDS)
 

@@ -70,6 +70,7 @@ class Fill:
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
+    attempts: int = 0  # requests to origins
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -172,16 +173,18 @@ class Fill:
 
     def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
         """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
-        known, key = self.entry or entry, self.question.resource.key.text
+        known, key, attempts = self.entry or entry, self.question.resource.key.text, self.attempts
         fresh = self.freshness if known is None else known.freshness
         stores = self._buffer.retained or self.committed
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
             return Outcome(hit=True, ttl=ttl, key=key)
         if stores:
-            return Outcome(False, forward, self.status, ttl, True, collapsed, self.detail, self.origin, key)
+            more = (self.detail, self.origin, key, False, None, attempts)
+            return Outcome(False, forward, self.status, ttl, True, collapsed, *more)
         detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
-        return Outcome(False, forward, self.status, None, False, collapsed, detail, self.origin, key)
+        more = (detail, self.origin, key, False, None, attempts)
+        return Outcome(False, forward, self.status, None, False, collapsed, *more)
 
     # opening
 
@@ -281,6 +284,7 @@ class Fill:
         """Note the response, for outcomes and for the entry."""
         self.origin, self.status, self.detail = fetched.origin or None, fetched.response.head.status, fetched.detail
         self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
+        self.attempts = fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
         self.head, self.length, self._tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
@@ -381,7 +385,7 @@ class Fill:
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None
-        self.status = absent.status
+        self.status, self.attempts = absent.status, absent.attempts
         entry = negative_entry(self.resource.key, absent, settled.disposition.freshness, via=means.via)
         self._conclude(settled, entry, lambda: means.store.commit(entry, still=self._is_current))
 

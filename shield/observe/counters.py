@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shield.histograms import Histogram
-from shield.outcome import PLAIN_HIT, End, Exchange, Forward
+from shield.outcome import End, Exchange, Forward
 
-MEASURED = 64
-"""One in so many plain hits of a route is measured, and stands for the others: a clock is read for no other."""
+NEVER = sys.maxsize
+
+STANDS_FOR = 64
+"""One in so many plain hits is measured, and stands for the others: no clock is read for these."""
 
 NO_RESPONSE = "abandoned"
 """The word for a request whose client left before there was a response."""
@@ -46,15 +49,19 @@ class PlainHits:
 
 @dataclass(slots=True)
 class Counters:
-    """`plain` are by route, and counted apart from `requests` because they are the hot path.
+    """`hits` are all plain hits, counted apart from `requests` (by word) because they are the hot path; `plain` are
+    nearly all of them, by route.
 
-    `requests` are by word; a broken or abandoned exchange is counted as such in addition, one without a response only
-    as such. `watch` is called with each exchange that is added.
+    A broken or abandoned exchange is counted among `requests` as such in addition; one without a response only as
+    such. `watch` is called with each exchange that is added. `due` is the number of hits from which on the next is a
+    sample (`Accounting`).
     """
 
+    hits: int = 0
+    due: int = NEVER
     plain: dict[str, PlainHits] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
-    sent: dict[str, int] = field(default_factory=dict)  # body bytes by word, without those of plain hits
+    sent: dict[str, int] = field(default_factory=dict)  # body bytes by word, without those of `plain`
     forwarded: dict[Forward, int] = field(default_factory=dict)
     cut_short: dict[tuple[str, str], int] = field(default_factory=dict)  # responses by route and end
     times: dict[str, Times] = field(default_factory=dict)  # by word
@@ -62,46 +69,38 @@ class Counters:
     _by_class: dict[tuple[str | None, bytes, int, str], int] = field(default_factory=dict)
 
     def add_plain(self, route: str, sent: int) -> bool:
-        """Count a plain hit by GET, with status 200. Returns whether to measure it: then call `measured`."""
+        """Count a plain hit that `is_counted_apart`. Returns whether it is due as a sample."""
+        self.hits = number = self.hits + 1
         try:
             hits = self.plain[route]
         except KeyError:
             hits = self.plain[route] = PlainHits()
-        hits.count = count = hits.count + 1
+        hits.count += 1
         hits.sent += sent
-        return not count % MEASURED
-
-    def measured(self, seconds: float) -> None:
-        """The time from the head of a request to the end of its plain hit."""
-        times = self._times("hit")
-        times.first_byte.add(seconds, MEASURED)
-        times.total.add(seconds, MEASURED)
+        return number >= self.due
 
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
-        outcome, is_whole = exchange.outcome, exchange.end is End.WHOLE
-        if outcome is PLAIN_HIT and exchange.status == 200 and exchange.method == b"GET":
+        if is_counted_apart(exchange):
             self.add_plain(exchange.route or "", exchange.sent)
-            word = "hit"
         else:
-            word = NO_RESPONSE if outcome is None else outcome.word
-            self._add_other(exchange, word)
-        if exchange.answered is not None:
-            times = self._times(word)
-            times.first_byte.add(exchange.answered - exchange.began)
-            times.total.add(exchange.ended - exchange.began)
-        if not is_whole or self.watch is not None:
+            self._add_other(exchange)
+        if exchange.end is not End.WHOLE or self.watch is not None:
             self._add_more(exchange)
 
-    def _add_other(self, exchange: Exchange, word: str) -> None:
-        outcome, method = exchange.outcome, exchange.method
+    def _add_other(self, exchange: Exchange) -> None:
+        outcome, method, word = exchange.outcome, exchange.method, NO_RESPONSE
+        if outcome is not None:
+            word = outcome.word
+            if outcome.plain:
+                self.hits += 1
+            else:
+                self.requests[word] = self.requests.get(word, 0) + 1
+            if outcome.forward is not None:
+                self.forwarded[outcome.forward] = self.forwarded.get(outcome.forward, 0) + 1
         self.sent[word] = self.sent.get(word, 0) + exchange.sent
         place = (exchange.route, method if method in _METHODS else b"", exchange.status // 100, word)
         self._by_class[place] = self._by_class.get(place, 0) + 1
-        if outcome is not None:
-            self.requests[word] = self.requests.get(word, 0) + 1
-            if outcome.forward is not None:
-                self.forwarded[outcome.forward] = self.forwarded.get(outcome.forward, 0) + 1
 
     def _add_more(self, exchange: Exchange) -> None:
         if exchange.end is not End.WHOLE:
@@ -113,18 +112,19 @@ class Counters:
         if self.watch is not None:
             self.watch(exchange)
 
-    def _times(self, word: str) -> Times:
-        times = self.times.get(word)
+    def measure(self, exchange: Exchange) -> None:
+        """Note the times of an exchange that has ended. Observes exchanges: one in `STANDS_FOR` of the plain hits."""
+        outcome = exchange.outcome
+        if outcome is None or exchange.answered is None:
+            return
+        times = self.times.get(outcome.word)
         if times is None:
-            times = self.times[word] = Times()
-        return times
+            times = self.times[outcome.word] = Times()
+        weight = STANDS_FOR if outcome.plain else 1
+        times.first_byte.add(exchange.answered - exchange.began, weight)
+        times.total.add(exchange.ended - exchange.began, weight)
 
     # for the figures
-
-    @property
-    def hits(self) -> int:
-        """Those that are counted apart."""
-        return sum([hits.count for hits in self.plain.values()])
 
     @property
     def sent_bytes(self) -> int:
@@ -136,18 +136,19 @@ class Counters:
         return sum([hits.sent for hits in self.plain.values()])
 
     def by_class(self) -> Iterator[tuple[RequestClass, int]]:
-        """All requests, each counted once."""
+        """All requests, each counted once; a class may come twice."""
         for route, hits in self.plain.items():
             yield RequestClass(route, "GET", "2xx", "hit"), hits.count
         for (name, method, hundreds, word), count in self._by_class.items():
-            known = _METHODS.get(method, "OTHER")
-            said = "none" if word == NO_RESPONSE else _status(hundreds)
-            yield RequestClass(name or "", known, said, word), count
+            status = "none" if word == NO_RESPONSE else _STATUSES.get(hundreds, "other")
+            yield RequestClass(name or "", _METHODS.get(method, "OTHER"), status, word), count
 
     def sent_by_word(self) -> dict[str, int]:
         """Body bytes to clients by the result of their requests, plain hits among the other hits."""
         return {**self.sent, "hit": self.sent.get("hit", 0) + self._plain_bytes}
 
 
-def _status(hundreds: int) -> str:
-    return _STATUSES.get(hundreds, "other")
+def is_counted_apart(exchange: Exchange) -> bool:
+    """Whether it is a plain hit of the usual kind."""
+    outcome = exchange.outcome
+    return outcome is not None and outcome.plain and exchange.status == 200 and exchange.method == b"GET"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from shield.fill.table import FillTable
-    from shield.observe.counters import Counters
+    from shield.observe.accounting import Accounting
     from shield.regime import InForce, Regime
     from shield.store.tiers import Store
 
@@ -48,12 +48,12 @@ class PeerProxy(Proxy):
         fills: FillTable,
         *,
         replies: Replies,
-        counters: Counters,
+        accounting: Accounting,
         owns: Callable[[CacheKey], bool],
         report: Callable[[], bytes],
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(in_force, store, fills, replies=replies, counters=counters, clock=clock)
+        super().__init__(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
         self._owns = owns
         self._report = report
 
@@ -79,7 +79,7 @@ class PeerFront(Front):
     """The values shared by all connections of a peer socket."""
 
     def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
-        super().__init__(proxy, limits, listener=Listener.WORKERS, access=None, clock=clock)
+        super().__init__(proxy, limits, listener=Listener.WORKERS, clock=clock)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         return replace(super()._own(limits), send_seconds=_SEND_SECONDS)

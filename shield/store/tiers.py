@@ -42,6 +42,7 @@ class Plain(NamedTuple):
     length: int
     age: int
     ttl: int
+    tier: str
 
 
 _plain = tuple.__new__  # without a call of Python code
@@ -148,7 +149,8 @@ class Store:
             self._keep(key, found, whole)
         age = int(now - found.born)
         head = found.head or whole.head
-        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, int(found.lifetime) - age))
+        ttl = int(found.lifetime) - age
+        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, ttl, disk.first))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
@@ -157,6 +159,11 @@ class Store:
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
             entry.tags = whole.tags
             self._memory.commit(entry)
+
+    def tier_of(self, key: CacheKey) -> str | None:
+        """The name of the tier that has an entry, if it isn't in RAM: a disk's; None if it isn't on a disk."""
+        place = None if self._disk is None else self._disk.lookup(key.digest)
+        return None if place is None else place.tier.name
 
     def find(self, key: CacheKey) -> Entry | Cold | None:
         """In RAM or on disk."""
