@@ -11,7 +11,7 @@ from shield.outcome import End, Exchange, Forward
 
 NEVER = sys.maxsize
 
-STANDS_FOR = 64
+STANDS_FOR = 128
 """One in so many plain hits is measured, and stands for the others: no clock is read for these."""
 
 NO_RESPONSE = "abandoned"
