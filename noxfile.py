@@ -83,10 +83,11 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write what is generated from the source: the JSON Schema, the references of settings and commands."""
+    """Write what is generated from the source, and build the handbook as a site in build/site (extra `docs`)."""
     for target, words in GENERATED.items():
         with Path(target).open("w") as file:
             session.run(*PYTHON, "shield", *words, stdout=file)
+    session.run(*PYTHON, "mkdocs", "build", "--strict", "--config-file", ".mkdocs.yml", *session.posargs)
 
 
 @nox.session

@@ -8,6 +8,8 @@ import hashlib
 import hmac
 import re
 import shlex
+import subprocess
+import sys
 from enum import Enum
 from pathlib import Path
 from textwrap import dedent
@@ -113,6 +115,18 @@ def test_the_contents_of_the_handbook_name_every_page_once() -> None:
     shown = re.findall(r"^\| \[[^]]+\]\((\w[\w-]*\.md)\) \|", (ROOT / "docs/README.md").read_text(), re.MULTILINE)
 
     assert sorted(shown) == sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
+
+
+@pytest.mark.slow
+def test_the_handbook_builds_as_a_site(tmp_path: Path) -> None:
+    """By MkDocs, which complains of links, anchors and pages without a place in the contents."""
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ".mkdocs.yml"]
+
+    ended = subprocess.run([*command, "--site-dir", tmp_path], cwd=ROOT, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert '<h2 id="the-first-minute">' in (tmp_path / "docs/oncall/index.html").read_text()
 
 
 def test_readme_is_short() -> None:
