@@ -36,7 +36,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits
+    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
+                client_figures: of clients; process_figures: of the process
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -80,7 +81,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 of home, claim, premises, index (LMDB) and its change and values, segments, record, log (writing),
                 room, reading, condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit,
                 listing, scrub, moving, intake, customs, ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
+    origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
@@ -101,6 +102,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason
     leases      the words there on the limit of an origin, and each worker's lease on it
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
@@ -108,6 +110,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramp_table  the ramps of new origins, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
+    histograms  times in fixed buckets, summed over workers
+    process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
@@ -121,15 +125,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
-                latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
+                latency, attempts (when, and for how long), egress (reasons of fetches), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                rate_limit, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
-                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers
-                of the admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to
-                purge as they are written; purge_scope: what an order covers, and what it costs to fetch that again;
-                purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
-                those of the log of purges; alarms (from their beginning to their end), alarm_signs (their causes),
-                webhooks (requests, signatures and attempts)
+                rate_limit, persistence, exact, amplification, locations, policy, reach, certificates, rendezvous,
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
+                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
+                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
+                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
+                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
+                alarm_signs (their causes), webhooks (requests, signatures and attempts)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -59,10 +59,11 @@ from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
-from shield.observe.counters import Counters
+from shield.observe.counters import STANDS_FOR, Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import SIGNS, PeerFront, PeerProxy
+from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
@@ -90,8 +91,9 @@ def build(
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
-    vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    vitals, counters, peer_counters, pauses = Vitals(), Counters(), Counters(), Pauses(time.perf_counter)
     accounting = Accounting(counters)
+    accounting.add(counters.measure, hits=1.0 / STANDS_FOR)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -160,6 +162,7 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        pauses=pauses,
         place=place,
     )
     terms = alarm_terms(settings)
@@ -228,6 +231,7 @@ def build(
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         purge,

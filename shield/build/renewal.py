@@ -36,6 +36,7 @@ from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
+from shield.edge.tls import ServerContext
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -171,7 +172,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -21,6 +20,7 @@ from shield.config.anew import Anew
 from shield.config.loading import CERTIFICATES, Loaded
 from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
+from shield.edge.tls import ServerContext
 from shield.errors import ConfigError
 from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
@@ -30,7 +30,7 @@ from shield.rules.alarms import AlarmCause, AlarmKind
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | ssl.SSLContext  # Settings: with other access rules
+Replacement = Credentials | Settings | ServerContext  # Settings: with other access rules
 
 
 class SecretFiles:
@@ -44,7 +44,7 @@ class SecretFiles:
     def __init__(self, origins: Origins, in_force: InForce) -> None:
         self._origins = origins
         self._in_force = in_force
-        self.show: Callable[[ssl.SSLContext], None] = lambda context: None
+        self.show: Callable[[ServerContext], None] = lambda context: None
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
         self._groups: list[_Group] = []
@@ -184,7 +184,7 @@ def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Find
 def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
     """The value for the present contents of files. Raises ConfigError."""
     if path == CERTIFICATES:
-        return cast(ssl.SSLContext, listener_tls(settings))
+        return cast(ServerContext, listener_tls(settings))
     assert anew is not None
     if path == ("access",):
         return settings.model_copy(update={"access": anew.of_access()})

@@ -48,6 +48,14 @@ class MeterReading(NamedTuple):
     statuses: dict[int, int]
 
 
+class OriginTotals(NamedTuple):
+    """Requests and bytes by reason, and responses by status."""
+
+    requests: dict[str, int]
+    received: dict[str, int]
+    statuses: dict[int, int]
+
+
 class Meters:
     """All meters of a worker. They outlast the origins: after a reload one of the same name goes on counting."""
 
@@ -63,6 +71,20 @@ class Meters:
         if meter is None:
             meter = self._of[key] = Meter()
         return meter
+
+    def totals(self, origin: str) -> OriginTotals:
+        """The figures of one origin, for all its routes."""
+        requests: dict[str, int] = {}
+        received: dict[str, int] = {}
+        statuses: dict[int, int] = {}
+        for (name, _, reason), meter in self._of.items():
+            if name != origin:
+                continue
+            requests[reason.value] = requests.get(reason.value, 0) + meter.requests
+            received[reason.value] = received.get(reason.value, 0) + meter.received + meter.unread
+            for status, count in meter.statuses.items():
+                statuses[status] = statuses.get(status, 0) + count
+        return OriginTotals(requests, received, statuses)
 
     def readings(self) -> Iterator[MeterReading]:
         """The figures of all accounts."""

@@ -1,4 +1,4 @@
-"""The notes on one attempt at an origin, for all workers and for the gate."""
+"""The notes on one attempt at an origin, for all workers: what became of it, and the time it took."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Note:
 
     The body may be noted after that.
 
-    Until then it has a place at the gate.
+    Until then it has a place at the gate. `began` is when its last request was sent (loop time).
     """
 
     signed_with: Credentials | None  # the last request
 
-    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want", "meter", "signed_with")
+    __slots__ = ("_gate", "_now", "_seen", "_slot", "_want", "began", "meter", "signed_with")
 
     def __init__(
         self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, meter: Meter, *, opens: bool
@@ -37,12 +37,12 @@ class Note:
         """
         self._seen, self._gate, self._now, self._want, self.meter = seen, gate, now, want, meter
         gate.used += 1
-        self._began = began = now()
+        self.began = began = now()
         self._slot = seen.begin(began) if opens else 0
 
     def sent(self) -> None:
         """A request is sent."""
-        self._began = now = self._now()
+        self.began = now = self._now()
         self._slot = self._seen.begin(now, slot=self._slot)
         if self._want.sent is not None:
             self._want.sent()
@@ -51,7 +51,7 @@ class Note:
         """The origin responded as it should; returns the time. That of a large body is noted when it has arrived."""
         now, seen, gate, want = self._now(), self._seen, self._gate, self._want
         size = 0 if given is None else given.head.length or 0
-        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self._began, size, slot=self._slot)
+        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self.began, size, slot=self._slot)
         if want.choice is not None:
             want.choice.saw(size)
         if given is not None and size >= BODY_BYTES:
@@ -101,7 +101,7 @@ class Note:
     def given_up(self, key: bytes, *, counts: bool = True) -> None:
         """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
         seen, now = self._seen, self._now()
-        if counts and self._slot and now - self._began >= seen.patience:
+        if counts and self._slot and now - self.began >= seen.patience:
             seen.failed(Came.FAILED, now, key)
         seen.end(self._slot)
         self._leave()

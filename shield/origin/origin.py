@@ -18,6 +18,7 @@ from typing import Protocol
 
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
+from shield.histograms import Histogram
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
@@ -106,6 +107,9 @@ class Origin:
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
+        """Responses by status, further ones that mend a fault included."""
+        self.first_bytes = Histogram()
+        """Times from requests to the heads of their responses."""
         self.overtaken = 0
         self.probes: Counter[str] = Counter()
         """Probes by their result."""
@@ -250,6 +254,7 @@ class Origin:
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
         response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter))
         note.meter.answered(response.head.status)
+        self.first_bytes.add(self._now() - note.began)
         return response
 
     def _note(self, want: Want, extra: Extra | None) -> Note:
@@ -399,7 +404,7 @@ class Origin:
 
     def statistics(self) -> OriginStatistics:
         record, until = self.seen.record(), self.seen.drain.until
-        flags = self.seen.treated().flags
+        flags, totals = self.seen.treated().flags, self.meters.totals(self.name)
         return OriginStatistics(
             self.fetches,
             {extra.value: count for extra, count in self.extra.items()},
@@ -408,6 +413,9 @@ class Origin:
             self.hedges.lost,
             self.hedges.wasted,
             dict(self.faults),
+            {str(status): count for status, count in totals.statuses.items()},
+            totals.requests,
+            totals.received,
             self.overtaken,
             self.absent,
             dict(self.probes),

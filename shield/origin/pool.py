@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from shield.errors import Fault, OriginError
+from shield.histograms import Histogram
 from shield.origin.alarm import Alarm
 from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Asked, Connection
@@ -83,6 +84,7 @@ class Pool:
         self._watched: Connection | None = None  # holds no place; observed until it stays silent long enough
         self._watch_timer: asyncio.TimerHandle | None = None
         self.whole_at = 0.0
+        self.exchanges = Histogram()
         self.note_break: Callable[[Connection, Fault], None] | None = None
         """Told of each body that breaks off."""
         self._closing: asyncio.Future[None] | None = None

@@ -7,8 +7,9 @@ from collections import Counter
 from shield.egress.meter import EgressAccount, Meters
 from shield.rules.egress import FetchReason
 from tests.client import Client
+from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.doubles.steps import Reset, at_body
+from tests.doubles.steps import Reset
 from tests.node import FakeClock, Shield
 
 
