@@ -11,6 +11,7 @@ from typing import IO
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.decisions import deciding
+from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
 from shield.admin.listener import AdminListener
 from shield.admin.origins import OriginOrders, origin_routes
@@ -32,6 +33,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.build.tokens import admin_tokens
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -98,7 +100,9 @@ def build(
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
     fills = FillTable(means)
+    doorkeeper = Doorkeeper(admin_tokens(settings.admin))
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
+    secrets.admit = doorkeeper.admit_by
     log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
     log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
@@ -184,6 +188,7 @@ def build(
             accounting=accounting,
             access=log,
             admin_hosts=hosts,
+            doorkeeper=doorkeeper,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
@@ -242,6 +247,7 @@ def build(
                 deciding(recorder),
                 *origin_routes(orders),
             ],
+            doorkeeper=doorkeeper,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.admin.doorkeeper import Doorkeeper
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -31,6 +32,7 @@ from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
+from shield.build.tokens import admin_tokens
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.figures import Configuration, Vitals
@@ -46,6 +48,7 @@ from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
+from shield.rules.tokens import AdminTokens
 from shield.store.tiers import Store
 
 
@@ -68,6 +71,7 @@ class Parts:
     accounting: Accounting
     access: AccessLog
     admin_hosts: list[str]
+    doorkeeper: Doorkeeper
 
 
 class WorkerRenewal:
@@ -142,6 +146,7 @@ class PreparedEdition:
         parts.store.forget_heads()
         log_requests(settings, parts.access, parts.accounting, workers=parts.workers)
         parts.admin_hosts[:] = settings.admin.hosts
+        parts.doorkeeper.admit_by(drawn.tokens)
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
         if drawn.tls is not None:
@@ -164,6 +169,7 @@ class _Drawn:
     drills: DrillTerms
     probes: ProbePlan
     tls: ssl.SSLContext | None
+    tokens: AdminTokens
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
@@ -180,6 +186,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         drill_terms(settings),
         probe_plan(settings, regime.routes),
         listener_tls(settings),
+        admin_tokens(settings.admin),
     )
 
 

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from shield.config import access
+from shield.config.admin import is_token_file, token_secrets
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
+
+TOKEN_VARIABLE = "SHIELD_ADMIN_TOKEN"
+"""No setting: the token that commands send to a running node."""
 
 _VARIABLE = "SHIELD_"
 _SECRET_FILE = "shield_"
@@ -47,7 +51,7 @@ def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Probl
     problems: list[Problem] = []
     notes: list[str] = []
     for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
-        if not name.upper().startswith(_VARIABLE):
+        if not name.upper().startswith(_VARIABLE) or name == TOKEN_VARIABLE:
             continue
         place = Position(Layer.ENVIRONMENT, name)
         words = name[len(_VARIABLE) :].lower().split("__")
@@ -103,7 +107,7 @@ def read_named_files(tree: Tree) -> list[Problem]:
     """
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
-    for path in (*of_origins, *access.SECRETS):
+    for path in (*of_origins, *access.SECRETS, *token_secrets(tree)):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -143,7 +147,8 @@ def _put_text(text: str, path: KeyPath, place: Position, tree: Tree) -> list[Pro
 def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
-    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
+    of_origin = len(at) == 3 and at[0] == "origins" and at[2] in FILES
+    names_file = of_origin or at in (*TLS_FILES, *access.FILES) or is_token_file(at)
     if names_file and isinstance(value, str) and value:
         return GivenValue(at, str(base / value), given.place)
     return given
@@ -166,7 +171,9 @@ def _content(path: Path) -> tuple[str | None, str]:
 
 def _named_files(tree: Tree) -> set[str]:
     """The files named by keys."""
-    paths = [*access.FILES, *(("origins", name, key) for name, _ in tree.items("origins") for key in FILES)]
+    of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in FILES]
+    of_tokens = [(*path[:-1], "secret_file") for path in token_secrets(tree)]
+    paths: list[KeyPath] = [*access.FILES, *of_origins, *of_tokens]
     named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from shield.config.changes import held_over, waiting
 from shield.config.checks import check
-from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
+from shield.config.layers import TOKEN_VARIABLE, read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Layer, Position, Problem, Tree
@@ -51,7 +51,11 @@ class SettingsSource:
             text: bytes | OSError = b"" if path is None else path.read_bytes()
         except OSError as error:
             text = error
-        kept = {name: value for name, value in environ.items() if name.upper().startswith(("SHIELD_", _CREDENTIALS))}
+        kept = {
+            name: value
+            for name, value in environ.items()
+            if name.upper().startswith(("SHIELD_", _CREDENTIALS)) and name != TOKEN_VARIABLE
+        }
         return cls(path, text, kept, tuple(directories))
 
     def read(self) -> Read:
@@ -89,7 +93,8 @@ class Loaded:
     settings with unwelcome effects.
 
     `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before they are read.
+    `("origins", "fra")`, `("admin",)`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before
+    they are read.
     """
 
     settings: Settings
@@ -177,13 +182,15 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """The keys of secrets: those of origins in order, then those of access, with each key of signed URLs."""
+    """The keys of secrets: those of origins in order, of tokens, then those of access, with each key of signed
+    URLs."""
     paths: list[KeyPath] = [
         ("origins", name, key)
         for name, origin in settings.origins.items()
         for key in SECRETS
         if getattr(origin, key) is not None
     ]
+    paths += [("admin", "tokens", name, "secret") for name in settings.admin.tokens]
     access = settings.access
     if access is not None and access.header is not None:
         paths.append(("access", "header", "secrets"))

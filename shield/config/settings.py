@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.admin import AdminSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
@@ -19,14 +20,11 @@ from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
     File,
-    Listen,
     ListenAddress,
     Listens,
     Name,
     NodeName,
-    OrOff,
     Section,
-    Text,
     off_is_off,
 )
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
@@ -34,33 +32,6 @@ from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
 
 S = TypeVar("S", bound=Section)
-
-
-class AdminSettings(Section):
-    """Health, metrics and state, for operators."""
-
-    listen: Annotated[Listen | None, OrOff()] = Field(
-        default=ListenAddress("127.0.0.1", 9180),
-        description="Address of the admin API; off or null: none. Loopback, since it admits everyone who reaches it.",
-        json_schema_extra={"default": "127.0.0.1:9180"},
-    )
-
-    hosts: tuple[Text, ...] = Field(
-        default=(),
-        description='Accepted Host names besides addresses, localhost and names without dots; ["*"]: '
-        "any. Without this, a web page could reach it through a local browser, by a domain that resolves here.",
-    )
-    connections: int = Field(
-        default=100,
-        ge=1,
-        description="Connections at a time. Beyond that, the one that has been idle for longest is closed, or the "
-        "new one if none is idle. Monitoring needs few.",
-    )
-    timeout: Duration = duration(
-        "30s",
-        "To receive a request's head, to receive its body, and between reads of its response by the client.",
-        least="1s",
-    )
 
 
 class TlsSettings(Section):
