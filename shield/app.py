@@ -13,8 +13,10 @@ from shield.admin.api import admin_api
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
+from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.page import page_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
@@ -44,6 +46,7 @@ from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateLimiter
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -123,7 +126,8 @@ def build(
         clock=clock,
     )
     in_force.followed_by(recorder.follow)
-    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
+    replies, http2 = replies_of(settings), Traffic()
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -144,6 +148,7 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        doorkeeper=doorkeeper,
         door=front.door,
         http2=http2,
         store=store,
@@ -201,6 +206,8 @@ def build(
         figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
     )
 
+    feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
+
     services = Services(
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
@@ -216,6 +223,7 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -246,6 +254,7 @@ def build(
                 *ramp_routes(ramps),
                 deciding(recorder),
                 *origin_routes(orders),
+                *page_routes(feed),
             ],
             doorkeeper=doorkeeper,
             hosts=hosts,

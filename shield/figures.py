@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from shield import __version__
+from shield.admin.doorkeeper import Doorkeeper
 from shield.drill.drills import Drills
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.edge.rates import RateStatistics
 from shield.families import drill_families, labelled, number, origin_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
@@ -65,6 +67,7 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    doorkeeper: Doorkeeper
     door: Door
     http2: Traffic
     store: Store
@@ -120,6 +123,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "door": asdict(self.door.statistics()),
+            "rate_limits": asdict(self.guard.limiter.statistics()),
             "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -152,7 +156,14 @@ class Figures:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
             labelled("requests", "Requests by result", "cache", _words(counters)),
+            *_rate_families(self.guard.limiter.statistics()),
             labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
+            labelled(
+                "admin_denied",
+                "Calls of the admin API that weren't admitted, by reason",
+                "reason",
+                self.doorkeeper.denied,
+            ),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
             *_door_families(self.door.statistics()),
@@ -191,6 +202,18 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _rate_families(rates: RateStatistics) -> list[Family]:
+    return [
+        labelled("rate_limited", "Requests refused with 429, by the rate limit", "limit", rates.refused),
+        labelled(
+            "rate_limit_exceeded",
+            "Requests beyond a rate limit that only counts, by the limit",
+            "limit",
+            rates.counted,
+        ),
+    ]
 
 
 def _door_families(door: DoorStatistics) -> list[Family]:

@@ -495,6 +495,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         [
             f"{HERE}:5: listen[2]: 0.0.0.0:80 is listed twice",
             f"{HERE}:6: admin.listen: 0.0.0.0:81 is an address for clients already; expected another",
+            f"{HERE}:6: admin.listen: 0.0.0.0:81 can be reached from elsewhere; expected admin.tokens, too: *",
         ],
     ),
     "value and file": (

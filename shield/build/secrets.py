@@ -26,8 +26,8 @@ from shield.errors import ConfigError
 from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
 from shield.regime import InForce
-from shield.rules.tokens import AdminTokens
 from shield.replaced import Change, FileSet, Marks
+from shield.rules.tokens import AdminTokens
 
 log = logging.getLogger("shield.secrets")
 

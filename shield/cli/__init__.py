@@ -9,7 +9,7 @@ import typer
 
 from shield import __version__
 from shield.cli.drill import app as _drill
-from shield.cli.options import ConfigFile
+from shield.cli.options import ConfigFile, TokenFile, begin_run
 from shield.cli.origin import app as _origin
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
@@ -44,7 +44,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    begin_run()
 
 
 @_app.command()
@@ -59,7 +59,7 @@ def serve(
 
 
 @_app.command()
-def reload(config: ConfigFile) -> None:
+def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
     """Have the running node read its settings again. Exit code 1 if they are refused."""
     from shield.cli.reload import reload as run
 
@@ -67,7 +67,7 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command()
-def upgrade(config: ConfigFile) -> None:
+def upgrade(config: ConfigFile, token_file: TokenFile = None) -> None:
     """Have the running node replace its program by the version that is installed now, without a failed request. Exit
     code 1 if that is refused or fails.
     """
@@ -128,6 +128,7 @@ def explain(
     url: Annotated[str, typer.Argument(help="A URL or a path.")],
     config: ConfigFile,
     live: Annotated[bool, typer.Option("--live", help="With how the running node treats its origins now.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show how a URL is mapped: key, route, origins, object URLs, and signed requests."""
     from shield.cli.explain import explain as run
@@ -142,6 +143,7 @@ def why(
     at: Annotated[
         str, typer.Option("--at", help="A time of the last day: 03:12, 2026-03-01T03:12, 2026-03-01T03:12Z.")
     ],
+    token_file: TokenFile = None,
 ) -> None:
     """Show which origin a URL was fetched from first at a time of the last day, and why, by the running node."""
     from shield.cli.why import why as run
@@ -156,6 +158,7 @@ def whatif(
     changes: Annotated[
         list[str], typer.Option("--set", help="Another setting; may be given again.", metavar="KEY=VALUE")
     ],
+    token_file: TokenFile = None,
 ) -> None:
     """Choose origins again as in a time of the last day, with other settings, and show the shares of keys."""
     from shield.cli.whatif import whatif as run
@@ -202,6 +205,7 @@ def announce(
     ] = False,
     deleted: Annotated[bool, typer.Option("--deleted", help="They are there no more.")] = False,
     prefetch: Annotated[bool, typer.Option("--prefetch", help="Fetch them at once, up to 64.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Tell the running node that objects have changed at the primary, so that it fetches them from there."""
     from shield.cli.announce import announce as run

@@ -5,39 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from shield.config.layers import TOKEN_VARIABLE
-from shield.rules.tokens import Role
-
-_given: list[str] = []  # by --token-file, of this run
-
-
-def _read(value: Path | None) -> Path | None:
-    _given.clear()
-    if value is not None:
-        try:
-            text = value.read_text().strip()
-        except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"{value}: can't be read: {getattr(error, 'strerror', None) or error}") from None
-        if not text:
-            raise typer.BadParameter(f"{value}: is empty")
-        _given.append(text)
-    return value
-
-
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file",
-        help=f"File with a token of the node's admin API, instead of ${TOKEN_VARIABLE} or one of the settings.",
-        metavar="FILE",
-        callback=_read,
-    ),
-]
+from shield.cli.options import given_token
+from shield.rules.tokens import TOKEN_VARIABLE, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +33,9 @@ NO_TOKEN = SentToken(None, "no token was sent")
 
 def token_of(own: Sequence[OwnToken]) -> SentToken:
     """The token to be sent to a node whose settings have these."""
-    if _given:
-        return SentToken(_given[0], "the token is that of --token-file")
+    given = given_token()
+    if given is not None:
+        return SentToken(given, "the token is that of --token-file")
     if given := os.environ.get(TOKEN_VARIABLE, "").strip():
         return SentToken(given, f"the token is that of {TOKEN_VARIABLE}")
     readable = [token for token in own if token.secret is not None]

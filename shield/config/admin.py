@@ -92,11 +92,11 @@ def _is_section(value: object) -> bool:
     return isinstance(value, Mapping | TokenSettings)
 
 
-_ADDRESS_SCHEMA = {
+_ADMIN_SCHEMA = {
     "anyOf": [LISTEN_SCHEMA, {"type": "string", "pattern": "^unix:/.", "examples": ["unix:/run/shield/admin.sock"]}]
 }
-_Address = Annotated[AdminAddress, BeforeValidator(parse_admin_address), WithJsonSchema(_ADDRESS_SCHEMA)]
-_Mode = Annotated[
+_AdminListen = Annotated[AdminAddress, BeforeValidator(parse_admin_address), WithJsonSchema(_ADMIN_SCHEMA)]
+_Permissions = Annotated[
     int, BeforeValidator(_mode), WithJsonSchema({"type": ["string", "integer"], "pattern": "^0?[0-7]{3}$"})
 ]
 _LongSecret = Annotated[Secret, AfterValidator(_long)]
@@ -120,13 +120,13 @@ class TokenSettings(Section):
 class AdminSettings(Section):
     """Health, metrics and state, for operators."""
 
-    listen: Annotated[_Address | None, OrOff()] = Field(
+    listen: Annotated[_AdminListen | None, OrOff()] = Field(
         default=ListenAddress("127.0.0.1", 9180),
         description="Address of the admin API: host and port, or unix: and a path, as unix:/run/shield/admin.sock; "
         "off or null: none. Loopback, since without tokens it admits everyone who reaches it.",
         json_schema_extra={"default": "127.0.0.1:9180"},
     )
-    socket_mode: _Mode = Field(
+    socket_mode: _Permissions = Field(
         default=0o660,
         description="Permissions of its unix socket: who may open that reaches the API. The node's user and group.",
         json_schema_extra={"default": "0660"},

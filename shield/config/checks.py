@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from shield.config import access
 from shield.config.access_checks import access_problems
-from shield.config.admin import AdminSettings
+from shield.config.admin_checks import admin_problems
 from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
@@ -251,7 +251,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
             yield tree.problem(("listen", at), f"{address} is listed twice")
     if isinstance(admin, ListenAddress) and admin in listen and admin.port:
         yield tree.problem(("admin", "listen"), f"{admin} is an address for clients already; expected another")
-    yield from _tokens(settings.admin, tree)
+    yield from admin_problems(settings.admin, tree)
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")
@@ -260,27 +260,25 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _choices(settings, tree)
     yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
+    yield from _rate_limits(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)
 
 
-def _tokens(admin: AdminSettings, tree: Tree) -> Iterator[Problem]:
-    """The tokens of the admin API: each has a secret of its own, and there are some where others reach it."""
-    if admin.listen is not None and not admin.listen.loopback and not admin.tokens:
-        said = f"{admin.listen} can be reached from elsewhere; expected admin.tokens, too: who may do what"
-        yield tree.problem(("admin", "listen"), said)
-    owners: dict[str, str] = {}
-    for name, token in admin.tokens.items():
-        path: KeyPath = ("admin", "tokens", name, "secret")
-        if token.secret is None:
-            variable = f"SHIELD_ADMIN__TOKENS__{name.upper().replace('-', '_')}__SECRET"
-            said = f"there is none; expected secret or secret_file here, the variable {variable}, or a secret file "
-            yield tree.problem(path, f"{said}shield_admin__tokens__{name}__secret")
-            continue
-        other = owners.setdefault(token.secret.get_secret_value(), name)
-        if other != name:
-            yield tree.problem(
-                path, f"{nameable(other)} has the same; expected one of its own, which tells them apart"
-            )
+def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What limits depend on."""
+    for name, limit in settings.rate_limits.items():
+        here: KeyPath = ("rate_limits", name)
+        if limit.by == "header" and limit.header is None:
+            yield tree.problem((*here, "header"), "by: header needs one; expected a field's name, as X-Api-Key")
+        if limit.by != "header" and limit.header is not None:
+            yield tree.problem((*here, "header"), f"it has no effect with by: {limit.by}; expected by: header")
+        if limit.by == "signed-url-key" and (settings.access is None or settings.access.signed_urls is None):
+            yield tree.problem((*here, "by"), 'got "signed-url-key"; expected access.signed_urls, too')
+        for at, route in enumerate(limit.routes):
+            if route not in settings.routes:
+                known = list(settings.routes)
+                said = f"expected one of {' '.join(map(nameable, known))}{did_you_mean(route, known)}"
+                yield tree.problem((*here, "routes", at), f'got "{route}"; {said}')
 
 
 def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:

@@ -16,9 +16,7 @@ from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
-
-TOKEN_VARIABLE = "SHIELD_ADMIN_TOKEN"
-"""No setting: the token that commands send to a running node."""
+from shield.rules.tokens import TOKEN_VARIABLE
 
 _VARIABLE = "SHIELD_"
 _SECRET_FILE = "shield_"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from shield.config.changes import held_over, waiting
 from shield.config.checks import check
-from shield.config.layers import TOKEN_VARIABLE, read_environment, read_file, read_named_files, read_secret_directory
+from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Layer, Position, Problem, Tree
@@ -22,6 +22,7 @@ from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
 from shield.replaced import Marks, marks_of
+from shield.rules.tokens import TOKEN_VARIABLE
 
 SECRET_DIRECTORIES = (Path("/run/secrets"),)
 """The directory of containers' secrets. Other programs may have theirs there, too."""

@@ -112,7 +112,7 @@ def test_state_says_what_the_node_is_doing(shield: Shield, origin: FaultyOrigin)
     assert state["origins"]["fra"]["fetches"] == 1
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("POST", "/state", 405)])
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/state", 405)])
 def test_nothing_else_is_there(shield: Shield, method: str, path: str, status: int) -> None:
     assert _ask(shield, path, method=method).status_code == status
 

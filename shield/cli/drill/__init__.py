@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import ConfigFile
+from shield.cli.options import ConfigFile, TokenFile
 
 app = typer.Typer(
     name="drill",
@@ -42,6 +42,7 @@ def _begin(
     detach: Annotated[bool, typer.Option("--detach", help="Don't wait for the end.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the drills of before instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -62,7 +63,7 @@ def _begin(
 
 
 @app.command("stop")
-def _stop(config: ConfigFile) -> None:
+def _stop(config: ConfigFile, token_file: TokenFile = None) -> None:
     """End the drill that runs."""
     from shield.cli.drill.run import stop
 
@@ -71,7 +72,9 @@ def _stop(config: ConfigFile) -> None:
 
 @app.command("status")
 def _status(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the drill that runs, or the last one since the node's start."""
     from shield.cli.drill.run import status
@@ -81,7 +84,9 @@ def _status(
 
 @app.command("history")
 def _history(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON lines.")] = False
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON lines.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the drills of before, oldest first."""
     from shield.cli.drill.run import show_history

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, OriginName
+from shield.cli.options import AsJson, ConfigFile, OriginName, TokenFile
 
 app = typer.Typer(
     name="origin",
@@ -16,7 +16,7 @@ app = typer.Typer(
 
 
 @app.command("ls")
-def _ls(config: ConfigFile, json: AsJson = False) -> None:
+def _ls(config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """List all origins: their health, flags and the reason."""
     from shield.cli.origin.orders import ls as run  # each command imports what it needs
 
@@ -31,6 +31,7 @@ def _drain(
         str | None, typer.Option(help="A duration or a time, as 2h, 18:30 or 2026-03-01T06:00Z. Default: restore.")
     ] = None,
     json: AsJson = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Send no new fetches to an origin while another can serve; those under way finish. It outlasts restarts."""
     from shield.cli.origin.orders import drain as run
@@ -39,7 +40,7 @@ def _drain(
 
 
 @app.command("restore")
-def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _restore(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Let an origin have fetches again: its share of keys grows in half a minute."""
     from shield.cli.origin.orders import restore as run
 
@@ -47,7 +48,7 @@ def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None
 
 
 @app.command("probe")
-def _probe(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _probe(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Have the node fetch the origin's canaries now. Exit code 1 if one fails, is absent, or has other bytes."""
     from shield.cli.origin.orders import probe as run
 

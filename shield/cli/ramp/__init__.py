@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, OriginName
+from shield.cli.options import AsJson, ConfigFile, OriginName, TokenFile
 
 app = typer.Typer(
     name="ramp",
@@ -15,7 +15,7 @@ app = typer.Typer(
 
 
 @app.command("status")
-def _status(config: ConfigFile, json: AsJson = False) -> None:
+def _status(config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Show all ramps: share, progress, and the reason of an end."""
     from shield.cli.ramp.orders import status as run  # each command imports what it needs
 
@@ -23,31 +23,31 @@ def _status(config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("start")
-def _start(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _start(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Take all keys from an origin, and give them back as it proves itself."""
     _order(name, config, "start", as_json=json)
 
 
 @app.command("pause")
-def _pause(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _pause(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Stay at the present share. Trouble still leads back to none."""
     _order(name, config, "pause", as_json=json)
 
 
 @app.command("resume")
-def _resume(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _resume(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Go on after a pause: the present step begins anew."""
     _order(name, config, "resume", as_json=json)
 
 
 @app.command("abort")
-def _abort(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _abort(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """End a ramp: the origin serves no keys until another one is started, or this one cleared."""
     _order(name, config, "abort", as_json=json)
 
 
 @app.command("clear")
-def _clear(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _clear(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Forget a ramp: the origin serves all keys at once."""
     _order(name, config, "clear", as_json=json)
 
