@@ -97,7 +97,7 @@ _ADMIN_SCHEMA = {
 }
 _AdminListen = Annotated[AdminAddress, BeforeValidator(parse_admin_address), WithJsonSchema(_ADMIN_SCHEMA)]
 _Permissions = Annotated[
-    int, BeforeValidator(_mode), WithJsonSchema({"type": ["string", "integer"], "pattern": "^0?[0-7]{3}$"})
+    int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$", "examples": ["0600"]})
 ]
 _LongSecret = Annotated[Secret, AfterValidator(_long)]
 
