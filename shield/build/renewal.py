@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.admin.doorkeeper import Doorkeeper
+from shield.alarms.signs import OwnSigns
+from shield.alarms.watch import AlarmWatch
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -35,6 +38,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.tokens import admin_tokens
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
+from shield.edge.tls import ServerContext
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -70,6 +74,8 @@ class Parts:
     spot_checks: SpotChecks
     accounting: Accounting
     access: AccessLog
+    signs: OwnSigns
+    alarms: AlarmWatch
     admin_hosts: list[str]
     doorkeeper: Doorkeeper
 
@@ -145,6 +151,9 @@ class PreparedEdition:
         parts.in_force.swap(drawn.regime)
         parts.store.forget_heads()
         log_requests(settings, parts.access, parts.accounting, workers=parts.workers)
+        terms = alarm_terms(settings)
+        parts.signs.limits = terms.limits
+        parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)
         parts.secrets.follow(self.edition.loaded)
@@ -168,7 +177,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
     tokens: AdminTokens
 
 
