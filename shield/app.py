@@ -22,7 +22,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
@@ -44,6 +44,7 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
+from shield.observe.output import LogOutput
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import PeerFront, PeerProxy
@@ -51,6 +52,7 @@ from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
 from shield.rules.headers import via
+from shield.rules.request_ids import RequestIds
 from shield.shared import Seat
 from shield.store.directory.files import Files
 
@@ -92,7 +94,7 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
@@ -113,7 +115,8 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
-    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
+    ids = request_ids(settings, RequestIds())
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -176,6 +179,7 @@ def build(
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
+            ids=ids,
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
@@ -187,7 +191,9 @@ def build(
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
 
     services = Services(
-        CallbackService("the access log", ticking=log.flush, closing=log.close),
+        CallbackService(
+            "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
+        ),
         storage,
         purge,
         secrets,

@@ -29,7 +29,7 @@ from shield.build.origins import (
 )
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
@@ -46,6 +46,7 @@ from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
+from shield.rules.request_ids import RequestIds
 from shield.store.tiers import Store
 
 
@@ -67,6 +68,7 @@ class Parts:
     spot_checks: SpotChecks
     accounting: Accounting
     access: AccessLog
+    ids: RequestIds
     admin_hosts: list[str]
 
 
@@ -136,6 +138,7 @@ class PreparedEdition:
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
+        request_ids(settings, parts.ids)
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)
@@ -167,6 +170,7 @@ class _Drawn:
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
+    try_log_file(settings)
     plans, regime = blueprints(settings, workers), regime_of(settings, workers=workers, generation=generation)
     return _Drawn(
         plans,
