@@ -42,12 +42,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
                 asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
-                limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
-                on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
-                HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
-                program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
-                listener: its connections and their timeouts
+                limits on connections; rates: limits on requests; heads; pace: slow readers; tls: handshakes. http2/:
+                connection: HTTP/2 on h2, on sending (turns and the end); stream: a request and its response; frames:
+                cut and counted; heads: HPACK without a table; traffic: figures; front: the protocol agreed on in TLS
+    admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
+                openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
+                admits callers by their tokens; visitors: accepted host names; listener: its connections and their
+                timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
+                upgrade: of the program; origins, drill: orders on them; decisions: their basis; page: for people, of
+                the files in static/, on feed: live figures
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
@@ -66,14 +69,14 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
-    store       tiers: all of it as one store; removals: removed entries, and their order; entry: a stored response;
-                variants: the fields by which responses vary; memory: the RAM tier (S3-FIFO); pending: entries being
-                written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume: a directory
-                that may fail and return; backlog: its writer's queue; admission; takedowns: their file; shares: RAM
-                used by one key's variants. directory/: one cache directory, made of home, claim, premises, index
-                (LMDB) and its change and values, segments, record, log (writing), room, reading, condition, reclaim,
-                rebuild, scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake,
-                customs, ground, for maintenance
+    store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
+                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
+                (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
+                entry's body; volume: a directory that may fail and return; backlog: its writer's queue; admission;
+                takedowns: their file; shares: RAM used by one key's variants. directory/: one cache directory, made
+                of home, claim, premises, index (LMDB) and its change and values, segments, record, log (writing),
+                room, reading, condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit,
+                listing, scrub, moving, intake, customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
@@ -96,6 +99,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
     leases      the words there on the limit of an origin, and each worker's lease on it
+    rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
@@ -116,10 +120,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
-                prefixes as people write them; purge_orders: orders to purge as they are written; purge_scope: what an
-                order covers, and what it costs to fetch that again; purge_access: who may send PURGE
+                rate_limit, persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers,
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers
+                of the admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to
+                purge as they are written; purge_scope: what an order covers, and what it costs to fetch that again;
+                purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
+                those of the log of purges
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -8,11 +8,20 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from shield.admin.announce import announcing
 from shield.admin.api import admin_api
+from shield.admin.decisions import deciding
+from shield.admin.drill import drilling
+from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
-from shield.admin.origins import OriginOrders
-from shield.admin.reload import Reload
-from shield.admin.upgrade import Upgrade
+from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.page import page_routes
+from shield.admin.ramps import ramp_routes
+from shield.admin.reload import Reload, reloading
+from shield.admin.removal import removal
+from shield.admin.takedown import takedown
+from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.watching import figure_routes, health_routes
 from shield.announce import Announcer
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
@@ -35,6 +44,7 @@ from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateLimiter
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -114,7 +124,8 @@ def build(
         clock=clock,
     )
     in_force.followed_by(recorder.follow)
-    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
+    replies, http2 = replies_of(settings), Traffic()
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     peer_proxy = PeerProxy(
@@ -189,6 +200,11 @@ def build(
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    orders = OriginOrders(
+        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+    )
+
+    feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
         CallbackService(
@@ -207,6 +223,7 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -225,22 +242,20 @@ def build(
         peers=peers,
         asgi=asgi,
         admin=admin_api(
-            readiness=figures.readiness,
-            health=checkup.fresh,
-            report=figures.report_of_all,
-            remove=purge.targets,
-            remove_prefix=purge.prefix,
-            take_down=purge.take_down,
-            lift=purge.lift,
-            announce=Announcer(in_force, purge, store, fills).announce,
-            reload=reload.ask,
-            upgrade=upgrade.ask,
-            drills=drills,
-            ramps=ramps,
-            decisions=recorder,
-            origins=OriginOrders(
-                figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
-            ),
+            [
+                *health_routes(figures.readiness, checkup.fresh),
+                *figure_routes(figures.report_of_all),
+                removal(purge.targets, purge.prefix),
+                takedown(purge.take_down, purge.lift),
+                announcing(Announcer(in_force, purge, store, fills).announce),
+                reloading(reload.ask),
+                upgrading(upgrade.ask),
+                *drilling(drills),
+                *ramp_routes(ramps),
+                deciding(recorder),
+                *origin_routes(orders),
+                *page_routes(feed),
+            ],
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

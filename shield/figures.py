@@ -11,6 +11,7 @@ from shield.drill.drills import Drills
 from shield.edge.door import Door, DoorStatistics
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Http2Statistics, Traffic
+from shield.edge.rates import RateStatistics
 from shield.families import drill_families, labelled, number, origin_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
@@ -120,6 +121,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "door": asdict(self.door.statistics()),
+            "rate_limits": asdict(self.guard.limiter.statistics()),
             "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -152,6 +154,7 @@ class Figures:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
             labelled("requests", "Requests by result", "cache", _words(counters)),
+            *_rate_families(self.guard.limiter.statistics()),
             labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
             number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
             number("connections", "Open client connections", vitals.connections, gauge=True),
@@ -191,6 +194,18 @@ class Figures:
 def _words(counters: Counters) -> dict[str, int]:
     """Requests by result, plain hits included in the other hits."""
     return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
+
+
+def _rate_families(rates: RateStatistics) -> list[Family]:
+    return [
+        labelled("rate_limited", "Requests refused with 429, by the rate limit", "limit", rates.refused),
+        labelled(
+            "rate_limit_exceeded",
+            "Requests beyond a rate limit that only counts, by the limit",
+            "limit",
+            rates.counted,
+        ),
+    ]
 
 
 def _door_families(door: DoorStatistics) -> list[Family]:

@@ -22,7 +22,7 @@ from shield.store.tiers import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 
-_RETRIABLE_BY_CONNECTION = (404, 405)
+_RETRIABLE_BY_CONNECTION = (404, 405, 429)
 
 
 class Reply:
@@ -136,9 +136,8 @@ class Replies:
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """The response to a rejected request. The connection is closed unless the request was unambiguous."""
-        allow = ((b"allow", error.allow),) if error.status == 405 else ()
-        outcome = Outcome(detail=error.reason, refused=True)
-        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=allow)
+        outcome = Outcome(detail=error.detail, refused=True)
+        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=error.fields)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply

@@ -47,7 +47,7 @@ ROWS = [
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "kept"],
     ["leases", "ramping"],
     ["records", "rankings", "changed", "drill.memory"],
-    ["spending", "timings", "canary_notes", "ramp_table"],
+    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals"],
 ]

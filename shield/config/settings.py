@@ -16,6 +16,7 @@ from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
+from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -308,6 +309,12 @@ class Settings(Section):
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
+    rate_limits: Mapping[Name, RateLimitSettings] = Field(
+        default_factory=dict,
+        description="Limits on the number of requests, by name. If omitted: none, since a CDN, with few addresses "
+        "and many requests, is the client.",
+        json_schema_extra={"additionalProperties": False},
+    )
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="The log of events.")
     access_log: AccessLogSettings = Field(default_factory=AccessLogSettings, description="The log of requests.")

@@ -21,7 +21,6 @@ from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
 from shield.reply import Reply
-from shield.rules.access import ClientIdentity
 from shield.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class ClientConnection(ConnectionLife):
         "_counters",
         "_exchange",
         "_held",
-        "_identity",
+        "_is_checked",
         "_is_metered",
         "_loop",
         "_proxy",
@@ -61,7 +60,7 @@ class ClientConnection(ConnectionLife):
         self._accounting = front.accounting
         self._counters = front.accounting.counters
         self._loop = front.loop
-        self._identity: ClientIdentity | None = None  # None: `_let_in` needn't check its requests
+        self._is_checked = False  # `_let_in` has to check its requests
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
@@ -100,7 +99,7 @@ class ClientConnection(ConnectionLife):
             return
         self._reading = _IDLE
         end = len(self._target)  # as received: `_let_in` removes a link's parameters
-        if self._identity is not None and not self._let_in():
+        if self._is_checked and not self._let_in():
             return
         heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
         # llhttp has accepted the line, so these few bytes prove that it reads "GET /a HTTP/1.1" exactly.
@@ -138,8 +137,8 @@ class ClientConnection(ConnectionLife):
         else:
             self._take(Turn(request, True, False, self._now))
 
-    def _examine(self, request: Request) -> None:
-        super()._examine(request)
+    def _examine(self, request: Request, error: RequestError | None = None) -> None:
+        super()._examine(request, error)
         if self._awaited is not None:
             self._awaited.regime = self._proxy.in_force.regime
 

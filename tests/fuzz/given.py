@@ -13,12 +13,14 @@ from typing import TypeVar
 import yaml as yaml_library
 
 from shield.admin import removal
+from shield.admin.problems import ProblemError
 from shield.config import section, units
 from shield.config.loading import load
 from shield.config.places import Layer, Position, Tree, Value
 from shield.config.units import ExpectedError
 from shield.config.yaml_text import YamlText
 from shield.errors import ConfigError, RequestError
+from shield.rules.tokens import AdminToken, AdminTokens, Role, TokenDenial
 from shield.rules.written import WrittenError, target_of
 from tests.fuzz.target import Target
 from tests.ground import DOCUMENTED, PLAIN
@@ -196,13 +198,26 @@ def check_wish(data: bytes) -> None:
     """Targets or a prefix, in ASCII."""
     try:
         paths, prefix = _result(removal._wish(data))
-    except (removal.WishError, WrittenError) as error:
+    except (ProblemError, WrittenError) as error:
         assert str(error).startswith("expected ")
         return
     except RequestError:
         return
     assert prefix is None or (not paths and all(b"/" in each and each.isascii() for each in prefix))
     assert all(path.isascii() for path in paths)
+
+
+TOKENS = AdminTokens([AdminToken.of("a", Role.READ, "hunter2" * 3)])
+
+
+def check_authorization(data: bytes) -> None:
+    """Only the whole secret admits, and only as far as its role goes."""
+    field = data.decode("latin-1")
+
+    caller, denial = TOKENS.judge(field, Role.READ)
+    assert (caller is None) is (denial is not None)
+    assert caller is None or "hunter2" * 3 in field or field.strip().lower().startswith("basic ")
+    assert TOKENS.judge(field, Role.PURGE)[1] is (denial or TokenDenial.ROLE)
 
 
 def check_url(data: bytes) -> None:
@@ -346,6 +361,17 @@ TARGETS = {
             b"[" * 4096,
         ),
         (b'"paths": ', b'"prefix": ', b"[", b"]", b"{", b"}", b'"/a"', b",", b"\\u", b'"', b"null", b"1e9", b":/"),
+    ),
+    "authorization": Target(
+        check_authorization,
+        (
+            b"Bearer hunter2hunter2hunter2",
+            b"bearer  hunter2hunter2hunter2 ",
+            b"Basic eDp5",
+            b"Bearer \xe4",
+            b"Bearer",
+        ),
+        (b"Bearer ", b"hunter2", b" ", b"\t", b","),
     ),
     "url": Target(
         check_url,

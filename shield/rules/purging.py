@@ -1,0 +1,215 @@
+"""Purges by tag, by prefix, by pattern and of everything, as marks: an entry falls under one, or it doesn't. Pure.
+
+A mark is a sentence about all entries from before it, so that it costs the same whatever their number: each entry
+carries the sequence up to which it is known to fall under no mark, and is compared with later ones when it is looked
+up. PurgeMarks are kept until all places have been swept of the entries that fall under them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from shield.errors import ShieldError
+from shield.rules.vary import MARK as OF_VARIANT
+
+MOST_GLOBS = 64
+"""Patterns alive at a time: an entry is compared with each of them."""
+
+
+class MarkKind(IntEnum):
+    """What the text of a mark is."""
+
+    TAG = 1  # a tag, as entries have them
+    PREFIX = 2  # the beginning of keys: with their space, or, beginning with a slash, in any space
+    GLOB = 3  # likewise of whole keys, with * for any characters
+    ALL = 4  # nothing: it is about all entries
+
+
+class TooManyGlobsError(ShieldError):
+    """Another pattern would make lookups slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeMark:
+    """One purge of many entries: of those whose own sequence is smaller.
+
+    `soft`: they are stale since `at`, epoch seconds, with their grace; else they are gone.
+    """
+
+    sequence: int
+    kind: MarkKind
+    text: bytes = b""
+    soft: bool = False
+    at: float = 0.0
+
+    def is_about(self, text: bytes, tags: bytes | None) -> bool:
+        """Whether an entry falls under it by its key's text and its tags, one a line; None: these aren't known, so
+        that it may."""
+        kind = self.kind
+        if kind is MarkKind.TAG:
+            return tags is None or self.text in tags.split(b"\n")
+        if kind is MarkKind.PREFIX:
+            return text.startswith(self.text, _start(text, self.text))
+        return kind is MarkKind.ALL or _matches(_parts(self.text), text)
+
+
+_Pair = tuple[PurgeMark | None, PurgeMark | None]  # the newest hard one and the newest soft one about the same
+_Table = dict[bytes, _Pair]
+_Lengths = tuple[tuple[int, _Table], ...]
+_NOTHING: _Pair = (None, None)
+
+
+class PurgeMarks:
+    """All marks that are alive. One thread changes them; any thread asks, and may miss what is being added.
+
+    `newest` is the sequence of the newest one that was ever added: what is stored from now on falls under none up to
+    it. `alive` is that of the newest one that still matters, 0 if none does: entries of at least that sequence
+    needn't be asked about.
+    """
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.alive = 0
+        self._all: _Pair = _NOTHING
+        self._tags: _Table = {}
+        self._paths: _Lengths = ()  # prefixes in any space, by their length
+        self._keys: _Lengths = ()  # prefixes with their space
+        self._globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[PurgeMark]:
+        for pair in self._pairs():
+            yield from [mark for mark in pair if mark is not None]
+
+    @property
+    def globs(self) -> frozenset[bytes]:
+        """The patterns that are alive."""
+        return frozenset([b"*".join(parts) for parts, _ in self._globs])
+
+    def check_globs(self, texts: Iterable[bytes]) -> None:
+        """Raise TooManyGlobsError if these patterns would be too many."""
+        if len(self.globs | set(texts)) > MOST_GLOBS:
+            raise TooManyGlobsError(
+                f"{MOST_GLOBS} patterns can be in force at a time, and {len(self._globs)} are: each of them is"
+                " compared with every entry that is older. Wait until the disks are swept (shield_purge_marks falls),"
+                " or purge by prefix or by tag"
+            )
+
+    # asking
+
+    def verdict(self, text: bytes, tags: bytes, since: int) -> PurgeMark | None:
+        """The mark that an entry with this key and these tags falls under, if it is of this sequence: a hard one
+        before any soft one, of these the newest. None: it may be served.
+        """
+        if since >= self.alive:
+            return None
+        found: PurgeMark | None = None
+        for hard, soft in self._about(text, tags):
+            if hard is not None and hard.sequence > since:
+                return hard
+            if soft is not None and soft.sequence > since and (found is None or soft.sequence > found.sequence):
+                found = soft
+        return found
+
+    def _about(self, text: bytes, tags: bytes) -> list[_Pair]:
+        pairs = [self._all]
+        if self._paths:
+            path = text[text.find(b":") + 1 :]
+            pairs += [pair for length, table in self._paths if (pair := table.get(path[:length])) is not None]
+        pairs += [pair for length, table in self._keys if (pair := table.get(text[:length])) is not None]
+        if tags and self._tags:
+            table = self._tags
+            pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
+        if self._globs:
+            pairs += [pair for parts, pair in self._globs if _matches(parts, text)]
+        return pairs
+
+    # changing
+
+    def add(self, mark: PurgeMark) -> None:
+        """From now on older entries fall under this one, too."""
+        kind, text = mark.kind, mark.text
+        if kind is MarkKind.ALL:
+            self._all = _with(self._all, mark)
+        elif kind is MarkKind.TAG:
+            self._tags[text] = _with(self._tags.get(text, _NOTHING), mark)
+        elif kind is MarkKind.GLOB:
+            globs = dict(self._globs)
+            parts = _parts(text)
+            globs[parts] = _with(globs.get(parts, _NOTHING), mark)
+            self._globs = tuple(globs.items())
+        elif text.startswith(b"/"):
+            self._paths = _with_prefix(self._paths, mark)
+        else:
+            self._keys = _with_prefix(self._keys, mark)
+        self.newest = max(self.newest, mark.sequence)
+        self.alive = max(self.alive, mark.sequence)  # last: then it is found
+
+    def forget(self, until: int) -> None:
+        """Drop the marks up to this sequence: no entry is older than they are and falls under one."""
+        left = [mark for mark in self if mark.sequence > until]
+        self._all, self._tags, self._paths, self._keys, self._globs = _NOTHING, {}, (), (), ()
+        newest, self.alive = self.newest, 0
+        for mark in left:
+            self.add(mark)
+        self.newest = newest
+
+    def _pairs(self) -> Iterator[_Pair]:
+        yield self._all
+        yield from list(self._tags.values())
+        for _, table in (*self._paths, *self._keys):
+            yield from list(table.values())
+        for _, pair in self._globs:
+            yield pair
+
+
+def any_is_about(marks: Iterable[PurgeMark], text: bytes, tags: bytes | None) -> bool:
+    """Whether an entry that is older than all of these falls under one, or may; `tags` as in `PurgeMark.is_about`."""
+    return any(mark.is_about(text, tags) for mark in marks)
+
+
+def _with(pair: _Pair, mark: PurgeMark) -> _Pair:
+    hard, soft = pair
+    if mark.soft:
+        return hard, mark if soft is None or mark.sequence > soft.sequence else soft
+    return mark if hard is None or mark.sequence > hard.sequence else hard, soft
+
+
+def _with_prefix(lengths: _Lengths, mark: PurgeMark) -> _Lengths:
+    text = mark.text
+    table = dict(lengths).get(len(text))
+    if table is None:
+        return (*lengths, (len(text), {text: _with(_NOTHING, mark)}))
+    table[text] = _with(table.get(text, _NOTHING), mark)
+    return lengths
+
+
+def _start(text: bytes, pattern: bytes) -> int:
+    """Where in a key's text a pattern begins: after the space, if it names none."""
+    return text.find(b":") + 1 if pattern.startswith((b"/", b"*")) else 0
+
+
+def _parts(pattern: bytes) -> tuple[bytes, ...]:
+    """What stands between the stars."""
+    return tuple(pattern.split(b"*"))
+
+
+def _matches(parts: tuple[bytes, ...], text: bytes) -> bool:
+    """Whether a key's text is these parts with anything between them; of a variant, what stands before its mark."""
+    text = text.partition(OF_VARIANT)[0]
+    first, last, at = parts[0], parts[-1], _start(text, parts[0] or b"*")
+    if not text.startswith(first, at):
+        return False
+    at += len(first)
+    if len(parts) == 1:
+        return at == len(text)
+    for part in parts[1:-1]:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return text.endswith(last) and len(text) - len(last) >= at

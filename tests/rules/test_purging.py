@@ -1,0 +1,115 @@
+"""Marks of purges, against a model that looks at each of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shield.rules.purging import (
+    MOST_GLOBS,
+    MarkKind,
+    PurgeMark,
+    PurgeMarks,
+    TooManyGlobsError,
+    any_is_about,
+)
+from shield.rules.vary import MARK
+from tests.depth import tries
+
+KEY, TAGS = b"s1:/images/cats/a.webp?w=1", b"cats\nred"
+
+
+def about(kind: MarkKind, text: bytes, key: bytes = KEY, tags: bytes = TAGS) -> bool:
+    return PurgeMark(1, kind, text).is_about(key, tags)
+
+
+def test_tags_prefixes_and_patterns_name_entries() -> None:
+    assert about(MarkKind.ALL, b"")
+    assert about(MarkKind.TAG, b"red") and not about(MarkKind.TAG, b"re") and not about(MarkKind.TAG, b"/images/")
+    assert about(MarkKind.PREFIX, b"/images/") and about(MarkKind.PREFIX, b"s1:/images/")
+    assert not about(MarkKind.PREFIX, b"s2:/images/") and not about(MarkKind.PREFIX, b"/cats/")
+    assert about(MarkKind.GLOB, b"/images/*.webp?w=1") and about(MarkKind.GLOB, b"s1:/*cats*")
+    assert not about(MarkKind.GLOB, b"/images/*.webp") and not about(MarkKind.GLOB, b"/cats/*")
+    assert about(MarkKind.GLOB, b"/*", key=b"s1:/") and not about(MarkKind.GLOB, b"/a*a", key=b"s1:/a")
+
+
+def test_a_pattern_is_about_the_variants_of_a_key() -> None:
+    assert about(MarkKind.GLOB, b"/a/*.webp", key=b"s1:/a/b.webp" + MARK + b"0123/4567")
+
+
+def test_of_an_entry_whose_tags_are_unknown_any_tag_may_be_one() -> None:
+    marks = [PurgeMark(1, MarkKind.TAG, b"red"), PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/")]
+
+    assert any_is_about(marks, KEY, None) and not any_is_about(marks, KEY, b"")
+    assert not any_is_about(marks[1:], KEY, None)
+
+
+def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
+    marks = PurgeMarks()
+    hard = PurgeMark(3, MarkKind.TAG, b"red")
+    soft = PurgeMark(5, MarkKind.PREFIX, b"/images/", soft=True, at=7.0)
+    for mark in (hard, soft):
+        marks.add(mark)
+
+    assert marks.verdict(KEY, TAGS, 2) == hard
+    assert marks.verdict(KEY, TAGS, 3) == soft
+    assert marks.verdict(KEY, TAGS, 5) is None
+    assert marks.verdict(KEY, b"", 2) == soft
+
+
+def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_place() -> None:
+    marks = PurgeMarks()
+    for sequence, kind in enumerate(MarkKind, start=1):
+        marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
+
+    marks.forget(3)
+    assert (marks.newest, marks.alive, len(marks)) == (4, 4, 1)
+    marks.forget(4)
+
+    assert (marks.newest, marks.alive, len(marks)) == (4, 0, 0)
+    assert marks.verdict(KEY, TAGS, 0) is None
+
+
+def test_more_patterns_than_lookups_can_bear_are_refused_until_some_are_forgotten() -> None:
+    marks = PurgeMarks()
+    for number in range(MOST_GLOBS):
+        marks.check_globs([b"/%d*" % number])
+        marks.add(PurgeMark(number + 1, MarkKind.GLOB, b"/%d*" % number))
+
+    with pytest.raises(TooManyGlobsError, match="64 patterns can be in force"):
+        marks.check_globs([b"/new*"])
+    marks.check_globs([b"/7*"])  # again
+    marks.forget(1)
+    marks.check_globs([b"/new*"])
+
+
+PIECES = st.lists(st.sampled_from([b"/", b"a", b"b", b"*", b":", b"s1:"]), min_size=1, max_size=6).map(b"".join)
+KINDS = st.sampled_from(list(MarkKind))
+ALL_MARKS = st.lists(
+    st.builds(PurgeMark, st.integers(1, 9), KINDS, PIECES, st.booleans(), st.floats(0.0, 9.0)), max_size=8
+)
+ALL_TAGS = st.lists(st.sampled_from([b"a", b"b", b"/"]), max_size=2).map(b"\n".join)
+
+
+@settings(max_examples=tries(300))
+@given(ALL_MARKS, PIECES, ALL_TAGS, st.integers(0, 9), st.integers(0, 9))
+def test_verdicts_are_those_of_looking_at_every_mark(
+    given_marks: list[PurgeMark], key: bytes, tags: bytes, since: int, forgotten: int
+) -> None:
+    key = b"s1:/" + key
+    marks = PurgeMarks()
+    for mark in given_marks:
+        marks.add(mark)
+    marks.forget(forgotten)
+
+    found = marks.verdict(key, tags, since)
+
+    hit = [mark for mark in given_marks if mark.sequence > max(since, forgotten) and mark.is_about(key, tags)]
+    wanted = [mark for mark in hit if not mark.soft] or hit
+    assert (found is None) == (not wanted)
+    if found is not None:
+        assert found.soft == wanted[0].soft
+        assert not found.soft or found.sequence == max(mark.sequence for mark in wanted)
+    assert marks.newest == max([mark.sequence for mark in given_marks], default=0)
+    assert marks.alive == max([mark.sequence for mark in given_marks if mark.sequence > forgotten], default=0)
