@@ -55,6 +55,7 @@ from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.observe.output import LogOutput
+from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import PeerFront, PeerProxy
@@ -62,7 +63,6 @@ from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
 from shield.rules.headers import via
-from shield.rules.request_ids import RequestIds
 from shield.shared import Seat
 from shield.store.directory.files import Files
 

@@ -13,6 +13,7 @@ from shield.errors import OwnPathError, RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.accounting import Accounting
+from shield.observe.request_ids import RequestIds
 from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
@@ -20,7 +21,6 @@ from shield.rules.addresses import UNIX
 from shield.rules.amplification import Accounts
 from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import loop_objection
-from shield.rules.request_ids import RequestIds
 from shield.rules.routes import Resource, Route, Targets
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry

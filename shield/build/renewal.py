@@ -38,6 +38,7 @@ from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.request_ids import RequestIds
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
@@ -46,7 +47,6 @@ from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
-from shield.rules.request_ids import RequestIds
 from shield.store.tiers import Store
 
 

@@ -9,10 +9,10 @@ from shield.errors import ConfigError
 from shield.observe.access import AccessLog, LogTerms
 from shield.observe.accounting import Accounting
 from shield.observe.output import opened
+from shield.observe.request_ids import RequestIds
 from shield.reply import Replies
 from shield.rules.headers import via
 from shield.rules.log_lines import BEHIND_COMBINED, USUAL
-from shield.rules.request_ids import RequestIds
 
 
 def replies_of(settings: Settings) -> Replies:

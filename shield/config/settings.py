@@ -253,7 +253,8 @@ class Settings(Section):
     )
     tls: TlsSettings | None = Field(
         default=None,
-        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP.",
+        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP. "
+        "To add or remove it needs a restart.",
     )
     access: Access | None = Field(
         default=None,

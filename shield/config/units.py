@@ -14,6 +14,11 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+SIZE_SPELLING = r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]?$"
+DURATION_SPELLING = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|min|h|d)?$"
+SHARE_SPELLING = r"^[0-9]+(\.[0-9]+)? ?%?$"
+"""Patterns of the JSON Schema, by which editors and the reference know these types."""
+
 _SIZES: Mapping[str, int] = {
     "TiB": 1 << 40,
     "GiB": GIB,
@@ -145,7 +150,7 @@ Size = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]?$"},
+                {"type": "string", "pattern": SIZE_SPELLING},
             ]
         }
     ),
@@ -157,7 +162,7 @@ Duration = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|min|h|d)?$"},
+                {"type": "string", "pattern": DURATION_SPELLING},
             ]
         }
     ),
@@ -174,7 +179,7 @@ Portion = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": 1},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%?$"},
+                {"type": "string", "pattern": SHARE_SPELLING},
             ]
         }
     ),

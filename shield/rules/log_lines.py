@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from shield.rules.dates import MONTHS
 
 LogValue = str | int | float | bool
-Record = Mapping[str, LogValue]
+LogRecord = Mapping[str, LogValue]
 
 FIELDS = (
     *("time", "client", "method", "target", "protocol", "status", "bytes", "seconds", "first_byte"),
@@ -33,13 +33,13 @@ BEHIND_COMBINED = (
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # in quotes: quotes, backslashes, and all but printable ASCII
 
 
-def json_line(record: Record, names: Sequence[str]) -> str:
+def json_line(record: LogRecord, names: Sequence[str]) -> str:
     """One object with those of these fields that the record has."""
     line = {name: record[name] for name in names if name in record}
     return json.dumps(line, separators=(",", ":"))
 
 
-def combined_line(record: Record, names: Sequence[str]) -> str:
+def combined_line(record: LogRecord, names: Sequence[str]) -> str:
     """The combined format, and then `name=value` for each of these fields; "-" for one that doesn't apply.
 
     As nginx does, quotes, backslashes and bytes beyond ASCII are written as `\\xHH`. The time is UTC.
@@ -59,9 +59,8 @@ def combined_line(record: Record, names: Sequence[str]) -> str:
 
 def _moment(seconds: float) -> str:
     """As `10/Oct/2000:13:55:36 +0000`."""
-    at = time.gmtime(seconds)
-    month = MONTHS[at.tm_mon - 1].decode()
-    return f"{at.tm_mday:02d}/{month}/{at.tm_year}:{time.strftime('%H:%M:%S +0000', at)}"
+    at = datetime.fromtimestamp(seconds, UTC)
+    return at.strftime(f"%d/{MONTHS[at.month - 1].decode()}/%Y:%H:%M:%S +0000")
 
 
 def _value(value: LogValue | None) -> str:

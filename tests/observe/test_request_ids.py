@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shield.rules.request_ids import RequestIds
+from shield.observe.request_ids import RequestIds
 
 
 def ids(*names: bytes) -> RequestIds:
