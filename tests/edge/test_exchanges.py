@@ -20,7 +20,7 @@ LARGE = Pattern(3_000_000)
 
 
 class Notes:
-    """All exchanges that were recorded."""
+    """Observes every request."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
@@ -34,7 +34,7 @@ def notes(shield: Shield, origin: FaultyOrigin) -> Notes:
     origin.serves("/a", b"hello", lifetime=60)
     origin.serves("/large", LARGE, lifetime=60)
     notes = Notes()
-    shield.call(lambda: shield.node.proxy.accounting.add(notes.exchanges.append, hits=1.0))
+    shield.call(lambda: shield.node.front.accounting.add(notes.exchanges.append, hits=1.0))
     return notes
 
 
