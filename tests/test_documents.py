@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -27,6 +28,7 @@ from shield.config.settings import Settings
 from shield.errors import Fault
 from shield.fill.readers import Phase
 from shield.observe.report import together
+from shield.rules.alarms import KINDS, AlarmKind
 from shield.rules.verdict import Verdict
 from tests.architecture import source_of
 from tests.disks import with_disk
@@ -213,6 +215,7 @@ def test_what_is_shown_of_a_signature_is_right() -> None:
     assert hmac.new(key.encode(), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest() == signature
 
 
+@cache
 def _parser() -> Any:
     """The command with all that it parses, that does nothing."""
 
@@ -340,6 +343,25 @@ def test_messages_that_the_handbook_explains_are_those_of_the_node() -> None:
     for message in _explained():
         for piece in re.split(r"\.\.\.|[+-]?\d[\d.:]*|\bN\b|fra\b|listen|state_directory", message):
             assert piece.strip(" :;-") in source, message
+
+
+def test_alarms_are_listed_with_their_severities_and_lead_to_their_runbooks() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (\w+) \| .* \| \[.+\]\((.+)\) \|$", _section("monitoring.md", "Alarms"), re.MULTILINE
+    )
+
+    kinds = {kind: terms for kind, terms in KINDS.items() if kind is not AlarmKind.TEST}
+    assert rows == [(kind.value, terms.severity.value, terms.runbook) for kind, terms in kinds.items()]
+
+
+def test_remedies_of_alarms_name_commands_that_exist() -> None:
+    named = {words for terms in KINDS.values() for words in re.findall(r"\bshield ((?:[a-z]+ ?)+)", terms.remedy)}
+
+    assert len(named) > 5
+    for words in named:
+        first, *more = words.split()
+        command = _parser().commands[first]
+        assert not getattr(command, "commands", {}) or more[0] in command.commands, words
 
 
 def _strings(path: Path) -> str:
