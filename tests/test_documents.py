@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -27,13 +28,11 @@ from shield.cli.explain import explain
 from shield.config.settings import Settings
 from shield.errors import Fault
 from shield.fill.readers import Phase
-from shield.observe.report import together
+from shield.observe.metrics import Family
 from shield.rules.alarms import KINDS, AlarmKind
 from shield.rules.verdict import Verdict
 from tests.architecture import source_of
-from tests.disks import with_disk
-from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import FakeClock, Shield
+from tests.metric_reference import families_of_a_node, with_reference
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -309,11 +308,36 @@ def _first_cells(section: str) -> list[str]:
     return re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
 
 
-def test_the_handbook_has_every_metric_and_no_other(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
-        made = {family.name for family in together([shield.call(shield.node.report)]).families}
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Family]:
+    return families_of_a_node(tmp_path_factory.mktemp("disk"))
 
-    assert set(re.findall(r"shield_(\w+?)(?:_total)?\b", (ROOT / "docs/metrics.md").read_text())) == made
+
+def _explained_metrics() -> dict[str, set[str]]:
+    """Metrics that are explained, without prefix and suffix, and their labels."""
+    found = re.findall(r"`shield_(\w+?)(?:_total)?(?:\{([^}]*)\})?`", _section("metrics.md", "What they mean"))
+    labels: dict[str, set[str]] = {}
+    for name, shown in found:
+        named = {label for label in shown.split(",") if label and "=" not in label}
+        labels[name] = labels.get(name, set()) | named
+    return labels
+
+
+def test_the_handbook_explains_every_metric_and_no_other(families: Sequence[Family]) -> None:
+    assert set(_explained_metrics()) == {family.name for family in families}
+
+
+def test_the_handbook_has_the_labels_of_metrics(families: Sequence[Family]) -> None:
+    for family in families:
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        if family.samples:
+            assert labels == _explained_metrics()[family.name], family.name
+
+
+def test_the_list_of_metrics_is_current(families: Sequence[Family]) -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+
+    assert page == with_reference(page, families), "nox -s docs, or python -m tests.metric_reference"
 
 
 def test_the_handbook_has_every_fault_and_no_other() -> None:
