@@ -74,7 +74,7 @@ def test_every_state_of_a_diagram_is_reached_and_left(heading: str) -> None:
 
 def _terms() -> list[tuple[str, str]]:
     """The terms of the glossary: each row's first and third column."""
-    section = (ROOT / "docs/glossary.md").read_text()
+    section = _section("glossary.md", "Terms")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     return [(row[0], row[2]) for row in rows[2:]]
 
