@@ -49,6 +49,7 @@ def test_misses_revalidations_and_absences_agree_with_the_origin(
         shield.get(target)
     clock.advance(20)
     shield.get("/a")
+    shield.wait_for(lambda: origin.fetches("/a") == 2 and not shield.node.fills.statistics().in_flight)
 
     found = counted(shield)
 
@@ -90,6 +91,7 @@ def test_of_a_body_that_is_given_up_all_that_has_arrived_counts(shield: Shield, 
         client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
         client.read_some(1000)
     shield.wait_for(lambda: not shield.node.fills.statistics().in_flight)
+    shield.wait_for(lambda: origin.requests[0].ended)
 
     ((_, received, _),) = counted(shield).values()
 
