@@ -51,6 +51,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
                 upgrade: of the program; origins, drill: orders on them; decisions: their basis; page: for people, of
                 the files in static/, on feed: live figures
+    warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it

@@ -12,6 +12,7 @@ from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.interim import Interims
 from shield.rules.routes import Resource
+from shield.rules.warming import MARK
 
 
 class Phase(Enum):
@@ -74,13 +75,14 @@ def keeps_up(reader: Reader, end: int) -> bool:
 class Readers:
     """The readers of one fill, in the order of their arrival. The leader's request is the one sent to the origin."""
 
-    __slots__ = ("_all", "_interims", "_request", "_resource", "latecomers")
+    __slots__ = ("_all", "_interims", "_request", "_resource", "_warming", "latecomers")
 
     def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
         self._resource = resource  # of the request
         self._all: dict[Reader, None] = {}
         self._interims: Interims | None = None
+        self._warming = 0  # readers that are no clients
         self.latecomers: set[Reader] = set()
         """Readers that have come since the request was sent, perhaps again: to be cleared when it is."""
 
@@ -93,12 +95,19 @@ class Readers:
     def __contains__(self, reader: object) -> bool:
         return reader in self._all
 
+    @property
+    def clients(self) -> int:
+        """Readers that are clients."""
+        return len(self._all) - self._warming
+
     def add(self, reader: Reader) -> None:
         self._all[reader] = None
+        self._warming += MARK in reader.request.notable
         self.latecomers.add(reader)
 
     def remove(self, reader: Reader) -> None:
         del self._all[reader]
+        self._warming -= MARK in reader.request.notable
         self.latecomers.discard(reader)
 
     def tell(self) -> None:
