@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
+from tests.fuzz import announced, caching, given, listings, marks, naming, purges, stored, syntax, warmed, wire
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -18,4 +18,5 @@ TARGETS: Mapping[str, Target] = {
     **announced.TARGETS,
     **marks.TARGETS,
     **purges.TARGETS,
+    **warmed.TARGETS,
 }
