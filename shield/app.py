@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.decisions import deciding
@@ -23,7 +24,11 @@ from shield.admin.takedown import takedown
 from shield.admin.upgrade import Upgrade, upgrading
 from shield.admin.warm import warming
 from shield.admin.watching import figure_routes, health_routes
+from shield.alarms.memory import file_of
+from shield.alarms.signs import OwnSigns, troubles_of_node
+from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -51,13 +56,15 @@ from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.fill.table import FillTable
+from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
-from shield.observe.counters import Counters
+from shield.observe.counters import STANDS_FOR, Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import PeerFront, PeerProxy
+from shield.peers.front import SIGNS, PeerFront, PeerProxy
+from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
@@ -86,8 +93,9 @@ def build(
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
-    vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    vitals, counters, peer_counters, pauses = Vitals(), Counters(), Counters(), Pauses(time.perf_counter)
     accounting = Accounting(counters)
+    accounting.add(counters.measure, hits=1.0 / STANDS_FOR)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -135,6 +143,7 @@ def build(
         accounting=Accounting(peer_counters),
         owns=owners.owns,
         report=lambda: figures.report().encoded(),
+        signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
@@ -157,7 +166,25 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        pauses=pauses,
         place=place,
+    )
+    terms = alarm_terms(settings)
+    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    accounting.add(signs.observe)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    alarms = AlarmWatch(
+        place.shared.alarms,
+        AlarmSources(
+            own=signs.read,
+            others=lambda: owners.reports(SIGNS),
+            of_node=lambda: troubles_of_node(figures, drills, ramps),
+            conducts=lambda: origins.conducts,
+        ),
+        terms,
+        node=settings.node,
+        clock=clock,
+        file=KeptFile(place.state, file_of(settings.node)),
     )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
@@ -191,6 +218,8 @@ def build(
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
+            signs=signs,
+            alarms=alarms,
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
@@ -199,7 +228,6 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     orders = OriginOrders(
         figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
     )
@@ -207,6 +235,7 @@ def build(
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         purge,
@@ -221,6 +250,8 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("signs of alarms", ticking=signs.tick),
+        alarms,
         CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
@@ -252,6 +283,7 @@ def build(
                 *ramp_routes(ramps),
                 deciding(recorder),
                 warming(warmer.warm),
+                alarming(alarms.shown),
                 *origin_routes(orders),
                 *page_routes(feed),
             ],
@@ -269,4 +301,5 @@ def build(
         owners=owners,
         origins=origins,
         drills=drills,
+        alarms=alarms,
     )

@@ -92,7 +92,7 @@ class Proxy:
                 return None
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
-                return self.replies.of_plain(plain, key, with_body=method == b"GET")
+                return self.replies.of_plain(plain, resource, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
                 return None
@@ -106,9 +106,10 @@ class Proxy:
             self.replies.render_hit(entry, max(age, 0))
             if in_memory:
                 self._store.note_hit(entry)  # once a second is enough to keep hot entries on disk
+        name = resource.route.name
         if method == b"GET":
-            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
-        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
+            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT, name)
+        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT, name)
 
     def _specific(self, resource: Resource, request: Request) -> Resource:
         """The resource for just this request; RequestError if its route doesn't allow that."""

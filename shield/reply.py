@@ -14,8 +14,8 @@ from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
 from shield.rules.hidden import shown
-from shield.rules.key import CacheKey
 from shield.rules.link_lifetime import REST, capped
+from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
@@ -26,16 +26,22 @@ _RETRIABLE_BY_CONNECTION = (404, 405, 429)
 
 
 class Reply:
-    """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together."""
+    """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together.
 
-    __slots__ = ("close", "head", "length", "outcome", "parts", "status")
+    `route` is the name of the route of a plain hit; of others it is empty.
+    """
 
-    def __init__(self, status: int, head: bytes, parts: Sequence[Part], length: int, outcome: Outcome) -> None:
+    __slots__ = ("close", "head", "length", "outcome", "parts", "route", "status")
+
+    def __init__(
+        self, status: int, head: bytes, parts: Sequence[Part], length: int, outcome: Outcome, route: str = ""
+    ) -> None:
         self.status = status
         self.head = head
         self.parts = parts
         self.length = length
         self.outcome = outcome
+        self.route = route
         self.close = False  # the connection must not be used after it
 
 
@@ -96,13 +102,13 @@ class Replies:
         self._hit = (b"%%b%bage: %%d\r\n" + told) % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
-    def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
+    def of_plain(self, plain: Plain, resource: Resource, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request without special fields."""
         status, block, body, length, age, ttl, tier = plain
-        told = b"; key=" + key_name(key.text) if self._tells_key else b""
+        told = b"; key=" + key_name(resource.key.text) if self._tells_key else b""
         head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
-        outcome = plain_hit(tier)
-        return Reply(status, head, (body,), length, outcome) if with_body else Reply(status, head, (), 0, outcome)
+        parts, sent = ((body,), length) if with_body else ((), 0)
+        return Reply(status, head, parts, sent, plain_hit(tier), resource.route.name)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""

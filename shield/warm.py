@@ -72,7 +72,7 @@ class Warmer:
 
     async def warm(self, order: WarmOrder) -> Sequence[WarmedUrl]:
         """What became of each URL, in their order. Cancelled, it ends the fetches under way."""
-        budget, waiting = _Budget(order.max_bytes), list(enumerate(order.urls))
+        budget, waiting = _WarmBudget(order.max_bytes), list(enumerate(order.urls))
         waiting.reverse()
         found: dict[int, WarmedUrl] = {}
 
@@ -99,7 +99,7 @@ class Warmer:
         self._bytes += warmed.bytes
         return warmed
 
-    async def _one(self, url: str, order: WarmOrder, budget: _Budget) -> WarmedUrl:
+    async def _one(self, url: str, order: WarmOrder, budget: _WarmBudget) -> WarmedUrl:
         regime = self._proxy.in_force.regime
         try:
             target = target_of(url)
@@ -122,7 +122,7 @@ class Warmer:
             return WarmedUrl(url, WarmResult.DEFERRED, detail=trouble)
         return await self._requested(url, request, budget)
 
-    async def _requested(self, url: str, request: Request, budget: _Budget) -> WarmedUrl:
+    async def _requested(self, url: str, request: Request, budget: _WarmBudget) -> WarmedUrl:
         proxy, regime = self._proxy, self._proxy.in_force.regime
         sink = _WarmSink(self._loop.create_future(), budget)
         reply = proxy.try_hit(request, self._clock(), regime)
@@ -158,7 +158,7 @@ class Warmer:
 
 
 @dataclass(slots=True)
-class _Budget:
+class _WarmBudget:
     """Bytes that may still come from origins."""
 
     left: float
@@ -167,7 +167,7 @@ class _Budget:
 class _WarmSink:
     """The client of a request for warming: takes everything at once, and keeps nothing. Implements `Client`."""
 
-    def __init__(self, done: asyncio.Future[None], budget: _Budget) -> None:
+    def __init__(self, done: asyncio.Future[None], budget: _WarmBudget) -> None:
         self.ready = True
         self.done = done
         self._budget = budget

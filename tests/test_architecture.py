@@ -32,9 +32,9 @@ ROWS = [
     ["follower"],
     ["app"],
     ["build", "node"],
-    ["checkup"],
+    ["checkup", "alarms"],
     ["figures"],
-    ["families"],
+    ["families", "client_figures", "process_figures"],
     ["gate_figures"],
     ["peers.front"],
     ["edge", "admin"],
@@ -45,12 +45,12 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
-    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "kept"],
+    ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping"],
-    ["records", "rankings", "changed", "drill.memory"],
+    ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
     ["rules"],
-    ["errors", "messages", "replaced", "line", "signals"],
+    ["errors", "messages", "replaced", "line", "signals", "kept"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

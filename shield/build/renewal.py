@@ -13,6 +13,9 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.alarms.signs import OwnSigns
+from shield.alarms.watch import AlarmWatch
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -33,6 +36,7 @@ from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
+from shield.edge.tls import ServerContext
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -67,6 +71,8 @@ class Parts:
     spot_checks: SpotChecks
     accounting: Accounting
     access: AccessLog
+    signs: OwnSigns
+    alarms: AlarmWatch
     admin_hosts: list[str]
 
 
@@ -141,6 +147,9 @@ class PreparedEdition:
         parts.in_force.swap(drawn.regime)
         parts.store.forget_heads()
         log_requests(settings, parts.access, parts.accounting, workers=parts.workers)
+        terms = alarm_terms(settings)
+        parts.signs.limits = terms.limits
+        parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
@@ -163,7 +172,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from shield import __version__
+from shield.cli.alarms import app as _alarms
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, setting_keys
 from shield.cli.origin import app as _origin
@@ -26,6 +27,7 @@ _app = typer.Typer(
 
 _RUN, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "Settings", "Origins", "Objects"  # headings of --help
 
+_app.add_typer(_alarms, rich_help_panel=_RUN)
 _app.add_typer(_store, rich_help_panel=_OBJECTS)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)
 _app.add_typer(_ramp, rich_help_panel=_ORIGINS)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.alarms import AlarmSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
@@ -292,6 +293,9 @@ class Settings(Section):
     )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
+    )
+    alarms: AlarmSettings = Field(
+        default_factory=AlarmSettings, description="What people are woken for, and webhooks that tell them."
     )
     probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     health: HealthSettings = Field(default_factory=HealthSettings, description="Whether this node can serve.")

@@ -75,6 +75,16 @@ class DrillStatistics:
     proven_seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class DrillKnowledge:
+    """What the conductor knows of former drills: the last proof of each origin, or the time from which one has been
+    due; and the last report of each.
+    """
+
+    proven: Mapping[str, float]
+    last: Mapping[str, Mapping[str, Any]]
+
+
 class Drills:
     """`open` it on its event loop, then `close` it."""
 
@@ -338,6 +348,14 @@ class Drills:
             faults=dict(faults),
             proven_seconds={name: wall - since for name, since in self._proven().items()},
         )
+
+    def known(self) -> DrillKnowledge | None:
+        """What is known of former drills; None: nothing yet, or this isn't the conductor."""
+        if self._entries is None:
+            return None
+        names = {origin.name for origin in self._origins.all()}
+        reports = [each for each in self._entries if "ending" in each and each["origin"] in names]
+        return DrillKnowledge(self._proven(), {each["origin"]: each for each in reports})
 
     def _known(self) -> dict[str, DrillOrigin]:
         return {origin.name: _known(origin) for origin in self._origins.all()}

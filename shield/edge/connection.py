@@ -126,11 +126,8 @@ class ClientConnection(ConnectionLife):
                 self._open(Turn(request, True, False, self._now))
             else:
                 self._send(reply, True)
-                if reply.outcome.plain:
-                    counters = self._counters
-                    counters.hits = hits = counters.hits + 1
-                    counters.sent_bytes += reply.length
-                    if hits >= counters.due:
+                if reply.outcome.plain and reply.status == 200:
+                    if self._counters.add_plain(reply.route, reply.length):
                         self._sample(request, reply, self._now)
                 else:
                     self._account(request, reply, self._now)
@@ -326,9 +323,9 @@ class ClientConnection(ConnectionLife):
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
         """Record a response that needed no transfer."""
-        if reply.outcome.plain and self._counters.hits + 1 < self._counters.due:
-            self._counters.hits += 1
-            self._counters.sent_bytes += reply.length
+        if reply.outcome.plain and reply.status == 200 and request.method == b"GET":
+            if self._counters.add_plain(reply.route, reply.length):
+                self._sample(request, reply, began)
         else:
             self._accounting.finished(self._exchange_of(request, reply, began))
 

@@ -109,6 +109,11 @@ class Fill:
     # readers
 
     @property
+    def shared_by(self) -> int:
+        """Its readers now."""
+        return len(self._readers)
+
+    @property
     def stores(self) -> bool:
         """Whether the body is being kept for the entry."""
         return self._buffer.retained

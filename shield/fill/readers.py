@@ -75,14 +75,13 @@ def keeps_up(reader: Reader, end: int) -> bool:
 class Readers:
     """The readers of one fill, in the order of their arrival. The leader's request is the one sent to the origin."""
 
-    __slots__ = ("_all", "_interims", "_request", "_resource", "_warming", "latecomers")
+    __slots__ = ("_all", "_interims", "_request", "_resource", "latecomers")
 
     def __init__(self, request: Request, resource: Resource) -> None:
         self._request = request
         self._resource = resource  # of the request
         self._all: dict[Reader, None] = {}
         self._interims: Interims | None = None
-        self._warming = 0  # readers that are no clients
         self.latecomers: set[Reader] = set()
         """Readers that have come since the request was sent, perhaps again: to be cleared when it is."""
 
@@ -97,17 +96,17 @@ class Readers:
 
     @property
     def clients(self) -> int:
-        """Readers that are clients."""
-        return len(self._all) - self._warming
+        """Readers that are clients; of a fill that a client began, all count."""
+        if MARK not in self._request.notable:
+            return len(self._all)
+        return sum(MARK not in reader.request.notable for reader in self._all)
 
     def add(self, reader: Reader) -> None:
         self._all[reader] = None
-        self._warming += MARK in reader.request.notable
         self.latecomers.add(reader)
 
     def remove(self, reader: Reader) -> None:
         del self._all[reader]
-        self._warming -= MARK in reader.request.notable
         self.latecomers.discard(reader)
 
     def tell(self) -> None:

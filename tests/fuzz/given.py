@@ -20,6 +20,7 @@ from shield.config.places import Layer, Position, Tree, Value
 from shield.config.units import ExpectedError
 from shield.config.yaml_text import YamlText
 from shield.errors import ConfigError, RequestError
+from shield.rules import certificates
 from shield.rules.tokens import AdminToken, AdminTokens, Role, TokenDenial
 from shield.rules.written import WrittenError, target_of
 from tests.fuzz.target import Target
@@ -267,7 +268,30 @@ NUMBERS = (
     b"inf",
     b"1_0",
 )
+CERTIFICATE = (
+    b"-----BEGIN CERTIFICATE-----\n"
+    b"MIIBIjCByaADAgECAhQdNgKbSpImj8oCjbrk7CVWxiQZSjAKBggqhkjOPQQDAjANMQswCQYDVQQKDAJjYTAeFw0yNjEwMDMw\n"
+    b"MDAwMDBaFw0yNzAxMDEwMDAwMDBaMBYxFDASBgNVBAMMC2Nkbi5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n"
+    b"WMoywDShF6yr7Dma0vjTan2eM7EKy4JqanapVFV7ZmVcQxiItU6BfXGZq75M/6pokZ/tjGqy1wDDNjaMOyYN2DAKBggqhkjO\n"
+    b"PQQDAgNIADBFAiEAwBDxmxOokKh1MNdA3JQn4bQ9+rRB7QMQbsv88TWOrZECIBe8ZLR9mah5K65vfG7LYqT18IZNfizbG5K8\n"
+    b"giRGSfED\n"
+    b"-----END CERTIFICATE-----\n"
+)  # until 2027-01-01
+
+
+def check_certificate(data: bytes) -> None:
+    expires = certificates.parse_expiry(data)
+
+    assert expires is None or -3e11 < expires < 3e11  # years 1 to 9999
+    assert certificates.parse_expiry(b"text\n" + data) == expires
+
+
 TARGETS = {
+    "certificate": Target(
+        check_certificate,
+        (CERTIFICATE, CERTIFICATE[:300] + b"\n-----END CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----"),
+        (b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----", b"MII", b"MIA", b"MP////8"),
+    ),
     "size": Target(
         check_size,
         (

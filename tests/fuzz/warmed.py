@@ -41,7 +41,7 @@ def _written(value: object) -> bytes:
 
 
 TARGETS = {
-    "warm order": Target(
+    "warm-order": Target(
         check_order,
         (
             _written({"urls": ["/a", "https://cdn.example/b"], "only_missing": True, "concurrency": 3}),
@@ -49,7 +49,7 @@ TARGETS = {
         ),
         (b'"urls"', b'"only_missing"', b'"concurrency"', b'"max_bytes"', b'"fields"', b"null", b"true"),
     ),
-    "logged target": Target(
+    "logged-target": Target(
         check_line,
         (_written(LOGGED), COMBINED.encode(), _written({"request": {"method": "GET", "uri": "/a"}, "status": 200})),
         (b'"method"', b'"target"', b'"status"', b'"GET ', b' HTTP/1.1" 200', b"304", b'"HEAD"'),

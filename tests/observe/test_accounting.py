@@ -9,7 +9,7 @@ import pytest
 
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
-from shield.observe.counters import NEVER, Counters
+from shield.observe.counters import NEVER, STANDS_FOR, Counters
 from shield.outcome import PLAIN_HIT, End, Exchange, Forward, Outcome, plain_hit
 
 MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60, origin="fra")
@@ -113,3 +113,54 @@ def test_an_observer_that_is_removed_gets_nothing_more_and_leaves_nothing_to_sam
     accounting.finished(exchange(PLAIN_HIT))
 
     assert (seen, accounting.counters.due) == ([], NEVER)
+
+
+def test_each_request_counts_once_by_its_class() -> None:
+    counters = Counters()
+    accounting = Accounting(counters)
+    for status, method, outcome in (
+        (200, b"GET", PLAIN_HIT),
+        (404, b"GET", PLAIN_HIT),
+        (200, b"HEAD", PLAIN_HIT),
+        (503, b"GET", Outcome(forward=Forward.STALE, detail="fra=connect")),
+        (405, b"MKCOL", REFUSED),
+    ):
+        ended = exchange(outcome)
+        ended.method, ended.status, ended.route = method, status, None if outcome is REFUSED else "images"
+        accounting.finished(ended)
+    for ended in (exchange(MISS, End.BROKEN), exchange(MISS, End.ABANDONED), exchange(None, End.ABANDONED)):
+        ended.route = "images"
+        accounting.finished(ended)
+    counters.add_plain("thumbs", 7)
+
+    found = {(c.route, c.method, c.status, c.cache): count for c, count in counters.by_class()}
+    assert found == {
+        ("images", "GET", "2xx", "hit"): 1,
+        ("images", "GET", "4xx", "hit"): 1,
+        ("images", "HEAD", "2xx", "hit"): 1,
+        ("images", "GET", "5xx", "miss"): 1,
+        ("", "OTHER", "4xx", "refused"): 1,
+        ("images", "GET", "2xx", "miss"): 2,
+        ("images", "GET", "none", "abandoned"): 1,
+        ("thumbs", "GET", "2xx", "hit"): 1,
+    }
+    assert counters.forwarded == {Forward.STALE: 1, Forward.URI_MISS: 2}
+    assert counters.cut_short == {("images", "broken"): 1, ("images", "abandoned"): 1}
+    assert counters.sent_by_word() == {"hit": 22, "miss": 15, "refused": 5, "abandoned": 0}
+    assert counters.sent_bytes == 42
+
+
+def test_times_are_those_of_all_but_plain_hits_of_which_few_stand_for_all() -> None:
+    counters = Counters()
+    accounting = Accounting(counters, chance=lambda: 0.5)
+    accounting.add(counters.measure, hits=1.0 / STANDS_FOR)
+
+    for ended in (exchange(MISS), exchange(None, End.ABANDONED)):
+        accounting.finished(ended)
+    for _ in range(3 * STANDS_FOR):
+        accounting.finished(exchange(PLAIN_HIT))
+
+    assert {word: (t.first_byte.count, t.first_byte.total, t.total.total) for word, t in counters.times.items()} == {
+        "miss": (1, 0.0, 0.5),
+        "hit": (3 * STANDS_FOR, 0.0, 3 * STANDS_FOR / 2),
+    }

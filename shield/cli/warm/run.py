@@ -20,7 +20,7 @@ from shield.cli.admin import admin_of, ask, problems_of
 from shield.cli.check import read
 from shield.cli.rounded import shown_size
 from shield.cli.warm.place import WarmPlaceFile, WarmTotals
-from shield.cli.warm.sources import BucketUrls, Place, PopularUrls, UrlList, UrlSource
+from shield.cli.warm.sources import BucketUrls, PopularUrls, SourcePlace, UrlList, UrlSource
 from shield.config.section import ListenAddress
 from shield.errors import ConfigError, OriginError, ShieldError
 from shield.rules.warming import MOST_URLS, WarmResult, WarmSpeed
@@ -115,7 +115,7 @@ class _WarmRun:
         identity = {**source.identity, "fields": list(map(list, wish.fields)), "only_missing": wish.only_missing}
         file = None if wish.state is None else WarmPlaceFile(wish.state, identity)
         held = None if file is None else file.read()
-        after: Place | None = None
+        after: SourcePlace | None = None
         if held is not None:
             after, self._totals = held
             print(f"going on after {self._totals.urls:,} URLs", file=sys.stderr)

@@ -23,7 +23,7 @@ from shield.errors import ConfigError, ShieldError
 from shield.rules.announcements import targets_of
 from shield.rules.warming import logged_target, popular
 
-Place = int | str
+SourcePlace = int | str
 
 
 class WarmSourceError(ShieldError):
@@ -37,7 +37,7 @@ class UrlSource(Protocol):
     def identity(self) -> Mapping[str, object]:
         """What makes it the same source in another run."""
 
-    def urls(self, after: Place | None) -> Iterator[tuple[str, Place]]:
+    def urls(self, after: SourcePlace | None) -> Iterator[tuple[str, SourcePlace]]:
         """Those after a place, each with the place after it. Raises WarmSourceError."""
 
     def total(self) -> int | None:
@@ -54,7 +54,7 @@ class UrlList:
     def identity(self) -> Mapping[str, object]:
         return {"list": _name(self._path)}
 
-    def urls(self, after: Place | None) -> Iterator[tuple[str, Place]]:
+    def urls(self, after: SourcePlace | None) -> Iterator[tuple[str, SourcePlace]]:
         with _lines(self._path) as lines:
             for number, line in enumerate(lines, start=1):
                 url = line.strip()
@@ -88,7 +88,7 @@ class PopularUrls:
         size = self._path.stat().st_size if self._path is not None and self._path.exists() else None
         return {"log": _name(self._path), "size": size, "top": self._top}
 
-    def urls(self, after: Place | None) -> Iterator[tuple[str, Place]]:
+    def urls(self, after: SourcePlace | None) -> Iterator[tuple[str, SourcePlace]]:
         found = self._read()
         for number in range(int(after or 0), len(found)):
             yield found[number], number + 1
@@ -133,7 +133,7 @@ class BucketUrls:
         where = self._settings.origins[self._origin].location().object_url(b"/")
         return {"bucket": where, "prefix": self._prefix}
 
-    def urls(self, after: Place | None) -> Iterator[tuple[str, Place]]:
+    def urls(self, after: SourcePlace | None) -> Iterator[tuple[str, SourcePlace]]:
         settings, routes = self._settings, self._settings.route_table()
         prefix = self._prefix.encode("utf-8", "surrogateescape")
         last, before = unquote_to_bytes(str(after or "")) or None, after or ""

@@ -29,6 +29,7 @@ from shield.edge.http2.frames import MAX_FRAME, Frames
 from shield.edge.http2.heads import PreparedEncoder, encoded
 from shield.edge.http2.stream import INTERNAL_ERROR, ClientStream
 from shield.edge.pace import Patience
+from shield.observe.counters import is_counted_apart
 from shield.outcome import CLIENT_LEFT, End
 from shield.rules import floods
 
@@ -140,10 +141,10 @@ class Sender(asyncio.Protocol):
                 self._missteps.earn(1)
         elif end is End.ABANDONED:
             exchange.status = CLIENT_LEFT
-        outcome = exchange.outcome
-        if end is End.WHOLE and outcome is not None and outcome.plain and counters.hits + 1 < counters.due:
-            counters.hits += 1
-            counters.sent_bytes += exchange.sent
+        if end is End.WHOLE and is_counted_apart(exchange):
+            if counters.add_plain(exchange.route or "", exchange.sent):
+                exchange.finish(end, self._clock())
+                self._accounting.sampled(exchange)
         else:
             exchange.finish(end, self._clock())
             self._accounting.finished(exchange)
