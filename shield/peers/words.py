@@ -23,6 +23,8 @@ from shield.rules.warming import MARK
 FIELD = b"shield-peer"
 WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
+REQUEST_ID = b"shield-request-id"
+"""The field of a request with the identifier of the client's."""
 
 _HIT = b"hit"
 _FAILED = b"failed"

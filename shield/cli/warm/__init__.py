@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import ConfigFile
+from shield.cli.options import ConfigFile, TokenFile
 
 
 def warm(
@@ -45,6 +45,7 @@ def warm(
         Path | None, typer.Option(help="Keep the place in FILE, and go on from it.", metavar="FILE")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Have the running node fetch objects before clients request them.
 

@@ -16,12 +16,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shield.cli.admin import admin_of, ask, problems_of
+from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
 from shield.cli.check import read
 from shield.cli.rounded import shown_size
 from shield.cli.warm.place import WarmPlaceFile, WarmTotals
 from shield.cli.warm.sources import BucketUrls, PopularUrls, SourcePlace, UrlList, UrlSource
-from shield.config.section import ListenAddress
 from shield.errors import ConfigError, OriginError, ShieldError
 from shield.rules.warming import MOST_URLS, WarmResult, WarmSpeed
 
@@ -62,14 +61,14 @@ class _StoppedError(ShieldError):
 
 def warm(path: Path, wish: WarmWish) -> int:
     """0 when all is there that origins have, 1 if some failed, 2 if it couldn't be done or was stopped."""
-    address = admin_of(path)
-    if address is None:
+    door = admin_of(path)
+    if door is None:
         return 2
     try:
         source = _source(path, wish)
         if source is None:
             return 2
-        return _WarmRun(source, address, wish, now=time.monotonic, sleep=time.sleep).run()
+        return _WarmRun(source, door, wish, now=time.monotonic, sleep=time.sleep).run()
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
     except OriginError as error:
@@ -95,14 +94,14 @@ class _WarmRun:
     def __init__(
         self,
         source: UrlSource,
-        address: ListenAddress,
+        door: AdminDoor,
         wish: WarmWish,
         *,
         now: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self._source = source
-        self._address = address
+        self._door = door
         self._wish = wish
         self._now = now
         self._sleep = sleep
@@ -173,9 +172,9 @@ class _WarmRun:
             "fields": dict(wish.fields),
         }
         try:
-            status, said = ask(self._address, "POST", "/warm", wish=order, seconds=_ORDER_SECONDS)
+            status, said = ask(self._door, "POST", "/warm", wish=order, seconds=_ORDER_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
-            raise _StoppedError(f"no node answers on {self._address} (admin.listen): {error}") from None
+            raise _StoppedError(f"no node answers on {self._door} (admin.listen): {error}") from None
         if status != 200 or not isinstance(said, dict) or "results" not in said:
             raise _StoppedError("\n".join(problems_of(status, said)))
         return said
