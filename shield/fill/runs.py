@@ -161,6 +161,7 @@ class Runs:
             key=resource.named,
             request=Request(b"GET", self.target, [], self._mark()),
             choice=resource.route.choice,
+            route=resource.route.name,
         )
 
     def _mark(self) -> dict[bytes, bytes]:
