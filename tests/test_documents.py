@@ -25,6 +25,7 @@ import shield
 from shield.cli import _app
 from shield.cli.check import check
 from shield.cli.explain import explain
+from shield.config.reference import find, reference
 from shield.config.settings import Settings
 from shield.errors import Fault
 from shield.fill.readers import Phase
@@ -264,6 +265,27 @@ def test_commands_in_a_sentence_exist_with_their_options(document: str) -> None:
         )
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         assert {word for word in rest if word.startswith("-")} <= options, words
+
+
+SECTIONS = {group.path.split(".")[0] for group in reference() if group.path}
+
+
+@pytest.mark.parametrize("document", [it for it in DOCUMENTS if it != "CHANGELOG.md"])
+def test_settings_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = {
+        path
+        for path in re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)(?::[^`]*)?`", text)
+        if path.split(".")[0] in SECTIONS
+    }
+
+    assert [path for path in sorted(named) if not find(path)] == []
+
+
+def test_settings_in_remedies_of_alarms_exist() -> None:
+    named = {path for terms in KINDS.values() for path in re.findall(r"\b([a-z_]+\.[a-z_.]+[a-z])\b", terms.remedy)}
+
+    assert [path for path in sorted(named) if not find(path)] == []
 
 
 # the map
