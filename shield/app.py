@@ -39,6 +39,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.build.tracing import tracing_terms
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -70,6 +71,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 
 Clock = Callable[[], float]
 
@@ -145,6 +147,14 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -164,6 +174,7 @@ def build(
         access=log,
         pauses=pauses,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -216,6 +227,7 @@ def build(
             access=log,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
@@ -232,6 +244,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         purge,

@@ -13,7 +13,14 @@ from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
-from shield.families import alarm_families, drill_families, origin_families, origin_time_families, ranked_family
+from shield.families import (
+    alarm_families,
+    drill_families,
+    origin_families,
+    origin_time_families,
+    ranked_family,
+    tracing_family,
+)
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.histograms import Histogram
@@ -34,6 +41,7 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+from shield.tracing.tracer import TracingStatistics
 
 _LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
@@ -83,6 +91,7 @@ class Figures:
     access: AccessLog
     pauses: Pauses
     place: Seat
+    tracing: Callable[[], TracingStatistics] = TracingStatistics
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -183,6 +192,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
+            tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),

@@ -34,6 +34,7 @@ from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
+from shield.build.tracing import tracing_terms
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
@@ -51,6 +52,8 @@ from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
 from shield.store.tiers import Store
+from shield.tracing.service import Tracing
+from shield.tracing.tracer import TracingTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class Parts:
     access: AccessLog
     signs: OwnSigns
     alarms: AlarmWatch
+    tracing: Tracing
     admin_hosts: list[str]
 
 
@@ -150,6 +154,7 @@ class PreparedEdition:
         terms = alarm_terms(settings)
         parts.signs.limits = terms.limits
         parts.alarms.use(terms)
+        parts.tracing.use(drawn.tracing)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
@@ -172,6 +177,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
+    tracing: TracingTerms | None
     tls: ServerContext | None
 
 
@@ -188,6 +194,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         regime,
         drill_terms(settings),
         probe_plan(settings, regime.routes),
+        tracing_terms(settings, workers),
         listener_tls(settings),
     )
 

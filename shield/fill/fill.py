@@ -35,7 +35,7 @@ from shield.fill.settlement import (
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
 from shield.fill.whose import Releases, others
-from shield.origin.want import Absent, Failed, Fetched
+from shield.origin.want import Absent, Failed, Fetched, reasons
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
 from shield.rules.freshness import Freshness
@@ -44,6 +44,7 @@ from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.verdict import Disposition, Reason, Share
 from shield.store.entry import OVERHEAD, Entry
+from shield.trace import FetchTrace
 
 log = logging.getLogger("shield.fill")
 
@@ -71,6 +72,7 @@ class Fill:
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
+    trace: FetchTrace | None = None
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -95,6 +97,10 @@ class Fill:
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start
         want.request = question.request
+        if means.traces is not None:
+            key, path = question.resource.key, question.resource.path
+            self.trace = means.traces.begin(question.request, key, path, is_background=self.background)
+            want.trace = self.trace
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = want.readers = Readers(question.request, question.resource)
@@ -178,12 +184,12 @@ class Fill:
         stores = self._buffer.retained or self.committed
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=ttl, key=key)
+            return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
         if stores:
-            more = (self.detail, self.origin, key, False, None, attempts)
+            more = (self.detail, self.origin, key, False, None, attempts, False, self.trace)
             return Outcome(False, forward, self.status, ttl, True, collapsed, *more)
         detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
-        more = (detail, self.origin, key, False, None, attempts)
+        more = (detail, self.origin, key, False, None, attempts, False, self.trace)
         return Outcome(False, forward, self.status, None, False, collapsed, *more)
 
     # opening
@@ -468,6 +474,8 @@ class Fill:
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
+        if self.trace is not None:
+            self._end_trace(self.trace)
         self._stop_timer()
         if self._pacing is not None:
             self._pacing.end()
@@ -477,6 +485,11 @@ class Fill:
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()
+
+    def _end_trace(self, trace: FetchTrace) -> None:
+        now, received, failure = self._means.clock(), self._buffer.received, self.failure
+        problem = None if failure is None else reasons(failure)[0]
+        trace.end(now, self.origin, self.status, received=received, problem=problem, is_stored=self.committed)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

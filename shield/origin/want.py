@@ -16,6 +16,7 @@ from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.throttling import LONGEST_PAUSE
+from shield.trace import FetchTrace
 
 _TIMEOUTS = frozenset(
     {
@@ -72,6 +73,7 @@ class Want:
     choice: Choice | None = None  # of the route, which is told the size of the response
     fresh: bool = False  # a kept connection won't do: it is repeated after a failure
     is_probe: bool = False  # for no client: its times are kept apart from those of fetches
+    trace: FetchTrace | None = field(default=None, compare=False)  # None: it isn't traced
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -90,6 +92,7 @@ class Want:
             waits_since=self.waits_since,
             choice=self.choice,
             is_probe=self.is_probe,
+            trace=self.trace,
         )
 
     def beginning(self) -> Want:
