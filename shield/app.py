@@ -310,4 +310,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )

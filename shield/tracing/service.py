@@ -53,6 +53,11 @@ class Tracing:
     def tick(self) -> None:
         """Does nothing: a thread does."""
 
+    def flush(self) -> None:
+        """Send what waits now."""
+        if self._export is not None:
+            self._export.wake()
+
     async def close(self) -> None:
         """Send what waits, for some seconds at most."""
         self._is_open = False
