@@ -46,7 +46,7 @@ ROWS = [
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
-    ["leases", "ramping", "trace"],
+    ["leases", "ramping", "egress", "trace"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
     ["rules"],

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from shield.config.loading import load
+from shield.config.tracing import TracingSettings
 from shield.errors import ConfigError
 from shield.tracing.tracer import TracingTerms
 from tests.client import Client
+from tests.disks import SLICE, settled, with_disk
 from tests.doubles.collector import Collector, Span
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -117,6 +119,22 @@ def test_a_request_that_shares_a_fetch_is_linked_to_it(
 
     links = [each.links for each in requests]
     assert sorted(links, key=len) == [(), ((fetch.trace_id, fetch.span_id),)]
+
+
+def test_each_run_of_a_large_objects_slices_is_a_fetch(
+    clock: FakeClock, collector: Collector, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    origin.serves("/a", bytes(4 * SLICE), lifetime=60, fields={"etag": '"1"'})
+    settings = with_disk(origin, tmp_path / "nvme")
+    settings = settings.model_copy(update={"tracing": TracingSettings(endpoint=collector.url)})
+    with Shield(settings, clock=clock) as shield:
+        assert shield.get("/a", [("range", f"bytes={2 * SLICE}-")]).status == 206
+        settled(shield)
+        request, *fetches = sent(shield, collector, 3)
+
+    assert request.attributes["http.response.status_code"] == 206
+    names = [(each.name, each.kind) for each in fetches]
+    assert names.count(("fetch", "internal")) == names.count(("GET", "client")) >= 1
 
 
 def test_an_error_has_a_span_with_its_reason(clock: FakeClock, collector: Collector, origin: FaultyOrigin) -> None:

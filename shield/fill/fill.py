@@ -34,8 +34,9 @@ from shield.fill.settlement import (
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
+from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
-from shield.origin.want import Absent, Failed, Fetched, reasons
+from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
 from shield.rules.freshness import Freshness
@@ -98,9 +99,7 @@ class Fill:
             self.start = want.span.start
         want.request = question.request
         if means.traces is not None:
-            key, path = question.resource.key, question.resource.path
-            self.trace = means.traces.begin(question.request, key, path, is_background=self.background)
-            want.trace = self.trace
+            self.trace = begin_trace(want, question.resource, means, is_background=self.background)
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = want.readers = Readers(question.request, question.resource)
@@ -475,7 +474,7 @@ class Fill:
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
         if self.trace is not None:
-            self._end_trace(self.trace)
+            end_trace(self.trace, self, self._means.clock(), self._buffer.received)
         self._stop_timer()
         if self._pacing is not None:
             self._pacing.end()
@@ -485,11 +484,6 @@ class Fill:
         self._registry.forget(self)
         self._buffer.release()
         self._readers.tell()
-
-    def _end_trace(self, trace: FetchTrace) -> None:
-        now, received, failure = self._means.clock(), self._buffer.received, self.failure
-        problem = None if failure is None else reasons(failure)[0]
-        trace.end(now, self.origin, self.status, received=received, problem=problem, is_stored=self.committed)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

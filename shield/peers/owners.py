@@ -143,6 +143,8 @@ class Owners:
             asked = self._clock()
             passed = request.get(loops.NAME)
             fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
+            if request.identifier is not None:
+                fields = (*fields, (words.REQUEST_ID, request.identifier))
             trace, attempt = want.trace, None
             if trace is not None:
                 attempt = trace.begin(name, want.method, "", request.target.partition(b"?")[0], asked)
