@@ -17,6 +17,7 @@ from shield.outcome import End, Exchange
 from shield.peers.words import named
 from shield.rules.key import CacheKey
 from shield.rules.traceparent import TRACEPARENT, TRACESTATE, TraceContext, is_sampled, parse_context
+from shield.rules.warming import MARK
 from shield.trace import FetchTrace
 from shield.tracing.spans import RequestTrace
 
@@ -95,7 +96,7 @@ class Tracer:
         return FetchTrace(
             trace_id,
             self._new(64),
-            0 if is_background or is_of_worker else self._new(64),
+            0 if is_background or is_of_worker or MARK in request.notable else self._new(64),
             0 if parent is None else parent.span_id,
             sampled,
             b"" if parent is None else parent.state,
