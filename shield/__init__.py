@@ -29,9 +29,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
-                buckets to audit; edition: the settings at one time; renewal: other settings while the node serves;
-                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
-                chains
+                buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other settings
+                while the node serves; secrets: files with secrets and certificates, followed; keys: credentials from
+                commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
@@ -95,7 +95,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 conduct: bodies after responses that have none; health: failing addresses; resolver, tls; canary:
                 examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
-                report: figures of all workers together; access: the log of requests; logs: that of events
+                report: figures of all workers together; access: the log of requests, made of record: an exchange by
+                fields, and output: its file; request_ids: identifiers; logs: the log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -122,6 +123,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
+                log_lines (of the access log),
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as

@@ -12,6 +12,7 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.decisions import deciding
+from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
@@ -36,9 +37,10 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.build.tokens import admin_tokens
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -60,6 +62,8 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.output import LogOutput
+from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import SIGNS, PeerFront, PeerProxy
@@ -109,8 +113,10 @@ def build(
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
     fills = FillTable(means)
+    doorkeeper = Doorkeeper(admin_tokens(settings.admin))
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    secrets.admit = doorkeeper.admit_by
+    log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
@@ -132,7 +138,8 @@ def build(
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
-    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
+    ids = request_ids(settings, RequestIds())
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -153,6 +160,7 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        doorkeeper=doorkeeper,
         door=front.door,
         http2=http2,
         store=store,
@@ -214,9 +222,11 @@ def build(
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
+            ids=ids,
             signs=signs,
             alarms=alarms,
             admin_hosts=hosts,
+            doorkeeper=doorkeeper,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
@@ -232,7 +242,9 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
-        CallbackService("the access log", ticking=log.flush, closing=log.close),
+        CallbackService(
+            "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
+        ),
         storage,
         purge,
         secrets,
@@ -282,6 +294,7 @@ def build(
                 *origin_routes(orders),
                 *page_routes(feed),
             ],
+            doorkeeper=doorkeeper,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from shield import __version__
+from shield.admin.doorkeeper import Doorkeeper
 from shield.client_figures import connection_families, request_families, words
 from shield.drill.drills import Drills
 from shield.edge.door import Door
@@ -72,6 +73,7 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    doorkeeper: Doorkeeper
     door: Door
     http2: Traffic
     store: Store
@@ -163,6 +165,12 @@ class Figures:
             build_family(),
             *request_families(counters, self.guard.denied),
             *_rate_families(self.guard.limiter.statistics()),
+            labelled(
+                "admin_denied",
+                "Calls of the admin API that weren't admitted, by reason",
+                "reason",
+                self.doorkeeper.denied,
+            ),
             *connection_families(vitals.connections, self.door.statistics(), self.http2.statistics()),
             number("workers", "Workers that the node should have", self.place.workers, gauge=True, alike=True),
             *process_families(self.place.worker, self.started, process_statistics(self.pauses)),

@@ -41,7 +41,6 @@ from shield.rules.denials import Denials
 from shield.rules.drill import MARK
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.hedge import HedgeTally
-from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import Gateway
 from shield.rules.providers import Provider
 from shield.rules.ranges import Span
@@ -236,8 +235,7 @@ class Origin:
         self.fetches += 1
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
-            loops = b"" if want.request is None else want.request.get(CDN_LOOP)
-            fields = self._gateway.introduced(fields, loops) if fields or loops else self._gateway.alone
+            fields = self._gateway.of(fields, want.request)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses

@@ -411,6 +411,8 @@ class Origins:
     def _note(self, origin: Origin, error: OriginError, want: Want) -> None:
         origin.faults[error.fault.value] += 1
         path = want.path.decode("ascii", "replace")
+        if want.request is not None and (identifier := want.request.identifier) is not None:
+            path = f"{path} (request {identifier.decode('ascii', 'replace')})"
         self._complaints.say((error.origin, error.fault), self._now(), "%s; for %s", error, path)
         seen, now = origin.seen, self._now()
         if not is_failure(error.fault) or not seen.is_up or self._records.frozen_at:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from shield.config.loading import load
+from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from tests.deploy.settings import checked
 from tests.deploy.tools import ROOT
@@ -86,7 +87,7 @@ def test_the_node_can_stop_in_time_and_write_where_it_must(settings: Settings) -
 def test_prometheus_scrapes_the_nodes_admin_listener(settings: Settings) -> None:
     scrape = yaml.safe_load((DEPLOY / "compose/prometheus.yaml").read_text())["scrape_configs"][0]
 
-    assert settings.admin.listen is not None
+    assert isinstance(settings.admin.listen, ListenAddress)
     assert scrape["static_configs"] == [{"targets": [f"shield:{settings.admin.listen.port}"]}]
 
 
