@@ -119,7 +119,7 @@ class Bench:
         self._paths = (f"/{number}.webp" for number in itertools.count())
         for origin in (self.fra, self.iad):
             origin.serves("/hot.webp", b"x" * 20_000, lifetime=10**6)
-        made = settings_of({"fra": self.fra, "iad": self.iad}, log={"access": "off"}, **settings)
+        made = settings_of({"fra": self.fra, "iad": self.iad}, **settings)
         self.shield = stack.enter_context(Shield(made, clock=self.clock))
 
     def new(self) -> str:

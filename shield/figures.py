@@ -14,7 +14,14 @@ from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
-from shield.families import alarm_families, drill_families, origin_families, origin_time_families, price_families, ranked_family
+from shield.families import (
+    alarm_families,
+    drill_families,
+    origin_families,
+    origin_time_families,
+    price_families,
+    ranked_family,
+)
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.histograms import Histogram
