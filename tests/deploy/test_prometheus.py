@@ -18,7 +18,7 @@ from shield.observe.metrics import Metrics
 from tests.deploy.tools import ROOT, program, run
 from tests.disks import with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.metric_reference import families_of_a_node
+from tests.references import families_of_a_node
 from tests.node import FakeClock, Shield
 
 PROMETHEUS = ROOT / "deploy/prometheus"
