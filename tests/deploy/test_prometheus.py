@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shutil
@@ -18,8 +17,8 @@ from shield.observe.metrics import Metrics
 from tests.deploy.tools import ROOT, program, run
 from tests.disks import with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.references import families_of_a_node
 from tests.node import FakeClock, Shield
+from tests.references import NodeReference
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = PROMETHEUS / "shield.rules.yaml"
@@ -48,7 +47,9 @@ def targets() -> Iterator[tuple[str, str]]:
 def names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
     """Of all series that a node has."""
     found = set()
-    for metric in Metrics(functools.partial(families_of_a_node, tmp_path_factory.mktemp("node") / "disk")).collect():
+    for metric in Metrics(
+        lambda: NodeReference.of_a_node(tmp_path_factory.mktemp("node") / "disk").families
+    ).collect():
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
         found |= {metric.name + ending for ending in endings}
     return frozenset(found)
