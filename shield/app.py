@@ -38,7 +38,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
@@ -63,6 +63,8 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.output import LogOutput
+from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import SIGNS, PeerFront, PeerProxy
@@ -115,7 +117,7 @@ def build(
     doorkeeper = Doorkeeper(admin_tokens(settings.admin))
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
     secrets.admit = doorkeeper.admit_by
-    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
@@ -137,7 +139,8 @@ def build(
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
-    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
+    ids = request_ids(settings, RequestIds())
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -220,6 +223,7 @@ def build(
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
+            ids=ids,
             signs=signs,
             alarms=alarms,
             admin_hosts=hosts,
@@ -242,7 +246,9 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
-        CallbackService("the access log", ticking=log.flush, closing=log.close),
+        CallbackService(
+            "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
+        ),
         storage,
         purge,
         secrets,

@@ -45,7 +45,7 @@ ROWS = [
     ["audit", "peers", "drill", "decisions"],
     ["store", "origin", "observe"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
-    ["leases", "ramping"],
+    ["leases", "ramping", "egress"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
     ["rules"],

@@ -33,7 +33,7 @@ from shield.build.origins import (
 )
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.tokens import admin_tokens
 from shield.config.settings import Settings
@@ -44,6 +44,7 @@ from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.request_ids import RequestIds
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
@@ -74,6 +75,7 @@ class Parts:
     spot_checks: SpotChecks
     accounting: Accounting
     access: AccessLog
+    ids: RequestIds
     signs: OwnSigns
     alarms: AlarmWatch
     admin_hosts: list[str]
@@ -146,6 +148,7 @@ class PreparedEdition:
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
+        request_ids(settings, parts.ids)
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)
@@ -182,6 +185,7 @@ class _Drawn:
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
+    try_log_file(settings)
     plans, regime = blueprints(settings, workers), regime_of(settings, workers=workers, generation=generation)
     return _Drawn(
         plans,

@@ -160,6 +160,7 @@ class Runs:
             key=resource.named,
             request=Request(b"GET", self.target, [], {}),
             choice=resource.route.choice,
+            route=resource.route.name,
         )
 
     def will_bring(self, number: int) -> bool:

@@ -16,6 +16,7 @@ import xxhash
 
 from shield.chance import draw
 from shield.complaints import Complaints
+from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
@@ -139,6 +140,7 @@ class Origins:
         self._retry_share = retry_share
         self._hedges = hedges or HedgeRules()
         self._clock = clock
+        self.meters = Meters()
         self._attach(origins)
         self._lot = _Lot(origins, deadline_seconds)
         self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
@@ -200,6 +202,7 @@ class Origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
+            origin.meters = self.meters
         self._allow(origins)
 
     def _allow(self, origins: Sequence[Origin]) -> None:
@@ -411,6 +414,8 @@ class Origins:
     def _note(self, origin: Origin, error: OriginError, want: Want) -> None:
         origin.faults[error.fault.value] += 1
         path = want.path.decode("ascii", "replace")
+        if want.request is not None and (identifier := want.request.identifier) is not None:
+            path = f"{path} (request {identifier.decode('ascii', 'replace')})"
         self._complaints.say((error.origin, error.fault), self._now(), "%s; for %s", error, path)
         seen, now = origin.seen, self._now()
         if not is_failure(error.fault) or not seen.is_up or self._records.frozen_at:

@@ -20,6 +20,8 @@ from shield.rules.freshness import allowed_lifetime
 from shield.rules.key import CacheKey
 
 FIELD = b"shield-peer"
+REQUEST_ID = b"shield-request-id"
+"""The field of a request with the identifier of the client's."""
 
 _HIT = b"hit"
 _FAILED = b"failed"

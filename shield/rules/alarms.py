@@ -90,7 +90,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         _CRITICAL,
         "shield origin ls has the reason, shield check --online a remedy. Others serve its keys; drain it if it "
         "comes and goes.",
-        "oncall.md#take-an-origin-out",
+        "oncall.md#an-origin-is-down",
         begins_after=15.0,
     ),
     AlarmKind.ORIGIN_AUTH: KindTerms(
@@ -155,7 +155,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.DRILL: KindTerms(
         _WARNING,
-        "Read the report with shield drill show --all, mend what it says, and drill again.",
+        "Read the report with shield drill history, mend what it says, and drill again.",
         "oncall.md#drill-stop-a-drill",
     ),
     AlarmKind.RAMP: KindTerms(
