@@ -24,6 +24,7 @@ from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
 from shield.admin.takedown import takedown
 from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.warm import warming
 from shield.admin.watching import figure_routes, health_routes
 from shield.alarms.memory import file_of
 from shield.alarms.signs import OwnSigns, troubles_of_node
@@ -75,6 +76,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.warm import Warmer
 
 Clock = Callable[[], float]
 
@@ -153,6 +155,7 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -161,6 +164,7 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        warmer=warmer,
         doorkeeper=doorkeeper,
         door=front.door,
         http2=http2,
@@ -294,6 +298,7 @@ def build(
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
+                warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
                 auditing(audit),

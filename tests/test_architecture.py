@@ -38,6 +38,7 @@ ROWS = [
     ["gate_figures"],
     ["peers.front"],
     ["edge", "admin"],
+    ["warm"],
     ["proxy"],
     ["transfer"],
     ["delivery", "announce"],

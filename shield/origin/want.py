@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sized
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
@@ -29,6 +30,14 @@ _TIMEOUTS = frozenset(
 )
 
 _CROWDED = frozenset({Fault.THROTTLED, Fault.OVER_LIMIT})
+
+
+class Crowd(Protocol):
+    """Those for whom something is fetched."""
+
+    @property
+    def clients(self) -> int:
+        """How many of them are clients, which wait for it."""
 
 
 @dataclass(slots=True)
@@ -68,7 +77,7 @@ class Want:
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
     version: Version | None = None
-    readers: Sized | None = None
+    readers: Crowd | None = None
     waits_since: float = 0.0
     choice: Choice | None = None  # of the route, which is told the size of the response
     fresh: bool = False  # a kept connection won't do: it is repeated after a failure
