@@ -148,7 +148,7 @@ def build(
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()

@@ -27,7 +27,7 @@ _path = re.compile(r'("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")[ \t\r\n]*(?:,[
 _end = re.compile(r"\][ \t\r\n]*\}[ \t\r\n]*\Z").match
 
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
-RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[int]]
+RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[None]]
 
 
 class WishError(ValueError):
@@ -41,7 +41,8 @@ class WishError(ValueError):
 def removal(
     remove: Remove, remove_prefix: RemovePrefix | None = None, *, body_seconds: float = BODY_SECONDS
 ) -> Route:
-    """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
+    """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`; of a
+    prefix the number isn't known, and `removed` is null.
 
     A URL may stand for a path; its host is ignored. So may a key as `shield store ls` shows it. The prefix / is of
     everything. `remove` gets what `keys_of` takes, `remove_prefix` the spellings of a prefix. The body must have
@@ -51,6 +52,7 @@ def removal(
     async def handle(request: Request) -> Response:
         if not is_json(request):
             return refused(415, "expected application/json")
+        removed: int | None
         try:
             paths, prefix = await _wish(await body_of(request, body_seconds))
             if prefix is None:
@@ -58,7 +60,8 @@ def removal(
             elif remove_prefix is None:
                 return refused(501, "this node removes no prefixes")
             else:
-                removed = await remove_prefix(prefix)
+                await remove_prefix(prefix)
+                removed = None  # nobody has counted them
         except WishError as error:
             return refused(error.status, str(error))
         except WrittenError as error:

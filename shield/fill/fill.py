@@ -113,6 +113,13 @@ class Fill:
         return self._buffer.retained
 
     @property
+    def tags(self) -> bytes | None:
+        """Those of the response, one a line; None before its head is there."""
+        if self.entry is not None:
+            return self.entry.tags
+        return None if self.phase is Phase.OPENING else self._tags
+
+    @property
     def joinable(self) -> bool:
         """Whether new requests may share this fill, if its response admits them."""
         return self.question.shared and (
@@ -367,7 +374,7 @@ class Fill:
 
     def _is_current(self) -> bool:
         """Whether its response may still be stored."""
-        return is_current(self.question, self._means, self.generation)
+        return is_current(self.question, self._means, self.generation, self.tags or b"")
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
