@@ -21,6 +21,13 @@ LOCKS = {
 }  # deploy/lock/*.txt, build.txt aside, and their extras
 
 
+GENERATED = {
+    "config/shield.schema.json": ("schema",),
+    "docs/settings.md": ("manual", "settings", "--format", "markdown"),
+    "docs/commands.md": ("manual", "commands", "--format", "markdown"),
+}
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format and style, by ruff."""
@@ -72,6 +79,15 @@ def bench(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Every fuzz target for a minute, or those that are named."""
     session.run(*PYTHON, "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write what is generated from the source, and build the handbook as a site in build/site (extra `docs`)."""
+    for target, words in GENERATED.items():
+        with Path(target).open("w") as file:
+            session.run(*PYTHON, "shield", *words, stdout=file)
+    session.run(*PYTHON, "mkdocs", "build", "--strict", "--config-file", ".mkdocs.yml", *session.posargs)
 
 
 @nox.session

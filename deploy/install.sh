@@ -65,6 +65,9 @@ units=$prefix/etc/systemd/system
 advice=$prefix/usr/local/share/shield
 rotation=$prefix/etc/logrotate.d/shield
 command=$prefix/usr/local/bin/shield
+shared=$prefix/usr/local/share
+pages="man/man1/shield.1 man/man5/shield.yaml.5 bash-completion/completions/shield
+    zsh/site-functions/_shield fish/vendor_completions.d/shield.fish"
 
 # as_root COMMAND... runs the command unless there is a prefix: it changes the machine itself.
 as_root() { [ -n "$prefix" ] || "$@"; }
@@ -94,6 +97,9 @@ remove_all() {
         systemctl_if_there disable --now shield.socket shield.service || fail "the node can't be stopped; nothing was removed"
     fi
     rm -rf "$base" "$advice"
+    for page in $pages; do
+        rm -f "$shared/$page"
+    done
     rm -f "$units/shield.service" "$units/shield.socket" "$units/shield.service.d/credentials.conf" "$rotation" "$command"
     rmdir "$units/shield.service.d" 2>/dev/null || true
     as_root systemctl_if_there daemon-reload
@@ -162,6 +168,27 @@ install_into() {
     mkdir -p "$1/share/doc/shield"
     cp "$source_directory"/docs/*.md "$1/share/doc/shield/" 2>/dev/null || true
     "$1/bin/shield" --version >/dev/null || fail "$1 was installed and doesn't run; what runs now is as it was"
+    # Versions from before these existed make none.
+    share "$1" man/man1/shield.1 "$1/bin/shield" manual commands
+    share "$1" man/man5/shield.yaml.5 "$1/bin/shield" manual settings
+    share "$1" bash-completion/completions/shield env _SHIELD_COMPLETE=source_bash "$1/bin/shield"
+    share "$1" zsh/site-functions/_shield env _SHIELD_COMPLETE=source_zsh "$1/bin/shield"
+    share "$1" fish/vendor_completions.d/shield.fish env _SHIELD_COMPLETE=source_fish "$1/bin/shield"
+}
+
+# share DIRECTORY NAME COMMAND... keeps what a command prints in DIRECTORY/share, if it succeeds.
+share() {
+    local file=$1/share/$2
+    mkdir -p "$(dirname "$file")"
+    "${@:3}" >"$file" 2>/dev/null || rm -f "$file"
+}
+
+# link TARGET LINK makes a symbolic link, or changes one.
+link() {
+    [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || return 0
+    mkdir -p "$(dirname "$2")"
+    ln -sfn "$1" "$2"
+    say "link     $2"
 }
 
 if [ -z "$prefix" ] && ! id shield >/dev/null 2>&1; then
@@ -211,11 +238,10 @@ done
 put 0644 "$source_directory/deploy/host/sysctl.conf" "$advice/sysctl.conf"
 put 0644 "$source_directory/deploy/host/limits.conf" "$advice/limits.conf"
 put 0644 "$source_directory/deploy/host/logrotate" "$rotation"
-mkdir -p "$(dirname "$command")"
-if [ "$(readlink "$command" 2>/dev/null)" != "$base/current/bin/shield" ]; then
-    ln -sfn "$base/current/bin/shield" "$command"
-    say "link     $command"
-fi
+link "$base/current/bin/shield" "$command"
+for page in $pages; do
+    [ ! -e "$base/current/share/$page" ] || link "$base/current/share/$page" "$shared/$page"
+done
 as_root systemctl_if_there daemon-reload
 
 # Older versions are removed, except those in use by a process: it may still have to import modules from there.
@@ -244,6 +270,7 @@ Next:
   start      systemctl enable --now shield
   upgrade    $command upgrade --config $config/shield.yaml      (if it runs already: no request fails)
   see        $command health --config $config/shield.yaml
+  read       man shield; man shield.yaml; shells complete \`shield\`
   advice     $advice
 END
 fi

@@ -28,12 +28,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, buckets
-                to audit; edition: the settings at one time; renewal: other settings while the node serves; secrets:
-                files with secrets and certificates, followed; keys: credentials from commands and clouds' chains
+    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
+                buckets to audit; edition: the settings at one time; renewal: other settings while the node serves;
+                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
+                chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
+    alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
+                requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits
+    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
+                client_figures: of clients; process_figures: of the process; purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -42,18 +46,23 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
                 states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
                 asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
-                limits on connections; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2,
-                on sending (turns and the end); stream: a request and its response; frames: cut and counted; heads:
-                HPACK without a table; traffic: figures; front: the protocol that TLS agreed on
-    admin       api: health, readiness, metrics, state, removal, takedown, announce, ramps, reload; upgrade: of the
-                program; origins, drill: orders on them; decisions: their basis; visitors: accepted host names;
-                listener: its connections and their timeouts
+                limits on connections; rates: limits on requests; heads; pace: slow readers; tls: handshakes. http2/:
+                connection: HTTP/2 on h2, on sending (turns and the end); stream: a request and its response; frames:
+                cut and counted; heads: HPACK without a table; traffic: figures; front: the protocol agreed on in TLS
+    admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
+                openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
+                admits callers by their tokens; visitors: accepted host names; listener: its connections and their
+                timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, ramps, reload;
+                upgrade: of the program; origins, drill: orders on them; decisions: their basis; alarms: listed; page:
+                for people, of the files in static/, on feed: live figures
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
     purge       removing entries on demand, making them stale, and taking objects down
+    purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
+    purge_log   the log of purges, a copy in each place: marks, and orders with their ids
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
@@ -69,12 +78,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
                 (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; backlog: its writer's queue; admission;
-                takedowns: their file; shares: RAM used by one key's variants. directory/: one cache directory, made
-                of home, claim, premises, index (LMDB) and its change and values, segments, record, log (writing),
-                room, reading, condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt, and its notes for all workers;
+                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
+                backlog: its writer's queue; admission; takedowns: their file; shares: RAM used by one key's variants.
+                directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change and
+                values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep, scanning,
+                all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
+                maintenance
+    origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
@@ -96,11 +106,14 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
     leases      the words there on the limit of an origin, and each worker's lease on it
+    rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
+    histograms  times in fixed buckets, summed over workers
+    process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
@@ -116,11 +129,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                persistence, exact, amplification, locations, policy, reach, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions; written: URLs, keys and
-                prefixes as people write them; purge_orders: orders to purge as they are written; purge_scope: what an
-                order covers, and what it costs to fetch that again; purge_access: who may send PURGE; purging: marks
-                of purges, under which entries fall; purge_lines: those of the log of purges
+                rate_limit, persistence, exact, amplification, locations, policy, reach, certificates, rendezvous,
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
+                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
+                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
+                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
+                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
+                alarm_signs (their causes), webhooks (requests, signatures and attempts)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

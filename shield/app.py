@@ -8,12 +8,26 @@ import time
 from collections.abc import Callable
 from typing import IO
 
+from shield.admin.alarms import alarming
+from shield.admin.announce import announcing
 from shield.admin.api import admin_api
+from shield.admin.decisions import deciding
+from shield.admin.drill import drilling
+from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
-from shield.admin.origins import OriginOrders
-from shield.admin.reload import Reload
-from shield.admin.upgrade import Upgrade
+from shield.admin.origins import OriginOrders, origin_routes
+from shield.admin.page import page_routes
+from shield.admin.ramps import ramp_routes
+from shield.admin.reload import Reload, reloading
+from shield.admin.removal import removal
+from shield.admin.takedown import takedown
+from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.watching import figure_routes, health_routes
+from shield.alarms.memory import file_of
+from shield.alarms.signs import OwnSigns, troubles_of_node
+from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -22,7 +36,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import noted, replies_of
+from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.checkup import Checkup
@@ -35,17 +49,21 @@ from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateLimiter
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.fill.table import FillTable
+from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
-from shield.observe.counters import Counters
+from shield.observe.accounting import Accounting
+from shield.observe.counters import STANDS_FOR, Counters
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import PeerFront, PeerProxy
+from shield.peers.front import SIGNS, PeerFront, PeerProxy
+from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
@@ -73,7 +91,9 @@ def build(
     Raises ConfigError for settings that can't be used.
     """
     place = place or Seat()
-    vitals, counters, peer_counters = Vitals(), Counters(), Counters()
+    vitals, counters, peer_counters, pauses = Vitals(), Counters(), Counters(), Pauses(time.perf_counter)
+    accounting = Accounting(counters)
+    accounting.add(counters.measure, hits=1.0 / STANDS_FOR)
     storage, origins = storage_of(settings, place, clock, files), origins_of(settings, place, clock)
     store, owners = storage.store, owners_of(settings, place, origins, clock)
     regime = regime_of(settings, workers=place.workers, generation=1 if edition is None else edition.generation)
@@ -90,8 +110,8 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, misses_only=False, alone=place.shared.writing_out)
-    access = noted(settings, log, workers=place.workers)
+    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
         place.worker,
@@ -110,21 +130,22 @@ def build(
         clock=clock,
     )
     in_force.followed_by(recorder.follow)
-    replies, guard, http2 = replies_of(settings), Guard(in_force), Traffic()
-    proxy = Proxy(in_force, store, fills, replies=replies, counters=counters, clock=clock)
+    replies, http2 = replies_of(settings), Traffic()
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
         fills,
         replies=replies,
-        counters=peer_counters,
+        accounting=Accounting(peer_counters),
         owns=owners.owns,
         report=lambda: figures.report().encoded(),
+        signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
         clock=clock,
     )
-    front = ClientFront(
-        proxy, regime.limits, listener=Listener.TCP, guard=guard, access=access, clock=clock, http2=http2
-    )
+    front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -142,13 +163,31 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        pauses=pauses,
+        purge=purge,
         place=place,
+    )
+    terms = alarm_terms(settings)
+    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    accounting.add(signs.observe)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    alarms = AlarmWatch(
+        place.shared.alarms,
+        AlarmSources(
+            own=signs.read,
+            others=lambda: owners.reports(SIGNS),
+            of_node=lambda: troubles_of_node(figures, drills, ramps),
+            conducts=lambda: origins.conducts,
+        ),
+        terms,
+        node=settings.node,
+        clock=clock,
+        file=KeptFile(place.state, file_of(settings.node)),
     )
     peers = PeerFront(peer_proxy, regime.limits, clock=clock)
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -156,7 +195,7 @@ def build(
     def look_at_fills() -> None:
         fills.look(means.loop.time(), origins.patience)
 
-    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard, access=access), list(settings.admin.hosts)
+    asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -172,11 +211,12 @@ def build(
             keys=keys,
             store=store,
             proxies=(proxy, peer_proxy),
-            front=front,
-            asgi=asgi,
             means=means,
             spot_checks=spot_checks,
+            accounting=accounting,
             access=log,
+            signs=signs,
+            alarms=alarms,
             admin_hosts=hosts,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
@@ -185,9 +225,14 @@ def build(
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    orders = OriginOrders(
+        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+    )
+
+    feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         CallbackService("the access log", ticking=log.flush, closing=log.close),
         storage,
         purge,
@@ -202,6 +247,9 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
+        CallbackService("signs of alarms", ticking=signs.tick),
+        alarms,
+        CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -215,26 +263,26 @@ def build(
         upgrade=upgrade,
         figures=figures,
         checkup=checkup,
+        access=log,
         front=front,
         peers=peers,
         asgi=asgi,
         admin=admin_api(
-            readiness=figures.readiness,
-            health=checkup.fresh,
-            report=figures.report_of_all,
-            remove=purge.targets,
-            remove_prefix=purge.prefix,
-            take_down=purge.take_down,
-            lift=purge.lift,
-            announce=Announcer(in_force, purge, store, fills).announce,
-            reload=reload.ask,
-            upgrade=upgrade.ask,
-            drills=drills,
-            ramps=ramps,
-            decisions=recorder,
-            origins=OriginOrders(
-                figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
-            ),
+            [
+                *health_routes(figures.readiness, checkup.fresh),
+                *figure_routes(figures.report_of_all),
+                removal(purge.targets, purge.prefix),
+                takedown(purge.take_down, purge.lift),
+                announcing(Announcer(in_force, purge, store, fills).announce),
+                reloading(reload.ask),
+                upgrading(upgrade.ask),
+                *drilling(drills),
+                *ramp_routes(ramps),
+                deciding(recorder),
+                alarming(alarms.shown),
+                *origin_routes(orders),
+                *page_routes(feed),
+            ],
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),
@@ -249,4 +297,5 @@ def build(
         owners=owners,
         origins=origins,
         drills=drills,
+        alarms=alarms,
     )

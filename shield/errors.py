@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import ClassVar
 
 
 class ShieldError(Exception):
@@ -23,14 +24,23 @@ class ConfigError(ShieldError):
 class RequestError(ShieldError):
     """A client's request that is refused before any lookup: `status` and a short `reason` token.
 
-    `allow` lists the methods that a 405 permits (RFC 9110 §10.2.1).
+    `allow` lists the methods that a 405 permits (RFC 9110 §10.2.1). `detail` is the reason for logs and Cache-Status.
     """
+
+    ends_connection: ClassVar[bool] = True
+    """Whether a connection is closed on which it was found; False: its request is sound."""
 
     def __init__(self, status: int, reason: str, *, allow: bytes = b"GET, HEAD") -> None:
         super().__init__(f"{status}: {reason}")
         self.status = status
         self.reason = reason
+        self.detail = reason
         self.allow = allow
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Further fields of the response."""
+        return ((b"allow", self.allow),) if self.status == 405 else ()
 
 
 class OwnPathError(RequestError):

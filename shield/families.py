@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shield.drill.drills import DrillStatistics
 from shield.gate_figures import gate_families
-from shield.observe.metrics import Family, Sample
+from shield.histograms import Histogram
+from shield.observe.metrics import Family, Sample, labelled, timed
 from shield.origin.ranker import RankedStatistics
 from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
+from shield.rules.alarms import AlarmKind
 from shield.rules.drill import PROOF_SECONDS
+from shield.rules.webhooks import AlarmBook
 
 
 def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
@@ -17,6 +21,17 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
     fetches, absent = {name: o.fetches for name, o in origins}, {name: o.absent for name, o in origins}
     return [
         labelled("origin_fetches", "Requests sent to an origin", "origin", fetches),
+        Family(
+            "origin_responses",
+            "Responses of an origin by status; unusual ones by their class",
+            _responses([(name, o.responses) for name, o in origins]),
+        ),
+        labelled(
+            "origin_received_bytes",
+            "Bytes received from an origin: heads and bodies, whole or not",
+            "origin",
+            {name: o.pool.received_bytes for name, o in origins},
+        ),
         Family(
             "origin_extra_fetches",
             "Attempts at an origin that weren't the first of their fetch, by reason",
@@ -81,7 +96,7 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
             alike=True,
         ),
         Family(
-            "origin_credentials_expiry_seconds",
+            "origin_credentials_expiry_timestamp_seconds",
             "When the credentials of an origin expire, as epoch seconds; missing while no expiry is known",
             [
                 Sample(o.credentials.expires, {"origin": name})
@@ -149,6 +164,37 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
     ]
 
 
+def origin_time_families(origins: Sequence[tuple[str, Histogram, Histogram]]) -> list[Family]:
+    """Of origins, by name, with the times to their heads and those to the ends of their responses."""
+    return [
+        timed(
+            "origin_first_byte_seconds",
+            "Time from a request to an origin to the head of its response",
+            [({"origin": name}, first_bytes) for name, first_bytes, _ in origins],
+        ),
+        timed(
+            "origin_duration_seconds",
+            "Time from a request to an origin to the end of its response, without waits for readers",
+            [({"origin": name}, exchanges) for name, _, exchanges in origins],
+        ),
+    ]
+
+
+_TOLD_STATUSES = frozenset(
+    map(str, (200, 206, *range(300, 309), *range(400, 417), 421, 429, 451, 500, 501, 502, 503, 504))
+)
+
+
+def _responses(origins: Sequence[tuple[str, Mapping[str, int]]]) -> list[Sample]:
+    """Few different statuses, whatever an origin thinks of."""
+    found: dict[tuple[str, str], int] = {}
+    for name, responses in origins:
+        for status, count in responses.items():
+            place = name, status if status in _TOLD_STATUSES else f"{status[0]}xx"
+            found[place] = found.get(place, 0) + count
+    return [Sample(count, {"origin": name, "status": status}) for (name, status), count in found.items()]
+
+
 def ranked_family(ranked: Mapping[str, RankedStatistics]) -> Family:
     """Of routes that order their origins by cost, by name."""
     return Family(
@@ -191,11 +237,25 @@ def drill_families(drills: DrillStatistics) -> list[Family]:
     ]
 
 
-def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:
-    """Of one value."""
-    return Family(name, text, [Sample(value)], gauge=gauge, alike=alike)
-
-
-def labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Family:
-    """Of several values, by a label."""
-    return Family(name, text, [Sample(value, {label: key}) for key, value in values.items()])
+def alarm_families(book: AlarmBook) -> list[Family]:
+    """Of alarms, and webhooks that carry them."""
+    kinds = Counter([alarm.kind.value for alarm in book.states.active.values()])
+    return [
+        Family(
+            "alarms",
+            "Alarms that last, by kind",
+            [Sample(kinds[kind.value], {"kind": kind.value}) for kind in AlarmKind if kind is not AlarmKind.TEST],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "alarm_messages",
+            "Messages on alarms, by webhook: sent, failed after all attempts, or dropped since too many waited",
+            [
+                Sample(count, {"webhook": name, "result": result})
+                for name, each in book.counts.items()
+                for result, count in (("sent", each.sent), ("failed", each.failed), ("dropped", each.dropped))
+            ],
+            alike=True,
+        ),
+    ]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from shield import __version__
+from shield.client_figures import connection_families, request_families, words
 from shield.drill.drills import Drills
-from shield.edge.door import Door, DoorStatistics
+from shield.edge.door import Door
 from shield.edge.guard import Guard
-from shield.edge.http2.traffic import Http2Statistics, Traffic
-from shield.families import drill_families, labelled, number, origin_families, ranked_family
+from shield.edge.http2.traffic import Traffic
+from shield.edge.rates import RateStatistics
+from shield.families import alarm_families, drill_families, origin_families, origin_time_families, ranked_family
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
+from shield.histograms import Histogram
 from shield.observe.access import AccessLog
 from shield.observe.counters import Counters
 from shield.observe.lags import lag_families
-from shield.observe.metrics import Family, Sample
+from shield.observe.metrics import Family, Sample, labelled, number
 from shield.observe.readiness import Readiness
 from shield.observe.report import Report, together
 from shield.origin.lag import LagStatistics
@@ -25,6 +28,10 @@ from shield.origin.origins import Origins
 from shield.origin.probe_notes import as_shown
 from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
+from shield.process import Pauses, process_statistics
+from shield.process_figures import build_family, certificate_family, loop_families, process_families
+from shield.purge import Purge
+from shield.purge_figures import purge_families
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
@@ -51,6 +58,8 @@ class Vitals:
     ready: bool = True  # it accepts traffic, and isn't stopping
     connections: int = 0  # clients'
     loop_lag_seconds: float = 0.0
+    loop_delays: Histogram = field(default_factory=Histogram)
+    certificate_expires: float | None = None  # epoch seconds; None: there is none
     configuration: Configuration = Configuration()
 
 
@@ -73,7 +82,9 @@ class Figures:
     origins: Origins
     drills: Drills
     spot_checks: SpotChecks
-    access: AccessLog | None
+    access: AccessLog
+    pauses: Pauses
+    purge: Purge
     place: Seat
 
     def readiness(self) -> Readiness:
@@ -120,6 +131,7 @@ class Figures:
             "configuration": asdict(vitals.configuration),
             "connections": vitals.connections,
             "door": asdict(self.door.statistics()),
+            "rate_limits": asdict(self.guard.limiter.statistics()),
             "http2": asdict(self.http2.statistics()),
             "loop_lag_seconds": round(vitals.loop_lag_seconds, 4),
             "requests": {"plain_hit": counters.hits, **counters.requests},
@@ -127,10 +139,11 @@ class Figures:
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
-            "peers": {**asdict(self.owners.statistics()), "requests": _words(self.peer_counters)},
+            "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "purges": asdict(self.purge.statistics()),
             "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
@@ -151,19 +164,13 @@ class Figures:
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
-            labelled("requests", "Requests by result", "cache", _words(counters)),
-            labelled("denied", "Denied requests, by the rule that wasn't met", "rule", self.guard.denied),
-            number("sent_bytes", "Body bytes sent to clients", counters.sent_bytes),
-            number("connections", "Open client connections", vitals.connections, gauge=True),
-            *_door_families(self.door.statistics()),
-            *_http2_families(self.http2.statistics()),
-            number(
-                "loop_lag_seconds",
-                "Latest delay of the event loop",
-                vitals.loop_lag_seconds,
-                gauge=True,
-                alike=True,
-            ),
+            build_family(),
+            *request_families(counters, self.guard.denied),
+            *_rate_families(self.guard.limiter.statistics()),
+            *connection_families(vitals.connections, self.door.statistics(), self.http2.statistics()),
+            *process_families(self.place.worker, self.started, process_statistics(self.pauses)),
+            *loop_families(vitals.loop_lag_seconds, vitals.loop_delays),
+            certificate_family(vitals.certificate_expires),
             *_configuration_families(vitals.configuration),
             *_memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
@@ -178,37 +185,28 @@ class Figures:
                 alike=True,
             ),
             *_spot_families(self.spot_checks.statistics()),
-            *_peer_families(self.owners.statistics(), _words(self.peer_counters)),
+            *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
+            *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
-            number("access_log_dropped", "Access log lines lost", 0 if self.access is None else self.access.dropped),
+            number("access_log_dropped", "Access log lines lost", self.access.dropped),
+            *purge_families(self.purge.statistics()),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
 
 
-def _words(counters: Counters) -> dict[str, int]:
-    """Requests by result, plain hits included in the other hits."""
-    return {**counters.requests, "hit": counters.requests.get("hit", 0) + counters.hits}
-
-
-def _door_families(door: DoorStatistics) -> list[Family]:
+def _rate_families(rates: RateStatistics) -> list[Family]:
     return [
-        number(
-            "connections_turned_away", "Client connections closed at once, since too many were open", door.turned_away
+        labelled("rate_limited", "Requests refused with 429, by the rate limit", "limit", rates.refused),
+        labelled(
+            "rate_limit_exceeded",
+            "Requests beyond a rate limit that only counts, by the limit",
+            "limit",
+            rates.counted,
         ),
-        number("connections_gave_way", "Idle client connections closed to make room for others", door.gave_way),
-    ]
-
-
-def _http2_families(http2: Http2Statistics) -> list[Family]:
-    return [
-        number("http2_connections", "Client connections that spoke HTTP/2", http2.connections),
-        number("http2_requests", "Requests over HTTP/2", http2.requests),
-        number("http2_taken_back", "Requests over HTTP/2 that clients reset before their end", http2.taken_back),
-        number("http2_refused", "Requests over HTTP/2 refused unseen, so that clients repeat them", http2.refused),
-        labelled("http2_cut_off", "HTTP/2 connections ended for abuse", "reason", http2.cut_off),
     ]
 
 
@@ -235,6 +233,14 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
     return [
         number("fills_in_flight", "Fills under way", fills.in_flight, gauge=True),
         number("fills", "Fills started", fills.started),
+        number("fills_readers", "Requests that read from fills now", fills.readers, gauge=True),
+        number(
+            "fills_most_readers",
+            "Requests that read from the fill with the most of them now",
+            fills.most_readers,
+            gauge=True,
+            alike=True,
+        ),
         number("fills_collapsed", "Requests that joined a fill in progress", fills.collapsed),
         labelled(
             "fills_thrifty",

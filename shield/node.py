@@ -6,7 +6,6 @@ All parts are passed in, by `app.build`.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,13 +15,16 @@ from starlette.applications import Starlette
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
+from shield.alarms.watch import AlarmWatch
 from shield.checkup import Checkup
 from shield.drill.drills import Drills
 from shield.edge.asgi import Application
 from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
+from shield.edge.tls import ServerContext
 from shield.figures import Figures, Vitals
 from shield.fill.table import FillTable
+from shield.observe.access import AccessLog
 from shield.observe.report import Report
 from shield.origin.origins import Origins
 from shield.peers.front import PeerFront
@@ -116,7 +118,7 @@ class Services:
 class Secrets(Service, Protocol):
     """Follows files with secrets and certificates; `show` is given each context for handshakes to come."""
 
-    show: Callable[[ssl.SSLContext], None]
+    show: Callable[[ServerContext], None]
 
     async def look(self) -> None:
         """Look now, and have used what is there."""
@@ -161,6 +163,8 @@ class Node:
     figures: Figures
     checkup: Checkup
 
+    access: AccessLog
+
     # its interfaces
     front: ClientFront
     peers: PeerFront
@@ -177,6 +181,7 @@ class Node:
     owners: Owners
     origins: Origins
     drills: Drills
+    alarms: AlarmWatch
 
     async def open(self) -> None:
         """Call before anything is served. Raises ConfigError for settings that can't be used."""

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from shield.messages import Fields
 
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
@@ -46,7 +49,11 @@ class Outcome:
     `refused` is such an error, raised before any lookup.
 
     `ttl` is seconds, negative when stale. `forward_status` is the origin's status, None if none answered. `key` is
-    the text of the cache key.
+    the text of the cache key. `tier` is that of the entry that was found: "memory", or a disk tier's name; None if
+    the response isn't from one. `attempts` is the number of requests to origins of the fetch that it waited for, as
+    far as known: 0 if there was none.
+
+    `plain` outcomes are shared values, of hits without further details.
     """
 
     hit: bool = False
@@ -59,6 +66,9 @@ class Outcome:
     origin: str | None = None
     key: bytes | None = None
     refused: bool = False
+    tier: str | None = None
+    attempts: int = 0
+    plain: bool = False
 
     def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
@@ -96,22 +106,38 @@ class Outcome:
             return "revalidated"
         return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
 
-    def log_fields(self) -> dict[str, str | int | bool]:
-        """Its fields in an access log line, without those that don't apply."""
-        fields: dict[str, str | int | bool] = {"cache": self.word}
+    @property
+    def reason(self) -> str | None:
+        """Why the request was forwarded, or not even looked up, in a word; None for others."""
         if self.forward is not None:
-            fields["fwd"] = self.forward.value
-        for name in ("forward_status", "ttl", "detail", "origin"):
+            return self.forward.value
+        return self.detail if self.refused else None
+
+    def log_fields(self) -> dict[str, str | int | bool]:
+        """Its fields in logs, without those that don't apply."""
+        fields: dict[str, str | int | bool] = {"cache": self.word}
+        for name in ("reason", "forward_status", "ttl", "detail", "origin", "tier"):
             value = getattr(self, name)
             if value is not None:
                 fields[name] = value
+        if self.attempts:
+            fields["attempts"] = self.attempts
         if self.stored:
             fields["stored"] = True
         return fields
 
 
-PLAIN_HIT = Outcome(hit=True)
-"""Shared by all plain hits, which have no further details."""
+MEMORY = "memory"
+"""The name of the RAM tier."""
+
+PLAIN_HIT = Outcome(hit=True, tier=MEMORY, plain=True)
+"""Shared by all plain hits in RAM."""
+
+
+@lru_cache
+def plain_hit(tier: str) -> Outcome:
+    """Shared by all plain hits on a disk tier."""
+    return Outcome(hit=True, tier=tier, plain=True)
 
 
 class Trailer:
@@ -146,6 +172,7 @@ class Exchange:
     and passes it on at the end; counters, access log and all other records read nothing but this.
 
     `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
+    `fields` are the request's, without secrets that only the guard may see. `request_id` is None if none was needed.
     `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
     `began` when the request's head was complete, `answered` when the response's head was written.
     """
@@ -156,8 +183,10 @@ class Exchange:
         "client",
         "end",
         "ended",
+        "fields",
         "method",
         "outcome",
+        "request_id",
         "route",
         "sent",
         "status",
@@ -178,6 +207,8 @@ class Exchange:
         self.outcome: Outcome | None = None  # None: no response
         self.sent = 0
         self.end = End.WHOLE
+        self.fields: Fields = ()
+        self.request_id: bytes | None = None
 
     def answer(self, status: int, outcome: Outcome, now: float) -> None:
         """The head of the response has been written."""

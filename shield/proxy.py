@@ -12,8 +12,8 @@ from collections.abc import Callable
 from shield.errors import OwnPathError, RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
-from shield.observe.counters import Counters
-from shield.outcome import OPTIONS, PLAIN_HIT, Outcome
+from shield.observe.accounting import Accounting
+from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
 from shield.rules.addresses import UNIX
@@ -43,11 +43,11 @@ class Proxy:
         fills: FillTable,
         *,
         replies: Replies,
-        counters: Counters,
+        accounting: Accounting,
         clock: Callable[[], float],
     ) -> None:
         self.clock = clock
-        self.counters = counters
+        self.accounting = accounting
         self.replies = replies  # `use` others
         self.in_force = in_force
         self.health: HealthAnswer | None = None
@@ -92,7 +92,7 @@ class Proxy:
                 return None
             plain = None if notable else self._store.plain(key, now)
             if plain is not None:
-                return self.replies.of_plain(plain, key, with_body=method == b"GET")
+                return self.replies.of_plain(plain, resource, with_body=method == b"GET")
             found = self._store.on_disk(key)
             if found is None or isinstance(found, Cold):
                 return None
@@ -100,15 +100,16 @@ class Proxy:
         if entry.is_large and method == b"GET":
             return None
         if notable or now >= entry.plain_hit_until:
-            return self._judged(request, resource, entry, now, regime)
+            return self._judged(request, resource, entry, now, regime, in_memory=in_memory)
         age = int(now - entry.freshness.born)
         if age != entry.rendered_age:
             self.replies.render_hit(entry, max(age, 0))
             if in_memory:
                 self._store.note_hit(entry)  # once a second is enough to keep hot entries on disk
+        name = resource.route.name
         if method == b"GET":
-            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT)
-        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT)
+            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT, name)
+        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT, name)
 
     def _specific(self, resource: Resource, request: Request) -> Resource:
         """The resource for just this request; RequestError if its route doesn't allow that."""
@@ -136,7 +137,14 @@ class Proxy:
         return self.replies.options(route.allow, route.fields.of_options, now, Outcome(detail=OPTIONS))
 
     def _judged(
-        self, request: Request, resource: Resource, entry: Entry, now: float, regime: Regime | None
+        self,
+        request: Request,
+        resource: Resource,
+        entry: Entry,
+        now: float,
+        regime: Regime | None,
+        *,
+        in_memory: bool,
     ) -> Reply | None:
         if entry.is_marker:
             if not resource.route.forwarding.any:
@@ -148,7 +156,8 @@ class Proxy:
             self._fills.refresh(resource, request, entry)
         elif verdict is not Verdict.HIT:
             return None
-        outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text)
+        tier = MEMORY if in_memory else self._store.tier_of(resource.key)
+        outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text, tier=tier)
         return self.replies.of_entry(request, entry, now, outcome)
 
     def refuse(self, error: RequestError, request: Request, now: float) -> Reply:

@@ -126,6 +126,7 @@ class PurgeLog:
             places.append(_in(joining))
         with self._exclusive():
             history, copies = self._history, {}
+            known = set(history.marks)
             for place in places:
                 try:
                     data = place.read()
@@ -137,6 +138,9 @@ class PurgeLog:
             words = self._shared.purges
             words[_ASSIGNED] = max(words[_ASSIGNED], words[_NEWEST], history.newest)
             self._publish_missing()
+            brought = [mark for name, mark in history.marks.items() if name not in known]
+            if joining is not None and known and brought:  # only this directory has them
+                self._publish(brought)
             self._is_first = self._is_first or not words[_LOADED]
             words[_LOADED] = 1
             for place, data in copies.items():

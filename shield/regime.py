@@ -19,13 +19,14 @@ from shield.errors import ConfigError
 from shield.rules.access import AccessRules
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
+from shield.rules.rate_limit import RateLimits
 from shield.rules.routes import Routes, Targets
 
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """`access` None: every client is admitted. `amplification` None: no address has a budget. `generation` rises from
-    one regime of a node to the next."""
+    """`access` None: every client is admitted. `amplification` None: no address has a budget. `rates` None: requests
+    aren't limited in number. `generation` rises from one regime of a node to the next."""
 
     routes: Routes
     access: AccessRules | None = None
@@ -33,6 +34,7 @@ class Regime:
     amplification: AmplificationLimits | None = None
     generation: int = 0
     buckets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of the origins that have each
+    rates: RateLimits | None = None
     targets: Targets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -9,33 +9,39 @@ from typing import Literal, Protocol
 
 from shield.errors import RequestError
 from shield.messages import Fields, Part, Request
-from shield.outcome import HEALTH, PLAIN_HIT, Outcome, Trailer, key_name, node_name
+from shield.outcome import HEALTH, Outcome, Trailer, key_name, node_name, plain_hit
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
 from shield.rules.hidden import shown
-from shield.rules.key import CacheKey
 from shield.rules.link_lifetime import REST, capped
+from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
 from shield.store.tiers import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 
-_RETRIABLE_BY_CONNECTION = (404, 405)
+_RETRIABLE_BY_CONNECTION = (404, 405, 429)
 
 
 class Reply:
-    """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together."""
+    """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together.
 
-    __slots__ = ("close", "head", "length", "outcome", "parts", "status")
+    `route` is the name of the route of a plain hit; of others it is empty.
+    """
 
-    def __init__(self, status: int, head: bytes, parts: Sequence[Part], length: int, outcome: Outcome) -> None:
+    __slots__ = ("close", "head", "length", "outcome", "parts", "route", "status")
+
+    def __init__(
+        self, status: int, head: bytes, parts: Sequence[Part], length: int, outcome: Outcome, route: str = ""
+    ) -> None:
         self.status = status
         self.head = head
         self.parts = parts
         self.length = length
         self.outcome = outcome
+        self.route = route
         self.close = False  # the connection must not be used after it
 
 
@@ -96,12 +102,13 @@ class Replies:
         self._hit = (b"%%b%bage: %%d\r\n" + told) % tuple(node_and_server)
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
-    def of_plain(self, plain: Plain, key: CacheKey, *, with_body: bool) -> Reply:
+    def of_plain(self, plain: Plain, resource: Resource, *, with_body: bool) -> Reply:
         """A hit on a disk, for a request without special fields."""
-        status, block, body, length, age, ttl = plain
-        told = b"; key=" + key_name(key.text) if self._tells_key else b""
+        status, block, body, length, age, ttl, tier = plain
+        told = b"; key=" + key_name(resource.key.text) if self._tells_key else b""
         head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
-        return Reply(status, head, (body,), length, PLAIN_HIT) if with_body else Reply(status, head, (), 0, PLAIN_HIT)
+        parts, sent = ((body,), length) if with_body else ((), 0)
+        return Reply(status, head, parts, sent, plain_hit(tier), resource.route.name)
 
     def render_hit(self, entry: Entry, age: int) -> None:
         """The head of a plain hit, once per entry and second of age."""
@@ -135,9 +142,8 @@ class Replies:
 
     def refusal(self, error: RequestError, request: Request, now: float) -> Reply:
         """The response to a rejected request. The connection is closed unless the request was unambiguous."""
-        allow = ((b"allow", error.allow),) if error.status == 405 else ()
-        outcome = Outcome(detail=error.reason, refused=True)
-        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=allow)
+        outcome = Outcome(detail=error.detail, refused=True)
+        reply = self.own(error.status, error.reason, request, now, outcome=outcome, fields=error.fields)
         has_body = b"content-length" in request.notable or b"transfer-encoding" in request.notable
         reply.close = has_body or error.status not in _RETRIABLE_BY_CONNECTION or request.method == b"CONNECT"
         return reply

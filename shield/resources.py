@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shield.alarms.memory import load as load_alarms
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle import activation
@@ -78,6 +79,7 @@ def open_resources(
         shared = Shared(workers=workers, slots=slots, several=True)
         _restore_drains(shared, state)
         _restore_ramps(shared, state)
+        _restore_alarms(shared, state, settings.node)
     else:
         inherited.check()
         if len(inherited.posts) != workers:
@@ -139,6 +141,16 @@ def _restore_ramps(shared: Shared, directory: Path | None) -> None:
         shared.records.ramp_of(name.encode()).store(ramp)
         if ramp.share < 1.0:
             log.warning("origin %s: its ramp is %s, at %.0f%% of the keys", name, ramp.status.value, 100 * ramp.share)
+
+
+def _restore_alarms(shared: Shared, directory: Path | None, node: str) -> None:
+    """Go on with the alarms that lasted when the node was stopped, and messages that weren't sent."""
+    if directory is None:
+        return
+    book, problem = load_alarms(directory, node)
+    if problem is not None:
+        log.warning("%s: alarms that last are sent again", problem)
+    shared.alarms.change(lambda empty: empty if book is None else book)
 
 
 def _shared_before(workers: int, inherited: Handover) -> Shared:

@@ -1,5 +1,6 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
-of cache directories, records of origins, their order by cost, keys that changed lately, and the drill.
+of cache directories, records of origins, their order by cost, keys that changed lately, the drill, alarms, and the
+budgets of rate limits.
 
 Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
 versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
@@ -32,15 +33,18 @@ from typing import NamedTuple
 import xxhash
 
 from shield import rankings, records
+from shield.alarms.memory import SIZE as ALARM_SIZE
+from shield.alarms.memory import AlarmMemory
 from shield.changed import SIZE, ChangedKeys
 from shield.drill.memory import DrillMemory
 from shield.drill.memory import size_for as size_of_drill
 from shield.rankings import Rankings
+from shield.rate_cells import RATE_BYTES, RateCells
 from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 15
+LAYOUT = 17
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -50,7 +54,9 @@ _WORDS = 40  # bytes: the log's position, up to where bytes may have been overwr
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
-_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _PURGES = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
+_REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _ALARMS = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
+_PURGES = 8
+_RATES = 1 << 16  # the first of many
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -106,7 +112,9 @@ class Shared:
         of_routes = of_origins + records.size_for(_MOST_WORKERS)
         changes = of_routes + rankings.size_for(_MOST_WORKERS)
         drill = changes + SIZE
-        homes = drill + size_of_drill(_MOST_WORKERS)
+        alarms = drill + size_of_drill(_MOST_WORKERS)
+        rates = alarms + ALARM_SIZE
+        homes = rates + RATE_BYTES
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -134,9 +142,12 @@ class Shared:
         """What became of fetches from origins, and how these are treated."""
         self.rankings = Rankings(view[of_routes:changes], workers=workers, alone=lambda: self._alone(_RANKINGS))
         """The order of origins by cost, and what it rests on."""
-        self.drill = DrillMemory(view[drill:homes], workers=workers, alone=lambda: self._alone(_DRILL))
+        self.drill = DrillMemory(view[drill:alarms], workers=workers, alone=lambda: self._alone(_DRILL))
+        self.alarms = AlarmMemory(view[alarms:rates], alone=lambda: self._alone(_ALARMS))
         self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
         """Keys that changed lately."""
+        self.rates = RateCells(view[rates:homes], lock=self._lock, first_byte=_RATES)
+        """Budgets of rate limits."""
         self._overwritten = words[1:2]
         self.purges = words[2:5]
         """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of

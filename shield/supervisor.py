@@ -254,6 +254,7 @@ class _Supervisor:
         if was_holder and post.successor is None:
             served = 0.0 if process.ready_at is None else time.monotonic() - process.ready_at
             delay = post.put_off(served)
+            post.seat.shared.alarms.note_death()
             log.error("worker %d (pid %d) %s; replacing it in %.1f s", post.number, pid, fate(code), delay)
         elif code != 0:
             log.error("worker %d (pid %d), which was replaced, %s", post.number, pid, fate(code))

@@ -13,8 +13,8 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Part, Request
-from shield.origin.want import Failed, asked_again_after, is_no_part, reasons
-from shield.outcome import Forward, Outcome
+from shield.origin.want import Failed, asked_again_after, attempts_of, is_no_part, reasons
+from shield.outcome import MEMORY, Forward, Outcome
 from shield.reply import Client, Replies, Reply
 from shield.rules import exact
 from shield.rules.amplification import Account
@@ -81,6 +81,8 @@ class Transfer:
     _entry: Entry | None = None  # the large one whose slices are read
     _collapsed: bool = False
     _detail: str | None = None
+    _tier: str | None = None  # of the entry, if that had to be read from a disk
+    _attempts: int = 0  # of a fetch that failed
     _selection: Selection | None = None  # chosen, though perhaps not sent yet
     _later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
     _etag: bytes | None = None  # of the chosen version
@@ -93,6 +95,7 @@ class Transfer:
             self._resource = store.variants.of(self._resource, self.request)
         found = store.find(self._resource.key)
         if isinstance(found, Cold):
+            self._tier = found.place.tier.name
             store.read(found, self._resource.key, self._found)
         else:
             self._found(found)
@@ -317,9 +320,13 @@ class Transfer:
             return fill.outcome(entry, self._forward, now, collapsed=self._collapsed)
         assert entry is not None
         is_kept = self._sliced is None or self._sliced.is_kept
-        return outcome_of_entry(
+        outcome = outcome_of_entry(
             entry, self._forward, now, collapsed=self._collapsed, detail=self._detail, is_kept=is_kept
         )
+        if outcome.hit or self._detail is not None:
+            outcome.tier = self._tier or (self._means.store.tier_of(entry.key) if entry.is_large else MEMORY)
+        outcome.attempts = self._attempts
+        return outcome
 
     # an entry, whole or in slices
 
@@ -447,6 +454,7 @@ class Transfer:
         """Nothing was sent yet: serve the stale entry if allowed (RFC 9111 §4.2.4, RFC 5861 §4), else an error."""
         now, stored, key = self._means.clock(), self._stored, self._resource.key.text
         detail, status = reasons(failure)[0], status_of(failure, stored)
+        self._attempts = attempts_of(failure)
         if stored is not None and stands_in(stored, failure, now):
             if self._fill is not None:
                 self._fill.leave(self)
@@ -455,6 +463,7 @@ class Transfer:
             self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
+        outcome.attempts = self._attempts
         again = asked_again_after(failure)
         self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again))
 

@@ -14,7 +14,6 @@ import logging
 import resource
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from shield.config.settings import Settings
 from shield.edge.connection import ClientConnection
 from shield.edge.http2.stream import ClientStream
 from shield.edge.pace import too_much
-from shield.edge.tls import Greeter
+from shield.edge.tls import Greeter, ServerContext
 from shield.follower import Follower
 from shield.heap import Heap
 from shield.lifecycle.listening import BACKLOG
@@ -59,7 +58,7 @@ class Plan:
 
     listen: Sequence[tuple[str, int]]
     admin: tuple[str, int] | None
-    tls: ssl.SSLContext | None  # of the listeners for clients
+    tls: ServerContext | None  # of the listeners for clients
     drain_delay_seconds: float
     drain_timeout_seconds: float
     hit_slots: int = SLOTS  # counters of hits that workers share
@@ -194,6 +193,7 @@ class _Worker:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        self._next_beat = loop.time()
         self._beat()
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
         peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
@@ -218,12 +218,14 @@ class _Worker:
         if self._plan.tls is not None:
             front, state = self._node.front, self._front.server_state
             self._greeters = [front.greet(listener, self._plan.tls, state) for listener in self._sockets.clients]
+            self._node.vitals.certificate_expires = self._plan.tls.expires
             self._node.secrets.show = self._show
         self._place.shared.standing[self._place.worker] = Standing.SERVING
         self._line.send(Kind.READY)
 
-    def _show(self, context: ssl.SSLContext) -> None:
+    def _show(self, context: ServerContext) -> None:
         """Certificates to be shown from now on."""
+        self._node.vitals.certificate_expires = context.expires
         for greeter in self._greeters:
             greeter.use(context)
 
@@ -312,7 +314,10 @@ class _Worker:
     def _beat(self) -> None:
         """A heartbeat: the loop runs."""
         loop = self._loop
-        self._place.shared.beat(self._place.worker, loop.time())
+        now = loop.time()
+        self._place.shared.beat(self._place.worker, now)
+        self._node.vitals.loop_delays.add(max(0.0, now - self._next_beat))
+        self._next_beat = now + _BEAT_SECONDS
         self._beater = loop.call_later(_BEAT_SECONDS, self._beat)
 
     def _sweep(self) -> None:

@@ -179,9 +179,7 @@ class Shield:
 
         async def flush() -> None:
             self.node.tick()
-            access = self.node.front.access
-            if access is not None:
-                await access.close()
+            await self.node.access.close()
 
         self.run(flush())
         return [json.loads(line) for line in self.access.getvalue().splitlines()]

@@ -44,11 +44,14 @@ def test_metrics_have_the_same_figures(pair: Shield, origin: FaultyOrigin, repli
 
     text = pair.call(lambda: Metrics(lambda: pair.node.report().families).render()).decode()
 
-    assert 'shield_requests_total{cache="hit"} 2.0' in text
-    assert 'shield_requests_total{cache="miss"} 1.0' in text
+    labels = 'method="GET",route="default",status="2xx"'
+    assert f'shield_requests_total{{cache="hit",{labels}}} 2.0' in text
+    assert f'shield_requests_total{{cache="miss",{labels}}} 1.0' in text
     assert 'shield_origin_faults_total{fault="throttled",origin="fra"} 1.0' in text
     assert 'shield_origin_fetches_total{origin="iad"} 1.0' in text
-    assert "shield_sent_bytes_total 15.0" in text
+    assert 'shield_sent_bytes_total{cache="hit"} 10.0' in text
+    assert 'shield_origin_responses_total{origin="iad",status="200"} 1.0' in text
+    assert 'shield_origin_first_byte_seconds_count{origin="iad"} 1.0' in text
 
 
 def test_every_limit_that_is_set_is_one(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -60,7 +60,7 @@ def test_a_log_line_says_only_what_is_so() -> None:
     assert Outcome(hit=True, ttl=3).log_fields() == {"cache": "hit", "ttl": 3}
     assert Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, origin="fra").log_fields() == {
         "cache": "miss",
-        "fwd": "uri-miss",
+        "reason": "uri-miss",
         "forward_status": 200,
         "origin": "fra",
         "stored": True,

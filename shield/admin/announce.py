@@ -7,42 +7,46 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from shield.admin.removal import BODY_SECONDS, WishError, body_of, is_json, refused
+from shield.admin.operations import JSON, Operation
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import ANY_OBJECT, COUNT, FLAG, TEXT, TEXTS, array, either, noted, record
 from shield.announce import Announced
-from shield.errors import RequestError, StoreError
 from shield.rules.announcements import Announcement, AnnouncementError, parse
+from shield.rules.tokens import Role
 
 log = logging.getLogger("shield.admin")
 
+MAX_BYTES = 16 << 20
+"""Limit of a request's JSON."""
+
 Announce = Callable[[Announcement], Awaitable[Announced]]
 
+_OWN = record(optional={"new": TEXTS, "changed": TEXTS, "deleted": TEXTS, "prefetch": FLAG})
+_EVENTS = noted(
+    either(ANY_OBJECT, array(ANY_OBJECT)), "Events of a bucket, as S3, SNS, EventBridge, MinIO or R2 send"
+)
 
-def announcing(announce: Announce, *, body_seconds: float = BODY_SECONDS) -> Route:
-    """`{"changed": ["/a", ...], "new": [...], "deleted": [...], "prefetch": true}`, or events as storages send them,
-    is answered with `{"announced": 2, "removed": 1, "prefetched": 0, "ignored": 0}`.
+
+def announcing(announce: Announce) -> Operation:
+    """`{"changed": ["/a", ...], "new": [...], "deleted": [...], "prefetch": true}`, or events as storages send them.
 
     The URL that confirms a subscription at SNS is returned and logged, never followed.
     """
 
     async def handle(request: Request) -> Response:
         # SNS says text/plain. A page in a browser can't send this field without a preflight.
-        if not is_json(request) and "x-amz-sns-message-type" not in request.headers:
-            return refused(415, "expected application/json")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON and "x-amz-sns-message-type" not in request.headers:
+            raise ProblemError(415, f"expected {JSON}")
         try:
-            announcement = parse(await body_of(request, body_seconds))
-            result = await announce(announcement)
-        except WishError as error:
-            return refused(error.status, str(error))
+            announcement = parse(request.state.body)
         except AnnouncementError as error:
-            return refused(400, str(error))
-        except RequestError as error:
-            return refused(400, f"a path would be rejected in a request: {error}")
-        except StoreError as error:
-            return refused(500, str(error))
+            raise ProblemError(400, str(error)) from None
+        result = await announce(announcement)
         if result.unknown and not result.keys:
-            return refused(400, f"no origin has the bucket {', '.join(result.unknown)}: see origins.NAME.bucket")
+            unknown = ", ".join(result.unknown)
+            raise ProblemError(400, f"no origin has the bucket {unknown}: see origins.NAME.bucket")
         said: dict[str, object] = {
             "announced": result.keys,
             "removed": result.removed,
@@ -54,4 +58,15 @@ def announcing(announce: Announce, *, body_seconds: float = BODY_SECONDS) -> Rou
             said["confirm"] = announcement.confirm
         return JSONResponse(said)
 
-    return Route("/announce", handle, methods=["POST"])
+    return Operation(
+        method="POST",
+        path="/announce",
+        role=Role.PURGE,
+        summary="Announce objects that are new, changed or deleted at the primary",
+        handler=handle,
+        body=either(_OWN, _EVENTS),
+        kinds=(JSON, "text/plain"),
+        most_bytes=MAX_BYTES,
+        answer=record(announced=COUNT, removed=COUNT, prefetched=COUNT, ignored=COUNT, optional={"confirm": TEXT}),
+        refusals={500: "It can't be written to a disk"},
+    )

@@ -7,9 +7,12 @@ from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+from shield.admin.operations import JSON, Operation, QueryParameter
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import ANY_OBJECT, NUMBER, array, either, record
 from shield.rules.decisions import DecisionBasis
+from shield.rules.tokens import Role
 
 
 class DecisionRecord(Protocol):
@@ -23,32 +26,43 @@ class DecisionRecord(Protocol):
     async def between(self, start: float, stop: float) -> bytes: ...
 
 
-def deciding(record: DecisionRecord) -> Route:
-    """The route. `?at=EPOCH_SECONDS` is answered with a `DecisionBasis` as plain values, the last one before that
-    time; with `&until=EPOCH_SECONDS` too, with all until then, as `{"notes": [...]}`. Else 400, 404 or 500 and
-    `{"problems": [...]}`.
+def deciding(basis: DecisionRecord) -> Operation:
+    """`?at=EPOCH_SECONDS` is answered with a `DecisionBasis` as plain values, the last one before that time; with
+    `&until=EPOCH_SECONDS` too, with all until then, as `{"notes": [...]}`.
     """
 
     async def show(request: Request) -> Response:
         at = _time(request.query_params.get("at"))
         until = _time(request.query_params.get("until", "0"))
         if at is None or until is None:
-            return _refused(400, "at: expected epoch seconds")
-        if not record.keeps:
-            return _refused(404, "the basis of decisions isn't kept: state_directory names no place for it")
+            raise ProblemError(400, "at: expected epoch seconds")
+        if not basis.keeps:
+            raise ProblemError(404, "the basis of decisions isn't kept: state_directory names no place for it")
         try:
             if "until" in request.query_params:
-                return Response(await record.between(at, until), media_type="application/json")
-            basis = await record.find(at)
+                return Response(await basis.between(at, until), media_type=JSON)
+            found = await basis.find(at)
         except (OSError, OverflowError) as error:
-            return _refused(500, f"the basis of decisions can't be read: {error}")
-        if basis is None:
-            return _refused(
+            raise ProblemError(500, f"the basis of decisions can't be read: {error}") from None
+        if found is None:
+            raise ProblemError(
                 404, "nothing was noted in the hour before: the node wasn't running, or it's too long ago"
             )
-        return JSONResponse(basis.plain())
+        return JSONResponse(found.plain())
 
-    return Route("/decisions", show)
+    return Operation(
+        method="GET",
+        path="/decisions",
+        role=Role.READ,
+        summary="The node's knowledge of its origins at a time of the last day",
+        handler=show,
+        query=[
+            QueryParameter("at", "Epoch seconds: the last note before that time", NUMBER, required=True),
+            QueryParameter("until", "Epoch seconds: all notes from `at` until then", NUMBER),
+        ],
+        answer=either(record(notes=array(ANY_OBJECT)), ANY_OBJECT),
+        refusals={400: "No time", 404: "Nothing is known of that time", 500: "The record can't be read"},
+    )
 
 
 def _time(text: str | None) -> float | None:
@@ -57,7 +71,3 @@ def _time(text: str | None) -> float | None:
     except ValueError:
         return None
     return seconds if math.isfinite(seconds) else None
-
-
-def _refused(status: int, problem: str) -> Response:
-    return JSONResponse({"problems": [problem]}, status)

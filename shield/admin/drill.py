@@ -9,11 +9,14 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from shield.rules.drill import DrillOrder, DrillRun
+from shield.admin.operations import Operation, wish_of
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import ANY_OBJECT, FLAG, TEXT, array, nullable, one_of, record
+from shield.rules.drill import DRILL_BOUNDS, MODES, DrillOrder, DrillRun
+from shield.rules.tokens import Role
 
-_MOST_BYTES = 64 * 1024
+_DRILL = {"type": "object", "properties": {"state": TEXT}, "required": ["state"]}
 
 
 class Drilling(Protocol):
@@ -28,27 +31,24 @@ class Drilling(Protocol):
     def reports(self) -> Awaitable[list[dict[str, Any]] | None]: ...
 
 
-def drilling(drills: Drilling) -> list[Route]:
-    """The routes. `POST /drill` takes the fields of a `DrillOrder`, answered with the drill as `GET /drill` shows it;
-    or with 400, 409 or 415 and `{"problems": [...]}`.
-    """
+def drilling(drills: Drilling) -> list[Operation]:
+    """`POST /drill` takes the fields of a `DrillOrder`, answered with the drill as `GET /drill` shows it."""
 
     async def begin(request: Request) -> Response:
-        # A browser would send other types here on behalf of any page, without a preflight.
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return _refused(415, ["expected application/json"])
-        if int(request.headers.get("content-length", "0")) > _MOST_BYTES:
-            return _refused(413, [f"expected {_MOST_BYTES} bytes at most"])
+        wish = wish_of(request)
         try:
-            plain = await request.json()
-            order = DrillOrder.read(plain if isinstance(plain, dict) else {})
-        except (ValueError, RecursionError) as error:
-            return _refused(400, [str(error)])
+            order = DrillOrder.read(wish if isinstance(wish, dict) else {})
+        except ValueError as error:
+            raise ProblemError(400, str(error)) from None
         said = drills.begin(order)
-        return _refused(409, said) if isinstance(said, list) else JSONResponse(drills.shown())
+        if isinstance(said, list):
+            raise ProblemError(409, *said)
+        return JSONResponse(drills.shown())
 
     async def stop(request: Request) -> Response:
-        return JSONResponse(drills.shown()) if drills.stop() else _refused(409, ["no drill runs"])
+        if not drills.stop():
+            raise ProblemError(409, "no drill runs")
+        return JSONResponse(drills.shown())
 
     async def show(request: Request) -> Response:
         return JSONResponse(drills.shown())
@@ -57,18 +57,47 @@ def drilling(drills: Drilling) -> list[Route]:
         try:
             entries = await drills.reports()
         except OSError as error:
-            return _refused(500, [f"the reports of drills can't be read: {error.strerror}"])
+            raise ProblemError(500, f"the reports of drills can't be read: {error.strerror}") from None
         if entries is None:
-            return _refused(404, ["no reports are kept: state_directory names no place for them"])
+            raise ProblemError(404, "no reports are kept: state_directory names no place for them")
         return JSONResponse({"drills": entries})
 
+    bounds = {name: nullable({"type": "number", "minimum": a, "maximum": z}) for name, a, z in DRILL_BOUNDS}
     return [
-        Route("/drill", begin, methods=["POST"]),
-        Route("/drill", show, methods=["GET"]),
-        Route("/drill/stop", stop, methods=["POST"]),
-        Route("/drill/history", history, methods=["GET"]),
+        Operation(
+            method="POST",
+            path="/drill",
+            role=Role.OPERATE,
+            summary="Begin a drill: faults injected at an origin",
+            handler=begin,
+            body=record(origin=TEXT, mode=one_of(*MODES), optional={**bounds, "is_forced": FLAG, "is_nightly": FLAG}),
+            answer=_DRILL,
+            refusals={409: "It can't begin now"},
+        ),
+        Operation(
+            method="GET",
+            path="/drill",
+            role=Role.READ,
+            summary="The last drill",
+            handler=show,
+            answer=_DRILL,
+        ),
+        Operation(
+            method="POST",
+            path="/drill/stop",
+            role=Role.OPERATE,
+            summary="End the drill",
+            handler=stop,
+            answer=_DRILL,
+            refusals={409: "No drill runs"},
+        ),
+        Operation(
+            method="GET",
+            path="/drill/history",
+            role=Role.READ,
+            summary="Reports of former drills",
+            handler=history,
+            answer=record(drills=array(ANY_OBJECT)),
+            refusals={404: "None are kept", 500: "They can't be read"},
+        ),
     ]
-
-
-def _refused(status: int, problems: list[str]) -> Response:
-    return JSONResponse({"problems": problems}, status)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+from shield.admin.operations import Operation, wish_of
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import ANY_OBJECT, NUMBER, TEXT, TEXTS, array, noted, nullable, record
 from shield.origin.drains import Drained
 from shield.origin.prober import Probed
+from shield.rules.tokens import Role
 
-_MOST_BYTES = 4096
+_EXPECTED = 'expected {} or {"until": EPOCH_SECONDS}'
+_ORIGIN = {"type": "object", "properties": {"name": TEXT, "state": TEXT}, "required": ["name", "state"]}
 Standings = Callable[[], Sequence[Mapping[str, object]]]
 
 
@@ -29,12 +32,11 @@ class OriginOrders:
     probe: Callable[[str], Awaitable[Sequence[Probed]]]
 
 
-def origin_routes(orders: OriginOrders, *, body_seconds: float) -> list[Route]:
+def origin_routes(orders: OriginOrders) -> list[Operation]:
     """`GET /origins` is answered with `{"origins": [{"name": "fra", "state": "up", ...}]}`.
 
     `POST /origins/fra/drain`, with `{"until": EPOCH_SECONDS}` or `{}`, and `POST /origins/fra/restore` are answered
-    with `{"origin": {...}, "notes": [...]}`, or 400, 404 or 409 and `{"problems": [...]}`. A body must have arrived
-    after `body_seconds`.
+    with `{"origin": {...}, "notes": [...]}`.
 
     `POST /origins/fra/probe` is answered with `{"origin": {...}, "probes": [{"path": "/a", "result": "clean"}]}`.
     """
@@ -43,78 +45,94 @@ def origin_routes(orders: OriginOrders, *, body_seconds: float) -> list[Route]:
         return JSONResponse({"origins": list(orders.listing())})
 
     async def drain(request: Request) -> Response:
-        refusal = _refusal(request, orders.listing())
-        if refusal is not None:
-            return refusal
-        until = await _until(request, body_seconds)
-        if until is None:
-            return _problem(400, 'expected {} or {"until": EPOCH_SECONDS}')
-        name = request.path_params["name"]
-        return _told(name, await orders.drain(name, until), orders.listing())
+        name = _name(request, orders.listing())
+        return _told(name, await orders.drain(name, _until(wish_of(request))), orders.listing())
 
     async def restore(request: Request) -> Response:
-        name = request.path_params["name"]
-        refusal = _refusal(request, orders.listing())
-        return refusal or _told(name, await orders.restore(name), orders.listing())
+        name = _name(request, orders.listing())
+        return _told(name, await orders.restore(name), orders.listing())
 
     async def probe(request: Request) -> Response:
-        refusal = _refusal(request, orders.listing())
-        if refusal is not None:
-            return refusal
-        name = request.path_params["name"]
+        name = _name(request, orders.listing())
         probes = [asdict(each) for each in await orders.probe(name)]
         if not probes:
-            return _problem(409, f"no object is known to probe {name} with: name one in probes.canaries")
+            raise ProblemError(409, f"no object is known to probe {name} with: name one in probes.canaries")
         return JSONResponse({"origin": _of(name, orders.listing()), "probes": probes})
 
     return [
-        Route("/origins", show),
-        Route("/origins/{name}/probe", probe, methods=["POST"]),
-        Route("/origins/{name}/drain", drain, methods=["POST"]),
-        Route("/origins/{name}/restore", restore, methods=["POST"]),
+        Operation(
+            method="GET",
+            path="/origins",
+            role=Role.READ,
+            summary="All origins, and how each is treated",
+            handler=show,
+            answer=record(origins=array(_ORIGIN)),
+        ),
+        Operation(
+            method="POST",
+            path="/origins/{name}/probe",
+            role=Role.OPERATE,
+            summary="Probe an origin now",
+            handler=probe,
+            answer=record(origin=_ORIGIN, probes=array(ANY_OBJECT)),
+            refusals={404: "No such origin", 409: "No object is known to probe it with"},
+        ),
+        Operation(
+            method="POST",
+            path="/origins/{name}/drain",
+            role=Role.OPERATE,
+            summary="Keep fetches away from an origin",
+            handler=drain,
+            body=record(
+                optional={"until": noted(nullable(NUMBER), "Epoch seconds; if omitted: until it is restored")}
+            ),
+            body_needed=False,
+            answer=record(origin=_ORIGIN, notes=TEXTS),
+            refusals={404: "No such origin", 409: "It can't be spared, or the time is over"},
+        ),
+        Operation(
+            method="POST",
+            path="/origins/{name}/restore",
+            role=Role.OPERATE,
+            summary="End the drain of an origin",
+            handler=restore,
+            answer=record(origin=_ORIGIN, notes=TEXTS),
+            refusals={404: "No such origin", 409: "It can't be carried out"},
+        ),
     ]
 
 
-def _refusal(request: Request, listing: Sequence[Mapping[str, object]]) -> Response | None:
-    """The response to a request that can't be an order about an origin."""
-    # A browser would send other types here on behalf of any page, without a preflight.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return _problem(415, "expected application/json")
-    names, name = [str(each["name"]) for each in listing], request.path_params["name"]
-    return None if name in names else _problem(404, f"no origin {name}; there are {', '.join(names)}")
+def _name(request: Request, listing: Sequence[Mapping[str, object]]) -> str:
+    """The name of an origin in the path. Raises ProblemError."""
+    names, name = [str(each["name"]) for each in listing], str(request.path_params["name"])
+    if name not in names:
+        raise ProblemError(404, f"no origin {name}; there are {', '.join(names)}")
+    return name
 
 
-async def _until(request: Request, seconds: float) -> float | None:
-    """The end of a drain; None if it can't be understood."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                body += part
-                if len(body) > _MOST_BYTES:
-                    return None
-        wish = json.loads(body or b"{}")
-    except (TimeoutError, ValueError, RecursionError):
-        return None
+def _until(wish: Any) -> float:
+    """The end of a drain. Raises ProblemError."""
+    if wish is None:
+        return math.inf
     if not isinstance(wish, dict) or not wish.keys() <= {"until"}:
-        return None
+        raise ProblemError(400, _EXPECTED)
     until = wish.get("until")
     if until is None:
         return math.inf
-    is_time = isinstance(until, int | float) and not isinstance(until, bool) and math.isfinite(until)
-    return float(until) if is_time else None
+    try:
+        is_time = isinstance(until, int | float) and not isinstance(until, bool) and math.isfinite(until)
+    except OverflowError:
+        is_time = False
+    if not is_time:
+        raise ProblemError(400, _EXPECTED)
+    return float(until)
 
 
 def _told(name: str, done: Drained, listing: Sequence[Mapping[str, object]]) -> Response:
     if done.problems:
-        return JSONResponse({"problems": list(done.problems)}, 409)
+        raise ProblemError(409, *done.problems)
     return JSONResponse({"origin": _of(name, listing), "notes": list(done.notes)})
 
 
 def _of(name: str, listing: Sequence[Mapping[str, object]]) -> Mapping[str, object] | None:
     return next((each for each in listing if each["name"] == name), None)
-
-
-def _problem(status: int, text: str) -> Response:
-    headers = {"connection": "close"} if status == 400 else None  # the rest of a body isn't waited for
-    return JSONResponse({"problems": [text]}, status, headers)

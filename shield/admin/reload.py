@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+
+from shield.admin.operations import Operation
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import COUNT, TEXTS, record
+from shield.rules.tokens import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,21 @@ class Reload:
         return await self.way()
 
 
-def reloading(reload: Reloading) -> Route:
-    """The route: answers `{"generation": 2, "needs_restart": []}`, or 409 `{"generation": 1, "problems": [...]}`."""
+def reloading(reload: Reloading) -> Operation:
+    """Answered with `{"generation": 2, "needs_restart": []}`; a refusal has the generation, too."""
 
     async def handle(request: Request) -> Response:
         done = await reload()
         if done.problems:
-            return JSONResponse({"generation": done.generation, "problems": list(done.problems)}, 409)
+            raise ProblemError(409, *done.problems, more={"generation": done.generation})
         return JSONResponse({"generation": done.generation, "needs_restart": list(done.waiting)})
 
-    return Route("/reload", handle, methods=["POST"])
+    return Operation(
+        method="POST",
+        path="/reload",
+        role=Role.OPERATE,
+        summary="Read the settings again, and put them in force if they are valid",
+        handler=handle,
+        answer=record(generation=COUNT, needs_restart=TEXTS),
+        refusals={409: "The settings of `generation` stay in force"},
+    )

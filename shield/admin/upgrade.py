@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+
+from shield.admin.operations import Operation
+from shield.admin.problems import ProblemError
+from shield.admin.schemas import TEXT, record
+from shield.rules.tokens import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,21 @@ class Upgrade:
         return await self.way()
 
 
-def upgrading(upgrade: Upgrading) -> Route:
-    """Answered with `{"version": "0.2.0"}`, or 409 and `{"version": "0.1.0", "problems": [...]}`."""
+def upgrading(upgrade: Upgrading) -> Operation:
+    """Answered with `{"version": "0.2.0"}`; a refusal has the version, too."""
 
     async def handle(request: Request) -> Response:
         done = await upgrade()
         if done.problems:
-            return JSONResponse({"version": done.version, "problems": list(done.problems)}, 409)
+            raise ProblemError(409, *done.problems, more={"version": done.version})
         return JSONResponse({"version": done.version})
 
-    return Route("/upgrade", handle, methods=["POST"])
+    return Operation(
+        method="POST",
+        path="/upgrade",
+        role=Role.OPERATE,
+        summary="Replace the node's program by the version that is installed now",
+        handler=handle,
+        answer=record(version=TEXT),
+        refusals={409: "The version before goes on, which is told as `version`"},
+    )

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shield.admin.problems import ProblemError, problem_response
 
 
 class Visitors:
@@ -24,17 +25,20 @@ class Visitors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            host, origin = headers.get("host", ""), headers.get("origin")
-            refusal = None
-            if not self._is_ours(host):
-                refusal = PlainTextResponse("unknown host; admin.hosts lists the accepted names\n", 421)
-            elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                refusal = PlainTextResponse("not available to pages of other sites\n", 403)
+            refusal = self._refusal(scope["method"], Headers(scope=scope))
             if refusal is not None:
-                await refusal(scope, receive, send)
+                await problem_response(refusal, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> ProblemError | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._is_ours(host):
+            return ProblemError(421, "unknown host; admin.hosts lists the accepted names")
+        is_foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        if method not in ("GET", "HEAD"):
+            is_foreign = is_foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        return ProblemError(403, "not available to pages of other sites") if is_foreign else None
 
     def _is_ours(self, authority: str) -> bool:
         if "*" in self._names or not authority:  # every browser names a host

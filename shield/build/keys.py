@@ -18,6 +18,7 @@ from shield.config.credentials import CredentialSettings
 from shield.config.settings import Settings
 from shield.errors import CredentialsError
 from shield.origin.origins import Origins
+from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.key_renewal import next_in
 
 log = logging.getLogger("shield.secrets")
@@ -66,6 +67,14 @@ class ObtainedKeys:
     def tick(self) -> None:
         """Does nothing: each source has a task."""
 
+    def troubles(self) -> list[AlarmCause]:
+        """Sources that have failed the last time."""
+        return [
+            AlarmCause(AlarmKind.CREDENTIALS, name, f"origins.{name}.credentials: can't be renewed: {loop.problem}")
+            for name, loop in self._loops.items()
+            if loop.problem is not None
+        ]
+
     async def close(self) -> None:
         for loop in self._loops.values():
             loop.stop()
@@ -91,6 +100,7 @@ class _Loop:
         self._chance = chance
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
+        self.problem: str | None = None  # of the last attempt
         self._failures = 0
         self._expires: float | None = None
         self._asked = asyncio.Event()
@@ -142,12 +152,13 @@ class _Loop:
             credentials = await self._loop.run_in_executor(None, self._source.obtain)
         except CredentialsError as error:
             self._failures += 1
+            self.problem = str(error)
             said = "origins.%s.credentials: %s; the old ones stay in use"
             self._complaints.say(self._name, self._loop.time(), said, self._name, error)
             return
         if self._failures:
             log.warning("origins.%s.credentials: obtained again", self._name)
-        self._failures, self._expires = 0, credentials.expires
+        self._failures, self._expires, self.problem = 0, credentials.expires, None
         keys = self._origins.get(self._name).keys
         if keys is not None and keys.offer(credentials):
             log.info("origins.%s.credentials: new ones were obtained", self._name)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
-
 from shield.build.regime import access_rules
 from shield.config.settings import Settings
-from shield.edge.tls import server_context
+from shield.edge.tls import ServerContext, server_context
 from shield.rules.access import Rule
 
 
-def listener_tls(settings: Settings) -> ssl.SSLContext | None:
+def listener_tls(settings: Settings) -> ServerContext | None:
     """TLS of the listeners for clients, if they use it. Raises ConfigError."""
     tls, rules = settings.tls, access_rules(settings)
     if tls is None:

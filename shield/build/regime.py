@@ -11,6 +11,7 @@ from shield.rules.access import AccessRules
 from shield.rules.addresses import Networks
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
+from shield.rules.rate_limit import RateLimits
 
 _LEAST_ADDRESSES = 4  # fewer addresses can't use up all connections
 
@@ -27,6 +28,20 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
         _amplification(settings.limits.amplification, workers),
         generation,
         _buckets(settings),
+        _rates(settings),
+    )
+
+
+def _rates(settings: Settings) -> RateLimits | None:
+    if not settings.rate_limits:
+        return None
+    limits = tuple(said.rule(name) for name, said in settings.rate_limits.items())
+    if settings.access is None:
+        return RateLimits(limits=limits)
+    return RateLimits(
+        limits=limits,
+        trusted=Networks(settings.access.trusted_proxies),
+        client_fields=frozenset(settings.access.client_fields()),
     )
 
 

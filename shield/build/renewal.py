@@ -13,6 +13,9 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.alarms.signs import OwnSigns
+from shield.alarms.watch import AlarmWatch
+from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -29,16 +32,16 @@ from shield.build.origins import (
 )
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
-from shield.build.replies import noted, replies_of
+from shield.build.replies import log_requests, replies_of
 from shield.build.secrets import SecretFiles
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
-from shield.edge.asgi import Application
-from shield.edge.http2.front import ClientFront
+from shield.edge.tls import ServerContext
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
+from shield.observe.accounting import Accounting
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
@@ -64,11 +67,12 @@ class Parts:
     keys: ObtainedKeys
     store: Store
     proxies: Sequence[Proxy]
-    front: ClientFront
-    asgi: Application
     means: Means
     spot_checks: SpotChecks
+    accounting: Accounting
     access: AccessLog
+    signs: OwnSigns
+    alarms: AlarmWatch
     admin_hosts: list[str]
 
 
@@ -142,9 +146,10 @@ class PreparedEdition:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)
         parts.store.forget_heads()
-        access = noted(settings, parts.access, workers=parts.workers)
-        parts.front.log_to(access)
-        parts.asgi.log_to(access)
+        log_requests(settings, parts.access, parts.accounting, workers=parts.workers)
+        terms = alarm_terms(settings)
+        parts.signs.limits = terms.limits
+        parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
@@ -167,7 +172,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shield.config.settings import Settings
 from shield.observe.access import AccessLog
+from shield.observe.accounting import Accounting
 from shield.reply import Replies
 from shield.rules.headers import via
 
@@ -19,8 +20,11 @@ def replies_of(settings: Settings) -> Replies:
     )
 
 
-def noted(settings: Settings, access: AccessLog, *, workers: int) -> AccessLog | None:
-    """The access log of one of `workers` workers, adjusted to the settings; None if nothing is logged."""
-    access.misses_only = settings.log.access == "misses"
+def log_requests(settings: Settings, access: AccessLog, accounting: Accounting, *, workers: int) -> None:
+    """Have the access log of one of `workers` workers record what the settings say."""
     access.max_bytes = settings.log.access_memory // workers
-    return None if settings.log.access == "off" else access
+    if settings.log.access == "off":
+        accounting.remove(access.write)
+        return
+    access.hits = 1.0 if settings.log.access == "all" else 0.0
+    accounting.add(access.write, hits=access.hits)

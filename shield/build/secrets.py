@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -21,15 +20,17 @@ from shield.config.anew import Anew
 from shield.config.loading import CERTIFICATES, Loaded
 from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
+from shield.edge.tls import ServerContext
 from shield.errors import ConfigError
 from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
+from shield.rules.alarms import AlarmCause, AlarmKind
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | ssl.SSLContext  # Settings: with other access rules
+Replacement = Credentials | Settings | ServerContext  # Settings: with other access rules
 
 
 class SecretFiles:
@@ -43,7 +44,7 @@ class SecretFiles:
     def __init__(self, origins: Origins, in_force: InForce) -> None:
         self._origins = origins
         self._in_force = in_force
-        self.show: Callable[[ssl.SSLContext], None] = lambda context: None
+        self.show: Callable[[ServerContext], None] = lambda context: None
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
         self._groups: list[_Group] = []
@@ -51,6 +52,18 @@ class SecretFiles:
         self._access: AccessSettings | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self._unusable: dict[KeyPath, str] = {}  # the problems of files that have been replaced, by their group
+
+    def troubles(self) -> list[AlarmCause]:
+        """Files that have been replaced, and can't be used."""
+        return [
+            AlarmCause(
+                AlarmKind.CERTIFICATE if path == CERTIFICATES else AlarmKind.CREDENTIALS,
+                "" if path == CERTIFICATES else str(path[-1]),
+                f"{dotted(path)}: its files were replaced and can't be used; the old contents stay in use: {said}",
+            )
+            for path, said in self._unusable.items()
+        ]
 
     def follow(self, loaded: Loaded) -> None:
         """Follow the files of these settings from now on."""
@@ -98,6 +111,7 @@ class SecretFiles:
             groups, loaded, now = self._groups, self._loaded, self._loop.time()
             if groups and loaded is not None:
                 found = await self._loop.run_in_executor(None, _inspect, groups, loaded, now)
+                self._unusable = {each.group.path: "; ".join(each.problems) for each in found if each.value is None}
                 for finding in found:
                     if finding.group in self._groups:
                         self._apply(finding, now)
@@ -170,7 +184,7 @@ def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Find
 def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
     """The value for the present contents of files. Raises ConfigError."""
     if path == CERTIFICATES:
-        return cast(ssl.SSLContext, listener_tls(settings))
+        return cast(ServerContext, listener_tls(settings))
     assert anew is not None
     if path == ("access",):
         return settings.model_copy(update={"access": anew.of_access()})

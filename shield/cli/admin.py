@@ -24,7 +24,7 @@ def ask(address: ListenAddress, method: str, target: str, *, wish: object = None
         connection.request(method, target, body, headers)
         answer = connection.getresponse()
         data = answer.read()
-        is_json = answer.headers.get_content_type() == "application/json"
+        is_json = answer.headers.get_content_type() in ("application/json", "application/problem+json")
         return answer.status, json.loads(data) if is_json else None
     finally:
         connection.close()
@@ -48,9 +48,18 @@ def instruct(
         print(f"the server on {address} (admin.listen) is no Shield node", file=sys.stderr)
         return None
     done = status == 200
-    for problem in () if done else said.get("problems", [f"the node answers {status}"]):
+    for problem in () if done else problems_of(status, said):
         print(problem, file=sys.stderr)
     return done, said
+
+
+def problems_of(status: int, said: Any) -> list[str]:
+    """The reasons of a refusal, a line each: of problem details, or of what a node of another version says."""
+    told = said if isinstance(said, dict) else {}
+    problems = told.get("problems")
+    if isinstance(problems, list) and problems:
+        return [str(problem) for problem in problems]
+    return [str(told.get("detail") or told.get("error") or f"the node answers {status}")]
 
 
 def admin_of(path: Path, signal: str | None = None) -> ListenAddress | None:

@@ -212,19 +212,20 @@ class AccessSettings(Section):
             return ()
         return self.require or tuple(rule.value for rule in self.configured())
 
+    def client_fields(self) -> tuple[bytes, ...]:
+        """The fields in which trusted proxies name their clients."""
+        return (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
+
     def rules(self, routes: Mapping[str, RouteAccess | None], own: RouteAccess | None = None) -> AccessRules:
         """The rules in force; `routes` by name, None where one doesn't differ; `own` for the node's own path."""
         header, certificate, signed = self.header, self.client_certificate, self.signed_urls
-        client_fields = (
-            (FORWARDED, X_FORWARDED_FOR) if self.trusted_field == "either" else (self.trusted_field.encode(),)
-        )
         return AccessRules(
             require=requirement_of(self.required()),
             routes={name: requirement_of(texts) for name, texts in routes.items() if texts is not None},
             own=None if own is None else requirement_of(own),
             addresses=Networks(self.addresses),
             trusted=Networks(self.trusted_proxies),
-            client_fields=frozenset(client_fields),
+            client_fields=frozenset(self.client_fields()),
             names=frozenset(map(str.lower, certificate.names)) if certificate and certificate.names else None,
             hosts=Hosts(self.hosts) if self.hosts else None,
             header=header.name.lower().encode() if header else None,

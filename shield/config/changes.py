@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -36,6 +36,13 @@ def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
     if (running.tls is None) is not (given.tls is None):
         found.append("tls")
     return tuple(found)
+
+
+def needs_restart(path: Sequence[str]) -> bool:
+    """Whether a change of this key, or of those below it, waits for a restart. (`tls` as a whole does if it is added
+    or removed.)
+    """
+    return path[0] in _FIXED or (path[0] == "admin" and len(path) > 1 and path[1] in _OF_ADMIN)
 
 
 def _differing(one: object, other: object, path: KeyPath) -> Iterator[KeyPath]:

@@ -258,7 +258,25 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _choices(settings, tree)
     yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
+    yield from _rate_limits(settings, tree)
     yield from _tiers(settings.cache, settings.workers, tree)
+
+
+def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What limits depend on."""
+    for name, limit in settings.rate_limits.items():
+        here: KeyPath = ("rate_limits", name)
+        if limit.by == "header" and limit.header is None:
+            yield tree.problem((*here, "header"), "by: header needs one; expected a field's name, as X-Api-Key")
+        if limit.by != "header" and limit.header is not None:
+            yield tree.problem((*here, "header"), f"it has no effect with by: {limit.by}; expected by: header")
+        if limit.by == "signed-url-key" and (settings.access is None or settings.access.signed_urls is None):
+            yield tree.problem((*here, "by"), 'got "signed-url-key"; expected access.signed_urls, too')
+        for at, route in enumerate(limit.routes):
+            if route not in settings.routes:
+                known = list(settings.routes)
+                said = f"expected one of {' '.join(map(nameable, known))}{did_you_mean(route, known)}"
+                yield tree.problem((*here, "routes", at), f'got "{route}"; {said}')
 
 
 def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:

@@ -67,6 +67,7 @@ class FreshnessSettings(Section):
         default=None,
         description="With default_lifetime off: lifetime as a share of the time since Last-Modified, 0.1 being usual "
         "(RFC 9111, 4.2.2). Off: such objects have no lifetime.",
+        json_schema_extra={"default": "off"},
     )
     max_lifetime: Duration = duration(
         "366d", "Upper bound on lifetimes, whatever origins state: a typo doesn't last for ever."
@@ -75,6 +76,7 @@ class FreshnessSettings(Section):
         default=None,
         description="Lifetime of all responses but errors, which overrides everything from origins except no-store "
         "and private. Off: origins decide.",
+        json_schema_extra={"default": "off"},
     )
     ignore_cache_control: bool = Field(
         default=False,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from shield.config import access
+from shield.config import access, alarms
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
@@ -103,7 +103,7 @@ def read_named_files(tree: Tree) -> list[Problem]:
     """
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
-    for path in (*of_origins, *access.SECRETS):
+    for path in (*of_origins, *access.SECRETS, *alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -144,6 +144,7 @@ def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
+    names_file |= len(at) == 4 and at[:2] == alarms.WEBHOOKS and at[3] in alarms.FILES
     if names_file and isinstance(value, str) and value:
         return GivenValue(at, str(base / value), given.place)
     return given
@@ -166,7 +167,9 @@ def _content(path: Path) -> tuple[str | None, str]:
 
 def _named_files(tree: Tree) -> set[str]:
     """The files named by keys."""
-    paths = [*access.FILES, *(("origins", name, key) for name, _ in tree.items("origins") for key in FILES)]
+    paths: list[KeyPath] = [*access.FILES]
+    paths += [("origins", name, key) for name, _ in tree.items("origins") for key in FILES]
+    paths += [(*alarms.WEBHOOKS, name, key) for name, _ in tree.items(*alarms.WEBHOOKS) for key in alarms.FILES]
     named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shield.config import alarms
 from shield.config.changes import held_over, waiting
 from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
@@ -167,7 +168,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
-        if place.layer is Layer.FILE:
+        if place.layer is Layer.FILE and path[:2] != alarms.WEBHOOKS:  # these are read with a reload
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
     if settings.tls is not None:
         certificate = None if settings.access is None else settings.access.client_certificate
@@ -177,7 +178,9 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """The keys of secrets: those of origins in order, then those of access, with each key of signed URLs."""
+    """The keys of secrets: those of origins in order, then those of access, with each key of signed URLs,
+    then those of webhooks.
+    """
     paths: list[KeyPath] = [
         ("origins", name, key)
         for name, origin in settings.origins.items()
@@ -189,4 +192,6 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("access", "header", "secrets"))
     if access is not None and access.signed_urls is not None:
         paths += [("access", "signed_urls", "keys", name) for name in access.signed_urls.keys]
+    for name, webhook in settings.alarms.webhooks.items():
+        paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
     return paths

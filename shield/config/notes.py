@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from shield.config import access
+from shield.config import access, alarms
 from shield.config.access_checks import access_notes, keeps_nobody_out
 from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Position, Tree
@@ -31,6 +32,7 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     if len(settings.origins) > 1 and not any(origin.role == "primary" for origin in settings.origins.values()):
         said = "none has role: primary, so that after a purge an origin that lags may bring the old object back"
         yield str(tree.problem(("origins",), said))
+    yield from _webhooks(settings, tree)
     yield from _idle_fractions(settings, tree)
     yield from _credentials(settings, tree)
     yield from _readable_by_all(tree)
@@ -54,6 +56,15 @@ def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
     if not origin.profile.signed and origin.secret_key is not None:
         said = f"has no effect: requests to provider {origin.provider} aren't signed"
         yield str(tree.problem(("origins", name, "secret_key"), said))
+
+
+def _webhooks(settings: Settings, tree: Tree) -> Iterator[str]:
+    """Webhooks over plain HTTP: alarms say much about the node."""
+    for name, webhook in settings.alarms.webhooks.items():
+        parts = urlsplit("" if webhook.url is None else webhook.url.get_secret_value())
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            said = "alarms are sent over plain HTTP, and can be read and changed on their way"
+            yield str(tree.problem((*alarms.WEBHOOKS, name, "url"), said))
 
 
 def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:
@@ -97,7 +108,7 @@ def _readable_by_all(tree: Tree) -> Iterator[str]:
     """Files with secrets that every user of the machine may read."""
     holding: dict[str, Position] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
-    for path in (*keys, *access.SECRETS):
+    for path in (*keys, *access.SECRETS, *alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])):
         place = tree.place(path)
         if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT:
             holding.setdefault(place.name, place)

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.alarms import AlarmSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
+from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
@@ -268,7 +270,8 @@ class Settings(Section):
     )
     tls: TlsSettings | None = Field(
         default=None,
-        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP.",
+        description="Listeners for clients speak TLS (1.2 at least) with this certificate. If omitted: plain HTTP. "
+        "To add or remove it needs a restart.",
     )
     access: Access | None = Field(
         default=None,
@@ -290,6 +293,9 @@ class Settings(Section):
     )
     audit: AuditSettings = Field(
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
+    )
+    alarms: AlarmSettings = Field(
+        default_factory=AlarmSettings, description="What people are woken for, and webhooks that tell them."
     )
     probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     health: HealthSettings = Field(default_factory=HealthSettings, description="Whether this node can serve.")
@@ -324,6 +330,12 @@ class Settings(Section):
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
+    rate_limits: Mapping[Name, RateLimitSettings] = Field(
+        default_factory=dict,
+        description="Limits on the number of requests, by name. If omitted: none, since a CDN, with few addresses "
+        "and many requests, is the client.",
+        json_schema_extra={"additionalProperties": False},
+    )
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
     log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
 

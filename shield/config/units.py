@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+
+SIZE_SPELLING = r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]?$"
+DURATION_SPELLING = r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|min|h|d)?$"
+SHARE_SPELLING = r"^[0-9]+(\.[0-9]+)? ?%?$"
+"""Patterns of the JSON Schema, by which editors and the reference know these types."""
 
 _SIZES: Mapping[str, int] = {
     "TiB": 1 << 40,
@@ -36,11 +42,14 @@ _BY_LOWER = {unit.lower(): count for unit, count in _SIZES.items()}
 _NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,30})?)"
 _SIZE = re.compile(_NUMBER + r" ?([A-Za-z]*)").fullmatch
 _DURATION = re.compile(_NUMBER + r" ?([a-z]*)").fullmatch
+_RATE = re.compile(r"([0-9]{1,15}) ?/ ?([0-9]{0,9}) ?([a-z]+)").fullmatch
 _SHARE = re.compile(_NUMBER + r" ?(%?)").fullmatch
 _EXACTLY = Context(prec=80)
 _NANOSECOND = Decimal("1e-9")
 _MAX_BYTES = 1 << 60
 _MAX_SECONDS = 3660 * 86400
+_MAX_RATE_SECONDS = 30 * 86400
+_MAX_RATE = 1_000_000  # a second
 
 
 class ExpectedError(ValueError):
@@ -105,6 +114,30 @@ def format_duration(seconds: float) -> str:
     return f"{exact.normalize():f}s"
 
 
+@dataclass(frozen=True, slots=True)
+class PerTime:
+    """A number of events in so many seconds."""
+
+    count: int
+    seconds: float
+
+
+def parse_rate(value: object) -> PerTime:
+    """Requests in a time, in `100/s`, `6000/min`, `5/10s` or `100000/h`. Raises ExpectedError."""
+    if isinstance(value, PerTime):
+        return value
+    match = _RATE(value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ExpectedError("expected a rate: a number of requests, a slash and a time, as 100/s, 6000/min or 5/10s")
+    try:
+        seconds = parse_duration(f"{match[2] or 1}{match[3]}")
+    except ExpectedError:
+        raise ExpectedError("expected a rate in a time of s m (or min) h d, as 100/s, 6000/min or 5/10s") from None
+    if not 0 < seconds <= _MAX_RATE_SECONDS or int(match[1]) > _MAX_RATE * seconds:
+        raise ExpectedError("expected a rate of at most 1000000/s, in a time of at most 30d")
+    return PerTime(int(match[1]), seconds)
+
+
 def _plain(number: float) -> str:
     """Without an exponent."""
     return f"{Decimal(repr(number)):f}"
@@ -117,7 +150,7 @@ Size = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]?$"},
+                {"type": "string", "pattern": SIZE_SPELLING},
             ]
         }
     ),
@@ -129,10 +162,15 @@ Duration = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|min|h|d)?$"},
+                {"type": "string", "pattern": DURATION_SPELLING},
             ]
         }
     ),
+]
+RequestRate = Annotated[
+    PerTime,
+    PlainValidator(parse_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+ ?/ ?[0-9]* ?(ms|s|m|min|h|d)$"}),
 ]
 Portion = Annotated[
     float,
@@ -141,7 +179,7 @@ Portion = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": 1},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%?$"},
+                {"type": "string", "pattern": SHARE_SPELLING},
             ]
         }
     ),

@@ -19,7 +19,7 @@ from shield.drill.memory import DrillMemory, DrillRow
 from shield.observe.counters import Counters
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
-from shield.outcome import PLAIN_HIT, End, Exchange
+from shield.outcome import End, Exchange
 from shield.rules.drill import (
     LATE_SECONDS,
     PROOF_SECONDS,
@@ -73,6 +73,16 @@ class DrillStatistics:
     mode: str | None
     faults: Mapping[tuple[str, str], int]
     proven_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class DrillKnowledge:
+    """What the conductor knows of former drills: the last proof of each origin, or the time from which one has been
+    due; and the last report of each.
+    """
+
+    proven: Mapping[str, float]
+    last: Mapping[str, Mapping[str, Any]]
 
 
 class Drills:
@@ -339,6 +349,14 @@ class Drills:
             proven_seconds={name: wall - since for name, since in self._proven().items()},
         )
 
+    def known(self) -> DrillKnowledge | None:
+        """What is known of former drills; None: nothing yet, or this isn't the conductor."""
+        if self._entries is None:
+            return None
+        names = {origin.name for origin in self._origins.all()}
+        reports = [each for each in self._entries if "ending" in each and each["origin"] in names]
+        return DrillKnowledge(self._proven(), {each["origin"]: each for each in reports})
+
     def _known(self) -> dict[str, DrillOrigin]:
         return {origin.name: _known(origin) for origin in self._origins.all()}
 
@@ -419,7 +437,7 @@ class _Engagement:
 
     def _ended(self, exchange: Exchange) -> None:
         outcome, seconds = exchange.outcome, exchange.first_byte_seconds
-        if outcome is PLAIN_HIT or (outcome is not None and outcome.refused):
+        if outcome is not None and (outcome.plain or outcome.refused):
             return  # plain hits are counted together
         is_failed = exchange.status >= 500 or exchange.end is End.BROKEN
         self._row.request(seconds, is_failed=is_failed, is_late=seconds is not None and seconds > LATE_SECONDS)

@@ -19,11 +19,10 @@ from shield.edge.hypercorn import HypercornStream, mend
 from shield.edge.turn import may_be_empty, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Part, Request
-from shield.observe.access import AccessLog
-from shield.observe.accounting import Accounting
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
 from shield.reply import Reply
+from shield.rules.access import DeniedError
 from shield.rules.heads import split_block
 from shield.rules.limits import ClientLimits
 from shield.transfer import Transfer
@@ -47,15 +46,11 @@ class BrokenTransferError(Exception):
 class Application:
     """An ASGI 3 application over a proxy. Lifespan is only acknowledged: the worker starts and stops the node."""
 
-    def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard, access: AccessLog | None) -> None:
+    def __init__(self, proxy: Proxy, *, listener: Listener, guard: Guard) -> None:
         self._proxy = proxy
         self._guard = guard
         self._listener = listener
-        self._accounting = Accounting(proxy.counters, access)
-
-    def log_to(self, access: AccessLog | None) -> None:
-        """Log there the exchanges that end from now on; None: no access log."""
-        self._accounting = Accounting(self._proxy.counters, access)
+        self._accounting = proxy.accounting
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,8 +67,9 @@ class Application:
         proxy, regime = self._proxy, self._proxy.in_force.regime
         request, began, limits = _request(scope), proxy.clock(), regime.limits
         peer = self._listener.name_of(scope.get("client"))
-        denied = self._guard.hold(request, self._guard.identity(peer, _certificate(send)), began)
-        error = denied or self._objection(scope, request, limits)
+        guard = self._guard
+        held = guard.hold(request, guard.identity(peer, _certificate(send)), guard.limiter.of(peer), began)
+        error = held if isinstance(held, DeniedError) else self._objection(scope, request, limits) or held
         if error is None and scope["http_version"] == "1.1" and may_be_empty(request):
             del request.notable[b"transfer-encoding"]
         if error is None and request.method in (b"GET", b"HEAD") and not may_have_body(request):
@@ -89,8 +85,8 @@ class Application:
                     error = RequestError(400, "body-not-allowed")
         now = proxy.clock()
         reply: Reply | None
-        if denied is not None:
-            reply = self._guard.denial(denied, request.method, now)
+        if isinstance(error, DeniedError):
+            reply = guard.denial(error, request.method, now)
         else:
             reply = proxy.try_hit(request, now, regime) if error is None else proxy.refuse(error, request, now)
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):

@@ -2,7 +2,7 @@
 
 A hit is answered inside the parser's callback: no task, no await, no timer. Any other request becomes a `Transfer`,
 which calls back; reading is paused meanwhile, and pipelined requests wait unparsed. Each response is recorded as an
-`Exchange`, except for plain hits when no access log is written: those are only counted.
+`Exchange`, except for plain hits: those are counted, and a sample of them recorded.
 
 The base classes: `reading` parses heads, `life` opens and closes the connection; `states` has its states.
 """
@@ -19,10 +19,8 @@ from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
-from shield.observe.accounting import Accounting
-from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End, Exchange, Outcome
+from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
 from shield.reply import Reply
-from shield.rules.access import ClientIdentity
 from shield.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -46,12 +44,12 @@ class ClientConnection(ConnectionLife):
 
     __slots__ = (
         "_accounting",
+        "_counters",
         "_exchange",
         "_held",
-        "_identity",
+        "_is_checked",
         "_is_metered",
         "_loop",
-        "_plain",
         "_proxy",
         "_transfer",
     )
@@ -59,20 +57,16 @@ class ClientConnection(ConnectionLife):
     def __init__(self, front: Front, server_state: ServerState, life: Life = Life.OUTSIDE) -> None:
         super().__init__(front, server_state, life)
         self._proxy = front.proxy
-        self.account_to(front.accounting)
+        self._accounting = front.accounting
+        self._counters = front.accounting.counters
         self._loop = front.loop
-        self._identity: ClientIdentity | None = None  # None: `_let_in` needn't check its requests
+        self._is_checked = False  # `_let_in` has to check its requests
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
         # per request in progress: one that waits for a disk or an origin
         self._transfer: Transfer | None = None
         self._exchange: Exchange | None = None
-
-    def account_to(self, accounting: Accounting) -> None:
-        """Record there the exchanges that end from now on."""
-        self._accounting = accounting
-        self._plain = accounting.plain
 
     # transport
 
@@ -105,7 +99,7 @@ class ClientConnection(ConnectionLife):
             return
         self._reading = _IDLE
         end = len(self._target)  # as received: `_let_in` removes a link's parameters
-        if self._identity is not None and not self._let_in():
+        if self._is_checked and not self._let_in():
             return
         heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
         # llhttp has accepted the line, so these few bytes prove that it reads "GET /a HTTP/1.1" exactly.
@@ -132,17 +126,16 @@ class ClientConnection(ConnectionLife):
                 self._open(Turn(request, True, False, self._now))
             else:
                 self._send(reply, True)
-                counters = self._plain
-                if counters is not None and reply.outcome is PLAIN_HIT:
-                    counters.hits += 1
-                    counters.sent_bytes += reply.length
+                if reply.outcome.plain and reply.status == 200:
+                    if self._counters.add_plain(reply.route, reply.length):
+                        self._sample(request, reply, self._now)
                 else:
                     self._account(request, reply, self._now)
         else:
             self._take(Turn(request, True, False, self._now))
 
-    def _examine(self, request: Request) -> None:
-        super()._examine(request)
+    def _examine(self, request: Request, error: RequestError | None = None) -> None:
+        super()._examine(request, error)
         if self._awaited is not None:
             self._awaited.regime = self._proxy.in_force.regime
 
@@ -187,6 +180,7 @@ class ClientConnection(ConnectionLife):
         self._turn = turn
         route = self._proxy.resolve(request.target, regime).route.name
         self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
+        self._exchange.fields = request.fields
         transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
             self._transfer = transfer
@@ -329,15 +323,22 @@ class ClientConnection(ConnectionLife):
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
         """Record a response that needed no transfer."""
-        outcome, counters = reply.outcome, self._plain
-        if counters is not None and outcome is PLAIN_HIT:
-            counters.hits += 1
-            counters.sent_bytes += reply.length
-            return
-        route = None if outcome.refused else self._proxy.route_of(request.target)
+        if reply.outcome.plain and reply.status == 200 and request.method == b"GET":
+            if self._counters.add_plain(reply.route, reply.length):
+                self._sample(request, reply, began)
+        else:
+            self._accounting.finished(self._exchange_of(request, reply, began))
+
+    def _sample(self, request: Request, reply: Reply, began: float) -> None:
+        """Record a plain hit that has been counted."""
+        self._accounting.sampled(self._exchange_of(request, reply, began))
+
+    def _exchange_of(self, request: Request, reply: Reply, began: float) -> Exchange:
+        route = None if reply.outcome.refused else self._proxy.route_of(request.target)
         exchange = Exchange(request.method, request.target, self._peer, began, route=route)
-        exchange.answer_whole(reply.status, outcome, reply.length, self._clock())
-        self._accounting.finished(exchange)
+        exchange.fields = request.fields
+        exchange.answer_whole(reply.status, reply.outcome, reply.length, self._clock())
+        return exchange
 
     def _end_exchange(self, end: End) -> None:
         """Record the response of a transfer."""

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shield.edge.door import Door
 from shield.edge.states import Life
 from shield.edge.tls import Greeter
-from shield.observe.access import AccessLog
-from shield.observe.accounting import Accounting
 from shield.proxy import Proxy
 from shield.regime import Regime
 from shield.rules.addresses import UNIX
@@ -56,9 +54,6 @@ class Reconsidering(Protocol):
     def wind_down(self) -> None:
         """Close after the response in progress, if that can still say so."""
 
-    def account_to(self, accounting: Accounting) -> None:
-        """Record there the exchanges that end from now on."""
-
 
 class Front:
     """The shared state of a listener's connections, and their factory: each class of connections has its subclass."""
@@ -69,14 +64,12 @@ class Front:
         limits: ClientLimits,
         *,
         listener: Listener,
-        access: AccessLog | None,
         clock: Callable[[], float],
     ) -> None:
         self.proxy = proxy
         self.listener = listener
         self.limits = self._own(limits)
-        self.access = access
-        self.accounting = Accounting(proxy.counters, access)
+        self.accounting = proxy.accounting
         self.clock = clock
         self.door = Door(self.limits, clock=clock)
         self.loop = asyncio.get_running_loop()
@@ -94,13 +87,6 @@ class Front:
         for connection in self.connections:
             connection.reconsider(self.limits)
             connection.wind_down()
-
-    def log_to(self, access: AccessLog | None) -> None:
-        """Log there the exchanges that end from now on, on open connections too. None: no access log."""
-        self.access = access
-        self.accounting = Accounting(self.proxy.counters, access)
-        for connection in self.connections:
-            connection.account_to(self.accounting)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """The limits that apply to this kind of listener."""

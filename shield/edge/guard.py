@@ -1,21 +1,23 @@
-"""Access control on listeners for clients. Listeners for workers and operators have none.
+"""Access control and rate limits on listeners for clients. Listeners for workers and operators have none.
 
 Rules on the connection (address, certificate) are evaluated once, when it is made; a connection that satisfies all
-rules costs no more than one without a guard. The reply to a denied request reveals only that it was denied.
+rules, and that no limit concerns, costs no more than one without a guard. The reply to a denied request reveals only
+that it was denied. Requests that are denied count for no limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shield.edge.connection import ClientConnection
 from shield.edge.front import Front, Listener
+from shield.edge.rates import ClientRates, RateLimiter
 from shield.edge.reading import WATCHED
 from shield.edge.states import Life
-from shield.edge.turn import Turn, taken_apart
+from shield.edge.turn import Turn, in_origin_form, taken_apart
 from shield.errors import OwnPathError, RequestError
-from shield.messages import Fields, Request
+from shield.messages import NOTABLE, Fields, Request
 from shield.outcome import Outcome
 from shield.reply import Reply
 from shield.rules import dates
@@ -30,16 +32,28 @@ if TYPE_CHECKING:
 
     from uvicorn.server import ServerState
 
-    from shield.observe.access import AccessLog
     from shield.proxy import Proxy
     from shield.regime import InForce
+
+
+class Screening(NamedTuple):
+    """The result of the access rules for a request: its target without the parameters of a signed link, the remaining
+    seconds of that link (None: it has none), the denial, None if the request is admitted, and the id of the key of a
+    valid link, where limits depend on it.
+    """
+
+    target: bytes
+    rest: int | None = None
+    denied: DeniedError | None = None
+    key: bytes | None = None
 
 
 class Guard:
     """Evaluates the rules in force, and counts denials by rule. Without rules every request is admitted."""
 
-    def __init__(self, in_force: InForce) -> None:
+    def __init__(self, in_force: InForce, limiter: RateLimiter) -> None:
         self._in_force = in_force
+        self.limiter = limiter
         self.denied: dict[str, int] = {}  # requests by the rule that denied them
 
     @property
@@ -54,22 +68,18 @@ class Guard:
         host: bytes | None,
         checked: Mapping[bytes, bytes],
         now: float,
-    ) -> tuple[bytes, int | None, DeniedError | None]:
-        """The target without the parameters of a signed link, the remaining seconds of that link (None: it has none),
-        and the denial, None if the request is admitted.
-
-        `checked` are the request's fields that are in `rules.fields`; `now` is epoch seconds.
-        """
+    ) -> Screening:
+        """Whether a request is admitted. `checked` are its fields in `rules.fields`; `now` is epoch seconds."""
         regime = self._in_force.regime
         rules = regime.access
         if rules is None:
-            return target, None, None
+            return Screening(target)
         requirement, link, text = rules.require, None, None
         if rules.links is not None:
             target, link = rules.links.taken_off(target)
         if rules.depend_on_target:
             try:
-                path = _in_origin_form(target)
+                path = in_origin_form(target)
                 resource = regime.targets.resolve(path)
                 requirement = rules.routes.get(resource.route.name, requirement)
                 text = None if link is None else signable(path, resource)
@@ -77,8 +87,13 @@ class Guard:
                 requirement = requirement if rules.own is None else rules.own
             except RequestError:
                 pass  # an invalid target: the proxy reports it to admitted clients
-        rest = None if link is None else link.rest(now)
-        return target, rest, rules.judge(identity, RequestFacts(host, checked, link, text, now), requirement)
+        denied = rules.judge(identity, RequestFacts(host, checked, link, text, now), requirement)
+        if link is None or rules.links is None:
+            return Screening(target, None, denied)
+        key = None
+        if regime.rates is not None and regime.rates.depend_on_key and not rules.links.objection(link, text, now):
+            key = link.key
+        return Screening(target, link.rest(now), denied, key)
 
     def identity(self, peer: str, certificate: Mapping[str, Any] | None) -> ClientIdentity | None:
         """The identity that requests on a connection from this address, with this certificate, have; None: no rule in
@@ -94,26 +109,42 @@ class Guard:
         rules = self.rules
         return target if rules is None or rules.links is None else rules.links.taken_off(target)[0]
 
-    def hold(self, request: Request, identity: ClientIdentity | None, now: float) -> DeniedError | None:
+    def hold(
+        self, request: Request, identity: ClientIdentity | None, rates: ClientRates | None, now: float
+    ) -> RequestError | None:
         """Judge a whole request, and remove from it the secret header and the parameters of a signed link.
 
-        For fronts that have whole requests (`edge.asgi`, `edge.http2`). Returns the denial, None if it is admitted.
+        For fronts that have whole requests (`edge.asgi`, `edge.http2`). Returns the denial, or the refusal of one
+        beyond a limit; None if it is admitted.
         """
         rules, fields = self.rules, request.fields
-        if rules is None or identity is None:
-            return None
+        names = self.fields_for(identity, rates)
         checked: dict[bytes, bytes] = {}
-        for name, value in fields:
-            if name in rules.fields:
+        for name, value in fields if names else ():
+            if name in names:
                 checked[name] = checked[name] + b", " + value if name in checked else value
-        if rules.header in checked:
-            fields[:] = [field for field in fields if field[0] != rules.header]
-        request.target, rest, denied = self.judge(
-            identity, request.target, host=host_of(request.target, fields), checked=checked, now=now
-        )
-        if rest is not None:
-            request.notable[REST] = b"%d" % rest
-        return denied
+        key = None
+        if rules is not None and identity is not None:
+            if rules.header in checked:
+                fields[:] = [field for field in fields if field[0] != rules.header]
+            request.target, rest, denied, key = self.judge(
+                identity, request.target, host=host_of(request.target, fields), checked=checked, now=now
+            )
+            if rest is not None:
+                request.notable[REST] = b"%d" % rest
+            if denied is not None:
+                return denied
+        return None if rates is None else rates.judge(request.target, checked, key, now)
+
+    def fields_for(self, identity: ClientIdentity | None, rates: ClientRates | None) -> frozenset[bytes]:
+        """Names of the fields that matter for a client, as from `identity` and from `RateLimiter.of`."""
+        rules, limits = self.rules, self.limiter.limits
+        names: frozenset[bytes] = frozenset()
+        if rules is not None and identity is not None:
+            names |= rules.fields
+        if limits is not None and rates is not None:
+            names |= limits.fields
+        return names
 
     def denial(self, denied: DeniedError, method: bytes, now: float) -> Reply:
         """Reply to a denied request; counts it. Only the access log has the reason."""
@@ -144,11 +175,6 @@ def host_of(target: bytes, fields: Fields) -> bytes | None:
     return b", ".join(hosts) if hosts else None
 
 
-def _in_origin_form(target: bytes) -> bytes:
-    parts = None if target[:1] == b"/" else taken_apart(target)
-    return target if parts is None else parts[2]
-
-
 class GuardedFront(Front):
     """The front of a listener with access control."""
 
@@ -159,10 +185,9 @@ class GuardedFront(Front):
         *,
         listener: Listener,
         guard: Guard,
-        access: AccessLog | None,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(proxy, limits, listener=listener, access=access, clock=clock)
+        super().__init__(proxy, limits, listener=listener, clock=clock)
         self.guard = guard
 
     def _connection(self, server_state: ServerState, life: Life) -> GuardedConnection:
@@ -170,9 +195,11 @@ class GuardedFront(Front):
 
 
 class GuardedConnection(ClientConnection):
-    """A connection with access control. The first denied request gets its reply, and the connection is closed."""
+    """A connection with access control. The first denied request gets its reply, and the connection is closed; it
+    stays open after requests beyond a limit.
+    """
 
-    __slots__ = ("_guard",)
+    __slots__ = ("_checked_fields", "_guard", "_identity", "_rates")
 
     def __init__(self, front: GuardedFront, server_state: ServerState, life: Life) -> None:
         super().__init__(front, server_state, life)
@@ -183,31 +210,50 @@ class GuardedConnection(ClientConnection):
         self.reconsider(self._limits)
 
     def reconsider(self, limits: ClientLimits) -> None:
-        """Follow a new regime: its limits, and whether its access rules need each request to be checked."""
+        """Follow a new regime: its limits, and whether its access rules or rate limits need each request to be
+        checked.
+        """
         super().reconsider(limits)
-        rules = self._guard.rules
-        self._identity = self._guard.identity(self._peer, self._transport.get_extra_info("peercert"))
-        self._watched = WATCHED if rules is None or self._identity is None else WATCHED | rules.fields
+        guard = self._guard
+        self._identity = guard.identity(self._peer, self._transport.get_extra_info("peercert"))
+        self._rates = guard.limiter.of(self._peer)
+        self._is_checked = self._identity is not None or self._rates is not None
+        self._checked_fields = guard.fields_for(self._identity, self._rates)
+        self._watched = WATCHED | self._checked_fields
 
     def _let_in(self) -> bool:
-        rules, identity = self._guard.rules, self._identity
-        assert rules is not None and identity is not None
-        fields, notable = self._fields, self._notable
-        checked = {name: notable.pop(name) for name in rules.fields if name in notable}
+        notable, checked, key = self._notable, {}, None
+        for name in self._checked_fields:
+            if name in notable:
+                checked[name] = notable[name] if name in NOTABLE else notable.pop(name)
+        identity, rates = self._identity, self._rates
+        if identity is not None:
+            screening = self._judged(identity, checked)
+            if screening.denied is not None:
+                request = Request(self._parser.get_method(), self._target, [], {})
+                self._take(Turn(request, False, False, self._now, screening.denied))
+                self._take_no_more()
+                return False
+            key = screening.key
+        if rates is not None:
+            over = rates.judge(self._target, checked, key, self._now)
+            if over is not None:
+                request = Request(self._parser.get_method(), self._target, self._fields, notable)
+                self._examine(request, over)
+                return False
+        return True
+
+    def _judged(self, identity: ClientIdentity, checked: Mapping[bytes, bytes]) -> Screening:
+        rules, fields = self._guard.rules, self._fields
+        assert rules is not None
         if rules.header in checked:
             fields[:] = [each for each in fields if each[0] != rules.header]
         host = None if rules.hosts is None else host_of(self._target, fields)
-        self._target, rest, denied = self._guard.judge(
-            identity, self._target, host=host, checked=checked, now=self._now
-        )
-        if denied is None:
-            if rest is not None:
-                notable[REST] = b"%d" % rest
-            return True
-        request = Request(self._parser.get_method(), self._target, [], {})
-        self._take(Turn(request, False, False, self._now, denied))
-        self._take_no_more()
-        return False
+        screening = self._guard.judge(identity, self._target, host=host, checked=checked, now=self._now)
+        self._target = screening.target
+        if screening.rest is not None:
+            self._notable[REST] = b"%d" % screening.rest
+        return screening
 
     def _refuse(self, error: RequestError) -> None:
         self._target = self._guard.without_link(self._target)

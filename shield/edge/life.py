@@ -17,7 +17,6 @@ from shield.edge.reading import RequestReader
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import Turn
 from shield.errors import RequestError
-from shield.observe.accounting import Accounting
 from shield.rules.limits import ClientLimits
 
 if TYPE_CHECKING:
@@ -88,10 +87,6 @@ class ConnectionLife(RequestReader):
     @abstractmethod
     def wind_down(self) -> None:
         """Close after the response in progress, if that can still say so."""
-
-    @abstractmethod
-    def account_to(self, accounting: Accounting) -> None:
-        """Record there the exchanges that end from now on."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._life is not Life.OUTSIDE:

@@ -211,9 +211,10 @@ class RequestReader(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Answer the request, at once if it is plain."""
 
-    def _examine(self, request: Request) -> None:
-        """Check and take a request that isn't plain."""
+    def _examine(self, request: Request, error: RequestError | None = None) -> None:
+        """Check and take a request that isn't plain, or that is refused for `error` if it is sound."""
         turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
+        turn.error = turn.error or error
         if self._left:
             self._left -= 1
             turn.keep_alive = turn.keep_alive and self._left > 0
@@ -231,7 +232,7 @@ class RequestReader(asyncio.Protocol):
 
     def _go_through(self, turn: Turn) -> None:
         """Take a complete request; after the last one of the connection, ignore further bytes."""
-        goes_on = turn.error is None and turn.keep_alive
+        goes_on = turn.keep_alive and (turn.error is None or not turn.error.ends_connection)
         self._take(turn)
         if goes_on:
             self._host = next((value for name, value in turn.request.fields if name == b"host"), None)
@@ -244,7 +245,7 @@ class RequestReader(asyncio.Protocol):
             self._reading = _DEAF
 
     def _let_in(self) -> bool:
-        """Whether the request just parsed is admitted; if not, it has been refused."""
+        """Whether the request just parsed is admitted; if not, it has been refused. Called if `_is_checked`."""
         return True
 
     # the sending half

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from shield.edge.door import Door
 from shield.errors import ConfigError
+from shield.rules.certificates import parse_expiry
 
 _AT_ONCE = 100  # connections accepted in a row before the event loop goes on
+
+
+class ServerContext(ssl.SSLContext):
+    """A context that knows when its certificate expires, in epoch seconds; None if that can't be told."""
+
+    expires: float | None = None
 
 
 def server_context(
@@ -21,7 +28,7 @@ def server_context(
     client_ca_file: Path | None = None,
     client_needed: bool = True,
     protocols: Sequence[str] = ("http/1.1",),
-) -> ssl.SSLContext:
+) -> ServerContext:
     """A context with this certificate chain and key (PEM), for TLS 1.2 and later. Raises ConfigError.
 
     `protocols` are offered by ALPN, the best first.
@@ -29,13 +36,14 @@ def server_context(
     With `client_ca_file` clients must present a certificate of these authorities. Unless `client_needed`, they may
     present none, but an invalid one still fails the handshake.
     """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113 §9.2.1
     context.set_alpn_protocols(list(protocols))
     try:
         # The empty password keeps OpenSSL from prompting for that of an encrypted key.
         context.load_cert_chain(certificate_file, key_file, password="")
+        context.expires = parse_expiry(certificate_file.read_bytes())
     except OSError as error:  # ssl.SSLError is one
         why = "no PEM certificate and its unencrypted key" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError([f"tls: {certificate_file} and {key_file} can't be used: {why}"]) from None

@@ -180,6 +180,12 @@ def taken_apart(target: bytes) -> tuple[bytes, bytes, bytes] | None:
     return found[1].lower(), found[2], path if path[:1] == b"/" else b"/" + path
 
 
+def in_origin_form(target: bytes) -> bytes:
+    """The path with query of a target in absolute-form; any other as it is."""
+    parts = None if target[:1] == b"/" else taken_apart(target)
+    return target if parts is None else parts[2]
+
+
 def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | None:
     """The target in origin-form; None if it has another authority than Host (RFC 9112 §3.2.2)."""
     parts = taken_apart(target)

@@ -70,7 +70,8 @@ class Fill:
     by_peer: bool = False
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
-    _tags: bytes = b""
+    attempts: int = 0  # requests to origins
+    tags: bytes | None = None  # of the response, one a line; None before its head is there
     _due: int | None = None  # bytes expected in all
 
     # known at the end
@@ -108,16 +109,14 @@ class Fill:
     # readers
 
     @property
+    def shared_by(self) -> int:
+        """Its readers now."""
+        return len(self._readers)
+
+    @property
     def stores(self) -> bool:
         """Whether the body is being kept for the entry."""
         return self._buffer.retained
-
-    @property
-    def tags(self) -> bytes | None:
-        """Those of the response, one a line; None before its head is there."""
-        if self.entry is not None:
-            return self.entry.tags
-        return None if self.phase is Phase.OPENING else self._tags
 
     @property
     def joinable(self) -> bool:
@@ -174,16 +173,18 @@ class Fill:
 
     def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
         """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
-        known, key = self.entry or entry, self.question.resource.key.text
+        known, key, attempts = self.entry or entry, self.question.resource.key.text, self.attempts
         fresh = self.freshness if known is None else known.freshness
         stores = self._buffer.retained or self.committed
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
             return Outcome(hit=True, ttl=ttl, key=key)
         if stores:
-            return Outcome(False, forward, self.status, ttl, True, collapsed, self.detail, self.origin, key)
+            more = (self.detail, self.origin, key, False, None, attempts)
+            return Outcome(False, forward, self.status, ttl, True, collapsed, *more)
         detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
-        return Outcome(False, forward, self.status, None, False, collapsed, detail, self.origin, key)
+        more = (detail, self.origin, key, False, None, attempts)
+        return Outcome(False, forward, self.status, None, False, collapsed, *more)
 
     # opening
 
@@ -283,8 +284,9 @@ class Fill:
         """Note the response, for outcomes and for the entry."""
         self.origin, self.status, self.detail = fetched.origin or None, fetched.response.head.status, fetched.detail
         self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
+        self.attempts = fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
-        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        self.head, self.length, self.tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
 
     def _let_go_of_others(self, settled: Settlement) -> None:
@@ -334,7 +336,7 @@ class Fill:
         assert self.disposition is not None and settled.span is not None
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
-        self.entry.origin, self.entry.tags = self.origin, self._tags
+        self.entry.origin, self.entry.tags = self.origin, self.tags or b""
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
@@ -360,6 +362,7 @@ class Fill:
         """End with an entry whose body isn't fetched, for the readers that may get it; `store` keeps it."""
         assert settled.disposition is not None
         self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
+        self.tags = entry.tags
         if settled.of_equals and share is not Share.LEADER_ONLY:
             self._releases().unlike()
         if settled.step in (Step.STORE, Step.FRESHEN):
@@ -383,7 +386,7 @@ class Fill:
         if settled.sorts:
             self._sort(settled, to_disk=True)
         assert settled.disposition is not None
-        self.status = absent.status
+        self.status, self.attempts = absent.status, absent.attempts
         entry = negative_entry(self.resource.key, absent, settled.disposition.freshness, via=means.via)
         self._conclude(settled, entry, lambda: means.store.commit(entry, still=self._is_current))
 
@@ -429,7 +432,7 @@ class Fill:
             assert self.head is not None and self.disposition is not None
             body, length = self._buffer.body(), None if self.length is not None else received
             self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
-            self.entry.origin, self.entry.tags = self.origin, self._tags
+            self.entry.origin, self.entry.tags = self.origin, self.tags or b""
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 

@@ -122,6 +122,11 @@ class SlicedFill:
 
     # readers
 
+    @property
+    def shared_by(self) -> int:
+        """Its readers now."""
+        return len(self._readers)
+
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))
         self._readers[reader] = None

@@ -38,6 +38,8 @@ class FillStatistics:
     in_flight: int
     started: int
     collapsed: int
+    readers: int  # now
+    most_readers: int  # of one of them
     broken: int
     continued: Mapping[str, int]  # bodies that broke off or were late, by the origin of the rest
     memory_used_bytes: int
@@ -352,10 +354,13 @@ class FillTable:
             sliced.cancel()
 
     def statistics(self) -> FillStatistics:
+        readers = [fill.shared_by for fill in self._alive] + [fill.shared_by for fill in self._all_sliced]
         return FillStatistics(
-            in_flight=len(self._alive) + len(self._all_sliced),
+            in_flight=len(readers),
             started=self._started,
             collapsed=self._collapsed,
+            readers=sum(readers),
+            most_readers=max(readers, default=0),
             broken=self._broken,
             continued=dict(self._continued),
             memory_used_bytes=self._means.memory.used,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO
 
+from shield.chance import draw
 from shield.complaints import Complaints
 from shield.outcome import End, Exchange, Outcome
 
@@ -23,7 +24,7 @@ _BATCH = 64 * 1024
 
 
 class AccessLog:
-    """Writes JSON lines to `stream`. `misses_only` omits plain hits. Call `flush` now and then.
+    """Writes JSON lines to `stream`. `hits` is the share of hits that it has lines for. Call `flush` now and then.
 
     The context from `alone` is held during each write, for streams shared by several processes.
     """
@@ -32,13 +33,13 @@ class AccessLog:
         self,
         stream: IO[str],
         *,
-        misses_only: bool,
+        hits: float = 0.0,
         max_bytes: int = MAX_BYTES,
         alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._stream = stream
         self._alone = alone
-        self.misses_only = misses_only
+        self.hits = hits
         self.max_bytes = max_bytes
         self._lines: list[str] = []
         self._waiting_bytes = 0
@@ -49,9 +50,11 @@ class AccessLog:
         self.dropped = 0
 
     def write(self, exchange: Exchange) -> None:
-        """Log an exchange that has ended. Bytes are of the body; `broken` means that not all of it was sent."""
+        """Log an exchange that has ended; plain hits are a sample already. Bytes are of the body; `broken` means that
+        not all of it was sent.
+        """
         outcome = exchange.outcome or Outcome()
-        if self.misses_only and outcome.word == "hit":
+        if not outcome.plain and outcome.word == "hit" and draw() >= self.hits:
             return
         self._now = exchange.ended
         if self.held_bytes >= self.max_bytes:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from shield.histograms import LABELS, Histogram
 
 Number = int | float
 
@@ -36,6 +39,26 @@ class Family:
     samples: list[Sample]
     gauge: bool = False
     alike: bool = False
+
+
+def number(name: str, text: str, value: float, *, gauge: bool = False, alike: bool = False) -> Family:
+    """Of one value."""
+    return Family(name, text, [Sample(value)], gauge=gauge, alike=alike)
+
+
+def labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Family:
+    """Of several values, by a label."""
+    return Family(name, text, [Sample(value, {label: key}) for key, value in values.items()])
+
+
+def timed(name: str, text: str, histograms: Iterable[tuple[Mapping[str, str], Histogram]]) -> Family:
+    """Of histograms with their labels."""
+    samples = []
+    for labels, histogram in histograms:
+        counts = accumulate(histogram.counts)
+        samples += [Sample(count, {**labels, "le": le}) for le, count in zip(LABELS, counts, strict=True)]
+        samples.append(Sample(histogram.total, {**labels, "le": "sum"}))
+    return Family(name, text, samples)
 
 
 class Metrics:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from shield.errors import Fault, OriginError
+from shield.histograms import Histogram
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
@@ -37,6 +38,12 @@ class Owner(Protocol):
 
     whole_at: float
     """When the last body had arrived whole (loop time)."""
+
+    received_bytes: int
+    """All that has arrived: heads and bodies, whole or not."""
+
+    exchanges: Histogram
+    """Times from requests to the ends of their bodies, without those for which they weren't read."""
 
     def opened(self, connection: Connection) -> None:
         """It has a socket; `lost` will follow eventually."""
@@ -139,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def asked_at(self) -> float:
-        """When its last request was sent (loop time); valid until the response begins."""
+        """When its last request was sent (loop time), put off by pauses within the body; valid until its end."""
         return self._total_at - self._total
 
     def close(self) -> None:
@@ -229,6 +236,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         response = self._response
+        self._owner.received_bytes += len(data)
         if response is None:
             self._take_unasked()
             return
@@ -370,6 +378,7 @@ class Connection(asyncio.Protocol):
         self._chunks = None
         self.served += 1
         self._owner.whole_at = self.last_read
+        self._owner.exchanges.add(self.last_read - self.asked_at)
         if not self._persistent:
             self.close()
         elif self._paused_at is not None:

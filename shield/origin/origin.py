@@ -16,13 +16,15 @@ from functools import partial
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
+from shield.histograms import Histogram
 from shield.origin.by_get import NO_HEAD, answer_to_head
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.damage import STATING, guard
 from shield.origin.drilling import Drill
-from shield.origin.faults import BREAKS, KINDS
+from shield.origin.faults import BREAKS
 from shield.origin.gate import Gate
+from shield.origin.note import Note
 from shield.origin.pool import Pool
 from shield.origin.refusal import Mend, Refusal, read_refusal
 from shield.origin.response import Response
@@ -31,7 +33,7 @@ from shield.origin.signer import Credentials, Signer
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, mismatch, without_parts
-from shield.records import Came, Seen, private
+from shield.records import Came, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
 from shield.rules.checksums import Vigilance
@@ -46,7 +48,6 @@ from shield.rules.ranges import Span
 from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
-from shield.timings import BODY_BYTES, FETCHED, PROBED
 
 log = logging.getLogger("shield.origin")
 
@@ -103,6 +104,10 @@ class Origin:
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
+        self.responses: Counter[int] = Counter()
+        """Responses by status, further ones that mend a fault included."""
+        self.first_bytes = Histogram()
+        """Times from requests to the heads of their responses."""
         self.overtaken = 0
         self.probes: Counter[str] = Counter()
         """Probes by their result."""
@@ -237,7 +242,10 @@ class Origin:
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
-        return await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh))
+        response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh))
+        self.responses[response.head.status] += 1
+        self.first_bytes.add(self._now() - note.began)
+        return response
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -384,6 +392,7 @@ class Origin:
             self.hedges.lost,
             self.hedges.wasted,
             dict(self.faults),
+            {str(status): count for status, count in self.responses.items()},
             self.overtaken,
             self.absent,
             dict(self.probes),
@@ -402,97 +411,3 @@ class Origin:
             None if self.keys is None else self.keys.statistics(),
             drill=self._drilled,
         )
-
-
-class Note:
-    """The notes on an attempt, made when it begins; end it with exactly one of `gave`, `failed` and `given_up`.
-
-    The body may be noted after that.
-
-    Until then it has a place at the gate.
-    """
-
-    signed_with: Credentials | None  # the last request
-
-    __slots__ = ("_began", "_gate", "_now", "_seen", "_slot", "_want", "signed_with")
-
-    def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
-        """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
-
-        `want.sent` is called whenever a request goes out, as long as it is there.
-        """
-        self._seen, self._gate, self._now, self._want = seen, gate, now, want
-        gate.used += 1
-        self._began = began = now()
-        self._slot = seen.begin(began) if opens else 0
-
-    def sent(self) -> None:
-        """A request is sent."""
-        self._began = now = self._now()
-        self._slot = self._seen.begin(now, slot=self._slot)
-        if self._want.sent is not None:
-            self._want.sent()
-
-    def gave(self, came: Came, given: Response | None = None) -> float:
-        """The origin responded as it should; returns the time. That of a large body is noted when it has arrived."""
-        now, seen, gate, want = self._now(), self._seen, self._gate, self._want
-        size = 0 if given is None else given.head.length or 0
-        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self._began, size, slot=self._slot)
-        if want.choice is not None:
-            want.choice.saw(size)
-        if given is not None and size >= BODY_BYTES:
-            given.weigh = self.carried
-        gate.used -= 1
-        if gate.waiting:
-            gate.admit()
-        return now
-
-    def answered(self, result: Fetched | Absent) -> Fetched | Absent:
-        """As `gave`, with the object or its absence, which is returned."""
-        if isinstance(result, Fetched):
-            self.gave(Came.OK, result.response)
-        else:
-            self.gave(Came.ABSENT)
-        return result
-
-    def carried(self, size: int, seconds: float) -> None:
-        """The body of the response, `timings.BODY_BYTES` at least, has arrived within `seconds` after its head."""
-        self._seen.timings.carried(self._now(), size, seconds, PROBED if self._want.is_probe else FETCHED)
-
-    def ended(self, error: BaseException, key: bytes, deadline: float) -> None:
-        """The attempt failed with an OriginError, or was cancelled."""
-        if isinstance(error, OriginError):
-            hurried = self._now() >= deadline
-            self.failed(error.fault, key, hurried=hurried, retry_after=error.retry_after)
-        else:
-            self.given_up(key)
-
-    def failed(self, fault: Fault, key: bytes, *, hurried: bool = False, retry_after: float | None = None) -> None:
-        """The attempt failed. `hurried`: at its deadline, so that a timeout may be for want of time. `retry_after` is
-        the Retry-After of the origin.
-        """
-        kind = KINDS.get(fault)
-        if kind is Came.ABSENT:
-            self.gave(kind)
-        elif kind is None or (hurried and fault is Fault.FIRST_BYTE_TIMEOUT):
-            self.given_up(key, counts=fault in (Fault.TOTAL_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT))
-        else:
-            self._seen.end(self._slot)
-            self._seen.failed(kind, self._now(), key)
-            if kind is Came.THROTTLED:
-                self._gate.refused(self._want, retry_after)
-            else:
-                self._leave()
-
-    def given_up(self, key: bytes, *, counts: bool = True) -> None:
-        """The attempt was cancelled. That counts against the origin if it had enough time to respond."""
-        seen, now = self._seen, self._now()
-        if counts and self._slot and now - self._began >= seen.patience:
-            seen.failed(Came.FAILED, now, key)
-        seen.end(self._slot)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._gate.used -= 1
-        if self._gate.waiting:
-            self._gate.admit()

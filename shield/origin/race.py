@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, Self
 
 from shield.errors import Fault, OriginError
@@ -53,6 +54,7 @@ class Race:
         self._bug: Exception | None = None
         self._changed: asyncio.Future[None] | None = None
         self._is_over = False
+        self._attempts = 0
         self._hedge = hedge
         self._hedged: str | None = None  # the origin that got the hedge
         self._winner: str | None = None
@@ -65,12 +67,14 @@ class Race:
     def beside(self, first: str, began: float) -> Self:
         """The first attempt was started elsewhere, at `began`, and is in progress; it will be reported."""
         self._schedule.next(began)
+        self._attempts = 1
         self._under_way[first] = None
         return self
 
     async def run_after(self, first: str, began: float, answer: AttemptResult) -> Fetched | Absent | Failed:
         """As `run`, after a first attempt that was started elsewhere, and has ended."""
         self._schedule.next(began)
+        self._attempts = 1
         self._answers.append((first, answer))
         return await self.run()
 
@@ -109,6 +113,7 @@ class Race:
                         self.sighted(self._want, answer, lacking=self._absent)
                     self._winner = name
                     self._origins[name].hedges.add_size(answer.response.head.length)
+                    answer.attempts = self._attempts
                     for late in self._under_way:
                         self._origins[late].overtaken += 1
                     return answer
@@ -134,6 +139,7 @@ class Race:
             self._want.sent = None
         # The same connection may lead to the same bad server behind the origin's balancer.
         self._want.fresh = origin.name in self._failures
+        self._attempts += 1
         self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, step.deadline))
 
     async def _attempt(self, origin: Origin, deadline: float) -> None:
@@ -180,8 +186,9 @@ class Race:
                 unpaid, Fault.BUDGET, "it broke off too many bodies to be asked again"
             )
         if self._failures or not asked_all:
-            return Failed(settled(self._failures, self._absent, self._want, asked_all=asked_all))
-        return self._gone or Absent()
+            failures = settled(self._failures, self._absent, self._want, asked_all=asked_all)
+            return Failed(failures, attempts=self._attempts)
+        return replace(self._gone or Absent(), attempts=self._attempts)
 
     async def _wait(self, until: float) -> None:
         """Wait until an attempt has ended, or `until` at the latest."""

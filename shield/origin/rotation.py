@@ -23,13 +23,16 @@ _REFUSED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CredentialStatistics:
-    """`expires` is in epoch seconds, None if unknown; `stage` is that of a trial, or "in use", or "none"."""
+    """`expires` is in epoch seconds, None if unknown; `stage` is that of a trial, or "in use", or "none".
+    `is_doubted`: new ones aren't accepted so far, so that the operator was told.
+    """
 
     stage: str
     expires: float | None
     adopted: int
     rolled_back: int
     probes_failed: int
+    is_doubted: bool = False
 
 
 class Rotation:
@@ -142,6 +145,7 @@ class Rotation:
             counts["adopted"],
             counts["rolled back"],
             counts["probes failed"],
+            trial is not None and trial.stage is TrialStage.PROBING and trial.alarms,
         )
 
     def _start_probe(self) -> None:

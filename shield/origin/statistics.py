@@ -39,6 +39,7 @@ class OriginStatistics:
     hedges_lost: int
     hedges_wasted_bytes: int  # by responses that were given up for those of another origin
     faults: Mapping[str, int]
+    responses: Mapping[str, int]  # by status
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
     probes: Mapping[str, int]  # by result

@@ -120,6 +120,7 @@ class Fetched:
     by_peer: bool = False
     was_hit: bool = False
     detail: str | None = None
+    attempts: int = 1  # requests to origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ class Absent:
     vary: tuple[bytes, ...] | None = ()
     said: tuple[str, ...] = ()
     unwell: tuple[str, ...] = ()
+    attempts: int = 1  # requests to origins
 
     def after(self, before: Absent) -> Absent:
         """What this origin says and those before it said, together."""
@@ -152,6 +154,7 @@ class Failed:
 
     failures: tuple[OriginError, ...]
     is_late: bool = False
+    attempts: int = 0  # requests to origins, as far as known
 
     def names(self, fault: Fault) -> bool:
         """Whether any attempt failed for this reason."""
@@ -209,6 +212,11 @@ def reasons(failure: Failed | OriginError | None) -> tuple[str, bool]:
     if isinstance(failure, Failed):
         return failure.detail, failure.is_late or all(error.fault in _TIMEOUTS for error in failure.failures)
     return failure.fault.value, failure.fault in _TIMEOUTS
+
+
+def attempts_of(failure: Failed | OriginError | None) -> int:
+    """The number of requests to origins that it took to fail, as far as known."""
+    return failure.attempts if isinstance(failure, Failed) else 0
 
 
 def asked_again_after(failure: Failed | OriginError | None) -> float | None:

@@ -2,7 +2,7 @@
 
 The same protocol, store and fills as for clients. The differences: each response states its outcome to the
 requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
-nothing is counted or logged as a client's; and the target `REPORT` returns this worker's figures.
+nothing is counted or logged as a client's; and the targets `REPORT` and `SIGNS` return this worker's figures.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from shield.fill.table import FillTable
-    from shield.observe.counters import Counters
+    from shield.observe.accounting import Accounting
     from shield.regime import InForce, Regime
     from shield.store.tiers import Store
 
 REPORT = b"*report"
 """No object has this target, and no client's request can make another worker send it."""
+
+SIGNS = b"*signs"
+"""The same, for its signs of alarms."""
 
 _SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
@@ -48,18 +51,20 @@ class PeerProxy(Proxy):
         fills: FillTable,
         *,
         replies: Replies,
-        counters: Counters,
+        accounting: Accounting,
         owns: Callable[[CacheKey], bool],
         report: Callable[[], bytes],
+        signs: Callable[[], bytes] = lambda: b"{}",
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(in_force, store, fills, replies=replies, counters=counters, clock=clock)
+        super().__init__(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
         self._owns = owns
-        self._report = report
+        self._private = {REPORT: report, SIGNS: signs}
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
-        if request.target == REPORT:
-            body = self._report()
+        private = self._private.get(request.target)
+        if private is not None:
+            body = private()
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
             return Reply(200, head, (body,), len(body), PLAIN_HIT)
         try:
@@ -79,7 +84,7 @@ class PeerFront(Front):
     """The values shared by all connections of a peer socket."""
 
     def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
-        super().__init__(proxy, limits, listener=Listener.WORKERS, access=None, clock=clock)
+        super().__init__(proxy, limits, listener=Listener.WORKERS, clock=clock)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         return replace(super()._own(limits), send_seconds=_SEND_SECONDS)
@@ -101,5 +106,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target != REPORT:  # reports don't count themselves
+        if request.target not in (REPORT, SIGNS):  # reports don't count themselves
             super()._account(request, reply, began)

@@ -53,6 +53,8 @@ def outcome_line(status: int, outcome: Outcome) -> bytes:
         said = b"%b %b" % (_ABSENT, _bytes(outcome.detail))
     else:
         said = b"%b %b" % (_FROM, _bytes(outcome.origin))
+        if outcome.attempts > 1:
+            said += b" %d" % outcome.attempts
     return b"%b: %b\r\n" % (FIELD, said)
 
 
@@ -97,14 +99,17 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if word == _FAILED:
         again = head.get(b"retry-after") or b""
         failures = _failures(name, rest.decode("ascii", "replace"), float(again) if again.isdigit() else None)
-        return Failed(failures, is_late=status == 504)
+        return Failed(failures, is_late=status == 504, attempts=len(failures))
     in_part = want.span is not None and not want.tentative
     if in_part and status in (404, 410):
         return Absent(status, allowed_lifetime(head))
     if status == 412 and want.span is not None:
         response.close()
         raise OriginError(name, Fault.VALIDATOR, "another version is there now", status=status)
-    origin, detail = rest.decode("ascii", "replace"), None
+    origin, detail, attempts = rest.decode("ascii", "replace"), None, 1
+    if word == _FROM:
+        origin, _, count = origin.partition(" ")
+        attempts = int(count) if count.isdecimal() else 1
     if word == _ABSENT:
         word, origin, detail = _FROM, "", origin  # no origin by itself says that there is no such object
     if in_part and status >= 500 and word in (_HIT, _FROM):
@@ -115,7 +120,7 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if problem is not None:
         response.close()
         raise OriginError(name, *problem, status=status)
-    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT, detail=detail)
+    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT, detail=detail, attempts=attempts)
 
 
 def _failures(name: str, detail: str, retry_after: float | None = None) -> tuple[OriginError, ...]:

@@ -110,7 +110,7 @@ class DrillOrder:
         if mode not in MODES:
             raise ValueError(f"mode: expected one of {', '.join(MODES)}")
         given: dict[str, Any] = {}
-        for name, least, most in _BOUNDS:
+        for name, least, most in DRILL_BOUNDS:
             value = plain.get(name)
             if value is None:
                 continue
@@ -132,7 +132,7 @@ class DrillOrder:
         return f"{self.mode.value} for {self.seconds:g} s, {100.0 * self.scope:g} % of keys"
 
 
-_BOUNDS = (
+DRILL_BOUNDS = (
     ("seconds", 1.0, LONGEST_SECONDS),
     ("scope", 1e-6, 1.0),
     ("budget", 0.0, 1.0),

@@ -148,6 +148,7 @@ class Disk:
     def open(self, tiers: Sequence[Tier]) -> None:
         """Begin with these tiers. Raises InUseError when another node has one of their directories."""
         self._tiers = tuple(tiers)
+        self.first = self._tiers[0].name
         for volume in self.volumes():
             volume.open()
 

@@ -58,6 +58,8 @@ class Removals:
         self._swept = 0  # no entry in RAM falls under a mark up to this one
         self._unswept: list[bytes] = []  # texts of keys in RAM that are still to be looked at
         self._sweeping = 0  # and up to which mark
+        self.settled = self.seen
+        """As `seen`, or -1 while an entry in RAM may fall under a mark: then it is to be `checked`."""
 
     # queries
 
@@ -97,22 +99,33 @@ class Removals:
     def catch_up(self) -> None:
         """Apply the removals of other workers to this one's RAM."""
         seen, self.seen = self.seen, self.node_sequence[0]
-        removed = self._shared.removed_since(seen, self.seen)
+        removed, newest = self._shared.removed_since(seen, self.seen), self.marks.newest
         if removed is None:
             self._clear()
             published = self._shared.purges[0]
-            if published > self.marks.newest:
+            if published > newest:
                 self.is_lost = True
                 self.marks.distrust(published)
-            return
-        for notice in removed:
+        for notice in removed or ():
             mark, soft = mark_of(notice), outdated_of(notice)
             if mark is not None:
+                if mark.sequence <= newest and mark not in self.marks:
+                    self._memory.clear()  # a directory brought it, and entries were compared without it
                 self.marks.add(mark)
             elif soft is not None:
                 self._outdate(*soft)
             else:
                 self._forget(notice)
+        self._settle()
+
+    def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
+        """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
+        self.is_lost = False
+        self.marks.restore(marks, newest)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.settled = self.seen if self._swept >= max(self.marks.newest, self.marks.alive) else -1
 
     # sweeping
 
@@ -126,6 +139,7 @@ class Removals:
         marks, memory = self.marks, self._memory
         if not self._unswept:
             self._swept = max(self._swept, self._sweeping)
+            self._settle()
             if self._swept >= marks.newest:
                 return False
             self._sweeping, self._unswept = marks.newest, memory.texts()
@@ -197,6 +211,7 @@ class Removals:
             self.catch_up()
         else:
             self.seen = after
+            self._settle()
 
     def _forget(self, text: bytes) -> None:
         self._memory.remove(text)

@@ -45,6 +45,7 @@ class Plain(NamedTuple):
     length: int
     age: int
     ttl: int
+    tier: str
 
 
 _plain = tuple.__new__  # without a call of Python code
@@ -106,12 +107,18 @@ class Store:
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
-        if self._newest_removal[0] != self._removals.seen:
-            self._removals.catch_up()
+        if self._newest_removal[0] != self._removals.settled:
+            return self._lookup_with_care(text)
         entry = self._find(text)
-        if entry is None or (entry.since < self.marks.alive and (entry := self._removals.checked(entry)) is None):
-            return None
-        return self._use(entry)
+        return None if entry is None else self._use(entry)
+
+    def _lookup_with_care(self, text: bytes) -> Entry | None:
+        """The same when something was removed that RAM doesn't reflect yet."""
+        self.catch_up()
+        entry = self._find(text)
+        if entry is not None and entry.since < self.marks.alive:
+            entry = self._removals.checked(entry)
+        return None if entry is None else self._use(entry)
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
@@ -156,7 +163,8 @@ class Store:
             self._keep(key, found, whole)
         age = int(now - found.born)
         head = found.head or whole.head
-        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, int(found.lifetime) - age))
+        ttl = int(found.lifetime) - age
+        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, ttl, disk.first))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
@@ -165,6 +173,11 @@ class Store:
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
             entry.tags, entry.since = whole.tags, self.marks.newest
             self._memory.commit(entry)
+
+    def tier_of(self, key: CacheKey) -> str | None:
+        """The name of the tier that has an entry, if it isn't in RAM: a disk's; None if it isn't on a disk."""
+        place = None if self._disk is None else self._disk.lookup(key.digest)
+        return None if place is None else place.tier.name
 
     def find(self, key: CacheKey) -> Entry | Cold | None:
         """In RAM or on disk."""
@@ -313,8 +326,7 @@ class Store:
 
     def restore_marks(self, marks: Iterable[PurgeMark], newest: int) -> None:
         """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
-        self._removals.is_lost = False
-        self.marks.restore(marks, newest)
+        self._removals.restore(marks, newest)
 
     def sweep_memory(self, most: int) -> bool:
         """Look at so many entries in RAM; False once none there falls under a mark."""

@@ -7,9 +7,9 @@ import logging
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
 from shield.admin.announce import announcing
+from shield.admin.api import admin_api
 from shield.announce import Announced
 from shield.errors import StoreError
 from shield.rules.announcements import Announcement
@@ -32,7 +32,7 @@ class Node:
 
 
 def post(node: Node, body: bytes, **fields: str) -> httpx.Response:
-    app = Starlette(routes=[announcing(node.announce)])
+    app = admin_api([announcing(node.announce)])
     headers = {name.replace("_", "-"): value for name, value in (fields or {"content_type": JSON}).items()}
 
     async def run() -> httpx.Response:
@@ -76,7 +76,7 @@ def test_an_unknown_bucket_is_an_error_if_nothing_else_was_announced() -> None:
     answer = post(Node(Announced(0, 0, 0, 1, ("x",))), body)
 
     assert answer.status_code == 400
-    assert answer.json() == {"error": "no origin has the bucket x: see origins.NAME.bucket"}
+    assert answer.json()["problems"] == ["no origin has the bucket x: see origins.NAME.bucket"]
     assert post(Node(Announced(1, 0, 0, 1, ("x",))), body).status_code == 200
 
 
@@ -85,4 +85,4 @@ def test_what_cant_be_done_is_told() -> None:
 
     assert post(node, b"{}").status_code == 400
     assert post(node, b'{"new": ["http://[x/"]}').status_code == 400
-    assert post(node, b'{"new": ["/a"]}').json() == {"error": "disk full"}
+    assert post(node, b'{"new": ["/a"]}').json()["problems"] == ["disk full"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
+from shield.admin.api import admin_api
 from shield.admin.takedown import takedown
 from shield.errors import StoreError
 
@@ -33,7 +33,7 @@ class Store:
 
 
 def ask(store: Store, body: bytes, *, kind: str = "application/json") -> httpx.Response:
-    app = Starlette(routes=[takedown(store.take_down, store.lift)])
+    app = admin_api([takedown(store.take_down, store.lift)])
 
     async def run() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://admin") as client:
@@ -62,7 +62,7 @@ def test_what_isnt_a_wish_is_refused(body: bytes) -> None:
 
     answer = ask(store, body)
 
-    assert answer.status_code == 400 and answer.json()["error"].startswith("expected")
+    assert answer.status_code == 400 and answer.json()["detail"].startswith("expected")
     assert not store.down and not store.lifted
 
 
@@ -72,5 +72,5 @@ def test_a_page_in_a_browser_takes_nothing_down() -> None:
 
 def test_errors_are_told() -> None:
     answer = ask(Store(StoreError("disk full")), b'{"paths": ["/a"]}')
-    assert (answer.status_code, answer.json()) == (500, {"error": "disk full"})
+    assert (answer.status_code, answer.json()["problems"]) == (500, ["disk full"])
     assert ask(Store(), b'{"paths": ["http://[x/"]}').status_code == 400

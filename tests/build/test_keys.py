@@ -82,6 +82,7 @@ def test_without_credentials_a_node_starts_and_says_why(
 
         assert (answer.status, origin.fetches("/images/0")) == (503, 0)
         assert state_of(shield)["stage"] == "none"
+        assert "can't be renewed" in shield.call(shield.node.alarms.own_signs).troubles[0].text
     assert "origins.fra.credentials:" in caplog.text and "printed no JSON" in caplog.text
     assert "there are no credentials yet" in caplog.text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ import pytest
 
 from shield.config.anew import Anew
 from shield.config.loading import Loaded, SettingsSource, load
+from shield.edge.tls import ServerContext
+from shield.rules.alarms import AlarmKind
+from shield.rules.certificates import parse_expiry
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -171,9 +173,13 @@ def test_a_file_that_is_gone_leaves_the_old_in_use_and_is_complained_of_once(
         (tmp_path / "session_token").unlink()
         for _ in range(5):
             look(shield)
-        answer = shield.get("/0")
+        answer, alarms = shield.get("/0"), shield.call(shield.node.alarms.own_signs).troubles
+        write(tmp_path, "1", "session_token")
+        look(shield)
+        after = shield.call(shield.node.alarms.own_signs).troubles
 
     assert answer.status == 200
+    assert [each.key for each in alarms] == [(AlarmKind.CREDENTIALS, "fra")] and after == ()
     assert caplog.messages == [f"origins.fra: the old contents stay in use: {tmp_path}/session_token is gone"]
 
 
@@ -269,7 +275,7 @@ def test_secrets_of_access_are_followed(tmp_path: Path, origin: FaultyOrigin, cl
 def test_certificates_are_shown_once_they_and_their_keys_are_whole(
     tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authority, shown = Authority(), list[ssl.SSLContext]()
+    authority, shown = Authority(), list[ServerContext]()
     certificate, key = authority.write_server(tmp_path, "localhost")
     made = loaded(tmp_path, origin, tls={"certificate_file": certificate.name, "key_file": key.name})
 
@@ -286,6 +292,6 @@ def test_certificates_are_shown_once_they_and_their_keys_are_whole(
         look(shield)
 
     assert (unchanged, broken) == ([], [])
-    assert [type(context) for context in shown] == [ssl.SSLContext]
+    assert [context.expires for context in shown] == [parse_expiry(certificate.read_bytes())] != [None]
     assert len(caplog.messages) == 1
     assert "tls: the old contents stay in use" in caplog.text and "can't be used" in caplog.text

@@ -140,6 +140,22 @@ def test_its_unit_is_good_and_starts_the_current_version(installed: Installed) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_man_and_shells_find_the_current_versions_pages(installed: Installed) -> None:
+    share = installed.prefix / "usr/local/share"
+
+    assert (share / "man/man1/shield.1").read_text().startswith('.TH "SHIELD" 1')
+    assert ".SH CACHE.MEMORY\n" in (share / "man/man5/shield.yaml.5").read_text()
+    assert (
+        "complete -o default -F _shield_completion shield"
+        in (share / "bash-completion/completions/shield").read_text()
+    )
+    assert (share / "zsh/site-functions/_shield").read_text().strip().startswith("#compdef shield\n")
+    assert "complete --command shield" in (share / "fish/vendor_completions.d/shield.fish").read_text()
+    assert (share / "man/man1/shield.1").readlink().is_relative_to(installed.base / "current")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_only_the_nodes_user_and_root_see_settings_and_cache(installed: Installed) -> None:
     modes = {"etc/shield": 0o750, "etc/shield/credentials": 0o700, "etc/shield/shield.yaml": 0o640}
     modes |= {"var/cache/shield": 0o700, "var/lib/shield": 0o700}
@@ -211,6 +227,7 @@ def test_uninstalling_keeps_settings_and_cache_unless_they_are_to_be_purged(inst
     installed.install(ROOT, "--uninstall")
 
     assert not installed.base.exists() and not installed.unit.exists() and not os.path.lexists(installed.command)
+    assert not [path for path in (installed.prefix / "usr/local/share").rglob("*") if path.is_symlink()]
     assert installed.config.exists() and cached.exists()
 
     installed.install(ROOT, "--uninstall", "--purge")

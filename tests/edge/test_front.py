@@ -34,7 +34,6 @@ def front_of(shield: Shield, listener: Listener, **limits: Any) -> Front:
         replace(node.front.limits, **limits),
         listener=listener,
         guard=node.guard,
-        access=None,
         clock=shield.clock,
     )
 

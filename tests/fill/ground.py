@@ -14,6 +14,7 @@ from shield.fill.buffer import FillMemory
 from shield.fill.means import FillPolicy, Means
 from shield.fill.table import FillTable
 from shield.messages import Field, Part, Request, ResponseHead
+from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
@@ -247,7 +248,7 @@ class Ground:
         in_force = InForce(regime, origins=lambda: {"fra", "iad"})
         replies = Replies(node="test-1", via=VIA, retry_after_seconds=1.0)
         self.proxy = Proxy(
-            in_force, self.store, self.fills, replies=replies, counters=self.counters, clock=self.clock
+            in_force, self.store, self.fills, replies=replies, accounting=Accounting(self.counters), clock=self.clock
         )
 
     def asks(

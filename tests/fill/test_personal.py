@@ -84,7 +84,7 @@ def test_it_reaches_nobody_though_the_client_it_is_for_is_gone(
         waiting = [ask(shield), ask(shield, ("cookie", "alice"))] if there else []
         for alice in gone:
             alice.reset()
-        shield.wait_for(lambda: shield.node.proxy.counters.requests.get("abandoned") == len(gone))
+        shield.wait_for(lambda: shield.node.proxy.accounting.counters.requests.get("abandoned") == len(gone))
         waiting = waiting or [ask(shield), ask(shield, ("cookie", "alice"))]
         gate.open()
         read = bodies(waiting)

@@ -73,7 +73,7 @@ def test_a_private_answer_goes_to_nobody_else_when_its_leader_is_gone(
         alice = ask(shield, ("cookie", "alice"))
         bob = ask(shield, ("cookie", "bob")) if there else None
         alice.reset()
-        shield.wait_for(lambda: bool(shield.node.proxy.counters.requests.get("abandoned")))
+        shield.wait_for(lambda: bool(shield.node.proxy.accounting.counters.requests.get("abandoned")))
         bob = bob or ask(shield, ("cookie", "bob"))
         gate.open()
         read = bodies([bob])
@@ -91,7 +91,7 @@ def test_a_private_answer_goes_to_nobody_else_though_their_requests_are_equal(
     with forwarding(origin, clock, "cookie") as shield:
         first, second = (ask(shield, ("cookie", "both")) for _ in range(2))
         first.reset()
-        shield.wait_for(lambda: bool(shield.node.proxy.counters.requests.get("abandoned")))
+        shield.wait_for(lambda: bool(shield.node.proxy.accounting.counters.requests.get("abandoned")))
         gate.open()
         read = bodies([second])
 

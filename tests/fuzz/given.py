@@ -13,12 +13,15 @@ from typing import TypeVar
 import yaml as yaml_library
 
 from shield.admin import removal
+from shield.admin.problems import ProblemError
 from shield.config import section, units
 from shield.config.loading import load
 from shield.config.places import Layer, Position, Tree, Value
 from shield.config.units import ExpectedError
 from shield.config.yaml_text import YamlText
 from shield.errors import ConfigError, RequestError
+from shield.rules import certificates
+from shield.rules.tokens import AdminToken, AdminTokens, Role, TokenDenial
 from shield.rules.written import WrittenError, target_of
 from tests.fuzz.target import Target
 from tests.ground import DOCUMENTED, PLAIN
@@ -196,13 +199,26 @@ def check_wish(data: bytes) -> None:
     """Targets or a prefix, in ASCII."""
     try:
         paths, prefix = _result(removal._wish(data))
-    except (removal.WishError, WrittenError) as error:
+    except (ProblemError, WrittenError) as error:
         assert str(error).startswith("expected ")
         return
     except RequestError:
         return
     assert prefix is None or (not paths and all(b"/" in each and each.isascii() for each in prefix))
     assert all(path.isascii() for path in paths)
+
+
+TOKENS = AdminTokens([AdminToken.of("a", Role.READ, "hunter2" * 3)])
+
+
+def check_authorization(data: bytes) -> None:
+    """Only the whole secret admits, and only as far as its role goes."""
+    field = data.decode("latin-1")
+
+    caller, denial = TOKENS.judge(field, Role.READ)
+    assert (caller is None) is (denial is not None)
+    assert caller is None or "hunter2" * 3 in field or field.strip().lower().startswith("basic ")
+    assert TOKENS.judge(field, Role.PURGE)[1] is (denial or TokenDenial.ROLE)
 
 
 def check_url(data: bytes) -> None:
@@ -252,7 +268,30 @@ NUMBERS = (
     b"inf",
     b"1_0",
 )
+CERTIFICATE = (
+    b"-----BEGIN CERTIFICATE-----\n"
+    b"MIIBIjCByaADAgECAhQdNgKbSpImj8oCjbrk7CVWxiQZSjAKBggqhkjOPQQDAjANMQswCQYDVQQKDAJjYTAeFw0yNjEwMDMw\n"
+    b"MDAwMDBaFw0yNzAxMDEwMDAwMDBaMBYxFDASBgNVBAMMC2Nkbi5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n"
+    b"WMoywDShF6yr7Dma0vjTan2eM7EKy4JqanapVFV7ZmVcQxiItU6BfXGZq75M/6pokZ/tjGqy1wDDNjaMOyYN2DAKBggqhkjO\n"
+    b"PQQDAgNIADBFAiEAwBDxmxOokKh1MNdA3JQn4bQ9+rRB7QMQbsv88TWOrZECIBe8ZLR9mah5K65vfG7LYqT18IZNfizbG5K8\n"
+    b"giRGSfED\n"
+    b"-----END CERTIFICATE-----\n"
+)  # until 2027-01-01
+
+
+def check_certificate(data: bytes) -> None:
+    expires = certificates.parse_expiry(data)
+
+    assert expires is None or -3e11 < expires < 3e11  # years 1 to 9999
+    assert certificates.parse_expiry(b"text\n" + data) == expires
+
+
 TARGETS = {
+    "certificate": Target(
+        check_certificate,
+        (CERTIFICATE, CERTIFICATE[:300] + b"\n-----END CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----"),
+        (b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----", b"MII", b"MIA", b"MP////8"),
+    ),
     "size": Target(
         check_size,
         (
@@ -346,6 +385,17 @@ TARGETS = {
             b"[" * 4096,
         ),
         (b'"paths": ', b'"prefix": ', b"[", b"]", b"{", b"}", b'"/a"', b",", b"\\u", b'"', b"null", b"1e9", b":/"),
+    ),
+    "authorization": Target(
+        check_authorization,
+        (
+            b"Bearer hunter2hunter2hunter2",
+            b"bearer  hunter2hunter2hunter2 ",
+            b"Basic eDp5",
+            b"Bearer \xe4",
+            b"Bearer",
+        ),
+        (b"Bearer ", b"hunter2", b" ", b"\t", b","),
     ),
     "url": Target(
         check_url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
+from tests.fuzz import alarms, announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -16,6 +16,7 @@ TARGETS: Mapping[str, Target] = {
     **given.TARGETS,
     **listings.TARGETS,
     **announced.TARGETS,
+    **alarms.TARGETS,
     **marks.TARGETS,
     **purges.TARGETS,
 }

@@ -61,7 +61,7 @@ class Listener(ClientConnection):
         RequestReader.__init__(self, LIMITS, lambda: 0.0, node=b"fra-1")
         self.taken: list[Taken] = []
         self._life = Life.NUMBERED if careful else Life.OPEN
-        self._identity = None
+        self._is_checked = False
         self._transfer = None
         self._turns = deque([Turn(Request(b"GET", b"/", [], {}), True, False, 0.0)])  # so that each has to wait
         self._later = b""

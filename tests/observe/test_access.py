@@ -38,7 +38,7 @@ def write(log: AccessLog, outcome: Outcome, *, end: End = End.WHOLE) -> None:
 
 def test_a_line_says_who_what_and_what_became_of_it() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False)
+    log = AccessLog(stream, hits=1.0)
 
     write(log, MISS)
 
@@ -52,7 +52,7 @@ def test_a_line_says_who_what_and_what_became_of_it() -> None:
             "bytes": 5,
             "seconds": 0.25,
             "cache": "miss",
-            "fwd": "uri-miss",
+            "reason": "uri-miss",
             "forward_status": 200,
             "ttl": 60,
             "origin": "fra",
@@ -64,7 +64,7 @@ def test_a_line_says_who_what_and_what_became_of_it() -> None:
 @pytest.mark.parametrize("end", [End.BROKEN, End.ABANDONED])
 def test_an_answer_that_was_cut_off_is_marked(end: End) -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False)
+    log = AccessLog(stream, hits=1.0)
 
     write(log, MISS, end=end)
 
@@ -73,7 +73,7 @@ def test_an_answer_that_was_cut_off_is_marked(end: End) -> None:
 
 def test_plain_hits_can_be_left_out() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=True)
+    log = AccessLog(stream, hits=0.0)
 
     write(log, Outcome(hit=True))
     write(log, Outcome(hit=True, ttl=-5))
@@ -88,7 +88,7 @@ def test_what_cannot_be_written_is_counted_and_stops_nobody() -> None:
             raise OSError(28, "No space left on device")
 
     stream = Full()
-    log = AccessLog(stream, misses_only=False)
+    log = AccessLog(stream, hits=1.0)
 
     write(log, MISS)
     write(log, MISS)
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_counted_and_stops_nobody() -> None:
 
 def test_a_target_cannot_break_out_of_its_line() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False)
+    log = AccessLog(stream, hits=1.0)
 
     log.write(Exchange(b"GET", b'/"\xff\x1b', "x", 0.0))
 
@@ -121,7 +121,7 @@ def test_what_several_processes_write_to_one_stream_is_written_alone() -> None:
         held.clear()
 
     stream = Watched()
-    log = AccessLog(stream, misses_only=False, alone=alone)
+    log = AccessLog(stream, hits=1.0, alone=alone)
     write(log, MISS)
 
     assert len(written(log, stream)) == 1
@@ -130,7 +130,7 @@ def test_what_several_processes_write_to_one_stream_is_written_alone() -> None:
 
 def test_long_texts_are_cut_and_say_so() -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False)
+    log = AccessLog(stream, hits=1.0)
 
     for method, target in ((b"GET", b"/" + b"x" * 30_000), (b"X" * 3000, b"/" + b"x" * 1023)):
         exchange = Exchange(method, target, "x", 0.0)
@@ -148,7 +148,7 @@ def test_lines_beyond_the_memory_are_counted_and_complained_of_once_in_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = io.StringIO()
-    log = AccessLog(stream, misses_only=False, max_bytes=10_000)
+    log = AccessLog(stream, hits=1.0, max_bytes=10_000)
 
     for _ in range(1000):
         write(log, MISS)

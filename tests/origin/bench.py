@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from shield.errors import Fault
+from shield.histograms import Histogram
 from shield.origin.connection import Asked, Connection
 from shield.origin.resolver import Address
 from shield.origin.response import Response
@@ -113,6 +114,8 @@ class Bench:
         self.transport = ManualTransport()
         self.released = 0
         self.whole_at = 0.0
+        self.received_bytes = 0
+        self.exchanges = Histogram()
         self.breaks: list[Fault] = []
         self.was_held = False
         self.connection = Connection(

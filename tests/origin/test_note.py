@@ -11,7 +11,7 @@ from shield.errors import Fault
 from shield.messages import ResponseHead
 from shield.origin.faults import is_failure
 from shield.origin.gate import Gate
-from shield.origin.origin import Note
+from shield.origin.note import Note
 from shield.origin.response import Response
 from shield.origin.want import Want
 from shield.records import Came, Seen, private

@@ -12,7 +12,8 @@ from shield.build.origins import origins_of
 from shield.config.settings import Settings
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
-from shield.origin.origin import Note, Origin
+from shield.origin.note import Note
+from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want

@@ -62,12 +62,21 @@ def test_fields_that_are_forwarded_in_any_case_are_not_said_twice() -> None:
         (200, Outcome(hit=True, ttl=5), b"hit"),
         (200, Outcome(forward=Forward.STALE, ttl=-5, detail="fra=connect"), b"hit"),
         (200, Outcome(forward=Forward.URI_MISS, forward_status=200, origin="fra"), b"from fra"),
+        (200, Outcome(forward=Forward.URI_MISS, forward_status=200, origin="fra", attempts=3), b"from fra 3"),
         (503, Outcome(forward=Forward.URI_MISS, detail="fra=server iad=reset"), b"failed fra=server iad=reset"),
         (421, Outcome(detail="not-the-owner"), b"refused"),
     ],
 )
 def test_what_became_of_a_request_is_one_word(status: int, outcome: Outcome, word: bytes) -> None:
     assert said(status, outcome) == word
+
+
+@pytest.mark.parametrize(("word", "origin", "attempts"), [(b"from fra", "fra", 1), (b"from fra 3", "fra", 3)])
+def test_the_number_of_attempts_is_the_owners(word: bytes, origin: str, attempts: int) -> None:
+    came = words.read("worker-1", Want(b"GET", b"/a"), answer(200), word)
+
+    assert isinstance(came, Fetched)
+    assert (came.origin, came.attempts) == (origin, attempts)
 
 
 def test_a_failure_is_the_one_that_the_owner_had() -> None:

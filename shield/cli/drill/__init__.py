@@ -7,13 +7,20 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import ConfigFile
+from shield.cli.options import ConfigFile, origin_names
 
 app = typer.Typer(
     name="drill",
-    help="Fail the requests to an origin on purpose, at a running node, to prove that failover works. Clients don't "
-    "notice a drill that goes well; one that they notice ends by itself. Exit code 0 if failover is proven, 1 if it "
-    "isn't, 2 if the drill was refused.",
+    help="""Fail the requests to an origin on purpose, at a running node, to prove that failover works.
+
+    Clients don't notice a drill that goes well; one that they notice ends by itself.
+
+    Exit codes: 0 failover is proven, 1 it isn't, 2 the drill was refused.
+
+    Examples:
+
+        shield drill --config shield.yaml --origin fra --mode blackhole --for 60s --scope 10%
+    """,
 )
 
 _MODES = "blackhole, refuse, 5xx, throttle, slow, corrupt, expired-key"
@@ -25,7 +32,9 @@ OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="Set
 def _begin(
     context: typer.Context,
     config: OptionalConfig = None,
-    origin: Annotated[str | None, typer.Option(help="Name of the origin.", metavar="NAME")] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Name of the origin.", metavar="NAME", autocompletion=origin_names)
+    ] = None,
     mode: Annotated[str, typer.Option(help=f"The fault: {_MODES}.", metavar="MODE")] = "blackhole",
     lasts: Annotated[str, typer.Option("--for", help="How long, an hour at most.", metavar="TIME")] = "60s",
     scope: Annotated[str, typer.Option(help="Share of the keys.", metavar="SHARE")] = "10%",
@@ -41,7 +50,7 @@ def _begin(
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't wait for the end.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the drills of before instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON, for scripts.")] = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -63,7 +72,14 @@ def _begin(
 
 @app.command("stop")
 def _stop(config: ConfigFile) -> None:
-    """End the drill that runs."""
+    """End the drill that runs, on all workers.
+
+    Exit codes: 0, 1 if none runs, 2 if no node was reached.
+
+    Examples:
+
+        shield drill stop --config shield.yaml
+    """
     from shield.cli.drill.run import stop
 
     raise typer.Exit(stop(config))
@@ -71,9 +87,16 @@ def _stop(config: ConfigFile) -> None:
 
 @app.command("status")
 def _status(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False
+    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False
 ) -> None:
-    """Show the drill that runs, or the last one since the node's start."""
+    """Show the drill that runs, or the last one since the node's start.
+
+    Exit codes: 0, 2 if no node was reached.
+
+    Examples:
+
+        shield drill status --config shield.yaml
+    """
     from shield.cli.drill.run import status
 
     raise typer.Exit(status(config, as_json=as_json))
@@ -81,9 +104,16 @@ def _status(
 
 @app.command("history")
 def _history(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="For machines: JSON lines.")] = False
+    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="JSON lines, for scripts.")] = False
 ) -> None:
-    """Show the drills of before, oldest first."""
+    """Show the drills of before, oldest first.
+
+    Exit codes: 0, 2 if no node was reached.
+
+    Examples:
+
+        shield drill history --config shield.yaml
+    """
     from shield.cli.drill.run import show_history
 
     raise typer.Exit(show_history(config, as_json=as_json))

@@ -17,7 +17,14 @@ app = typer.Typer(
 
 @app.command("ls")
 def _ls(config: ConfigFile, json: AsJson = False) -> None:
-    """List all origins: their health, flags and the reason."""
+    """List all origins: their health, flags and the reason.
+
+    Exit codes: 0, 1 if no node was reached.
+
+    Examples:
+
+        shield origin ls --config shield.yaml
+    """
     from shield.cli.origin.orders import ls as run  # each command imports what it needs
 
     raise typer.Exit(run(config, as_json=json))
@@ -28,11 +35,24 @@ def _drain(
     name: OriginName,
     config: ConfigFile,
     until: Annotated[
-        str | None, typer.Option(help="A duration or a time, as 2h, 18:30 or 2026-03-01T06:00Z. Default: restore.")
+        str | None,
+        typer.Option(
+            help="A duration or a time, as 2h, 18:30 or 2026-03-01T06:00Z. Default: until it is restored.",
+            metavar="TIME",
+        ),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Send no new fetches to an origin while another can serve; those under way finish. It outlasts restarts."""
+    """Send no new fetches to an origin while another can serve.
+
+    Those under way finish. It outlasts reloads, upgrades and, with `state_directory`, restarts.
+
+    Exit codes: 0, 1 if it was refused or no node was reached, 2 if the time can't be used.
+
+    Examples:
+
+        shield origin drain fra --config shield.yaml --until 2h
+    """
     from shield.cli.origin.orders import drain as run
 
     raise typer.Exit(run(config, name, until=until, as_json=json))
@@ -40,7 +60,14 @@ def _drain(
 
 @app.command("restore")
 def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
-    """Let an origin have fetches again: its share of keys grows in half a minute."""
+    """Let an origin have fetches again: its share of keys grows in half a minute.
+
+    Exit codes: 0, 1 if it was refused or no node was reached.
+
+    Examples:
+
+        shield origin restore fra --config shield.yaml
+    """
     from shield.cli.origin.orders import restore as run
 
     raise typer.Exit(run(config, name, as_json=json))
@@ -48,7 +75,14 @@ def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None
 
 @app.command("probe")
 def _probe(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
-    """Have the node fetch the origin's canaries now. Exit code 1 if one fails, is absent, or has other bytes."""
+    """Have the node fetch the origin's canaries now.
+
+    Exit codes: 0 they are as they should be, 1 one fails, is absent or has other bytes, or no node was reached.
+
+    Examples:
+
+        shield origin probe fra --config shield.yaml
+    """
     from shield.cli.origin.orders import probe as run
 
     raise typer.Exit(run(config, name, as_json=json))

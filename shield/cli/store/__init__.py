@@ -14,13 +14,18 @@ from shield.errors import ShieldError
 
 app = typer.Typer(
     name="store",
-    help="Maintain the cache directories, with or without a running node. Run as the node's user.",
+    help="""Maintain the cache directories, with or without a running node.
+
+    Run it as the node's user.
+    """,
     no_args_is_help=True,
 )
 
-Tiers = Annotated[list[str] | None, typer.Option("--tier", help="Only this tier; may be given again.")]
+Tiers = Annotated[
+    list[str] | None, typer.Option("--tier", help="Only this tier; may be given again.", metavar="NAME")
+]
 Directories = Annotated[
-    list[Path] | None, typer.Option("--directory", help="Only this directory; may be given again.")
+    list[Path] | None, typer.Option("--directory", help="Only this directory; may be given again.", metavar="PATH")
 ]
 
 
@@ -32,7 +37,14 @@ def _stat(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show the contents and sizes of the tiers, and the running node's view of its disks."""
+    """Show the contents and sizes of the tiers, and the running node's view of its disks.
+
+    Exit codes: 0, 2 if a directory can't be opened.
+
+    Examples:
+
+        shield store stat --config shield.yaml --watch
+    """
     from shield.cli.store.stat import stat as run  # each command imports what it needs
 
     _end(lambda: run(config, tier or (), directory or (), watch=watch, as_json=json))
@@ -41,15 +53,25 @@ def _stat(
 @app.command("ls")
 def _ls(
     config: ConfigFile,
-    prefix: Annotated[str, typer.Argument(help="Prefix of paths, as /images/; or of keys, as s1:/images/.")] = "/",
+    prefix: Annotated[
+        str, typer.Argument(help="Prefix of paths, as /images/; or of keys, as s1:/images/.", metavar="PREFIX")
+    ] = "/",
     tier: Tiers = None,
     directory: Directories = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Show no more entries than this.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Show no more entries than this.", metavar="N")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """List entries by their keys, each tier's newest first: size, status, freshness, place, slices.
 
     The headers of all records are read, which takes a while for a large store.
+
+    Exit codes: 0, 2 if a directory can't be opened.
+
+    Examples:
+
+        shield store ls --config shield.yaml /images/ --limit 100
     """
     from shield.cli.store.ls import ls as run
 
@@ -61,13 +83,20 @@ def _verify(
     config: ConfigFile,
     tier: Tiers = None,
     directory: Directories = None,
-    rate: Annotated[str, typer.Option("--rate", help="Bytes read in a second at most; 0: no limit.")] = "50MiB",
+    rate: Annotated[
+        str, typer.Option("--rate", help="Bytes read in a second at most; 0: no limit.", metavar="SIZE")
+    ] = "50MiB",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report damage, and repair nothing.")] = False,
 ) -> None:
     """Read and check every record, and remove damaged ones from the index. Also while the node runs.
 
-    Exits with 0 if all is well, 1 if something was damaged, repaired or not, 2 if one can't be opened. Opening a
-    directory that no node has open does the same as a node's start, even with --dry-run.
+    Opening a directory that no node has open does the same as a node's start, even with --dry-run.
+
+    Exit codes: 0 all is well, 1 something was damaged, repaired or not, 2 a directory can't be opened.
+
+    Examples:
+
+        shield store verify --config shield.yaml --rate 200MiB
     """
     from shield.cli.store.verify import verify as run
 
@@ -82,12 +111,18 @@ def _rm(
         typer.Argument(metavar="KEY...", help="URLs or paths as clients request them, or keys as `ls` shows them."),
     ] = None,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", help="All keys with this prefix: /images/, or s1:/images/.")
+        str | None,
+        typer.Option("--prefix", help="All keys with this prefix: /images/, or s1:/images/.", metavar="PREFIX"),
     ] = None,
 ) -> None:
     """Remove entries with all slices, for good: through the running node, or from the directories if there is none.
 
-    Exits with 1 if nothing matched.
+    Exit codes: 0 removed, 1 nothing matched, 2 it couldn't be done.
+
+    Examples:
+
+        shield store rm --config shield.yaml https://cdn.example/images/a.webp /images/b.webp
+        shield store rm --config shield.yaml --prefix /images/
     """
     from shield.cli.store.rm import rm as run
 
@@ -100,10 +135,17 @@ def _takedown(
     config: ConfigFile,
     lift: Annotated[bool, typer.Option("--lift", help="End it: replicas may serve these objects again.")] = False,
 ) -> None:
-    """Take objects down: remove them from the running node, which then serves them only if the primary has them,
-    whatever replicas still have.
+    """Remove objects from the running node, which then serves them only if the primary has them.
 
-    That holds over restarts, until it is lifted. Delete the objects at the primary first.
+    Whatever replicas still have isn't served. That holds over restarts, until it is lifted. Delete the objects at
+    the primary first.
+
+    Exit codes: 0, 2 if it couldn't be done.
+
+    Examples:
+
+        shield store takedown --config shield.yaml https://cdn.example/images/a.webp
+        shield store takedown --config shield.yaml --lift https://cdn.example/images/a.webp
     """
     from shield.cli.store.takedown import takedown as run
 
@@ -126,6 +168,12 @@ def _export(
     """Write entries to a file that warms another node, the most recently written first.
 
     Only the running node knows, in memory, which entries are hit most; the order of writing is on disk.
+
+    Exit codes: 0, 2 if it couldn't be done.
+
+    Examples:
+
+        shield store export hot.shield --config shield.yaml --hot --limit-bytes 10GiB
     """
     from shield.cli.store.move import export as run
 
@@ -137,12 +185,18 @@ def _import(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File from `export`; - for standard input.")],
     config: ConfigFile,
 ) -> None:
-    """Import the entries that another node exported, as far as there is free room, displacing none. Also while a
-    node runs.
+    """Import the entries that another node exported, as far as there is free room, displacing none.
 
-    Skips damaged records, those of which the same or a later version is stored, and those that no route of these
-    settings would have stored; lifetimes are capped at what the settings give. Entries purged after the export come
-    back. Exits with 1 if the file was damaged, cut short, or had records that aren't allowed; the rest is imported.
+    A node may run meanwhile. Skips damaged records, those of which the same or a later version is stored, and those
+    that no route of these settings would have stored; lifetimes are capped at what the settings give. Entries whose
+    own URLs were purged after the export come back; those purged here by prefix or tag don't.
+
+    Exit codes: 0, 1 if the file was damaged, cut short, or had records that aren't allowed (the rest is imported), 2
+    if it couldn't be done.
+
+    Examples:
+
+        shield store import hot.shield --config shield.yaml
     """
     from shield.cli.store.move import import_ as run
 
@@ -154,10 +208,16 @@ def _adopt(
     directories: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Directories in the settings.")],
     config: ConfigFile,
 ) -> None:
-    """Have directories used where they are now, though they were claimed, or last used, on another file system.
+    """Accept directories where they are now, though they were claimed, or last used, on another file system.
 
-    A node refuses such a directory: usually its disk isn't mounted, and the path is the bare mount point. If
-    the disk was replaced, or the directory moved, this confirms that it may be used.
+    A node refuses such a directory: usually its disk isn't mounted, and the path is the bare mount point. If the
+    disk was replaced, or the directory moved, this confirms that it may be used.
+
+    Exit codes: 0, 2 if one couldn't be adopted.
+
+    Examples:
+
+        shield store adopt /var/cache/shield/nvme0 --config shield.yaml
     """
     from shield.cli.store.adopt import adopt as run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
-from shield.cli.admin import ask
+from shield.cli.admin import ask, problems_of
 from shield.config.settings import Settings
 from shield.errors import ShieldError
 
@@ -79,8 +79,8 @@ class RunningNode:
             return None
         if status == 200 and isinstance(said, dict):
             return said
-        why = said.get("error") if isinstance(said, dict) else None
-        raise RefusedError(f"the node on {self.address} refused: {why or f'status {status}'}")
+        why = "; ".join(problems_of(status, said))
+        raise RefusedError(f"the node on {self.address} refused: {why}")
 
 
 def _number(said: Mapping[str, Any], name: str) -> int:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from shield.edge.guard import GuardedFront
     from shield.edge.http2.traffic import Traffic
+    from shield.edge.rates import ClientRates
 
 log = logging.getLogger("shield.edge")
 
@@ -54,7 +55,8 @@ class Http2Connection(Sender):
         self._in_front = front.connections
         self._left = self._limits.max_requests  # requests that may still come; 0: any number
         self._peer = ""
-        self._identity: ClientIdentity | None = None  # None: all its requests are let in
+        self._identity: ClientIdentity | None = None  # None: access rules let all its requests in
+        self._rates: ClientRates | None = None
         self._listed = False  # as idle, at the door
         self._heard = False  # since the last sweep
         self._later = b""  # what came while the transport had more to send than it should
@@ -83,6 +85,7 @@ class Http2Connection(Sender):
         self._patience.abide_by(limits)
         certificate = self._transport.get_extra_info("peercert")
         self._identity = self._guard.identity(self._peer, certificate)
+        self._rates = self._guard.limiter.of(self._peer)
 
     def data_received(self, data: bytes) -> None:
         if self._stage is Stage.CLOSING:
@@ -199,7 +202,7 @@ class Http2Connection(Sender):
             self._misstep(now)
             return
         exchange = Http2Exchange(request.method, request.target, self._peer, now)
-        error = self._guard.hold(request, self._identity, now) or self._objection(request)
+        error = self._guard.hold(request, self._identity, self._rates, now) or self._objection(request)
         exchange.target = request.target  # without what only the guard may see
         turn = Turn(request, True, False, now, error, self._proxy.in_force.regime)
         stream = self._streams[number] = ClientStream(self, number, turn, exchange, deaf=ended)

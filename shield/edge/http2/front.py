@@ -16,7 +16,6 @@ from shield.rules.limits import ClientLimits
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
-    from shield.observe.access import AccessLog
     from shield.proxy import Proxy
 
 
@@ -30,11 +29,10 @@ class ClientFront(GuardedFront):
         *,
         listener: Listener,
         guard: Guard,
-        access: AccessLog | None,
         clock: Callable[[], float],
         http2: Traffic,
     ) -> None:
-        super().__init__(proxy, limits, listener=listener, guard=guard, access=access, clock=clock)
+        super().__init__(proxy, limits, listener=listener, guard=guard, clock=clock)
         self.http2 = http2
 
     def _behind_tls(self, server_state: ServerState) -> asyncio.Protocol:

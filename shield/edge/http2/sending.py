@@ -29,13 +29,13 @@ from shield.edge.http2.frames import MAX_FRAME, Frames
 from shield.edge.http2.heads import PreparedEncoder, encoded
 from shield.edge.http2.stream import INTERNAL_ERROR, ClientStream
 from shield.edge.pace import Patience
-from shield.outcome import CLIENT_LEFT, PLAIN_HIT, End
+from shield.observe.counters import is_counted_apart
+from shield.outcome import CLIENT_LEFT, End
 from shield.rules import floods
 
 if TYPE_CHECKING:
     from shield.edge.guard import GuardedFront
     from shield.edge.http2.traffic import Traffic
-    from shield.observe.accounting import Accounting
 
 log = logging.getLogger("shield.edge")
 
@@ -79,7 +79,8 @@ class Sender(asyncio.Protocol):
         self._clock = front.clock
         self._loop = front.loop
         self._traffic = traffic
-        self.account_to(front.accounting)
+        self._accounting = front.accounting
+        self._counters = front.accounting.counters
         self._patience = Patience(limits)
         self.ready = True  # False: the transport has more to send than it should
 
@@ -98,11 +99,6 @@ class Sender(asyncio.Protocol):
         self._due = False  # `_send` is about to run, or runs
         now = self._clock()
         self._control, self._missteps = floods.control(now), floods.missteps(now)
-
-    def account_to(self, accounting: Accounting) -> None:
-        """Record exchanges there that end from now on."""
-        self._accounting = accounting
-        self._plain = accounting.plain
 
     def _greet(self) -> None:
         """Say what is taken here."""
@@ -138,16 +134,17 @@ class Sender(asyncio.Protocol):
             self._reset(stream.number, code)
         elif not stream.deaf:
             self._reset(stream.number, NO_ERROR)  # RFC 9113 §8.1: the client may stop sending
-        exchange, plain = stream.exchange, self._plain
+        exchange, counters = stream.exchange, self._counters
         if end is End.WHOLE:
             self._control.earn(floods.EARNED_BY_ANSWER)
             if exchange.outcome is not None and not exchange.outcome.refused:
                 self._missteps.earn(1)
         elif end is End.ABANDONED:
             exchange.status = CLIENT_LEFT
-        if plain is not None and end is End.WHOLE and exchange.outcome is PLAIN_HIT:
-            plain.hits += 1
-            plain.sent_bytes += exchange.sent
+        if end is End.WHOLE and is_counted_apart(exchange):
+            if counters.add_plain(exchange.route or "", exchange.sent):
+                exchange.finish(end, self._clock())
+                self._accounting.sampled(exchange)
         else:
             exchange.finish(end, self._clock())
             self._accounting.finished(exchange)

@@ -72,7 +72,7 @@ def visited(
             raise InUseError(f"{error}; these settings are of node {node}") from error
         alone = claim.first
         try:
-            screen = _Screen(path / LOG_OF_PURGES)
+            screen = _ScreenByLog(path / LOG_OF_PURGES)
             directory = CacheDirectory(claim, limits, worker=worker, files=files, judge=judge, screen=screen)
         except BaseException:
             claim.release(clean=False)
@@ -120,7 +120,7 @@ def rebuild(visit: Visit, step: Callable[[], object]) -> None:
         step()
 
 
-class _Screen:
+class _ScreenByLog:
     """For records from before marks of purges, by a log of these as it is when each record comes."""
 
     def __init__(self, path: Path) -> None:

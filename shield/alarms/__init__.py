@@ -1,0 +1,1 @@
+"""Alarms of a node, and webhooks that carry them to people."""

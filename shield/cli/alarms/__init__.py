@@ -1,0 +1,36 @@
+"""shield alarms: the alarms of the running node, and a try of its webhooks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shield.cli.options import AsJson, ConfigFile
+
+app = typer.Typer(name="alarms", help="List the running node's alarms, and try webhooks.", no_args_is_help=True)
+
+
+@app.command("ls")
+def _ls(
+    config: ConfigFile,
+    past: Annotated[bool, typer.Option("--past", help="Those that are over, too.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List alarms, what to do, and whether webhooks take them. Exit code 1 if one lasts or no node could be asked."""
+    from shield.cli.alarms.orders import ls as run  # each command imports what it needs
+
+    raise typer.Exit(run(config, past=past, as_json=json))
+
+
+@app.command("test")
+def _test(
+    config: ConfigFile,
+    webhook: Annotated[str | None, typer.Option(help="Only to this one. Default: to all.", metavar="NAME")] = None,
+) -> None:
+    """Send a test alarm to the webhooks of these settings, from here. Exit code 1 if one doesn't take it, 2 if the
+    settings can't be used.
+    """
+    from shield.cli.alarms.orders import test as run
+
+    raise typer.Exit(run(config, webhook))
