@@ -268,7 +268,7 @@ def main() -> None:
         settings = settings_of(
             {"fra": fra, "iad": iad},
             cache=_disks(Path(directory)) if options.disk else {"memory": {"capacity": "24MiB"}, "fills": FILLS},
-            log={"access": "off"},
+            access_log={"format": "off"},
         )
         with Shield(settings, clock=clock, files=files) as shield:
             counts = asyncio.run(_run(shield, files, world, options))

@@ -259,7 +259,7 @@ class Stage:
             "routes": {"default": {"match": "/", "origins": ["fra", "iad"]}},
             "limits": {"connections": 20_000, "send": "600s"},
             "cache": cache,
-            "log": {"access": "off"},
+            "access_log": {"format": "off"},
         }
 
     def fetched(self) -> dict[str, int]:

@@ -98,7 +98,7 @@ class Field:
             "routes": {"default": {"match": "/", "choose": options.choose}},
             "probes": {"interval": f"{options.probes:g}s", "canaries": [CANARY]},
             "cache": {"memory": {"capacity": "256MiB"}},
-            "log": {"access": "off"},
+            "access_log": {"format": "off"},
         }
 
     def fail(self) -> None:

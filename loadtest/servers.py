@@ -72,7 +72,7 @@ def shield_config(place: Place) -> str:
         },
         "cache": {"memory": {"capacity": f"{CACHE_MIB}MiB", "max_entry": "64MiB"}},
         "probes": {"interval": "off"},  # what requests cost is measured
-        "log": {"access": "off"},
+        "access_log": {"format": "off"},
     }
     if (disk := place.disk) is not None:
         settings["workers"] = disk.workers

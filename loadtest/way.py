@@ -165,7 +165,7 @@ def _definitions(path: Path) -> Sequence[ast.FunctionDef | ast.AsyncFunctionDef]
 
 def settings(origin: FaultyOrigin) -> Settings:
     """As a plain node has them, but for what would run beside a request."""
-    return settings_of({"fra": origin}, log={"access": "off"})
+    return settings_of({"fra": origin}, access_log={"format": "off"})
 
 
 def measure() -> dict[str, Way]:

@@ -12,6 +12,7 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.decisions import deciding
+from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
@@ -22,6 +23,7 @@ from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
 from shield.admin.takedown import takedown
 from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.warm import warming
 from shield.admin.watching import figure_routes, health_routes
 from shield.alarms.memory import file_of
 from shield.alarms.signs import OwnSigns, troubles_of_node
@@ -36,9 +38,10 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
+from shield.build.tokens import admin_tokens
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -60,6 +63,8 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.output import LogOutput
+from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import SIGNS, PeerFront, PeerProxy
@@ -70,6 +75,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.warm import Warmer
 
 Clock = Callable[[], float]
 
@@ -109,8 +115,10 @@ def build(
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
     fills = FillTable(means)
+    doorkeeper = Doorkeeper(admin_tokens(settings.admin))
     secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
-    log = AccessLog(access_stream or sys.stdout, alone=place.shared.writing_out)
+    secrets.admit = doorkeeper.admit_by
+    log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
     drills = Drills(
         place.shared.drill,
@@ -132,7 +140,8 @@ def build(
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
-    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
+    ids = request_ids(settings, RequestIds())
+    proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -146,6 +155,7 @@ def build(
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -154,6 +164,8 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        warmer=warmer,
+        doorkeeper=doorkeeper,
         door=front.door,
         http2=http2,
         store=store,
@@ -215,9 +227,11 @@ def build(
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
+            ids=ids,
             signs=signs,
             alarms=alarms,
             admin_hosts=hosts,
+            doorkeeper=doorkeeper,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
@@ -233,7 +247,9 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
-        CallbackService("the access log", ticking=log.flush, closing=log.close),
+        CallbackService(
+            "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
+        ),
         storage,
         purge,
         secrets,
@@ -279,10 +295,12 @@ def build(
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
+                warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
                 *page_routes(feed),
             ],
+            doorkeeper=doorkeeper,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from shield import __version__
+from shield.admin.doorkeeper import Doorkeeper
 from shield.client_figures import connection_families, request_families, words
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
-from shield.families import alarm_families, drill_families, origin_families, origin_time_families, ranked_family
+from shield.families import (
+    alarm_families,
+    drill_families,
+    origin_families,
+    origin_time_families,
+    price_families,
+    ranked_family,
+)
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.histograms import Histogram
@@ -36,6 +44,7 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+from shield.warm import Warmer, WarmStatistics
 
 _LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
@@ -74,6 +83,8 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    warmer: Warmer
+    doorkeeper: Doorkeeper
     door: Door
     http2: Traffic
     store: Store
@@ -138,6 +149,7 @@ class Figures:
             "sent_bytes": counters.sent_bytes,
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
+            "warm": asdict(self.warmer.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
             "drill": self.drills.statistics().running,
@@ -167,7 +179,14 @@ class Figures:
             build_family(),
             *request_families(counters, self.guard.denied),
             *_rate_families(self.guard.limiter.statistics()),
+            labelled(
+                "admin_denied",
+                "Calls of the admin API that weren't admitted, by reason",
+                "reason",
+                self.doorkeeper.denied,
+            ),
             *connection_families(vitals.connections, self.door.statistics(), self.http2.statistics()),
+            number("workers", "Workers that the node should have", self.place.workers, gauge=True, alike=True),
             *process_families(self.place.worker, self.started, process_statistics(self.pauses)),
             *loop_families(vitals.loop_lag_seconds, vitals.loop_delays),
             certificate_family(vitals.certificate_expires),
@@ -184,12 +203,21 @@ class Figures:
                 gauge=True,
                 alike=True,
             ),
+            *_warm_families(self.warmer.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
             *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            number(
+                "origins_failed_together",
+                "1 while all origins fail at once, so that none is taken to be out",
+                float(bool(self.place.shared.records.frozen_at)),
+                gauge=True,
+                alike=True,
+            ),
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
+            *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),
@@ -256,6 +284,14 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.continued,
         ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
+    ]
+
+
+def _warm_families(warm: WarmStatistics) -> list[Family]:
+    return [
+        labelled("warm", "URLs that POST /warm was to fetch, by result", "result", warm.results),
+        number("warm_bytes", "Body bytes from origins for warming", warm.origin_bytes),
+        number("warm_under_way", "Requests for warming under way", warm.under_way, gauge=True),
     ]
 
 

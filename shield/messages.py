@@ -41,9 +41,12 @@ class Request:
     """A client's request: method and origin-form target as sent, fields in order with lower-case names.
 
     `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
+    `identify` gives it an identifier, which most never need.
     """
 
-    __slots__ = ("fields", "method", "notable", "target")
+    __slots__ = ("_identifier", "fields", "method", "notable", "target")
+
+    _identifier: bytes
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
         self.method = method
@@ -60,6 +63,14 @@ class Request:
             if name in NOTABLE:
                 notable[name] = notable[name] + b", " + value if name in notable else value
         return cls(method, target, kept, notable)
+
+    def identify(self, identifier: bytes) -> None:
+        self._identifier = identifier
+
+    @property
+    def identifier(self) -> bytes | None:
+        """The request's identifier in logs and at origins; None if it was given none."""
+        return getattr(self, "_identifier", None)
 
     def get(self, name: bytes) -> bytes:
         """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""

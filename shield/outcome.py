@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from shield.messages import Fields
+    from shield.messages import Fields, Request
 
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
@@ -209,6 +209,10 @@ class Exchange:
         self.end = End.WHOLE
         self.fields: Fields = ()
         self.request_id: bytes | None = None
+
+    def take_from(self, request: Request) -> None:
+        """Note the request's fields and its identifier."""
+        self.fields, self.request_id = request.fields, request.identifier
 
     def answer(self, status: int, outcome: Outcome, now: float) -> None:
         """The head of the response has been written."""

@@ -13,6 +13,7 @@ from shield.errors import OwnPathError, RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.accounting import Accounting
+from shield.observe.request_ids import RequestIds
 from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Outcome
 from shield.regime import InForce, Regime
 from shield.reply import Client, Replies, Reply
@@ -45,8 +46,10 @@ class Proxy:
         replies: Replies,
         accounting: Accounting,
         clock: Callable[[], float],
+        ids: RequestIds | None = None,
     ) -> None:
         self.clock = clock
+        self.ids = ids or RequestIds()
         self.accounting = accounting
         self.replies = replies  # `use` others
         self.in_force = in_force
@@ -54,13 +57,13 @@ class Proxy:
         """Answers on the node's own path; None: that path is refused like others that name no object."""
         self._store = store
         self._fills = fills
-        self._means = TransferMeans(store, fills, replies, clock)
+        self._means = TransferMeans(store, fills, replies, clock, self.ids.answer)
         self._accounts = Accounts()
 
     def use(self, replies: Replies) -> None:
         """Answer in this way from now on; transfers under way stay as they are."""
         self.replies = replies
-        self._means = TransferMeans(self._store, self._fills, replies, self.clock)
+        self._means = TransferMeans(self._store, self._fills, replies, self.clock, self.ids.answer)
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         """The whole response if it is available now, or a refusal; None when it takes a `Transfer`.
@@ -177,6 +180,10 @@ class Proxy:
             return self.resolve(target, regime).route.name
         except RequestError:
             return None
+
+    def identify(self, request: Request) -> None:
+        """Give a request the identifier by which logs and origins know it."""
+        request.identify(self.ids.of(request.fields))
 
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> Transfer:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.

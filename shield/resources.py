@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shield.alarms.memory import load as load_alarms
+from shield.config.admin import UNIX, UnixAddress
 from shield.config.settings import Settings
 from shield.errors import ConfigError
 from shield.lifecycle import activation
 from shield.lifecycle.activation import Stock, shared_out, stored_name
 from shield.lifecycle.handover import Handover, HandoverError, taken
-from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened
+from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened, unlink
 from shield.lifecycle.notify import Notifier
 from shield.origin.drains import load
 from shield.origin.ramps import load as load_ramps
@@ -87,6 +88,8 @@ def open_resources(
         shared = _shared_before(workers, inherited)
         listening = _taken_over(settings, inherited, notifier)
     for each in listening:
+        if isinstance(each.address, UnixAddress) and not notifier.is_heard:  # a manager may keep the socket
+            stack.callback(unlink, each.address.path)
         for listener in each.sockets:
             stack.callback(listener.close)
     stack.callback(shared.close)
@@ -166,7 +169,8 @@ def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
     made: list[Open] = []
     try:
         for key, address in addresses_of(settings):
-            made.append(opened(key, address, settings.workers if key != ADMIN else 1, stock))
+            times = settings.workers if key != ADMIN else 1
+            made.append(opened(key, address, times, stock, mode=settings.admin.socket_mode))
         unwanted = stock.rest()
     except ConfigError:
         for each in made:
@@ -188,7 +192,7 @@ def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> 
         for key, address in wanted:
             if (key, str(address)) not in known:
                 times = settings.workers if key != ADMIN else 1
-                made[key, str(address)] = opened(key, address, times, Stock(()))
+                made[key, str(address)] = opened(key, address, times, Stock(()), mode=settings.admin.socket_mode)
     except ConfigError:
         for each in made.values():
             for listener in each.sockets:
@@ -204,6 +208,8 @@ def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> 
         notifier.forget(stored_name(key, name))
         for listener in sockets:
             listener.close()  # workers of the former version have theirs
+        if name.startswith(UNIX):
+            unlink(name.removeprefix(UNIX))
     return [made[key, str(address)] for key, address in wanted]
 
 

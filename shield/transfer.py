@@ -50,6 +50,7 @@ class TransferMeans:
     fills: FillTable
     replies: Replies
     clock: Callable[[], float]
+    naming: bytes = b""  # the field in which responses state the request's identifier; none if empty
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -312,7 +313,17 @@ class Transfer:
         """The outcome, and the field lines that state it."""
         now, fresh = self._means.clock(), fill.freshness
         outcome = fill.outcome(self._entry, self._forward, now, collapsed=self._collapsed)
-        return outcome, self._means.replies.trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
+        return outcome, self._trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
+
+    def _trailer(self, age: float, outcome: Outcome) -> bytes:
+        """The field lines of just this response."""
+        means = self._means
+        return means.replies.trailer(age, outcome) + (self._named() if means.naming else b"")
+
+    def _named(self) -> bytes:
+        """The field line that states the request's identifier."""
+        naming, identifier = self._means.naming, self.request.identifier
+        return b"%b: %b\r\n" % (naming, identifier) if naming and identifier is not None else b""
 
     def _outcome(self, now: float) -> Outcome:
         fill, entry = self._fill, self._entry
@@ -364,7 +375,7 @@ class Transfer:
             return
         now = self._means.clock()
         outcome = self._outcome(now)
-        head = chosen.block + self._means.replies.trailer(entry.freshness.age(now), outcome)
+        head = chosen.block + self._trailer(entry.freshness.age(now), outcome)
         self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
@@ -469,6 +480,7 @@ class Transfer:
 
     def _reply(self, reply: Reply) -> None:
         self._end()
+        reply.head += self._named()
         self._client.reply(reply)
 
     def _finish(self, *, clean: bool) -> None:

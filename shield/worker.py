@@ -57,7 +57,6 @@ class Plan:
     """The addresses of a worker, as (host, port), and how it stops."""
 
     listen: Sequence[tuple[str, int]]
-    admin: tuple[str, int] | None
     tls: ServerContext | None  # of the listeners for clients
     drain_delay_seconds: float
     drain_timeout_seconds: float
@@ -69,7 +68,6 @@ class Plan:
         """What settings say of it. Raises ConfigError."""
         return cls(
             listen=settings.listen,
-            admin=settings.admin.listen,
             tls=listener_tls(settings),
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,

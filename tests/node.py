@@ -53,7 +53,7 @@ def settings_of(plain: Mapping[str, FaultyOrigin], **changes: Any) -> Settings:
                 for place, (name, origin) in enumerate(plain.items())
             },
             "cache": {"memory": {"capacity": "64MiB"}},
-            "log": {"access": "all"},
+            "access_log": {"hits": 1},
             "probes": {"interval": "off"},  # fetches are counted
             **changes,
         }

@@ -56,9 +56,9 @@ class Process:
     def __enter__(self) -> Self:
         self._reader.start()
         self.says("serves on")
-        found = re.search(r"serves on \S+:(\d+), admin on \S+:(\d+)", self.said)
+        found = re.search(r"serves on \S+:(\d+), admin on (?:unix:\S+|\S+:(\d+))", self.said)
         assert found is not None, self.said
-        self.port, self.admin_port = int(found[1]), int(found[2])
+        self.port, self.admin_port = int(found[1]), int(found[2] or 0)
         return self
 
     def __exit__(

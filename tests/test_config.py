@@ -93,7 +93,7 @@ def test_the_admin_listener_can_be_switched_off(ground: Ground, word: str) -> No
 
 @pytest.mark.parametrize("word", ["off", "false", "'off'"])
 def test_off_is_a_word_and_no_truth_value(ground: Ground, word: str) -> None:
-    assert ground.settings(f"{PLAIN}log: {{access: {word}}}").log.access == "off"
+    assert ground.settings(f"{PLAIN}access_log: {{format: {word}}}").access_log.format == "off"
 
 
 def test_text_that_looks_like_a_number_stays_text(ground: Ground) -> None:
@@ -297,7 +297,7 @@ def test_everything_can_come_from_the_environment(ground: Ground) -> None:
         "SHIELD_ORIGINS__US_EAST__ENDPOINT": "http://127.0.0.1:2",
         "SHIELD_ROUTES__DEFAULT__ORIGINS": '["us-east"]',
         "SHIELD_CACHE__MEMORY__CAPACITY": "1GiB",
-        "SHIELD_LOG__ACCESS": "off",
+        "SHIELD_ACCESS_LOG__FORMAT": "off",
     }
 
     settings = load(None, environ=environ, secret_directories=[ground.shared]).settings
@@ -305,7 +305,7 @@ def test_everything_can_come_from_the_environment(ground: Ground) -> None:
     assert settings.listen == (ListenAddress("::1", 8080),)
     assert list(settings.origins) == ["fra", "us-east"]
     assert settings.routes["default"].origins == ("us-east",)
-    assert (settings.cache.memory.capacity, settings.log.access) == (1 << 30, "off")
+    assert (settings.cache.memory.capacity, settings.access_log.format) == (1 << 30, "off")
 
 
 @pytest.mark.parametrize("as_variable", [False, True])
@@ -495,6 +495,7 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         [
             f"{HERE}:5: listen[2]: 0.0.0.0:80 is listed twice",
             f"{HERE}:6: admin.listen: 0.0.0.0:81 is an address for clients already; expected another",
+            f"{HERE}:6: admin.listen: 0.0.0.0:81 can be reached from elsewhere; expected admin.tokens, too: *",
         ],
     ),
     "value and file": (

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -23,15 +24,14 @@ import shield
 from shield.cli import _app
 from shield.cli.check import check
 from shield.cli.explain import explain
+from shield.config.reference import find, reference
 from shield.config.settings import Settings
 from shield.errors import Fault
 from shield.fill.readers import Phase
-from shield.observe.report import together
+from shield.rules.alarms import KINDS, AlarmKind
 from shield.rules.verdict import Verdict
 from tests.architecture import source_of
-from tests.disks import with_disk
-from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import FakeClock, Shield
+from tests.references import NodeReference
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -73,7 +73,7 @@ def test_every_state_of_a_diagram_is_reached_and_left(heading: str) -> None:
 
 def _terms() -> list[tuple[str, str]]:
     """The terms of the glossary: each row's first and third column."""
-    section = (ROOT / "docs/glossary.md").read_text()
+    section = _section("glossary.md", "Terms")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     return [(row[0], row[2]) for row in rows[2:]]
 
@@ -213,6 +213,7 @@ def test_what_is_shown_of_a_signature_is_right() -> None:
     assert hmac.new(key.encode(), f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest() == signature
 
 
+@cache
 def _parser() -> Any:
     """The command with all that it parses, that does nothing."""
 
@@ -264,6 +265,27 @@ def test_commands_in_a_sentence_exist_with_their_options(document: str) -> None:
         assert {word for word in rest if word.startswith("-")} <= options, words
 
 
+SECTIONS = {group.path.split(".")[0] for group in reference() if group.path}
+
+
+@pytest.mark.parametrize("document", [it for it in DOCUMENTS if it != "CHANGELOG.md"])
+def test_settings_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = {
+        path
+        for path in re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)(?::[^`]*)?`", text)
+        if path.split(".")[0] in SECTIONS
+    }
+
+    assert [path for path in sorted(named) if not find(path)] == []
+
+
+def test_settings_in_remedies_of_alarms_exist() -> None:
+    named = {path for terms in KINDS.values() for path in re.findall(r"\b([a-z_]+\.[a-z_.]+[a-z])\b", terms.remedy)}
+
+    assert [path for path in sorted(named) if not find(path)] == []
+
+
 # the map
 
 _MAP = re.search(r"^    __main__ .*?(?=^\S)", shield.__doc__ or "", re.DOTALL | re.MULTILINE)
@@ -306,11 +328,37 @@ def _first_cells(section: str) -> list[str]:
     return re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
 
 
-def test_the_handbook_has_every_metric_and_no_other(origin: FaultyOrigin, clock: FakeClock, tmp_path: Path) -> None:
-    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
-        made = {family.name for family in together([shield.call(shield.node.report)]).families}
+@pytest.fixture(scope="module")
+def node_reference(tmp_path_factory: pytest.TempPathFactory) -> NodeReference:
+    return NodeReference.of_a_node(tmp_path_factory.mktemp("disk"))
 
-    assert set(re.findall(r"shield_(\w+?)(?:_total)?\b", (ROOT / "docs/metrics.md").read_text())) == made
+
+def _explained_metrics() -> dict[str, set[str]]:
+    """Metrics that are explained, without prefix and suffix, and their labels."""
+    found = re.findall(r"`shield_(\w+?)(?:_total)?(?:\{([^}]*)\})?`", _section("metrics.md", "What they mean"))
+    labels: dict[str, set[str]] = {}
+    for name, shown in found:
+        named = {label for label in shown.split(",") if label and "=" not in label}
+        labels[name] = labels.get(name, set()) | named
+    return labels
+
+
+def test_the_handbook_explains_every_metric_and_no_other(node_reference: NodeReference) -> None:
+    assert set(_explained_metrics()) == {family.name for family in node_reference.families}
+
+
+def test_the_handbook_has_the_labels_of_metrics(node_reference: NodeReference) -> None:
+    for family in node_reference.families:
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        if family.samples:
+            assert labels == _explained_metrics()[family.name], family.name
+
+
+@pytest.mark.parametrize("name", ["metrics.md", "admin.md"])
+def test_the_generated_part_of_a_page_is_current(name: str, node_reference: NodeReference) -> None:
+    page = (ROOT / "docs" / name).read_text()
+
+    assert page == node_reference.page(name), "nox -s docs, or python -m tests.references"
 
 
 def test_the_handbook_has_every_fault_and_no_other() -> None:
@@ -321,13 +369,44 @@ def test_the_handbook_has_every_fault_and_no_other() -> None:
     assert shown == {fault.value for fault in Fault}
 
 
-def test_messages_that_the_handbook_explains_are_those_of_the_log() -> None:
+def _explained() -> list[str]:
+    """What the node says, in the first cells of tables that explain it."""
+    oncall = (ROOT / "docs/oncall.md").read_text()
+    tables = [_section("messages.md", "Log"), *re.findall(r"(?:^\|.*\n)+", oncall, re.MULTILINE)]
+    tables = [
+        table for table in tables if re.search(r"^\| (?:message|the drill ended since) \|", table, re.MULTILINE)
+    ]
+    return [
+        message for table in tables for cell in _first_cells(table)[2:] for message in re.findall(r"`([^`]+)`", cell)
+    ]
+
+
+def test_messages_that_the_handbook_explains_are_those_of_the_node() -> None:
     source = "\n".join(_strings(path) for path in (ROOT / "shield").rglob("*.py"))
 
-    for cell in _first_cells(_section("messages.md", "Log"))[2:]:
-        for message in re.findall(r"`([^`]+)`", cell):
-            for piece in re.split(r"\.\.\.|[+-]?\d+|fra\b", message):
-                assert piece.strip(" :;") in source, message
+    assert len(_explained()) > 60
+    for message in _explained():
+        for piece in re.split(r"\.\.\.|[+-]?\d[\d.:]*|\bN\b|fra\b|listen|state_directory", message):
+            assert piece.strip(" :;-") in source, message
+
+
+def test_alarms_are_listed_with_their_severities_and_lead_to_their_runbooks() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (\w+) \| .* \| \[.+\]\((.+)\) \|$", _section("monitoring.md", "Alarms"), re.MULTILINE
+    )
+
+    kinds = {kind: terms for kind, terms in KINDS.items() if kind is not AlarmKind.TEST}
+    assert rows == [(kind.value, terms.severity.value, terms.runbook) for kind, terms in kinds.items()]
+
+
+def test_remedies_of_alarms_name_commands_that_exist() -> None:
+    named = {words for terms in KINDS.values() for words in re.findall(r"\bshield ((?:[a-z]+ ?)+)", terms.remedy)}
+
+    assert len(named) > 5
+    for words in named:
+        first, *more = words.split()
+        command = _parser().commands[first]
+        assert not getattr(command, "commands", {}) or more[0] in command.commands, words
 
 
 def _strings(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shield.cli.admin import ask
+from shield.cli.admin import AdminDoor, ask
 from shield.config.section import ListenAddress
 from tests.client import Client, request
 from tests.crowd import Crowd
@@ -116,7 +116,7 @@ def test_a_drained_origin_stays_drained(tmp_path: Path, origin: FaultyOrigin, in
             name: {"provider": "http", "endpoint": made.url} for name, made in (("fra", origin), ("iad", other))
         }
         with Node(settings(tmp_path, origin, origins=origins), installed) as node:
-            address = ListenAddress("127.0.0.1", node.admin_port)
+            address = AdminDoor(ListenAddress("127.0.0.1", node.admin_port))
             assert ask(address, "POST", "/origins/fra/drain", seconds=STARTS)[0] == 200
             installed.add("2.0")
             assert node.upgrade().returncode == 0

@@ -14,7 +14,7 @@ variable "datacenters" {
 variable "settings" {
   type        = string
   default     = "config/one-machine.yaml"
-  description = "The nodes' shield.yaml. admin.listen has to be 0.0.0.0:9180 for the checks."
+  description = "The nodes' shield.yaml. admin.listen has to be 0.0.0.0:9180 for the checks, with admin.tokens."
 }
 
 job "shield" {

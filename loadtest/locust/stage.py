@@ -208,7 +208,7 @@ class Stage:
             },
             "drain": {"timeout": "5s"},
             "probes": {"interval": "off"},  # fetches are counted
-            "log": {"access": "off"},
+            "access_log": {"format": "off"},
         }
 
     def _origins(self) -> dict[str, dict[str, object]]:
@@ -236,7 +236,11 @@ def acting(scenario: str, stage: Stage, *, seconds: float) -> Iterator[list[str]
         ],
         "restart": [(0.3, "the node was stopped and started", stage.restart_node)],
         "operate": [
-            (0.10, "settings were reloaded", lambda: stage.reload(log={"access": "off", "level": "warning"})),
+            (
+                0.10,
+                "settings were reloaded",
+                lambda: stage.reload(access_log={"format": "off"}, log={"level": "warning"}),
+            ),
             (0.15, "a wrong file was refused", stage.reload_what_is_refused),
             (0.20, "the origins' keys were replaced", stage.rotate_key),
             (0.30, "the first origin was drained", lambda: stage.drain_origin(ORIGINS[0])),

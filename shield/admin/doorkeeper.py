@@ -18,12 +18,16 @@ _CHALLENGE = 'Bearer realm="shield"'
 
 
 class Doorkeeper:
-    """`tokens` may be replaced while the node runs."""
+    """Of one worker."""
 
     def __init__(self, tokens: AdminTokens | None = None) -> None:
         self.tokens = AdminTokens() if tokens is None else tokens
         self._denied = dict.fromkeys(TokenDenial, 0)
         self._complaints = Complaints(log)
+
+    def admit_by(self, tokens: AdminTokens) -> None:
+        """Use these from now on."""
+        self.tokens = tokens
 
     @property
     def denied(self) -> Mapping[str, int]:

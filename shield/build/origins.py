@@ -39,6 +39,7 @@ class Blueprint:
     settings: OriginSettings  # without secrets
     node: str
     heeds_surrogates: bool
+    naming: str | None
     asks_checksums: bool
     workers: int
     authorities: bytes = b""  # the contents of `ca_file`
@@ -67,6 +68,7 @@ def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
         origin.model_copy(update=dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS)))),
         settings.node,
         any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
+        None if origin.profile.signed else settings.request_id.send,
         needs_digests and origin.profile.checksums,
         workers,
         authorities,
@@ -148,7 +150,8 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
 def _gateway(plan: Blueprint) -> Gateway:
     """This node's identification to an origin."""
     node = plan.node.encode()
-    return Gateway(node, via(b"1.1", plan.node), capability=capability(node) if plan.heeds_surrogates else b"")
+    said = capability(node) if plan.heeds_surrogates else b""
+    return Gateway(node, via(b"1.1", plan.node), capability=said, naming=(plan.naming or "").encode())
 
 
 def owners_of(settings: Settings, place: Seat, origins: Origins, clock: Callable[[], float]) -> Owners:

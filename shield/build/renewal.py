@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.admin.doorkeeper import Doorkeeper
 from shield.alarms.signs import OwnSigns
 from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
@@ -32,8 +33,9 @@ from shield.build.origins import (
 )
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
-from shield.build.replies import log_requests, replies_of
+from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
+from shield.build.tokens import admin_tokens
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
@@ -42,6 +44,7 @@ from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.request_ids import RequestIds
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
@@ -50,6 +53,7 @@ from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
+from shield.rules.tokens import AdminTokens
 from shield.store.tiers import Store
 
 
@@ -71,9 +75,11 @@ class Parts:
     spot_checks: SpotChecks
     accounting: Accounting
     access: AccessLog
+    ids: RequestIds
     signs: OwnSigns
     alarms: AlarmWatch
     admin_hosts: list[str]
+    doorkeeper: Doorkeeper
 
 
 class WorkerRenewal:
@@ -142,6 +148,7 @@ class PreparedEdition:
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
+        request_ids(settings, parts.ids)
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)
@@ -151,6 +158,7 @@ class PreparedEdition:
         parts.signs.limits = terms.limits
         parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
+        parts.doorkeeper.admit_by(drawn.tokens)
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
         if drawn.tls is not None:
@@ -173,9 +181,11 @@ class _Drawn:
     drills: DrillTerms
     probes: ProbePlan
     tls: ServerContext | None
+    tokens: AdminTokens
 
 
 def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[str, Blueprint]) -> _Drawn:
+    try_log_file(settings)
     plans, regime = blueprints(settings, workers), regime_of(settings, workers=workers, generation=generation)
     return _Drawn(
         plans,
@@ -189,6 +199,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         drill_terms(settings),
         probe_plan(settings, regime.routes),
         listener_tls(settings),
+        admin_tokens(settings.admin),
     )
 
 

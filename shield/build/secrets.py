@@ -14,6 +14,7 @@ from typing import cast
 from shield.build.listeners import listener_tls
 from shield.build.origins import credentials_of
 from shield.build.regime import access_rules
+from shield.build.tokens import admin_tokens
 from shield.complaints import Complaints
 from shield.config.access import AccessSettings
 from shield.config.anew import Anew
@@ -27,16 +28,18 @@ from shield.origin.signer import Credentials
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
 from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.tokens import AdminTokens
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | ServerContext  # Settings: with other access rules
+Replacement = Credentials | Settings | AdminTokens | ServerContext  # Settings: with other access rules
 
 
 class SecretFiles:
-    """Updates origins, access rules and TLS listeners when their files are replaced. A service of the node.
+    """Updates origins, access rules, tokens and TLS listeners when their files are replaced. A service of the node.
 
-    Made and used within one event loop. `show` is called with each new context for TLS handshakes.
+    Made and used within one event loop. `show` is called with each new context for TLS handshakes, `admit` with the
+    tokens of the admin API.
     """
 
     name = "files with secrets"
@@ -45,6 +48,7 @@ class SecretFiles:
         self._origins = origins
         self._in_force = in_force
         self.show: Callable[[ServerContext], None] = lambda context: None
+        self.admit: Callable[[AdminTokens], None] = lambda tokens: None
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
         self._groups: list[_Group] = []
@@ -132,7 +136,9 @@ class SecretFiles:
             if keys is not None and keys.offer(value):
                 log.info("%s: its files were replaced; the new credentials are tried", name)
             return
-        if isinstance(value, Settings):
+        if isinstance(value, AdminTokens):
+            self.admit(value)
+        elif isinstance(value, Settings):
             if value.access == self._access:
                 return
             self._access = value.access
@@ -186,6 +192,8 @@ def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
     if path == CERTIFICATES:
         return cast(ServerContext, listener_tls(settings))
     assert anew is not None
+    if path == ("admin",):
+        return admin_tokens(anew.of_admin())
     if path == ("access",):
         return settings.model_copy(update={"access": anew.of_access()})
     credentials = credentials_of(str(path[1]), anew.of_origin(str(path[1])))

@@ -11,10 +11,11 @@ import typer
 from shield import __version__
 from shield.cli.alarms import app as _alarms
 from shield.cli.drill import app as _drill
-from shield.cli.options import ConfigFile, setting_keys
+from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
+from shield.cli.warm import warm as _warm
 
 _app = typer.Typer(
     name="shield",
@@ -59,7 +60,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    begin_run()
 
 
 @_app.command(rich_help_panel=_RUN)
@@ -84,7 +85,7 @@ def serve(
 
 
 @_app.command(rich_help_panel=_RUN)
-def reload(config: ConfigFile) -> None:
+def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
     """Have the running node read its settings again.
 
     No connection is closed. Settings that can't be used are refused, and the old ones stay in force. Changes that
@@ -102,7 +103,7 @@ def reload(config: ConfigFile) -> None:
 
 
 @_app.command(rich_help_panel=_RUN)
-def upgrade(config: ConfigFile) -> None:
+def upgrade(config: ConfigFile, token_file: TokenFile = None) -> None:
     """Have the running node become the version that is installed now, without a failed request.
 
     Exit codes: 0 the new version serves, 1 that was refused or has failed, and the old version serves on.
@@ -239,6 +240,7 @@ def explain(
     url: Annotated[str, typer.Argument(help="A URL or a path.", metavar="URL")],
     config: ConfigFile,
     live: Annotated[bool, typer.Option("--live", help="Also how the running node treats its origins now.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the key, route and origins of a URL, its URL at each origin, and the request that is signed.
 
@@ -265,6 +267,7 @@ def why(
             "--at", help="A time of the last day: 03:12, 2026-03-01T03:12, 2026-03-01T03:12Z.", metavar="TIME"
         ),
     ],
+    token_file: TokenFile = None,
 ) -> None:
     """Show which origin a URL was fetched from first at a time of the last day, and why.
 
@@ -288,6 +291,7 @@ def whatif(
     changes: Annotated[
         list[str], typer.Option("--set", help="Another value of a setting; may be given again.", metavar="KEY=VALUE")
     ],
+    token_file: TokenFile = None,
 ) -> None:
     """Choose origins again by what the node knew in a time of the last day, with other settings.
 
@@ -360,6 +364,7 @@ def announce(
     ] = False,
     deleted: Annotated[bool, typer.Option("--deleted", help="They are there no more.")] = False,
     prefetch: Annotated[bool, typer.Option("--prefetch", help="Fetch them at once, up to 64.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Tell the running node that objects have changed at the primary, so that it fetches them from there.
 
@@ -376,6 +381,9 @@ def announce(
         raise typer.BadParameter("--new and --deleted exclude each other")
     word = "new" if new else "deleted" if deleted else "changed"
     raise typer.Exit(run(config, urls, word=word, prefetch=prefetch))
+
+
+_app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)

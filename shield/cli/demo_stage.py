@@ -37,7 +37,7 @@ failover: {{deadline: 10s}}
 probes: {{interval: "off"}}  # scenes count fetches
 cache:
   memory: {{capacity: 256MiB}}
-log: {{access: "off"}}
+access_log: {{format: "off"}}
 """
 
 

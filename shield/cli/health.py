@@ -12,9 +12,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 
+from shield.cli.admin import AdminDoor
+from shield.config.admin import AdminAddress, UnixAddress
 from shield.config.glimpse import Glimpse, glimpse
 from shield.config.loading import SECRET_DIRECTORIES, SettingsSource, load
 from shield.config.section import ListenAddress
@@ -89,12 +91,13 @@ def _said(listeners: Glimpse, timeout: float) -> str:
     return f"{', '.join(map(str, listeners.listen))} accepts connections; admin.listen is off, which could tell more"
 
 
-def _ready(address: ListenAddress, timeout: float) -> str:
-    host, port = _reachable(address, "admin.listen")
-    connection = HTTPConnection(host, port, timeout=timeout)
+def _ready(address: AdminAddress, timeout: float) -> str:
+    if not isinstance(address, UnixAddress):
+        _reachable(address, "admin.listen")
+    door = AdminDoor(address)
+    connection = door.connection(timeout)
     try:
-        # The admin listener answers to this name in any case, whatever name it listens on.
-        connection.request("GET", "/ready", headers={"host": f"localhost:{port}"})
+        connection.request("GET", "/ready", headers=door.headers())
         answer = connection.getresponse()
         body = answer.read(_LONGEST_REASON).decode("ascii", "replace")
     except TimeoutError:

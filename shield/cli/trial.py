@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from shield import __version__
+from shield.config.admin import UnixAddress
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.lifecycle.listening import addresses_of, bind
+from shield.lifecycle.listening import addresses_of, bind, bind_unix, unlink
 from shield.lifecycle.terms import UpgradeTerms, objections, terms_of, unpacked
 from shield.worker import Plan
 
@@ -40,6 +41,11 @@ def _problems(path: Path, running: UpgradeTerms) -> list[str]:
 def _try_to_bind(settings: Settings, running: UpgradeTerms) -> None:
     """Raises ConfigError for addresses that the node doesn't have, and can't."""
     for key, address in addresses_of(settings):
-        if str(address) not in running.listens:
-            for made in bind(address, key=key):
-                made.close()
+        if str(address) in running.listens:
+            continue
+        if isinstance(address, UnixAddress):
+            bind_unix(address.path, settings.admin.socket_mode, key=key).close()
+            unlink(address.path)
+            continue
+        for made in bind(address, key=key):
+            made.close()

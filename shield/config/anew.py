@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from shield.config.access import AccessSettings
+from shield.config.admin import AdminSettings
 from shield.config.loading import SettingsSource, lines
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Tree
+from shield.config.section import Section
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
+
+S = TypeVar("S", bound=Section)
 
 
 class Anew:
@@ -31,10 +36,16 @@ class Anew:
 
     def of_access(self) -> AccessSettings:
         """The access section. Raises ConfigError if its secrets can't be read, or aren't valid."""
-        here: KeyPath = ("access",)
+        return self._section(("access",), AccessSettings)
+
+    def of_admin(self) -> AdminSettings:
+        """The admin section. Raises ConfigError if its secrets can't be read, or aren't valid."""
+        return self._section(("admin",), AdminSettings)
+
+    def _section(self, here: KeyPath, kind: type[S]) -> S:
         self._check(here)
         try:
-            return AccessSettings.model_validate(self._tree.get(here))
+            return kind.model_validate(self._tree.get(here))
         except ValidationError as error:
             details = error.errors(include_url=False)
         for detail in details:

@@ -14,7 +14,7 @@ _FIXED = ("node", "listen", "workers", "cache", "state_directory")
 """Keys that need a restart: sockets, processes, memory and disks. So do those in `_OF_ADMIN`, and adding or removing
 `tls`."""
 
-_OF_ADMIN = ("listen", "connections", "timeout")
+_OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
 

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from shield.config import access
 from shield.config.access_checks import access_problems
+from shield.config.admin_checks import admin_problems
 from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
-from shield.config.section import Section, is_name
+from shield.config.section import ListenAddress, Section, is_name
 from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
@@ -248,8 +249,9 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     for at, address in enumerate(listen):
         if address in listen[:at] and address.port:
             yield tree.problem(("listen", at), f"{address} is listed twice")
-    if admin is not None and admin in listen and admin.port:
+    if isinstance(admin, ListenAddress) and admin in listen and admin.port:
         yield tree.problem(("admin", "listen"), f"{admin} is an address for clients already; expected another")
+    yield from admin_problems(settings.admin, tree)
     memory = settings.cache.memory
     if memory.max_entry is not None and memory.max_entry > memory.capacity:
         yield tree.problem(("cache", "memory", "max_entry"), "expected at most cache.memory.capacity")

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from shield.config import access, alarms
+from shield.config.admin import is_token_file, token_secrets
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
+from shield.rules.tokens import TOKEN_VARIABLE
 
 _VARIABLE = "SHIELD_"
 _SECRET_FILE = "shield_"
@@ -47,7 +49,7 @@ def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Probl
     problems: list[Problem] = []
     notes: list[str] = []
     for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
-        if not name.upper().startswith(_VARIABLE):
+        if not name.upper().startswith(_VARIABLE) or name == TOKEN_VARIABLE:
             continue
         place = Position(Layer.ENVIRONMENT, name)
         words = name[len(_VARIABLE) :].lower().split("__")
@@ -103,7 +105,8 @@ def read_named_files(tree: Tree) -> list[Problem]:
     """
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
-    for path in (*of_origins, *access.SECRETS, *alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])):
+    of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
+    for path in (*of_origins, *access.SECRETS, *token_secrets(tree), *of_webhooks):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -145,6 +148,7 @@ def _absolute(given: GivenValue, base: Path) -> GivenValue:
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
     names_file |= len(at) == 4 and at[:2] == alarms.WEBHOOKS and at[3] in alarms.FILES
+    names_file |= is_token_file(at)
     if names_file and isinstance(value, str) and value:
         return GivenValue(at, str(base / value), given.place)
     return given
@@ -170,6 +174,7 @@ def _named_files(tree: Tree) -> set[str]:
     paths: list[KeyPath] = [*access.FILES]
     paths += [("origins", name, key) for name, _ in tree.items("origins") for key in FILES]
     paths += [(*alarms.WEBHOOKS, name, key) for name, _ in tree.items(*alarms.WEBHOOKS) for key in alarms.FILES]
+    paths += [(*path[:-1], "secret_file") for path in token_secrets(tree)]
     named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}
 

@@ -23,6 +23,7 @@ from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
 from shield.replaced import Marks, marks_of
+from shield.rules.tokens import TOKEN_VARIABLE
 
 SECRET_DIRECTORIES = (Path("/run/secrets"),)
 """The directory of containers' secrets. Other programs may have theirs there, too."""
@@ -52,7 +53,11 @@ class SettingsSource:
             text: bytes | OSError = b"" if path is None else path.read_bytes()
         except OSError as error:
             text = error
-        kept = {name: value for name, value in environ.items() if name.upper().startswith(("SHIELD_", _CREDENTIALS))}
+        kept = {
+            name: value
+            for name, value in environ.items()
+            if name.upper().startswith(("SHIELD_", _CREDENTIALS)) and name != TOKEN_VARIABLE
+        }
         return cls(path, text, kept, tuple(directories))
 
     def read(self) -> Read:
@@ -90,7 +95,8 @@ class Loaded:
     settings with unwelcome effects.
 
     `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before they are read.
+    `("origins", "fra")`, `("admin",)`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before
+    they are read.
     """
 
     settings: Settings
@@ -178,8 +184,8 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """The keys of secrets: those of origins in order, then those of access, with each key of signed URLs,
-    then those of webhooks.
+    """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, and of
+    webhooks.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -187,6 +193,7 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         for key in SECRETS
         if getattr(origin, key) is not None
     ]
+    paths += [("admin", "tokens", name, "secret") for name in settings.admin.tokens]
     access = settings.access
     if access is not None and access.header is not None:
         paths.append(("access", "header", "secrets"))

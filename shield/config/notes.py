@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from shield.config import access, alarms
 from shield.config.access_checks import access_notes, keeps_nobody_out
+from shield.config.admin import token_secrets
 from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Position, Tree
 from shield.config.section import is_loopback
@@ -21,11 +22,8 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     yield from _listeners(settings, tree)
     admin = settings.admin.listen
     if admin is not None and not admin.loopback:
-        yield str(
-            tree.problem(
-                ("admin", "listen"), f"{admin} can be reached from elsewhere; the admin API has no authentication"
-            )
-        )
+        said = f"{admin} can be reached from elsewhere, in plain HTTP: tokens can be read on the way"
+        yield str(tree.problem(("admin", "listen"), said))
     yield from access_notes(settings, tree)
     for name, origin in settings.origins.items():
         yield from _origin(name, origin, tree)
@@ -108,7 +106,8 @@ def _readable_by_all(tree: Tree) -> Iterator[str]:
     """Files with secrets that every user of the machine may read."""
     holding: dict[str, Position] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
-    for path in (*keys, *access.SECRETS, *alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])):
+    of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
+    for path in (*keys, *access.SECRETS, *token_secrets(tree), *of_webhooks):
         place = tree.place(path)
         if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT:
             holding.setdefault(place.name, place)

@@ -189,7 +189,7 @@ def _absolute(value: Path) -> Path:
     return value
 
 
-_LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
+LISTEN_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"]}
 
 Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
 NodeName = Annotated[str, matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, dots, hyphens")]
@@ -206,9 +206,9 @@ FieldName = Annotated[
 ]
 MediaType = Annotated[str, matching(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", "a media type, as image/webp")]
 Directory = Annotated[Path, BeforeValidator(_file), AfterValidator(_absolute)]
-Listen = Annotated[ListenAddress, BeforeValidator(parse_address), WithJsonSchema(_LISTEN_SCHEMA)]
+Listen = Annotated[ListenAddress, BeforeValidator(parse_address), WithJsonSchema(LISTEN_SCHEMA)]
 Listens = Annotated[
     tuple[Listen, ...],
     BeforeValidator(_one_is_a_list),
-    WithJsonSchema({"anyOf": [_LISTEN_SCHEMA, {"type": "array", "minItems": 1, "items": _LISTEN_SCHEMA}]}),
+    WithJsonSchema({"anyOf": [LISTEN_SCHEMA, {"type": "array", "minItems": 1, "items": LISTEN_SCHEMA}]}),
 ]

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shield.config.access import Access
+from shield.config.admin import AdminSettings
 from shield.config.alarms import AlarmSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
 from shield.config.limits import LimitSettings
+from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
 from shield.config.rate_limits import RateLimitSettings
@@ -21,14 +23,11 @@ from shield.config.route import RouteSettings
 from shield.config.section import (
     Directory,
     File,
-    Listen,
     ListenAddress,
     Listens,
     Name,
     NodeName,
-    OrOff,
     Section,
-    Text,
     off_is_off,
 )
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
@@ -36,33 +35,6 @@ from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
 
 S = TypeVar("S", bound=Section)
-
-
-class AdminSettings(Section):
-    """Health, metrics and state, for operators."""
-
-    listen: Annotated[Listen | None, OrOff()] = Field(
-        default=ListenAddress("127.0.0.1", 9180),
-        description="Address of the admin API; off or null: none. Loopback, since it admits everyone who reaches it.",
-        json_schema_extra={"default": "127.0.0.1:9180"},
-    )
-
-    hosts: tuple[Text, ...] = Field(
-        default=(),
-        description='Accepted Host names besides addresses, localhost and names without dots; ["*"]: '
-        "any. Without this, a web page could reach it through a local browser, by a domain that resolves here.",
-    )
-    connections: int = Field(
-        default=100,
-        ge=1,
-        description="Connections at a time. Beyond that, the one that has been idle for longest is closed, or the "
-        "new one if none is idle. Monitoring needs few.",
-    )
-    timeout: Duration = duration(
-        "30s",
-        "To receive a request's head, to receive its body, and between reads of its response by the client.",
-        least="1s",
-    )
 
 
 class TlsSettings(Section):
@@ -221,23 +193,6 @@ def _on_off(value: Any) -> Any:
     return "plain" if value is True else off_is_off(value)
 
 
-class LogSettings(Section):
-    """Log output: events to standard error, requests to standard output."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Lowest level of events.")
-    format: Literal["text", "json"] = Field(default="text", description="Events as text for people or JSON lines.")
-    access: Annotated[Literal["off", "misses", "all"], BeforeValidator(off_is_off)] = Field(
-        default="misses",
-        description="Requests, as JSON lines. `misses` omits plain hits, which the CDN has logged already.",
-    )
-    access_memory: Size = size(
-        "8MiB",
-        "Memory for lines that wait for a slow reader of the log, of all workers together; beyond that, lines are "
-        "dropped and counted. Enough for some seconds of a busy node.",
-        least=64 * KIB,
-    )
-
-
 def _under(own: S, common: S) -> S:
     """The keys that a section sets itself, over those of the common one."""
     return common.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
@@ -337,7 +292,11 @@ class Settings(Section):
         json_schema_extra={"additionalProperties": False},
     )
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the node stops.")
-    log: LogSettings = Field(default_factory=LogSettings, description="Log output.")
+    log: LogSettings = Field(default_factory=LogSettings, description="The log of events.")
+    access_log: AccessLogSettings = Field(default_factory=AccessLogSettings, description="The log of requests.")
+    request_id: RequestIdSettings = Field(
+        default_factory=RequestIdSettings, description="The name of each request, from the CDN's log to the origin's."
+    )
 
     @model_validator(mode="after")
     def _routes_inherit(self) -> Self:

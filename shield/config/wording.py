@@ -14,6 +14,12 @@ from shield.config.places import KeyPath, Problem, Tree, did_you_mean, shortened
 from shield.config.shape import choices, holds_secrets, is_list, is_mapping, is_secret, known_keys, marks_at, type_at
 from shield.config.units import ExpectedError, format_duration, format_size, parse_duration, parse_size
 
+_MOVED = {
+    ("log", "access"): "moved to access_log: format: off for none, hits: 1 for all requests",
+    ("log", "access_memory"): "moved to access_log.memory",
+}
+"""Keys of earlier versions."""
+
 _NAME = "expected a name of lower case letters, digits and hyphens, 63 at most"
 _LONG = 20
 _SIDES = {"ge": "at least", "gt": "more than", "le": "at most"}
@@ -41,6 +47,8 @@ def _problem(detail: ErrorDetails, tree: Tree) -> Problem:
 
 def _unknown(path: KeyPath, tree: Tree) -> Problem:
     above, key = path[:-1], str(path[-1])
+    if path in _MOVED:
+        return tree.problem(path, _MOVED[path])
     if tree.get(path) is None and holds_secrets(above):
         # A secret with a comma between braces, {secret_key: abc,def}, turns its second half into a key.
         return tree.problem(above, "an unknown key without a value; a secret with a comma or colon needs quotes")

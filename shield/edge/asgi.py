@@ -94,6 +94,9 @@ class Application:
         refused = reply is not None and reply.outcome.refused
         route = None if refused else proxy.route_of(request.target, regime)
         exchange = Exchange(request.method, request.target, peer, began, route=route)
+        if reply is None or not reply.outcome.plain:
+            proxy.identify(request)
+        exchange.take_from(request)
         if reply is not None and reply.length <= _PIECE:
             await self._give(send, reply, exchange, limits.send_seconds)
             return

@@ -180,7 +180,8 @@ class ClientConnection(ConnectionLife):
         self._turn = turn
         route = self._proxy.resolve(request.target, regime).route.name
         self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
-        self._exchange.fields = request.fields
+        self._proxy.identify(request)
+        self._exchange.take_from(request)
         transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
             self._transfer = transfer
@@ -336,7 +337,7 @@ class ClientConnection(ConnectionLife):
     def _exchange_of(self, request: Request, reply: Reply, began: float) -> Exchange:
         route = None if reply.outcome.refused else self._proxy.route_of(request.target)
         exchange = Exchange(request.method, request.target, self._peer, began, route=route)
-        exchange.fields = request.fields
+        exchange.fields, exchange.request_id = request.fields, self._proxy.ids.of(request.fields)
         exchange.answer_whole(reply.status, reply.outcome, reply.length, self._clock())
         return exchange
 

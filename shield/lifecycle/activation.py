@@ -14,6 +14,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from shield.config.admin import UnixAddress
 from shield.config.section import ListenAddress
 from shield.errors import ConfigError
 
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PassedSocket:
-    """A listening TCP socket, and its name at the manager."""
+    """A listening socket, and its name at the manager."""
 
     socket: socket.socket
     name: str
@@ -92,9 +93,9 @@ def fault_of(descriptor: int) -> str:
         return f"can't be looked at: {errno.errorcode.get(error.errno or 0, '?')}"
     looked_at = socket.socket(fileno=descriptor)
     try:
-        if looked_at.type != socket.SOCK_STREAM or looked_at.family not in (socket.AF_INET, socket.AF_INET6):
-            kind = "a unix socket" if looked_at.family == socket.AF_UNIX else "a socket of another kind"
-            return f"is {kind}: expected TCP, with a host and a port"
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        if looked_at.type != socket.SOCK_STREAM or looked_at.family not in families:
+            return "is a socket of another kind: expected TCP, with a host and a port, or a unix stream"
         if not looked_at.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return "doesn't listen: expected a listening socket, not a connection (in a socket unit: Accept=no)"
         return ""
@@ -108,9 +109,9 @@ class Stock:
     def __init__(self, sockets: Sequence[PassedSocket]) -> None:
         self._sockets = list(sockets)
 
-    def take(self, bound: tuple[str, int]) -> list[PassedSocket]:
-        """Those that listen on this address and port."""
-        taken = [each for each in self._sockets if each.socket.getsockname()[:2] == bound]
+    def take(self, bound: tuple[str, int] | str) -> list[PassedSocket]:
+        """Those that listen on this address and port, or path."""
+        taken = [each for each in self._sockets if _where(each.socket) == bound]
         self._sockets = [each for each in self._sockets if each not in taken]
         return taken
 
@@ -137,8 +138,15 @@ def shared_out(sockets: Sequence[T], count: int) -> list[list[T]]:
     return [[sockets[number % len(sockets)]] for number in range(count)]
 
 
+def _where(bound: socket.socket) -> tuple[str, int] | str:
+    """The address and port, or the path, on which a socket listens."""
+    where = bound.getsockname()
+    return (where[0], where[1]) if isinstance(where, tuple) else where if isinstance(where, str) else ""
+
+
 def _strange(each: PassedSocket) -> str:
-    where = ListenAddress(*each.socket.getsockname()[:2])
+    bound = _where(each.socket)
+    where = (UnixAddress(bound) if bound else "no path") if isinstance(bound, str) else ListenAddress(*bound)
     return (
         f"LISTEN_FDS: {each} listens on {where}, which is neither in listen nor in admin.listen: name it there, or "
         "take it out of the socket unit"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from shield.config.admin import AdminAddress, UnixAddress
 from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.lifecycle.activation import PassedSocket, Stock
+from shield.lifecycle.activation import Stock
 
 BACKLOG = 4096
 ADMIN = "admin.listen"
@@ -22,20 +27,29 @@ class Open:
     """The sockets of one address. `address` is what the settings name at `key`; `bound`: made here and now."""
 
     key: str
-    address: tuple[str, int]
+    address: AdminAddress | tuple[str, int]
     sockets: Sequence[socket.socket]
     bound: bool = True
 
 
-def addresses_of(settings: Settings) -> list[tuple[str, ListenAddress]]:
+def addresses_of(settings: Settings) -> list[tuple[str, AdminAddress]]:
     """The addresses on which a node with these settings listens, each with its key there."""
     admin = settings.admin.listen
     return [*(("listen", each) for each in settings.listen), *([] if admin is None else [(ADMIN, admin)])]
 
 
-def opened(key: str, address: tuple[str, int], times: int, stock: Stock) -> Open:
-    """Those of the stock, or else so many new ones. Raises ConfigError."""
-    there: list[PassedSocket] = stock.take(_resolved(key, address)[3][:2])
+def opened(key: str, address: AdminAddress | tuple[str, int], times: int, stock: Stock, *, mode: int = 0o660) -> Open:
+    """Those of the stock, or else so many new ones; `mode` are the permissions of a unix socket, of which there is
+    one. Raises ConfigError.
+    """
+    if isinstance(address, UnixAddress):
+        there = stock.take(address.path)
+        if there and Path(address.path).exists():
+            return Open(key, address, [each.socket for each in there], bound=False)
+        for each in there:
+            each.socket.close()  # its name is gone: nobody would find it
+        return Open(key, address, [bind_unix(address.path, mode, key=key)])
+    there = stock.take(_resolved(key, address)[3][:2])
     if there:
         return Open(key, address, [each.socket for each in there], bound=False)
     return Open(key, address, bind(address, times, key=key))
@@ -82,8 +96,59 @@ def listen_on(path: str) -> socket.socket:
     return made
 
 
+def bind_unix(path: str, mode: int, *, key: str) -> socket.socket:
+    """A listening unix socket with these permissions. That of a node which no longer runs is replaced.
+
+    ConfigError names the `key` in the settings, the path and the reason.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        before = os.umask(0o777 & ~mode)
+        try:
+            made.bind(path)
+        finally:
+            os.umask(before)
+        made.listen(BACKLOG)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        said = f"{key} {UnixAddress(path)}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            said += f"; another process has it: end that one, or set {key} to another path"
+        elif error.errno == errno.ENOENT:
+            said += f"; make the directory {Path(path).parent}, which this user can write to"
+        raise ConfigError([said]) from None
+    return made
+
+
+def unlink(path: str) -> None:
+    """Remove the file of a unix socket of ours, if it is there."""
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
+
+
+def _clear(path: str) -> None:
+    """Remove a socket's file that nobody listens on. Raises OSError."""
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "something else is there than a socket; remove it")
+    except FileNotFoundError:
+        return
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as client:
+        client.setblocking(False)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
 def names(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
-    """URLs or addresses of TCP listeners, for logs."""
+    """URLs or paths of listeners, for logs."""
     return ", ".join(_name(listener, scheme) for listener in listeners) or "off"
 
 
@@ -100,4 +165,5 @@ def _resolved(key: str, address: tuple[str, int]) -> tuple[socket.AddressFamily,
 
 
 def _name(bound: socket.socket, scheme: str) -> str:
-    return f"{scheme}://{ListenAddress(*bound.getsockname()[:2])}"
+    where = bound.getsockname()
+    return str(UnixAddress(where)) if isinstance(where, str) else f"{scheme}://{ListenAddress(*where[:2])}"

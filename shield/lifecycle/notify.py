@@ -42,6 +42,11 @@ class Notifier:
         return cls(address, watchdog_seconds=_watchdog(environ, pid))
 
     @property
+    def is_heard(self) -> bool:
+        """Whether there is a manager, which may keep sockets."""
+        return self._address is not None
+
+    @property
     def due(self) -> float | None:
         """When `beat` is to be called next, at the latest; None: it needn't be."""
         if self._address is None or self._period is None:

@@ -17,12 +17,14 @@ from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import PLAIN_HIT, Outcome
+from shield.peers import words
 from shield.peers.words import named, outcome_line
 from shield.proxy import Proxy
 from shield.reply import Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 from shield.rules.limits import ClientLimits
+from shield.rules.warming import MARK
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -75,9 +77,20 @@ class PeerProxy(Proxy):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if (b"host", named(resource.key)) not in request.fields:
             return self.refuse(RequestError(421, "another-key"), request, now)
+        if words.WARMING in request.fields:
+            request.fields.remove(words.WARMING)
+            request.notable[MARK] = b""
+        for line in request.fields:
+            if line[0] == words.REQUEST_ID:
+                request.identify(line[1])
+                request.fields.remove(line)
+                break
         if request.notable or resource.route.hides:
             request.notable[hidden.LINE] = b""  # never on a client's request: not one of the fields in NOTABLE
         return super().try_hit(request, now, regime)
+
+    def identify(self, request: Request) -> None:
+        """The other worker's request has the client's identifier, or none."""
 
 
 class PeerFront(Front):

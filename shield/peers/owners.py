@@ -142,6 +142,8 @@ class Owners:
             asked = self._clock()
             passed = request.get(loops.NAME)
             fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
+            if request.identifier is not None:
+                fields = (*fields, (words.REQUEST_ID, request.identifier))
             head = words.request_head(want.method, request.target, fields, host=words.named(key))
             response = await self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
             said = words.strip_outcome(response, self._node)

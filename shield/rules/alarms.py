@@ -90,7 +90,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         _CRITICAL,
         "shield origin ls has the reason, shield check --online a remedy. Others serve its keys; drain it if it "
         "comes and goes.",
-        "oncall.md#take-an-origin-out",
+        "oncall.md#an-origin-is-down",
         begins_after=15.0,
     ),
     AlarmKind.ORIGIN_AUTH: KindTerms(
@@ -155,7 +155,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.DRILL: KindTerms(
         _WARNING,
-        "Read the report with shield drill show --all, mend what it says, and drill again.",
+        "Read the report with shield drill history, mend what it says, and drill again.",
         "oncall.md#drill-stop-a-drill",
     ),
     AlarmKind.RAMP: KindTerms(
@@ -176,7 +176,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
-        "The reader of standard output is too slow, or its disk is full; log.access_memory bears longer pauses.",
+        "The reader of the access log is too slow, or its disk is full; access_log.memory bears longer pauses.",
         "logs.md",
         ends_after=300.0,
     ),

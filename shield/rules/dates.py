@@ -7,8 +7,8 @@ from datetime import date
 from functools import lru_cache
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
-_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
-_MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
+MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = 253402300799  # 9999-12-31 23:59:59: a year has four digits
@@ -16,7 +16,7 @@ LONGEST = 40
 """Bytes of a value that may be a date. An rfc850-date with "Wednesday" has 33; nothing longer is cached."""
 
 _TIME = rb"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d):(?P<second>[0-5]\d|60)"
-_MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
+_MONTH = rb"(?P<month>" + b"|".join(MONTHS) + rb")"
 _FORMATS = tuple(
     # Caches ignore case, and any zone other than GMT makes a date invalid (RFC 9111 §4.2).
     re.compile(pattern, re.IGNORECASE)
@@ -76,7 +76,7 @@ def _imf_fixdate(seconds: int) -> bytes:
     return b"%s, %02d %s %04d %02d:%02d:%02d GMT" % (
         _DAYS[day.weekday()],
         day.day,
-        _MONTHS[day.month - 1],
+        MONTHS[day.month - 1],
         day.year,
         hour,
         rest // 60,

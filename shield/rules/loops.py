@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from shield.errors import RequestError
-from shield.messages import Field
+from shield.messages import Field, Request
 from shield.rules.targeted import CAPABILITY
 
 NAME = b"cdn-loop"
@@ -18,7 +18,8 @@ _is_plain = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z:\[\]=; \t\",-]*").fullmatch
 
 def may_be_forwarded(value: bytes) -> bool:
     """Whether a value of CDN-Loop, all lines joined, may be forwarded. It is the only part of a client's request that
-    origins see and that isn't in the key: an error in response to it would affect other clients.
+    origins see and that isn't in the key, besides its identifier: an error in response to it would affect other
+    clients.
     """
     return len(value) <= _LONGEST and _is_plain(value) is not None
 
@@ -40,16 +41,28 @@ def loop_objection(value: bytes, node: bytes) -> RequestError | None:
 
 class Gateway:
     """The fields by which a node identifies itself to origins: Via (RFC 9110 §7.6.3), CDN-Loop, and
-    Surrogate-Capability if the node honours Surrogate-Control.
+    Surrogate-Capability if the node honours Surrogate-Control; and the field that names requests, if there is one.
     """
 
-    def __init__(self, node: bytes, via: bytes, *, capability: bytes = b"") -> None:
+    def __init__(self, node: bytes, via: bytes, *, capability: bytes = b"", naming: bytes = b"") -> None:
         others: tuple[Field, ...] = ((b"via", via), (CAPABILITY, capability))
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
+        self._naming = naming
         self.alone = (*self._others, (NAME, node))
         """The fields of a request that has no others and came through no other proxy."""
+
+    def of(self, fields: Sequence[Field], request: Request | None) -> tuple[Field, ...]:
+        """The fields of a request to an origin on behalf of a client's; `fields` are those that are forwarded."""
+        if request is None:
+            return self.introduced(fields, b"") if fields else self.alone
+        loops, identifier = request.get(NAME), request.identifier
+        if self._naming and identifier is not None:
+            others = [line for line in fields if line[0] != self._naming]
+            said = self.introduced(others, loops) if others or loops else self.alone
+            return (*said, (self._naming, identifier))
+        return self.introduced(fields, loops) if fields or loops else self.alone
 
     def introduced(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
         """The fields of a request to an origin, with our members appended; `alone` if there are no others. `loops` is

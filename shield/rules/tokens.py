@@ -13,6 +13,9 @@ from hashlib import sha256
 LEAST_CHARACTERS = 16
 """Of a token's secret. Whoever reaches the listener may guess, as often as it answers."""
 
+TOKEN_VARIABLE = "SHIELD_ADMIN_TOKEN"
+"""No setting: the environment variable with the token that commands send."""
+
 LOCAL = "local"
 """The name of callers where no tokens are configured: they are on this machine."""
 

@@ -211,14 +211,14 @@ def test_the_failover_deadline_and_retry_after_change(tmp_path: Path, origin: Fa
 def test_the_access_log_is_switched_for_connections_that_are_open(
     tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
-    ground = Ground(tmp_path, clock, of(origin, log={"access": "off"}))
+    ground = Ground(tmp_path, clock, of(origin, access_log={"format": "off"}))
     with ground.shield as shield, Client(shield.port) as client:
         client.ask("/a")
-        ground.reload(of(origin, log={"access": "all"}))
+        ground.reload(of(origin, access_log={"hits": 1}))
         client.ask("/b")
-        ground.reload(of(origin, log={"access": "off"}))
+        ground.reload(of(origin, access_log={"format": "off"}))
         client.ask("/c")
-        ground.reload(of(origin, log={"access": "all"}))
+        ground.reload(of(origin, access_log={"hits": 1}))
 
         assert [line["target"] for line in shield.log()] == ["/b"]
 
@@ -226,13 +226,13 @@ def test_the_access_log_is_switched_for_connections_that_are_open(
 def test_misses_alone_are_logged_and_then_all_on_connections_that_are_open(
     tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
 ) -> None:
-    ground = Ground(tmp_path, clock, of(origin, log={"access": "misses"}))
+    ground = Ground(tmp_path, clock, of(origin, access_log={"hits": 0}))
     with ground.shield as shield, Client(shield.port) as client:
         client.ask("/a")
         client.ask("/a")
-        ground.reload(of(origin, log={"access": "all"}))
+        ground.reload(of(origin, access_log={"hits": 1}))
         client.ask("/a")
-        ground.reload(of(origin, log={"access": "misses"}))
+        ground.reload(of(origin, access_log={"hits": 0}))
         client.ask("/a")
 
         assert [(line["target"], line["cache"]) for line in shield.log()] == [("/a", "miss"), ("/a", "hit")]
@@ -240,12 +240,12 @@ def test_misses_alone_are_logged_and_then_all_on_connections_that_are_open(
 
 
 def test_the_memory_of_the_access_log_changes(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:
-    ground = Ground(tmp_path, clock, of(origin, log={"access": "all"}))
+    ground = Ground(tmp_path, clock, of(origin, access_log={"hits": 1}))
     with ground.shield as shield:
         access = shield.node.access
-        ground.reload(of(origin, log={"access": "all", "access_memory": "64KiB"}))
+        ground.reload(of(origin, access_log={"hits": 1, "memory": "64KiB"}))
 
-        assert access.max_bytes == 64 * 1024
+        assert access.terms.max_bytes == 64 * 1024
 
 
 def test_large_bodies_are_asked_for_again_as_long_as_the_new_deadline_allows(

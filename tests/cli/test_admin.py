@@ -73,6 +73,6 @@ def test_problems_are_printed_before_the_outcome(
 @pytest.mark.parametrize(("listen", "host"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::", "::1")])
 def test_it_is_reached_whatever_it_listens_on_by_a_name_that_it_accepts(listen: str, host: str) -> None:
     with answering(json_response("200 OK", b"{}"), host=host) as (port, heard):
-        assert admin.ask(ListenAddress(listen, port), "GET", "/state", seconds=5.0) == (200, {})
+        assert admin.ask(admin.AdminDoor(ListenAddress(listen, port)), "GET", "/state", seconds=5.0) == (200, {})
 
     assert b"\r\nhost: localhost:%d\r\n" % port in heard[0].lower()

@@ -116,7 +116,10 @@ NOTES = {
         PLAIN + "listen: ':8080'\naccess: off\n",
         ["shield.yaml:5: listen: 0.0.0.0:8080 can be reached from *"],
     ),
-    "public admin": (PLAIN + "admin: {listen: ':9'}\n", ["shield.yaml:5: admin.listen: 0.0.0.0:9 can be reached *"]),
+    "public admin": (
+        PLAIN + "admin: {listen: ':9', tokens: {oncall: {role: operate, secret: 0123456789abcdef}}}\n",
+        ["shield.yaml:5: admin.listen: 0.0.0.0:9 can be reached *"],
+    ),
     "plain origin": (
         SIGNED.replace("127.0.0.1", "s3.example.net") + KEYS,
         ["shield.yaml:4: origins.fra.endpoint: s3.example.net is reached over plain HTTP: *"],

@@ -38,7 +38,9 @@ def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(path: Path, *, listen: object = "127.0.0.1:8080", admin: object, **more: Any) -> Path:
     file = path / "shield.yaml"
     origins = {"fra": {"provider": "http", "endpoint": "http://127.0.0.1:9"}}
-    file.write_text(json.dumps({"listen": listen, "admin": {"listen": admin}, "origins": origins, **more}))
+    tokens = {"oncall": {"role": "operate", "secret": "0123456789abcdef"}}
+    given = {"listen": listen, "admin": {"listen": admin, "tokens": tokens}, "origins": origins, **more}
+    file.write_text(json.dumps(given))
     return file
 
 

@@ -28,6 +28,8 @@ def checked(text: str, directory: Path) -> Settings:
     certificate, key = authority.write_server(etc, "shield.example")
     certificate.rename(etc / "tls.pem")
     key.rename(etc / "tls.key")
+    for name in ("prometheus.token", "oncall.token"):
+        (etc / name).write_text(f"{name}-{SECRET}")
     for name in ("cdn-ca.pem", "own-ca.pem"):
         (etc / name).write_text(authority.pem)
     (etc / "cdn.secrets").write_text(f"{SECRET}\n")
@@ -35,7 +37,7 @@ def checked(text: str, directory: Path) -> Settings:
     config.write_text(text.replace("/etc/shield/", f"{etc}/"))
     config.chmod(0o600)
     for name in wanted(yaml.safe_load(text)):
-        (secrets / name).write_text(SECRET)
+        (secrets / name).write_text(f"{name} {SECRET}".replace(" ", "-"))
     try:
         return load(config, environ={}, secret_directories=[secrets]).settings
     except ConfigError as error:
@@ -50,6 +52,11 @@ def wanted(given: Mapping[str, Any]) -> list[str]:
         if origin["provider"] != "http"
         for key in ("access_key_id", "secret_key")
         if key not in origin and f"{key}_file" not in origin
+    ]
+    names += [
+        f"shield_admin__tokens__{name.replace('-', '_')}__secret"
+        for name, token in (given.get("admin") or {}).get("tokens", {}).items()
+        if not {"secret", "secret_file"} & set(token)
     ]
     header = (given.get("access") or {}).get("header")
     if header is not None and not {"secrets", "secrets_file"} & set(header):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shield.config.section import ListenAddress
 from shield.config.settings import Settings
 from shield.config.shape import resolve
 from shield.config.units import parse_size
@@ -18,7 +19,7 @@ from tests.deploy.tools import ROOT, program, run
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE, EXAMPLE = KUBERNETES / "base", KUBERNETES / "example"
-KINDS_OF_OTHERS = {"Kustomization", "Component", "ServiceMonitor"}  # no schema of Kubernetes' own
+KINDS_OF_OTHERS = {"Kustomization", "Component", "ServiceMonitor", "PrometheusRule"}  # no schema of Kubernetes' own
 CONFIGS = [BASE / "shield.yaml", EXAMPLE / "shield.yaml"]
 
 
@@ -102,7 +103,7 @@ def test_services_put_no_variables_into_the_environment_that_would_be_taken_for_
 def test_ports_and_probes_are_those_of_the_listeners(settings: Settings) -> None:
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
 
-    assert settings.admin.listen is not None
+    assert isinstance(settings.admin.listen, ListenAddress)
     assert [address.port for address in settings.listen] == [ports["http"]]
     assert settings.admin.listen.port == ports["admin"]
     assert settings.admin.listen.host == "0.0.0.0", "the kubelet's probes come from outside of the pod"

@@ -15,7 +15,7 @@ from tests.edge.wire import Outcome, said
 from tests.node import Shield, settings_of
 
 GOOD, SMUGGLED = request("/after"), request("/smuggled")
-OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop", "x-request-id"]
 TARGETS = sorted({*(target for case in CASES for target in case.asked), "/smuggled", "/after"})
 SHORT = 400  # bytes
 

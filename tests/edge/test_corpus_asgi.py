@@ -13,7 +13,7 @@ from tests.edge.corpus import FORMS, FRAMING, HOSTS, METHODS, PATHS, REQUEST_LIN
 from tests.edge.hypercorn_front import H2Client, hypercorn
 from tests.node import Shield, settings_of
 
-OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop", "x-request-id"]
 IN_CHUNKS = (
     *("GET in chunks", "GET in no chunks", "HEAD in no chunks", "GET in no chunks, the last", "a chunk of one byte"),
     "length and chunked",

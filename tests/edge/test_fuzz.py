@@ -19,7 +19,7 @@ from tests.edge.corpus import CASES
 from tests.edge.wire import said
 from tests.node import Shield, settings_of
 
-OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop", "x-request-id"]
 TARGETS = ["/a", "/b", "/smuggled"]
 KEY_RULES = KeyRules(duplicate_slashes="keep", encoded_slash="keep", spelling="uri")  # those of a plain web server
 

@@ -134,6 +134,7 @@ def test_a_clients_range_and_conditions_are_not_passed_on(shield: Shield, origin
         "user-agent",
         "via",
         "cdn-loop",
+        "x-request-id",
     ]
     assert len(origin.requests) == 1
 

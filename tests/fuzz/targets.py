@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import alarms, announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
+from tests.fuzz import (
+    alarms,
+    announced,
+    caching,
+    given,
+    listings,
+    marks,
+    naming,
+    purges,
+    stored,
+    syntax,
+    warmed,
+    wire,
+)
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -19,4 +32,5 @@ TARGETS: Mapping[str, Target] = {
     **alarms.TARGETS,
     **marks.TARGETS,
     **purges.TARGETS,
+    **warmed.TARGETS,
 }

@@ -115,7 +115,7 @@ def _unix() -> socket.socket:
     ("make", "said"),
     [
         (_connected, "doesn't listen: expected a listening socket"),
-        (_unix, "is a unix socket: expected TCP"),
+        (_unix, "doesn't listen: expected a listening socket"),
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "is a socket of another kind"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import NEVER, STANDS_FOR, Counters
+from shield.observe.output import LogOutput
 from shield.outcome import PLAIN_HIT, End, Exchange, Forward, Outcome, plain_hit
 
 MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60, origin="fra")
@@ -52,7 +53,7 @@ def test_an_exchange_is_counted_once_by_what_became_of_it(
 
 def test_an_exchange_is_one_line_of_the_access_log_too() -> None:
     stream, counters = io.StringIO(), Counters()
-    log = AccessLog(stream)
+    log = AccessLog(LogOutput(stream))
     accounting = Accounting(counters)
     accounting.add(log.write)
 

@@ -58,6 +58,17 @@ def test_what_another_worker_owns_is_fetched_through_it_and_kept_by_both(workers
     assert workers.asker.state()["peers"]["asked"] == 1
 
 
+def test_the_origin_is_told_the_identifier_of_the_clients_request(workers: Two, origin: FaultyOrigin) -> None:
+    origin.serves(workers.path, BODY, lifetime=60)
+
+    answer = workers.asker.get(workers.path, [("cf-ray", "8f1a-FRA")])
+
+    assert [dict(request.fields)["x-request-id"] for request in origin.requests] == ["8f1a-FRA"]
+    assert "shield-request-id" not in dict(origin.requests[0].fields)
+    assert answer.body == BODY[:]
+    assert [line["request_id"] for line in workers.asker.log()] == ["8f1a-FRA"]
+
+
 def test_what_a_worker_owns_it_fetches_itself(workers: Two, origin: FaultyOrigin) -> None:
     origin.serves(workers.path, b"x", lifetime=60)
 

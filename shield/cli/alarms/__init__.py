@@ -17,7 +17,14 @@ def _ls(
     past: Annotated[bool, typer.Option("--past", help="Those that are over, too.")] = False,
     json: AsJson = False,
 ) -> None:
-    """List alarms, what to do, and whether webhooks take them. Exit code 1 if one lasts or no node could be asked."""
+    """List alarms, what to do, and whether webhooks take them.
+
+    Exit codes: 0 none lasts, 1 one does, or no node was reached.
+
+    Examples:
+
+        shield alarms ls --config shield.yaml --past
+    """
     from shield.cli.alarms.orders import ls as run  # each command imports what it needs
 
     raise typer.Exit(run(config, past=past, as_json=json))
@@ -28,8 +35,13 @@ def _test(
     config: ConfigFile,
     webhook: Annotated[str | None, typer.Option(help="Only to this one. Default: to all.", metavar="NAME")] = None,
 ) -> None:
-    """Send a test alarm to the webhooks of these settings, from here. Exit code 1 if one doesn't take it, 2 if the
-    settings can't be used.
+    """Send a test alarm to the webhooks of these settings, from here.
+
+    Exit codes: 0 all took it, 1 one didn't, 2 if the settings can't be used.
+
+    Examples:
+
+        shield alarms test --config shield.yaml --webhook pager
     """
     from shield.cli.alarms.orders import test as run
 

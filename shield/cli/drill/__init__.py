@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import ConfigFile, origin_names
+from shield.cli.options import ConfigFile, TokenFile, origin_names
 
 app = typer.Typer(
     name="drill",
@@ -51,6 +51,7 @@ def _begin(
     detach: Annotated[bool, typer.Option("--detach", help="Don't wait for the end.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Show the drills of before instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON, for scripts.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -71,7 +72,7 @@ def _begin(
 
 
 @app.command("stop")
-def _stop(config: ConfigFile) -> None:
+def _stop(config: ConfigFile, token_file: TokenFile = None) -> None:
     """End the drill that runs, on all workers.
 
     Exit codes: 0, 1 if none runs, 2 if no node was reached.
@@ -87,7 +88,9 @@ def _stop(config: ConfigFile) -> None:
 
 @app.command("status")
 def _status(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the drill that runs, or the last one since the node's start.
 
@@ -104,7 +107,9 @@ def _status(
 
 @app.command("history")
 def _history(
-    config: ConfigFile, as_json: Annotated[bool, typer.Option("--json", help="JSON lines, for scripts.")] = False
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, for scripts.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the drills of before, oldest first.
 

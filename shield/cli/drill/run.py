@@ -11,9 +11,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from shield.cli.admin import admin_of, ask
+from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
 from shield.cli.rounded import shown_size
-from shield.config.section import ListenAddress
 from shield.config.units import parse_duration, parse_share
 
 _SECONDS = 10.0  # for an answer of the node
@@ -58,7 +57,7 @@ def begin(config: Path, wish: Mapping[str, Any], *, waits: bool = True, as_json:
     return 0 if said.get("proved") else 1
 
 
-def _watched(address: ListenAddress, number: int, *, is_quiet: bool) -> dict[str, Any]:
+def _watched(address: AdminDoor, number: int, *, is_quiet: bool) -> dict[str, Any]:
     """The report, once there is one."""
     noticed: set[str] = set()
     while True:
@@ -134,14 +133,14 @@ def show_history(config: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _address(config: Path) -> ListenAddress:
+def _address(config: Path) -> AdminDoor:
     address = admin_of(config)
     if address is None:
         raise _NoAnswerError
     return address
 
 
-def _asked(address: ListenAddress, method: str, target: str, wish: object = None) -> tuple[int, dict[str, Any]]:
+def _asked(address: AdminDoor, method: str, target: str, wish: object = None) -> tuple[int, dict[str, Any]]:
     try:
         status, said = ask(address, method, target, wish=wish, seconds=_SECONDS)
     except (OSError, HTTPException, ValueError) as error:
@@ -150,11 +149,14 @@ def _asked(address: ListenAddress, method: str, target: str, wish: object = None
     if not isinstance(said, dict):
         print(f"the server on {address} (admin.listen) is no Shield node, or one without drills", file=sys.stderr)
         raise _NoAnswerError
+    if status in (401, 403):
+        _refused(status, said)
+        raise _NoAnswerError
     return status, said
 
 
 def _refused(status: int, said: Mapping[str, Any]) -> int:
-    for problem in said.get("problems", [f"the node answers {status}"]):
+    for problem in problems_of(status, said):
         print(problem, file=sys.stderr)
     return 2
 

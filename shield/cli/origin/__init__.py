@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, OriginName
+from shield.cli.options import AsJson, ConfigFile, OriginName, TokenFile
 
 app = typer.Typer(
     name="origin",
@@ -16,7 +16,7 @@ app = typer.Typer(
 
 
 @app.command("ls")
-def _ls(config: ConfigFile, json: AsJson = False) -> None:
+def _ls(config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """List all origins: their health, flags and the reason.
 
     Exit codes: 0, 1 if no node was reached.
@@ -42,6 +42,7 @@ def _drain(
         ),
     ] = None,
     json: AsJson = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Send no new fetches to an origin while another can serve.
 
@@ -59,7 +60,7 @@ def _drain(
 
 
 @app.command("restore")
-def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _restore(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Let an origin have fetches again: its share of keys grows in half a minute.
 
     Exit codes: 0, 1 if it was refused or no node was reached.
@@ -74,7 +75,7 @@ def _restore(name: OriginName, config: ConfigFile, json: AsJson = False) -> None
 
 
 @app.command("probe")
-def _probe(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _probe(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Have the node fetch the origin's canaries now.
 
     Exit codes: 0 they are as they should be, 1 one fails, is absent or has other bytes, or no node was reached.

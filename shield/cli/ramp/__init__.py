@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, OriginName
+from shield.cli.options import AsJson, ConfigFile, OriginName, TokenFile
 
 app = typer.Typer(
     name="ramp",
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 @app.command("status")
-def _status(config: ConfigFile, json: AsJson = False) -> None:
+def _status(config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Show all ramps: share, progress, and the reason of an end.
 
     Exit codes: 0, 1 if no node was reached.
@@ -33,7 +33,7 @@ def _status(config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("start")
-def _start(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _start(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Take all keys from an origin, and give them back as it proves itself.
 
     Exit codes: 0, 1 if it was refused or no node was reached.
@@ -46,7 +46,7 @@ def _start(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("pause")
-def _pause(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _pause(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Stay at the present share. Trouble still leads back to none.
 
     Exit codes: 0, 1 if it was refused or no node was reached.
@@ -59,7 +59,7 @@ def _pause(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("resume")
-def _resume(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _resume(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Go on after a pause: the present step begins anew.
 
     Exit codes: 0, 1 if it was refused or no node was reached.
@@ -72,7 +72,7 @@ def _resume(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("abort")
-def _abort(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _abort(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """End a ramp: the origin serves no keys until another one is started, or this one cleared.
 
     Exit codes: 0, 1 if it was refused or no node was reached.
@@ -85,7 +85,7 @@ def _abort(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
 
 
 @app.command("clear")
-def _clear(name: OriginName, config: ConfigFile, json: AsJson = False) -> None:
+def _clear(name: OriginName, config: ConfigFile, json: AsJson = False, token_file: TokenFile = None) -> None:
     """Forget a ramp: the origin serves all keys at once.
 
     Exit codes: 0, 1 if it was refused or no node was reached.

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile
+from shield.cli.options import AsJson, ConfigFile, TokenFile
 from shield.errors import ShieldError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _stat(
     directory: Directories = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     json: AsJson = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Show the contents and sizes of the tiers, and the running node's view of its disks.
 
@@ -114,6 +115,7 @@ def _rm(
         str | None,
         typer.Option("--prefix", help="All keys with this prefix: /images/, or s1:/images/.", metavar="PREFIX"),
     ] = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Remove entries with all slices, for good: through the running node, or from the directories if there is none.
 
@@ -134,6 +136,7 @@ def _takedown(
     keys: Annotated[list[str], typer.Argument(metavar="URL...", help="URLs, paths, or keys as `ls` shows them.")],
     config: ConfigFile,
     lift: Annotated[bool, typer.Option("--lift", help="End it: replicas may serve these objects again.")] = False,
+    token_file: TokenFile = None,
 ) -> None:
     """Remove objects from the running node, which then serves them only if the primary has them.
 

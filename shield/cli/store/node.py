@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
-from shield.cli.admin import ask, problems_of
+from shield.cli.admin import AdminDoor, ask, problems_of
 from shield.config.settings import Settings
 from shield.errors import ShieldError
 
@@ -23,16 +23,18 @@ class RunningNode:
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.node
-        self.address = settings.admin.listen
+        self.address = AdminDoor.of(settings)
 
     def state(self) -> Mapping[str, Any] | None:
         """The node's state; None when there is no answer. Raises RefusedError when it is another node."""
-        if self.address is None or not self.address.port:
+        if self.address is None or not self.address.has_port:
             return None
         try:
             status, state = ask(self.address, "GET", "/state", seconds=_QUICK_SECONDS)
         except (OSError, HTTPException, ValueError):
             return None
+        if status in (401, 403):
+            raise RefusedError(f"the node on {self.address} refused: {'; '.join(problems_of(status, state))}")
         if status != 200 or not isinstance(state, dict) or "node" not in state:
             raise RefusedError(f"the server on {self.address} (admin.listen) is no Shield node")
         if state["node"] != self._name:

@@ -253,6 +253,9 @@ class Http2Connection(Sender):
             reply = proxy.refuse(error, request, now)
         if reply is None or not reply.outcome.refused:
             stream.exchange.route = proxy.route_of(request.target, turn.regime)
+        if reply is None or not reply.outcome.plain:
+            proxy.identify(request)
+        stream.exchange.take_from(request)
         if reply is not None:
             stream.reply(reply)
             return

@@ -454,7 +454,7 @@ def test_one_line_in_the_access_log_for_each(h2: H2Client, ground: Ground) -> No
 
 
 def test_requests_are_counted_as_others_are(ground: Ground) -> None:
-    with ground.node(log={"access": "misses"}) as shield:
+    with ground.node(access_log={"hits": 0}) as shield:
         client = ground.client()
         for target in ("/a", "/a", "/a", "/absent"):
             client.get(target)

@@ -14,7 +14,7 @@ from tests.edge.http2.conftest import Ground
 from tests.edge.hypercorn_front import H2Client, Streamed
 from tests.node import FakeClock
 
-OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop"]
+OURS = ["host", "accept-encoding", "user-agent", "via", "cdn-loop", "x-request-id"]
 STRICTER = {"path in absolute-form", "method empty", "method with a target", "OPTIONS of everything"}
 """Answered by hypercorn's application; by RFC 9113 §8.3.1 the first three are malformed."""
 ENDS_ALL = {"length in words", "length negative", "length too large for the body", "length too small for the body"}

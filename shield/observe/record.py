@@ -1,0 +1,48 @@
+"""An exchange as a record: its fields by name, from which lines of logs are made and queries answered."""
+
+from __future__ import annotations
+
+from shield.outcome import End, Exchange, Outcome
+from shield.rules.log_lines import LogValue
+
+_LONGEST = 1024  # characters of a text: the rest of it is only counted
+_OF_REQUEST = {b"host": "host", b"referer": "referer", b"user-agent": "user_agent"}
+
+
+def record_of(exchange: Exchange) -> dict[str, LogValue]:
+    """All fields that apply, by the names in `rules.log_lines.FIELDS`."""
+    outcome = exchange.outcome or Outcome()
+    first_byte = exchange.first_byte_seconds
+    record: dict[str, LogValue] = {
+        "time": round(exchange.ended, 3),
+        "client": exchange.client,
+        "method": cut(exchange.method.decode("ascii", "replace")),
+        "target": cut(exchange.target.decode("ascii", "replace")),
+        "status": exchange.status,
+        "bytes": exchange.sent,
+        "seconds": round(exchange.total_seconds, 6),
+    }
+    if first_byte is not None:
+        record["first_byte"] = round(first_byte, 6)
+    for name, value in outcome.log_fields().items():
+        record[name] = cut(value) if isinstance(value, str) else value
+    if exchange.route is not None:
+        record["route"] = exchange.route
+    if exchange.protocol is not None:
+        record["protocol"] = exchange.protocol
+    if exchange.end is not End.WHOLE:
+        record["broken"] = True
+    if exchange.request_id is not None:
+        record["request_id"] = exchange.request_id.decode("ascii", "replace")
+    if outcome.key is not None:
+        record["key"] = cut(outcome.key.partition(b" ")[0].decode("ascii", "replace"))
+    for field, text in exchange.fields:
+        if field in _OF_REQUEST:
+            record[_OF_REQUEST[field]] = cut(text.decode("utf-8", "replace"))
+    return record
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning and how much there was. No target has a blank, so that one that is cut shows."""
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]} [{more} more]"
