@@ -11,6 +11,7 @@ from typing import IO
 from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
+from shield.admin.auditing import AuditFile, AuditLog, auditing
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
@@ -42,6 +43,7 @@ from shield.build.replies import log_requests, replies_of, request_ids, try_log_
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -75,6 +77,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -155,6 +158,14 @@ def build(
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
@@ -178,6 +189,7 @@ def build(
         pauses=pauses,
         purge=purge,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -230,12 +242,16 @@ def build(
             ids=ids,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    audit = AuditLog(
+        None if place.state is None else AuditFile(place.state / f"audit-{settings.node}.jsonl"), clock=clock
+    )
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
@@ -247,6 +263,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
         ),
@@ -298,9 +315,11 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
+                auditing(audit),
                 *page_routes(feed),
             ],
             doorkeeper=doorkeeper,
+            witness=audit,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),
@@ -316,4 +335,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )
