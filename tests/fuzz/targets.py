@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import alarms, announced, caching, given, listings, marks, naming, purges, stored, syntax, wire
+from tests.fuzz import alarms, announced, caching, given, listings, logs, marks, naming, purges, stored, syntax, wire
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -18,5 +18,6 @@ TARGETS: Mapping[str, Target] = {
     **announced.TARGETS,
     **alarms.TARGETS,
     **marks.TARGETS,
+    **logs.TARGETS,
     **purges.TARGETS,
 }
