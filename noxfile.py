@@ -87,7 +87,7 @@ def docs(session: nox.Session) -> None:
     for target, words in GENERATED.items():
         with Path(target).open("w") as file:
             session.run(*PYTHON, "shield", *words, stdout=file)
-    session.run(*PYTHON, "tests.metric_reference")
+    session.run(*PYTHON, "tests.references")
     session.run(*PYTHON, "mkdocs", "build", "--strict", "--config-file", ".mkdocs.yml", *session.posargs)
 
 

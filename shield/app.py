@@ -25,6 +25,7 @@ from shield.admin.removal import removal
 from shield.admin.takedown import takedown
 from shield.admin.top import top_route
 from shield.admin.upgrade import Upgrade, upgrading
+from shield.admin.warm import warming
 from shield.admin.watching import figure_routes, health_routes
 from shield.alarms.memory import file_of
 from shield.alarms.signs import OwnSigns, troubles_of_node
@@ -78,6 +79,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.warm import Warmer
 
 Clock = Callable[[], float]
 
@@ -164,6 +166,7 @@ def build(
     accounting.add(tops.note, hits=SHARE)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -172,6 +175,7 @@ def build(
         counters=counters,
         peer_counters=peer_counters,
         guard=guard,
+        warmer=warmer,
         doorkeeper=doorkeeper,
         door=front.door,
         http2=http2,
@@ -304,6 +308,7 @@ def build(
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
+                warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
                 *page_routes(feed),

@@ -65,7 +65,7 @@ def part_of(resource: Resource, span: Span, etag: bytes | None, origin: str | No
     """The fetch of just a part of the version with this ETag, from the origin that gave it."""
     forwarded = resource.forwarded
     want = Want(b"GET", resource.path, resource.query, span=span, etag=etag, forwarded=forwarded, key=resource.named)
-    want.version_of = origin
+    want.version_of, want.route = origin, resource.route.name
     return want
 
 

@@ -26,11 +26,23 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
             "Responses of an origin by status; unusual ones by their class",
             _responses([(name, o.responses) for name, o in origins]),
         ),
-        labelled(
+        Family(
+            "origin_requests",
+            "Requests sent to an origin, by reason",
+            [
+                Sample(count, {"origin": name, "reason": why})
+                for name, o in origins
+                for why, count in o.requests.items()
+            ],
+        ),
+        Family(
             "origin_received_bytes",
-            "Bytes received from an origin: heads and bodies, whole or not",
-            "origin",
-            {name: o.pool.received_bytes for name, o in origins},
+            "Bytes received from an origin, by reason: heads and bodies, whole or not",
+            [
+                Sample(size, {"origin": name, "reason": why})
+                for name, o in origins
+                for why, size in o.received.items()
+            ],
         ),
         Family(
             "origin_extra_fetches",
@@ -259,3 +271,7 @@ def alarm_families(book: AlarmBook) -> list[Family]:
             alike=True,
         ),
     ]
+
+
+def _by_reason(figures: Sequence[tuple[str, Mapping[str, int]]]) -> list[Sample]:
+    return [Sample(value, {"origin": name, "reason": why}) for name, of in figures for why, value in of.items()]

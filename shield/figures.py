@@ -35,6 +35,7 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+from shield.warm import Warmer, WarmStatistics
 
 _LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
 _HANGS_SECONDS = 2.0  # without a sign of life: workers give eight of them in it
@@ -73,6 +74,7 @@ class Figures:
     counters: Counters
     peer_counters: Counters
     guard: Guard
+    warmer: Warmer
     doorkeeper: Doorkeeper
     door: Door
     http2: Traffic
@@ -137,6 +139,7 @@ class Figures:
             "sent_bytes": counters.sent_bytes,
             **asdict(self.store.statistics()),
             "fills": asdict(self.fills.statistics()),
+            "warm": asdict(self.warmer.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
             "drill": self.drills.statistics().running,
@@ -188,6 +191,7 @@ class Figures:
                 gauge=True,
                 alike=True,
             ),
+            *_warm_families(self.warmer.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
@@ -259,6 +263,14 @@ def _fill_families(fills: FillStatistics) -> list[Family]:
             fills.continued,
         ),
         number("fills_memory_used_bytes", "Bytes reserved by fills", fills.memory_used_bytes, gauge=True),
+    ]
+
+
+def _warm_families(warm: WarmStatistics) -> list[Family]:
+    return [
+        labelled("warm", "URLs that POST /warm was to fetch, by result", "result", warm.results),
+        number("warm_bytes", "Body bytes from origins for warming", warm.origin_bytes),
+        number("warm_under_way", "Requests for warming under way", warm.under_way, gauge=True),
     ]
 
 

@@ -10,7 +10,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -25,14 +24,14 @@ import shield
 from shield.cli import _app
 from shield.cli.check import check
 from shield.cli.explain import explain
+from shield.config.reference import find, reference
 from shield.config.settings import Settings
 from shield.errors import Fault
 from shield.fill.readers import Phase
-from shield.observe.metrics import Family
 from shield.rules.alarms import KINDS, AlarmKind
 from shield.rules.verdict import Verdict
 from tests.architecture import source_of
-from tests.metric_reference import families_of_a_node, with_reference
+from tests.references import NodeReference
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
@@ -266,6 +265,27 @@ def test_commands_in_a_sentence_exist_with_their_options(document: str) -> None:
         assert {word for word in rest if word.startswith("-")} <= options, words
 
 
+SECTIONS = {group.path.split(".")[0] for group in reference() if group.path}
+
+
+@pytest.mark.parametrize("document", [it for it in DOCUMENTS if it != "CHANGELOG.md"])
+def test_settings_that_are_named_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = {
+        path
+        for path in re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)(?::[^`]*)?`", text)
+        if path.split(".")[0] in SECTIONS
+    }
+
+    assert [path for path in sorted(named) if not find(path)] == []
+
+
+def test_settings_in_remedies_of_alarms_exist() -> None:
+    named = {path for terms in KINDS.values() for path in re.findall(r"\b([a-z_]+\.[a-z_.]+[a-z])\b", terms.remedy)}
+
+    assert [path for path in sorted(named) if not find(path)] == []
+
+
 # the map
 
 _MAP = re.search(r"^    __main__ .*?(?=^\S)", shield.__doc__ or "", re.DOTALL | re.MULTILINE)
@@ -309,8 +329,8 @@ def _first_cells(section: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Family]:
-    return families_of_a_node(tmp_path_factory.mktemp("disk"))
+def node_reference(tmp_path_factory: pytest.TempPathFactory) -> NodeReference:
+    return NodeReference.of_a_node(tmp_path_factory.mktemp("disk"))
 
 
 def _explained_metrics() -> dict[str, set[str]]:
@@ -323,21 +343,22 @@ def _explained_metrics() -> dict[str, set[str]]:
     return labels
 
 
-def test_the_handbook_explains_every_metric_and_no_other(families: Sequence[Family]) -> None:
-    assert set(_explained_metrics()) == {family.name for family in families}
+def test_the_handbook_explains_every_metric_and_no_other(node_reference: NodeReference) -> None:
+    assert set(_explained_metrics()) == {family.name for family in node_reference.families}
 
 
-def test_the_handbook_has_the_labels_of_metrics(families: Sequence[Family]) -> None:
-    for family in families:
+def test_the_handbook_has_the_labels_of_metrics(node_reference: NodeReference) -> None:
+    for family in node_reference.families:
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         if family.samples:
             assert labels == _explained_metrics()[family.name], family.name
 
 
-def test_the_list_of_metrics_is_current(families: Sequence[Family]) -> None:
-    page = (ROOT / "docs/metrics.md").read_text()
+@pytest.mark.parametrize("name", ["metrics.md", "admin.md"])
+def test_the_generated_part_of_a_page_is_current(name: str, node_reference: NodeReference) -> None:
+    page = (ROOT / "docs" / name).read_text()
 
-    assert page == with_reference(page, families), "nox -s docs, or python -m tests.metric_reference"
+    assert page == node_reference.page(name), "nox -s docs, or python -m tests.references"
 
 
 def test_the_handbook_has_every_fault_and_no_other() -> None:

@@ -106,7 +106,7 @@ def test_a_node_is_made_of_what_the_tests_ran_on(python: str) -> None:
 
 
 def test_the_tests_are_not_part_of_a_node() -> None:
-    assert not {"pytest", "moto", "boto3", "httpx", "mypy"} & _versions("node", "3.11").keys()
+    assert not {"pytest", "moto", "boto3", "selenium", "mypy"} & _versions("node", "3.11").keys()
 
 
 @pytest.mark.parametrize("package", ["cachetools", "hypercorn", "httptools", "uvicorn", "uvloop"])

@@ -15,6 +15,7 @@ from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
+from shield.cli.warm import warm as _warm
 
 _app = typer.Typer(
     name="shield",
@@ -380,6 +381,9 @@ def announce(
         raise typer.BadParameter("--new and --deleted exclude each other")
     word = "new" if new else "deleted" if deleted else "changed"
     raise typer.Exit(run(config, urls, word=word, prefetch=prefetch))
+
+
+_app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)

@@ -92,6 +92,7 @@ class Excerpts:
                     request=Request(b"GET", self._target, [], {}),
                     choice=self._resource.route.choice,
                     version=self._version.get(),
+                    route=self._resource.route.name,
                 ),
                 self._resource,
             )

@@ -12,6 +12,7 @@ from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.interim import Interims
 from shield.rules.routes import Resource
+from shield.rules.warming import MARK
 
 
 class Phase(Enum):
@@ -92,6 +93,13 @@ class Readers:
 
     def __contains__(self, reader: object) -> bool:
         return reader in self._all
+
+    @property
+    def clients(self) -> int:
+        """Readers that are clients; of a fill that a client began, all count."""
+        if MARK not in self._request.notable:
+            return len(self._all)
+        return sum(MARK not in reader.request.notable for reader in self._all)
 
     def add(self, reader: Reader) -> None:
         self._all[reader] = None

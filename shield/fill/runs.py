@@ -20,6 +20,7 @@ from shield.origin.version import Version
 from shield.origin.want import Fetched, Want
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
+from shield.rules.warming import MARK
 from shield.store.entry import Entry
 
 RUN_SLICES = 4
@@ -158,9 +159,15 @@ class Runs:
             resumes=self._setbacks.broken_by(span.start // self.slice_bytes),
             forwarded=resource.forwarded,
             key=resource.named,
-            request=Request(b"GET", self.target, [], {}),
+            request=Request(b"GET", self.target, [], self._mark()),
             choice=resource.route.choice,
+            route=resource.route.name,
         )
+
+    def _mark(self) -> dict[bytes, bytes]:
+        """Whether it is for warming only."""
+        readers = self._readers
+        return {MARK: b""} if readers and all(MARK in reader.request.notable for reader in readers) else {}
 
     def will_bring(self, number: int) -> bool:
         """Whether a slice is on its way, or will be."""

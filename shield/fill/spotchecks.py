@@ -21,6 +21,7 @@ from shield.origin.origins import Origins
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates
 from shield.rules.conditional import is_strong, is_tag
+from shield.rules.egress import FetchReason
 from shield.rules.health import Flag
 from shield.rules.identity import Proof, Statement, prove, state, with_digests
 from shield.rules.routes import Resource
@@ -170,7 +171,7 @@ class SpotChecks:
         now, deadline = self._clock(), self._loop.time() + DEADLINE_SECONDS
         holds_part = any(each.name == other.name and not each.holds_all for each in resource.route.facts)
         async with asyncio.timeout_at(deadline):
-            asked = Want(b"HEAD", resource.path, resource.query)
+            asked = Want(b"HEAD", resource.path, resource.query, purpose=FetchReason.AUDIT, route=resource.route.name)
             head = await other.fetch(asked, deadline=deadline, clock=self._clock)
             if isinstance(head, Absent):
                 return missing(ours, copy(other.name, None), now, holds_part=holds_part), None
@@ -186,7 +187,9 @@ class SpotChecks:
             if size > LARGEST or not self._budget.take(size, self._loop.time()):
                 return SpotResult.UNKNOWN, modified
             fetched = await other.fetch(
-                Want(b"GET", resource.path, resource.query), deadline=deadline, clock=self._clock
+                Want(b"GET", resource.path, resource.query, purpose=FetchReason.AUDIT, route=resource.route.name),
+                deadline=deadline,
+                clock=self._clock,
             )
             if not isinstance(fetched, Fetched):
                 return SpotResult.UNKNOWN, modified

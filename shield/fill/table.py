@@ -18,6 +18,7 @@ from shield.fill.whose import may_reuse
 from shield.messages import Request
 from shield.origin.want import Want
 from shield.rules import conditional, exact
+from shield.rules.egress import FetchReason
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
@@ -128,7 +129,9 @@ class FillTable:
         in_slices: bool = True,
     ) -> Fill:
         """A fill for one reader only; `in_slices`: it may continue in slices."""
-        want = want or _plain(resource, request.method)
+        if want is None:
+            want = _plain(resource, request.method)
+            want.purpose = FetchReason.BYPASS
         want.alone = True
         fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
         fill.join(reader)
@@ -397,4 +400,6 @@ def holds(known: dict[bytes, float], text: bytes, now: float) -> bool:
 
 def _plain(resource: Resource, method: bytes) -> Want:
     key, choice = resource.base or resource.key, resource.route.choice if method == b"GET" else None
-    return Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key, choice=choice)
+    want = Want(method, resource.path, resource.query, forwarded=resource.forwarded, key=key, choice=choice)
+    want.route = resource.route.name
+    return want

@@ -33,6 +33,7 @@ _MOST_QUERIES = 64  # of all workers' streams
 
 LiveLine = dict[str, LogValue]
 
+
 class TooManyStreamsError(Exception):
     """There are as many as there may be."""
 

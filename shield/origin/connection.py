@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from shield.egress.meter import UNMETERED, Meter
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.messages import ResponseHead
@@ -38,9 +39,6 @@ class Owner(Protocol):
 
     whole_at: float
     """When the last body had arrived whole (loop time)."""
-
-    received_bytes: int
-    """All that has arrived: heads and bodies, whole or not."""
 
     exchanges: Histogram
     """Times from requests to the ends of their bodies, without those for which they weren't read."""
@@ -70,7 +68,7 @@ class Asked:
 
     `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is bounded by
     the timeouts alone. `inform` is called with interim responses before the head, of each attempt, and `sent` at each
-    attempt, just before its request is written. `fresh`: a kept connection won't do.
+    attempt, just before its request is written. `fresh`: a kept connection won't do. `meter` counts what it costs.
     """
 
     head: bytes
@@ -79,6 +77,7 @@ class Asked:
     inform: Inform | None = None
     sent: Callable[[], None] | None = None
     fresh: bool = False
+    meter: Meter = UNMETERED
 
 
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
@@ -130,6 +129,7 @@ class Connection(asyncio.Protocol):
         """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
         if asked.sent is not None:
             asked.sent()
+        asked.meter.requests += 1
         now = self._now()
         response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, asked.inform)
         response.kept = self.served > 0
@@ -166,6 +166,8 @@ class Connection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is not None and self._framing is not None and response.head.status < 400:
             self._owner.broke(self, fault)
+        if response is not None:
+            self.asked.meter.unread += self.unread()
         self.close()
         if response is not None:
             self._owner.release(self)
@@ -223,6 +225,7 @@ class Connection(asyncio.Protocol):
 
     def abandon(self) -> None:
         self._response = None
+        self.asked.meter.unread += self.unread()
         self.close()
         self._owner.release(self)
 
@@ -236,11 +239,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         response = self._response
-        self._owner.received_bytes += len(data)
         if response is None:
             self._take_unasked()
             return
         self.last_read = self._now()
+        self.asked.meter.received += len(data)
         if self._inflow is not None:
             self._read += len(data)
             if self._read >= self._inflow.due and not self._inflow.came(self._read):

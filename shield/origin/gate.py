@@ -17,6 +17,7 @@ from shield.leases import GateReport, Leases
 from shield.origin.want import Want
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS
 from shield.rules.throttling import HOLD_SECONDS, PATIENCE_SECONDS, MissQueue, pause, retry_after
+from shield.rules.warming import MARK
 
 TICK_SECONDS = 0.1
 """Between two looks at the misses that wait."""
@@ -262,7 +263,12 @@ class _QueuedFetch:
 
     @property
     def clients(self) -> int:
-        """Its clients now. One whose body has begun comes first: it can't get an error any more."""
+        """Its clients now, 0 if it is for warming. One whose body has begun comes first: it can't get an error any
+        more.
+        """
         want = self.want
-        begun = _BEGUN if want.span is not None and want.etag is not None else 0
-        return begun + (1 if want.readers is None else len(want.readers))
+        if want.readers is not None:
+            count = want.readers.clients
+        else:
+            count = 1 if want.request is None or MARK not in want.request.notable else 0
+        return count + _BEGUN if count and want.span is not None and want.etag is not None else count

@@ -16,6 +16,7 @@ from shield.errors import OriginError
 from shield.messages import ResponseHead
 from shield.origin.origin import Origin
 from shield.origin.want import Absent, Fetched, Want
+from shield.rules.egress import FetchReason
 from shield.rules.health import HELD_BACK, Flag
 from shield.rules.lag import BOUNDS, MOST_SOUGHT, Sought, lags, sought
 
@@ -144,7 +145,7 @@ class LagWatch:
         deadline = self._now() + _LOOK_SECONDS
         try:
             async with asyncio.timeout_at(deadline):
-                want = Want(b"HEAD", each.path, each.query)
+                want = Want(b"HEAD", each.path, each.query, purpose=FetchReason.PROBE)
                 result = await origin.fetch(want, deadline=deadline, clock=self._clock)
         except (OriginError, TimeoutError):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from shield.egress.meter import Meter
 from shield.errors import Fault, OriginError
 from shield.origin.faults import KINDS
 from shield.origin.gate import Gate
@@ -24,14 +25,17 @@ class Note:
 
     signed_with: Credentials | None  # the last request
 
-    __slots__ = ("_gate", "_now", "_seen", "_slot", "_want", "began", "signed_with")
+    __slots__ = ("_gate", "_now", "_seen", "_slot", "_want", "began", "meter", "signed_with")
 
-    def __init__(self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, *, opens: bool) -> None:
+    def __init__(
+        self, seen: Seen, gate: Gate, now: Callable[[], float], want: Want, meter: Meter, *, opens: bool
+    ) -> None:
         """`opens`: it begins with a new connection. Otherwise it may wait for one, which isn't the origin's fault.
+        `meter` counts its requests.
 
         `want.sent` is called whenever a request goes out, as long as it is there.
         """
-        self._seen, self._gate, self._now, self._want = seen, gate, now, want
+        self._seen, self._gate, self._now, self._want, self.meter = seen, gate, now, want, meter
         gate.used += 1
         self.began = began = now()
         self._slot = seen.begin(began) if opens else 0

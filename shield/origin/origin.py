@@ -12,9 +12,11 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.origin.by_get import NO_HEAD, answer_to_head
@@ -39,6 +41,7 @@ from shield.rules.attempts import Extra
 from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
+from shield.rules.egress import FetchReason, reason_of
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.hedge import HedgeTally
 from shield.rules.loops import Gateway
@@ -103,7 +106,6 @@ class Origin:
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
-        self.responses: Counter[int] = Counter()
         """Responses by status, further ones that mend a fault included."""
         self.first_bytes = Histogram()
         """Times from requests to the heads of their responses."""
@@ -111,6 +113,8 @@ class Origin:
         self.probes: Counter[str] = Counter()
         """Probes by their result."""
         self.probe_bytes = 0
+        self.meters = Meters()
+        """Count its bytes; those of the worker are given by `Origins`."""
         self.extra = dict.fromkeys(Extra, 0)
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.hedges = HedgeTally()
@@ -155,16 +159,21 @@ class Origin:
         """Tells it from all others, and is the same for all workers."""
         return b"%b %b" % (self.name.encode(), self.signer.place)
 
-    async def fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched | Absent:
-        """One attempt; OriginError for any response other than the object or its absence.
+    async def fetch(
+        self, want: Want, *, deadline: float, clock: Callable[[], float], extra: Extra | None = None
+    ) -> Fetched | Absent:
+        """One attempt; OriginError for any response other than the object or its absence. `extra` is the reason of
+        an attempt that isn't the first.
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
-        if want.version is not None:
-            return await fetch_same(self, want, want.version, deadline=deadline, clock=clock)
+        if (version := want.version) is not None:
+            if extra is not None:
+                want = replace(want, purpose=reason_of(None, extra))
+            return await fetch_same(self, want, version, deadline=deadline, clock=clock)
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
-        request_time, note = clock(), Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
+        request_time, note = clock(), self._note(want, extra)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -225,7 +234,8 @@ class Origin:
 
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
-        note = Note(self.seen, self.gate, self._now, want, opens=self.pool.opens)
+        want.purpose = want.purpose or FetchReason.PROBE
+        note = self._note(want, None)
         try:
             return await self._ask(want, now, deadline, note)
         finally:
@@ -240,10 +250,19 @@ class Origin:
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
-        response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh))
-        self.responses[response.head.status] += 1
+        response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter))
+        note.meter.answered(response.head.status)
         self.first_bytes.add(self._now() - note.began)
         return response
+
+    def _note(self, want: Want, extra: Extra | None) -> Note:
+        reason = FetchReason.MISS
+        if extra or want.purpose or want.span or want.validators:
+            reason = reason_of(
+                want.purpose, extra, resumes=want.resumes is not None, validates=bool(want.validators), in_part=True
+            )
+        meter = self.meters.of(self.name, want.route, reason)
+        return Note(self.seen, self.gate, self._now, want, meter, opens=self.pool.opens)
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -346,7 +365,9 @@ class Origin:
         self.fetches += 1
         try:
             head = signer.head(b"GET", path, self.clock(), fields, query=query)
-            response = await self.pool.fetch(Asked(head, b"GET", deadline))
+            meter = self.meters.of(self.name, "", FetchReason.PROBE)
+            response = await self.pool.fetch(Asked(head, b"GET", deadline, meter=meter))
+            meter.answered(response.head.status)
             if response.head.status in (200, 206):
                 response.close()
                 return None
@@ -381,7 +402,7 @@ class Origin:
 
     def statistics(self) -> OriginStatistics:
         record, until = self.seen.record(), self.seen.drain.until
-        flags = self.seen.treated().flags
+        flags, totals = self.seen.treated().flags, self.meters.totals(self.name)
         return OriginStatistics(
             self.fetches,
             {extra.value: count for extra, count in self.extra.items()},
@@ -390,7 +411,9 @@ class Origin:
             self.hedges.lost,
             self.hedges.wasted,
             dict(self.faults),
-            {str(status): count for status, count in self.responses.items()},
+            {str(status): count for status, count in totals.statuses.items()},
+            totals.requests,
+            totals.received,
             self.overtaken,
             self.absent,
             dict(self.probes),

@@ -16,6 +16,7 @@ import xxhash
 
 from shield.chance import draw
 from shield.complaints import Complaints
+from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
@@ -34,7 +35,7 @@ from shield.rankings import private as private_rankings
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
-from shield.rules.health import HELD_BACK, Flag, find_trouble
+from shield.rules.health import HELD_BACK, Flag, HealthState, find_trouble
 from shield.rules.hedge import MOST, HedgeRules
 from shield.rules.positions import are_all_bad, order
 from shield.rules.spotchecks import Quarantine
@@ -139,6 +140,7 @@ class Origins:
         self._retry_share = retry_share
         self._hedges = hedges or HedgeRules()
         self._clock = clock
+        self.meters = Meters()
         self._attach(origins)
         self._lot = _Lot(origins, deadline_seconds)
         self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
@@ -200,6 +202,7 @@ class Origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
+            origin.meters = self.meters
         self._allow(origins)
 
     def _allow(self, origins: Sequence[Origin]) -> None:
@@ -350,6 +353,22 @@ class Origins:
     def is_conducted_here(self) -> bool:
         """Whether this worker judges them for the node."""
         return self._records.conductor(self._now()) == self._worker
+
+    def trouble(self, names: Sequence[str]) -> str | None:
+        """Why fetches that can wait should, as far as the first of these origins is concerned; None: they needn't."""
+        if self.is_frozen:
+            return "the node is cut off from all origins"
+        known = [origin for origin in map(self.find, names) if origin is not None]
+        used = [origin for origin in known if not origin.seen.treated().flags & HELD_BACK]
+        for origin in (used or known)[:1]:
+            record, gate = origin.seen.treated(), origin.gate
+            if record.state is not HealthState.UP:
+                return f"origin {origin.name} is {record.state.name.lower()}"
+            if record.flags & Flag.THROTTLED:
+                return f"origin {origin.name} is throttled"
+            if gate.waiting or not gate.room:
+                return f"misses wait for origin {origin.name}"
+        return None
 
     def are_cut_off(self, names: Sequence[str]) -> bool:
         """Whether all of these are known to be bad, or the node itself is cut off from all origins."""

@@ -49,7 +49,6 @@ class PoolStatistics:
     reused_total: int  # fetches that began on a kept connection
     stale_retries_total: int  # those that found it closed and were sent again
     fields_dropped_total: int  # malformed field lines of responses
-    received_bytes: int  # heads and bodies, whole or not
 
 
 class Pool:
@@ -85,7 +84,6 @@ class Pool:
         self._watched: Connection | None = None  # holds no place; observed until it stays silent long enough
         self._watch_timer: asyncio.TimerHandle | None = None
         self.whole_at = 0.0
-        self.received_bytes = 0
         self.exchanges = Histogram()
         self.note_break: Callable[[Connection, Fault], None] | None = None
         """Told of each body that breaks off."""
@@ -176,7 +174,6 @@ class Pool:
             reused_total=self._reused_total,
             stale_retries_total=self._stale_retries_total,
             fields_dropped_total=self._fields_dropped_total,
-            received_bytes=self.received_bytes,
         )
 
     @property

@@ -17,6 +17,7 @@ from shield.origin.faults import is_failure
 from shield.origin.origin import Origin
 from shield.origin.probe_notes import keep, kept
 from shield.origin.want import Fetched, Want
+from shield.rules.egress import FetchReason
 from shield.rules.health import Flag
 from shield.rules.probing import (
     LARGE_BYTES,
@@ -211,6 +212,7 @@ class Prober:
         """The response, and whether it shows that the origin fails."""
         began = self._now()
         want = Want(b"GET", *target, span=Span(0, asked), tentative=True, is_probe=True)
+        want.purpose = FetchReason.PROBE
         try:
             async with asyncio.timeout_at(deadline):
                 result = await origin.fetch(want, deadline=deadline, clock=self._clock)

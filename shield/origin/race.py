@@ -140,13 +140,13 @@ class Race:
         # The same connection may lead to the same bad server behind the origin's balancer.
         self._want.fresh = origin.name in self._failures
         self._attempts += 1
-        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, step.deadline))
+        self._under_way[origin.name] = self._loop.create_task(self._attempt(origin, step))
 
-    async def _attempt(self, origin: Origin, deadline: float) -> None:
+    async def _attempt(self, origin: Origin, step: Start) -> None:
         answer: AttemptResult
         origin.waiting.add(self)
         try:
-            answer = await origin.fetch(self._want, deadline=deadline, clock=self._clock)
+            answer = await origin.fetch(self._want, deadline=step.deadline, clock=self._clock, extra=step.extra)
         except OriginError as error:
             answer = error
         except Exception as error:  # a bug must end the fetch

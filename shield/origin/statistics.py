@@ -40,6 +40,8 @@ class OriginStatistics:
     hedges_wasted_bytes: int  # by responses that were given up for those of another origin
     faults: Mapping[str, int]
     responses: Mapping[str, int]  # by status
+    requests: Mapping[str, int]  # by reason
+    received: Mapping[str, int]  # bytes of heads and bodies, whole or not, by reason
     overtaken: int  # attempts that were late, so that another origin's response was used
     absent: int
     probes: Mapping[str, int]  # by result

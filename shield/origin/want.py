@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sized
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
@@ -12,6 +13,7 @@ from shield.origin.response import Inform, Response
 from shield.origin.version import Version
 from shield.rules import conditional, ranges
 from shield.rules.choice import Choice
+from shield.rules.egress import FetchReason
 from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
@@ -30,6 +32,14 @@ _TIMEOUTS = frozenset(
 _CROWDED = frozenset({Fault.THROTTLED, Fault.OVER_LIMIT})
 
 
+class Crowd(Protocol):
+    """Those for whom something is fetched."""
+
+    @property
+    def clients(self) -> int:
+        """How many of them are clients, which wait for it."""
+
+
 @dataclass(slots=True)
 class Want:
     """A fetch, independent of any origin.
@@ -46,7 +56,7 @@ class Want:
     `may_hedge`: the next origin's response is as good as the first's.
     `version`: the part may come from any origin with the same bytes, each asked with its own ETag.
     `readers` are those for whom it is fetched. `waits_since` is when it first had to wait for a place at an origin,
-    or 0.0; one that `is_probe` never waits for one.
+    or 0.0; one that `is_probe` never waits for one. Its bytes are counted for the `route` and the `purpose`.
     """
 
     method: bytes
@@ -67,11 +77,13 @@ class Want:
     inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
     sent: Callable[[], None] | None = None
     version: Version | None = None
-    readers: Sized | None = None
+    readers: Crowd | None = None
     waits_since: float = 0.0
     choice: Choice | None = None  # of the route, which is told the size of the response
     fresh: bool = False  # a kept connection won't do: it is repeated after a failure
     is_probe: bool = False  # for no client: its times are kept apart from those of fetches
+    route: str = ""
+    purpose: FetchReason | None = None  # None: it shows in what is asked for
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -90,6 +102,8 @@ class Want:
             waits_since=self.waits_since,
             choice=self.choice,
             is_probe=self.is_probe,
+            route=self.route,
+            purpose=self.purpose,
         )
 
     def beginning(self) -> Want:

@@ -25,6 +25,7 @@ from shield.reply import Replies, Reply
 from shield.rules import hidden
 from shield.rules.key import CacheKey
 from shield.rules.limits import ClientLimits
+from shield.rules.warming import MARK
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -85,6 +86,9 @@ class PeerProxy(Proxy):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if (b"host", named(resource.key)) not in request.fields:
             return self.refuse(RequestError(421, "another-key"), request, now)
+        if words.WARMING in request.fields:
+            request.fields.remove(words.WARMING)
+            request.notable[MARK] = b""
         for line in request.fields:
             if line[0] == words.REQUEST_ID:
                 request.identify(line[1])

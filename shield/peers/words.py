@@ -18,8 +18,11 @@ from shield.outcome import Outcome
 from shield.rules import digests, hidden
 from shield.rules.freshness import allowed_lifetime
 from shield.rules.key import CacheKey
+from shield.rules.warming import MARK
 
 FIELD = b"shield-peer"
+WARMING = (b"shield-warm", b"1")
+"""A line of requests for which no client waits."""
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
@@ -32,7 +35,8 @@ _JUDGED = (b"authorization", b"cache-control", b"pragma")
 
 
 def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field, ...]:
-    """The fields of a client's request by which a response to it is judged (RFC 9111 §3.5, §5.2.1).
+    """The fields of a client's request by which a response to it is judged (RFC 9111 §3.5, §5.2.1), and whether it
+    is one for warming.
 
     Without fields that are forwarded in any case.
     """
@@ -40,7 +44,8 @@ def judged_by(request: Request, forwarded: Sequence[Field] = ()) -> tuple[Field,
     if not notable:
         return ()
     there = {name for name, _ in forwarded}
-    return tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
+    judged = tuple([(name, notable[name]) for name in _JUDGED if name in notable and name not in there])
+    return (*judged, WARMING) if MARK in notable else judged
 
 
 def outcome_line(status: int, outcome: Outcome) -> bytes:

@@ -176,7 +176,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
-        "The reader of standard output is too slow, or its disk is full; log.access_memory bears longer pauses.",
+        "The reader of the access log is too slow, or its disk is full; access_log.memory bears longer pauses.",
         "logs.md",
         ends_after=300.0,
     ),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import alarms, announced, caching, given, listings, logs, marks, naming, purges, stored, syntax, wire
+from tests.fuzz import (
+    alarms,
+    announced,
+    caching,
+    given,
+    listings,
+    logs,
+    marks,
+    naming,
+    purges,
+    stored,
+    syntax,
+    warmed,
+    wire,
+)
 from tests.fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -20,4 +34,5 @@ TARGETS: Mapping[str, Target] = {
     **marks.TARGETS,
     **logs.TARGETS,
     **purges.TARGETS,
+    **warmed.TARGETS,
 }

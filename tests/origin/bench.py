@@ -114,7 +114,6 @@ class Bench:
         self.transport = ManualTransport()
         self.released = 0
         self.whole_at = 0.0
-        self.received_bytes = 0
         self.exchanges = Histogram()
         self.breaks: list[Fault] = []
         self.was_held = False

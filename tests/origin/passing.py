@@ -15,11 +15,19 @@ from shield.origin.want import Want
 FAR = 1e9
 
 
+class Waiting(list[int]):
+    """Those for whom something is fetched, all of them clients."""
+
+    @property
+    def clients(self) -> int:
+        return len(self)
+
+
 class Fetch:
     """A fetch that passes the gate, step by step."""
 
     def __init__(self, gate: Gate, want: Want | None = None, *, deadline: float = FAR, clients: int = 1) -> None:
-        self.want = want or Want(b"GET", b"/a", readers=list(range(clients)))
+        self.want = want or Want(b"GET", b"/a", readers=Waiting(range(clients)))
         self.gate = gate
         self.error: OriginError | None = None
         self.has_place = False

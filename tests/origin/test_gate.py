@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sized
 from typing import cast
 
 from hypothesis import strategies as st
@@ -12,13 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from shield.errors import Fault
 from shield.leases import GateReport, Leases
+from shield.messages import Request
 from shield.origin.gate import TICK_SECONDS, Gate
 from shield.origin.want import Want
 from shield.records import private
 from shield.rules.ranges import Span
 from shield.rules.throttling import HOLD_SECONDS, PATIENCE_SECONDS, QUEUED, START, FetchLimit, Lease
+from shield.rules.warming import MARK
 from tests.origin.bench import ManualLoop
-from tests.origin.passing import Fetch
+from tests.origin.passing import Fetch, Waiting
 
 
 class Place:
@@ -58,24 +59,26 @@ def test_those_with_the_most_clients_come_first_then_the_oldest_and_begun_bodies
         "one": Fetch(place.gate),
         "another": Fetch(place.gate),
         "many": Fetch(place.gate, clients=9),
+        "warmed": Fetch(place.gate, Want(b"GET", b"/w", request=Request(b"GET", b"/w", [], {MARK: b""}))),
+        "background": Fetch(place.gate, clients=0),
         "body": Fetch(place.gate, body),
     }
 
     order = []
-    for _ in range(4):
+    for _ in range(6):
         first.leave()
         name = next(name for name, each in waiting.items() if each.go_on().has_place)
         order.append(name)
         first = waiting.pop(name)
 
-    assert order == ["body", "many", "one", "another"]
+    assert order == ["body", "many", "one", "another", "warmed", "background"]
 
 
 def test_clients_that_join_a_fill_count_while_it_waits() -> None:
     place = Place()
-    first, clients = Fetch(place.gate), [1]
+    first, clients = Fetch(place.gate), Waiting([1])
     before = Fetch(place.gate)
-    joined = Fetch(place.gate, Want(b"GET", b"/b", readers=cast(Sized, clients)))
+    joined = Fetch(place.gate, Want(b"GET", b"/b", readers=clients))
 
     clients += [2, 3]
     place.loop.passes(TICK_SECONDS)

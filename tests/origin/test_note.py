@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from shield.egress.meter import Meter
 from shield.errors import Fault
 from shield.messages import ResponseHead
 from shield.origin.faults import is_failure
@@ -35,7 +36,7 @@ class Attempt:
         self.seen: Seen = records.of(0, b"fra")
         self.gate = Gate("fra", cast(asyncio.AbstractEventLoop, ManualLoop()))
         self.told = 0
-        self.note = Note(self.seen, self.gate, self.clock, Want(b"GET", b"/a", sent=self._tell), opens=opens)
+        self.note = Note(self.seen, self.gate, self.clock, Want(b"GET", b"/a", sent=self._tell), Meter(), opens=opens)
 
     def _tell(self) -> None:
         self.told += 1
@@ -61,7 +62,7 @@ def test_it_is_unanswered_from_its_beginning_if_a_connection_must_be_opened_and_
 def test_a_response_ends_it_and_its_time_counts_from_the_last_request() -> None:
     attempt = Attempt()
     for _ in range(20):
-        note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), opens=True)
+        note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), Meter(), opens=True)
         attempt.clock.advance(0.25)
         note.sent()
         attempt.clock.advance(0.02)
@@ -153,7 +154,7 @@ def test_first_byte_and_body_count_by_the_size_and_probes_apart(is_probe: bool) 
     attempt = Attempt()
     want = Want(b"GET", b"/a", choice=Choice(["fra"]), is_probe=is_probe)
     for _ in range(LEAST_SAMPLES):
-        note = Note(attempt.seen, attempt.gate, attempt.clock, want, opens=True)
+        note = Note(attempt.seen, attempt.gate, attempt.clock, want, Meter(), opens=True)
         attempt.clock.advance(0.02)
         response = response_of(4 << 20)
         note.gave(Came.OK, response)
@@ -171,7 +172,7 @@ def test_first_byte_and_body_count_by_the_size_and_probes_apart(is_probe: bool) 
 @pytest.mark.parametrize("size", [None, BODY_BYTES - 1])
 def test_a_body_that_is_small_or_of_unknown_length_tells_no_goodput(size: int | None) -> None:
     attempt, response = Attempt(), response_of(size)
-    note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), opens=True)
+    note = Note(attempt.seen, attempt.gate, attempt.clock, Want(b"GET", b"/a"), Meter(), opens=True)
 
     note.gave(Came.OK, response)
 

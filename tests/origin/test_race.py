@@ -10,6 +10,7 @@ import pytest
 
 from shield.build.origins import origins_of
 from shield.config.settings import Settings
+from shield.egress.meter import Meter
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.note import Note
@@ -17,6 +18,7 @@ from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules.attempts import Extra
 from shield.shared import Seat
 from tests.node import FakeClock
 
@@ -76,9 +78,11 @@ class Line:
         if not self._does.done():
             self._does.set_exception(OriginError(self.name, Fault.MALFORMED, "nonsense"))
 
-    async def _fetch(self, want: Want, *, deadline: float, clock: Callable[[], float]) -> Fetched:
+    async def _fetch(
+        self, want: Want, *, deadline: float, clock: Callable[[], float], extra: Extra | None = None
+    ) -> Fetched:
         loop = asyncio.get_running_loop()
-        self.note = Note(self.origin.seen, self.origin.gate, loop.time, want, opens=True)
+        self.note = Note(self.origin.seen, self.origin.gate, loop.time, want, Meter(), opens=True)
         try:
             await self._does
         except asyncio.CancelledError:

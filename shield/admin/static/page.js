@@ -313,17 +313,16 @@ async function showEvents() {
   } catch {
     return;
   }
-  const seen = new Set();
   const rows = found
-    .filter((each) => !seen.has(each.id + each.resolved) && seen.add(each.id + each.resolved))
-    .sort((a, b) => b.at - a.at)
+    .sort((a, b) => (b.resolved_at ?? b.since).localeCompare(a.resolved_at ?? a.since))
     .slice(0, 50)
     .map((each) => {
       const kind = make("td");
       kind.append(badgeOf(each.kind.replaceAll("_", " "), each.resolved ? "good" : each.severity === "critical" ? "bad" : "doubt"));
-      return row([new Date(1000 * each.at).toLocaleTimeString(), kind, make("td", each.text, "text")]);
+      const time = `${clockTime(each.since)}${each.resolved ? ` to ${clockTime(each.resolved_at)}` : ""}`;
+      return row([time, kind, make("td", each.subject, "text"), make("td", each.resolved ? each.text : `${each.text}. ${each.remedy}`, "text")]);
     });
-  fillRows("events", rows.length ? rows : [row(["", "", make("td", "no alarm", "text")])]);
+  fillRows("events", rows.length ? rows : [row(["", "", "", make("td", "no alarm", "text")])]);
 }
 
 // charts
@@ -407,6 +406,10 @@ function bytes(number) {
     unit++;
   }
   return `${unit && number < 100 ? number.toFixed(1) : Math.round(number)} ${units[unit]}`;
+}
+
+function clockTime(text) {
+  return new Date(text).toLocaleTimeString("en", { hour12: false });
 }
 
 function span(seconds) {

@@ -1,0 +1,1 @@
+"""Bytes and requests at origins, and their price."""
