@@ -45,6 +45,7 @@ from shield.build.replies import log_requests, prices_of, replies_of, request_id
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -80,6 +81,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -167,6 +169,14 @@ def build(
     accounting.add(tops.note, hits=SHARE)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
@@ -189,6 +199,7 @@ def build(
         access=log,
         pauses=pauses,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -243,6 +254,7 @@ def build(
             tops=tops,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
         )
@@ -263,6 +275,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
         ),
@@ -337,4 +350,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )
