@@ -43,6 +43,7 @@ from shield.build.replies import log_requests, replies_of, request_ids, try_log_
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -76,6 +77,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -155,6 +157,14 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
@@ -177,6 +187,7 @@ def build(
         access=log,
         pauses=pauses,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -230,6 +241,7 @@ def build(
             ids=ids,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
         )
@@ -250,6 +262,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
         ),
@@ -321,4 +334,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )

@@ -21,6 +21,7 @@ from shield.families import (
     origin_time_families,
     price_families,
     ranked_family,
+    tracing_family,
 )
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
@@ -42,6 +43,7 @@ from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+from shield.tracing.tracer import TracingStatistics
 from shield.warm import Warmer, WarmStatistics
 
 _LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
@@ -94,6 +96,7 @@ class Figures:
     access: AccessLog
     pauses: Pauses
     place: Seat
+    tracing: Callable[[], TracingStatistics] = TracingStatistics
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -203,6 +206,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
+            tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number(

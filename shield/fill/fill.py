@@ -34,6 +34,7 @@ from shield.fill.settlement import (
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
+from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
@@ -44,6 +45,7 @@ from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.verdict import Disposition, Reason, Share
 from shield.store.entry import OVERHEAD, Entry
+from shield.trace import FetchTrace
 
 log = logging.getLogger("shield.fill")
 
@@ -71,6 +73,7 @@ class Fill:
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
+    trace: FetchTrace | None = None
     _tags: bytes = b""
     _due: int | None = None  # bytes expected in all
 
@@ -95,6 +98,8 @@ class Fill:
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start
         want.request = question.request
+        if means.traces is not None:
+            self.trace = begin_trace(want, question.resource, means, is_background=self.background)
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = want.readers = Readers(question.request, question.resource)
@@ -178,12 +183,12 @@ class Fill:
         stores = self._buffer.retained or self.committed
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=ttl, key=key)
+            return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
         if stores:
-            more = (self.detail, self.origin, key, False, None, attempts)
+            more = (self.detail, self.origin, key, False, None, attempts, False, self.trace)
             return Outcome(False, forward, self.status, ttl, True, collapsed, *more)
         detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
-        more = (detail, self.origin, key, False, None, attempts)
+        more = (detail, self.origin, key, False, None, attempts, False, self.trace)
         return Outcome(False, forward, self.status, None, False, collapsed, *more)
 
     # opening
@@ -468,6 +473,8 @@ class Fill:
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
+        if self.trace is not None:
+            end_trace(self.trace, self, self._means.clock(), self._buffer.received)
         self._stop_timer()
         if self._pacing is not None:
             self._pacing.end()
