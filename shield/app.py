@@ -157,6 +157,7 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
         means,
@@ -186,6 +187,7 @@ def build(
         spot_checks=spot_checks,
         access=log,
         pauses=pauses,
+        purge=purge,
         place=place,
         tracing=tracing.statistics,
     )
@@ -210,7 +212,6 @@ def build(
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
