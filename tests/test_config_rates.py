@@ -52,7 +52,7 @@ def test_byte_rates(value: object, rate: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "200MB", "/s", "MB/s", "1MB/", "1MB/x", "0/s", "1B/2s", "2TB/s", "1MB/0s", "1MB/s/s", None, True, 0, 1.5],
+    ["", "200MB", "/s", "MB/s", "1MB/", "1MB/x", "0/s", "1B/2s", "2TB/s", "1MB/0s", "1MB/s/s", None, True, 0],
 )
 def test_what_is_no_byte_rate(value: object) -> None:
     with pytest.raises(ExpectedError, match="expected bytes in a time"):
