@@ -361,6 +361,24 @@ def test_the_generated_part_of_a_page_is_current(name: str, node_reference: Node
     assert page == node_reference.page(name), "nox -s docs, or python -m tests.references"
 
 
+@pytest.mark.parametrize("document", ["README.md", *HANDBOOK])
+def test_calls_of_the_admin_api_that_are_shown_exist(document: str, node_reference: NodeReference) -> None:
+    text = (ROOT / document).read_text()
+    calls = {(method.upper(), path) for path, methods in node_reference.calls["paths"].items() for method in methods}
+    shown = {
+        ("", path) for path in re.findall(r"(?:127\.0\.0\.1:9180|admin\.sock http://localhost)(/[\w/.-]*)", text)
+    }
+    shown |= set(re.findall(r"`(GET|POST|PUT|DELETE) (/[\w/{}.-]*)`", text))
+
+    def exists(method: str, path: str) -> bool:
+        return any(
+            method in ("", other) and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)
+            for other, template in calls
+        )
+
+    assert [call for call in sorted(shown) if not exists(*call)] == []
+
+
 def test_the_handbook_has_every_fault_and_no_other() -> None:
     shown = {
         name for cell in _first_cells(_section("messages.md", "Faults")) for name in re.findall(r"`([a-z-]+)`", cell)
