@@ -21,6 +21,7 @@ from shield.rules import conditional, exact
 from shield.rules.egress import FetchReason
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
+from shield.rules.warming import MARK
 from shield.store.entry import Entry
 
 WHOLE_SECONDS = 600.0
@@ -115,6 +116,8 @@ class FillTable:
             want = self._validation(resource, request.method, stored)
             if not whole:
                 want = self._wanted(resource, request, stored, reader)
+            if MARK in request.notable:
+                want.purpose = FetchReason.WARM
             fill = self._start(Question(resource, request, want, stored, shared=True))
         fill.join(reader)
         return fill, under_way
