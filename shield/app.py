@@ -42,6 +42,7 @@ from shield.build.replies import log_requests, replies_of, request_ids, try_log_
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.usage import keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -67,7 +68,7 @@ from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import SIGNS, PeerFront, PeerProxy
+from shield.peers.front import REPORT, SIGNS, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -149,8 +150,20 @@ def build(
         replies=replies,
         accounting=Accounting(peer_counters),
         owns=owners.owns,
-        report=lambda: figures.report().encoded(),
-        signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
+        private={
+            REPORT: lambda: figures.report().encoded(),
+            SIGNS: lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
+            USAGE: lambda: usage().encoded(),
+        },
+        clock=clock,
+    )
+    usage = usage_of(origins, counters)
+    keeper = keeper_of(
+        settings,
+        place.state,
+        own=usage,
+        others=lambda: owners.reports(USAGE),
+        conducts=lambda: origins.conducts,
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
@@ -264,6 +277,7 @@ def build(
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
+        CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )

@@ -14,6 +14,7 @@ from shield.config.alarms import AlarmSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
+from shield.config.ledger import LedgerSettings
 from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
@@ -284,6 +285,7 @@ class Settings(Section):
         description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The record of egress.")
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     rate_limits: Mapping[Name, RateLimitSettings] = Field(
         default_factory=dict,

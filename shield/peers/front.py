@@ -2,12 +2,12 @@
 
 The same protocol, store and fills as for clients. The differences: each response states its outcome to the
 requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
-nothing is counted or logged as a client's; and the targets `REPORT` and `SIGNS` return this worker's figures.
+nothing is counted or logged as a client's; and `REPORT`, `SIGNS` and `USAGE` return this worker's figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,11 @@ REPORT = b"*report"
 SIGNS = b"*signs"
 """The same, for its signs of alarms."""
 
+USAGE = b"*usage"
+"""The same, for its counts of egress."""
+
+_PRIVATE = frozenset({REPORT, SIGNS, USAGE})
+
 _SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
 
@@ -55,13 +60,12 @@ class PeerProxy(Proxy):
         replies: Replies,
         accounting: Accounting,
         owns: Callable[[CacheKey], bool],
-        report: Callable[[], bytes],
-        signs: Callable[[], bytes] = lambda: b"{}",
+        private: Mapping[bytes, Callable[[], bytes]],
         clock: Callable[[], float],
     ) -> None:
         super().__init__(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
         self._owns = owns
-        self._private = {REPORT: report, SIGNS: signs}
+        self._private = private
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         private = self._private.get(request.target)
@@ -119,5 +123,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target not in (REPORT, SIGNS):  # reports don't count themselves
+        if request.target not in _PRIVATE:  # reports don't count themselves
             super()._account(request, reply, began)
