@@ -53,8 +53,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, warm, ramps;
-                reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis; alarms:
-                listed; page: for people, of the files in static/, on feed: live figures
+                reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis; auditing: who
+                called what; alarms: listed; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -131,12 +131,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
                 announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence, exact,
                 amplification, locations, policy, reach, certificates, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, tokens (of callers of the
-                admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as
-                they are written; purge_scope: what an order covers, and what it costs to fetch that again;
-                purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
-                those of the log of purges; alarms (from their beginning to their end), alarm_signs (their causes),
-                webhooks (requests, signatures and attempts)
+                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the
+                audit log), tokens (of callers of the admin API); written: URLs, keys and prefixes as people write
+                them; purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what
+                it costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
+                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
+                alarm_signs (their causes), webhooks (requests, signatures and attempts)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

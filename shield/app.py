@@ -11,6 +11,7 @@ from typing import IO
 from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
+from shield.admin.auditing import AuditFile, AuditLog, auditing
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
@@ -248,6 +249,9 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    audit = AuditLog(
+        None if place.state is None else AuditFile(place.state / f"audit-{settings.node}.jsonl"), clock=clock
+    )
     checkup = Checkup(figures, proxy, frozen=lambda: bool(place.shared.records.frozen_at))
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
@@ -311,9 +315,11 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
+                auditing(audit),
                 *page_routes(feed),
             ],
             doorkeeper=doorkeeper,
+            witness=audit,
             hosts=hosts,
             body_seconds=settings.admin.timeout,
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 from starlette.requests import Request
@@ -13,6 +12,9 @@ from shield.admin.problems import ProblemError
 from shield.admin.schemas import ANY_OBJECT, NUMBER, array, either, record
 from shield.rules.decisions import DecisionBasis
 from shield.rules.tokens import Role
+
+_LAST = 253402300799.0  # the end of the year 9999
+_TIME = {**NUMBER, "minimum": 0, "maximum": _LAST}
 
 
 class DecisionRecord(Protocol):
@@ -57,8 +59,8 @@ def deciding(basis: DecisionRecord) -> Operation:
         summary="The node's knowledge of its origins at a time of the last day",
         handler=show,
         query=[
-            QueryParameter("at", "Epoch seconds: the last note before that time", NUMBER, required=True),
-            QueryParameter("until", "Epoch seconds: all notes from `at` until then", NUMBER),
+            QueryParameter("at", "Epoch seconds: the last note before that time", _TIME, required=True),
+            QueryParameter("until", "Epoch seconds: all notes from `at` until then", _TIME),
         ],
         answer=either(record(notes=array(ANY_OBJECT)), ANY_OBJECT),
         refusals={400: "No time", 404: "Nothing is known of that time", 500: "The record can't be read"},
@@ -70,4 +72,4 @@ def _time(text: str | None) -> float | None:
         seconds = float(text or "")
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) else None
+    return seconds if 0.0 <= seconds <= _LAST else None

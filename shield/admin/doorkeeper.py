@@ -35,8 +35,12 @@ class Doorkeeper:
         return {denial.value: count for denial, count in self._denied.items()}
 
     def admit(self, request: Request, needed: Role) -> Caller:
-        """The caller. Raises ProblemError: 401 without a token that is known, 403 if its role isn't enough."""
+        """The caller, who is known to the request from then on. Raises ProblemError: 401 without a token that is
+        known, 403 if its role isn't enough.
+        """
         caller, denial = self.tokens.judge(request.headers.get("authorization"), needed)
+        if caller is not None:
+            request.state.who, request.state.role = caller.who, caller.role
         if denial is not None:
             self._denied[denial] += 1
         if caller is not None and denial is None:

@@ -100,6 +100,8 @@ def _refusals(operation: Operation) -> Mapping[int, str]:
         usual[401] = "No token, or an unknown one"
         if operation.role is not Role.READ:
             usual[403] = f"The token's role is less than {operation.role.word}"
+        if operation.query:
+            usual[400] = "A parameter that isn't one, or isn't as expected"
     if operation.changes:
         usual |= {
             400: "The body isn't as expected",

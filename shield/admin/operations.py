@@ -20,6 +20,7 @@ from starlette.routing import Route
 from shield.admin.problems import ProblemError, problem_response
 from shield.admin.schemas import TEXT, Schema
 from shield.errors import RequestError, StoreError
+from shield.rules.summaries import discreet
 from shield.rules.tokens import Caller, Role
 from shield.rules.written import WrittenError
 
@@ -71,7 +72,9 @@ class Operation:
 
 
 class Doorman(Protocol):
-    """Decides on calls before they are carried out. `admit` raises ProblemError."""
+    """Decides on calls before they are carried out. `admit` sets `request.state.who` and `.role`, and raises
+    ProblemError.
+    """
 
     def admit(self, request: Request, needed: Role) -> Caller: ...
 
@@ -107,8 +110,8 @@ def _endpoint(
         problems: Sequence[str] = ()
         try:
             if operation.role is not None:
-                caller = doorman.admit(request, operation.role)
-                request.state.who, request.state.role = caller.who, caller.role
+                doorman.admit(request, operation.role)
+            _check_query(request, operation)
             request.state.body = await _body(request, operation, body_seconds)
             response = await operation.handler(request)
         except (ProblemError, WrittenError, RequestError, StoreError) as error:
@@ -128,6 +131,13 @@ def _as_problem(error: Exception) -> ProblemError:
     if isinstance(error, RequestError):
         return ProblemError(400, f"a path would be rejected in a request: {error}")
     return ProblemError(500 if isinstance(error, StoreError) else 400, str(error))
+
+
+def _check_query(request: Request, operation: Operation) -> None:
+    """Raises ProblemError for a parameter that isn't one, where there are some: it may be a slip."""
+    known = [each.name for each in operation.query]
+    if known and operation.role is not None and (unknown := set(request.query_params) - set(known)):
+        raise ProblemError(400, f"{discreet(min(unknown))}: unknown parameter; expected {', '.join(known)}")
 
 
 async def _body(request: Request, operation: Operation, seconds: float) -> bytes:

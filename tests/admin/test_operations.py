@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from shield.admin.api import admin_api
 from shield.admin.doorkeeper import Doorkeeper
-from shield.admin.operations import wish_of
+from shield.admin.operations import QueryParameter, wish_of
 from shield.admin.problems import ProblemError
 from shield.admin.schemas import TEXT, record
 from shield.errors import RequestError, StoreError
@@ -205,6 +205,17 @@ def test_what_is_no_json_is_refused(content: bytes) -> None:
     )
 
     assert (answer.status_code, answer.json()["problems"]) == (400, ["expected JSON"])
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 200), ("?last=1", 200), ("?lats=1", 400), ("?last=1&%0A", 400)])
+def test_a_parameter_that_isnt_one_is_a_slip(query: str, status: int) -> None:
+    app = admin_api([operation(query=[QueryParameter("last", "How many")])])
+
+    answer = call(app, "GET", f"/thing{query}")
+
+    assert answer.status_code == status
+    if "lats" in query:
+        assert answer.json()["problems"] == ["lats: unknown parameter; expected last"]
 
 
 def test_one_method_of_a_path_is_described_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -21,6 +22,7 @@ from shield.config.units import ExpectedError
 from shield.config.yaml_text import YamlText
 from shield.errors import ConfigError, RequestError
 from shield.rules import certificates
+from shield.rules.summaries import HIDDEN, MOST, MOST_READ, summary_of
 from shield.rules.tokens import AdminToken, AdminTokens, Role, TokenDenial
 from shield.rules.written import WrittenError, target_of
 from tests.fuzz.target import Target
@@ -221,6 +223,15 @@ def check_authorization(data: bytes) -> None:
     assert TOKENS.judge(field, Role.PURGE)[1] is (denial or TokenDenial.ROLE)
 
 
+def check_summary(data: bytes) -> None:
+    """Of any body: short, plain, and without what is said to be secret."""
+    text = json.dumps(summary_of(data))
+    assert len(text) < 8 * MOST
+    hidden = json.dumps({"secret": data.decode("latin-1"), "a": {"api_key": [data.decode("latin-1")]}})
+    if len(hidden) <= MOST_READ:
+        assert summary_of(hidden.encode()) == {"secret": HIDDEN, "a": {"api_key": HIDDEN}}
+
+
 def check_url(data: bytes) -> None:
     """What a client sends for what a person types, in visible ASCII."""
     try:
@@ -396,6 +407,11 @@ TARGETS = {
             b"Bearer",
         ),
         (b"Bearer ", b"hunter2", b" ", b"\t", b","),
+    ),
+    "summary": Target(
+        check_summary,
+        (b'{"paths": ["/a?sign=b&key=c", "https://me:x@y/z"]}', b'[[[[[1]]]], NaN, 1e999, "\\ud800"]', b"1" * 500),
+        (b'"token": ', b"[", b"]", b"{", b"}", b'"', b"://", b"@", b"?key=", b"\\u", b"1e9", b"NaN"),
     ),
     "url": Target(
         check_url,
