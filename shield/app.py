@@ -43,6 +43,7 @@ from shield.build.replies import log_requests, replies_of, request_ids, try_log_
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.build.usage import keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
@@ -77,6 +78,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -168,6 +170,15 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
@@ -189,7 +200,9 @@ def build(
         spot_checks=spot_checks,
         access=log,
         pauses=pauses,
+        purge=purge,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -212,7 +225,6 @@ def build(
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -243,6 +255,7 @@ def build(
             ids=ids,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
         )
@@ -263,6 +276,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
         ),
@@ -335,4 +349,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )

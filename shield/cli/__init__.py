@@ -10,6 +10,8 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
+from shield.cli.cost_commands import cost as _cost
+from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
@@ -384,6 +386,8 @@ def announce(
 
 
 _app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
+_app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
+_app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)

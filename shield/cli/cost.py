@@ -1,4 +1,4 @@
-"""shield cost: the bill so far, from the ledger and the prices of the settings; and shield prices: the list prices."""
+"""shield cost: the bill so far, from the ledger and the prices of the settings. shield prices: the list prices."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def prices() -> int:
         price = preset.price
         egress = f"{price.egress:.4g} {price.currency}"
         egress += "".join([f"\nbeyond {_bytes(start)}: {each:g}" for start, each in price.tiers])
-        free = _bytes(price.free) if price.free else "–"
+        free = _bytes(price.free) if price.free else "-"
         row = (name, egress, f"{price.requests:g}", free, _age(preset.read, today), preset.caveat, preset.source)
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -100,7 +100,7 @@ def _usage(settings: Settings, start: float, stop: float) -> list[Usage]:
 
 def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
     def of_origin(key: str) -> Callable[[Usage], str]:
-        known = {name: str(getattr(origin, key) or "–") for name, origin in settings.origins.items()}
+        known = {name: str(getattr(origin, key) or "-") for name, origin in settings.origins.items()}
         return lambda each: known.get(each.origin, "(removed)")
 
     ways: Mapping[str, Callable[[Usage], str]] = {
@@ -146,7 +146,7 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
 
 
 def _money(line: BillLine) -> str:
-    return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "–"
+    return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
 
 
 def _bytes(size: float) -> str:

@@ -31,6 +31,7 @@ from shield.config.section import (
     Section,
     off_is_off,
 )
+from shield.config.tracing import TracingSettings
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
@@ -285,7 +286,15 @@ class Settings(Section):
         description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
+    labels: Mapping[Name, Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=dict,
+        description='Labels on each row of `shield cost --focus`, as {environment: prod, cost_centre: "4711"}.',
+        json_schema_extra={"additionalProperties": {"type": "string"}},
+    )
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The record of egress.")
+    tracing: TracingSettings | None = Field(
+        default=None, description="Traces, to an OpenTelemetry collector. If omitted: none."
+    )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     rate_limits: Mapping[Name, RateLimitSettings] = Field(
         default_factory=dict,

@@ -7,7 +7,6 @@ that month, so that parts add up to the whole, whatever they are divided by.
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,8 +90,8 @@ def month_of(at: float) -> tuple[float, float]:
     """The beginning and the end of the month (UTC) that a time is in, in epoch seconds."""
     moment = datetime.fromtimestamp(at, UTC)
     start = datetime(moment.year, moment.month, 1, tzinfo=UTC)
-    days = calendar.monthrange(moment.year, moment.month)[1]
-    return start.timestamp(), start.timestamp() + days * 86400.0
+    stop = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
+    return start.timestamp(), stop.timestamp()
 
 
 def charges(usage: Sequence[Usage], prices: Mapping[str, Price | None]) -> dict[tuple[str, float], Charge]:
