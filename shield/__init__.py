@@ -31,7 +31,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
                 tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other
                 settings while the node serves; secrets: files with secrets and certificates, followed; keys:
-                credentials from commands and clouds' chains
+                credentials from commands and clouds' chains; usage: the ledger of egress
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
@@ -110,7 +110,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
-    egress      bytes and requests at origins: meter: counts them by origin, route and reason
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger: on disk; keeper: all workers' counts on their way there
     leases      the words there on the limit of an origin, and each worker's lease on it
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
@@ -134,7 +134,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
                 log_lines (of the access log), ranking, distance, choice (their order by cost), prices, ramp (a new
                 origin's share), spotchecks, health, positions (which origins are asked), drains, probing, checkup
-                (whether a node serves), latency, attempts (when, and for how long), egress (reasons of fetches),
+                (whether a node serves), latency, attempts (when, and for how long), egress (reasons of fetches), bill, focus (its rows for FinOps tools),
                 key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
                 announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence, exact,
                 amplification, locations, policy, reach, certificates, rendezvous, sigv4, providers, s3_errors,

@@ -61,6 +61,8 @@ def cost(
 def prices() -> None:
     """Show the list prices that settings can name, with their source and date.
 
+    Exit codes: 0.
+
     Examples:
 
         shield prices

@@ -89,7 +89,7 @@ def test_focus_rows_add_up_to_the_bill_and_are_marked_as_estimates(
         (
             None,
             {"path": "/nowhere/l.sqlite"},
-            "there is none yet: a node with these settings writes it within seconds",
+            "there is none yet: a node with these settings writes it",
         ),
     ],
 )

@@ -40,6 +40,7 @@ def test_a_month_ends_where_the_next_begins() -> None:
 
     assert (start, stop) == (NOVEMBER, NOVEMBER + 30 * DAY)
     assert month_of(stop)[0] == stop and month_of(stop - 1) == (start, stop)
+    assert month_of(stop) == (stop, stop + 31 * DAY)
 
 
 def test_lines_by_origin_requests_by_what_is_billed_and_origins_without_a_price() -> None:
