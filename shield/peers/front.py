@@ -2,7 +2,8 @@
 
 The same protocol, store and fills as for clients. The differences: each response states its outcome to the
 requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
-nothing is counted or logged as a client's; and `REPORT`, `SIGNS` and `USAGE` return this worker's figures.
+nothing is counted or logged as a client's; and targets that begin with a star
+return this worker's figures.
 """
 
 from __future__ import annotations
@@ -40,10 +41,17 @@ REPORT = b"*report"
 SIGNS = b"*signs"
 """The same, for its signs of alarms."""
 
+TOP = b"*top"
+"""The same, for what is asked for most; with a query."""
+
+LOG = b"*log"
+"""The same, for requests as they happen; with a query."""
+
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 
-_PRIVATE = frozenset({REPORT, SIGNS, USAGE})
+PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
+"""The answers to such targets, by their queries."""
 
 _SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
@@ -60,7 +68,7 @@ class PeerProxy(Proxy):
         replies: Replies,
         accounting: Accounting,
         owns: Callable[[CacheKey], bool],
-        private: Mapping[bytes, Callable[[], bytes]],
+        private: PrivateAnswers,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
@@ -68,9 +76,9 @@ class PeerProxy(Proxy):
         self._private = private
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
-        private = self._private.get(request.target)
-        if private is not None:
-            body = private()
+        if request.target[:1] == b"*":
+            name, _, query = request.target.partition(b"?")
+            body = self._private[name](query) if name in self._private else b"{}"
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
             return Reply(200, head, (body,), len(body), PLAIN_HIT)
         try:
@@ -123,5 +131,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target not in _PRIVATE:  # reports don't count themselves
+        if not request.target.startswith(b"*"):  # reports don't count themselves
             super()._account(request, reply, began)
