@@ -52,10 +52,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
-                timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, warm, ramps;
-                reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis; auditing: who
-                called what; alarms: listed; top: what is asked for most; livelog: requests as they happen; page: for
-                people, of the files in static/, on feed: live figures
+                timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
+                ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
+                auditing: who called what; alarms: listed; top: what is asked for most; livelog: requests as they
+                happen; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -64,6 +64,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on and off by the settings
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
+    purge_request   PURGE on the listeners for clients
+    purge_orders    orders to purge, carried out once each, with receipts and a log
+    purge_forecast  what an order would purge, and what fetching it again would ask of the origins
     purge       removing entries on demand, making them stale, and taking objects down
     purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
     purge_log   the log of purges, a copy in each place: marks, and orders with their ids

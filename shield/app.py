@@ -20,6 +20,7 @@ from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
+from shield.admin.purge import purge_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
@@ -78,6 +79,9 @@ from shield.peers.front import LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerPr
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
+from shield.purge_forecast import PurgeForecaster
+from shield.purge_orders import PurgeOrders
+from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
@@ -181,6 +185,10 @@ def build(
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
+    purge.carry_out = purge_orders.carry_out_again
+    purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
+    forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
         means,
@@ -209,6 +217,7 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        purges=purge_orders,
         pauses=pauses,
         purge=purge,
         place=place,
@@ -295,6 +304,8 @@ def build(
         ),
         storage,
         purge,
+        purge_orders,
+        CallbackService("PURGE requests", closing=purge_requests.close),
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
@@ -343,6 +354,7 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
+                *purge_routes(purge_orders, forecaster.forecast),
                 auditing(audit),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
@@ -359,6 +371,7 @@ def build(
         proxy=proxy,
         guard=guard,
         purge=purge,
+        purge_orders=purge_orders,
         store=store,
         fills=fills,
         owners=owners,

@@ -15,6 +15,7 @@ from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
+from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
@@ -31,6 +32,8 @@ _RUN, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "Settings", "Origins", "Obje
 
 _app.add_typer(_alarms, rich_help_panel=_RUN)
 _app.add_typer(_store, rich_help_panel=_OBJECTS)
+_app.command(rich_help_panel=_OBJECTS)(purge)
+_app.command(rich_help_panel=_OBJECTS)(purges)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)
 _app.add_typer(_ramp, rich_help_panel=_ORIGINS)
 _app.add_typer(_drill, rich_help_panel=_ORIGINS)

@@ -19,6 +19,7 @@ from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
+from shield.config.purging import PurgeMethodSettings
 from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
@@ -234,6 +235,11 @@ class Settings(Section):
         default=None,
         description="Admission of clients; off: all, as `allow: all`. If omitted: all are admitted, and all "
         "listeners must be on loopback.",
+    )
+    purge_method: PurgeMethodSettings | None = Field(
+        default=None,
+        description="The method PURGE on the listeners for clients, for tools that can't reach the admin API. If "
+        "omitted: it is refused, as other methods are.",
     )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(
