@@ -37,7 +37,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; process_figures: of the process
+                client_figures: of clients; process_figures: of the process; purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -65,6 +65,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
     purge       removing entries on demand, making them stale, and taking objects down
+    purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
+    purge_log   the log of purges, a copy in each place: marks, and orders with their ids
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
@@ -81,11 +83,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
                 (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; backlog: its writer's queue; admission;
-                takedowns: their file; shares: RAM used by one key's variants. directory/: one cache directory, made
-                of home, claim, premises, index (LMDB) and its change and values, segments, record, log (writing),
-                room, reading, condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
+                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
+                backlog: its writer's queue; admission; takedowns: their file; shares: RAM used by one key's variants.
+                directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change and
+                values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep, scanning,
+                all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
+                maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;

@@ -168,6 +168,7 @@ def build(
     tops.use(prices_of(settings))
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
         means,
@@ -197,6 +198,7 @@ def build(
         spot_checks=spot_checks,
         access=log,
         pauses=pauses,
+        purge=purge,
         place=place,
         tracing=tracing.statistics,
     )
@@ -221,7 +223,6 @@ def build(
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()

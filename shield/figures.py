@@ -39,6 +39,8 @@ from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
 from shield.process import Pauses, process_statistics
 from shield.process_figures import build_family, certificate_family, loop_families, process_families
+from shield.purge import Purge
+from shield.purge_figures import purge_families
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
@@ -95,6 +97,7 @@ class Figures:
     spot_checks: SpotChecks
     access: AccessLog
     pauses: Pauses
+    purge: Purge
     place: Seat
     tracing: Callable[[], TracingStatistics] = TracingStatistics
 
@@ -155,6 +158,7 @@ class Figures:
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "purges": asdict(self.purge.statistics()),
             "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
@@ -221,6 +225,7 @@ class Figures:
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),
+            *purge_families(self.purge.statistics()),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
 

@@ -74,7 +74,7 @@ class Fill:
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
     trace: FetchTrace | None = None
-    _tags: bytes = b""
+    tags: bytes | None = None  # of the response, one a line; None before its head is there
     _due: int | None = None  # bytes expected in all
 
     # known at the end
@@ -291,7 +291,7 @@ class Fill:
         self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
         self.attempts = fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
-        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        self.head, self.length, self.tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
 
     def _let_go_of_others(self, settled: Settlement) -> None:
@@ -341,7 +341,7 @@ class Fill:
         assert self.disposition is not None and settled.span is not None
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
-        self.entry.origin, self.entry.tags = self.origin, self._tags
+        self.entry.origin, self.entry.tags = self.origin, self.tags or b""
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
@@ -367,6 +367,7 @@ class Fill:
         """End with an entry whose body isn't fetched, for the readers that may get it; `store` keeps it."""
         assert settled.disposition is not None
         self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
+        self.tags = entry.tags
         if settled.of_equals and share is not Share.LEADER_ONLY:
             self._releases().unlike()
         if settled.step in (Step.STORE, Step.FRESHEN):
@@ -381,7 +382,7 @@ class Fill:
 
     def _is_current(self) -> bool:
         """Whether its response may still be stored."""
-        return is_current(self.question, self._means, self.generation)
+        return is_current(self.question, self._means, self.generation, self.tags or b"")
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
@@ -436,7 +437,7 @@ class Fill:
             assert self.head is not None and self.disposition is not None
             body, length = self._buffer.body(), None if self.length is not None else received
             self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
-            self.entry.origin, self.entry.tags = self.origin, self._tags
+            self.entry.origin, self.entry.tags = self.origin, self.tags or b""
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 

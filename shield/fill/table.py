@@ -196,7 +196,7 @@ class FillTable:
         """The fill of a large entry's slices, if any are being read or fetched."""
         text = resource.key.text
         fill = self._sliced.get(text)
-        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation, fill.entry.tags):
             del self._sliced[text]
             return None
         return fill
@@ -278,7 +278,7 @@ class FillTable:
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
-        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation, fill.tags):
             return None  # a purged entry must not come back
         return fill
 
