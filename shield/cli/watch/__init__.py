@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from shield.cli.options import AsJson, ConfigFile, TokenFile
-
-
-class TopOf(StrEnum):
-    KEYS = "keys"
-    ROUTES = "routes"
-    CLIENTS = "clients"
-    ORIGINS = "origins"
-
-
-class TopBy(StrEnum):
-    REQUESTS = "requests"
-    MISSED_BYTES = "missed_bytes"
-    MONEY = "money"
+from shield.cli.watch.choices import TopBy, TopOf
 
 
 def top(

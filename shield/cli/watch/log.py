@@ -32,7 +32,7 @@ _FOREVER = 1e12  # counts don't fade
 _ABOVE = 4
 _SHOWN = 20
 
-Line = Mapping[str, Any]
+SaidLine = Mapping[str, Any]
 
 
 def log(path: Path, query: str, *, field: str, seconds: float | None, most: int, as_json: bool) -> int:
@@ -87,7 +87,7 @@ def log(path: Path, query: str, *, field: str, seconds: float | None, most: int,
     return 0
 
 
-def _lines(answer: HTTPResponse, most: int) -> Iterator[Line]:
+def _lines(answer: HTTPResponse, most: int) -> Iterator[SaidLine]:
     """What the node says; empty ones are signs of life. Ends after `most` requests, if that isn't 0."""
     count = 0
     for raw in answer:
@@ -98,7 +98,7 @@ def _lines(answer: HTTPResponse, most: int) -> Iterator[Line]:
             return
 
 
-def _print(lines: Iterator[Line], *, as_json: bool) -> None:
+def _print(lines: Iterator[SaidLine], *, as_json: bool) -> None:
     for line in lines:
         if as_json and line:
             print(json.dumps(line, separators=(",", ":")), flush=True)
@@ -112,7 +112,7 @@ def _dropped(dropped: int, unexamined: int) -> str:
     return f"too many: {dropped} requests aren't shown, {unexamined} weren't looked at; ask for less"
 
 
-def line_shown(line: Line) -> str:
+def line_shown(line: SaidLine) -> str:
     """A request in a line for people."""
     at = datetime.fromtimestamp(line["time"]).strftime("%H:%M:%S")
     place = line.get("origin") or line.get("tier") or "-"
@@ -131,7 +131,7 @@ class Counts:
         self._hitters = HeavyHitters(by=0, size=3, capacity=_COUNTED, seconds=_FOREVER)
         self.requests = self.dropped = self.unexamined = 0
 
-    def add(self, line: Line) -> None:
+    def add(self, line: SaidLine) -> None:
         if "target" not in line:
             self.dropped += line.get("dropped", 0)
             self.unexamined += line.get("unexamined", 0)
@@ -157,7 +157,7 @@ class Counts:
         return f"{said}; {_dropped(self.dropped, self.unexamined)}" if self.dropped or self.unexamined else said
 
 
-def _count(lines: Iterator[Line], field: str) -> None:
+def _count(lines: Iterator[SaidLine], field: str) -> None:
     counts, console = Counts(field), Console(soft_wrap=not sys.stdout.isatty())
     if not console.is_terminal:
         try:

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
 from shield.cli.rounded import shown_size
-from shield.cli.watch import TopBy, TopOf
+from shield.cli.watch.choices import TopBy, TopOf
 
 _SECONDS = 10.0
 _EVERY_SECONDS = 1.0
