@@ -22,11 +22,10 @@ from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
-from shield.reply import Reply
+from shield.reply import Reply, UnderWay
 from shield.rules.access import DeniedError
 from shield.rules.heads import split_block
 from shield.rules.limits import ClientLimits
-from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,8 +92,9 @@ class Application:
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         refused = reply is not None and reply.outcome.refused
-        route = None if refused else proxy.route_of(request.target, regime)
-        exchange = Exchange(request.method, request.target, peer, began, route=route)
+        exchange = Exchange(request.method, request.target, peer, began)
+        if not refused:
+            proxy.locate(exchange, regime)
         if reply is None or not reply.outcome.plain:
             proxy.identify(request)
         exchange.take_from(request)
@@ -105,7 +105,7 @@ class Application:
             pace(writer, limits.max_rate)
         client = _AsgiClient(send, exchange, send_seconds=limits.send_seconds, clock=proxy.clock)
         watcher = asyncio.ensure_future(client.watch(receive))
-        transfer: Transfer | None = None
+        transfer: UnderWay | None = None
         try:
             if reply is None:
                 transfer = proxy.open(request, client, regime, peer=peer)
