@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shield.drill.drills import DrillStatistics
 from shield.gate_figures import gate_families
@@ -13,6 +13,7 @@ from shield.origin.ranker import RankedStatistics
 from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatistics
 from shield.rules.alarms import AlarmKind
 from shield.rules.drill import PROOF_SECONDS
+from shield.rules.prices import Price
 from shield.rules.webhooks import AlarmBook
 
 
@@ -181,7 +182,7 @@ def origin_time_families(origins: Sequence[tuple[str, Histogram, Histogram]]) ->
     return [
         timed(
             "origin_first_byte_seconds",
-            "Time from a request to an origin to the head of its response",
+            "Time from a request to an origin to the head of its response, or until it was given up",
             [({"origin": name}, first_bytes) for name, first_bytes, _ in origins],
         ),
         timed(
@@ -189,6 +190,20 @@ def origin_time_families(origins: Sequence[tuple[str, Histogram, Histogram]]) ->
             "Time from a request to an origin to the end of its response, without waits for readers",
             [({"origin": name}, exchanges) for name, _, exchanges in origins],
         ),
+    ]
+
+
+def price_families(prices: Sequence[tuple[str, Price | None]]) -> list[Family]:
+    """Of origins that have a price in the settings, by name."""
+    known = [(name, price) for name, price in prices if price is not None]
+
+    def family(name: str, text: str, value: Callable[[Price], float]) -> Family:
+        samples = [Sample(value(price), {"origin": origin, "currency": price.currency}) for origin, price in known]
+        return Family(name, text, samples, gauge=True, alike=True)
+
+    return [
+        family("origin_price_per_byte", "Price of a byte out of an origin, by the settings", lambda p: p.of(1, 0)),
+        family("origin_price_per_request", "Price of a request to an origin, by the settings", lambda p: p.of(0, 1)),
     ]
 
 

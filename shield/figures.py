@@ -14,7 +14,14 @@ from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
-from shield.families import alarm_families, drill_families, origin_families, origin_time_families, ranked_family
+from shield.families import (
+    alarm_families,
+    drill_families,
+    origin_families,
+    origin_time_families,
+    price_families,
+    ranked_family,
+)
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.histograms import Histogram
@@ -175,6 +182,7 @@ class Figures:
                 self.doorkeeper.denied,
             ),
             *connection_families(vitals.connections, self.door.statistics(), self.http2.statistics()),
+            number("workers", "Workers that the node should have", self.place.workers, gauge=True, alike=True),
             *process_families(self.place.worker, self.started, process_statistics(self.pauses)),
             *loop_families(vitals.loop_lag_seconds, vitals.loop_delays),
             certificate_family(vitals.certificate_expires),
@@ -197,7 +205,15 @@ class Figures:
             *drill_families(self.drills.statistics()),
             *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
+            number(
+                "origins_failed_together",
+                "1 while all origins fail at once, so that none is taken to be out",
+                float(bool(self.place.shared.records.frozen_at)),
+                gauge=True,
+                alike=True,
+            ),
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
+            *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),

@@ -1,5 +1,5 @@
-"""Generated parts of the handbook that only a node knows: all metrics in docs/metrics.md, all calls of the admin API in
-docs/admin.md.
+"""Generated parts of the handbook that only a node knows: all metrics (docs/metrics.md), and all calls of the admin
+API (docs/admin.md).
 
     python -m tests.references         # writes them; `nox -s docs` does, too
 """

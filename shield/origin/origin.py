@@ -106,9 +106,8 @@ class Origin:
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
-        """Responses by status, further ones that mend a fault included."""
         self.first_bytes = Histogram()
-        """Times from requests to the heads of their responses."""
+        """Times from requests to the heads of their responses, or until they were given up."""
         self.overtaken = 0
         self.probes: Counter[str] = Counter()
         """Probes by their result."""
@@ -250,7 +249,13 @@ class Origin:
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
-        response = await send(Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter))
+        asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
+        try:
+            response = await send(asked)
+        except BaseException as error:
+            if not isinstance(error, OriginError) or error.fault is Fault.FIRST_BYTE_TIMEOUT:
+                self.first_bytes.add(self._now() - note.began)
+            raise
         note.meter.answered(response.head.status)
         self.first_bytes.add(self._now() - note.began)
         return response

@@ -98,7 +98,7 @@ def try_out(operation: Any, url: str, mode: GenerationMode) -> None:
 
     @hypothesis.given(case=cases)
     @hypothesis.settings(
-        max_examples=tries(8),
+        max_examples=tries(5),
         deadline=None,
         database=None,
         derandomize=True,

@@ -19,7 +19,7 @@ from tests.deploy.tools import ROOT, program, run
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 BASE, EXAMPLE = KUBERNETES / "base", KUBERNETES / "example"
-KINDS_OF_OTHERS = {"Kustomization", "Component", "ServiceMonitor"}  # no schema of Kubernetes' own
+KINDS_OF_OTHERS = {"Kustomization", "Component", "ServiceMonitor", "PrometheusRule"}  # no schema of Kubernetes' own
 CONFIGS = [BASE / "shield.yaml", EXAMPLE / "shield.yaml"]
 
 
