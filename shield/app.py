@@ -17,6 +17,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
+from shield.admin.log_level import log_level_routes
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
 from shield.admin.ramps import ramp_routes
@@ -64,6 +65,7 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.levels import LogLevels
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
 from shield.origin.drains import Drains
@@ -208,6 +210,7 @@ def build(
         fills.look(means.loop.time(), origins.patience)
 
     asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
+    levels = LogLevels(settings.log.level, place.shared.log_level, clock=clock)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -232,6 +235,7 @@ def build(
             alarms=alarms,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
+            levels=levels,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
@@ -249,6 +253,7 @@ def build(
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("the level of the log", ticking=levels.tick),
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
@@ -302,6 +307,7 @@ def build(
                 alarming(alarms.shown),
                 *origin_routes(orders),
                 auditing(audit),
+                *log_level_routes(levels),
                 *page_routes(feed),
             ],
             doorkeeper=doorkeeper,

@@ -43,13 +43,13 @@ from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 16
+LAYOUT = 17
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
 _MAGIC = b"shield.m"
 _HEAD = struct.Struct("<8sIIQQ")  # what it is, its layout, and the sizes of what differs: 0, log, counters
-_WORDS = 16  # bytes: the log's position, and up to where bytes may have been overwritten already
+_WORDS = 24  # bytes: the log's position, up to where bytes may have been overwritten already, a level of the log
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
@@ -146,7 +146,9 @@ class Shared:
         """Keys that changed lately."""
         self.rates = RateCells(view[rates:homes], lock=self._lock, first_byte=_RATES)
         """Budgets of rate limits."""
-        self._overwritten = words[1:]
+        self._overwritten = words[1:2]
+        self.log_level = words[2:]
+        """Another level of the log for a while, as `rules.log_level` has it."""
         self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes

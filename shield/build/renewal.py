@@ -44,6 +44,7 @@ from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.levels import LogLevels
 from shield.observe.request_ids import RequestIds
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
@@ -80,6 +81,7 @@ class Parts:
     alarms: AlarmWatch
     admin_hosts: list[str]
     doorkeeper: Doorkeeper
+    levels: LogLevels
 
 
 class WorkerRenewal:
@@ -159,6 +161,7 @@ class PreparedEdition:
         parts.alarms.use(terms)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)
+        parts.levels.usual = settings.log.level
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
         if drawn.tls is not None:
