@@ -12,6 +12,7 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.auditing import AuditFile, AuditLog, auditing
+from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
@@ -35,6 +36,7 @@ from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
+from shield.build.inspection import Inspection
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
@@ -240,6 +242,9 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    if inspection is not None:
+        reload.compare = inspection.compare
     audit = AuditLog(
         None if place.state is None else AuditFile(place.state / f"audit-{settings.node}.jsonl"), clock=clock
     )
@@ -298,7 +303,7 @@ def build(
                 removal(purge.targets, purge.prefix),
                 takedown(purge.take_down, purge.lift),
                 announcing(Announcer(in_force, purge, store, fills).announce),
-                reloading(reload.ask),
+                reloading(reload),
                 upgrading(upgrade.ask),
                 *drilling(drills),
                 *ramp_routes(ramps),
@@ -307,6 +312,7 @@ def build(
                 alarming(alarms.shown),
                 *origin_routes(orders),
                 auditing(audit),
+                *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
                 *page_routes(feed),
             ],
