@@ -16,6 +16,7 @@ from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
+from shield.admin.entries import showing_entries
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
@@ -77,13 +78,14 @@ from shield.observe.request_ids import RequestIds
 from shield.observe.top import SHARE, TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import LOG, REPORT, SIGNS, TOP, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, TOP, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.contents import Contents
 from shield.store.directory.files import Files
 from shield.tracing.service import Tracing
 from shield.warm import Warmer
@@ -153,6 +155,7 @@ def build(
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
+    contents = Contents(store, place.worker, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -165,6 +168,7 @@ def build(
             SIGNS: lambda query: signs.encoded(),
             TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
             LOG: lambda query: live.answer(query),  # noqa: PLW0108
+            ENTRIES: contents.answer,
         },
         clock=clock,
     )
@@ -342,6 +346,9 @@ def build(
                 auditing(audit),
                 *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
+                showing_entries(
+                    in_force, lambda key: contents.of_all(key, lambda each: owners.reports(ENTRIES + b"?" + each))
+                ),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
                 log_route(live),

@@ -39,17 +39,24 @@ class LogLevels:
 
     def tick(self) -> None:
         """Take over what holds now."""
-        found = self.now
+        found, before = self.now, self._applied
         if found is None:
-            if self._applied is not None:
+            if before is not None:
                 self._applied = None
-                _OURS.setLevel(self.usual.upper())
-                log.warning("the level of the log is %s again, as the settings say", self.usual)
-            return
-        wanted = logging.getLevelName(found.level.upper())
-        if found != self._applied or _OURS.level != wanted:  # a reload puts the settings' own in force
-            _OURS.setLevel(wanted)
-            if found != self._applied:
-                left = found.until - self._clock()
-                log.warning("the level of the log is %s for %.0f s", found.level, left)
+                _put(self.usual, "the level of the log is %s again, as the settings say", self.usual)
+        elif found != before:
             self._applied = found
+            left = found.until - self._clock()
+            _put(found.level, "the level of the log is %s for %.0f s", found.level, left)
+        elif logging.getLevelName(found.level.upper()) != _OURS.level:  # a reload has put the settings' own in force
+            _OURS.setLevel(found.level.upper())
+
+
+def _put(level: str, message: str, *args: object) -> None:
+    """Change the level, and say so as long as that isn't left out itself."""
+    number = logging.getLevelName(level.upper())
+    if number > logging.WARNING:
+        log.warning(message, *args)
+    _OURS.setLevel(number)
+    if number <= logging.WARNING:
+        log.warning(message, *args)

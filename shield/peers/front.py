@@ -47,6 +47,9 @@ TOP = b"*top"
 LOG = b"*log"
 """The same, for requests as they happen; with a query."""
 
+ENTRIES = b"*entries"
+"""The same, for its entries under a key; with a query."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 

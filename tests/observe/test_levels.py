@@ -62,17 +62,18 @@ def test_without_another_level_nothing_is_touched() -> None:
     assert OURS.level == logging.INFO
 
 
-def test_it_is_said_when_it_begins_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_it_is_said_when_it_begins_and_ends(caplog: pytest.LogCaptureFixture, level: str) -> None:
     clock = FakeClock()
     levels = LogLevels("info", Shared().log_level, clock=clock)
 
-    levels.set("debug", 60.0)
+    levels.set(level, 60.0)
     levels.tick()
     clock.advance(60)
     levels.tick()
     levels.tick()
 
     assert [record.getMessage() for record in caplog.records] == [
-        "the level of the log is debug for 60 s",
+        f"the level of the log is {level} for 60 s",
         "the level of the log is info again, as the settings say",
     ]
