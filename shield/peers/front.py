@@ -50,6 +50,9 @@ LOG = b"*log"
 ENTRIES = b"*entries"
 """The same, for its entries under a key; with a query."""
 
+USAGE = b"*usage"
+"""The same, for its counts of egress."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 
@@ -131,5 +134,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target not in (REPORT, SIGNS):  # reports don't count themselves
+        if not request.target.startswith(b"*"):  # reports don't count themselves
             super()._account(request, reply, began)
