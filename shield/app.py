@@ -72,7 +72,7 @@ from shield.observe.counters import STANDS_FOR, Counters
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
-from shield.observe.top import SHARE, TopLists
+from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
@@ -179,9 +179,8 @@ def build(
         conducts=lambda: origins.conducts,
         clock=clock,
     )
-    tops = TopLists(proxy.key_of, clock=clock)
+    tops = TopLists(accounting, clock=clock)
     tops.use(prices_of(settings))
-    accounting.add(tops.note, hits=SHARE)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
@@ -321,6 +320,7 @@ def build(
         alarms,
         CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
+        CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
         CallbackService("the live log", ticking=live.tick, closing=live.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )

@@ -19,6 +19,8 @@ from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
+from shield.cli.watch import log as _log
+from shield.cli.watch import top as _top
 
 _app = typer.Typer(
     name="shield",
@@ -391,6 +393,8 @@ def announce(
 _app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
 _app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
 _app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
+_app.command(name="top", rich_help_panel=_RUN)(_top)
+_app.command(name="log", rich_help_panel=_RUN)(_log)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)
