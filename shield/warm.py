@@ -19,14 +19,13 @@ from shield.messages import Part, Request
 from shield.origin.origins import Origins
 from shield.outcome import Outcome
 from shield.proxy import Proxy
-from shield.reply import Reply
+from shield.reply import Reply, UnderWay
 from shield.rules.routes import Resource
 from shield.rules.warming import MARK, MOST_AT_ONCE, WarmOrder, WarmResult
 from shield.rules.written import target_of
 from shield.store.entry import Entry
 from shield.store.slices import Slices
 from shield.store.tiers import Cold, Store
-from shield.transfer import Transfer
 
 log = logging.getLogger("shield.warm")
 
@@ -174,7 +173,7 @@ class _WarmSink:
     def __init__(self, loop: asyncio.AbstractEventLoop, budget: _WarmBudget) -> None:
         self.ready = True
         self.done: asyncio.Future[None] = loop.create_future()
-        self.transfer: Transfer | None = None
+        self.transfer: UnderWay | None = None
         self._loop = loop
         self._at_once = 0  # bytes since the last pause
         self._budget = budget

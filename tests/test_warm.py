@@ -12,7 +12,7 @@ from typing import Any, cast
 import httpx
 
 from shield.outcome import Outcome
-from shield.transfer import Transfer
+from shield.reply import UnderWay
 from shield.warm import _WarmBudget, _WarmSink
 from tests.disks import KIB, MIB, SLICE, with_disk
 from tests.doubles.faults import at_body
@@ -110,7 +110,7 @@ def test_a_large_object_is_warmed_slice_by_slice_and_what_is_there_is_not_read(
 def test_a_body_that_comes_as_fast_as_memory_leaves_time_for_other_work() -> None:
     async def scenario() -> list[bool]:
         sink, advanced = _WarmSink(asyncio.get_running_loop(), _WarmBudget(math.inf)), []
-        sink.transfer = cast(Transfer, SimpleNamespace(advance=lambda: advanced.append(sink.ready)))
+        sink.transfer = cast(UnderWay, SimpleNamespace(advance=lambda: advanced.append(sink.ready)))
         sink.begin(b"", None, status=200, length=None, outcome=Outcome(hit=True))
         for _ in range(3):
             assert sink.ready
