@@ -246,8 +246,7 @@ class Origin:
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
             fields = self._gateway.of(fields, want.request)
-        trace, attempt = want.trace, None
-        if trace is not None:
+        if (trace := want.trace) is not None:
             attempt = trace.begin(self.name, want.method, self.signer.url, want.path, now)
             fields = fields if self.provider.signed else with_context(fields, trace, attempt)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
@@ -256,8 +255,7 @@ class Origin:
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
         asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
         try:
-            sent = send(asked)
-            response = await (sent if trace is None else noted(attempt, sent, self.clock))
+            response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
         except BaseException as error:
             if not isinstance(error, OriginError) or error.fault is Fault.FIRST_BYTE_TIMEOUT:
                 self.first_bytes.add(self._now() - note.began)
