@@ -17,7 +17,8 @@ from shield.store.volume import Volume
 log = logging.getLogger("shield.store")
 
 _REST = 3.0  # times as long as it has worked: it takes a quarter of a disk and of a processor at most
-_SHORTEST_REST = 0.001
+_SHORTEST_REST, _LONGEST_REST = 0.001, 0.05
+_TOGETHER = 1024  # records that are removed with one wait for the disk
 _CHECK_SECONDS = 0.5  # how often a sweep that waits for the writer looks whether it is to end
 
 
@@ -72,15 +73,20 @@ class Sweeper:
         try:
             if not self._change(directory, lambda it: it.begin_sweep(sweep)):
                 return
-            worked_at = began
+            worked_at, fallen = began, list[Fallen]()
             for step in sweep.steps(self._marks):
                 seen += step.seen
-                if step.fallen and not self._change(directory, partial(self._carry_out, sweep, step.fallen)):
-                    return
+                fallen += step.fallen
+                if len(fallen) >= _TOGETHER:
+                    if not self._change(directory, partial(self._carry_out, sweep, fallen)):
+                        return
+                    fallen = []
                 rest = max(_SHORTEST_REST, (self._monotonic() - worked_at) * self._rest)
-                if self._stopped.wait(rest):
+                if self._stopped.wait(min(rest, _LONGEST_REST)):
                     return
                 worked_at = self._monotonic()
+            if fallen and not self._change(directory, partial(self._carry_out, sweep, fallen)):
+                return
             if self._change(directory, lambda it: it.end_sweep(sweep)):
                 text = "cache directory %s: swept of purged entries in %.0f s: %d of %d records removed or made stale"
                 log.info(text, self._volume.path, self._monotonic() - began, self.removed - removed, seen)
