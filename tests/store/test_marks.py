@@ -218,13 +218,18 @@ def test_slices_from_before_a_hard_mark_are_no_part_of_an_entry_from_after_it(tm
     asyncio.run(run())
 
 
-async def swept(store: Store) -> None:
+async def swept(store: Store) -> list[bytes]:
+    """The keys that turned out to have fallen under a mark."""
     volume = store.volumes()[0]
-    sweeper = Sweeper(volume, store.marks, monotonic=asyncio.get_running_loop().time, rest=0.0)
+    fallen: list[bytes] = []
+    store.tell_purged(lambda key, version, mark: fallen.append(key.text))
+    loop = asyncio.get_running_loop()
+    sweeper = Sweeper(volume, store.marks, loop=loop, tell=store.tell_fallen, rest=0.0)
     assert volume.directory is not None
     sweeper.tick()
     await until(lambda: not sweeper.is_running)
     assert volume.directory.swept() == store.marks.newest
+    return fallen
 
 
 def test_after_a_sweep_the_mark_may_be_forgotten_and_what_fell_under_it_is_gone(tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ def test_after_a_sweep_the_mark_may_be_forgotten_and_what_fell_under_it_is_gone(
             publish(store, HARD)
             publish(store, PurgeMark(6, MarkKind.TAG, b"blue", soft=True, at=900.0))
 
-            await swept(store)
+            assert sorted(await swept(store)) == [entry("a").key.text, entry("soft").key.text]
             store.marks.forget(6)
 
             assert await find(store, entry("a")) is None
