@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,7 +98,7 @@ class PurgeLog:
         self._alone = threading.Lock()
         self._history = PurgeHistory()
         self._read_until: tuple[Path, int, int] | None = None  # of which file, by its inode, and how far
-        self._behind: set[Path] = set()  # copies that lack something
+        self._behind: dict[Path, str] = {}  # copies that lack something, and why
         self._complaints = Complaints(log)
         self._failures = 0
         self._is_first = False  # of the node's workers to read it
@@ -107,6 +107,16 @@ class PurgeLog:
     def is_durable(self) -> bool:
         """Whether there is any place on a disk."""
         return bool(self._places())
+
+    @property
+    def troubles(self) -> Mapping[Path, str]:
+        """Copies that can't be written, and why."""
+        return dict(self._behind)
+
+    @property
+    def wants_upkeep(self) -> bool:
+        """Whether `trim` is to be called: by one worker, and by those that found a copy that lacks something."""
+        return self._worker == 0 or bool(self._behind)
 
     def statistics(self) -> PurgeLogStatistics:
         """Any thread; what this worker has read so far."""
@@ -215,7 +225,10 @@ class PurgeLog:
             before = len(self._history.marks) + len(self._history.orders)
             self._history.trim(self._clock(), swept)
             changed = len(self._history.marks) + len(self._history.orders) != before
-            for place in self._places():
+            places = self._places()
+            for gone in self._behind.keys() - {place.path for place in places}:
+                self._behind.pop(gone, None)  # it joins anew when it is back
+            for place in places:
                 if changed or place.path in self._behind:
                     self._replace(place)
 
@@ -298,14 +311,13 @@ class PurgeLog:
     def _replace(self, place: LogPlace) -> None:
         try:
             place.replace(self._history.lines())
-            self._behind.discard(place.path)
+            self._behind.pop(place.path, None)
         except OSError as error:
             self._failed(place, error)
 
     def _failed(self, place: LogPlace, error: OSError) -> None:
         self._failures += 1
-        self._behind.add(place.path)
-        said = error.strerror or str(error)
+        said = self._behind[place.path] = error.strerror or str(error)
         text = "%s: can't be read or written: %s; purges are logged in other places, if there are any"
         self._complaints.say(place.path, self._clock(), text, place.path, said)
 

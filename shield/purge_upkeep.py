@@ -67,7 +67,7 @@ class PurgeUpkeep:
             sweeper.tick()
         if store.marks.alive and self._ticks % _FORGET_TICKS == 0:
             self._forget()
-        if self._ticks % _TRIM_TICKS == 0 and self._sweepers:
+        if self._ticks % _TRIM_TICKS == 0 and self._log.wants_upkeep:
             self._begin(self._trim())
 
     async def close(self) -> None:
