@@ -99,9 +99,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and misses wait; ramps: new origins; drains: origins that get no fetches, by order; prober: regular
                 probes; probe_notes: their results in shared memory; signer: request heads; rotation: new credentials,
                 tried first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head,
-                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive
-                buffer; conduct: bodies after responses that have none; health: failing addresses; resolver, tls;
-                canary: examines an origin for `check --online`; drilling: the place of a drill
+                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a cap on bytes; inflow:
+                the kernel's receive buffer; conduct: bodies after responses that have none; health: failing
+                addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
+                drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; access: the log of requests, made of record: an exchange by
                 fields, and output: its file; request_ids: identifiers; logs: the log of

@@ -204,7 +204,9 @@ def build(
         tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
-    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, purge.troubles))
+    signs = OwnSigns(
+        figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, storage.log.troubles)
+    )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from shield.errors import ShieldError
 from shield.purge_log import PurgeLog
 from shield.purge_upkeep import PurgeStatistics, PurgeUpkeep
 from shield.regime import InForce
-from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.changes import ChangeKind, lag_of, version_of
 from shield.rules.key import CacheKey, key_of_text
 from shield.rules.purge_lines import LoggedPurge
@@ -91,11 +90,6 @@ class Purge:
         if self._redoing is not None:
             self._redoing.cancel()
         await self._upkeep.close()
-
-    def troubles(self) -> Iterator[AlarmCause]:
-        """Places in which purges can't be logged."""
-        for path, why in self.log.troubles.items():
-            yield AlarmCause(AlarmKind.PURGES, str(path), f"{path}: the log of purges can't be written: {why}")
 
     def statistics(self) -> PurgeStatistics:
         return self._upkeep.statistics()

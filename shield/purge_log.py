@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shield.complaints import Complaints
 from shield.errors import StoreError
+from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purge_lines import FILE, LoggedPurge, PurgeHistory, line_of_end, lines_of
 from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
 from shield.shared import Shared
@@ -98,7 +99,7 @@ class PurgeLog:
         self._alone = threading.Lock()
         self._history = PurgeHistory()
         self._read_until: tuple[Path, int, int] | None = None  # of which file, by its inode, and how far
-        self._behind: dict[Path, str] = {}  # copies that lack something, and why
+        self._behind: set[Path] = set()  # copies that lack something
         self._complaints = Complaints(log)
         self._failures = 0
         self._is_first = False  # of the node's workers to read it
@@ -109,11 +110,6 @@ class PurgeLog:
         return bool(self._places())
 
     @property
-    def troubles(self) -> Mapping[Path, str]:
-        """Copies that can't be written, and why."""
-        return dict(self._behind)
-
-    @property
     def wants_upkeep(self) -> bool:
         """Whether `trim` is to be called: by one worker, and by those that found a copy that lacks something."""
         return self._worker == 0 or bool(self._behind)
@@ -122,6 +118,17 @@ class PurgeLog:
         """Any thread; what this worker has read so far."""
         history = self._history
         return PurgeLogStatistics(len(self._places()), len(history.orders), len(history.marks), self._failures)
+
+    def troubles(self) -> list[AlarmCause]:
+        """What people are woken for: the copy in the state directory lacks something that couldn't be written, or all
+        copies do. Any thread.
+        """
+        paths = [place.path for place in self._places()]
+        behind = [path for path in paths if path in self._behind]
+        if not behind or (len(behind) < len(paths) and self._state not in [path.parent for path in behind]):
+            return []  # a cache directory's own failure is told of by itself
+        rest = "no copy has all of them" if len(behind) == len(paths) else "other copies have them"
+        return [AlarmCause(AlarmKind.PURGES, "", f"{behind[0]}: purges can't be logged there; {rest}")]
 
     # marks
 
@@ -226,8 +233,7 @@ class PurgeLog:
             self._history.trim(self._clock(), swept)
             changed = len(self._history.marks) + len(self._history.orders) != before
             places = self._places()
-            for gone in self._behind.keys() - {place.path for place in places}:
-                self._behind.pop(gone, None)  # it joins anew when it is back
+            self._behind &= {place.path for place in places}  # others join anew when they are back
             for place in places:
                 if changed or place.path in self._behind:
                     self._replace(place)
@@ -311,13 +317,14 @@ class PurgeLog:
     def _replace(self, place: LogPlace) -> None:
         try:
             place.replace(self._history.lines())
-            self._behind.pop(place.path, None)
+            self._behind.discard(place.path)
         except OSError as error:
             self._failed(place, error)
 
     def _failed(self, place: LogPlace, error: OSError) -> None:
         self._failures += 1
-        said = self._behind[place.path] = error.strerror or str(error)
+        self._behind.add(place.path)
+        said = error.strerror or str(error)
         text = "%s: can't be read or written: %s; purges are logged in other places, if there are any"
         self._complaints.say(place.path, self._clock(), text, place.path, said)
 

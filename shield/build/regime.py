@@ -79,6 +79,7 @@ def _limits(settings: Settings, workers: int) -> ClientLimits:
         max_connections_per_address=-(-per_address // workers),
         exempt=exempt,
         max_requests=limits.requests,
+        max_rate=limits.max_rate or 0,
         max_streams=limits.streams,
         pipelined_bytes=limits.pipelined_bytes,
         max_head_bytes=limits.head_bytes,
