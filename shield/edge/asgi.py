@@ -22,11 +22,10 @@ from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
-from shield.reply import Reply
+from shield.reply import Reply, UnderWay
 from shield.rules.access import DeniedError
 from shield.rules.heads import split_block
 from shield.rules.limits import ClientLimits
-from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -105,7 +104,7 @@ class Application:
             pace(writer, limits.max_rate)
         client = _AsgiClient(send, exchange, send_seconds=limits.send_seconds, clock=proxy.clock)
         watcher = asyncio.ensure_future(client.watch(receive))
-        transfer: Transfer | None = None
+        transfer: UnderWay | None = None
         try:
             if reply is None:
                 transfer = proxy.open(request, client, regime, peer=peer)

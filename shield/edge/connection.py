@@ -20,8 +20,8 @@ from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
-from shield.reply import Reply
-from shield.transfer import Transfer
+from shield.purge_request import METHOD as PURGE
+from shield.reply import Reply, UnderWay
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -65,7 +65,7 @@ class ClientConnection(ConnectionLife):
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
         # per request in progress: one that waits for a disk or an origin
-        self._transfer: Transfer | None = None
+        self._transfer: UnderWay | None = None
         self._exchange: Exchange | None = None
 
     # transport
@@ -176,9 +176,9 @@ class ClientConnection(ConnectionLife):
             self._listen()
 
     def _open(self, turn: Turn) -> None:
-        request, regime = turn.request, turn.regime
-        self._turn = turn
-        route = self._proxy.resolve(request.target, regime).route.name
+        self._turn, request, regime = turn, turn.request, turn.regime
+        # The target of a PURGE needn't name an object.
+        route = None if request.method == PURGE else self._proxy.resolve(request.target, regime).route.name
         self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
         self._proxy.identify(request)
         self._exchange.take_from(request)
