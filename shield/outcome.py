@@ -177,6 +177,7 @@ class Exchange:
     and passes it on at the end; counters, access log and all other records read nothing but this.
 
     `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
+    `key` is the text of the cache key, if there is one.
     `fields` are the request's, without secrets that only the guard may see. `request_id` is None if none was needed.
     `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
     `began` when the request's head was complete, `answered` when the response's head was written.
@@ -189,6 +190,7 @@ class Exchange:
         "end",
         "ended",
         "fields",
+        "key",
         "method",
         "outcome",
         "request_id",
@@ -213,6 +215,7 @@ class Exchange:
         self.sent = 0
         self.end = End.WHOLE
         self.fields: Fields = ()
+        self.key: bytes | None = None
         self.request_id: bytes | None = None
 
     def take_from(self, request: Request) -> None:

@@ -7,6 +7,7 @@ is the hot path, and every front calls it first. A request that needs an origin,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from shield.errors import OwnPathError, RequestError
@@ -14,7 +15,7 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.accounting import Accounting
 from shield.observe.request_ids import RequestIds
-from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Outcome
+from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Exchange, Outcome
 from shield.purge_request import METHOD as PURGE
 from shield.purge_request import PurgeRequests
 from shield.regime import InForce, Regime
@@ -180,23 +181,15 @@ class Proxy:
         """The resource of a target under the regime of its request, or in force; RequestError if there is none."""
         return (regime or self.in_force.regime).targets.resolve(target)
 
-    def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
-        """The name of a target's route, under the regime of its request; None if there is none."""
-        try:
-            return self.resolve(target, regime).route.name
-        except RequestError:
-            return None
+    def locate(self, exchange: Exchange, regime: Regime | None = None) -> None:
+        """Note the route and the key of an exchange's target, under the regime of its request, if there are any."""
+        with contextlib.suppress(RequestError):
+            resource = self.resolve(exchange.target, regime)
+            exchange.route, exchange.key = resource.route.name, resource.key.text
 
     def identify(self, request: Request) -> None:
         """Give a request the identifier by which logs and origins know it."""
         request.identify(self.ids.of(request.fields))
-
-    def key_of(self, target: bytes) -> bytes | None:
-        """The text of a target's cache key; None if it has none."""
-        try:
-            return self.resolve(target).key.text
-        except RequestError:
-            return None
 
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> UnderWay:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.

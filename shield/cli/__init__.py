@@ -19,6 +19,8 @@ from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
+from shield.cli.watch import log as _log
+from shield.cli.watch import top as _top
 
 _app = typer.Typer(
     name="shield",
@@ -90,7 +92,11 @@ def serve(
 
 
 @_app.command(rich_help_panel=_RUN)
-def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
+def reload(
+    config: ConfigFile,
+    diff: Annotated[bool, typer.Option("--diff", help="Only show what would change, and after a restart.")] = False,
+    token_file: TokenFile = None,
+) -> None:
     """Have the running node read its settings again.
 
     No connection is closed. Settings that can't be used are refused, and the old ones stay in force. Changes that
@@ -100,11 +106,13 @@ def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
 
     Examples:
 
+        shield reload --config shield.yaml --diff
         shield reload --config shield.yaml
     """
+    from shield.cli.reload import compare
     from shield.cli.reload import reload as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(compare(config) if diff else run(config))
 
 
 @_app.command(rich_help_panel=_RUN)
@@ -391,6 +399,8 @@ def announce(
 _app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
 _app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
 _app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
+_app.command(name="top", rich_help_panel=_RUN)(_top)
+_app.command(name="log", rich_help_panel=_RUN)(_log)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)

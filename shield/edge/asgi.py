@@ -92,8 +92,9 @@ class Application:
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         refused = reply is not None and reply.outcome.refused
-        route = None if refused else proxy.route_of(request.target, regime)
-        exchange = Exchange(request.method, request.target, peer, began, route=route)
+        exchange = Exchange(request.method, request.target, peer, began)
+        if not refused:
+            proxy.locate(exchange, regime)
         if reply is None or not reply.outcome.plain:
             proxy.identify(request)
         exchange.take_from(request)

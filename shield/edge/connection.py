@@ -20,7 +20,6 @@ from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
-from shield.purge_request import METHOD as PURGE
 from shield.reply import Reply, UnderWay
 
 if TYPE_CHECKING:
@@ -176,12 +175,12 @@ class ClientConnection(ConnectionLife):
             self._listen()
 
     def _open(self, turn: Turn) -> None:
-        self._turn, request, regime = turn, turn.request, turn.regime
-        # The target of a PURGE needn't name an object.
-        route = None if request.method == PURGE else self._proxy.resolve(request.target, regime).route.name
-        self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
+        request, regime = turn.request, turn.regime
+        self._turn = turn
+        exchange = self._exchange = Exchange(request.method, request.target, self._peer, turn.began)
+        self._proxy.locate(exchange, regime)
         self._proxy.identify(request)
-        self._exchange.take_from(request)
+        exchange.take_from(request)
         transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
             self._transfer = transfer
@@ -335,8 +334,9 @@ class ClientConnection(ConnectionLife):
         self._accounting.sampled(self._exchange_of(request, reply, began))
 
     def _exchange_of(self, request: Request, reply: Reply, began: float) -> Exchange:
-        route = None if reply.outcome.refused else self._proxy.route_of(request.target)
-        exchange = Exchange(request.method, request.target, self._peer, began, route=route)
+        exchange = Exchange(request.method, request.target, self._peer, began)
+        if not reply.outcome.refused:
+            self._proxy.locate(exchange)
         exchange.fields, exchange.request_id = request.fields, self._proxy.ids.of(request.fields)
         exchange.answer_whole(reply.status, reply.outcome, reply.length, self._clock())
         return exchange

@@ -256,7 +256,7 @@ class Http2Connection(Sender):
         else:
             reply = proxy.refuse(error, request, now)
         if reply is None or not reply.outcome.refused:
-            stream.exchange.route = proxy.route_of(request.target, turn.regime)
+            proxy.locate(stream.exchange, turn.regime)
         if reply is None or not reply.outcome.plain:
             proxy.identify(request)
         stream.exchange.take_from(request)
