@@ -12,14 +12,18 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.auditing import AuditFile, AuditLog, auditing
+from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
+from shield.admin.entries import showing_entries
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
+from shield.admin.log_level import log_level_routes
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
+from shield.admin.purge import purge_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
@@ -36,6 +40,7 @@ from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
+from shield.build.inspection import Inspection
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
@@ -46,6 +51,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
+from shield.build.usage import keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -67,19 +73,24 @@ from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.levels import LogLevels
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
 from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import LOG, REPORT, SIGNS, TOP, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
+from shield.purge_forecast import PurgeForecaster
+from shield.purge_orders import PurgeOrders
+from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.contents import Contents
 from shield.store.directory.files import Files
 from shield.tracing.service import Tracing
 from shield.warm import Warmer
@@ -149,6 +160,7 @@ def build(
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
+    contents = Contents(store, place.worker, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -161,7 +173,18 @@ def build(
             SIGNS: lambda query: signs.encoded(),
             TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
             LOG: lambda query: live.answer(query),  # noqa: PLW0108
+            ENTRIES: contents.answer,
+            USAGE: lambda query: usage().encoded(),
         },
+        clock=clock,
+    )
+    usage = usage_of(origins, counters)
+    keeper = keeper_of(
+        settings,
+        place.state,
+        own=usage,
+        others=lambda: owners.reports(USAGE),
+        conducts=lambda: origins.conducts,
         clock=clock,
     )
     tops = TopLists(accounting, clock=clock)
@@ -169,6 +192,10 @@ def build(
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
+    purge.carry_out = purge_orders.carry_out_again
+    purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
+    forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
         means,
@@ -197,13 +224,16 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        purges=purge_orders,
         pauses=pauses,
         purge=purge,
         place=place,
         tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
-    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    signs = OwnSigns(
+        figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, storage.log.troubles)
+    )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
@@ -231,6 +261,7 @@ def build(
         fills.look(means.loop.time(), origins.patience)
 
     asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
+    levels = LogLevels(settings.log.level, place.shared.log_level, clock=clock)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -257,10 +288,14 @@ def build(
             tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
+            levels=levels,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    if inspection is not None:
+        reload.compare = inspection.compare
     audit = AuditLog(
         None if place.state is None else AuditFile(place.state / f"audit-{settings.node}.jsonl"), clock=clock
     )
@@ -274,6 +309,7 @@ def build(
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("the level of the log", ticking=levels.tick),
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         tracing,
         CallbackService(
@@ -281,6 +317,8 @@ def build(
         ),
         storage,
         purge,
+        purge_orders,
+        CallbackService("PURGE requests", closing=purge_requests.close),
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
@@ -294,6 +332,7 @@ def build(
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
+        CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
         CallbackService("the live log", ticking=live.tick, closing=live.close),
@@ -321,7 +360,7 @@ def build(
                 removal(purge.targets, purge.prefix),
                 takedown(purge.take_down, purge.lift),
                 announcing(Announcer(in_force, purge, store, fills).announce),
-                reloading(reload.ask),
+                reloading(reload),
                 upgrading(upgrade.ask),
                 *drilling(drills),
                 *ramp_routes(ramps),
@@ -329,7 +368,13 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
+                *purge_routes(purge_orders, forecaster.forecast),
                 auditing(audit),
+                *([] if inspection is None else [configuring(inspection.show)]),
+                *log_level_routes(levels),
+                showing_entries(
+                    in_force, lambda key: contents.of_all(key, lambda each: owners.reports(ENTRIES + b"?" + each))
+                ),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
                 log_route(live),
@@ -345,6 +390,7 @@ def build(
         proxy=proxy,
         guard=guard,
         purge=purge,
+        purge_orders=purge_orders,
         store=store,
         fills=fills,
         owners=owners,

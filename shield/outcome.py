@@ -22,6 +22,9 @@ OPTIONS = "options"
 HEALTH = "health"
 """The detail, and the word, of a response to a request whether the node can serve."""
 
+PURGE = "purge"
+"""The detail, and the word, of a response to PURGE: a purge that was carried out."""
+
 CLIENT_LEFT = 499
 """In place of a status if the client left before there was one."""
 
@@ -44,8 +47,8 @@ class Forward(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, its
-    health, or an error of the request.
+    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, PURGE,
+    its health, or an error of the request.
 
     `refused` is such an error, raised before any lookup.
 
@@ -91,15 +94,15 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, refused,
-        error.
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, purge,
+        refused, error.
         """
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            if self.detail in (OPTIONS, HEALTH):
+            if self.detail in (OPTIONS, HEALTH, PURGE):
                 return str(self.detail)
             return "refused" if self.refused else "error"
         if self.collapsed:

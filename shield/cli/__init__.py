@@ -10,9 +10,12 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
+from shield.cli.cost_commands import cost as _cost
+from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
+from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
@@ -31,6 +34,8 @@ _RUN, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "Settings", "Origins", "Obje
 
 _app.add_typer(_alarms, rich_help_panel=_RUN)
 _app.add_typer(_store, rich_help_panel=_OBJECTS)
+_app.command(rich_help_panel=_OBJECTS)(purge)
+_app.command(rich_help_panel=_OBJECTS)(purges)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)
 _app.add_typer(_ramp, rich_help_panel=_ORIGINS)
 _app.add_typer(_drill, rich_help_panel=_ORIGINS)
@@ -87,7 +92,11 @@ def serve(
 
 
 @_app.command(rich_help_panel=_RUN)
-def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
+def reload(
+    config: ConfigFile,
+    diff: Annotated[bool, typer.Option("--diff", help="Only show what would change, and after a restart.")] = False,
+    token_file: TokenFile = None,
+) -> None:
     """Have the running node read its settings again.
 
     No connection is closed. Settings that can't be used are refused, and the old ones stay in force. Changes that
@@ -97,11 +106,13 @@ def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
 
     Examples:
 
+        shield reload --config shield.yaml --diff
         shield reload --config shield.yaml
     """
+    from shield.cli.reload import compare
     from shield.cli.reload import reload as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(compare(config) if diff else run(config))
 
 
 @_app.command(rich_help_panel=_RUN)
@@ -386,6 +397,8 @@ def announce(
 
 
 _app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
+_app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
+_app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
 _app.command(name="top", rich_help_panel=_RUN)(_top)
 _app.command(name="log", rich_help_panel=_RUN)(_log)
 

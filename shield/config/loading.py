@@ -18,7 +18,7 @@ from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
-from shield.config.places import KeyPath, Layer, Position, Problem, Tree
+from shield.config.places import KeyPath, Layer, Position, Problem, Tree, sources_of
 from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
@@ -95,8 +95,8 @@ class Loaded:
     settings with unwelcome effects.
 
     `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("admin",)`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before
-    they are read.
+    `("origins", "fra")`, `("admin",)`, `("access",)`, `("purge_method",)`, `("tls",)`. `certificates` are marks of
+    the last, made before they are read.
     """
 
     settings: Settings
@@ -106,6 +106,7 @@ class Loaded:
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
     given: Settings  # as written: in `settings`, keys that need a restart may be older
+    sources: Mapping[KeyPath, str] = field(default_factory=dict)  # where each value of `given` was given
 
 
 def load(
@@ -147,7 +148,8 @@ def _loaded(source: SettingsSource, running: Settings | None) -> Loaded:
     files = _files(settings, tree)
     certificates = marks_of(files.get(CERTIFICATES, ()))
     notes = (*read.notes, *notes_on(settings, tree))
-    return Loaded(settings, _secrets(settings, tree), notes, source, files, certificates, given)
+    secrets, sources = _secrets(settings, tree), sources_of(tree)
+    return Loaded(settings, secrets, notes, source, files, certificates, given, sources)
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
@@ -184,8 +186,8 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, and of
-    webhooks.
+    """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, of PURGE,
+    and of webhooks.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -199,6 +201,8 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("access", "header", "secrets"))
     if access is not None and access.signed_urls is not None:
         paths += [("access", "signed_urls", "keys", name) for name in access.signed_urls.keys]
+    if settings.purge_method is not None and settings.purge_method.secrets:
+        paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
     return paths

@@ -20,8 +20,7 @@ from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
-from shield.reply import Reply
-from shield.transfer import Transfer
+from shield.reply import Reply, UnderWay
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -65,7 +64,7 @@ class ClientConnection(ConnectionLife):
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
         # per request in progress: one that waits for a disk or an origin
-        self._transfer: Transfer | None = None
+        self._transfer: UnderWay | None = None
         self._exchange: Exchange | None = None
 
     # transport
