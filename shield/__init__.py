@@ -96,8 +96,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 conduct: bodies after responses that have none; health: failing addresses; resolver, tls; canary:
                 examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
-                report: figures of all workers together; access: the log of requests, made of record: an exchange by
-                fields, and output: its file; request_ids: identifiers; logs: the log of events
+                report: figures of all workers together; continuity: of those that are gone, too; access: the log of
+                requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
+                the log of events
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing

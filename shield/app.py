@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 from shield.admin.alarms import alarming
@@ -63,6 +64,7 @@ from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.continuity import Continuity
 from shield.observe.counters import STANDS_FOR, Counters
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
@@ -176,6 +178,7 @@ def build(
         spot_checks=spot_checks,
         access=log,
         pauses=pauses,
+        continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         place=place,
     )
     terms = alarm_terms(settings)
