@@ -96,7 +96,7 @@ async def _disk(shared: Shared) -> Disk:
 
 
 _FRESHNESS = Freshness(0.0, 1e9, 0.0, 0.0)
-_FOUND = Found(0, 200, 0, 0, 0, 0, 0, 0, 0, 0.0, 1e9, 0.0, 0.0, 0.0)
+_FOUND = Found(0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 1e9, 0.0, 0.0, 0.0)
 _FILES = Files()
 
 

@@ -29,15 +29,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
-                buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other settings
-                while the node serves; secrets: files with secrets and certificates, followed; keys: credentials from
-                commands and clouds' chains
+                tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other
+                settings while the node serves; secrets: files with secrets and certificates, followed; keys:
+                credentials from commands and clouds' chains
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; process_figures: of the process
+                client_figures: of clients; process_figures: of the process; purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -59,42 +59,48 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
     delivery    the part of a fill's response that a request gets, and further fetches for it
+    tracing     tracer: which requests are traced; spans: their shapes; export: the thread that sends them; service:
+                on and off by the settings
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
     purge       removing entries on demand, making them stale, and taking objects down
+    purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
+    purge_log   the log of purges, a copy in each place: marks, and orders with their ids
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
                 window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
                 sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
                 run: one of these; versions: of responses and entries; lookout: for bodies that are late; audience:
-                the readers of those; excerpts, touches: exact parts of slices that little is wanted of; setbacks:
-                fetches that failed for a while; doubt: keys that changed lately; whose: readers that must not get the
-                response; sorting: responses that aren't ordinary, by variant; spotchecks: comparison with other
-                origins' copies; table, registry: shared fills; buffer: bytes in flight and their limit
+                the readers of those; traces: of fills and runs; excerpts, touches: exact parts of slices that little
+                is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed lately; whose:
+                readers that must not get the response; sorting: responses that aren't ordinary, by variant;
+                spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer: bytes in
+                flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
                 (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; backlog: its writer's queue; admission;
-                takedowns: their file; shares: RAM used by one key's variants. directory/: one cache directory, made
-                of home, claim, premises, index (LMDB) and its change and values, segments, record, log (writing),
-                room, reading, condition, reclaim, rebuild, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
+                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
+                backlog: its writer's queue; admission; takedowns: their file; shares: RAM used by one key's variants.
+                directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change and
+                values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep, scanning,
+                all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
+                maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
-                attempts beside a late one; hedging: those of hedges; lag: of copies behind the primary; turns: while
-                all origins are bad; conductor: judges origins for all workers, and probes them; ranker: their order
-                by cost; limiting: learns how much they bear; gate: no more than that goes to one, and misses wait;
-                ramps: new origins; drains: origins that get no fetches, by order; prober: regular probes;
-                probe_notes: their results in shared memory; signer: request heads; rotation: new credentials, tried
-                first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces,
-                line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive buffer;
-                conduct: bodies after responses that have none; health: failing addresses; resolver, tls; canary:
-                examines an origin for `check --online`; drilling: the place of a drill
+                attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of copies behind the
+                primary; turns: while all origins are bad; conductor: judges origins for all workers, and probes them;
+                ranker: their order by cost; limiting: learns how much they bear; gate: no more than that goes to one,
+                and misses wait; ramps: new origins; drains: origins that get no fetches, by order; prober: regular
+                probes; probe_notes: their results in shared memory; signer: request heads; rotation: new credentials,
+                tried first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head,
+                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive
+                buffer; conduct: bodies after responses that have none; health: failing addresses; resolver, tls;
+                canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
@@ -119,6 +125,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
+    trace       records of a fetch and its requests to origins, for spans
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and
                 the position of each problem; changes: which of them a running node takes over; anew: secrets read
                 again; glimpse: the listeners of a file that can't be used
@@ -137,7 +144,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 them; purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what
                 it costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
                 entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts)
+                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -44,6 +44,7 @@ from shield.build.replies import log_requests, replies_of, request_ids, try_log_
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -78,6 +79,7 @@ from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
 from shield.store.directory.files import Files
+from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -157,6 +159,15 @@ def build(
         clock=clock,
     )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
+    purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    tracing = Tracing(
+        tracing_terms(settings, place.workers),
+        means,
+        accounting,
+        node=settings.node,
+        worker=place.worker,
+        clock=clock,
+    )
     warmer = Warmer(proxy, store, origins, clock=clock)
     figures = Figures(
         name=settings.node,
@@ -179,7 +190,9 @@ def build(
         access=log,
         pauses=pauses,
         continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
+        purge=purge,
         place=place,
+        tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
@@ -202,7 +215,6 @@ def build(
     for each in (front, peers):
         in_force.followed_by(each.follow)
     in_force.followed_by(lambda regime: origins.ranker.use(regime.routes))
-    purge = Purge(in_force, store, means.changes, clock=clock, directory=place.state)
 
     async def cancel_fills() -> None:
         fills.cancel_all()
@@ -233,6 +245,7 @@ def build(
             ids=ids,
             signs=signs,
             alarms=alarms,
+            tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
         )
@@ -253,6 +266,7 @@ def build(
 
     services = Services(
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
+        tracing,
         CallbackService(
             "the access log", opening=lambda: try_log_file(settings), ticking=log.flush, closing=log.close
         ),
@@ -324,4 +338,5 @@ def build(
         origins=origins,
         drills=drills,
         alarms=alarms,
+        tracing=tracing,
     )

@@ -15,6 +15,7 @@ from shield.rules.alarms import AlarmKind
 from shield.rules.drill import PROOF_SECONDS
 from shield.rules.prices import Price
 from shield.rules.webhooks import AlarmBook
+from shield.tracing.tracer import TracingStatistics
 
 
 def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Family]:
@@ -262,6 +263,16 @@ def drill_families(drills: DrillStatistics) -> list[Family]:
             alike=True,
         ),
     ]
+
+
+def tracing_family(traced: TracingStatistics) -> Family:
+    """Of spans."""
+    counts = (("sent", traced.sent), ("failed", traced.failed), ("dropped", traced.dropped))
+    return Family(
+        "spans",
+        "Spans of traces: sent, failed since the collector didn't take them, or dropped since too many waited",
+        [Sample(count, {"result": result}) for result, count in counts],
+    )
 
 
 def alarm_families(book: AlarmBook) -> list[Family]:

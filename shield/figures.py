@@ -22,6 +22,7 @@ from shield.families import (
     origin_time_families,
     price_families,
     ranked_family,
+    tracing_family,
 )
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
@@ -40,10 +41,13 @@ from shield.peers.front import REPORT
 from shield.peers.owners import Owners, OwnerStatistics
 from shield.process import Pauses, process_statistics
 from shield.process_figures import build_family, certificate_family, loop_families, process_families
+from shield.purge import Purge
+from shield.purge_figures import purge_families
 from shield.shared import Seat, Standing
 from shield.store.directory.directory import DirectoryStatistics
 from shield.store.memory import MemoryStatistics
 from shield.store.tiers import DiskStatistics, Store
+from shield.tracing.tracer import TracingStatistics
 from shield.warm import Warmer, WarmStatistics
 
 _LAGS_SECONDS = 1.0  # of the event loop, that are worth a word
@@ -96,7 +100,9 @@ class Figures:
     access: AccessLog
     pauses: Pauses
     continuity: Continuity
+    purge: Purge
     place: Seat
+    tracing: Callable[[], TracingStatistics] = TracingStatistics
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -160,6 +166,7 @@ class Figures:
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "purges": asdict(self.purge.statistics()),
             "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
@@ -211,6 +218,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *drill_families(self.drills.statistics()),
+            tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),
             *origin_families([(origin.name, origin.statistics()) for origin in self.origins.all()]),
             number(
@@ -225,6 +233,7 @@ class Figures:
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),
+            *purge_families(self.purge.statistics()),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
 

@@ -33,6 +33,7 @@ from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.regime import InForce
 from shield.store.tiers import Store
+from shield.tracing.service import Tracing
 
 log = logging.getLogger("shield.node")
 
@@ -182,6 +183,7 @@ class Node:
     origins: Origins
     drills: Drills
     alarms: AlarmWatch
+    tracing: Tracing
 
     async def open(self) -> None:
         """Call before anything is served. Raises ConfigError for settings that can't be used."""

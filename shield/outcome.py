@@ -7,13 +7,14 @@ times it makes an `Exchange`, the complete record of a request at its end.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from shield.messages import Fields, Request
+    from shield.trace import FetchTrace
 
 OPTIONS = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
@@ -69,6 +70,7 @@ class Outcome:
     tier: str | None = None
     attempts: int = 0
     plain: bool = False
+    trace: FetchTrace | None = field(default=None, compare=False, repr=False)  # of the fetch that it waited for
 
     def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from shield.changed import ChangedKeys
+from shield.errors import ShieldError
+from shield.purge_log import PurgeLog
+from shield.purge_upkeep import PurgeStatistics, PurgeUpkeep
 from shield.regime import InForce
 from shield.rules.changes import ChangeKind, lag_of, version_of
-from shield.rules.key import CacheKey
+from shield.rules.key import CacheKey, key_of_text
+from shield.rules.purge_lines import LoggedPurge
+from shield.rules.purging import MarkKind, PurgeMark
+from shield.rules.vary import MARK as OF_VARIANT
 from shield.rules.written import keys_of
-from shield.store.directory.directory import CacheDirectory
 from shield.store.entry import Entry
 from shield.store.takedowns import record, recorded
 from shield.store.tiers import Store
-from shield.store.upkeep.listing import is_under, keys_under
+
+log = logging.getLogger("shield.purge")
 
 _BATCH = 500  # keys at a time: some milliseconds of the event loop
 
@@ -34,32 +41,58 @@ class Purge:
         store: Store,
         changes: ChangedKeys,
         *,
+        log: PurgeLog,
         clock: Callable[[], float],
         directory: Path | None = None,
     ) -> None:
         """`directory` is the place in which takedowns are kept; None: there is none."""
+        self.log = log
+        self.carry_out: Callable[[LoggedPurge], Awaitable[None]] | None = None
+        """Carries out an order that was interrupted."""
+        self._upkeep = PurgeUpkeep(store, log)
+        self._redoing: asyncio.Task[None] | None = None
         self._in_force = in_force
         self._store = store
         self._changes = changes
         self._clock = clock
         self._directory = directory
+        store.tell_purged(self._fallen)
 
     @property
     def name(self) -> str:
         return "purges"
 
     async def open(self) -> None:
-        """Read which keys are taken down."""
+        """Read which keys are taken down, and the log of purges; carry out those that were interrupted."""
+        loop = asyncio.get_running_loop()
         if self._directory is not None:
-            read = partial(recorded, self._directory)
-            await asyncio.get_running_loop().run_in_executor(None, self._changes.load, read)
+            await loop.run_in_executor(None, self._changes.load, partial(recorded, self._directory))
+        await self._upkeep.load()
+        interrupted = await loop.run_in_executor(None, self.log.interrupted)
+        if interrupted:
+            self._redoing = loop.create_task(self._redo(interrupted))
+
+    async def _redo(self, orders: Sequence[LoggedPurge]) -> None:
+        for order in orders:
+            if self.carry_out is not None and order.order:
+                log.warning("purge %s was interrupted and is carried out again", order.id)
+                try:
+                    await self.carry_out(order)
+                except ShieldError as error:
+                    log.error("purge %s was interrupted, and can't be carried out again: %s", order.id, error)
 
     def tick(self) -> None:
-        """Once a second: have misses look up changed keys no longer than needed."""
+        """Once a second: have misses look up changed keys no longer than needed, and sweep what fell under marks."""
         self._changes.tick(self._clock())
+        self._upkeep.tick()
 
     async def close(self) -> None:
-        pass
+        if self._redoing is not None:
+            self._redoing.cancel()
+        await self._upkeep.close()
+
+    def statistics(self) -> PurgeStatistics:
+        return self._upkeep.statistics()
 
     async def targets(self, targets: Sequence[bytes]) -> int:
         """Remove the entries of these targets, under all policies, or of keys; returns how many were stored.
@@ -160,32 +193,36 @@ class Purge:
         entry = self._store.find(key)
         return version_of(entry.etag, entry.length) if isinstance(entry, Entry) else 0
 
-    async def prefix(self, prefix: tuple[bytes, ...]) -> int:
-        """Remove all keys with this prefix, in any of these spellings; returns how many there were.
+    async def prefix(self, prefix: tuple[bytes, ...]) -> None:
+        """Remove all keys with this prefix, in any of these spellings: see `mark`. Raises StoreError."""
+        await self.mark(MarkKind.PREFIX, prefix)
 
-        A path is matched in all key spaces. Takes as long as reading the headers of all records on disk. RAM
-        tiers are emptied, since other workers' can't be listed.
+    async def mark(self, kind: MarkKind, texts: Sequence[bytes] = (b"",), *, soft: bool = False) -> int:
+        """Remove all entries with these tags, prefixes or patterns, or all there are, or (`soft`) make them stale;
+        returns the sequence of the purge. The cost doesn't depend on their number.
+
+        When this returns it is durable, if there is any place for that, and no worker serves any of them; a fill that
+        was under way isn't stored. Raises TooManyGlobsError and StoreError: then nothing is removed.
         """
-        loop, count, now = asyncio.get_running_loop(), 0, self._clock()
-        self._changes.add_prefixes(prefix, now, now + self.lag)
-        in_memory = self._store.keys_in_memory()
-        for at in range(0, len(in_memory), _BATCH):
-            count += await self._remove_all(
-                [key for key in in_memory[at : at + _BATCH] if is_under(key.text, prefix)]
-            )
-        self._store.forget_memory()
-        for directory in self._store.directories():
-            found = await loop.run_in_executor(None, _keys_under, directory, prefix)
-            count += await self._remove_all(found)
-        self._store.forget_memory()
-        return count
+        if kind is MarkKind.GLOB:
+            self._store.catch_up()
+            self._store.marks.check_globs(texts)
+        now, lag = self._clock(), self.lag
+        if kind is MarkKind.PREFIX:
+            self._changes.add_prefixes(texts, now, now + lag)
+        elif kind is MarkKind.ALL:
+            self._changes.add_all(now, now + lag)
+        add = partial(self.log.add_marks, kind, texts, soft=soft)
+        marks = await asyncio.get_running_loop().run_in_executor(None, add)
+        self._store.catch_up()
+        return marks[0].sequence
 
-    async def _remove_all(self, keys: Sequence[CacheKey]) -> int:
-        """Remove keys, however many; how many there are."""
-        for at in range(0, len(keys), _BATCH):
-            await self._remove(keys[at : at + _BATCH])
-        await asyncio.sleep(0)
-        return len(keys)
+    def _fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
+        """An entry fell under a mark: its key counts as changed since the purge. Others do since then anyway."""
+        until = mark.at + self.lag
+        if mark.kind in (MarkKind.TAG, MarkKind.GLOB) and until > self._clock():
+            named = key_of_text(key.text.partition(OF_VARIANT)[0])
+            self._changes.add(ChangeKind.PURGED, [(named, version)], mark.at, until)
 
     async def _remove(self, keys: Sequence[CacheKey]) -> int:
         stored = sum([self._store.find(key) is not None for key in keys])
@@ -194,10 +231,6 @@ class Purge:
         self._store.purge(keys, partial(_finish, done))
         await done
         return stored
-
-
-def _keys_under(directory: CacheDirectory, prefix: tuple[bytes, ...]) -> list[CacheKey]:
-    return list(keys_under(directory, prefix))
 
 
 def _finish(done: asyncio.Future[None]) -> None:

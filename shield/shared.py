@@ -22,6 +22,7 @@ import fcntl
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -43,17 +44,18 @@ from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 16
+LAYOUT = 17
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
 _MAGIC = b"shield.m"
 _HEAD = struct.Struct("<8sIIQQ")  # what it is, its layout, and the sizes of what differs: 0, log, counters
-_WORDS = 16  # bytes: the log's position, and up to where bytes may have been overwritten already
+_WORDS = 40  # bytes: the log's position, up to where bytes may have been overwritten already, and those of purges
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
 _REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _ALARMS = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
+_PURGES = 8
 _RATES = 1 << 16  # the first of many
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
@@ -146,7 +148,11 @@ class Shared:
         """Keys that changed lately."""
         self.rates = RateCells(view[rates:homes], lock=self._lock, first_byte=_RATES)
         """Budgets of rate limits."""
-        self._overwritten = words[1:]
+        self._overwritten = words[1:2]
+        self.purges = words[2:5]
+        """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of
+        purges was read by any worker; the last two change under `purging`."""
+        self._publishing = threading.Lock()
         self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes
@@ -161,17 +167,14 @@ class Shared:
 
     # the removal log
 
-    def publish(self, texts: Iterable[bytes]) -> tuple[int, int]:
+    def publish(self, texts: Iterable[bytes], *, purge: int = 0) -> tuple[int, int]:
         """Publish the removal of these keys to all workers; returns the positions before and after.
 
-        A worker that had read up to the first goes on from the second and needn't read this removal. One thread only.
+        A worker that had read up to the first goes on from the second and needn't read this removal. `purge` is the
+        sequence of the marks among the texts, if they are those of a purge. Any thread.
         """
         records = b"".join([_FRAME.pack(len(text), xxhash.xxh32_intdigest(text)) + text for text in texts])
-        return self._append(len(records), records)
-
-    def publish_all(self) -> tuple[int, int]:
-        """Publish the removal of everything; else as `publish`."""
-        return self._append(self._log_bytes + 1, b"")
+        return self._append(len(records), records, purge)
 
     def removed_since(self, position: int, until: int | None = None) -> list[bytes] | None:
         """Key texts published between two positions, the second being the newest by default.
@@ -186,13 +189,14 @@ class Shared:
             return None  # perhaps during this call
         return _texts(data)
 
-    def _append(self, size: int, records: bytes) -> tuple[int, int]:
-        with self._alone(_REMOVALS):
+    def _append(self, size: int, records: bytes, purge: int) -> tuple[int, int]:
+        with self._publishing, self._alone(_REMOVALS):
             before = self.generation[0]
             after = before + size
             self._overwritten[0] = after  # first, so that concurrent readers of these bytes notice
             if len(records) <= self._log_bytes:
                 self._write(before, records)
+            self.purges[0] = max(self.purges[0], purge)
             self.generation[0] = after  # last: bytes below it are whole, also when a writer is killed
         return before, after
 
@@ -270,6 +274,10 @@ class Shared:
         return None
 
     # exclusive use
+
+    def purging(self) -> AbstractContextManager[None]:
+        """Held by the one process that writes to the log of purges; it excludes no other thread of this process."""
+        return self._alone(_PURGES)
 
     def writing_out(self) -> AbstractContextManager[None]:
         """Held while a worker writes to a stream shared by all of them, so that its output stays together."""

@@ -26,6 +26,7 @@ from shield.rules.selection import Selection
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
+from shield.trace import FetchTrace
 
 _LOOKED_UP = (b"GET", b"HEAD")
 _BY_ORIGIN = (Verdict.REVALIDATE, Verdict.MISS)
@@ -84,6 +85,7 @@ class Transfer:
     _detail: str | None = None
     _tier: str | None = None  # of the entry, if that had to be read from a disk
     _attempts: int = 0  # of a fetch that failed
+    _trace: FetchTrace | None = None  # of the last fetch
     _selection: Selection | None = None  # chosen, though perhaps not sent yet
     _later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
     _etag: bytes | None = None  # of the chosen version
@@ -162,7 +164,7 @@ class Transfer:
 
     def _go_to(self, fill: Fill) -> None:
         """Continue with a fill that was joined or begun."""
-        self._mode, self._fill = Mode.JOINED, fill
+        self._mode, self._fill, self._trace = Mode.JOINED, fill, fill.trace
         if fill.phase is not Phase.OPENING:
             self.advance()
 
@@ -336,7 +338,7 @@ class Transfer:
         )
         if outcome.hit or self._detail is not None:
             outcome.tier = self._tier or (self._means.store.tier_of(entry.key) if entry.is_large else MEMORY)
-        outcome.attempts = self._attempts
+        outcome.attempts, outcome.trace = self._attempts, self._trace
         return outcome
 
     # an entry, whole or in slices
@@ -474,7 +476,7 @@ class Transfer:
             self._answer_with(stored)
             return
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
-        outcome.attempts = self._attempts
+        outcome.attempts, outcome.trace = self._attempts, self._trace
         again = asked_again_after(failure)
         self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again))
 

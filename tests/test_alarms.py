@@ -111,6 +111,16 @@ def test_a_refused_reload_is_an_alarm_until_one_succeeds(node: Shield) -> None:
     assert alarms(node) == []
 
 
+def test_a_certificate_is_told_of_before_it_ends(node: Shield, clock: FakeClock) -> None:
+    node.node.vitals.certificate_expires = clock.now + 8 * 86400.0
+    passes(node)
+    assert alarms(node) == []
+
+    passes(node, 2 * 86400.0)
+    passes(node)
+    assert alarms(node) == [("certificate", "")]
+
+
 def test_errors_are_counted_from_responses(node: Shield, origin: FaultyOrigin, replica: FaultyOrigin) -> None:
     origin.serves("/a", b"x", lifetime=60)
     for each in (origin, replica):

@@ -67,10 +67,10 @@ def test_the_files_of_tokens_are_followed(ground: Ground, tmp_path: Path) -> Non
     assert loaded.secrets == {("admin", "tokens", "oncall", "secret"): str(file)}
 
 
-def test_the_variable_for_commands_is_no_setting(ground: Ground, tmp_path: Path) -> None:
+def test_the_variables_for_commands_are_no_settings(ground: Ground, tmp_path: Path) -> None:
     (tmp_path / HERE).write_text(PLAIN)
 
-    loaded = load(tmp_path / HERE, environ={"SHIELD_ADMIN_TOKEN": ONE})
+    loaded = load(tmp_path / HERE, environ={"SHIELD_ADMIN_TOKEN": ONE, "SHIELD_CONFIG": HERE})
 
     assert loaded.notes == () and ONE not in str(loaded.source.environ)
 

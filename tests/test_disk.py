@@ -306,7 +306,7 @@ def test_labels_are_kept_with_what_they_label(origin: FaultyOrigin, clock: FakeC
     assert {record.kind: record.tags for record in records} == {
         RecordKind.WHOLE: b"a\nb\nc",
         RecordKind.HEAD: b"a\nb\nc",
-        RecordKind.SLICE: b"",
+        RecordKind.SLICE: b"a\nb\nc",
     }
 
 

@@ -122,15 +122,13 @@ def test_to_publish_nothing_changes_nothing() -> None:
         assert log.generation[0] == before
 
 
-def test_when_everything_was_removed_nobody_is_told_keys() -> None:
+def test_the_marks_of_a_purge_are_published_with_its_sequence() -> None:
     with shared() as log:
-        log.publish([b"a"])
         seen = log.generation[0]
-        log.publish_all()
+        log.publish([b"a", b"b"], purge=7)
+        log.publish([b"c"])
 
-        assert log.generation[0] > seen
-        assert log.removed_since(seen) is None
-        assert log.removed_since(log.generation[0]) == []
+        assert (log.removed_since(seen), log.purges[0]) == ([b"a", b"b", b"c"], 7)
 
 
 def test_removals_of_one_process_reach_the_others() -> None:

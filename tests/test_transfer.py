@@ -7,6 +7,7 @@ import pytest
 from shield.errors import Fault
 from shield.fill.means import FillPolicy
 from shield.rules.freshness import FreshnessRules
+from shield.rules.purging import MarkKind, PurgeMark
 from shield.rules.routes import Route
 from tests.fill.ground import MIB, Ground, on_ground, turns
 
@@ -305,6 +306,68 @@ def test_what_was_purged_meanwhile_does_not_come_back() -> None:
 
         assert (client.body, late.body) == (b"old!", b"new!")
         assert (await ground.asked()).body == b"new!"
+
+    on_ground(scenario)
+
+
+RED = (b"cache-tag", b"red, cats")
+BY_PREFIX, BY_TAG = PurgeMark(9, MarkKind.PREFIX, b"/"), PurgeMark(9, MarkKind.TAG, b"red")
+BY_OTHER_TAG = PurgeMark(9, MarkKind.TAG, b"blue")
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["before its head", "within its body"])
+@pytest.mark.parametrize("mark", [BY_PREFIX, BY_TAG], ids=["prefix", "tag"])
+def test_a_fill_from_before_a_mark_is_neither_joined_nor_stored(mark: PurgeMark, is_begun: bool) -> None:
+    async def scenario(ground: Ground) -> None:
+        client = await ground.asked()
+        fetch = ground.source.last
+        if is_begun:
+            fetch.answers(LASTING, RED, length=4)
+            await turns()
+        ground.marked(mark)
+        late = await ground.asked()
+        if not is_begun:
+            fetch.answers(LASTING, RED, length=4)
+            await turns()
+        fetch.sends(b"old!", ends=True)
+        ground.source.last.answers(LASTING, RED, body=b"new!")
+        await turns()
+
+        assert (client.body, late.body) == (b"old!", b"new!")
+        assert (await ground.asked()).body == b"new!"
+        assert await _is_hit(ground)
+
+    on_ground(scenario)
+
+
+def test_a_fill_whose_tags_turn_out_to_be_others_is_stored_and_joined_again_once_that_is_known() -> None:
+    async def scenario(ground: Ground) -> None:
+        client = await ground.asked()
+        ground.marked(BY_OTHER_TAG)
+        fetch = ground.source.last
+        fetch.answers(LASTING, RED, length=4)
+        await turns()
+        late = await ground.asked()
+        fetch.sends(b"body", ends=True)
+
+        assert (client.body, late.body, len(ground.source.fetches)) == (b"body", b"body", 1)
+        assert await _is_hit(ground)
+
+    on_ground(scenario)
+
+
+def test_an_entry_that_is_purged_by_its_tag_while_it_is_validated_does_not_come_back() -> None:
+    async def scenario(ground: Ground) -> None:
+        await ground.asked()
+        ground.source.last.answers(LASTING, RED, TAG, body=b"old!")
+        await turns()
+        ground.clock.advance(61.0)
+        await ground.asked()
+        ground.marked(BY_TAG)
+        ground.source.last.answers(LASTING, TAG, status=304, body=b"")
+        await turns()
+
+        assert not await _is_hit(ground)
 
     on_ground(scenario)
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from shield.admin.operations import Operation
 from shield.admin.problems import ProblemError
-from shield.admin.schemas import COUNT, TEXT, TEXTS, either, record
+from shield.admin.schemas import COUNT, TEXT, TEXTS, either, nullable, record
 from shield.rules.tokens import Role
 from shield.rules.written import name_of, prefixes_of
 
@@ -28,24 +28,27 @@ _path = re.compile(r'("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")[ \t\r\n]*(?:,[
 _end = re.compile(r"\][ \t\r\n]*\}[ \t\r\n]*\Z").match
 
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
-RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[int]]
+RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[None]]
 
 
 def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Operation:
-    """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`.
+    """`{"paths": ["/a", ...]}` or `{"prefix": "/images/"}` is answered with `{"removed": 2}`; of a prefix the number
+    isn't known, and `removed` is null.
 
     A URL may stand for a path; its host is ignored. So may a key as `shield store ls` shows it. The prefix / is of
     everything. `remove` gets what `keys_of` takes, `remove_prefix` the spellings of a prefix.
     """
 
     async def handle(request: Request) -> Response:
+        removed: int | None
         paths, prefix = await _wish(request.state.body)
         if prefix is None:
             removed = await remove(paths)
         elif remove_prefix is None:
             raise ProblemError(501, "this node removes no prefixes")
         else:
-            removed = await remove_prefix(prefix)
+            await remove_prefix(prefix)
+            removed = None  # nobody has counted them
         return JSONResponse({"removed": removed})
 
     return Operation(
@@ -56,7 +59,7 @@ def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Operat
         handler=handle,
         body=either(record(paths=TEXTS), record(prefix=TEXT)),
         most_bytes=MAX_BYTES,
-        answer=record(removed=COUNT),
+        answer=record(removed=nullable(COUNT)),
         refusals={500: "They can't be removed from a disk", 501: "The node removes no prefixes"},
     )
 

@@ -73,7 +73,10 @@ class OwnSigns:
                 if volume.health != "well":
                     text = f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
                     yield AlarmCause(AlarmKind.DISK, volume.path, text)
-        clock = figures.clock()
+        clock, certificate = figures.clock(), figures.vitals.certificate_expires
+        if certificate is not None:
+            left, soon = certificate - clock, self.limits.expiry
+            yield from of_expiry(AlarmKind.CERTIFICATE, "", "the certificate of tls", left, soon)
         for origin in figures.origins.all():
             held = origin.statistics().credentials
             if held is not None and held.expires is not None:

@@ -36,6 +36,7 @@ from shield.build.regime import regime_of
 from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.tokens import admin_tokens
+from shield.build.tracing import tracing_terms
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
@@ -55,6 +56,8 @@ from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
 from shield.rules.tokens import AdminTokens
 from shield.store.tiers import Store
+from shield.tracing.service import Tracing
+from shield.tracing.tracer import TracingTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class Parts:
     ids: RequestIds
     signs: OwnSigns
     alarms: AlarmWatch
+    tracing: Tracing
     admin_hosts: list[str]
     doorkeeper: Doorkeeper
 
@@ -157,6 +161,7 @@ class PreparedEdition:
         terms = alarm_terms(settings)
         parts.signs.limits = terms.limits
         parts.alarms.use(terms)
+        parts.tracing.use(drawn.tracing)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)
         parts.secrets.follow(self.edition.loaded)
@@ -180,6 +185,7 @@ class _Drawn:
     regime: Regime
     drills: DrillTerms
     probes: ProbePlan
+    tracing: TracingTerms | None
     tls: ServerContext | None
     tokens: AdminTokens
 
@@ -198,6 +204,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         regime,
         drill_terms(settings),
         probe_plan(settings, regime.routes),
+        tracing_terms(settings, workers),
         listener_tls(settings),
         admin_tokens(settings.admin),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shield.config.settings import Settings, TierSettings
 from shield.errors import ConfigError, StoreError
+from shield.purge_log import PurgeLog
 from shield.shared import SLOTS, Seat
 from shield.store.admission import Admission
 from shield.store.directory.files import Files
@@ -24,6 +25,7 @@ class Storage:
     """The store as a service of the node."""
 
     store: Store
+    log: PurgeLog
     disk: Disk | None = None
     tiers: Sequence[Tier] = ()
 
@@ -54,14 +56,27 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], file
     capacity = cache.memory.capacity // place.workers
     memory = MemoryTier(capacity=capacity, max_entry=min(cache.memory.max_entry or capacity // 8, capacity))
     if not cache.tiers:
-        return Storage(Store(memory, place.shared))
+        store = Store(memory, place.shared)
+        return Storage(store, _log(store, place, clock))
     disk = Disk(place.shared, clock=clock)
     admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
     store = Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
-    return Storage(store, disk, _tiers(settings, place, disk, files or Files()))
+    log = _log(store, place, clock)
+    return Storage(store, log, disk, _tiers(settings, place, disk, log, files or Files()))
 
 
-def _tiers(settings: Settings, place: Seat, disk: Disk, files: Files) -> list[Tier]:
+def _log(store: Store, place: Seat, clock: Callable[[], float]) -> PurgeLog:
+    return PurgeLog(
+        place.shared,
+        state=place.state,
+        marks=store.marks,
+        directories=store.directories,
+        clock=clock,
+        worker=place.worker,
+    )
+
+
+def _tiers(settings: Settings, place: Seat, disk: Disk, log: PurgeLog, files: Files) -> list[Tier]:
     holder, tiers = Claimant(settings.node, boot_id(), place.writer, place.shared, rebuilds=place.worker == 0), []
     max_open = files.max_open() // 4 // sum(len(tier.directories) for tier in settings.cache.tiers)
     for level, tier in enumerate(settings.cache.tiers):
@@ -72,6 +87,8 @@ def _tiers(settings: Settings, place: Seat, disk: Disk, files: Files) -> list[Ti
                 holder=holder,
                 files=files,
                 judge=disk.judge(level),
+                screen=disk.screen,
+                joining=log.join,
             )
             for directory in tier.directories
         ]

@@ -42,7 +42,9 @@ class CommandPage:
     @property
     def usage(self) -> str:
         """One line, with the options that are required."""
-        needed = [option.spelling.replace(", -c", "") for option in self.options if option.more == "required"]
+        needed = [
+            option.spelling.replace(", -c", "") for option in self.options if option.more.startswith("required")
+        ]
         words = [self.words, *needed, *(["[OPTIONS]"] if len(self.options) > len(needed) else [])]
         words += [it.spelling if it.more == "required" else f"[{it.spelling}]" for it in self.arguments]
         return " ".join([*words, *filter(None, [self.more])])
@@ -89,7 +91,7 @@ def _parameter(parameter: Any) -> CommandParameter:
         spelling = ", ".join(parameter.opts) + ("" if parameter.is_flag else f" {value}")
     default = parameter.default
     if parameter.required:
-        more = "required"
+        more = f"required, or ${parameter.envvar}" if parameter.envvar else "required"
     elif default in (None, "", (), []) or isinstance(default, bool) or not getattr(parameter, "show_default", True):
         more = ""
     else:

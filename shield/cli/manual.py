@@ -38,9 +38,9 @@ def manual_page(app: typer.Typer, subject: str, form: str) -> str:
 def _commands_in_markdown(app: typer.Typer) -> Iterator[str]:
     yield from ("# Commands", "", _GENERATED.format("shield manual commands --format markdown"), "")
     yield (
-        "Each command has `--help`. `--config`, where a command has it, is the file of the node's settings: commands "
-        "that ask a running node find its admin listener there. [install.md](install.md#manual-and-completion) has "
-        "completion for shells and pages for `man`."
+        "Each command has `--help`. `--config`, where a command has it, is the file of the settings, unless the "
+        "variable `SHIELD_CONFIG` names it; commands that ask a running node find its admin listener there. "
+        "[install.md](install.md#manual-and-completion) has completion for shells and pages for `man`."
     )
     for page in command_pages(app):
         if page.words == "shield":
@@ -78,6 +78,8 @@ def _commands_for_man(app: typer.Typer) -> Iterator[str]:
     yield from (man_section("Files"), man_tagged("/etc/shield/shield.yaml", "The settings, as installed."))
     yield man_section("Environment")
     yield man_tagged("SHIELD_SECTION__KEY", "A setting, over the one in the file: `SHIELD_LOG__LEVEL=debug`.")
+    yield man_tagged("SHIELD_CONFIG", "The file of the settings, instead of `--config`.")
+    yield man_tagged("SHIELD_ADMIN_TOKEN", "A token of the node's admin API.")
     yield man_tagged(
         "CREDENTIALS_DIRECTORY", "A directory of secret files, set by systemd. `/run/secrets` is another."
     )

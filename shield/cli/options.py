@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from shield.config import CONFIG_VARIABLE
 from shield.rules.tokens import TOKEN_VARIABLE
 
 _INSTALLED = Path("/etc/shield/shield.yaml")
@@ -32,7 +33,9 @@ def setting_keys(incomplete: str) -> list[str]:
     return sorted({".".join(path.split(".")[:depth]) for path in paths if path.startswith(incomplete) and path})
 
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE", envvar=CONFIG_VARIABLE)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
 OriginName = Annotated[str, typer.Argument(help="An origin's name.", metavar="NAME", autocompletion=origin_names)]
 

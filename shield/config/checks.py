@@ -32,6 +32,9 @@ _ROUTE_KEYS = {"prefix": ("match",), "strip": ("strip",), "add": ("add",), "quer
 SLICES_PER_DIRECTORY = 16
 """A smaller directory would have only a segment or two, reclaimed all at once."""
 
+OF_TRACING = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
+"""Modules that traces need."""
+
 _PLACE = ("provider", "endpoint", "region", "bucket", "addressing")
 _VIRTUAL_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]").fullmatch
 
@@ -261,7 +264,18 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
     yield from _rate_limits(settings, tree)
+    if settings.tracing is not None and not has_tracing():
+        said = "needs OpenTelemetry, which isn't installed; expected the extra otel: pip install 'shield[otel]'"
+        yield tree.problem(("tracing",), said)
     yield from _tiers(settings.cache, settings.workers, tree)
+
+
+def has_tracing() -> bool:
+    """Whether the extra that `tracing` needs is installed."""
+    try:
+        return all(find_spec(module) is not None for module in OF_TRACING)
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:

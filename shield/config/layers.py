@@ -10,10 +10,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from shield.config import access, alarms
+from shield.config import CONFIG_VARIABLE, access, alarms
 from shield.config.admin import is_token_file, token_secrets
 from shield.config.origin import FILES, SECRETS, TLS_FILES
-from shield.config.places import GivenValue, KeyPath, Layer, Position, Problem, Tree, did_you_mean, shortened
+from shield.config.places import (
+    GivenValue,
+    KeyPath,
+    Layer,
+    Position,
+    Problem,
+    Tree,
+    did_you_mean,
+    shortened,
+)
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
 from shield.rules.tokens import TOKEN_VARIABLE
@@ -49,7 +58,7 @@ def read_environment(environ: Mapping[str, str], tree: Tree) -> tuple[list[Probl
     problems: list[Problem] = []
     notes: list[str] = []
     for name in sorted(environ, key=lambda name: (name.count("__"), name)):  # whole sections before their keys
-        if not name.upper().startswith(_VARIABLE) or name == TOKEN_VARIABLE:
+        if not name.upper().startswith(_VARIABLE) or name in (TOKEN_VARIABLE, CONFIG_VARIABLE):
             continue
         place = Position(Layer.ENVIRONMENT, name)
         words = name[len(_VARIABLE) :].lower().split("__")

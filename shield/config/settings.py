@@ -30,6 +30,7 @@ from shield.config.section import (
     Section,
     off_is_off,
 )
+from shield.config.tracing import TracingSettings
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
@@ -283,6 +284,9 @@ class Settings(Section):
         default=None,
         description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
+    )
+    tracing: TracingSettings | None = Field(
+        default=None, description="Traces, to an OpenTelemetry collector. If omitted: none."
     )
     limits: LimitSettings = Field(default_factory=LimitSettings, description="Limits on client connections.")
     rate_limits: Mapping[Name, RateLimitSettings] = Field(

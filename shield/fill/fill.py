@@ -34,6 +34,7 @@ from shield.fill.settlement import (
     whole_entry,
 )
 from shield.fill.sorting import find_room, is_current, settle_any, variant_of
+from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
 from shield.origin.want import Absent, Failed, Fetched
 from shield.outcome import Forward, Outcome
@@ -44,6 +45,7 @@ from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.verdict import Disposition, Reason, Share
 from shield.store.entry import OVERHEAD, Entry
+from shield.trace import FetchTrace
 
 log = logging.getLogger("shield.fill")
 
@@ -71,7 +73,8 @@ class Fill:
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
-    _tags: bytes = b""
+    trace: FetchTrace | None = None
+    tags: bytes | None = None  # of the response, one a line; None before its head is there
     _due: int | None = None  # bytes expected in all
 
     # known at the end
@@ -95,6 +98,8 @@ class Fill:
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start
         want.request = question.request
+        if means.traces is not None:
+            self.trace = begin_trace(want, question.resource, means, is_background=self.background)
         self.generation = means.store.generation
         self._buffer = FillBuffer(means.memory)
         self._readers = want.readers = Readers(question.request, question.resource)
@@ -178,12 +183,12 @@ class Fill:
         stores = self._buffer.retained or self.committed
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=ttl, key=key)
+            return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
         if stores:
-            more = (self.detail, self.origin, key, False, None, attempts)
+            more = (self.detail, self.origin, key, False, None, attempts, False, self.trace)
             return Outcome(False, forward, self.status, ttl, True, collapsed, *more)
         detail = self.detail or (None if self.disposition is None else self.disposition.reason.value)
-        more = (detail, self.origin, key, False, None, attempts)
+        more = (detail, self.origin, key, False, None, attempts, False, self.trace)
         return Outcome(False, forward, self.status, None, False, collapsed, *more)
 
     # opening
@@ -286,7 +291,7 @@ class Fill:
         self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
         self.attempts = fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
-        self.head, self.length, self._tags = settled.head, settled.length, settled.tags
+        self.head, self.length, self.tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
 
     def _let_go_of_others(self, settled: Settlement) -> None:
@@ -336,7 +341,7 @@ class Fill:
         assert self.disposition is not None and settled.span is not None
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
-        self.entry.origin, self.entry.tags = self.origin, self._tags
+        self.entry.origin, self.entry.tags = self.origin, self.tags or b""
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
@@ -362,6 +367,7 @@ class Fill:
         """End with an entry whose body isn't fetched, for the readers that may get it; `store` keeps it."""
         assert settled.disposition is not None
         self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
+        self.tags = entry.tags
         if settled.of_equals and share is not Share.LEADER_ONLY:
             self._releases().unlike()
         if settled.step in (Step.STORE, Step.FRESHEN):
@@ -376,7 +382,7 @@ class Fill:
 
     def _is_current(self) -> bool:
         """Whether its response may still be stored."""
-        return is_current(self.question, self._means, self.generation)
+        return is_current(self.question, self._means, self.generation, self.tags or b"")
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
@@ -431,7 +437,7 @@ class Fill:
             assert self.head is not None and self.disposition is not None
             body, length = self._buffer.body(), None if self.length is not None else received
             self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
-            self.entry.origin, self.entry.tags = self.origin, self._tags
+            self.entry.origin, self.entry.tags = self.origin, self.tags or b""
             self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
@@ -468,6 +474,8 @@ class Fill:
 
     def _finish(self, phase: Phase) -> None:
         self.phase = phase
+        if self.trace is not None:
+            end_trace(self.trace, self, self._means.clock(), self._buffer.received)
         self._stop_timer()
         if self._pacing is not None:
             self._pacing.end()

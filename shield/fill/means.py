@@ -13,9 +13,12 @@ from shield.fill.buffer import FillMemory
 from shield.fill.settlement import FillTerms
 from shield.fill.spotchecks import SpotChecks
 from shield.fill.versions import Versions
+from shield.messages import Request
 from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.rules.key import CacheKey
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
+from shield.trace import FetchTrace
 
 UNKEPT_SLICE = 1 << 20
 """Bytes of a slice without a disk. Small: each reader holds its slice in memory, at its own speed."""
@@ -38,6 +41,15 @@ class Lag(Protocol):
         """Copies that lag for longer than they may."""
 
 
+class Traces(Protocol):
+    """Traces of fetches."""
+
+    def begin(
+        self, request: Request, key: CacheKey, path: bytes, *, is_background: bool = False
+    ) -> FetchTrace | None:
+        """A fetch begins, for this request; None: it isn't traced."""
+
+
 @dataclass(frozen=True, slots=True)
 class FillPolicy:
     """When a fill outlives its readers, how long a hit-for-miss marker holds, and how long failed fetches of the next
@@ -52,7 +64,7 @@ class FillPolicy:
 
 @dataclass(slots=True, eq=False)
 class Means:
-    """The dependencies of all fills of a worker. Made on their event loop. Only `policy` may change."""
+    """The dependencies of all fills of a worker. Made on their event loop. Only `policy` and `traces` may change."""
 
     source: Source
     store: Store
@@ -61,6 +73,7 @@ class Means:
     via: bytes
     clock: Callable[[], float]
     spot_checks: SpotChecks | None = None
+    traces: Traces | None = None  # may change; None: there are none
     changes: ChangedKeys = field(default_factory=ChangedKeys)
     lag: Lag | None = None  # of copies; None: it isn't measured
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits

@@ -14,12 +14,14 @@ from shield.fill.audience import Audience, Failure
 from shield.fill.buffer import FillBuffer
 from shield.fill.means import Means
 from shield.fill.shelf import Shelf
+from shield.fill.traces import begin_trace
 from shield.origin.response import After, Response
 from shield.origin.version import Version
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules.persistence import Breaks, continues_at
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
+from shield.trace import FetchTrace
 
 log = logging.getLogger("shield.fill")
 
@@ -90,6 +92,7 @@ class Run:
         "is_partly",
         "origin",
         "stop",
+        "trace",
     )
 
     def __init__(self, runs: RunKeeper, start: int, stop: int, audience: Audience) -> None:
@@ -100,6 +103,7 @@ class Run:
         self.granted = 0  # up to there it needn't wait for its readers
         self.by_peer = self.is_partly = False
         self.origin: str | None = None
+        self.trace: FetchTrace | None = None
         self._runs = runs
         self._buffer: FillBuffer | None = None  # of the slice that arrives
         self._early: list[bytes] = []  # came while there was no memory for it
@@ -118,6 +122,8 @@ class Run:
     def _begin(self, names: Sequence[str], version: Version | None, *, resumes: str | None = None) -> None:
         loop, want = self._runs.means.loop, self._runs.want(Span(self.at, self.stop))
         want.version, want.resumes = version, resumes or want.resumes
+        self.trace = self.trace or begin_trace(want, self._runs.resource, self._runs.means, is_background=True)
+        want.trace = self.trace
         self.began = loop.time()
         self._task = loop.create_task(self._fetch(names, want))
 

@@ -14,6 +14,7 @@ from shield.fill.readers import Reader, keeps_up
 from shield.fill.run import Run
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.fill.traces import end_trace_of_run
 from shield.fill.versions import EntryVersion
 from shield.messages import Request
 from shield.origin.version import Version
@@ -208,6 +209,8 @@ class Runs:
 
     def ended(self, run: Run, failure: Failure | None) -> None:
         self._forget(run)
+        if run.trace is not None:
+            end_trace_of_run(run.trace, run.origin, failure, self.means.clock())
         is_final = failure is not None and (self.are_last or not self._may_ask_again(run, failure))
         run.audience.run_over(failure, is_final=is_final)
 

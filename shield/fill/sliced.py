@@ -287,7 +287,7 @@ class SlicedFill:
             self._means.loop.call_soon(self._tend)
 
     def is_current(self) -> bool:
-        return not self._means.store.was_removed(self.resource.named.text, self.generation)
+        return not self._means.store.was_removed(self.resource.named.text, self.generation, self.entry.tags)
 
     def run_over(self, failure: Failure | None, *, is_final: bool) -> None:
         if failure is not None:

@@ -33,7 +33,7 @@ def variant_of(question: Question, settled: Settlement, means: Means, generation
     if settled.learns:
 
         def still() -> bool:
-            return not means.store.was_removed(named.text, generation)
+            return not means.store.was_removed(named.text, generation, b"")
 
         means.store.commit(variants.learn(named, settled.learns, means.clock()), still=still, to_disk=to_disk)
     return variants.of(question.resource, question.request)
@@ -51,10 +51,13 @@ def find_room(settled: Settlement, mine: Resource, means: Means, *, to_disk: boo
         settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
 
-def is_current(question: Question, means: Means, generation: int) -> bool:
-    """Whether the key was neither purged since that generation nor found to vary: else the response isn't stored."""
+def is_current(question: Question, means: Means, generation: int, tags: bytes) -> bool:
+    """Whether the key, or an entry with these tags, was neither purged since that generation nor found to vary: else
+    the response isn't stored.
+    """
     resource, store = question.resource, means.store
     route = resource.route
     if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
         return False  # in its place is the marker of the fields by which responses vary
-    return not store.was_removed(resource.named.text, generation)
+    tags = tags if question.stored is None else b"%b\n%b" % (question.stored.tags, tags)  # of before and after
+    return not store.was_removed(resource.named.text, generation, tags)

@@ -196,7 +196,7 @@ class FillTable:
         """The fill of a large entry's slices, if any are being read or fetched."""
         text = resource.key.text
         fill = self._sliced.get(text)
-        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation, fill.entry.tags):
             del self._sliced[text]
             return None
         return fill
@@ -243,8 +243,7 @@ class FillTable:
         """
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = self._validation(resource, b"GET", stored)
-            fill = self._start(Question(resource, request, want, stored, shared=True))
-            fill.background = True
+            self._start(Question(resource, request, want, stored, shared=True), background=True)
 
     def _validation(self, resource: Resource, method: bytes, stored: Entry | None) -> Want:
         """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
@@ -279,7 +278,7 @@ class FillTable:
         fill = self._shared.get((text, b"GET"))
         if fill is None and method == b"HEAD":
             fill = self._shared.get((text, b"HEAD"))
-        if fill is not None and self._store.was_removed(resource.named.text, fill.generation):
+        if fill is not None and self._store.was_removed(resource.named.text, fill.generation, fill.tags):
             return None  # a purged entry must not come back
         return fill
 
@@ -291,11 +290,11 @@ class FillTable:
             self._shared.setdefault((resource.key.text, fill.question.want.method), fill)
         fill.question.resource = resource
 
-    def _start(self, question: Question) -> Fill:
+    def _start(self, question: Question, *, background: bool = False) -> Fill:
         text, method = question.resource.key.text, question.want.method
         if text in self._whole_only:
             self._forbid_parts(question)
-        fill = Fill(question, self._means, self)
+        fill = Fill(question, self._means, self, background=background)
         self._started += 1
         self._alive.add(fill)
         if question.shared:

@@ -34,6 +34,7 @@ from shield.origin.rotation import Rotation
 from shield.origin.signer import Credentials, Signer
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
+from shield.origin.traced import noted, with_context
 from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, mismatch, without_parts
 from shield.records import Came, private
 from shield.rules import s3_errors
@@ -245,13 +246,16 @@ class Origin:
         fields = want.forwarded if want.span is None and not want.validators else want.fields()
         if self._gateway is not None:
             fields = self._gateway.of(fields, want.request)
+        if (trace := want.trace) is not None:
+            attempt = trace.begin(self.name, want.method, self.signer.url, want.path, now)
+            fields = fields if self.provider.signed else with_context(fields, trace, attempt)
         head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
         asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
         try:
-            response = await send(asked)
+            response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
         except BaseException as error:
             if not isinstance(error, OriginError) or error.fault is Fault.FIRST_BYTE_TIMEOUT:
                 self.first_bytes.add(self._now() - note.began)
@@ -286,6 +290,7 @@ class Origin:
     async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
         """The response to HEAD, derived from GET: the object's head, or the error with its body."""
         probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
+        probe.trace = want.trace
         response = await self._ask(probe, now, deadline, note)
         if response.head.status == 416:  # an empty object doesn't have even one byte
             response.close()

@@ -80,6 +80,11 @@ class Signer:
         """The bucket: where requests go, and under which prefix."""
         return b"%b%b" % (self._location.authority, self._location.base)
 
+    @property
+    def url(self) -> str:
+        """The same as a URL, as far as it is common to all objects."""
+        return f"{'https' if self._location.tls else 'http'}://{self.place.decode('ascii', 'replace')}"
+
     def use(self, credentials: Credentials) -> None:
         """Sign with these from the next request on. Ends a trial."""
         self.credentials = credentials if self._provider.signed else None

@@ -18,6 +18,7 @@ from shield.rules.exact import GRID
 from shield.rules.key import CacheKey
 from shield.rules.ranges import Span
 from shield.rules.throttling import LONGEST_PAUSE
+from shield.trace import FetchTrace
 
 _TIMEOUTS = frozenset(
     {
@@ -84,6 +85,7 @@ class Want:
     is_probe: bool = False  # for no client: its times are kept apart from those of fetches
     route: str = ""
     purpose: FetchReason | None = None  # None: it shows in what is asked for
+    trace: FetchTrace | None = field(default=None, compare=False)  # None: it isn't traced
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -104,6 +106,7 @@ class Want:
             is_probe=self.is_probe,
             route=self.route,
             purpose=self.purpose,
+            trace=self.trace,
         )
 
     def beginning(self) -> Want:

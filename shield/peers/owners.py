@@ -26,6 +26,7 @@ from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
 from shield.origin.terms import PoolLimits, Timeouts
+from shield.origin.traced import noted, with_context
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import node_name
 from shield.peers import words
@@ -144,8 +145,13 @@ class Owners:
             fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
             if request.identifier is not None:
                 fields = (*fields, (words.REQUEST_ID, request.identifier))
+            trace, attempt = want.trace, None
+            if trace is not None:
+                attempt = trace.begin(name, want.method, "", request.target.partition(b"?")[0], asked)
+                fields = with_context(fields, trace, attempt)
             head = words.request_head(want.method, request.target, fields, host=words.named(key))
-            response = await self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
+            sent = self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
+            response = await (sent if trace is None else noted(attempt, sent, self._clock))
             said = words.strip_outcome(response, self._node)
             if want.tentative and response.head.status == 416:
                 response.close()

@@ -15,6 +15,9 @@ import xxhash
 
 from shield.rules.purging import MarkKind, PurgeMark
 
+FILE = "purges"
+"""The name of the log, in whatever directory."""
+
 MOST_ORDERS = 10_000
 ORDER_SECONDS = 30 * 86400.0
 """Orders are remembered that long, so many of them at most."""

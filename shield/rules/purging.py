@@ -66,12 +66,13 @@ class PurgeMarks:
 
     `newest` is the sequence of the newest one that was ever added: what is stored from now on falls under none up to
     it. `alive` is that of the newest one that still matters, 0 if none does: entries of at least that sequence
-    needn't be asked about.
+    needn't be asked about. Those up to `forgotten` may be gone.
     """
 
     def __init__(self) -> None:
         self.newest = 0
         self.alive = 0
+        self.forgotten = 0
         self._all: _Pair = _NOTHING
         self._tags: _Table = {}
         self._paths: _Lengths = ()  # prefixes in any space, by their length
@@ -153,10 +154,24 @@ class PurgeMarks:
         """Drop the marks up to this sequence: no entry is older than they are and falls under one."""
         left = [mark for mark in self if mark.sequence > until]
         self._all, self._tags, self._paths, self._keys, self._globs = _NOTHING, {}, (), (), ()
-        newest, self.alive = self.newest, 0
+        self.alive, self.forgotten = 0, max(self.forgotten, until)
         for mark in left:
             self.add(mark)
+
+    def distrust(self, until: int) -> None:
+        """Some marks up to this sequence aren't known: until they are `restored`, all older entries count as gone."""
+        newest = self.newest
+        self.add(PurgeMark(until, MarkKind.ALL))
         self.newest = newest
+
+    def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
+        """Take these, of which the newest that was published is `newest`, in place of all that are known up to it."""
+        later = [mark for mark in self if mark.sequence > newest]
+        self._all, self._tags, self._paths, self._keys, self._globs = _NOTHING, {}, (), (), ()
+        self.alive = 0
+        for mark in (*marks, *later):
+            self.add(mark)
+        self.newest = max(self.newest, newest)
 
     def _pairs(self) -> Iterator[_Pair]:
         yield self._all

@@ -13,13 +13,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import xxhash
 
 from shield.errors import StoreError
 from shield.messages import Part
 from shield.rules.key import CacheKey
+from shield.rules.purging import PurgeMarks
 from shield.rules.rendezvous import Rendezvous
 from shield.shared import Shared
 from shield.store.backlog import Completion
@@ -132,6 +133,8 @@ class Disk:
     """All disk tiers of a worker, the fastest first. Event loop only, but for the judges."""
 
     def __init__(self, shared: Shared, *, clock: Callable[[], float]) -> None:
+        self.marks = PurgeMarks()
+        """Of purges, under which entries here may fall."""
         self._shared = shared
         self._hit = shared.hit
         self._clock = clock
@@ -184,18 +187,31 @@ class Disk:
             return None
         if whole is None or whole.no_cache:
             return None
+        if found.since < self.marks.alive and self.marks.verdict(key.text, whole.tags, found.since) is not None:
+            return None
         self._hit(digest)
         tier.hits += 1
         tier.read_bytes += found.body_length
         return found, whole
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Located | None:
-        """The position of an entry or of one of its slices; the caller still has to compare the key's text."""
+        """The position of an entry or of one of its slices; the caller still has to compare the key's text, and to
+        look whether it falls under a mark of a purge.
+        """
         for tier in self._tiers:
             place = tier.lookup(digest, slice_number)
             if place is not None:
                 return place
         return None
+
+    def is_purged(self, stored: StoredRecord) -> bool:
+        """Whether a record that was read falls under a hard mark. Any thread."""
+        mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since)
+        return mark is not None and not mark.soft
+
+    def screen(self, record: Record) -> Record | None:
+        """A record from before some marks as it may be stored; None if it mustn't be. Any thread."""
+        return screened(record, self.marks)
 
     def wait_for(self, work: Callable[[], object], then: Callable[[object], None]) -> None:
         """Run a blocking read in a thread, then call back on the loop; None when it fails."""
@@ -269,7 +285,8 @@ class Disk:
         place = self._stored(record)
         if place is not None:
             key, found, head, freshness = record.key, place.found, record.head, record.freshness
-            place.volume.change(lambda directory: directory.freshen(key, found, head, freshness), done)
+            since = record.since
+            place.volume.change(lambda directory: directory.freshen(key, found, head, freshness, since=since), done)
         return place is not None
 
     def retag(self, record: Record) -> None:
@@ -369,6 +386,9 @@ class Disk:
         number = record.slice if record.kind is RecordKind.SLICE else None
         digest = record.key.digest
         of_head = candidate.found
+        mark = self.marks.verdict(record.key.text, record.tags, of_head.since)
+        if mark is not None and not mark.soft:
+            return Fate.DROP
         if number is not None:
             place = self._tiers[level].peek(digest)
             of_head = candidate.found if place is None else place.found  # only there are later 304s known
@@ -401,6 +421,28 @@ class Disk:
                 head = place.directory.fetch(place.found, record.key)
                 target.move_here(Draft(latest(head.header.record, place.found)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
+
+
+def screened(record: Record, marks: PurgeMarks) -> Record | None:
+    """A record from before some marks as it may be stored under them; None if it mustn't be."""
+    newest = marks.newest
+    if record.since < marks.forgotten:
+        return None  # under which it may have fallen
+    mark = marks.verdict(record.key.text, record.tags, record.since)
+    if mark is None:
+        return replace(record, since=newest)
+    if not mark.soft:
+        return None
+    if record.kind is RecordKind.SLICE:
+        return replace(record, since=newest)
+    if not softens(record.status):
+        return None
+    return replace(record, since=newest, freshness=record.freshness.outdated(mark.at))
+
+
+def softens(status: int) -> bool:
+    """Whether a soft purge leaves an entry of this status, stale: an absence has no grace, a marker no sense."""
+    return 0 < status < 400
 
 
 def slice_digest(digest: bytes, number: int) -> bytes:

@@ -18,7 +18,7 @@ Body = tuple[bytes | bytearray | memoryview, ...]
 
 
 class Entry:
-    """One stored response. Only the last two groups of fields change after it is made.
+    """One stored response. Only the last three groups of fields change after it is made.
 
     The body of a large entry is on disk, in slices of `slice_bytes`, of which some may be missing;
     `length` is that of the whole body in any case.
@@ -35,6 +35,7 @@ class Entry:
         "plain_hit_until",
         "rendered",
         "rendered_age",
+        "since",
         "size",
         "slice_bytes",
         "tags",
@@ -57,6 +58,9 @@ class Entry:
 
         # the tier's: recent uses, 0 to 3
         self.frequency = 0
+
+        # the store's: it is known to fall under no mark of a purge up to this one
+        self.since = 0
 
         # the proxy's: the head of a plain hit as last sent, and the age in it
         self.rendered_age = -1
@@ -98,6 +102,7 @@ class Entry:
         """The same body under a newer head (RFC 9111 §4.3.4)."""
         entry = Entry(self.key, head, freshness, self.blocks, origin=self.origin)
         entry.length, entry.slice_bytes, entry.tags = self.length, self.slice_bytes, self.tags
+        entry.since = self.since
         return entry
 
     def __repr__(self) -> str:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from cachetools import Cache
 
-from shield.rules.key import CacheKey
 from shield.store.entry import Entry
 from shield.store.shares import VariantShares
 
@@ -198,9 +197,9 @@ class MemoryTier:
         del self._cache[text]
         return True
 
-    def keys(self) -> list[CacheKey]:
-        """Keys of all entries."""
-        return [entry.key for entry in self._cache.values()]
+    def texts(self) -> list[bytes]:
+        """Texts of the keys of all entries."""
+        return list(self._cache)
 
     def forget_heads(self) -> None:
         """Have the heads of answers made anew, since what they say of the node has changed."""

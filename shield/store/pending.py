@@ -66,7 +66,8 @@ class Pending:
         large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=slice_bytes)
         large.tags = entry.tags
         slices = Slices(self._disk, large)
-        return slices.commit(0, entry.blocks, lambda well: self._written(entry, well), still=still)
+        written, since = lambda well: self._written(entry, well), entry.since
+        return slices.commit(0, entry.blocks, written, still=still, since=since)
 
     def _written(self, entry: Entry, well: bool) -> None:
         self._bytes -= entry.size
@@ -81,5 +82,5 @@ def record_for(entry: Entry) -> Record:
         entry.key, entry.head, entry.freshness, RecordKind.HEAD if entry.is_large else RecordKind.WHOLE
     )
     record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-    record.tags = entry.tags
+    record.tags, record.since = entry.tags, entry.since
     return record

@@ -5,23 +5,32 @@ Every removal has a number in one order for the whole node, its `sequence`. An e
 from before it set out, and isn't stored if its key was removed since. A worker that finds the node's sequence ahead
 of its own, `seen`, catches up before it answers from RAM. Until the disks have forgotten a key it is `hidden`: its
 entry may still be there, and isn't found.
+
+A purge of many entries is a mark among the removals (`rules.purging`): nothing is looked for, and each entry is
+compared with the marks that are later than itself when it is next looked up, or swept.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 
+from shield.rules.changes import version_of
 from shield.rules.key import CacheKey
+from shield.rules.purging import PurgeMark, PurgeMarks
 from shield.shared import Shared
-from shield.store.disk import Disk
+from shield.store.disk import Disk, softens
 from shield.store.entry import Entry
 from shield.store.memory import MemoryTier
+from shield.store.notices import mark_of, outdated_of, outdating
 from shield.store.pending import Pending, record_for
 from shield.store.variants import Variants
 
-_SOFT = b"\0"  # before the time and the text of a key whose entry became stale: no text begins so
-_MOMENT = struct.Struct("<d")
+Purged = Callable[[CacheKey, int, PurgeMark], None]
+"""Called with the key of an entry, its version (`version_of`) and the mark that it fell under."""
+
+
+def _unnoticed(key: CacheKey, version: int, mark: PurgeMark) -> None:
+    """Nobody wants to know."""
 
 
 class Removals:
@@ -35,35 +44,111 @@ class Removals:
         self._variants = variants
         self._disk = disk
         self._pending = pending
+        self.marks = PurgeMarks() if disk is None else disk.marks
+        """Of purges of many entries, as far as this worker has seen them."""
+        self.is_lost = False
+        """Whether marks were missed, so that they must be read again."""
+        self.tell: Purged = _unnoticed
         self.node_sequence = shared.generation
         """Its one item is the sequence of the newest removal by any worker."""
         self.seen = self.node_sequence[0]
         """This worker's RAM reflects the removals up to this sequence: if the node's is another one, `catch_up`."""
         self.hidden: dict[bytes, int] = {}
         """Texts of keys that the disks are forgetting, each with the number of its pending removals."""
+        self._swept = 0  # no entry in RAM falls under a mark up to this one
+        self._unswept: list[bytes] = []  # texts of keys in RAM that are still to be looked at
+        self._sweeping = 0  # and up to which mark
+        self.settled = self.seen
+        """As `seen`, or -1 while an entry in RAM may fall under a mark: then it is to be `checked`."""
 
     # queries
 
-    def since(self, text: bytes, sequence: int) -> bool:
-        """Whether a key was removed after this sequence. Removals too old to be remembered count as yes."""
+    def since(self, text: bytes, sequence: int, tags: bytes | None) -> bool:
+        """Whether a key was removed after this sequence, or an entry with these tags, one a line; None: they aren't
+        known, and may be any. Removals too old to be remembered count as yes.
+        """
         if self.node_sequence[0] == sequence:
             return False
         removed = self._shared.removed_since(sequence)
-        return removed is None or text in removed or any(_outdated(each) == text for each in removed)
+        return removed is None or any(_is_about(notice, text, tags) for notice in removed)
+
+    def checked(self, entry: Entry) -> Entry | None:
+        """An entry in RAM, or on its way to a disk, from before the newest mark, as it may be served; None if it is
+        purged. Later calls cost nothing.
+        """
+        marks = self.marks
+        newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since)
+        if mark is None:
+            entry.since = newest
+            return entry
+        text = entry.key.text
+        in_memory = self._memory.find(text) is entry
+        self.tell(entry.key, version_of(entry.etag, entry.length), mark)
+        if mark.soft and softens(entry.head.status):
+            fresh = outdated(entry, mark.at)
+            fresh.since = newest
+            if in_memory:
+                self._memory.commit(fresh)
+            return fresh
+        if in_memory:
+            self._memory.remove(text)
+        if self._pending is not None and self._pending.get(text) is entry:
+            self._pending.forget(text)
+        return None
 
     def catch_up(self) -> None:
         """Apply the removals of other workers to this one's RAM."""
         seen, self.seen = self.seen, self.node_sequence[0]
-        removed = self._shared.removed_since(seen)
+        removed, newest = self._shared.removed_since(seen, self.seen), self.marks.newest
         if removed is None:
             self._clear()
-            return
-        for text in removed:
-            outdated = _outdated(text)
-            if outdated is None:
-                self._forget(text)
+            published = self._shared.purges[0]
+            if published > newest:
+                self.is_lost = True
+                self.marks.distrust(published)
+        for notice in removed or ():
+            mark, soft = mark_of(notice), outdated_of(notice)
+            if mark is not None:
+                if mark.sequence <= newest and mark not in self.marks:
+                    self._memory.clear()  # a directory brought it, and entries were compared without it
+                self.marks.add(mark)
+            elif soft is not None:
+                self._outdate(*soft)
             else:
-                self._outdate(outdated, *_MOMENT.unpack_from(text, 1))
+                self._forget(notice)
+        self._settle()
+
+    def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
+        """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
+        self.is_lost = False
+        self.marks.restore(marks, newest)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.settled = self.seen if self._swept >= max(self.marks.newest, self.marks.alive) else -1
+
+    # sweeping
+
+    @property
+    def swept(self) -> int:
+        """No entry in RAM falls under a mark up to this one."""
+        return self._swept
+
+    def sweep(self, most: int) -> bool:
+        """Look at so many entries in RAM; False once none falls under a mark."""
+        marks, memory = self.marks, self._memory
+        if not self._unswept:
+            self._swept = max(self._swept, self._sweeping)
+            self._settle()
+            if self._swept >= marks.newest:
+                return False
+            self._sweeping, self._unswept = marks.newest, memory.texts()
+        texts, self._unswept = self._unswept[-most:], self._unswept[:-most]
+        for text in texts:
+            entry = memory.find(text)
+            if entry is not None and entry.since < marks.alive:
+                self.checked(entry)
+        return True
 
     # removing
 
@@ -89,7 +174,7 @@ class Removals:
         isn't stored, as after a removal.
         """
         text = entry.key.text
-        said = _SOFT + _MOMENT.pack(now) + text
+        said = outdating(text, now)
         self._outdate(text, now)
         self._publish_texts((said,))
 
@@ -109,11 +194,6 @@ class Removals:
         if entry is not None and entry.freshness.ttl(now) > 0.0:
             self._memory.commit(outdated(entry, now))
 
-    def remove_from_memory(self) -> None:
-        """Empty the RAM tiers of all workers."""
-        self._clear()
-        _, self.seen = self._shared.publish_all()
-
     def drop_from_disks(self, key: CacheKey) -> None:
         """Forget the entries that the disks have, or will soon have, under a key. No removal in the node's order."""
         if self._disk is None or self._pending is None:
@@ -129,7 +209,9 @@ class Removals:
         before, after = self._shared.publish(texts)
         if before != self.seen:
             self.catch_up()
-        self.seen = after
+        else:
+            self.seen = after
+            self._settle()
 
     def _forget(self, text: bytes) -> None:
         self._memory.remove(text)
@@ -159,6 +241,11 @@ def outdated(entry: Entry, now: float) -> Entry:
     return entry.freshened(entry.head, entry.freshness.outdated(now))
 
 
-def _outdated(text: bytes) -> bytes | None:
-    """The text of a key whose entry became stale; None for a removal."""
-    return text[1 + _MOMENT.size :] if text.startswith(_SOFT) else None
+def _is_about(notice: bytes, text: bytes, tags: bytes | None) -> bool:
+    """Whether a notice is about a key, or may be."""
+    if notice[:1] > b"\1":  # the usual case
+        return notice == text
+    mark, soft = mark_of(notice), outdated_of(notice)
+    if mark is not None:
+        return mark.is_about(text, tags)
+    return (notice if soft is None else soft[0]) == text

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from shield.messages import Part
+from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.record import RecordKind, identity_of, record_of
 from shield.store.disk import Disk, Located, Still
@@ -54,7 +55,7 @@ class Slices:
         self._disk = disk
         self._identity = identity_of(entry.etag, entry.length)
         self._opened: OrderedDict[int, tuple[Located, StoredRecord]] = OrderedDict()
-        self._unreadable: set[int] = set()  # the index may still list them for a while
+        self._unreadable: dict[int, int] = {}  # the index may still list them for a while; with their sequences
         self._head_written = False
 
     def length(self, number: int) -> int:
@@ -68,18 +69,21 @@ class Slices:
     def read_nowait(self, number: int, start: int, stop: int) -> bytearray | Where:
         """Checked bytes of a slice if they are in memory."""
         opened = self._opened.get(number)
+        place = self._place(number) if opened is None else opened[0]
+        if place is None:
+            return Where.MISSING
         try:
             if opened is None:
-                place = self._place(number)
-                if place is None:
-                    return Where.MISSING
                 stored = place.directory.fetch_nowait(place.found, self.entry.key, number)
                 if stored is None:
                     return Where.COLD
+                if self._disk.is_purged(stored):
+                    self._lose(number, place.found)
+                    return Where.MISSING
                 opened = self._keep(number, place, stored)
             data = opened[0].directory.read_nowait(opened[1], start, stop)
         except GoneError:
-            self._lose(number)
+            self._lose(number, place.found)
             return Where.MISSING
         return Where.COLD if data is None else self._counted(opened, data, start)
 
@@ -96,35 +100,46 @@ class Slices:
         def work() -> bytearray:
             if not kept:
                 kept.append(found.directory.fetch(found.found, key, number))
+                if self._disk.is_purged(kept[0]):
+                    raise GoneError("purged")
             return found.directory.read(kept[0], start, stop)
 
         def done(data: object) -> None:
             if not isinstance(data, bytearray):
-                self._lose(number)
+                self._lose(number, found.found)
                 then(None)
                 return
             then(self._counted(self._keep(number, found, kept[0]), data, start))
 
         self._disk.wait_for(work, done)
 
-    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
+    def commit(
+        self,
+        number: int,
+        parts: Sequence[Part],
+        done: Callable[[bool], None],
+        *,
+        still: Still,
+        since: int | None = None,
+    ) -> bool:
         """Queue a whole slice to be written; False, and `done` is never called, when no disk takes it.
 
-        `still` as in `Disk.write`. The caller accounts for the bytes until `done`: that is how a slow disk holds it
-        back.
+        `still` as in `Disk.write`; `since`: up to where it is known to fall under no mark of a purge; None: `still`
+        tells. The caller accounts for the bytes until `done`: that is how a slow disk holds it back.
         """
         entry = self.entry
+        since = self._disk.marks.newest if since is None else since  # before `still`, which sees later ones
         if not self._head_written and not self._has_head():
             head = record_of(entry.key, entry.head, entry.freshness, RecordKind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-            head.tags = entry.tags
+            head.tags, head.since = entry.tags, since
             if not self._disk.write(head, (), self._head_done, still=still, bounded=True):
                 return False
             self._head_written = True
         record = record_of(entry.key, entry.head, entry.freshness, RecordKind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
-        self._unreadable.discard(number)
+        record.tags, record.since = entry.tags, since
         return self._disk.write(record, parts, done, still=still, bounded=True)
 
     def _has_head(self) -> bool:
@@ -136,17 +151,17 @@ class Slices:
         if well:
             self._disk.outdate(self.entry.key, self._identity)
 
-    def _lose(self, number: int) -> None:
+    def _lose(self, number: int, found: Found) -> None:
         self._opened.pop(number, None)
-        self._unreadable.add(number)
+        self._unreadable[number] = found.sequence
 
     def _place(self, number: int) -> Located | None:
-        if number in self._unreadable:
-            return None
         place = self._disk.lookup(self.entry.key.digest, number)
         if place is None:
             return None
         found = place.found
+        if self._unreadable.get(number) == found.sequence:
+            return None
         return place if found.identity == self._identity and found.body_length == self.length(number) else None
 
     def _keep(self, number: int, place: Located, stored: StoredRecord) -> tuple[Located, StoredRecord]:

@@ -7,25 +7,28 @@ fetch it. An entry that is being written is found here already, one that is bein
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from shield.messages import Field
+from shield.rules.changes import version_of
 from shield.rules.key import CacheKey
+from shield.rules.purging import PurgeMark
 from shield.shared import Shared
 from shield.store.admission import Admission
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord, later_head
 from shield.store.directory.record import RecordKind, Whole
-from shield.store.disk import Disk, Located, Still, TierStatistics, always
+from shield.store.disk import Disk, Located, Still, TierStatistics, always, softens
 from shield.store.entry import OVERHEAD, Entry
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
-from shield.store.removals import Removals
+from shield.store.removals import Purged, Removals
 from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
+from shield.store.volume import Volume
 
 _LAST_SECONDS = 10.0  # time that a stop may take to write
 _LAST_PENDING = 64
@@ -91,6 +94,7 @@ class Store:
         self._find, self._use = memory.find, memory.use
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
+        self.marks = self._removals.marks
         self._newest_removal = self._removals.node_sequence
         self._hidden = self._removals.hidden
         self._readings: dict[bytes, list[Then]] = {}
@@ -103,9 +107,17 @@ class Store:
 
     def lookup(self, text: bytes) -> Entry | None:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
-        if self._newest_removal[0] != self._removals.seen:
-            self._removals.catch_up()
+        if self._newest_removal[0] != self._removals.settled:
+            return self._lookup_with_care(text)
         entry = self._find(text)
+        return None if entry is None else self._use(entry)
+
+    def _lookup_with_care(self, text: bytes) -> Entry | None:
+        """The same when something was removed that RAM doesn't reflect yet."""
+        self.catch_up()
+        entry = self._find(text)
+        if entry is not None and entry.since < self.marks.alive:
+            entry = self._removals.checked(entry)
         return None if entry is None else self._use(entry)
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
@@ -114,8 +126,10 @@ class Store:
         if disk is None or pending is None:
             return None
         entry = pending.get(text)
-        if entry is not None or text in self._hidden:
-            return entry
+        if entry is not None:
+            return entry if entry.since >= self.marks.alive else self._removals.checked(entry)
+        if text in self._hidden:
+            return None
         place = disk.lookup(key.digest)
         if place is None:
             return None
@@ -157,7 +171,7 @@ class Store:
         if found.body_length + OVERHEAD <= self._memory.max_entry:
             head = later_head(found.head or whole.head, found.freshness)
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
-            entry.tags = whole.tags
+            entry.tags, entry.since = whole.tags, self.marks.newest
             self._memory.commit(entry)
 
     def tier_of(self, key: CacheKey) -> str | None:
@@ -188,9 +202,9 @@ class Store:
 
         def done(stored: object) -> None:
             entry = None
-            is_gone = key.text in self._hidden or self.was_removed(key.text, generation)
-            if isinstance(stored, StoredRecord) and not is_gone:
-                entry = self._took(place, stored, stored.body)
+            if isinstance(stored, StoredRecord) and key.text not in self._hidden:
+                is_gone = self.was_removed(key.text, generation, stored.header.tags)
+                entry = None if is_gone else self._took(place, stored, stored.body)
             for waiter in self._readings.pop(key.text):
                 waiter(entry)
 
@@ -207,6 +221,7 @@ class Store:
 
         `still` says whether the key hasn't been removed since the body set out.
         """
+        entry.since = self.marks.newest  # before `still`, which sees later ones
         if not still():
             return False
         in_memory = self._memory.commit(entry)
@@ -229,6 +244,7 @@ class Store:
 
         `before` is the entry as it was.
         """
+        entry.since = self.marks.newest  # before `still`, which sees later ones
         if not still():
             return False
         in_memory = not entry.is_large and self._memory.commit(entry)
@@ -269,32 +285,61 @@ class Store:
 
     def _outdate(self, key: CacheKey, entry: Entry | None, now: float, then: Callable[[], None]) -> None:
         is_pending = self._pending is not None and key.text in self._pending
-        if entry is None or entry.is_marker or entry.head.status >= 400 or is_pending:
+        if entry is None or not softens(entry.head.status) or is_pending:
             self.purge((key,), then)
         else:
             self._removals.outdate(entry, now, then)
 
     @property
     def generation(self) -> int:
-        """Grows with every removal by any worker."""
-        return self._newest_removal[0]
+        """Grows with every removal by any worker, as far as this one has applied them: to every entry that was found
+        before, and to none that is found later.
+        """
+        return self._removals.seen
 
-    def was_removed(self, text: bytes, since: int) -> bool:
-        """Whether a key was purged after the generation was `since`."""
-        return self._removals.since(text, since)
+    def was_removed(self, text: bytes, since: int, tags: bytes | None) -> bool:
+        """Whether a key was purged after the generation was `since`, or an entry under it with these tags, one a
+        line; None: they aren't known yet, and may be any.
+        """
+        return self._removals.since(text, since, tags)
 
     def note_hit(self, entry: Entry) -> None:
         """An entry in RAM is requested: it is worth keeping on disk, too. Needn't be called for each hit."""
         if self._disk is not None:
             self._note_hit(entry.key.digest)
 
-    def keys_in_memory(self) -> list[CacheKey]:
-        """Keys of the entries in RAM."""
-        return self._memory.keys()
+    # purges of many entries
 
-    def forget_memory(self) -> None:
-        """Empty the RAM tiers of all workers."""
-        self._removals.remove_from_memory()
+    def tell_purged(self, listener: Purged) -> None:
+        """Call `listener` with each entry that turns out to have fallen under a mark."""
+        self._removals.tell = listener
+
+    def catch_up(self) -> None:
+        """Apply what other workers removed, and marks of purges."""
+        if self._newest_removal[0] != self._removals.seen:
+            self._removals.catch_up()
+
+    @property
+    def has_lost_marks(self) -> bool:
+        """Whether marks were missed. Until they are `restored`, all entries from before count as gone."""
+        return self._removals.is_lost
+
+    def restore_marks(self, marks: Iterable[PurgeMark], newest: int) -> None:
+        """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
+        self._removals.restore(marks, newest)
+
+    def sweep_memory(self, most: int) -> bool:
+        """Look at so many entries in RAM; False once none there falls under a mark."""
+        return self._removals.sweep(most)
+
+    @property
+    def memory_swept(self) -> int:
+        """No entry in RAM falls under a mark up to this one."""
+        return self._removals.swept
+
+    def volumes(self) -> Sequence[Volume]:
+        """All directories, those out of use too."""
+        return () if self._disk is None else tuple(self._disk.volumes())
 
     def forget_heads(self) -> None:
         """Have the heads of answers made anew, since what they say of the node has changed."""
@@ -302,8 +347,7 @@ class Store:
 
     def directories(self) -> list[CacheDirectory]:
         """The directories in use."""
-        volumes = () if self._disk is None else self._disk.volumes()
-        return [volume.directory for volume in volumes if volume.directory is not None]
+        return [volume.directory for volume in self.volumes() if volume.directory is not None]
 
     def tick(self) -> None:
         """Call once a second."""
@@ -338,20 +382,29 @@ class Store:
 
     # between RAM and disk
 
-    def _took(self, place: Located, stored: StoredRecord, body: bytes | bytearray | None) -> Entry:
-        """An entry as read from a disk; small ones go into RAM."""
+    def _took(self, place: Located, stored: StoredRecord, body: bytes | bytearray | None) -> Entry | None:
+        """An entry as read from a disk; small ones go into RAM. None if it turns out to be purged."""
         assert self._disk is not None
-        found = place.found
+        found, newest = place.found, self.marks.newest
+        freshness = found.freshness
+        if found.since < self.marks.alive:
+            mark = self.marks.verdict(stored.key.text, stored.header.tags, found.since)
+            if mark is not None:
+                etag, length = stored.header.record.etag, found.total or found.body_length
+                self._removals.tell(stored.key, version_of(etag, length), mark)
+                if not (mark.soft and softens(found.status)):
+                    return None
+                freshness = freshness.outdated(mark.at)
         self._disk.note_hit(place, stored)
         place.tier.read_bytes += found.body_length
         head = stored.stored_head()
         if found.kind == RecordKind.HEAD:
             slice_bytes = stored.header.record.slice_bytes
-            large = Entry.large(stored.key, head, found.freshness, length=found.total, slice_bytes=slice_bytes)
-            large.origin, large.tags = stored.header.record.origin, stored.header.tags
+            large = Entry.large(stored.key, head, freshness, length=found.total, slice_bytes=slice_bytes)
+            large.origin, large.tags, large.since = stored.header.record.origin, stored.header.tags, newest
             return large
-        entry = Entry(stored.key, head, found.freshness, (body,) if body else (), origin=stored.header.record.origin)
-        entry.tags = stored.header.tags
+        entry = Entry(stored.key, head, freshness, (body,) if body else (), origin=stored.header.record.origin)
+        entry.tags, entry.since = stored.header.tags, newest
         if entry.size <= self._memory.max_entry:
             self._memory.commit(entry)
         return entry
@@ -361,7 +414,7 @@ class Store:
         disk, pending = self._disk, self._pending
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
-            pending.write(entry, lambda: not self.was_removed(entry.key.text, generation))
+            pending.write(entry, lambda: not self.was_removed(entry.key.text, generation, entry.tags))
 
 
 def _lasting(entry: Entry) -> list[Field]:

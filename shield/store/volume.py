@@ -22,7 +22,7 @@ from shield.store.backlog import BACKLOG, Backlog, Completion, DirectoryChange, 
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth, DirectoryStatistics
 from shield.store.directory.files import Files
-from shield.store.directory.log import Draft
+from shield.store.directory.log import Draft, Screen, admit_none
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Judge
 from shield.store.directory.record import RecordKind
@@ -33,6 +33,20 @@ _TEND_TICKS = 5
 _RETRY_TICKS = 10
 _SETTLED_TICKS = 60
 _MISSED = 100_000  # removed keys remembered while a directory is out
+
+
+Joining = Callable[[CacheDirectory], Callable[[], None]]
+"""What a directory must go through before it is used, in the thread that opens it; what that returns is called on the
+loop. Raises StoreError: then the directory isn't used.
+"""
+
+
+def _nothing() -> None:
+    """There is nothing to do."""
+
+
+def _as_it_is(directory: CacheDirectory) -> Callable[[], None]:
+    return _nothing
 
 
 def boot_id() -> str:
@@ -71,7 +85,18 @@ class VolumeStatistics:
 class Volume:
     """`directory` is None while it is out of use. Made on the event loop; call `open`, `tick` and `close`."""
 
-    def __init__(self, path: Path, limits: DirectoryLimits, *, holder: Claimant, files: Files, judge: Judge) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: DirectoryLimits,
+        *,
+        holder: Claimant,
+        files: Files,
+        judge: Judge,
+        screen: Screen = admit_none,
+        joining: Joining = _as_it_is,
+    ) -> None:
+        """`joining` is called with a directory that was opened, before anything there is found: see `Joining`."""
         self.path = path
         self.directory: CacheDirectory | None = None
         self.skipped = 0
@@ -79,6 +104,8 @@ class Volume:
         self._holder = holder
         self._files = files
         self._judge = judge
+        self._screen = screen
+        self._join = joining
         self._loop = asyncio.get_running_loop()
 
         self._backlog = Backlog()
@@ -103,7 +130,7 @@ class Volume:
     def open(self) -> None:
         """Open the directory and start the writer. Raises InUseError; any other fault takes it out of use for now."""
         try:
-            self._attach(self._opened())
+            self._attach(*self._opened())
         except InUseError:
             raise
         except StoreError as error:
@@ -193,6 +220,11 @@ class Volume:
             else:
                 self._backlog.work(WriterTask(None, self._tried))
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether this process is the one that sweeps the directory, as it rebuilds its index."""
+        return self._holder.rebuilds
+
     def statistics(self) -> VolumeStatistics:
         directory = self.directory
         health, reason = self._state()
@@ -213,8 +245,9 @@ class Volume:
                 directory.close()
         self.directory = self._joining = None
 
-    def _attach(self, directory: CacheDirectory) -> None:
+    def _attach(self, directory: CacheDirectory, joined: Callable[[], None] = _nothing) -> None:
         """Use a directory, once the removals that it missed are applied."""
+        joined()
         missed, self._missed = self._missed, {}
         self._joining = directory if missed != {} else None
         if self._joining is None:
@@ -358,15 +391,27 @@ class Volume:
             self._loop.call_soon_threadsafe(self._detach, gone)
             gone.wait()
             old.close()
-        self._loop.call_soon_threadsafe(self._attach, self._opened())
+        self._loop.call_soon_threadsafe(self._attach, *self._opened())
 
-    def _opened(self) -> CacheDirectory:
+    def _opened(self) -> tuple[CacheDirectory, Callable[[], None]]:
         holder = self._holder
         claim = Claim(self.path, node=holder.node, boot_id=holder.boot_id, files=self._files, shared=holder.shared)
         try:
-            return CacheDirectory(claim, self._limits, worker=holder.worker, files=self._files, judge=self._judge)
+            directory = CacheDirectory(
+                claim,
+                self._limits,
+                worker=holder.worker,
+                files=self._files,
+                judge=self._judge,
+                screen=self._screen,
+            )
         except BaseException:
             claim.release(clean=False)
+            raise
+        try:
+            return directory, self._join(directory)
+        except BaseException:
+            directory.close()
             raise
 
     def _deliver(self, results: list[tuple[Completion | None, bool]]) -> None:

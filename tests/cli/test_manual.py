@@ -93,6 +93,16 @@ def test_the_reference_and_a_reload_agree_on_what_needs_a_restart(key: str) -> N
     assert bool(waiting(running, running.model_copy(update={key: object()}))) == needs_restart([key])
 
 
+def test_the_settings_may_be_named_by_a_variable(tmp_path: Path) -> None:
+    config = tmp_path / "shield.yaml"
+    config.write_text("origins: {a: {provider: http, endpoint: 'http://127.0.0.1:9'}}")
+
+    said = RUNNER.invoke(_app, ["explain", "/a.webp"], env={"SHIELD_CONFIG": str(config)})
+
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert "/a.webp" in said.output
+
+
 def test_a_key_is_explained_with_its_variable() -> None:
     said = RUNNER.invoke(_app, ["settings", "cache.memory.capacity"])
 

@@ -50,7 +50,7 @@ def test_a_hot_set_moves_to_the_byte_and_lies_where_the_other_node_looks(
             found = directory.lookup(key(name).digest)
             assert found is not None
             stored = directory.fetch(found, key(name))
-            assert replace(stored.header.record, sequence=0) == record(name, size)
+            assert replace(stored.header.record, sequence=0, since=0) == record(name, size)
     with other.open(("one", "two")[other.ring.owner(key("big").digest)]) as directory:
         assert [number for number, _ in directory.index.slices(key("big").digest)] == [0, 1, 2, 3, 4]
     assert not list(ground.path.glob("*.part"))

@@ -23,12 +23,14 @@ from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.reply import Replies, Reply
 from shield.rules.key import CacheKey
+from shield.rules.purging import PurgeMark
 from shield.rules.routes import Route, Routes
 from shield.shared import Shared
 from shield.store.directory.files import Files
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
+from shield.store.notices import marking
 from shield.store.tiers import Store
 from shield.store.volume import Claimant, Volume, boot_id
 from shield.transfer import Transfer
@@ -250,6 +252,10 @@ class Ground:
         self.proxy = Proxy(
             in_force, self.store, self.fills, replies=replies, accounting=Accounting(self.counters), clock=self.clock
         )
+
+    def marked(self, mark: PurgeMark) -> None:
+        """Entries are purged by a mark."""
+        self.store._removals._shared.publish([marking(mark)], purge=mark.sequence)
 
     def asks(
         self,

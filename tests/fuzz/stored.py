@@ -309,7 +309,9 @@ def _damaged(data: bytes) -> tuple[bytes, ...]:
 HEADERS = {encoded(record, body, SEED)[: header_length(record, len(body))] for record, body in SAMPLES}
 RECORDS = tuple(encoded(record, body, SEED) for record, body in SAMPLES)
 VALUES = (
-    values.pack_found(values.Found(0, 200, 1, 2, 300, 5, 9, 1 << 63, 5, 1.0, 2.0, 3.0, 4.0, 5.0, b"HTTP/1.1 200 OK")),
+    values.pack_found(
+        values.Found(0, 200, 1, 2, 300, 5, 9, 1 << 63, 5, 7, 1.0, 2.0, 3.0, 4.0, 5.0, b"HTTP/1.1 200 OK")
+    ),
     values.pack_row(values.Row(1, 2, 3, 4)),
     values.pack_counters(values.IndexCounters(epoch=1, sequence=2)),
     values.pack_removal(3, b"0123456789abcdef"),

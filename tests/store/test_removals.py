@@ -63,9 +63,9 @@ def test_a_removal_tells_what_set_out_before_it_from_what_set_out_after() -> Non
     remove(worker.removals, "a")
 
     after = worker.removals.node_sequence[0]
-    assert worker.removals.since(text, before)
-    assert not worker.removals.since(text, after)
-    assert not worker.removals.since(entry("b").key.text, before)
+    assert worker.removals.since(text, before, b"")
+    assert not worker.removals.since(text, after, b"")
+    assert not worker.removals.since(entry("b").key.text, before, b"")
 
 
 def test_a_worker_too_far_behind_loses_all_that_it_has_in_ram() -> None:
@@ -78,18 +78,7 @@ def test_a_worker_too_far_behind_loses_all_that_it_has_in_ram() -> None:
 
     assert one.has("a")
     assert not two.has("a")
-    assert two.removals.since(entry("a").key.text, before)
-
-
-def test_emptied_ram_is_empty_in_all_workers() -> None:
-    shared = Shared(slots=1 << 10)
-    one, two = Worker(shared), Worker(shared)
-
-    one.removals.remove_from_memory()
-
-    assert [worker.has("a") for worker in (one, two)] == [False, False]
-    one.memory.commit(entry("a"))
-    assert one.has("a")
+    assert two.removals.since(entry("a").key.text, before, b"")
 
 
 def test_what_a_disk_is_still_forgetting_is_not_found_on_it(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ async def stores(path: Path, *, workers: int = 1, memory: int = 4 << 20) -> Asyn
     for worker in range(workers):
         disk = Disk(shared, clock=lambda: 1000.0)
         claimant = Claimant("n1", "b1", worker)
-        volume = Volume(path, SMALL, holder=claimant, files=Files(), judge=disk.judge(0))
+        volume = Volume(path, SMALL, holder=claimant, files=Files(), judge=disk.judge(0), screen=disk.screen)
         disk.open([Tier("disk", 0, [volume], [1])])
         ram = MemoryTier(capacity=memory, max_entry=memory)
         made.append(Store(ram, shared, disk=disk, slice_bytes=64 << 10))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shield.cli.options import ConfigFile, TokenFile, origin_names
+from shield.config import CONFIG_VARIABLE
 
 app = typer.Typer(
     name="drill",
@@ -25,7 +26,9 @@ app = typer.Typer(
 
 _MODES = "blackhole, refuse, 5xx, throttle, slow, corrupt, expired-key"
 
-OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE")]
+OptionalConfig = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE", envvar=CONFIG_VARIABLE)
+]
 
 
 @app.callback(invoke_without_command=True)

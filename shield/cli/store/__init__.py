@@ -191,8 +191,8 @@ def _import(
     """Import the entries that another node exported, as far as there is free room, displacing none.
 
     A node may run meanwhile. Skips damaged records, those of which the same or a later version is stored, and those
-    that no route of these settings would have stored; lifetimes are capped at what the settings give. Entries purged
-    after the export come back.
+    that no route of these settings would have stored; lifetimes are capped at what the settings give. Entries whose
+    own URLs were purged after the export come back; those purged here by prefix or tag don't.
 
     Exit codes: 0, 1 if the file was damaged, cut short, or had records that aren't allowed (the rest is imported), 2
     if it couldn't be done.

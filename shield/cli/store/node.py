@@ -43,10 +43,14 @@ class RunningNode:
             )
         return state
 
-    def remove(self, paths: Sequence[str], prefix: str | None) -> int | None:
+    def remove(self, paths: Sequence[str]) -> int | None:
         """Have it remove entries; returns how many there were. None when it can't. Raises RefusedError."""
-        said = self.tell("/store/remove", {"paths": list(paths)} if prefix is None else {"prefix": prefix})
+        said = self.tell("/store/remove", {"paths": list(paths)})
         return None if said is None else _number(said, "removed")
+
+    def remove_prefix(self, prefix: str) -> bool:
+        """Have it remove all entries under a prefix, uncounted. False when it can't. Raises RefusedError."""
+        return self.tell("/store/remove", {"prefix": prefix}) is not None
 
     def take_down(self, paths: Sequence[str]) -> tuple[int, bool]:
         """Have it take objects down; how many entries there were, and whether that holds over a restart. Raises

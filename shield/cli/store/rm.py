@@ -22,7 +22,9 @@ _BATCH = 4096
 
 
 def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
-    """Print how many were removed; 0, 1 when nothing matched, 2 when it couldn't be done. Raises UsageError."""
+    """Print how many were removed, as far as that is known; 0, 1 when nothing matched, 2 when it couldn't be done.
+    Raises UsageError.
+    """
     loaded = read(path)
     if loaded is None:
         return 2
@@ -33,7 +35,10 @@ def rm(path: Path, keys: Sequence[str], prefix: str | None) -> int:
     under = () if prefix is None else prefixes_of(prefix)
     node = RunningNode(settings)
     if node.state() is not None:
-        removed = node.remove([name_of(key).decode() for key in keys], under[0].decode() if under else None)
+        if under and node.remove_prefix(under[0].decode()):
+            print(f"removed all entries that begin with {prefix} from the node")
+            return 0
+        removed = None if under else node.remove([name_of(key).decode() for key in keys])
         if removed is not None:
             return _said(removed, "the node", keys)
         print("the running node can't do this: entries in its workers' RAM stay there", file=sys.stderr)

@@ -116,11 +116,11 @@ class IndexChange:
     def replace(self, digest: bytes, slice_number: int | None, old: Found, new: Found) -> bool:
         """Replace one record by another if the index still has the old one; False when it doesn't.
 
-        `new` has the same body.
+        `new` has the same body, and isn't from before marks of purges that were applied to the old one.
         """
         key = key_of(digest, slice_number)
         current = self._get(key)
-        if current is None or not current.same_record(old):
+        if current is None or not current.same_record(old) or new.since < current.since:
             return False
         self._set(key, current, new)
         return True
@@ -166,6 +166,31 @@ class IndexChange:
         if tombstone is not None and self._get(digest + _TOMBSTONE) is None:  # else that one is later
             self._set(digest + _TOMBSTONE, None, tombstone)
         return removed
+
+    def expel(self, digest: bytes, slice_number: int | None, found: Found, *, until: int) -> int:
+        """Forget what is under a digest from before the mark `until`, if the index still has this record; with an
+        entry its slices go. Returns the greatest sequence that is forgotten, 0 if none is.
+        """
+        key = key_of(digest, slice_number)
+        old = self._get(key)
+        if old is None or not old.same_record(found) or old.since >= until:
+            return 0
+        if slice_number is not None:
+            self._count(old, -1)
+            self._txn.delete(key, db=self._entries)
+            return old.sequence
+        last = 0
+        with self._txn.cursor(self._entries) as cursor:
+            there = cursor.set_range(digest)
+            while there and cursor.key()[:16] == digest:
+                old = unpack_found(cursor.value())
+                if old.since < until and old.kind != RecordKind.REMOVED:
+                    last = max(last, old.sequence)
+                    self._count(old, -1)
+                    there = cursor.delete()  # moves on to the next
+                else:
+                    there = cursor.next()
+        return last
 
     def remove_everything(self) -> None:
         """Forget all entries; the segments stay."""

@@ -30,7 +30,7 @@ from shield.store.directory.segments import Segments
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos of a full disk."""
 
-_FLOOR = Struct("<Q8s")
+_NUMBER = Struct("<Q8s")
 _LOOK_BACK = 8  # segments read in search of the last epoch, when `state` is lost
 _OPENINGS = 3  # in a row that end soon, before the index is blamed
 _TRIES = 100
@@ -54,7 +54,7 @@ class Claim:
 
         `shared` remembers the path's home; StrayError when a different directory is there now.
         """
-        self._path = path
+        self._path = self.path = path
         self._node = node
         self._boot_id = boot_id
         self._files = files
@@ -181,18 +181,21 @@ class Claim:
 
     def floor(self) -> int:
         """The greatest floor that any worker has written; 0 when there is none."""
-        names = [name for name in self._files.names(self._path) if name.startswith("floor-")]
-        floors = [0]
-        for data in map(self._read, names):
-            if len(data) == _FLOOR.size:
-                value, checksum = _FLOOR.unpack(data)
-                floors.append(value if xxhash.xxh3_64_digest(data[:8]) == checksum else 0)
-        return max(floors)
+        return self._greatest("floor-")
 
     def set_floor(self, floor: int, *, worker: int) -> None:
         """Durable before this returns. A worker's floor only rises."""
         value = floor.to_bytes(8, "little")
         self._replace(f"floor-{worker}", value + xxhash.xxh3_64_digest(value))
+
+    def swept(self) -> int:
+        """The last mark of a purge up to which this directory was swept, by any worker; 0 if it never was."""
+        return self._greatest("swept-")
+
+    def set_swept(self, until: int, *, worker: int) -> None:
+        """Durable before this returns."""
+        value = until.to_bytes(8, "little")
+        self._replace(f"swept-{worker}", value + xxhash.xxh3_64_digest(value))
 
     def release(self, *, clean: bool) -> None:
         """Leave. The last process to do so records for the next start whether the index is durable (`clean`)."""
@@ -309,6 +312,15 @@ class Claim:
         counted = _fields(self._read(name))
         count = counted.get("count")
         return count if isinstance(count, int) and counted.get("boot") == self._boot_id else 0
+
+    def _greatest(self, prefix: str) -> int:
+        """The greatest number in small files whose names begin so."""
+        found = [0]
+        for data in [self._read(name) for name in self._files.names(self._path) if name.startswith(prefix)]:
+            if len(data) == _NUMBER.size:
+                value, checksum = _NUMBER.unpack(data)
+                found.append(value if xxhash.xxh3_64_digest(data[:8]) == checksum else 0)
+        return max(found)
 
     def _state(self) -> dict[str, object] | None:
         state = _fields(self._read("state"))

@@ -25,13 +25,14 @@ from shield.store.directory.claim import FULL, Claim, CondemnedError
 from shield.store.directory.condition import Condition, DirectoryHealth
 from shield.store.directory.files import Files, failed
 from shield.store.directory.index import BATCH, Found, Index, IndexDamagedError, IndexHaltedError, IndexOutdatedError
-from shield.store.directory.log import Draft, Log
+from shield.store.directory.log import Draft, Log, Screen, admit_none
 from shield.store.directory.premises import DirectoryLimits, Premises
 from shield.store.directory.reading import RecordReader, StoredRecord
 from shield.store.directory.rebuild import Rebuild
 from shield.store.directory.reclaim import Judge, drop_all
 from shield.store.directory.record import DamagedError, Record, Whole
 from shield.store.directory.segments import Segments
+from shield.store.directory.sweep import Fallen, Sweep
 
 __all__ = ["CacheDirectory", "DirectoryHealth", "DirectoryStatistics"]
 
@@ -62,9 +63,18 @@ class CacheDirectory:
     """See the module. `reason`: why the index was rebuilt at opening; empty if it wasn't."""
 
     def __init__(
-        self, claim: Claim, limits: DirectoryLimits, *, worker: int = 0, files: Files, judge: Judge = drop_all
+        self,
+        claim: Claim,
+        limits: DirectoryLimits,
+        *,
+        worker: int = 0,
+        files: Files,
+        judge: Judge = drop_all,
+        screen: Screen = admit_none,
     ) -> None:
-        """Open, or begin to rebuild. `judge` decides on the records of a segment that must go. Raises StoreError."""
+        """Open, or begin to rebuild. `judge` decides on the records of a segment that must go, `screen` on those from
+        before marks of purges. Raises StoreError.
+        """
         self._claim = claim
         self._files = files
         self._worker = worker
@@ -81,7 +91,8 @@ class CacheDirectory:
             raise failed("opening", claim.index_path, error) from error
         self.index = premises.index
         try:
-            self._log = Log(premises, judge=judge)
+            self._premises = premises
+            self._log = Log(premises, judge=judge, screen=screen)
             self._log.room.renew_reserve()
             claim.share()
         except OSError as error:
@@ -195,6 +206,27 @@ class CacheDirectory:
         """
         return self.index.counters().generation
 
+    def swept(self) -> int:
+        """Nothing here falls under a mark of a purge up to this one. Raises OSError, StoreError."""
+        return self.index.counters().swept
+
+    def swept_before(self) -> int:
+        """The same as far as it is known durably, though the index was lost since. Raises OSError."""
+        return self._claim.swept()
+
+    def check_here(self) -> None:
+        """Raise OSError unless it is still the directory that was opened."""
+        self._claim.check_here()
+
+    @property
+    def path(self) -> Path:
+        return self._claim.path
+
+    def is_rebuilt(self) -> bool:
+        """Whether all its records are known. Raises OSError, StoreError."""
+        counters = self.index.counters()
+        return not (counters.unscanned or counters.rebuilding)
+
     # the writer's thread
 
     def commit(self, drafts: Sequence[Draft]) -> list[Found | None]:
@@ -213,10 +245,15 @@ class CacheDirectory:
         with self._condition.changing("writing to"):
             return self._log.take_in(draft)
 
-    def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
-        """Give a whole entry a later head (a 304's) without writing its body again; None if it is no longer there."""
+    def freshen(
+        self, key: CacheKey, found: Found, head: bytes, freshness: Freshness, *, since: int | None = None
+    ) -> Found | None:
+        """Give a whole entry a later head (a 304's) without writing its body again; None if it is no longer there.
+
+        `since`: up to where it is known to fall under no mark of a purge; None: as before.
+        """
         with self._condition.changing("writing to"):
-            return self._log.freshen(key, found, head, freshness)
+            return self._log.freshen(key, found, head, freshness, since=since)
 
     def retag(self, record: Record) -> Found | None:
         """Give an entry this record's head and its tags, by writing it again. None if it is no longer there."""
@@ -237,6 +274,25 @@ class CacheDirectory:
             sequence = self._log.forget_everything()
         with self._condition.changing("clearing"):
             self._log.bury_everything(sequence)
+
+    def sweep(self, until: int) -> Sweep:
+        """Of the records that fall under marks of purges up to this one."""
+        return Sweep(self._premises, self._log, until)
+
+    def begin_sweep(self, sweep: Sweep) -> None:
+        """Set its fence. This and the next two raise StoreError."""
+        with self._condition.changing("sweeping"):
+            sweep.begin()
+
+    def carry_out(self, sweep: Sweep, fallen: Sequence[Fallen], softens: Callable[[int], bool]) -> int:
+        """Remove what has fallen under a mark, or make it stale; see `Sweep`."""
+        with self._condition.changing("sweeping"):
+            return sweep.carry_out(fallen, softens)
+
+    def end_sweep(self, sweep: Sweep) -> None:
+        """It has been done to its end."""
+        with self._condition.changing("sweeping"):
+            sweep.end()
 
     def reclaim_step(self) -> bool:
         """Give up the oldest complete segment; False when there is none."""

@@ -52,7 +52,7 @@ __all__ = [
 BATCH = 64
 """Most entries changed in one transaction: more would make the index file grow by the pages it can't reuse yet."""
 
-SCHEMA = b"2"
+SCHEMA = b"3"
 
 _SLACK = 8 << 20  # beyond the limit, for such pages, so that a full index can still free something
 _ROOM = 1 << 20  # less free space than this counts as none

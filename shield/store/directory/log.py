@@ -5,7 +5,7 @@ The order makes it safe: bytes are appended, then indexed; an entry is forgotten
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -71,10 +71,20 @@ class Draft:
         return joined_length(self.body) if self.coming is None else self.coming.length
 
 
+Screen = Callable[[Record], Record | None]
+"""A record from before some marks of purges as it may be stored under them; None if it mustn't be."""
+
+
+def admit_none(record: Record) -> Record | None:
+    """The screen of who knows no marks: of those that are older than a sweep, none is added."""
+    return None
+
+
 class Log:
     """The writing side of one process in a directory. One thread; raises OSError and StoreError."""
 
-    def __init__(self, premises: Premises, *, judge: Judge) -> None:
+    def __init__(self, premises: Premises, *, judge: Judge, screen: Screen) -> None:
+        self._screen = screen
         self._claim = premises.claim
         self._index = premises.index
         self._segments = premises.segments
@@ -100,8 +110,13 @@ class Log:
         """Append a draft whose body is coming, piece by piece, then index it. Whatever its pieces raise, it is as if
         it had never been tried.
         """
-        coming, generation = draft.coming, self._index.counters().generation
+        coming, counters = draft.coming, self._index.counters()
+        generation = counters.generation
         assert coming is not None
+        screened = self._screened([draft], counters.fence)
+        if not screened:
+            return None
+        draft = screened[0]
         size = _padded(draft.record, coming.length)
         writer = self._writer_for(size)
         record = replace(draft.record, sequence=self._index.counters().sequence + 1)
@@ -128,9 +143,10 @@ class Log:
         self.written += size
         return found if taken else None
 
-    def freshen(self, key: CacheKey, found: Found, head: bytes, freshness: Freshness) -> Found | None:
-        times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
-        new = Found._make((*found[:9], *times, head))
+    def freshen(
+        self, key: CacheKey, found: Found, head: bytes, freshness: Freshness, *, since: int | None
+    ) -> Found | None:
+        new = under_later(found, head, freshness, found.since if since is None else since)
         self.room.make(0)
         with self._index.write() as change:
             done = change.replace(key.digest, None, found, new)
@@ -160,7 +176,7 @@ class Log:
 
     def _write_again(self, record: Record, found: Found) -> Found | None:
         header, body = read_record(self._files, self._segments.open(found.segment), found)
-        again = replace(under_head_of(record, header.record), tags=record.tags)
+        again = replace(under_head_of(record, header.record), tags=record.tags, since=record.since)
         return self._commit_wanted([Draft(again, [body], replaces=found)])[0]
 
     def _forget_record(self, digest: bytes, found: Found) -> None:
@@ -168,8 +184,11 @@ class Log:
             change.delete(digest, None, found)
 
     def _commit_wanted(self, drafts: Sequence[Draft]) -> list[Found | None]:
-        """One run, without drafts whose keys were removed after their bodies set out."""
-        now = self._index.counters().generation
+        """One run, without drafts whose keys were removed after their bodies set out, by their keys or by marks."""
+        counters = self._index.counters()
+        now = counters.generation
+        if min([draft.record.since for draft in drafts]) < counters.fence:
+            return self._commit_screened(drafts, counters.fence)
         sinces = [now if draft.since is None else draft.since for draft in drafts]
         if min(sinces) == now:
             return self._commit_run(drafts, now)
@@ -182,6 +201,22 @@ class Log:
         founds = iter(self._commit_run(wanted, now) if wanted else ())
         ids = {id(draft) for draft in wanted}
         return [next(founds) if id(draft) in ids else None for draft in drafts]
+
+    def _commit_screened(self, drafts: Sequence[Draft], fence: int) -> list[Found | None]:
+        """The same with what isn't known to fall under no mark up to the fence."""
+        results: list[Found | None] = []
+        for draft in drafts:
+            screened = self._screened([draft], fence)
+            results += self._commit_wanted(screened) if screened else [None]
+        return results
+
+    def _screened(self, drafts: Sequence[Draft], fence: int) -> list[Draft]:
+        found: list[Draft] = []
+        for draft in drafts:
+            record = draft.record if draft.record.since >= fence else self._screen(draft.record)
+            if record is not None and record.since >= fence:  # else this process hasn't seen all marks yet
+                found.append(draft if record is draft.record else replace(draft, record=record))
+        return found
 
     def _commit_run(self, drafts: Sequence[Draft], generation: int) -> list[Found | None]:
         for _ in range(_TRIES):
@@ -231,9 +266,12 @@ class Log:
         with self._index.write() as change:
             self._check_ours(change.row(writer.segment.number))
             change.advance(sequence=founds[-1].sequence)
-            removed = change.removed(generation)
+            removed, fence = change.removed(generation), change.counters.fence
             return [
-                removed is not None and draft.record.key.digest not in removed and _put(change, draft, found)
+                removed is not None
+                and draft.record.key.digest not in removed
+                and found.since >= fence
+                and _put(change, draft, found)
                 for draft, found in zip(drafts, founds, strict=True)
             ]
 
@@ -259,12 +297,19 @@ class Log:
 
     def bury(self, keys: Sequence[CacheKey], sequence: int) -> None:
         """Make the removal durable: these entries must not come back after an index is lost."""
-        records = [_tombstone(key, sequence) for key in keys]
+        self.bury_up_to([(key, sequence) for key in keys], RUN)
+
+    def bury_up_to(self, gone: Sequence[tuple[CacheKey, int]], most: int) -> None:
+        """The same of keys, each with the sequence below which its records are gone; so many at a time."""
+        for at in range(0, len(gone), most):
+            self._bury([_tombstone(key, sequence) for key, sequence in gone[at : at + most]])
+
+    def _bury(self, records: Sequence[Record]) -> None:
         size = sum([_padded(record, 0) for record in records])
-        if len(keys) > RUN or (len(keys) > 1 and size > self.segment_bytes // 2):
-            half = len(keys) // 2
-            self.bury(keys[:half], sequence)
-            self.bury(keys[half:], sequence)
+        if len(records) > 1 and size > self.segment_bytes // 2:
+            half = len(records) // 2
+            self._bury(records[:half])
+            self._bury(records[half:])
             return
         writer = self._writer_for(size)
         offset = writer.end
@@ -279,7 +324,7 @@ class Log:
             self._check_ours(self._index.row(writer.segment.number))
         except _TakenError:
             self._writer = None
-            self.bury(keys, sequence)
+            self._bury(records)
 
     def forget_everything(self) -> int:
         """Drop all entries from the index, for all processes; returns the sequence up to which they are dropped."""
@@ -410,5 +455,12 @@ def indexed_as(record: Record, segment: int, offset: int, header: int, body: int
     freshness = record.freshness
     return Found(
         record.kind, record.status, segment, offset // ALIGN, header, body, record.sequence, record.identity,
-        record.total, freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace,
+        record.total, record.since, freshness.born, freshness.lifetime, freshness.grace, freshness.keep,
+        freshness.error_grace,
     )  # fmt: skip
+
+
+def under_later(found: Found, head: bytes, freshness: Freshness, since: int) -> Found:
+    """The same record under a later head."""
+    times = (freshness.born, freshness.lifetime, freshness.grace, freshness.keep, freshness.error_grace)
+    return Found._make((*found[:9], since, *times, head))

@@ -123,7 +123,8 @@ def latest(record: Record, found: Found) -> Record:
     """A record under the newest head known, if a later one came."""
     if not found.head:
         return record
-    return under_head_of(record_of(record.key, later_head(found.head, found.freshness), found.freshness), record)
+    later = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
+    return replace(under_head_of(later, record), since=found.since)
 
 
 def under_head_of(later: Record, record: Record) -> Record:

@@ -23,7 +23,7 @@ from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey
 
 MAGIC = b"\xf5ShR"
-FORMAT = 1
+FORMAT = 2
 """Version of records, segments and index together. A directory of another version is emptied, never read."""
 
 BLOCK = 64 << 10
@@ -35,7 +35,7 @@ ALIGN = 64
 MAX_HEADER = 1 << 20
 MAX_BODY = (1 << 32) - MAX_HEADER - 1
 
-_FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sddddddd")
+_FIXED = Struct("<Q4sBBHIIIIHHHHIIQQ16sdddddddQ")
 _OF_WHOLE = Struct("<Q5xBHIIII6xH16xQ")  # the fields that `read_whole` needs
 _CLAIMED = Struct("<8x4sB3xII")  # magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
@@ -43,6 +43,7 @@ _TABLE_ITEM = Struct("<Q").size
 _KIND, _FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 3, 4, 5, 6, 7, 8, 9
 _TAGS_LENGTH = 11
 _STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED = 12, 13, 15, 16, 17, 18, 23, 24
+_SINCE = 25
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
 _hash = xxhash.xxh3_64_intdigest
 
@@ -84,6 +85,7 @@ class Record:
     slice: int = 0
     slice_bytes: int = 0
     sequence: int = 0  # assigned by the store: later ones win
+    since: int = 0  # of the purges: it falls under no mark up to that one
 
     @property
     def identity(self) -> int:
@@ -135,7 +137,7 @@ class Header:
         identity = identity_of(etag, fixed[_TOTAL])
         return (
             fixed[_KIND], fixed[_STATUS], segment, place, self.header_length, self.body_length, self.sequence,
-            identity, fixed[_TOTAL], *fixed[_BORN:_STORED_AT],
+            identity, fixed[_TOTAL], fixed[_SINCE], *fixed[_BORN:_STORED_AT],
         )  # fmt: skip
 
     @property
@@ -291,7 +293,7 @@ def encode(record: Record, body_length: int, table: bytes, *, seed: int) -> byte
             len(etag), len(origin), len(record.tags), record.status, record.slice, record.slice_bytes,
             record.total, record.sequence, key.digest, freshness.born, freshness.lifetime, freshness.grace,
             freshness.keep, freshness.error_grace, record.stored_at,
-            math.nan if record.last_modified is None else record.last_modified,
+            math.nan if record.last_modified is None else record.last_modified, record.since,
         )  # fmt: skip
     except struct.error as error:
         raise ValueError(f"no record: {error}") from None
@@ -327,7 +329,7 @@ def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
     (
         _, _, _, kind, flags, _, _, text_length, head_length, etag_length, origin_length, tags_length, status,
         slice_number, slice_bytes, total, sequence, digest, born, lifetime, grace, keep, error_grace, stored_at,
-        last_modified,
+        last_modified, since,
     ) = fixed  # fmt: skip
     head_at = _FIXED.size + text_length
     etag_at = head_at + head_length
@@ -350,6 +352,7 @@ def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
         slice_number,
         slice_bytes,
         sequence,
+        since,
     )
 
 

@@ -20,9 +20,10 @@ from shield.errors import StoreError
 from shield.rules.freshness import Freshness
 from shield.store.directory.record import ALIGN, RecordKind
 
-_FOUND = Struct("<QBHIIIIQQQddddd")
+# Times in which the fraction of a second doesn't matter have half the width: a small index holds more so.
+_FOUND = Struct("<QBHIIIIQQQQddfff")
 _ROW = Struct("<QBHQQ")
-_COUNTERS = Struct("<Q12QB")
+_COUNTERS = Struct("<Q12QBQQ")
 _REMOVAL = Struct("<QQ16s")
 _SUM = 8
 _unpack = _FOUND.unpack_from
@@ -58,6 +59,7 @@ class Found(NamedTuple):
     sequence: int
     identity: int
     total: int
+    since: int  # of the purges: it falls under no mark up to that one
     born: float
     lifetime: float
     grace: float
@@ -109,8 +111,9 @@ class Row(NamedTuple):
 class IndexCounters:
     """`sequence`: the last one assigned; `floor`: records of a lost index up to this one are not restored.
 
-    `generation` counts removals; `rebuilding` is 1 until all records of a lost index are restored and swept. Only a
-    write transaction changes these.
+    `generation` counts removals; `rebuilding` is 1 until all records of a lost index are restored and swept. Of the
+    marks of purges: nothing is added any more that isn't known to fall under none up to `fence`, and nothing here
+    falls under one up to `swept`. Only a write transaction changes these.
     """
 
     epoch: int = 0
@@ -126,6 +129,8 @@ class IndexCounters:
     slices: int = 0
     tombstones: int = 0
     rebuilding: int = 0
+    fence: int = 0
+    swept: int = 0
 
 
 _counts = attrgetter(*[field.name for field in dataclasses.fields(IndexCounters)])

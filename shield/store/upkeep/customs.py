@@ -38,6 +38,9 @@ _PASSING = FieldRules(drop=frozenset(), prefixes=())  # like another worker's an
 _QUESTION = Request.of(b"GET", b"/")
 
 
+_SKEW_SECONDS = 60.0  # by which clocks of two nodes differ at most, with the time that a fetch takes
+
+
 class UnfitError(ValueError):
     """A record that no origin's answer can have become on this node."""
 
@@ -73,6 +76,8 @@ class Customs:
         made = self._cleared(record, draft.length)
         made.origin = record.origin if record.origin in self._origins else None
         made.stored_at = min(_time(record.stored_at), self._now)
+        # Purges there aren't ours: what was made before one of ours falls under it. Sequences are microseconds.
+        made.since = int(max(0.0, made.freshness.born - _SKEW_SECONDS) * 1e6)
         return replace(draft, record=made)
 
     def _cleared(self, record: Record, length: int) -> Record:
@@ -107,7 +112,7 @@ class Customs:
         modified = record.last_modified
         if modified is not None and not math.isfinite(modified):
             raise UnfitError("its times are none")
-        return replace(record, freshness=freshness, tags=b"")
+        return replace(record, freshness=freshness, tags=_tags(record.tags))
 
     def _entry(self, record: Record, length: int) -> Record:
         """An entry under its own head, read, judged and written anew."""

@@ -27,7 +27,7 @@ ENTRIES = 1 << 20
 _PIECE = 16 * BLOCK
 _PLACE = Struct(">II16sI")  # sorts by segment and place; slices count from 1, as in the index
 _TEXT_LENGTH = Struct("<24xI")  # of a key, in a header
-_TEXT_AT = 136
+_TEXT_AT = 144
 
 
 class _RecordPlace(NamedTuple):

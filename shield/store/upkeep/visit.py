@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shield.errors import StoreError
+from shield.rules.purge_lines import FILE as LOG_OF_PURGES
+from shield.rules.purge_lines import PurgeHistory
+from shield.rules.purging import PurgeMarks
 from shield.store.directory.claim import Claim, InUseError
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth
 from shield.store.directory.files import Files, failed
 from shield.store.directory.home import FILE, Home, unpacked
 from shield.store.directory.premises import DirectoryLimits
 from shield.store.directory.reclaim import Fate, Judge, NoRoomError, ReclaimCandidate, drop_all
-from shield.store.directory.record import FORMAT
+from shield.store.directory.record import FORMAT, Record
+from shield.store.disk import screened
 from shield.store.upkeep.ground import user_name
 from shield.store.volume import boot_id
 
@@ -68,7 +72,8 @@ def visited(
             raise InUseError(f"{error}; these settings are of node {node}") from error
         alone = claim.first
         try:
-            directory = CacheDirectory(claim, limits, worker=worker, files=files, judge=judge)
+            screen = _ScreenByLog(path / LOG_OF_PURGES)
+            directory = CacheDirectory(claim, limits, worker=worker, files=files, judge=judge, screen=screen)
         except BaseException:
             claim.release(clean=False)
             raise
@@ -113,6 +118,33 @@ def rebuild(visit: Visit, step: Callable[[], object]) -> None:
     """Restore the records of a lost index, unless a running node does it; `step` is called again and again."""
     while visit.alone and visit.directory.rebuild_step():
         step()
+
+
+class _ScreenByLog:
+    """For records from before marks of purges, by a log of these as it is when each record comes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._marks = PurgeMarks()
+        self._as_of: tuple[int, int] | None = None
+
+    def __call__(self, record: Record) -> Record | None:
+        try:
+            status = self._path.stat()
+            if self._as_of != (status.st_ino, status.st_size):
+                self._read(self._path.read_bytes())
+                self._as_of = (status.st_ino, status.st_size)
+        except OSError:
+            return None
+        return screened(record, self._marks)
+
+    def _read(self, data: bytes) -> None:
+        history, marks = PurgeHistory(), PurgeMarks()
+        history.read(data)
+        for mark in history.marks.values():
+            marks.add(mark)
+        marks.newest, marks.forgotten = max(marks.newest, history.newest), history.floor
+        self._marks = marks
 
 
 def _refuse_what_isnt_ours(path: Path, *, may_begin: bool) -> None:

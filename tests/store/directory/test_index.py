@@ -30,7 +30,7 @@ DIGEST = bytes(range(16))
 
 
 def found(sequence: int, *, segment: int = 1, head: bytes = b"", kind: RecordKind = RecordKind.WHOLE) -> Found:
-    return Found(kind, 200, segment, sequence, 300, 700, sequence, 5, 700, 1.5, 2.5, 3.5, 4.5, 5.5, head)
+    return Found(kind, 200, segment, sequence, 300, 700, sequence, 5, 700, 8, 1.5, 2.5, 3.5, 4.5, 5.5, head)
 
 
 def opened(path: Path, limit: int = 8 << 20) -> Index:

@@ -49,7 +49,12 @@ def refused(draft: Draft, *rules: FreshnessRules) -> str:
 
 def test_what_a_node_stored_itself_passes_as_it_is() -> None:
     for each in [draft("a", 100), draft("empty", 0), *in_slices("big", 3)]:
-        assert customs().cleared(each) == each
+        cleared = customs().cleared(each)
+        assert cleared == replace(each, record=replace(each.record, since=cleared.record.since))
+
+
+def test_what_was_made_before_a_purge_here_falls_under_it_with_a_minute_for_clocks_that_differ() -> None:
+    assert customs().cleared(draft("a", 100)).record.since == 940 * 1_000_000
 
 
 LINE = b"HTTP/1.1 200 OK\r\n"
@@ -215,7 +220,7 @@ def test_what_answers_vary_by_is_taken_and_nothing_else_under_that_status() -> N
     made = Variants().learn(key("a"), (b"accept", b"origin"), 1000.0)
     marker = record_of(made.key, made.head, made.freshness)
 
-    assert customs().cleared(Draft(marker)).record == replace(marker, stored_at=0.0)
+    assert customs().cleared(Draft(marker)).record == replace(marker, stored_at=0.0, since=940_000_000)
     kept = customs().cleared(Draft(replace(marker, freshness=Freshness(9e9, 1e9, 1e9, 1e9, 1e9)))).record
     assert kept.freshness == Freshness(NOW, YEAR, 0.0, 0.0, 0.0)
     assert refused(Draft(replace(marker, head=marker.head + b"\r\nx")))

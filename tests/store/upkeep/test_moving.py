@@ -22,7 +22,7 @@ from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft
 from shield.store.directory.premises import DirectoryLimits
-from shield.store.directory.record import RecordKind, checksums, encode
+from shield.store.directory.record import FORMAT, RecordKind, checksums, encode
 from shield.store.upkeep.intake import Intake, Placed
 from shield.store.upkeep.moving import Export, Import, NoExportError, movable
 from shield.store.upkeep.visit import push_nothing_out
@@ -282,7 +282,7 @@ def test_records_that_changed_places_are_damaged(sample: bytes) -> None:
 
 
 def test_a_record_whose_digest_isnt_its_texts_is_damaged() -> None:
-    header = struct.pack("<8sHHIQ", b"ShExport", 1, 1, 0, 7)
+    header = struct.pack("<8sHHIQ", b"ShExport", 1, FORMAT, 0, 7)
     made = record("a", 1)
     made.key = CacheKey(made.key.text, key("b").digest)
     data = (header + xxhash.xxh3_64_digest(header)).ljust(64, b"\0")
@@ -295,7 +295,7 @@ def test_a_record_whose_digest_isnt_its_texts_is_damaged() -> None:
 def test_another_version_is_refused() -> None:
     header = struct.pack("<8sHHIQ", b"ShExport", 2, 7, 0, 1)
 
-    with pytest.raises(NoExportError, match=r"of version 2\.7, this shield reads 1\.1"):
+    with pytest.raises(NoExportError, match=r"of version 2\.7, this shield reads 1\.2"):
         read((header + xxhash.xxh3_64_digest(header)).ljust(64, b"\0"))
 
 

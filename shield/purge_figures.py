@@ -1,0 +1,31 @@
+"""Families of metrics of purges."""
+
+from __future__ import annotations
+
+from shield.observe.metrics import Family, Sample, number
+from shield.purge_upkeep import PurgeStatistics
+
+
+def purge_families(purges: PurgeStatistics) -> list[Family]:
+    """Of the marks of purges, of sweeps, and of their log."""
+    return [
+        _alike(
+            "purge_marks",
+            "Purges by tag, prefix, pattern or of everything that older entries fall under",
+            purges.marks,
+        ),
+        _alike("purge_globs", "Those of them that are patterns; at most 64 can be in force", purges.globs),
+        _alike("purge_unswept", "Cache directories that may still have entries which were purged", purges.unswept),
+        _alike("purge_log_places", "Copies of the log of purges on disks", purges.log.places),
+        number(
+            "purge_swept",
+            "Records on disk that were cleared away after a purge",
+            purges.swept,
+        ),
+        number("purge_log_failures", "Failed reads and writes of a copy of the log of purges", purges.log.failures),
+    ]
+
+
+def _alike(name: str, text: str, value: int) -> Family:
+    """All workers have the same."""
+    return Family(name, text, [Sample(value)], gauge=True, alike=True)

@@ -1,0 +1,1 @@
+"""Traces (OpenTelemetry): which requests have spans, their shapes, and the thread that sends them."""

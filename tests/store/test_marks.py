@@ -1,0 +1,306 @@
+"""Marks of purges over entries in RAM, on disk and on their way, and the sweep after which they are forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shield.rules.freshness import Freshness
+from shield.rules.heads import of_fields
+from shield.rules.purging import MarkKind, PurgeMark
+from shield.shared import Shared
+from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.index import Found
+from shield.store.entry import Entry
+from shield.store.memory import MemoryTier
+from shield.store.notices import marking
+from shield.store.slices import Slices, Where
+from shield.store.sweeping import Sweeper
+from shield.store.tiers import Cold, Store
+from tests.store.ground import draft, opened
+from tests.store.samples import entry
+from tests.store.worker_ground import stores, until, written
+
+HARD = PurgeMark(5, MarkKind.TAG, b"red", at=1000.0)
+SOFT = PurgeMark(5, MarkKind.TAG, b"red", soft=True, at=900.0)
+
+
+def publish(store: Store, *marks: PurgeMark) -> None:
+    shared = store._removals._shared
+    shared.publish([marking(mark) for mark in marks], purge=max(mark.sequence for mark in marks))
+    store.catch_up()
+
+
+def tagged(name: str, tags: bytes = b"cats\nred", body: bytes = b"x") -> Entry:
+    made = entry(name, body)
+    made.tags = tags
+    made.freshness.grace = 600.0
+    return made
+
+
+async def find(store: Store, sought: Entry) -> Entry | None:
+    found = store.find(sought.key)
+    if not isinstance(found, Cold):
+        return found
+    done: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+    store.read(found, sought.key, done.set_result)
+    return await done
+
+
+def in_ram() -> Store:
+    return Store(MemoryTier(capacity=1 << 20, max_entry=1 << 20), Shared(slots=1 << 10))
+
+
+def test_an_entry_in_ram_falls_under_a_later_mark_and_others_stay() -> None:
+    store = in_ram()
+    store.commit(tagged("a"))
+    store.commit(tagged("b", b"cats"))
+
+    publish(store, HARD)
+
+    assert store.lookup(entry("a").key.text) is None
+    assert store.lookup(entry("b").key.text) is not None
+    assert store.statistics().memory.entries == 1
+
+
+def test_what_is_stored_after_a_mark_does_not_fall_under_it() -> None:
+    store = in_ram()
+    publish(store, HARD)
+
+    store.commit(tagged("a"))
+
+    assert store.lookup(entry("a").key.text) is not None
+
+
+def test_a_soft_mark_makes_an_entry_stale_since_the_purge_and_only_once() -> None:
+    store = in_ram()
+    store.commit(tagged("a"))
+    publish(store, SOFT)
+
+    found = store.lookup(entry("a").key.text)
+    assert found is not None and -602.0 < found.freshness.ttl(901.0) <= 0.0
+    store.freshen(found.freshened(found.head, Freshness(950.0, 100.0, 0.0, 0.0)), found)
+
+    again = store.lookup(entry("a").key.text)
+    assert again is not None and again.freshness.ttl(1000.0) == 50.0
+
+
+def test_a_soft_mark_removes_an_absence() -> None:
+    store = in_ram()
+    absence = entry("a", status=404)
+    store.commit(absence)
+
+    publish(store, PurgeMark(5, MarkKind.ALL, soft=True, at=900.0))
+
+    assert store.lookup(absence.key.text) is None
+
+
+def test_a_fill_from_before_a_mark_is_told_by_its_text_or_its_tags() -> None:
+    store = in_ram()
+    text, before = entry("a").key.text, store.generation
+    publish(store, HARD)
+
+    assert store.was_removed(text, before, b"red")
+    assert store.was_removed(text, before, None), "its tags aren't known yet"
+    assert not store.was_removed(text, before, b"cats")
+    assert not store.was_removed(text, store.generation, None)
+    publish(store, PurgeMark(6, MarkKind.PREFIX, b"/a"))
+    assert store.was_removed(text, before, b"")
+
+
+def test_a_sweep_of_ram_gives_the_memory_of_purged_entries_back_a_few_at_a_time() -> None:
+    store = in_ram()
+    for number in range(10):
+        store.commit(tagged(str(number), b"red" if number % 2 else b""))
+    publish(store, HARD)
+
+    turns = 0
+    while store.sweep_memory(3):
+        turns += 1
+
+    assert (turns, store.statistics().memory.entries, store.memory_swept) == (4, 5, 5)
+
+
+def test_a_worker_that_missed_marks_trusts_nothing_older_until_it_has_read_them_again() -> None:
+    shared = Shared(slots=1 << 10, log_bytes=1 << 10)
+    store = Store(MemoryTier(capacity=1 << 20, max_entry=1 << 20), shared)
+    shared.publish([marking(HARD)], purge=5)
+    shared.publish([b"x" * 100] * 20)
+
+    store.catch_up()
+    store.commit(tagged("b"))
+    assert store.has_lost_marks
+    assert store.lookup(entry("b").key.text) is None, "it isn't known what it falls under"
+
+    publish(store, PurgeMark(7, MarkKind.TAG, b"later"))
+    store.restore_marks([HARD], 5)
+    store.commit(tagged("c"))
+    assert not store.has_lost_marks
+    assert store.lookup(entry("c").key.text) is not None
+    assert sorted(mark.sequence for mark in store.marks) == [5, 7]
+
+
+@pytest.mark.parametrize("memory", [0, 4 << 20], ids=["disk", "both"])
+def test_entries_on_disk_fall_under_marks_with_their_tags(tmp_path: Path, memory: int) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=memory) as (store,):
+            for each in (tagged("a"), tagged("b", b"cats")):
+                assert store.commit(each)
+            await written(store)
+
+            publish(store, HARD)
+
+            assert await find(store, entry("a")) is None
+            assert store.plain(entry("a").key, 1000.0) is None
+            assert await find(store, entry("b")) is not None
+            store.commit(tagged("a"))
+            await written(store)
+            assert await find(store, entry("a")) is not None
+
+    asyncio.run(run())
+
+
+def test_an_entry_on_disk_is_stale_by_a_soft_mark_until_it_is_validated(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            assert store.commit(tagged("a"))
+            await written(store)
+            publish(store, SOFT)
+
+            assert store.plain(entry("a").key, 1000.0) is None
+            found = await find(store, entry("a"))
+            assert found is not None and found.freshness.ttl(1000.0) < 0.0 and found.tags == b"cats\nred"
+            store.freshen(found.freshened(found.head, Freshness(950.0, 100.0, 0.0, 0.0)), found)
+            await until(lambda: store.plain(entry("a").key, 1000.0) is not None)
+            publish(store, PurgeMark(6, MarkKind.TAG, b"other"))
+            assert store.plain(entry("a").key, 1000.0) is not None
+
+    asyncio.run(run())
+
+
+def test_an_entry_on_its_way_to_a_disk_falls_under_a_mark(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            assert store.commit(tagged("a"))
+            publish(store, HARD)
+
+            assert await find(store, entry("a")) is None
+            await written(store)
+            assert await find(store, entry("a")) is None
+
+    asyncio.run(run())
+
+
+def test_slices_from_before_a_hard_mark_are_no_part_of_an_entry_from_after_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            head = of_fields(200, ((b"etag", b'"1"'), (b"content-length", b"131072")))
+            large = Entry.large(
+                entry("a").key, head, Freshness(0.0, 3600.0, 0.0, 0.0), length=1 << 17, slice_bytes=1 << 16
+            )
+            large.tags = b"red"
+            before = store.slices(large)
+            assert isinstance(before, Slices)
+            for number in (0, 1):
+                assert before.commit(number, (bytes(1 << 16),), lambda well: None, still=lambda: True)
+            await until(lambda: before.has(1))
+            publish(store, HARD)
+
+            after = store.slices(large)
+            assert isinstance(after, Slices)
+            assert after.commit(0, (b"n" * (1 << 16),), lambda well: None, still=lambda: True)
+            await until(lambda: after.read_nowait(0, 0, 5) == bytearray(b"nnnnn"))
+
+            assert store.slices(large).read_nowait(1, 0, 5) is Where.MISSING
+
+    asyncio.run(run())
+
+
+async def swept(store: Store) -> None:
+    volume = store.volumes()[0]
+    sweeper = Sweeper(volume, store.marks, monotonic=asyncio.get_running_loop().time, rest=0.0)
+    assert volume.directory is not None
+    sweeper.tick()
+    await until(lambda: not sweeper.is_running)
+    assert volume.directory.swept() == store.marks.newest
+
+
+def test_after_a_sweep_the_mark_may_be_forgotten_and_what_fell_under_it_is_gone(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in (tagged("a"), tagged("b", b"cats"), tagged("soft", b"blue")):
+                assert store.commit(each)
+            await written(store)
+            publish(store, HARD)
+            publish(store, PurgeMark(6, MarkKind.TAG, b"blue", soft=True, at=900.0))
+
+            await swept(store)
+            store.marks.forget(6)
+
+            assert await find(store, entry("a")) is None
+            assert await find(store, entry("b")) is not None
+            softened = await find(store, entry("soft"))
+            assert softened is not None and softened.freshness.ttl(901.0) < 0.0
+
+    asyncio.run(run())
+
+
+def test_what_a_sweep_removed_does_not_come_back_with_a_lost_index(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in (tagged("a"), tagged("b", b"cats")):
+                assert store.commit(each)
+            await written(store)
+            publish(store, HARD)
+            await swept(store)
+
+    asyncio.run(run())
+    (tmp_path / "index" / "data.mdb").unlink()
+    (tmp_path / "state").unlink()
+    directory = opened(tmp_path)
+    while directory.rebuild_step():
+        pass
+
+    assert directory.lookup(entry("a").key.digest) is None
+    assert directory.lookup(entry("b").key.digest) is not None
+    assert (directory.swept(), directory.swept_before()) == (0, 5)
+    directory.close()
+
+
+def _moved_in(directory: CacheDirectory) -> list[Found | None]:
+    red, plain = draft("red", 10), draft("plain", 10)
+    red.record.tags = b"red"
+    return [*directory.commit([red]), *directory.commit([plain])]
+
+
+def test_nothing_is_added_to_a_swept_directory_that_may_fall_under_the_marks_it_was_swept_of(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            assert store.commit(tagged("first"))
+            await written(store)
+            publish(store, HARD)
+            await swept(store)
+            directory = store.volumes()[0].directory
+            assert directory is not None
+            founds = await asyncio.to_thread(_moved_in, directory)
+
+            assert [found is not None and found.since for found in founds] == [False, 5]
+            store.marks.forget(5)
+            assert await asyncio.to_thread(_moved_in, directory) == [None, None], "nobody knows any more"
+
+    asyncio.run(run())
+
+
+def test_a_record_from_before_a_sweep_does_not_undo_what_that_did_to_its_entry(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    found = directory.commit([draft("a", 10)])[0]
+    assert found is not None
+    key = draft("a", 10).record.key
+    later = directory.freshen(key, found, b"HTTP/1.1 200 OK\r\n", found.freshness, since=7)
+
+    assert later is not None and later.since == 7
+    assert directory.freshen(key, found, b"HTTP/1.1 200 OK\r\nx: y\r\n", found.freshness, since=3) is None
+    assert directory.lookup(key.digest) == later
+    directory.close()
