@@ -37,7 +37,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; process_figures: of the process; purge_figures: of purges
+                client_figures: of clients; store_figures: of tiers; process_figures: of the process;
+                purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
