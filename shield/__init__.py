@@ -55,7 +55,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, warm, ramps;
                 reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis; auditing: who
-                called what; alarms: listed; page: for people, of the files in static/, on feed: live figures
+                called what; alarms: listed; top: what is asked for most; livelog: requests as they happen; page: for
+                people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -105,7 +106,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
-                the log of events
+                the log of events; livelog: requests as they happen; top: what is asked for most, on heavy: hitters of
+                a stream
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -134,7 +136,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), ranking, distance, choice (their order by cost), prices, ramp (a new
+                log_lines (of the access log), log_query,
+                ranking, distance, choice (their order by cost), prices, ramp (a new
                 origin's share), spotchecks, health, positions (which origins are asked), drains, probing, checkup
                 (whether a node serves), latency, attempts (when, and for how long), egress (reasons of fetches),
                 key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,

@@ -18,12 +18,14 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
+from shield.admin.livelog import log_route
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
 from shield.admin.takedown import takedown
+from shield.admin.top import top_route
 from shield.admin.upgrade import Upgrade, upgrading
 from shield.admin.warm import warming
 from shield.admin.watching import figure_routes, health_routes
@@ -40,7 +42,7 @@ from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
-from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
+from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
@@ -67,11 +69,13 @@ from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.continuity import Continuity
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
+from shield.observe.top import SHARE, TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import SIGNS, PeerFront, PeerProxy
+from shield.peers.front import LOG, REPORT, SIGNS, TOP, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -154,10 +158,18 @@ def build(
         replies=replies,
         accounting=Accounting(peer_counters),
         owns=owners.owns,
-        report=lambda: figures.report().encoded(),
-        signs=lambda: signs.encoded(),  # noqa: PLW0108  # it is made later
+        private={
+            REPORT: lambda query: figures.report().encoded(),
+            SIGNS: lambda query: signs.encoded(),
+            TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
+            LOG: lambda query: live.answer(query),  # noqa: PLW0108
+        },
         clock=clock,
     )
+    tops = TopLists(proxy.key_of, clock=clock)
+    tops.use(prices_of(settings))
+    accounting.add(tops.note, hits=SHARE)
+    live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     tracing = Tracing(
@@ -243,6 +255,7 @@ def build(
             accounting=accounting,
             access=log,
             ids=ids,
+            tops=tops,
             signs=signs,
             alarms=alarms,
             tracing=tracing,
@@ -286,6 +299,7 @@ def build(
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
         CallbackService("the live figures", closing=feed.close),
+        CallbackService("the live log", ticking=live.tick, closing=live.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
     return Node(
@@ -320,6 +334,8 @@ def build(
                 *origin_routes(orders),
                 auditing(audit),
                 *page_routes(feed),
+                top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
+                log_route(live),
             ],
             doorkeeper=doorkeeper,
             witness=audit,

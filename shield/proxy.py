@@ -185,6 +185,13 @@ class Proxy:
         """Give a request the identifier by which logs and origins know it."""
         request.identify(self.ids.of(request.fields))
 
+    def key_of(self, target: bytes) -> bytes | None:
+        """The text of a target's cache key; None if it has none."""
+        try:
+            return self.resolve(target).key.text
+        except RequestError:
+            return None
+
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> Transfer:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.
 

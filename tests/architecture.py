@@ -34,6 +34,9 @@ PURE = frozenset(
         "json",  # text to values, nothing else
         "math",
         "re",
+        "difflib",
+        "fnmatch",
+        "operator",
         "shield",
         "string",
         "types",

@@ -33,7 +33,7 @@ from shield.build.origins import (
 )
 from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
-from shield.build.replies import log_requests, replies_of, request_ids, try_log_file
+from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
@@ -46,6 +46,7 @@ from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.request_ids import RequestIds
+from shield.observe.top import TopLists
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
@@ -79,6 +80,7 @@ class Parts:
     accounting: Accounting
     access: AccessLog
     ids: RequestIds
+    tops: TopLists
     signs: OwnSigns
     alarms: AlarmWatch
     tracing: Tracing
@@ -153,6 +155,7 @@ class PreparedEdition:
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
+        parts.tops.use(prices_of(settings))
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)

@@ -1,4 +1,4 @@
-"""Replies and the access log, by the settings."""
+"""Replies, and what is told of requests, by the settings: the access log, identifiers, prices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from shield.observe.request_ids import RequestIds
 from shield.reply import Replies
 from shield.rules.headers import via
 from shield.rules.log_lines import BEHIND_COMBINED, USUAL
+from shield.rules.prices import Price
 
 
 def replies_of(settings: Settings) -> Replies:
@@ -55,3 +56,8 @@ def request_ids(settings: Settings, ids: RequestIds) -> RequestIds:
     said = settings.request_id
     ids.use([name.encode() for name in said.fields], answer=(said.answer or "").encode())
     return ids
+
+
+def prices_of(settings: Settings) -> dict[str, Price]:
+    """The prices of reads, of the origins that have one."""
+    return {name: origin.price.price for name, origin in settings.origins.items() if origin.price is not None}

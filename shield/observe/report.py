@@ -6,12 +6,15 @@ Numbers are summed, except those that every worker has for the node as a whole, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from shield.observe.metrics import Family, Sample
+
+AskOthers = Callable[[bytes], Awaitable[Sequence[bytes]]]
+"""Asks the other workers by a query: the answers of those that gave one in time."""
 
 _GREATEST = frozenset(
     {

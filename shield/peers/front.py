@@ -2,12 +2,13 @@
 
 The same protocol, store and fills as for clients. The differences: each response states its outcome to the
 requesting worker; requests for keys of other owners are refused; connections and requests aren't limited in number;
-nothing is counted or logged as a client's; and the targets `REPORT` and `SIGNS` return this worker's figures.
+nothing is counted or logged as a client's; and targets that begin with a star
+return this worker's figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,15 @@ REPORT = b"*report"
 SIGNS = b"*signs"
 """The same, for its signs of alarms."""
 
+TOP = b"*top"
+"""The same, for what is asked for most; with a query."""
+
+LOG = b"*log"
+"""The same, for requests as they happen; with a query."""
+
+PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
+"""The answers to such targets, by their queries."""
+
 _SEND_SECONDS = 24 * 3600  # the requesting worker enforces its clients' limit
 
 
@@ -55,18 +65,17 @@ class PeerProxy(Proxy):
         replies: Replies,
         accounting: Accounting,
         owns: Callable[[CacheKey], bool],
-        report: Callable[[], bytes],
-        signs: Callable[[], bytes] = lambda: b"{}",
+        private: PrivateAnswers,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(in_force, store, fills, replies=replies, accounting=accounting, clock=clock)
         self._owns = owns
-        self._private = {REPORT: report, SIGNS: signs}
+        self._private = private
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
-        private = self._private.get(request.target)
-        if private is not None:
-            body = private()
+        if request.target[:1] == b"*":
+            name, _, query = request.target.partition(b"?")
+            body = self._private[name](query) if name in self._private else b"{}"
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
             return Reply(200, head, (body,), len(body), PLAIN_HIT)
         try:

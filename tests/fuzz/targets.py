@@ -10,6 +10,7 @@ from tests.fuzz import (
     caching,
     given,
     listings,
+    logs,
     marks,
     naming,
     purges,
@@ -31,6 +32,7 @@ TARGETS: Mapping[str, Target] = {
     **announced.TARGETS,
     **alarms.TARGETS,
     **marks.TARGETS,
+    **logs.TARGETS,
     **purges.TARGETS,
     **warmed.TARGETS,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import shutil
 import socket
@@ -67,6 +68,27 @@ def test_the_origin_is_told_the_identifier_of_the_clients_request(workers: Two, 
     assert "shield-request-id" not in dict(origin.requests[0].fields)
     assert answer.body == BODY[:]
     assert [line["request_id"] for line in workers.asker.log()] == ["8f1a-FRA"]
+
+
+def test_another_workers_lists_and_lines_can_be_asked_for(workers: Two, origin: FaultyOrigin) -> None:
+    origin.serves(workers.path, BODY, lifetime=60)
+    asker, owner = workers.asker, workers.owner
+
+    def ask(target: bytes) -> Any:
+        return json.loads(asker.run(asker.node.owners.reports(target))[0])
+
+    begun = ask(b"*log?name=x&query=bytes%3E10")
+    owner.get(workers.path)
+    owner.get(workers.path, [("Range", "bytes=0-9")])
+    asker.get(workers.path)
+    lines, top = ask(b"*log?name=x&query=bytes%3E10")["lines"], ask(b"*top?keys&missed_bytes")
+
+    assert begun["lines"] == []
+    assert [(line["target"], line["cache"]) for line in lines] == [(workers.path, "miss")]
+    assert [(name, example, sums[:2]) for name, example, sums, _ in top["rows"]] == [
+        (f":{workers.path}", workers.path, [2.0, len(BODY)])
+    ]
+    assert ask(b"*unheard-of") == {}
 
 
 def test_what_a_worker_owns_it_fetches_itself(workers: Two, origin: FaultyOrigin) -> None:

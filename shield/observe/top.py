@@ -1,0 +1,139 @@
+"""What is asked for most: keys, routes, clients and origins by requests, missed bytes and money, of the last minute.
+
+Sketches of one worker, over a sample of its plain hits and all of its other requests; `merged_rows` adds up those of
+all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of
+requests that waited for another's fetch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from shield.observe.heavy import HeavyHitters, Hitter, merged
+from shield.observe.report import AskOthers
+from shield.outcome import Exchange
+from shield.rules.prices import Price
+
+OF = ("keys", "routes", "clients", "origins")
+BY = ("requests", "missed_bytes", "money")
+SHARE = 1 / 32
+"""The share of the plain hits that is looked at; each of them stands for so many more."""
+
+WINDOW_SECONDS = 60.0
+MOST_ROWS = 200
+
+_COLUMNS = ("requests", "missed_bytes", "money", "hits", "sent_bytes")  # of sums
+_CAPACITY = {"keys": 1000, "routes": 256, "clients": 1000, "origins": 256}
+_LONGEST = 300  # characters of a name
+_HOUR = 3600.0
+
+NameOf = Callable[[bytes], bytes | None]
+"""The text of the cache key of a target; None if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Part of the lists of one worker. `seconds`: what sums are divided by for rates."""
+
+    seconds: float
+    hitters: Sequence[Hitter]
+
+    def encoded(self) -> bytes:
+        rows = [(each.name, each.example, list(each.sums), each.error) for each in self.hitters]
+        return json.dumps({"seconds": self.seconds, "rows": rows}).encode()
+
+    @classmethod
+    def decoded(cls, data: bytes) -> Top:
+        plain = json.loads(data)
+        return cls(plain["seconds"], [Hitter(*row) for row in plain["rows"]])
+
+
+class TopLists:
+    """Observes exchanges: of the plain hits it wants `SHARE`. `use` gives it prices."""
+
+    def __init__(self, name_of: NameOf, *, clock: Callable[[], float]) -> None:
+        self._name_of = name_of
+        self._clock = clock
+        self._prices: Mapping[str, Price] = {}
+        self._lists = {
+            (of, by): HeavyHitters(by=place, size=len(_COLUMNS), capacity=_CAPACITY[of], seconds=WINDOW_SECONDS)
+            for of in OF
+            for place, by in enumerate(BY)
+        }
+        self._by_requests = {of: self._lists[of, "requests"] for of in OF}
+
+    def use(self, prices: Mapping[str, Price]) -> None:
+        """Reckon with these prices from now on, by origin."""
+        self._prices = prices
+
+    def note(self, exchange: Exchange) -> None:
+        """An exchange has ended."""
+        outcome, now, lists = exchange.outcome, exchange.ended, self._lists
+        target = exchange.target
+        example = target[:_LONGEST].decode("ascii", "replace")
+        if outcome is not None and outcome.plain:
+            weight = 1.0 / SHARE
+            amounts = (weight, 0.0, 0.0, weight, weight * exchange.sent)
+            key = self._name_of(target)
+            for of, name in (("keys", _text(key)), ("routes", exchange.route), ("clients", exchange.client)):
+                if name is not None:
+                    self._by_requests[of].add(name, example, amounts, now)
+            return
+        key, origin, missed, money, hit = None, None, 0.0, 0.0, 0.0
+        if outcome is not None:
+            key, hit = outcome.key, float(outcome.word == "hit")
+            if outcome.forward is not None and outcome.forward_status is not None and not outcome.collapsed:
+                origin, missed = outcome.origin, float(exchange.sent)
+                price = None if origin is None else self._prices.get(origin)
+                money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
+        amounts = (1.0, missed, money, hit, float(exchange.sent))
+        names = {"keys": _text(key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
+        for (of, _), hitters in lists.items():
+            if (name := names[of]) is not None:
+                hitters.add(name, example, amounts, now)
+
+    def top(self, of: str, by: str, count: int) -> Top:
+        """The greatest of this worker. `of` and `by` are in `OF` and `BY`."""
+        hitters, now = self._lists[of, by], self._clock()
+        return Top(hitters.covered(now), hitters.top(count, now))
+
+    async def of_all(self, of: str, by: str, others: AskOthers) -> list[Top]:
+        """The same of all workers; `others` asks the other ones by a query."""
+        own = self.top(of, by, MOST_ROWS)
+        return [own, *[Top.decoded(each) for each in await others(f"{of}&{by}".encode())]]
+
+    def answer(self, query: bytes) -> bytes:
+        """This worker's for another one, by its query."""
+        of, _, by = query.decode("ascii", "replace").partition("&")
+        is_known = (of, by) in self._lists  # else it is of another version
+        return (self.top(of, by, MOST_ROWS) if is_known else Top(WINDOW_SECONDS, ())).encoded()
+
+
+def merged_rows(tops: Iterable[Top], of: str, by: str, count: int) -> list[dict[str, str | float]]:
+    """Rows for people, of several workers' lists: rates per second, money per hour.
+
+    `error` is the most by which the value of `by` may be too small. `target` is the latest of a key.
+    """
+    parts = list(tops)
+    seconds = max([part.seconds for part in parts], default=WINDOW_SECONDS)
+    place = BY.index(by)
+    rows = []
+    for each in merged([part.hitters for part in parts], by=place, count=count):
+        sums = dict(zip(_COLUMNS, each.sums, strict=True))
+        if sums[by] <= 0.0 or sums["requests"] / seconds < 1e-4:
+            continue
+        scale = {name: _HOUR / seconds if name == "money" else 1.0 / seconds for name in _COLUMNS}
+        row: dict[str, str | float] = {of.removesuffix("s"): each.name}
+        row |= {name: round(sums[name] * scale[name], 6) for name in _COLUMNS}
+        row["error"] = round(each.error * scale[by], 6)
+        if of == "keys":
+            row["target"] = each.example
+        rows.append(row)
+    return rows
+
+
+def _text(key: bytes | None) -> str | None:
+    """A key without its variant."""
+    return None if key is None else key.partition(b" ")[0][:_LONGEST].decode("ascii", "replace")

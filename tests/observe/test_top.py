@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shield.observe.top import SHARE, Top, TopLists, merged_rows
+from shield.outcome import PLAIN_HIT, Exchange, Forward, Outcome
+from shield.rules.prices import Price
+from tests.node import FakeClock
+
+MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, origin="fra", key=b"/a gzip", attempts=2)
+
+
+def exchange(
+    outcome: Outcome | None, *, sent: int = 1000, target: bytes = b"/a", client: str = "10.0.0.1"
+) -> Exchange:
+    made = Exchange(b"GET", target, client, 0.0, route="images")
+    if outcome is not None:
+        made.answer_whole(200, outcome, sent, 0.0)
+    return made
+
+
+def lists(clock: FakeClock) -> TopLists:
+    made = TopLists(lambda target: target.partition(b"?")[0], clock=clock)
+    made.use({"fra": Price(0.09, 0.4)})
+    return made
+
+
+def rows(tops: TopLists, of: str, by: str) -> list[dict[str, str | float]]:
+    (top,) = [tops.top(of, by, 10)]
+    return merged_rows([Top(1.0, top.hitters)], of, by, 10)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    made = FakeClock()
+    made.now = 0.0
+    return made
+
+
+def test_a_miss_counts_with_its_bytes_and_its_price(clock: FakeClock) -> None:
+    tops = lists(clock)
+
+    tops.note(exchange(MISS, target=b"/a?x=1"))
+
+    assert rows(tops, "keys", "missed_bytes") == [
+        {
+            "key": "/a",
+            "requests": 1,
+            "missed_bytes": 1000,
+            "money": pytest.approx((0.09 * 1000 / 1e9 + 0.4 * 2 / 1000) * 3600, rel=1e-3),
+            "hits": 0,
+            "sent_bytes": 1000,
+            "error": 0,
+            "target": "/a?x=1",
+        }
+    ]
+    assert [(row["origin"], row["requests"]) for row in rows(tops, "origins", "money")] == [("fra", 1)]
+    assert [row["client"] for row in rows(tops, "clients", "requests")] == ["10.0.0.1"]
+    assert [row["route"] for row in rows(tops, "routes", "requests")] == ["images"]
+
+
+def test_a_plain_hit_stands_for_others_and_is_found_by_its_key(clock: FakeClock) -> None:
+    tops = lists(clock)
+
+    tops.note(exchange(PLAIN_HIT, target=b"/a?x=2", sent=10))
+
+    (row,) = rows(tops, "keys", "requests")
+    assert (row["key"], row["target"]) == ("/a", "/a?x=2")
+    assert (row["requests"], row["hits"], row["sent_bytes"]) == (1 / SHARE, 1 / SHARE, 10 / SHARE)
+    assert rows(tops, "keys", "missed_bytes") == rows(tops, "origins", "requests") == []
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(hit=True, key=b"/a"),
+        Outcome(forward=Forward.URI_MISS, forward_status=200, collapsed=True, origin="fra", key=b"/a"),
+        Outcome(forward=Forward.URI_MISS, detail="fra=connect", key=b"/a"),
+        Outcome(refused=True, detail="bad-target"),
+        None,
+    ],
+)
+def test_bytes_that_no_origin_gave_for_just_this_request_are_not_missed(
+    outcome: Outcome | None, clock: FakeClock
+) -> None:
+    tops = lists(clock)
+
+    tops.note(exchange(outcome))
+
+    assert rows(tops, "keys", "missed_bytes") == rows(tops, "origins", "requests") == []
+    assert [row["requests"] for row in rows(tops, "clients", "requests")] == [1]
+
+
+def test_workers_are_asked_and_added_up(clock: FakeClock) -> None:
+    one, other = lists(clock), lists(clock)
+    for tops, client in ((one, "10.0.0.1"), (other, "10.0.0.1"), (other, "10.0.0.2")):
+        tops.note(exchange(MISS, client=client))
+
+    async def ask(query: bytes) -> list[bytes]:
+        return [other.answer(query)]
+
+    both = asyncio.run(one.of_all("clients", "requests", ask))
+
+    found = merged_rows([Top(1.0, top.hitters) for top in both], "clients", "requests", 10)
+    assert [(row["client"], row["requests"]) for row in found] == [("10.0.0.1", 2), ("10.0.0.2", 1)]
+    assert Top.decoded(other.answer(b"of-another-version")).hitters == []
