@@ -121,6 +121,8 @@ def test_clients_of_all_workers_are_served_and_counted_by_one_node(node: Node) -
     assert {answer.body for answer in answers} == {b"hello"}
     assert len(node.workers) == WORKERS
     assert requests == 100
+    for worker in range(WORKERS):
+        assert re.search(rf'^shield_process_cpu_seconds_total\{{worker="{worker}"\}} ', metrics, re.MULTILINE)
     assert f"shield_workers_up {WORKERS}.0" in metrics
 
 
