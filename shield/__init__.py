@@ -31,7 +31,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
                 tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other
                 settings while the node serves; secrets: files with secrets and certificates, followed; keys:
-                credentials from commands and clouds' chains
+                credentials from commands and clouds' chains; usage: the ledger of egress
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
@@ -53,10 +53,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
-                timeouts. watching: health, readiness, metrics, state; removal, takedown, announce, warm, ramps;
-                reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis; auditing: who
-                called what; alarms: listed; top: what is asked for most; livelog: requests as they happen; page: for
-                people, of the files in static/, on feed: live figures
+                timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
+                ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
+                auditing: who called what; alarms: listed; top: what is asked for most; livelog: requests as they
+                happen; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -65,6 +65,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on and off by the settings
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
+    purge_request   PURGE on the listeners for clients
+    purge_orders    orders to purge, carried out once each, with receipts and a log
+    purge_forecast  what an order would purge, and what fetching it again would ask of the origins
     purge       removing entries on demand, making them stale, and taking objects down
     purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
     purge_log   the log of purges, a copy in each place: marks, and orders with their ids
@@ -100,9 +103,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and misses wait; ramps: new origins; drains: origins that get no fetches, by order; prober: regular
                 probes; probe_notes: their results in shared memory; signer: request heads; rotation: new credentials,
                 tried first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head,
-                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; inflow: the kernel's receive
-                buffer; conduct: bodies after responses that have none; health: failing addresses; resolver, tls;
-                canary: examines an origin for `check --online`; drilling: the place of a drill
+                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a cap on bytes; inflow:
+                the kernel's receive buffer; conduct: bodies after responses that have none; health: failing
+                addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
+                drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
@@ -114,7 +118,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
-    egress      bytes and requests at origins: meter: counts them by origin, route and reason
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger:
+                on disk; keeper: all workers' counts on their way there
     leases      the words there on the limit of an origin, and each worker's lease on it
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
@@ -136,19 +141,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), log_query,
-                ranking, distance, choice (their order by cost), prices, ramp (a new
-                origin's share), spotchecks, health, positions (which origins are asked), drains, probing, checkup
-                (whether a node serves), latency, attempts (when, and for how long), egress (reasons of fetches),
-                key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence, exact,
-                amplification, locations, policy, reach, certificates, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the
-                audit log), tokens (of callers of the admin API); written: URLs, keys and prefixes as people write
-                them; purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what
-                it costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
-                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                log_lines (of the access log), log_query, ranking, distance, choice (their order by cost), prices,
+                ramp (a new origin's share), spotchecks, health, positions (which origins are asked), drains, probing,
+                checkup (whether a node serves), latency, attempts (when, and for how long), egress (reasons of
+                fetches), bill, focus (its rows for FinOps tools), key_trial, key_renewal (credentials), moments
+                (dates as people write them), absence, changes, announcements, lag, throttling, budget, hedge,
+                denials, rate_limit, warming, persistence, exact, amplification, locations, policy, reach,
+                certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2),
+                floods, drill, decisions, summaries (of bodies, for the audit log), tokens (of callers of the admin
+                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
+                written; purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who
+                may send PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of
+                purges; alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests,
+                signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -12,6 +12,7 @@ from shield.purge import Purge
 from shield.regime import InForce
 from shield.rules.announcements import Announcement, BucketEvent, targets_of
 from shield.rules.changes import ChangeKind, primary_of
+from shield.rules.egress import FetchReason
 from shield.store.tiers import Store
 
 MOST_PREFETCHED = 64
@@ -89,5 +90,7 @@ class Announcer:
         if resource.route.particular and resource.route.forwarding.any:
             resource = self._store.variants.of(resource, request)
         entry = self._store.lookup(resource.key.text)
-        self._fills.refresh(resource, request, None if entry is None or entry.is_marker else entry)
+        self._fills.refresh(
+            resource, request, None if entry is None or entry.is_marker else entry, purpose=FetchReason.PREFETCH
+        )
         return True

@@ -21,6 +21,7 @@ from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
+from shield.admin.purge import purge_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
@@ -47,6 +48,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
+from shield.build.usage import keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -72,13 +74,16 @@ from shield.observe.counters import STANDS_FOR, Counters
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
-from shield.observe.top import SHARE, TopLists
+from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import LOG, REPORT, SIGNS, TOP, PeerFront, PeerProxy
+from shield.peers.front import LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
+from shield.purge_forecast import PurgeForecaster
+from shield.purge_orders import PurgeOrders
+from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
@@ -163,15 +168,28 @@ def build(
             SIGNS: lambda query: signs.encoded(),
             TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
             LOG: lambda query: live.answer(query),  # noqa: PLW0108
+            USAGE: lambda query: usage().encoded(),
         },
         clock=clock,
     )
-    tops = TopLists(proxy.key_of, clock=clock)
+    usage = usage_of(origins, counters)
+    keeper = keeper_of(
+        settings,
+        place.state,
+        own=usage,
+        others=lambda: owners.reports(USAGE),
+        conducts=lambda: origins.conducts,
+        clock=clock,
+    )
+    tops = TopLists(accounting, clock=clock)
     tops.use(prices_of(settings))
-    accounting.add(tops.note, hits=SHARE)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
+    purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
+    purge.carry_out = purge_orders.carry_out_again
+    purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
+    forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
         means,
@@ -200,6 +218,7 @@ def build(
         drills=drills,
         spot_checks=spot_checks,
         access=log,
+        purges=purge_orders,
         pauses=pauses,
         continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         purge=purge,
@@ -207,7 +226,9 @@ def build(
         tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
-    signs = OwnSigns(figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles))
+    signs = OwnSigns(
+        figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, storage.log.troubles)
+    )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
@@ -285,6 +306,8 @@ def build(
         ),
         storage,
         purge,
+        purge_orders,
+        CallbackService("PURGE requests", closing=purge_requests.close),
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),
@@ -298,7 +321,9 @@ def build(
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
+        CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
+        CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
         CallbackService("the live log", ticking=live.tick, closing=live.close),
         CallbackService("the checkup", ticking=checkup.tick, closing=checkup.close),
     )
@@ -332,6 +357,7 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
+                *purge_routes(purge_orders, forecaster.forecast),
                 auditing(audit),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
@@ -348,6 +374,7 @@ def build(
         proxy=proxy,
         guard=guard,
         purge=purge,
+        purge_orders=purge_orders,
         store=store,
         fills=fills,
         owners=owners,

@@ -79,6 +79,11 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
             "origin",
             {name: o.overtaken for name, o in origins},
         ),
+        Family(
+            "origin_capped_seconds",
+            "Time for which fetches and connections waited for the cap on an origin's bytes",
+            [Sample(o.capped_seconds, {"origin": name}) for name, o in origins],
+        ),
         *gate_families([(name, o.gate) for name, o in origins]),
         Family(
             "origin_state",

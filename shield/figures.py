@@ -43,6 +43,7 @@ from shield.process import Pauses, process_statistics
 from shield.process_figures import build_family, certificate_family, loop_families, process_families
 from shield.purge import Purge
 from shield.purge_figures import purge_families
+from shield.purge_orders import PurgeOrders, PurgeOrderStatistics
 from shield.shared import Seat, Standing
 from shield.store.tiers import Store
 from shield.store_figures import disk_families, memory_families
@@ -97,6 +98,7 @@ class Figures:
     drills: Drills
     spot_checks: SpotChecks
     access: AccessLog
+    purges: PurgeOrders
     pauses: Pauses
     continuity: Continuity
     purge: Purge
@@ -189,6 +191,7 @@ class Figures:
             build_family(),
             *request_families(counters, self.guard.denied),
             *_rate_families(self.guard.limiter.statistics()),
+            _purge_family(self.purges.statistics()),
             labelled(
                 "admin_denied",
                 "Calls of the admin API that weren't admitted, by reason",
@@ -247,6 +250,11 @@ def _rate_families(rates: RateStatistics) -> list[Family]:
             rates.counted,
         ),
     ]
+
+
+def _purge_family(purges: PurgeOrderStatistics) -> Family:
+    samples = [Sample(count, {"kind": kind, "mode": mode}) for (kind, mode), count in purges.orders.items()]
+    return Family("purges", "Orders to purge that were carried out, by what they name and how", samples)
 
 
 def _configuration_families(held: Configuration) -> list[Family]:

@@ -31,6 +31,7 @@ from shield.peers.front import PeerFront
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.purge import Purge
+from shield.purge_orders import PurgeOrders
 from shield.regime import InForce
 from shield.store.tiers import Store
 from shield.tracing.service import Tracing
@@ -177,6 +178,7 @@ class Node:
     proxy: Proxy
     guard: Guard
     purge: Purge
+    purge_orders: PurgeOrders
     store: Store
     fills: FillTable
     owners: Owners

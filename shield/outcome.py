@@ -22,6 +22,9 @@ OPTIONS = "options"
 HEALTH = "health"
 """The detail, and the word, of a response to a request whether the node can serve."""
 
+PURGE = "purge"
+"""The detail, and the word, of a response to PURGE: a purge that was carried out."""
+
 CLIENT_LEFT = 499
 """In place of a status if the client left before there was one."""
 
@@ -44,8 +47,8 @@ class Forward(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, its
-    health, or an error of the request.
+    """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, PURGE,
+    its health, or an error of the request.
 
     `refused` is such an error, raised before any lookup.
 
@@ -91,15 +94,15 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, refused,
-        error.
+        """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, purge,
+        refused, error.
         """
         if self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
         if self.forward is None:
-            if self.detail in (OPTIONS, HEALTH):
+            if self.detail in (OPTIONS, HEALTH, PURGE):
                 return str(self.detail)
             return "refused" if self.refused else "error"
         if self.collapsed:
@@ -174,6 +177,7 @@ class Exchange:
     and passes it on at the end; counters, access log and all other records read nothing but this.
 
     `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
+    `key` is the text of the cache key, if there is one.
     `fields` are the request's, without secrets that only the guard may see. `request_id` is None if none was needed.
     `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
     `began` when the request's head was complete, `answered` when the response's head was written.
@@ -186,6 +190,7 @@ class Exchange:
         "end",
         "ended",
         "fields",
+        "key",
         "method",
         "outcome",
         "request_id",
@@ -210,6 +215,7 @@ class Exchange:
         self.sent = 0
         self.end = End.WHOLE
         self.fields: Fields = ()
+        self.key: bytes | None = None
         self.request_id: bytes | None = None
 
     def take_from(self, request: Request) -> None:

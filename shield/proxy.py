@@ -7,6 +7,7 @@ is the hot path, and every front calls it first. A request that needs an origin,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from shield.errors import OwnPathError, RequestError
@@ -14,14 +15,16 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.accounting import Accounting
 from shield.observe.request_ids import RequestIds
-from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Outcome
+from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Exchange, Outcome
+from shield.purge_request import METHOD as PURGE
+from shield.purge_request import PurgeRequests
 from shield.regime import InForce, Regime
-from shield.reply import Client, Replies, Reply
+from shield.reply import Client, Replies, Reply, UnderWay
 from shield.rules.addresses import UNIX
 from shield.rules.amplification import Accounts
 from shield.rules.loops import NAME as CDN_LOOP
 from shield.rules.loops import loop_objection
-from shield.rules.routes import Resource, Route, Targets
+from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.tiers import Cold, Store
@@ -55,6 +58,8 @@ class Proxy:
         self.in_force = in_force
         self.health: HealthAnswer | None = None
         """Answers on the node's own path; None: that path is refused like others that name no object."""
+        self.purges: PurgeRequests | None = None
+        """Carries out PURGE requests, if the regime has them; None: they are refused like other methods."""
         self._store = store
         self._fills = fills
         self._means = TransferMeans(store, fills, replies, clock, self.ids.answer)
@@ -73,8 +78,8 @@ class Proxy:
         targets = (regime or self.in_force.regime).targets
         method, notable = request.method, request.notable
         if (method != b"GET" and method != b"HEAD") or not _QUESTIONABLE.isdisjoint(notable):
-            answer = self._without_lookup(request, targets, now)
-            if answer is not None:
+            answer = self._without_lookup(request, regime or self.in_force.regime, now)
+            if answer is not None or method == PURGE:
                 return answer
         resource = targets.young.get(request.target)
         if resource is None:
@@ -121,12 +126,14 @@ class Proxy:
             raise _not_allowed(route)
         return self._store.variants.of(resource, request) if route.forwarding.any else resource
 
-    def _without_lookup(self, request: Request, targets: Targets, now: float) -> Reply | None:
-        """The response to a request that no entry can answer; None if it is looked up after all."""
+    def _without_lookup(self, request: Request, regime: Regime, now: float) -> Reply | None:
+        """The response to a request that no entry can answer; None if it is looked up after all, or is a PURGE."""
         looked_up = request.method in (b"GET", b"HEAD")
-        if not looked_up:
+        if request.method == PURGE and self.purges is not None and regime.purging is not None:
+            looked_up = True
+        elif not looked_up:
             try:
-                route = targets.resolve(request.target).route
+                route = regime.targets.resolve(request.target).route
             except RequestError:
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             if request.method not in route.methods:
@@ -174,30 +181,24 @@ class Proxy:
         """The resource of a target under the regime of its request, or in force; RequestError if there is none."""
         return (regime or self.in_force.regime).targets.resolve(target)
 
-    def route_of(self, target: bytes, regime: Regime | None = None) -> str | None:
-        """The name of a target's route, under the regime of its request; None if there is none."""
-        try:
-            return self.resolve(target, regime).route.name
-        except RequestError:
-            return None
+    def locate(self, exchange: Exchange, regime: Regime | None = None) -> None:
+        """Note the route and the key of an exchange's target, under the regime of its request, if there are any."""
+        with contextlib.suppress(RequestError):
+            resource = self.resolve(exchange.target, regime)
+            exchange.route, exchange.key = resource.route.name, resource.key.text
 
     def identify(self, request: Request) -> None:
         """Give a request the identifier by which logs and origins know it."""
         request.identify(self.ids.of(request.fields))
 
-    def key_of(self, target: bytes) -> bytes | None:
-        """The text of a target's cache key; None if it has none."""
-        try:
-            return self.resolve(target).key.text
-        except RequestError:
-            return None
-
-    def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> Transfer:
+    def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> UnderWay:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.
 
         `peer` is the address that the client comes from. The client may be called back before this returns.
         """
         regime = regime or self.in_force.regime
+        if request.method == PURGE and self.purges is not None and regime.purging is not None:
+            return self.purges.begin(request, client, self.replies, regime.purging, peer=peer)
         account = self._accounts.of(peer, regime.amplification, self.clock())
         transfer = Transfer(request, regime.targets.resolve(request.target), client, self._means, account)
         transfer.start()

@@ -205,8 +205,7 @@ class Purge:
         was under way isn't stored. Raises TooManyGlobsError and StoreError: then nothing is removed.
         """
         if kind is MarkKind.GLOB:
-            self._store.catch_up()
-            self._store.marks.check_globs(texts)
+            self.check_globs(texts)
         now, lag = self._clock(), self.lag
         if kind is MarkKind.PREFIX:
             self._changes.add_prefixes(texts, now, now + lag)
@@ -216,6 +215,11 @@ class Purge:
         marks = await asyncio.get_running_loop().run_in_executor(None, add)
         self._store.catch_up()
         return marks[0].sequence
+
+    def check_globs(self, texts: Sequence[bytes]) -> None:
+        """Raise TooManyGlobsError if these patterns would be too many, with those that are in force."""
+        self._store.catch_up()
+        self._store.marks.check_globs(texts)
 
     def _fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
         """An entry fell under a mark: its key counts as changed since the purge. Others do since then anyway."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from shield.complaints import Complaints
 from shield.errors import StoreError
+from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purge_lines import FILE, LoggedPurge, PurgeHistory, line_of_end, lines_of
 from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
 from shield.shared import Shared
@@ -112,6 +113,17 @@ class PurgeLog:
         """Any thread; what this worker has read so far."""
         history = self._history
         return PurgeLogStatistics(len(self._places()), len(history.orders), len(history.marks), self._failures)
+
+    def troubles(self) -> list[AlarmCause]:
+        """What people are woken for: the copy in the state directory lacks something that couldn't be written, or all
+        copies do. Any thread.
+        """
+        paths = [place.path for place in self._places()]
+        behind = [path for path in paths if path in self._behind]
+        if not behind or (len(behind) < len(paths) and self._state not in [path.parent for path in behind]):
+            return []  # a cache directory's own failure is told of by itself
+        rest = "no copy has all of them" if len(behind) == len(paths) else "other copies have them"
+        return [AlarmCause(AlarmKind.PURGES, "", f"{behind[0]}: purges can't be logged there; {rest}")]
 
     # marks
 

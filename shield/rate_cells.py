@@ -27,7 +27,10 @@ _WORDS = 2  # of a cell: the number of its budget, and its due time
 RATE_BYTES = CELLS * _WORDS * 8
 """The bytes of zeroed memory that it needs."""
 
-_MASK = CELLS // _NEIGHBOURS - 1
+FLOW_CELLS = 256
+FLOW_BYTES = FLOW_CELLS * _WORDS * 8
+"""Those of the caps of origins (`origin.flow`), which no client's budget may displace."""
+
 _STEP = _NEIGHBOURS * _WORDS
 
 
@@ -35,10 +38,11 @@ class RateCells:
     """`memory` is shared by all workers. `lock` is a file whose bytes from `first_byte` on lock neighbourhoods; None:
     there is one worker. Times are nanoseconds since the epoch."""
 
-    __slots__ = ("_first", "_lock", "_words")
+    __slots__ = ("_first", "_lock", "_mask", "_words")
 
     def __init__(self, memory: memoryview | None = None, *, lock: int | None = None, first_byte: int = 0) -> None:
         self._words = (memoryview(bytearray(RATE_BYTES)) if memory is None else memory).cast("q")
+        self._mask = len(self._words) // _STEP - 1  # the number of neighbourhoods is a power of two
         self._lock = lock
         self._first = first_byte
 
@@ -52,7 +56,7 @@ class RateCells:
 
     def take(self, budget: int, now: int, pace: RequestPace) -> int:
         """Take a request out of a budget; returns 0, or else the nanoseconds until it admits one."""
-        words, at = self._words, (budget & _MASK) * _STEP
+        words, at = self._words, (budget & self._mask) * _STEP
         if words[at] == budget:  # most often; this is on the way of a hit, so it is `_take` written out
             due = words[at + 1]
             over = due - now - pace.tolerance
@@ -63,10 +67,24 @@ class RateCells:
                 return 0
         if self._lock is None:
             return self._take(budget, now, pace)
-        place = self._first + (budget & _MASK)
+        place = self._first + (budget & self._mask)
         fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
         try:
             return self._take(budget, now, pace)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, place)
+
+    def add(self, budget: int, now: int, cost: int) -> int:
+        """Move the due time of a budget by a cost, which may be negative; returns by how much it is after now then.
+
+        For costs that are known afterwards: nothing is refused.
+        """
+        if self._lock is None:
+            return self._add(budget, now, cost)
+        place = self._first + (budget & self._mask)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
+        try:
+            return self._add(budget, now, cost)
         finally:
             fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, place)
 
@@ -76,19 +94,28 @@ class RateCells:
 
     def _found(self, budget: int) -> int | None:
         words = self._words
-        first = (budget & _MASK) * _STEP
+        first = (budget & self._mask) * _STEP
         for at in range(first, first + _STEP, _WORDS):
             if words[at] == budget:
                 return at
         return None
 
-    def _take(self, budget: int, now: int, pace: RequestPace) -> int:
-        words = self._words
-        at = self._found(budget)
+    def _add(self, budget: int, now: int, cost: int) -> int:
+        words, at = self._words, self._place_of(budget)
+        due = words[at + 1] = max(words[at + 1], now) + cost
+        return due - now
+
+    def _place_of(self, budget: int) -> int:
+        """The cell of a budget, which gets one if it has none."""
+        words, at = self._words, self._found(budget)
         if at is None:
-            at = self._freed(words, (budget & _MASK) * _STEP)
+            at = self._freed(words, (budget & self._mask) * _STEP)
             words[at + 1] = 0  # before its name is there, so that nobody reads another's time
             words[at] = budget
+        return at
+
+    def _take(self, budget: int, now: int, pace: RequestPace) -> int:
+        words, at = self._words, self._place_of(budget)
         due = bounded(words[at + 1], now, pace)
         wait = wait_of(due, now, pace)
         words[at + 1] = due if wait else spent(due, now, pace)

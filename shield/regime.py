@@ -19,6 +19,7 @@ from shield.errors import ConfigError
 from shield.rules.access import AccessRules
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
+from shield.rules.purge_access import PurgeAccess
 from shield.rules.rate_limit import RateLimits
 from shield.rules.routes import Routes, Targets
 
@@ -35,6 +36,7 @@ class Regime:
     generation: int = 0
     buckets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of the origins that have each
     rates: RateLimits | None = None
+    purging: PurgeAccess | None = None  # who may send PURGE; None: nobody
     targets: Targets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -73,6 +73,23 @@ class Client(Protocol):
         """The end of a streamed response. If not clean, the client must be able to see that it is incomplete."""
 
 
+class UnderWay(Protocol):
+    """A request that its client waits for, as its front sees it: a `Transfer`, or a purge."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the client has got the end, or is gone."""
+
+    def advance(self) -> None:
+        """The client can take more."""
+
+    def abandon(self) -> None:
+        """The client is gone."""
+
+    def held(self) -> tuple[int, int] | None:
+        """The body in memory that it reads, and its bytes."""
+
+
 class Replies:
     """Makes replies in the name of one node.
 
@@ -167,6 +184,10 @@ class Replies:
 
     def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
         """Whether the node can serve, as JSON."""
+        return self.in_json(status, body, request, now, Outcome(detail=HEALTH))
+
+    def in_json(self, status: int, body: bytes, request: Request, now: float, outcome: Outcome) -> Reply:
+        """A response of our own for programs."""
         lines = (
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -174,10 +195,16 @@ class Replies:
             (b"date", dates.imf_fixdate(now)),
             (b"via", self._via),
         )
-        outcome = Outcome(detail=HEALTH)
         head = block(status, lines) + self.trailer(0, outcome)
         parts = () if request.method == b"HEAD" else (body,)
         return Reply(status, head, parts, len(body) if parts else 0, outcome)
+
+    def bare(self, status: int, text: str, request: Request, now: float, outcome: Outcome) -> Reply:
+        """A response that says no more than this; the outcome is for the log alone. The connection is closed."""
+        reply = self.own(status, text, request, now, outcome=outcome, fields=())
+        shown = self.trailer(0, outcome)
+        reply.head, reply.close = reply.head.removesuffix(shown), True
+        return reply
 
     def only_if_cached(self, request: Request, now: float) -> Reply:
         """The response to a request that accepts only a stored response (RFC 9111 §5.2.1.7)."""

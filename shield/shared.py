@@ -39,12 +39,12 @@ from shield.changed import SIZE, ChangedKeys
 from shield.drill.memory import DrillMemory
 from shield.drill.memory import size_for as size_of_drill
 from shield.rankings import Rankings
-from shield.rate_cells import RATE_BYTES, RateCells
+from shield.rate_cells import FLOW_BYTES, RATE_BYTES, RateCells
 from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 17
+LAYOUT = 19
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -56,7 +56,7 @@ _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes ch
 _MOST_HITS = 3
 _REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _ALARMS = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
 _PURGES = 8
-_RATES = 1 << 16  # the first of many
+_RATES, _FLOWS = 1 << 16, 1 << 20  # each the first of many
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
 
@@ -114,7 +114,8 @@ class Shared:
         drill = changes + SIZE
         alarms = drill + size_of_drill(_MOST_WORKERS)
         rates = alarms + ALARM_SIZE
-        homes = rates + RATE_BYTES
+        flows = rates + RATE_BYTES
+        homes = flows + FLOW_BYTES
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -146,8 +147,10 @@ class Shared:
         self.alarms = AlarmMemory(view[alarms:rates], alone=lambda: self._alone(_ALARMS))
         self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
         """Keys that changed lately."""
-        self.rates = RateCells(view[rates:homes], lock=self._lock, first_byte=_RATES)
+        self.rates = RateCells(view[rates:flows], lock=self._lock, first_byte=_RATES)
         """Budgets of rate limits."""
+        self.flows = RateCells(view[flows:homes], lock=self._lock, first_byte=_FLOWS)
+        """The caps of origins."""
         self._overwritten = words[1:2]
         self.purges = words[2:5]
         """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of

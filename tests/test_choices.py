@@ -124,7 +124,7 @@ def test_settings_that_can_not_choose_say_why(tmp_path: Path, choose: str, one: 
 @pytest.mark.parametrize(
     ("given", "price"),
     [
-        ("aws-eu-central-1", Price(0.09, 0.00043)),
+        ("aws-eu-central-1", PRESETS["aws-eu-central-1"].price),
         ({"egress": 0.05}, Price(0.05)),
         ({"egress": 0.05, "requests": 0.001, "currency": "EUR"}, Price(0.05, 0.001, "EUR")),
         ({"preset": "aws-eu-central-1", "egress": 0.0}, Price(0.0, 0.00043)),

@@ -100,7 +100,7 @@ def test_a_certificate_is_asked_for_by_name(ground: Ground, tmp_path: Path) -> N
 
 
 def test_the_example_is_accepted_without_its_comment_signs(ground: Ground, tmp_path: Path) -> None:
-    lines = EXAMPLE.read_text().split("# access:\n")[1].split("\nadmin:")[0].splitlines()
+    lines = EXAMPLE.read_text().split("# access:\n")[1].split("\n\n")[0].splitlines()
     text = "access:\n" + "\n".join(line.removeprefix("#") for line in lines if "secrets_file" not in line)
     text = "\n".join(line for line in text.splitlines() if "keys_file" not in line)
     for name in ("ca.pem", "tls.pem", "tls.key"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shield.build.regime import regime_of
-from shield.config.units import ExpectedError, PerTime, parse_rate
+from shield.config.units import ExpectedError, PerTime, parse_byte_rate, parse_rate
 from shield.rules.rate_limit import SECOND, RequestPace, Subject
 from tests.ground import Ground
 
@@ -40,6 +40,38 @@ def test_rates(text: str, rate: PerTime) -> None:
 def test_what_is_no_rate(value: object) -> None:
     with pytest.raises(ExpectedError, match="expected a rate"):
         parse_rate(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [("200MB/s", 200_000_000), ("1 MiB / 2s", 1 << 19), ("6GB/min", 10**8), (100_000, 100_000), ("5/s", 5)],
+)
+def test_byte_rates(value: object, rate: int) -> None:
+    assert parse_byte_rate(value) == rate
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "200MB", "/s", "MB/s", "1MB/", "1MB/x", "0/s", "1B/2s", "2TB/s", "1MB/0s", "1MB/s/s", None, True, 0],
+)
+def test_what_is_no_byte_rate(value: object) -> None:
+    with pytest.raises(ExpectedError, match="expected bytes in a time"):
+        parse_byte_rate(value)
+
+
+def test_caps(ground: Ground) -> None:
+    settings = ground.settings(PLAIN.replace("1}}", "1, max_rate: 20MB/s}}") + "limits: {max_rate: 1MiB/s}\n")
+
+    assert (settings.origins["fra"].max_rate, settings.limits.max_rate) == (20_000_000, 1 << 20)
+    assert regime_of(settings, workers=4).limits.max_rate == 1 << 20  # of a connection, which one worker has
+    off = ground.settings(PLAIN.replace("1}}", "1, max_rate: off}}") + "limits: {max_rate: off}\n")
+    assert (off.origins["fra"].max_rate, off.limits.max_rate) == (None, None)
+
+
+def test_a_cap_too_small_to_be_meant_is_a_problem(ground: Ground) -> None:
+    (problem,) = ground.problems(PLAIN + "limits: {max_rate: 10KB/s}\n")
+
+    assert "limits.max_rate" in problem and "65536" in problem
 
 
 def test_a_limit_as_a_rule(ground: Ground) -> None:

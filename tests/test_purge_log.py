@@ -9,6 +9,7 @@ import pytest
 
 from shield.errors import StoreError
 from shield.purge_log import PurgeLog
+from shield.rules.alarms import AlarmKind
 from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHistory
 from shield.rules.purging import MarkKind, PurgeMarks
 from shield.shared import Shared
@@ -213,3 +214,33 @@ def test_who_starts_first_carries_out_what_was_interrupted_and_later_ones_what_w
 
     assert [each.id for each in first.interrupted()] == ["a-1", "a-2"]
     assert [each.id for each in second.interrupted()] == ["a-2"]
+
+
+def test_a_copy_in_the_state_directory_that_lacks_something_is_an_alarm_until_it_is_mended(
+    tmp_path: Path, directory: CacheDirectory
+) -> None:
+    log = Node(tmp_path / "state", [directory]).log()
+    assert log.troubles() == []
+
+    (tmp_path / "state" / FILE).unlink(missing_ok=True)
+    (tmp_path / "state" / FILE).mkdir()
+    log.add_marks(MarkKind.TAG, (b"a",), soft=False)
+    (trouble,) = log.troubles()
+    assert trouble.kind is AlarmKind.PURGES and trouble.text.endswith("; other copies have them")
+
+    (tmp_path / "state" / FILE).rmdir()
+    log.trim(0)
+    assert log.troubles() == []
+
+
+def test_purges_that_no_copy_has_are_an_alarm(tmp_path: Path) -> None:
+    log = Node(tmp_path, []).log()
+    (tmp_path / FILE).unlink(missing_ok=True)
+    (tmp_path / FILE).mkdir()
+
+    with pytest.raises(StoreError):
+        log.add_marks(MarkKind.TAG, (b"a",), soft=False)
+
+    assert [each.text for each in log.troubles()] == [
+        f"{tmp_path / FILE}: purges can't be logged there; no copy has all of them"
+    ]

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from shield.rate_cells import _MASK, _NEIGHBOURS, CELLS, RateCells
+from shield.rate_cells import _NEIGHBOURS, CELLS, RateCells
 from shield.rules.rate_limit import SECOND, RequestPace, bounded, spent, wait_of
 from shield.shared import Shared
 from tests.depth import tries
@@ -44,7 +44,7 @@ def test_budgets_may_be_negative_numbers() -> None:
 
 def test_a_full_neighbourhood_forgets_the_budget_that_is_full_soonest() -> None:
     cells = RateCells()
-    crowd = [7 + number * (_MASK + 1) for number in range(_NEIGHBOURS + 1)]
+    crowd = [7 + number * (CELLS // _NEIGHBOURS) for number in range(_NEIGHBOURS + 1)]
     for budget in crowd[:-1]:
         for _ in range(1 if budget == crowd[2] else 3):
             assert cells.take(budget, NOW, PACE) == 0

@@ -85,6 +85,36 @@ def test_a_trace_goes_on_from_the_cdn_to_web_servers(
     assert attempt.parent == fetch.span_id
 
 
+def test_a_forwarded_context_is_replaced_by_the_traces_own(
+    clock: FakeClock, collector: Collector, origin: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"x", lifetime=60)
+    routes = {"default": {"forward_request_headers": "all"}}
+    settings = settings_of({"fra": origin}, routes=routes, tracing={"endpoint": collector.url})
+    with Shield(settings, clock=clock) as shield:
+        shield.get("/a", [("traceparent", PARENT + "1")])
+        *_, attempt = sent(shield, collector, 3)
+
+    values = [value for name, value in origin.requests[-1].fields if name == "traceparent"]
+    assert values == [f"00-{TRACE}-{attempt.span_id}-01"]
+
+
+def test_storages_get_no_context(clock: FakeClock, collector: Collector) -> None:
+    with FaultyOrigin(clock=clock, bucket="images") as storage:
+        storage.trusts("AKONE", "secret1", region="eu-central-1")
+        storage.serves("/a", b"x", lifetime=60)
+        place = {"provider": "ceph", "endpoint": storage.url, "region": "eu-central-1", "bucket": "images"}
+        keys = {"access_key_id": "AKONE", "secret_key": "secret1"}
+        settings = settings_of({}, origins={"fra": {**place, **keys}}, tracing={"endpoint": collector.url})
+        with Shield(settings, clock=clock) as shield:
+            assert shield.get("/a", [("traceparent", PARENT + "1")]).status == 200
+            *_, attempt = sent(shield, collector, 3)
+        assert storage.requests[-1].get("traceparent") is None
+
+    assert attempt.attributes["url.full"] == f"{storage.url}/images/a"
+    assert "secret1" not in str(collector.spans) and "AKONE" not in str(collector.spans)
+
+
 def test_hits_have_spans_only_if_a_share_of_them_is_wanted(
     clock: FakeClock, collector: Collector, origin: FaultyOrigin
 ) -> None:

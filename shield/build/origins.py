@@ -12,6 +12,7 @@ from shield.config.origin import SECRETS, OriginSettings
 from shield.config.settings import Settings
 from shield.errors import ConfigError, CredentialsError
 from shield.origin.dial import Endpoint
+from shield.origin.flow import Flow
 from shield.origin.key_sources import AwsChainKeys, CommandKeys, KeySource
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
@@ -143,8 +144,14 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
         clock=clock,
         records=place.shared.records,
         rankings=place.shared.rankings,
+        flows=place.shared.flows,
         worker=place.worker,
     )
+
+
+def _flow(plan: Blueprint) -> Flow | None:
+    rate = plan.settings.max_rate
+    return None if rate is None else Flow(plan.name, rate, asyncio.get_running_loop().time)
 
 
 def _gateway(plan: Blueprint) -> Gateway:
@@ -209,6 +216,7 @@ def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSL
                 message=MessageLimits(bare_lf=origin.lenient_heads),
             ),
             resolver=Resolver(where.name, where.port, refresh=origin.dns_refresh),
+            flow=_flow(plan),
         ),
         denied_is_absent=origin.access_denied_is_absent,
         passes_errors=origin.pass_errors,

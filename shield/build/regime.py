@@ -11,6 +11,7 @@ from shield.rules.access import AccessRules
 from shield.rules.addresses import Networks
 from shield.rules.amplification import AmplificationLimits
 from shield.rules.limits import ClientLimits
+from shield.rules.purge_access import PurgeAccess
 from shield.rules.rate_limit import RateLimits
 
 _LEAST_ADDRESSES = 4  # fewer addresses can't use up all connections
@@ -29,6 +30,7 @@ def regime_of(settings: Settings, *, workers: int, generation: int = 1) -> Regim
         generation,
         _buckets(settings),
         _rates(settings),
+        purge_access(settings),
     )
 
 
@@ -63,6 +65,11 @@ def access_rules(settings: Settings) -> AccessRules | None:
     )
 
 
+def purge_access(settings: Settings) -> PurgeAccess | None:
+    """Who may send PURGE; None: nobody."""
+    return None if settings.purge_method is None else settings.purge_method.access()
+
+
 def _limits(settings: Settings, workers: int) -> ClientLimits:
     limits, access, memory = settings.limits, settings.access, settings.cache.memory.capacity
     per_address, exempt = limits.connections_per_address, None
@@ -79,6 +86,7 @@ def _limits(settings: Settings, workers: int) -> ClientLimits:
         max_connections_per_address=-(-per_address // workers),
         exempt=exempt,
         max_requests=limits.requests,
+        max_rate=limits.max_rate or 0,
         max_streams=limits.streams,
         pipelined_bytes=limits.pipelined_bytes,
         max_head_bytes=limits.head_bytes,

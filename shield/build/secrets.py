@@ -13,13 +13,14 @@ from typing import cast
 
 from shield.build.listeners import listener_tls
 from shield.build.origins import credentials_of
-from shield.build.regime import access_rules
+from shield.build.regime import access_rules, purge_access
 from shield.build.tokens import admin_tokens
 from shield.complaints import Complaints
 from shield.config.access import AccessSettings
 from shield.config.anew import Anew
 from shield.config.loading import CERTIFICATES, Loaded
 from shield.config.places import KeyPath, dotted
+from shield.config.purging import PurgeMethodSettings
 from shield.config.settings import Settings
 from shield.edge.tls import ServerContext
 from shield.errors import ConfigError
@@ -32,7 +33,10 @@ from shield.rules.tokens import AdminTokens
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | AdminTokens | ServerContext  # Settings: with other access rules
+Replacement = Credentials | Settings | AdminTokens | ServerContext
+"""Settings: with other access rules, or secrets of PURGE."""
+
+_OF_PURGES: KeyPath = ("purge_method",)
 
 
 class SecretFiles:
@@ -54,6 +58,7 @@ class SecretFiles:
         self._groups: list[_Group] = []
         self._loaded: Loaded | None = None
         self._access: AccessSettings | None = None
+        self._purge_method: PurgeMethodSettings | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._unusable: dict[KeyPath, str] = {}  # the problems of files that have been replaced, by their group
@@ -72,7 +77,7 @@ class SecretFiles:
     def follow(self, loaded: Loaded) -> None:
         """Follow the files of these settings from now on."""
         self._loaded = loaded
-        self._access = loaded.settings.access
+        self._access, self._purge_method = loaded.settings.access, loaded.settings.purge_method
         self._groups = [
             _Group(path, FileSet(files, loaded.certificates if path == CERTIFICATES else ()))
             for path, files in loaded.files.items()
@@ -139,10 +144,15 @@ class SecretFiles:
         if isinstance(value, AdminTokens):
             self.admit(value)
         elif isinstance(value, Settings):
-            if value.access == self._access:
+            if group.path == _OF_PURGES:
+                value = value.model_copy(update={"access": self._access})
+            else:
+                value = value.model_copy(update={"purge_method": self._purge_method})
+            if (value.access, value.purge_method) == (self._access, self._purge_method):
                 return
-            self._access = value.access
-            self._in_force.swap(replace(self._in_force.regime, access=access_rules(value)))
+            self._access, self._purge_method = value.access, value.purge_method
+            regime = replace(self._in_force.regime, access=access_rules(value), purging=purge_access(value))
+            self._in_force.swap(regime)
         else:
             self.show(value)
         log.info("%s: its files were replaced; the new contents are used from now on", name)
@@ -196,6 +206,8 @@ def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
         return admin_tokens(anew.of_admin())
     if path == ("access",):
         return settings.model_copy(update={"access": anew.of_access()})
+    if path == _OF_PURGES:
+        return settings.model_copy(update={"purge_method": anew.of_purge_method()})
     credentials = credentials_of(str(path[1]), anew.of_origin(str(path[1])))
     if credentials is None:
         raise ConfigError([f"{dotted(path)}: no credentials in its files any more"])

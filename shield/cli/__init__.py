@@ -10,12 +10,17 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
+from shield.cli.cost_commands import cost as _cost
+from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
+from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
+from shield.cli.watch import log as _log
+from shield.cli.watch import top as _top
 
 _app = typer.Typer(
     name="shield",
@@ -29,6 +34,8 @@ _RUN, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "Settings", "Origins", "Obje
 
 _app.add_typer(_alarms, rich_help_panel=_RUN)
 _app.add_typer(_store, rich_help_panel=_OBJECTS)
+_app.command(rich_help_panel=_OBJECTS)(purge)
+_app.command(rich_help_panel=_OBJECTS)(purges)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)
 _app.add_typer(_ramp, rich_help_panel=_ORIGINS)
 _app.add_typer(_drill, rich_help_panel=_ORIGINS)
@@ -384,6 +391,10 @@ def announce(
 
 
 _app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
+_app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
+_app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
+_app.command(name="top", rich_help_panel=_RUN)(_top)
+_app.command(name="log", rich_help_panel=_RUN)(_log)
 
 
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)

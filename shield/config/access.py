@@ -17,7 +17,7 @@ from shield.rules.access import FORWARDED, X_FORWARDED_FOR, AcceptedSecrets, Acc
 from shield.rules.addresses import UNIX, Networks, network_of
 from shield.rules.signed_urls import LinkParameters, Links
 
-SECRETS = (("access", "header", "secrets"), ("access", "signed_urls", "keys"))
+SECRETS = (("access", "header", "secrets"), ("access", "signed_urls", "keys"), ("purge_method", "secrets"))
 """Keys whose values are never shown. Each may also be given as `<key>_file`."""
 
 CA_FILE = ("access", "client_certificate", "ca_file")
@@ -89,7 +89,7 @@ Network = Annotated[str, AfterValidator(_network)]
 _Host = Annotated[str, matching(_HOST, "a host without a port, as images.example.net or *.cdn.example")]
 _CertificateName = Annotated[str, matching("[!-~]{1,253}", "a name, as edge.cdn.example")]
 _Parameter = Annotated[str, matching("[A-Za-z0-9_-]{1,32}", "a parameter's name: letters, digits, hyphens")]
-_LongSecrets = Annotated[tuple[Annotated[Secret, _at_least(16)], ...], BeforeValidator(_one_a_line)]
+LongSecrets = Annotated[tuple[Annotated[Secret, _at_least(16)], ...], BeforeValidator(_one_a_line)]
 _Keys = Annotated[Mapping[Name, Annotated[Secret, _at_least(32)]], BeforeValidator(_named)]
 RouteAccess = Annotated[
     tuple[_Alternatives, ...],
@@ -111,7 +111,7 @@ class HeaderSettings(Section):
     """A secret that the CDN sends with each request. It isn't forwarded."""
 
     name: _SecretFieldName = Field(default="X-Shield-Secret", description="Name of the field.")
-    secrets: _LongSecrets = Field(
+    secrets: LongSecrets = Field(
         default=(),
         description="Any of them is accepted. To rotate, add the new one, change the CDN, then remove the old one. "
         "At least 16 characters each, so that they can't be guessed. In a secret file, one a line.",
@@ -229,7 +229,7 @@ class AccessSettings(Section):
             names=frozenset(map(str.lower, certificate.names)) if certificate and certificate.names else None,
             hosts=Hosts(self.hosts) if self.hosts else None,
             header=header.name.lower().encode() if header else None,
-            secrets=AcceptedSecrets(_plain(header.secrets) if header else ()),
+            secrets=AcceptedSecrets(plain_secrets(header.secrets) if header else ()),
             links=_links(signed) if signed else None,
         )
 
@@ -237,12 +237,13 @@ class AccessSettings(Section):
 def _links(signed: SignedUrlSettings) -> Links:
     names = signed.parameters
     return Links(
-        dict(zip(map(str.encode, signed.keys), _plain(signed.keys.values()), strict=True)),
+        dict(zip(map(str.encode, signed.keys), plain_secrets(signed.keys.values()), strict=True)),
         LinkParameters(names.expires.encode(), names.key.encode(), names.signature.encode()),
     )
 
 
-def _plain(secrets: Iterable[SecretStr]) -> list[bytes]:
+def plain_secrets(secrets: Iterable[SecretStr]) -> list[bytes]:
+    """The secrets themselves."""
     return [secret.get_secret_value().encode() for secret in secrets]
 
 

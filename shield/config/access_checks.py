@@ -14,11 +14,14 @@ from shield.rules.addresses import UNIX
 from shield.rules.reach import Exposure, exposures
 
 _HERE: KeyPath = ("access",)
+_IN_PLAIN = "secrets arrive in plain HTTP, readable on the way"
 
 
 def access_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     """Settings that contradict each other."""
-    access = settings.access
+    access, purging = settings.access, settings.purge_method
+    if purging is not None and not purging.secrets and not purging.allow:
+        yield tree.problem(("purge_method", "secrets"), f"{_nothing(('purge_method', 'secrets'))}; or allow")
     if access is None:
         for address in settings.listen:
             if not address.loopback:
@@ -93,7 +96,14 @@ def _exposure(found: Exposure, settings: Settings) -> str:
 
 def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
     """Valid settings with unwelcome effects. Listeners that admit everyone are noted with the listeners."""
-    access = settings.access
+    access, purging = settings.access, settings.purge_method
+    in_the_open = settings.tls is None and not all(each.loopback for each in settings.listen)
+    if purging is not None:
+        for at, network in enumerate(purging.allow):
+            if network != UNIX and ipaddress.ip_network(network).prefixlen == 0 and not purging.secrets:
+                yield str(tree.problem(("purge_method", "allow", at), f"{network} is everyone: ANYONE CAN PURGE"))
+        if purging.secrets and in_the_open:
+            yield str(tree.problem(("purge_method", "secrets"), _IN_PLAIN))
     if access is None:
         return
     used = {word for _, texts in _requirements(settings) for text in texts for word in text.split(" or ")}
@@ -116,8 +126,8 @@ def access_notes(settings: Settings, tree: Tree) -> Iterator[str]:
         if network != UNIX and ipaddress.ip_network(network).prefixlen == 0:
             said = f"{network} is everyone: any client can claim any address"
             yield str(tree.problem((*_HERE, "trusted_proxies", at), said))
-    if access.header is not None and settings.tls is None and not all(each.loopback for each in settings.listen):
-        yield str(tree.problem((*_HERE, "header"), "secrets arrive in plain HTTP, readable on the way"))
+    if access.header is not None and in_the_open:
+        yield str(tree.problem((*_HERE, "header"), _IN_PLAIN))
 
 
 def keeps_nobody_out(settings: Settings) -> bool:

@@ -12,6 +12,7 @@ from shield.config.admin import AdminSettings
 from shield.config.loading import SettingsSource, lines
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Tree
+from shield.config.purging import PurgeMethodSettings
 from shield.config.section import Section
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
@@ -37,6 +38,10 @@ class Anew:
     def of_access(self) -> AccessSettings:
         """The access section. Raises ConfigError if its secrets can't be read, or aren't valid."""
         return self._section(("access",), AccessSettings)
+
+    def of_purge_method(self) -> PurgeMethodSettings:
+        """The same of the section on PURGE."""
+        return self._section(("purge_method",), PurgeMethodSettings)
 
     def of_admin(self) -> AdminSettings:
         """The admin section. Raises ConfigError if its secrets can't be read, or aren't valid."""

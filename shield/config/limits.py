@@ -8,7 +8,7 @@ from pydantic import Field
 
 from shield.config.access import Network
 from shield.config.section import OrOff, Section
-from shield.config.units import KIB, MIB, Duration, Size, duration, size
+from shield.config.units import KIB, MIB, ByteRate, Duration, Size, duration, size
 
 
 class AmplificationSettings(Section):
@@ -52,6 +52,13 @@ class LimitSettings(Section):
         "Bytes that a client must take within `send`, or it is disconnected: far below any CDN's rate, far above "
         "attacks that hold connections open.",
         least=1,
+    )
+    max_rate: Annotated[Annotated[ByteRate, Field(ge=64 * KIB)] | None, OrOff()] = Field(
+        default=None,
+        description="Bytes per second towards a client on one connection, as 20MB/s; off: any. The kernel paces it, "
+        "over TCP on Linux; HTTP/2 for all streams together. For nodes that clients reach themselves: a CDN sends "
+        "many clients' requests on one connection.",
+        json_schema_extra={"default": "off"},
     )
     unsent: Size | None = Field(
         default=None,

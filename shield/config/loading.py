@@ -95,8 +95,8 @@ class Loaded:
     settings with unwelcome effects.
 
     `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("admin",)`, `("access",)`, `("tls",)`. `certificates` are marks of the last, made before
-    they are read.
+    `("origins", "fra")`, `("admin",)`, `("access",)`, `("purge_method",)`, `("tls",)`. `certificates` are marks of
+    the last, made before they are read.
     """
 
     settings: Settings
@@ -184,8 +184,8 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
-    """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, and of
-    webhooks.
+    """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, of PURGE,
+    and of webhooks.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -199,6 +199,8 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("access", "header", "secrets"))
     if access is not None and access.signed_urls is not None:
         paths += [("access", "signed_urls", "keys", name) for name in access.signed_urls.keys]
+    if settings.purge_method is not None and settings.purge_method.secrets:
+        paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
     return paths

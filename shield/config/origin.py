@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shield.config.credentials import CredentialSettings
 from shield.config.price import PriceSettings
-from shield.config.section import Bucket, EndpointUrl, File, Region, Secret, Section
-from shield.config.units import Duration, duration
+from shield.config.section import Bucket, EndpointUrl, File, OrOff, Region, Secret, Section
+from shield.config.units import KIB, ByteRate, Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
 
 SECRETS = ("access_key_id", "secret_key", "session_token")
@@ -137,6 +137,13 @@ class OriginSettings(Section):
         ge=1,
         le=65535,
         description="Connections to this origin at most. At 20 ms a response, 64 carry 3,200 misses a second.",
+    )
+    max_rate: Annotated[Annotated[ByteRate, Field(ge=64 * KIB)] | None, OrOff()] = Field(
+        default=None,
+        description="Bytes per second from this origin, for all workers together, as 200MB/s; off: any. Beyond that, "
+        "its connections aren't read for a while, and misses wait for a place; after 5 s another origin is asked. "
+        "For a shared line, or an origin that bears no more. Below some MB/s, few `connections` go with it.",
+        json_schema_extra={"default": "off"},
     )
     timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="Time limits for each step.")
     dns_refresh: Duration = duration(

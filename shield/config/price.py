@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core.core_schema import CoreSchema
 
 from shield.config.places import did_you_mean
 from shield.config.section import Section, matching
-from shield.config.units import ExpectedError
+from shield.config.units import ExpectedError, Size, size_needed
 from shield.rules.prices import PRESETS, Price
 
 _LISTED = " ".join(PRESETS)
+
+
+class PriceTierSettings(Section):
+    """The price of egress from a number of bytes in a month on."""
+
+    beyond: Size = size_needed("Bytes of egress in the month, free ones included.", least=1)
+    egress: Annotated[float, Field(ge=0, le=1_000_000)] = Field(description="For each further GB.")
 
 
 class PriceSettings(Section):
@@ -24,6 +31,19 @@ class PriceSettings(Section):
     )
     requests: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
         default=None, description="For each 1,000 requests that read. If omitted: the preset's, or 0."
+    )
+    free: Size | None = Field(
+        default=None,
+        description="Bytes of egress a month (UTC) that cost nothing. If omitted: the preset's.",
+    )
+    tiers: tuple[PriceTierSettings, ...] | None = Field(
+        default=None,
+        description="Prices of egress beyond numbers of bytes a month, in their order. If omitted: the preset's.",
+    )
+    billed: tuple[Literal["2xx", "3xx", "4xx", "5xx", "none"], ...] | None = Field(
+        default=None,
+        description="Responses whose requests are billed; none: there was no response. If omitted: 2xx 3xx 4xx, as "
+        "most providers do, who bill a 404 like an object.",
     )
     currency: Annotated[str, matching("[A-Z]{3}", "a currency, as USD or EUR")] | None = Field(
         default=None, description="If omitted: the preset's, or USD."
@@ -53,8 +73,22 @@ class PriceSettings(Section):
     def price(self) -> Price:
         """The price that holds."""
         base = Price(0.0) if self.preset is None else PRESETS[self.preset].price
+        # A preset's allowance and tiers belong to its egress.
+        own = (base.free, base.tiers) if self.egress is None else (0.0, ())
         return Price(
             egress=base.egress if self.egress is None else self.egress,
             requests=base.requests if self.requests is None else self.requests,
             currency=self.currency or base.currency,
+            free=own[0] if self.free is None else float(self.free),
+            tiers=own[1] if self.tiers is None else tuple([(float(t.beyond), t.egress) for t in self.tiers]),
+            billed=base.billed if self.billed is None else self.billed,
         )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        bounds = [tier.beyond for tier in self.tiers or ()]
+        if bounds != sorted(set(bounds)):
+            raise ExpectedError("expected tiers in the order of their bytes, each beyond the one before")
+        if bounds and self.free is not None and self.free >= bounds[0]:
+            raise ExpectedError("expected free to be less than the first tier's beyond, which includes it")
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -174,6 +175,8 @@ class RouteSettings(Section):
         freshness, forwarding = self.freshness.rules(node=node), self._forwarding(chosen, providers)
         known = [providers[origin] for origin in chosen if origin in providers]
         of_fields = [(self.response_fields.rules(each), ResponseFieldSettings().rules(each)) for each in known]
+        internal = [tag for tag in freshness.tags if not all(own.kept(((tag, b""),)) for own, _ in of_fields)]
+        freshness = replace(freshness, withheld=frozenset(internal))
         rewriting = self._rewriting(known)
         policy = policy_name(
             [(freshness, FreshnessRules()), (forwarding, Forwarding()), (rewriting, Rewriting()), *of_fields]

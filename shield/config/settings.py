@@ -14,10 +14,12 @@ from shield.config.alarms import AlarmSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
+from shield.config.ledger import LedgerSettings
 from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
+from shield.config.purging import PurgeMethodSettings
 from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
@@ -234,6 +236,11 @@ class Settings(Section):
         description="Admission of clients; off: all, as `allow: all`. If omitted: all are admitted, and all "
         "listeners must be on loopback.",
     )
+    purge_method: PurgeMethodSettings | None = Field(
+        default=None,
+        description="The method PURGE on the listeners for clients, for tools that can't reach the admin API. If "
+        "omitted: it is refused, as other methods are.",
+    )
     admin: AdminSettings = Field(default_factory=AdminSettings, description="Health, metrics and state.")
     origins: Mapping[Name, OriginSettings] = Field(
         min_length=1,
@@ -285,6 +292,12 @@ class Settings(Section):
         description="Directory for the node's own records, as drained origins and reports of drills; it is made if "
         "it isn't there. If omitted: systemd's $STATE_DIRECTORY. Without both, none are kept.",
     )
+    labels: Mapping[Name, Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=dict,
+        description='Labels on each row of `shield cost --focus`, as {environment: prod, cost_centre: "4711"}.',
+        json_schema_extra={"additionalProperties": {"type": "string"}},
+    )
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The record of egress.")
     tracing: TracingSettings | None = Field(
         default=None, description="Traces, to an OpenTelemetry collector. If omitted: none."
     )

@@ -50,6 +50,7 @@ _MAX_BYTES = 1 << 60
 _MAX_SECONDS = 3660 * 86400
 _MAX_RATE_SECONDS = 30 * 86400
 _MAX_RATE = 1_000_000  # a second
+_MAX_BYTE_RATE = 10**12  # a second
 
 
 class ExpectedError(ValueError):
@@ -138,6 +139,22 @@ def parse_rate(value: object) -> PerTime:
     return PerTime(int(match[1]), seconds)
 
 
+def parse_byte_rate(value: object) -> int:
+    """Bytes in a second, in `200MB/s`, `1 GiB/10min` or a number. Raises ExpectedError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = f"{value}B/s"
+    size, slash, time = value.partition("/") if isinstance(value, str) else ("", "", "")
+    time = time.strip()
+    try:
+        count = parse_size(size.strip())
+        seconds = parse_duration(time if time[:1].isdigit() else f"1{time}") if slash and time else 0.0
+    except ExpectedError:
+        count, seconds = 0, 0.0
+    if not seconds or not 1 <= (rate := int(count / seconds)) <= _MAX_BYTE_RATE:
+        raise ExpectedError("expected bytes in a time, a second at best, as 200MB/s or 10MiB/s; 1TB/s at most")
+    return rate
+
+
 def _plain(number: float) -> str:
     """Without an exponent."""
     return f"{Decimal(repr(number)):f}"
@@ -171,6 +188,21 @@ RequestRate = Annotated[
     PerTime,
     PlainValidator(parse_rate),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+ ?/ ?[0-9]* ?(ms|s|m|min|h|d)$"}),
+]
+ByteRate = Annotated[
+    int,
+    BeforeValidator(parse_byte_rate),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {
+                    "type": "string",
+                    "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTkmgt][Ii]?)?[Bb]? ?/ ?[0-9]* ?(ms|s|m|min|h|d)$",
+                },
+            ]
+        }
+    ),
 ]
 Portion = Annotated[
     float,

@@ -16,16 +16,16 @@ from typing import Any
 from shield.edge.front import Listener
 from shield.edge.guard import Guard
 from shield.edge.hypercorn import HypercornStream, mend
+from shield.edge.pace import pace
 from shield.edge.turn import may_be_empty, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import End, Exchange, Outcome
 from shield.proxy import Proxy
-from shield.reply import Reply
+from shield.reply import Reply, UnderWay
 from shield.rules.access import DeniedError
 from shield.rules.heads import split_block
 from shield.rules.limits import ClientLimits
-from shield.transfer import Transfer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -92,17 +92,20 @@ class Application:
         if reply is not None and reply.close and scope["http_version"] not in ("2", "3"):
             reply.head += _CLOSE
         refused = reply is not None and reply.outcome.refused
-        route = None if refused else proxy.route_of(request.target, regime)
-        exchange = Exchange(request.method, request.target, peer, began, route=route)
+        exchange = Exchange(request.method, request.target, peer, began)
+        if not refused:
+            proxy.locate(exchange, regime)
         if reply is None or not reply.outcome.plain:
             proxy.identify(request)
         exchange.take_from(request)
         if reply is not None and reply.length <= _PIECE:
             await self._give(send, reply, exchange, limits.send_seconds)
             return
+        if limits.max_rate and (writer := _writer(send)) is not None:
+            pace(writer, limits.max_rate)
         client = _AsgiClient(send, exchange, send_seconds=limits.send_seconds, clock=proxy.clock)
         watcher = asyncio.ensure_future(client.watch(receive))
-        transfer: Transfer | None = None
+        transfer: UnderWay | None = None
         try:
             if reply is None:
                 transfer = proxy.open(request, client, regime, peer=peer)
@@ -264,10 +267,15 @@ class _AsgiClient:
 
 def _certificate(send: Send) -> Mapping[str, Any] | None:
     """The client's certificate on the connection behind an ASGI `send`, which hypercorn doesn't expose."""
+    writer = _writer(send)
+    return None if writer is None else writer.get_extra_info("peercert")
+
+
+def _writer(send: Send) -> Any:
+    """hypercorn's stream to the client behind an ASGI `send`; None over HTTP/3, and at other servers."""
     protocol: Any = getattr(getattr(getattr(send, "__self__", None), "send", None), "__self__", None)
     server: Any = getattr(getattr(protocol, "send", None), "__self__", None)
-    writer = getattr(server, "writer", None)
-    return None if writer is None else writer.get_extra_info("peercert")
+    return getattr(server, "writer", None)
 
 
 def _request(scope: Message) -> Request:

@@ -20,8 +20,7 @@ from shield.edge.turn import LOOKED_AT, Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
-from shield.reply import Reply
-from shield.transfer import Transfer
+from shield.reply import Reply, UnderWay
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -65,7 +64,7 @@ class ClientConnection(ConnectionLife):
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
         # per request in progress: one that waits for a disk or an origin
-        self._transfer: Transfer | None = None
+        self._transfer: UnderWay | None = None
         self._exchange: Exchange | None = None
 
     # transport
@@ -178,10 +177,10 @@ class ClientConnection(ConnectionLife):
     def _open(self, turn: Turn) -> None:
         request, regime = turn.request, turn.regime
         self._turn = turn
-        route = self._proxy.resolve(request.target, regime).route.name
-        self._exchange = Exchange(request.method, request.target, self._peer, turn.began, route=route)
+        exchange = self._exchange = Exchange(request.method, request.target, self._peer, turn.began)
+        self._proxy.locate(exchange, regime)
         self._proxy.identify(request)
-        self._exchange.take_from(request)
+        exchange.take_from(request)
         transfer = self._proxy.open(request, self, regime, peer=self._peer)
         if not transfer.over:
             self._transfer = transfer
@@ -335,8 +334,9 @@ class ClientConnection(ConnectionLife):
         self._accounting.sampled(self._exchange_of(request, reply, began))
 
     def _exchange_of(self, request: Request, reply: Reply, began: float) -> Exchange:
-        route = None if reply.outcome.refused else self._proxy.route_of(request.target)
-        exchange = Exchange(request.method, request.target, self._peer, began, route=route)
+        exchange = Exchange(request.method, request.target, self._peer, began)
+        if not reply.outcome.refused:
+            self._proxy.locate(exchange)
         exchange.fields, exchange.request_id = request.fields, self._proxy.ids.of(request.fields)
         exchange.answer_whole(reply.status, reply.outcome, reply.length, self._clock())
         return exchange

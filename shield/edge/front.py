@@ -90,7 +90,9 @@ class Front:
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """The limits that apply to this kind of listener."""
-        return limits if self.listener is Listener.TCP else replace(limits, max_connections_per_address=0)
+        if self.listener is Listener.TCP:
+            return limits
+        return replace(limits, max_connections_per_address=0, max_rate=0)
 
     def protocol(
         self,

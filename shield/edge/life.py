@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from shield.edge.front import Front
-from shield.edge.pace import Patience, reset_on_close
+from shield.edge.pace import Patience, pace, reset_on_close
 from shield.edge.reading import RequestReader
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import Turn
@@ -71,6 +71,8 @@ class ConnectionLife(RequestReader):
             self._life = Life.OPEN
         if self._listener.numbers and self._limits.max_requests:
             self._life, self._left = Life.NUMBERED, self._limits.max_requests
+        if self._limits.max_rate:
+            pace(self._transport, self._limits.max_rate)
         self._connections.add(self)
         self._in_front.add(self)
         self._list(idle=True)
@@ -78,6 +80,8 @@ class ConnectionLife(RequestReader):
     def reconsider(self, limits: ClientLimits) -> None:
         """Follow a new regime, which has these limits. If the limit on requests changes, their count starts again."""
         before = self._limits.max_requests
+        if limits.max_rate != self._limits.max_rate:
+            pace(self._transport, limits.max_rate)
         self._abide_by(limits)
         self._patience.abide_by(limits)
         if limits.max_requests != before and self._listener.numbers and self._life in (Life.OPEN, Life.NUMBERED):

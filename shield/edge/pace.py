@@ -47,6 +47,8 @@ METERED = 512 << 10
 _LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response
 _TLS_BUFFER = 64 << 10  # as without TLS: half a megabyte otherwise
 _TCP_NOTSENT_LOWAT = 25  # Linux; Python's `socket` has no name for it
+_SO_MAX_PACING_RATE = 47  # Linux; likewise
+_ANY_RATE = 2 ** (8 * struct.calcsize("@L")) - 1
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
@@ -72,6 +74,16 @@ def keep_little(transport: asyncio.Transport, *, most: int = UNSENT) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, most)
     if transport.get_extra_info("ssl_object") is not None:
         transport.set_write_buffer_limits(_TLS_BUFFER if most else None)
+
+
+def pace(transport: asyncio.Transport, rate: int) -> None:
+    """Have the kernel send at most so many bytes a second; 0: as many as it can. What can't be sent yet waits as for
+    a slow client. Only TCP can.
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # it is closed
+            connected.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("@L", rate or _ANY_RATE))
 
 
 class Patience:

@@ -101,7 +101,7 @@ def objection(request: Request, limits: ClientLimits, *, host_needed: bool) -> R
         return RequestError(400, "bad-host")
     if not _visible(request.target):
         return RequestError(400, "bad-target")
-    if request.method in (b"GET", b"HEAD", b"OPTIONS") and not request.target.startswith(b"/"):
+    if request.method in (b"GET", b"HEAD", b"OPTIONS", b"PURGE") and not request.target.startswith(b"/"):
         path = _origin_form(request.target, host)
         if path is None:
             return RequestError(400, "bad-target")

@@ -87,8 +87,10 @@ class Pacing:
 
     @property
     def is_held(self) -> bool:
-        """Whether the response isn't read, for the sake of its readers."""
-        return self._is_held or (self._window is not None and self._window.is_full)
+        """Whether the response isn't read, for the sake of its readers or of a cap."""
+        if self._is_held or (self._window is not None and self._window.is_full):
+            return True
+        return self._response is not None and self._response.is_slowed
 
     def hold(self) -> None:
         """Pause until it is released or readers make progress."""

@@ -195,7 +195,8 @@ class Run:
 
     @property
     def is_held(self) -> bool:
-        return self._paused or self._response is None or self._task is not None or self.by_peer
+        response = self._response
+        return self._paused or response is None or response.is_slowed or self._task is not None or self.by_peer
 
     def late(self) -> None:
         runs = self._runs

@@ -21,6 +21,7 @@ from shield.rules import conditional, exact
 from shield.rules.egress import FetchReason
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
+from shield.rules.warming import MARK
 from shield.store.entry import Entry
 
 WHOLE_SECONDS = 600.0
@@ -237,12 +238,15 @@ class FillTable:
             del self._sliced[fill.resource.key.text]
             self._store.drop(fill.resource.key)
 
-    def refresh(self, resource: Resource, request: Request, stored: Entry | None) -> None:
+    def refresh(
+        self, resource: Resource, request: Request, stored: Entry | None, *, purpose: FetchReason | None = None
+    ) -> None:
         """Refresh `resource` in the background, or fetch it if nothing is stored, unless a fill of it is under way or
-        all its origins are bad.
+        all its origins are bad. Its bytes are counted for the `purpose`.
         """
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = self._validation(resource, b"GET", stored)
+            want.purpose = purpose
             self._start(Question(resource, request, want, stored, shared=True), background=True)
 
     def _validation(self, resource: Resource, method: bytes, stored: Entry | None) -> Want:
@@ -294,6 +298,8 @@ class FillTable:
         text, method = question.resource.key.text, question.want.method
         if text in self._whole_only:
             self._forbid_parts(question)
+        if MARK in question.request.notable:
+            question.want.purpose = FetchReason.WARM
         fill = Fill(question, self._means, self, background=background)
         self._started += 1
         self._alive.add(fill)

@@ -34,8 +34,8 @@ def record_of(exchange: Exchange) -> dict[str, LogValue]:
         record["broken"] = True
     if exchange.request_id is not None:
         record["request_id"] = exchange.request_id.decode("ascii", "replace")
-    if outcome.key is not None:
-        record["key"] = cut(outcome.key.partition(b" ")[0].decode("ascii", "replace"))
+    if exchange.key is not None:
+        record["key"] = cut(exchange.key.partition(b" ")[0].decode("ascii", "replace"))
     for field, text in exchange.fields:
         if field in _OF_REQUEST:
             record[_OF_REQUEST[field]] = cut(text.decode("utf-8", "replace"))

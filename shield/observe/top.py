@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.observe.accounting import Accounting
 from shield.observe.heavy import HeavyHitters, Hitter, merged
 from shield.observe.report import AskOthers
 from shield.outcome import Exchange
@@ -18,9 +19,10 @@ from shield.rules.prices import Price
 
 OF = ("keys", "routes", "clients", "origins")
 BY = ("requests", "missed_bytes", "money")
-SHARE = 1 / 32
-"""The share of the plain hits that is looked at; each of them stands for so many more."""
+SAMPLES = 200
+"""Plain hits that are looked at in a second, about; on a busy worker each of them stands for others."""
 
+_LEAST_SHARE = 1 / 1024
 WINDOW_SECONDS = 60.0
 MOST_ROWS = 200
 
@@ -28,9 +30,6 @@ _COLUMNS = ("requests", "missed_bytes", "money", "hits", "sent_bytes")  # of sum
 _CAPACITY = {"keys": 1000, "routes": 256, "clients": 1000, "origins": 256}
 _LONGEST = 300  # characters of a name
 _HOUR = 3600.0
-
-NameOf = Callable[[bytes], bytes | None]
-"""The text of the cache key of a target; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,12 @@ class Top:
 
 
 class TopLists:
-    """Observes exchanges: of the plain hits it wants `SHARE`. `use` gives it prices."""
+    """Observes a worker's exchanges. `use` gives it prices; `tick` it once a second."""
 
-    def __init__(self, name_of: NameOf, *, clock: Callable[[], float]) -> None:
-        self._name_of = name_of
+    def __init__(self, accounting: Accounting, *, clock: Callable[[], float]) -> None:
+        self._accounting = accounting
+        self._hits = accounting.counters.hits
+        self._share = 1.0  # of the plain hits that are looked at
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -68,28 +69,42 @@ class TopLists:
         """Reckon with these prices from now on, by origin."""
         self._prices = prices
 
+    def open(self) -> None:
+        """Begin."""
+        self._accounting.add(self.note, hits=self._share)
+
+    def tick(self) -> None:
+        """Look at as many plain hits as of the last second would have been enough."""
+        hits = self._accounting.counters.hits
+        passed, self._hits = hits - self._hits, hits
+        share = _LEAST_SHARE
+        while share < 1.0 and passed * share < SAMPLES:
+            share *= 2.0
+        if share != self._share:
+            self._share = share
+            self._accounting.add(self.note, hits=share)
+
     def note(self, exchange: Exchange) -> None:
         """An exchange has ended."""
         outcome, now, lists = exchange.outcome, exchange.ended, self._lists
         target = exchange.target
         example = target[:_LONGEST].decode("ascii", "replace")
         if outcome is not None and outcome.plain:
-            weight = 1.0 / SHARE
+            weight = 1.0 / self._share
             amounts = (weight, 0.0, 0.0, weight, weight * exchange.sent)
-            key = self._name_of(target)
-            for of, name in (("keys", _text(key)), ("routes", exchange.route), ("clients", exchange.client)):
+            for of, name in (("keys", _text(exchange.key)), ("routes", exchange.route), ("clients", exchange.client)):
                 if name is not None:
                     self._by_requests[of].add(name, example, amounts, now)
             return
-        key, origin, missed, money, hit = None, None, 0.0, 0.0, 0.0
+        origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
-            key, hit = outcome.key, float(outcome.word == "hit")
+            hit = float(outcome.word == "hit")
             if outcome.forward is not None and outcome.forward_status is not None and not outcome.collapsed:
                 origin, missed = outcome.origin, float(exchange.sent)
                 price = None if origin is None else self._prices.get(origin)
                 money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
         amounts = (1.0, missed, money, hit, float(exchange.sent))
-        names = {"keys": _text(key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
+        names = {"keys": _text(exchange.key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
         for (of, _), hitters in lists.items():
             if (name := names[of]) is not None:
                 hitters.add(name, example, amounts, now)

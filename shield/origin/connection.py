@@ -21,6 +21,7 @@ from shield.histograms import Histogram
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
 from shield.origin.chunks import ChunkReader
+from shield.origin.flow import Brake
 from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
 from shield.origin.inflow import Inflow, inflow_of
 from shield.origin.pieces import HeadPieces
@@ -124,6 +125,8 @@ class Connection(asyncio.Protocol):
         self._chunks: ChunkReader | None = None
         self._persistent = False
         self._held_in = -1  # the last exchange that was held up for long, by its number
+        self._held_at: float | None = None  # since when its reader takes nothing
+        self._brake = None if terms.flow is None else Brake(terms.flow, loop, self._read_on)
 
     def ask(self, asked: Asked) -> Response:
         """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
@@ -131,7 +134,8 @@ class Connection(asyncio.Protocol):
             asked.sent()
         asked.meter.requests += 1
         now = self._now()
-        response = Response(self, self._loop.create_future(), self._terms.limits.unstarted_bytes, asked.inform)
+        limit, flow = self._terms.limits.unstarted_bytes, self._terms.flow
+        response = Response(self, self._loop.create_future(), limit, asked.inform, flow=flow)
         response.kept = self.served > 0
         self._response = response
         self._total_at = now + self._total
@@ -153,6 +157,8 @@ class Connection(asyncio.Protocol):
         """Close immediately. An exchange in flight is unaffected; `abandon` and failures deal with it."""
         if not self.closed:
             self.closed = True
+            if self._brake is not None:
+                self._brake.release()
             self._alarm.cancel()
             self._transport.abort()
 
@@ -188,21 +194,35 @@ class Connection(asyncio.Protocol):
 
     def held_up(self, now: float) -> float:
         """Seconds for which its reader has been stalled, so that it isn't read."""
-        return 0.0 if self._paused_at is None else now - self._paused_at
+        return 0.0 if self._held_at is None else now - self._held_at
 
     @property
     def was_held(self) -> bool:
-        """Whether its reader has kept it from being read for so long that the origin may have given up."""
-        return self._held_in == self.served or self.held_up(self._now()) >= HELD_SECONDS
+        """Whether it wasn't read for so long that the origin may have given up."""
+        paused = 0.0 if self._paused_at is None else self._now() - self._paused_at
+        return self._held_in == self.served or paused >= HELD_SECONDS
 
     # called by the response
 
     def hold(self) -> None:
+        if self._held_at is None:
+            self._held_at = self._now()
+            self._pause()
+
+    def proceed(self) -> None:
+        if self._held_at is not None:
+            self._held_at = None
+            self._read_on()
+
+    def _pause(self) -> None:
         if self._paused_at is None and not self.closed and not self._transport.is_closing():
             self._paused_at = self._now()
             self._transport.pause_reading()
 
-    def proceed(self) -> None:
+    def _read_on(self) -> None:
+        """Unless there is another reason not to read."""
+        if self._held_at is not None or (self._brake is not None and self._brake.is_on):
+            return
         if self._paused_at is None or self.closed or self._transport.is_closing():
             return
         now = self._now()
@@ -258,6 +278,8 @@ class Connection(asyncio.Protocol):
                 self._refuse(response, error)
         else:
             self._receive_uncounted(response, data)
+        if self._brake is not None and self._brake.came(len(data), is_over=self._response is None):
+            self._pause()
 
     def _take_unasked(self) -> None:
         self.close()
@@ -377,8 +399,10 @@ class Connection(asyncio.Protocol):
 
     def _complete(self, response: Response) -> None:
         """The body has ended as framed: become free for the next exchange before notifying anyone."""
-        self._response = None
+        self._response = self._held_at = None
         self._chunks = None
+        if self._brake is not None:
+            self._brake.release()
         self.served += 1
         self._owner.whole_at = self.last_read
         self._owner.exchanges.add(self.last_read - self.asked_at)

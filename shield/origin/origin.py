@@ -428,6 +428,7 @@ class Origin:
             self.absent,
             dict(self.probes),
             self.probe_bytes,
+            0.0 if self.pool.flow is None else round(self.pool.flow.waited, 3),
             self.pool.statistics(),
             self.gate.statistics(),
             HealthStatistics(

@@ -21,6 +21,7 @@ from shield.errors import Fault, OriginError
 from shield.leases import Leases
 from shield.origin.conductor import Conductor
 from shield.origin.faults import is_failure
+from shield.origin.flow import PATIENCE_SECONDS, Flow
 from shield.origin.hedging import Hedge
 from shield.origin.lag import LagWatch
 from shield.origin.origin import Origin
@@ -32,6 +33,7 @@ from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.ramp_table import RampSlot
 from shield.rankings import Rankings
 from shield.rankings import private as private_rankings
+from shield.rate_cells import RateCells
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
@@ -131,11 +133,13 @@ class Origins:
         chance: Callable[[], float] = draw,
         records: Records | None = None,
         rankings: Rankings | None = None,
+        flows: RateCells | None = None,
         worker: int = 0,
         hedges: HedgeRules | None = None,
     ) -> None:
-        """`records` and `rankings` are the memory that all workers share; None: there are no others."""
+        """`records`, `rankings` and `flows` are the memory that all workers share; None: there are no others."""
         self._records = records or private()
+        self._flows = flows or RateCells()
         self._worker = worker
         self._retry_share = retry_share
         self._hedges = hedges or HedgeRules()
@@ -202,6 +206,8 @@ class Origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
+            if origin.pool.flow is not None:
+                origin.pool.flow.use(self._flows)
             origin.meters = self.meters
         self._allow(origins)
 
@@ -243,6 +249,10 @@ class Origins:
             is_usual = want.resumes is None and lot.has_time and not (self.conductor.bad and lot.are_all_bad(order))
             if not order or len(order) < len(names) or not is_usual:
                 return await self._fetch_unusual(names, order, want, lot, began)
+            if (flow := lot.origins[order[0]].pool.flow) is not None:
+                if (over := await _placed(flow, lot.deadline_seconds)) is not None:
+                    return await self._race(names, order, want, lot, began).run_after(order[0], began, over)
+                began = self._now()
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
@@ -439,6 +449,21 @@ class Origins:
         if find_trouble(seen.evidence(seen.record().since, now), now) is not None:
             seen.suspect(now)
             self.conductor.notice([origin])
+
+
+async def _placed(flow: Flow, deadline_seconds: float) -> OriginError | None:
+    """Wait for a place under the cap of an origin; the error if that would take too long."""
+    try:
+        wait, size = flow.take_place(min(PATIENCE_SECONDS, deadline_seconds / 2.0))
+    except OriginError as error:
+        return error
+    if wait:
+        try:
+            await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            flow.give_back(size)
+            raise
+    return None
 
 
 def _rescue(origin: Origin) -> None:

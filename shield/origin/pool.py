@@ -21,6 +21,7 @@ from shield.origin.alarm import Alarm
 from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Asked, Connection
 from shield.origin.dial import Dialer, Endpoint
+from shield.origin.flow import Flow
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
@@ -61,11 +62,14 @@ class Pool:
         timeouts: Timeouts | None = None,
         limits: PoolLimits | None = None,
         resolver: Resolver | None = None,
+        flow: Flow | None = None,
     ) -> None:
         self._name = endpoint.name
+        self.flow = flow
+        """The cap on its bytes; None: there is none."""
         self._timeouts = timeouts or Timeouts()
         self._limits = limits or PoolLimits()
-        self._terms = Terms(endpoint.name, self._timeouts, self._limits.message)
+        self._terms = Terms(endpoint.name, self._timeouts, self._limits.message, flow)
         self._loop = asyncio.get_running_loop()
         self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
         self._resolver.watch(self._drain)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from shield.errors import OriginError
 from shield.messages import ResponseHead
+from shield.origin.flow import Flow
 
 
 class Sink(Protocol):
@@ -54,6 +55,7 @@ class Response:
     head: ResponseHead = field(init=False)  # set once `answered`
     error: OriginError | None = None  # set if the exchange failed
     answered: bool = False
+    flow: Flow | None = None  # the cap of the origin
     kept: bool = False  # sent on a connection that had been used before
     stale: bool = False  # unanswered, since the connection had been closed before
     guard: Callable[[Sink], Sink] | None = None  # the body passes it on its way to its sink
@@ -113,6 +115,11 @@ class Response:
         """Bytes that have come from the origin and that nobody was given."""
         carrier = self._carrier
         return sum(map(len, self._buffer)) + (0 if carrier is None else carrier.unread())
+
+    @property
+    def is_slowed(self) -> bool:
+        """Whether it comes more slowly than its origin would send it, for the sake of a cap on that one's bytes."""
+        return self.flow is not None and self.flow.is_limiting
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or its first `limit` bytes with the rest abandoned. Raises OriginError."""

@@ -46,6 +46,7 @@ class OriginStatistics:
     absent: int
     probes: Mapping[str, int]  # by result
     probe_bytes: int
+    capped_seconds: float  # for which fetches and connections waited for its `max_rate`
     pool: PoolStatistics
     gate: GateStatistics
     health: HealthStatistics

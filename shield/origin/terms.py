@@ -1,8 +1,10 @@
-"""The terms for connections to an origin: time limits and sizes. Values only."""
+"""The terms for connections to an origin: time limits, sizes, and the cap on its bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from shield.origin.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,12 @@ class MessageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms shared by all connections to one origin; `origin` is its name, for errors."""
+    """The terms shared by all connections to one origin; `origin` is its name, for errors. `flow` caps its bytes."""
 
     origin: str
     timeouts: Timeouts
     limits: MessageLimits
+    flow: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)

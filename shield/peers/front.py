@@ -47,6 +47,9 @@ TOP = b"*top"
 LOG = b"*log"
 """The same, for requests as they happen; with a query."""
 
+USAGE = b"*usage"
+"""The same, for its counts of egress."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 
@@ -128,5 +131,5 @@ class PeerConnection(ClientConnection):
         super()._send(reply, keep_alive)
 
     def _account(self, request: Request, reply: Reply, began: float) -> None:
-        if request.target not in (REPORT, SIGNS):  # reports don't count themselves
+        if not request.target.startswith(b"*"):  # reports don't count themselves
             super()._account(request, reply, began)

@@ -65,6 +65,7 @@ class FreshnessRules:
     strip_targeted: bool = True  # remove those meant for us alone
     tags: tuple[bytes, ...] = (b"surrogate-key", b"cache-tag", b"cache-groups")  # fields with tags for purges
     strip_tags: bool = False
+    withheld: frozenset[bytes] = frozenset()  # those of them that clients don't get by the rules on response fields
     # derived: fields that no client gets, and those of them by which an entry is still judged
     dropped: frozenset[bytes] = field(init=False, repr=False, compare=False)
     hidden: frozenset[bytes] = field(init=False, repr=False, compare=False)
@@ -73,6 +74,7 @@ class FreshnessRules:
         dropped = set(self.targeted) - READ_BY_OTHERS if self.strip_targeted else set()
         if self.strip_tags:
             dropped.update(self.tags)
+        dropped |= self.withheld
         object.__setattr__(self, "hidden", frozenset(dropped))
         if self.set_cookie == "strip":
             dropped.add(b"set-cookie")

@@ -20,6 +20,7 @@ class ClientLimits:
     max_connections_per_address: int = 2_500
     exempt: Networks | None = None  # addresses without a limit on their number of connections
     max_requests: int = 0
+    max_rate: int = 0  # bytes per second on a connection; 0: any number
     max_streams: int = 100  # requests at once, over HTTP/2
     pipelined_bytes: int = 32 * 1024
     max_head_bytes: int = 32 * 1024

@@ -20,7 +20,17 @@ _NAME_BYTES = 5
 
 # Not part of a policy: properties of the node and of its origins' providers, of serving, and limits on requests.
 _NO_POLICY = frozenset(
-    {"surrogate", "honour_request_directives", "storage", "md5_etags", "drop", "max_bytes", "max_fields", "mapping"}
+    {
+        "surrogate",
+        "honour_request_directives",
+        "withheld",
+        "storage",
+        "md5_etags",
+        "drop",
+        "max_bytes",
+        "max_fields",
+        "mapping",
+    }
 )
 
 

@@ -1,7 +1,7 @@
 """Prices of reads from an origin: for each byte of egress, and for each request.
 
-A preset is the first tier of a provider's list price for traffic to the internet, without free allowances, volume
-discounts, taxes, and free traffic within a region or to partners' networks: a configured price can include all that.
+A preset is a provider's list price for traffic to the internet, without taxes, and without free traffic within a
+region or to partners' networks: a configured price can include all that.
 Prices change, so each preset states the day on which its source was read.
 """
 
@@ -19,13 +19,25 @@ STALE_DAYS = 180
 """A preset older than this should be checked against the provider's page."""
 
 
+BILLED = ("2xx", "3xx", "4xx")
+"""Classes of responses that providers bill as requests; errors of their own (5xx) aren't."""
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of reads in `currency`: for each GB (10^9 bytes) of egress, and for each thousand requests."""
+    """The price of reads in `currency`: for each GB (10^9 bytes) of egress, and for each thousand requests.
+
+    In a month (UTC), the first `free` bytes cost nothing, and from each number of bytes in `tiers` on, a GB costs the
+    price beside it; the numbers rise, and include what is free. Requests cost something if their response is of a
+    class in `billed`.
+    """
 
     egress: float
     requests: float = 0.0
     currency: str = "USD"
+    free: float = 0.0
+    tiers: tuple[tuple[float, float], ...] = ()
+    billed: tuple[str, ...] = BILLED
 
     def __str__(self) -> str:
         return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests"
@@ -33,6 +45,15 @@ class Price:
     def of(self, size: float, requests: float = 1.0) -> float:
         """The price of `size` bytes in this number of requests."""
         return self.egress * size / GB + self.requests * requests / 1000.0
+
+    def of_month(self, size: float) -> float:
+        """The price of all egress of a month, without requests."""
+        steps = [(self.free, self.egress), *self.tiers]
+        total = 0.0
+        for at, (start, price) in enumerate(steps):
+            stop = steps[at + 1][0] if at + 1 < len(steps) else size
+            total += price * max(0.0, min(size, stop) - start) / GB
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +69,21 @@ class PricePreset:
         return (today - self.read).days
 
 
+_AWS = ((10_000.0 * GB, 0.085), (50_000.0 * GB, 0.07), (150_000.0 * GB, 0.05))
+
 PRESETS: Mapping[str, PricePreset] = MappingProxyType(
     {
         "aws-us-east-1": PricePreset(
-            Price(0.09, 0.0004),
+            Price(0.09, 0.0004, free=100 * GB, tiers=_AWS),
             date(2026, 9, 20),
             "https://aws.amazon.com/s3/pricing/",
-            "100 GB a month are free for an account; from 10 TB on it is less; errors 4xx are charged",
+            "100 GB a month are free for an account, all its services together; errors 4xx are charged",
         ),
         "aws-eu-central-1": PricePreset(
-            Price(0.09, 0.00043),
+            Price(0.09, 0.00043, free=100 * GB, tiers=_AWS),
             date(2026, 8, 31),
             "AWS price list, EUC1-DataTransfer-Out-Bytes and EUC1-Requests-Tier2",
-            "100 GB a month are free for an account; from 10 TB on it is less; errors 4xx are charged",
+            "100 GB a month are free for an account, all its services together; errors 4xx are charged",
         ),
         "gcs-us-central1": PricePreset(
             Price(0.12 * GB / GIB, 0.0004),
@@ -87,10 +110,10 @@ PRESETS: Mapping[str, PricePreset] = MappingProxyType(
             "reads beyond the stored amount in a month are throttled",
         ),
         "hetzner": PricePreset(
-            Price(0.001, currency="EUR"),
+            Price(0.001, currency="EUR", free=1000 * GB),
             date(2026, 5, 1),
             "https://docs.hetzner.com/storage/object-storage/",
-            "a terabyte a month comes with the base price",
+            "the free terabyte a month comes with the base price, by the hour; from 64 KB on",
         ),
         "free": PricePreset(Price(0.0), date(2026, 11, 29), "your own storage", "power and lines have their price"),
     }

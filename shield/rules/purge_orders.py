@@ -39,6 +39,10 @@ LONGEST_ID = 128
 _LONGEST_SHOWN = 80
 _LONGEST_PATTERN = 4096  # bytes of a prefix or a glob: longer than the longest key
 _WORDS = {"paths": MOST_PATHS, "tags": MOST_TAGS, "prefixes": MOST_PREFIXES, "globs": MOST_GLOBS}
+_ONE = {"paths": "path", "tags": "tag", "prefixes": "prefix", "globs": "glob"}
+KINDS = (*_WORDS, "all")
+"""What an order may name, as JSON has it."""
+
 _FLAGS = ("all", "soft", "takedown", "dry_run")
 _id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]*").fullmatch
 _control = re.compile("[\x00-\x1f\x7f\ud800-\udfff]").search
@@ -114,13 +118,14 @@ class PurgeOrder:
 
     def __str__(self) -> str:
         """What it does, in a few words."""
-        named = [f"{count:,} {_one(word) if count == 1 else word}" for word, count in self.counts.items()]
-        what = "everything" if self.everything else ", ".join(named)
-        return f"{'takedown' if self.takedown else 'soft purge' if self.soft else 'purge'} of {what}"
+        return f"{'takedown' if self.takedown else 'soft purge' if self.soft else 'purge'} of {in_words(self.counts)}"
 
 
-def _one(word: str) -> str:
-    return word.removesuffix("es") if word == "prefixes" else word.removesuffix("s")
+def in_words(counts: Mapping[str, int]) -> str:
+    """Numbers of things by their kind, for people."""
+    if counts.get("all"):
+        return "everything"
+    return ", ".join([f"{count:,} {_ONE[kind] if count == 1 else kind}" for kind, count in counts.items()])
 
 
 def read_order(text: bytes, new_id: Callable[[], str]) -> PurgeOrder:
@@ -198,6 +203,40 @@ def order_of(request: Request, new_id: Callable[[], str]) -> PurgeOrder:
     if path.endswith(b"*"):
         raise OrderError(_STAR)
     return PurgeOrder(order_id, paths=(request.target,), soft=soft)
+
+
+def to_text(order: PurgeOrder) -> str:
+    """An order as it is kept, to be carried out later; not as people write it."""
+    said = {
+        "paths": [name.decode("latin-1") for name in order.paths],
+        "tags": [tag.decode("latin-1") for tag in order.tags],
+        "prefixes": order.prefixes,
+        "globs": order.globs,
+        "all": order.everything,
+        "soft": order.soft,
+        "takedown": order.takedown,
+    }
+    return json.dumps(said, separators=(",", ":"))
+
+
+def from_text(order_id: str, text: str) -> PurgeOrder | None:
+    """The order with this id of which `to_text` made this; None if it isn't one."""
+    try:
+        said = json.loads(text)
+        lists = {word: [str(each) for each in said[word]] for word in _WORDS}
+        order = PurgeOrder(
+            order_id,
+            paths=tuple([name.encode("latin-1") for name in lists["paths"]]),
+            tags=tuple([tag.encode("latin-1") for tag in lists["tags"]]),
+            prefixes=tuple([_pattern(prefix, "prefixes", prefixes_of) for prefix in lists["prefixes"]]),
+            globs=tuple([_pattern(glob, "globs", globs_of) for glob in lists["globs"]]),
+            everything=said["all"] is True,
+            soft=said["soft"] is True,
+            takedown=said["takedown"] is True,
+        )
+    except (ValueError, RecursionError, KeyError, TypeError, OrderError):
+        return None
+    return order if order.counts else None
 
 
 def checked_id(text: str) -> str:

@@ -67,6 +67,11 @@ def spent(due: int, now: int, pace: RequestPace) -> int:
     return (due if due > now else now) + pace.interval
 
 
+def budget_of(*names: bytes) -> int:
+    """The number of a budget: 64 bits with sign, and never 0."""
+    return int.from_bytes(xxhash.xxh3_64_digest(b" ".join(names)), "little", signed=True) or 1
+
+
 class Subject(Enum):
     """What has a budget of its own; the value is the word in settings."""
 
@@ -98,8 +103,7 @@ class RateLimit:
 
     def budget(self, subject: bytes) -> int:
         """The number of the budget that a subject has under this limit: 64 bits with sign, and never 0."""
-        text = b"%b %b %b" % (self.name.encode(), self.subject.value.encode(), subject)
-        return int.from_bytes(xxhash.xxh3_64_digest(text), "little", signed=True) or 1
+        return budget_of(self.name.encode(), self.subject.value.encode(), subject)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,6 +201,10 @@ class MemoryTier:
         """Texts of the keys of all entries."""
         return list(self._cache)
 
+    def entries(self) -> list[Entry]:
+        """All entries; this is no use of them."""
+        return list(self._cache.values())
+
     def forget_heads(self) -> None:
         """Have the heads of answers made anew, since what they say of the node has changed."""
         for entry in self._cache.values():

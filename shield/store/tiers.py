@@ -310,6 +310,10 @@ class Store:
 
     # purges of many entries
 
+    def in_memory(self) -> list[Entry]:
+        """The entries in RAM; this is no use of them."""
+        return self._memory.entries()
+
     def tell_purged(self, listener: Purged) -> None:
         """Call `listener` with each entry that turns out to have fallen under a mark."""
         self._removals.tell = listener

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shield.tracing")
 
-_PAUSE_SECONDS = 5.0  # between two batches, unless many wait
-_BATCH = 512  # records
+_PAUSE_SECONDS = 1.0  # between two batches, unless many wait: small ones keep the thread from the loop for less
+_BATCH = 128  # records
 _END_SECONDS = 3.0  # to send what is left
 
 

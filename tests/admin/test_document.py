@@ -88,6 +88,7 @@ OF_NAMES = (
     "POST /store/remove",
     "POST /store/takedown",
     "POST /announce",
+    "POST /purge",
     "POST /warm",
 )  # no schema tells all that is no URL
 

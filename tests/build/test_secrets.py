@@ -269,6 +269,30 @@ def test_secrets_of_access_are_followed(tmp_path: Path, origin: FaultyOrigin, cl
     assert statuses == [200, 403, 403, 200, 200]
 
 
+def test_secrets_of_purges_are_followed_and_those_of_access_stay(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    for name in ("secrets", "purges"):
+        (tmp_path / name).write_text("a" * 16)
+    access, method = {"header": {"secrets_file": "secrets"}}, {"secrets_file": "purges"}
+    with node(loaded(tmp_path, origin, access=access, purge_method=method), clock) as shield:
+
+        def statuses() -> list[int]:
+            asked = [("x-shield-secret", "b" * 16), ("fastly-key", "c" * 16)]
+            return [shield.get("/0", asked[:1]).status, shield.get("/0", asked, method="PURGE").status]
+
+        look(shield)
+        before = statuses()
+        (tmp_path / "secrets").write_text("b" * 16)
+        look(shield)
+        between = statuses()
+        (tmp_path / "purges").write_text("c" * 16)
+        look(shield)
+        after = statuses()
+
+    assert (before, between, after) == ([403, 403], [200, 403], [200, 200])
+
+
 # certificates
 
 

@@ -221,7 +221,7 @@ def test_a_log_without_its_option_is_noticed(node: WarmNode) -> None:
         ("50/s", WarmSpeed(objects=50.0)),
         ("3000/min", WarmSpeed(objects=50.0)),
         ("20MB/s", WarmSpeed(bytes=20e6)),
-        ("1GiB/10min", WarmSpeed(bytes=2**30 / 600)),
+        ("1GiB/10min", WarmSpeed(bytes=float(2**30 // 600))),
     ],
 )
 def test_rates(text: str | None, speed: WarmSpeed) -> None:

@@ -273,7 +273,9 @@ class Ground:
         if reply is not None:
             client.reply(reply)
         else:
-            client.transfer = self.proxy.open(request, client)
+            transfer = self.proxy.open(request, client)
+            assert isinstance(transfer, Transfer)
+            client.transfer = transfer
         return client
 
     async def asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from shield.messages import Request
 from shield.rules.purge_orders import (
@@ -12,8 +13,10 @@ from shield.rules.purge_orders import (
     MOST_TAGS,
     OrderError,
     PurgeOrder,
+    from_text,
     order_of,
     read_order,
+    to_text,
 )
 from tests.fuzz.target import Target
 
@@ -25,6 +28,7 @@ def check_json(data: bytes) -> None:
         assert str(error).isprintable() and len(str(error)) < 1500
         return
     _check(order)
+    assert from_text(order.id, to_text(order)) == replace(order, is_trial=False)
     assert all(name.startswith(b"/") or b":/" in name for name in order.paths)
     assert not order.takedown or not (order.soft or order.tags or order.everything)
 
@@ -39,6 +43,13 @@ def check_method(data: bytes) -> None:
         return
     _check(order)
     assert bool(order.paths) is not bool(order.tags)
+
+
+def check_kept(data: bytes) -> None:
+    order = from_text("kept", data.decode("utf-8", "surrogateescape"))
+    if order is not None:
+        assert from_text("kept", to_text(order)) == order
+        assert order.counts and len(order.digest) == 32
 
 
 def _check(order: PurgeOrder) -> None:
@@ -77,6 +88,11 @@ TARGETS = {
             b"*",
             b"?",
         ),
+    ),
+    "kept-purge": Target(
+        check_kept,
+        (to_text(PurgeOrder("x", (b"/a",), (b"t",), ("/p",), ("/g*",))).encode(), b'{"paths": ' + b"[" * 100_000),
+        (b"null", b"1e999", b"\\ud800", b'"all":true'),
     ),
     "purge-method": Target(
         check_method,

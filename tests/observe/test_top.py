@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from shield.observe.top import SHARE, Top, TopLists, merged_rows
+from shield.observe.accounting import Accounting
+from shield.observe.counters import Counters
+from shield.observe.top import SAMPLES, Top, TopLists, merged_rows
 from shield.outcome import PLAIN_HIT, Exchange, Forward, Outcome
 from shield.rules.prices import Price
 from tests.node import FakeClock
@@ -16,13 +18,14 @@ def exchange(
     outcome: Outcome | None, *, sent: int = 1000, target: bytes = b"/a", client: str = "10.0.0.1"
 ) -> Exchange:
     made = Exchange(b"GET", target, client, 0.0, route="images")
+    made.key = target.partition(b"?")[0] + b" gzip"
     if outcome is not None:
         made.answer_whole(200, outcome, sent, 0.0)
     return made
 
 
 def lists(clock: FakeClock) -> TopLists:
-    made = TopLists(lambda target: target.partition(b"?")[0], clock=clock)
+    made = TopLists(Accounting(Counters()), clock=clock)
     made.use({"fra": Price(0.09, 0.4)})
     return made
 
@@ -61,15 +64,23 @@ def test_a_miss_counts_with_its_bytes_and_its_price(clock: FakeClock) -> None:
     assert [row["route"] for row in rows(tops, "routes", "requests")] == ["images"]
 
 
-def test_a_plain_hit_stands_for_others_and_is_found_by_its_key(clock: FakeClock) -> None:
-    tops = lists(clock)
+@pytest.mark.parametrize(("hits", "weight"), [(10, 1), (SAMPLES, 1), (SAMPLES * 16, 16), (10**9, 1024)])
+def test_of_many_plain_hits_some_are_looked_at_and_stand_for_the_others(
+    hits: int, weight: int, clock: FakeClock
+) -> None:
+    accounting = Accounting(Counters())
+    tops = TopLists(accounting, clock=clock)
+    tops.open()
+    accounting.counters.hits += hits
 
+    tops.tick()
     tops.note(exchange(PLAIN_HIT, target=b"/a?x=2", sent=10))
 
     (row,) = rows(tops, "keys", "requests")
     assert (row["key"], row["target"]) == ("/a", "/a?x=2")
-    assert (row["requests"], row["hits"], row["sent_bytes"]) == (1 / SHARE, 1 / SHARE, 10 / SHARE)
+    assert (row["requests"], row["hits"], row["sent_bytes"]) == (weight, weight, 10 * weight)
     assert rows(tops, "keys", "missed_bytes") == rows(tops, "origins", "requests") == []
+    assert accounting._samplers[0].share == 1 / weight
 
 
 @pytest.mark.parametrize(

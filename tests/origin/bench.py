@@ -11,6 +11,7 @@ from typing import Any, cast
 from shield.errors import Fault
 from shield.histograms import Histogram
 from shield.origin.connection import Asked, Connection
+from shield.origin.flow import Flow
 from shield.origin.resolver import Address
 from shield.origin.response import Response
 from shield.origin.terms import MessageLimits, Terms, Timeouts
@@ -109,8 +110,9 @@ class ManualTransport:
 class Bench:
     """A connection, and the owner that counts what comes back."""
 
-    def __init__(self, limits: MessageLimits | None = None) -> None:
+    def __init__(self, limits: MessageLimits | None = None, *, rate: int = 0) -> None:
         self.loop = ManualLoop()
+        self.flow = Flow("fra", rate, self.loop.time) if rate else None
         self.transport = ManualTransport()
         self.released = 0
         self.whole_at = 0.0
@@ -119,7 +121,7 @@ class Bench:
         self.was_held = False
         self.connection = Connection(
             self,
-            Terms("fra", TIMEOUTS, limits or MessageLimits()),
+            Terms("fra", TIMEOUTS, limits or MessageLimits(), self.flow),
             address=Address(2, ("127.0.0.1", 1)),
             loop=cast(asyncio.AbstractEventLoop, self.loop),
         )

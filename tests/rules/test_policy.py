@@ -96,6 +96,7 @@ def test_no_setting_that_decides_it_was_forgotten_above() -> None:
     decide_nothing = {
         "surrogate",
         "honour_request_directives",
+        "withheld",  # which of the fields with tags clients get: the rules on response fields say that
         "storage",
         "md5_etags",
         "drop",

@@ -121,6 +121,17 @@ def test_the_request_that_began_a_fetch_is_above_it_and_others_are_linked_to_it(
     assert second.trace_id != TRACE and second.link == (TRACE, fetch.span_id)
 
 
+def test_a_request_that_shares_a_fetch_may_end_first() -> None:
+    made = tracer()
+    fetch = made.begin(request(), KEY, b"/a")
+    assert fetch is not None
+
+    made.observe(exchange(replace(MISS, trace=fetch, collapsed=True)))
+    made.observe(exchange(replace(MISS, trace=fetch)))
+
+    assert [each.span_id == fetch.request_span for each in requests(made)] == [False, True]
+
+
 def test_a_fetch_in_the_background_is_a_trace_of_its_own() -> None:
     made = tracer()
 

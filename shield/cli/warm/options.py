@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from shield.cli.warm.run import WarmWish
-from shield.config.units import ExpectedError, parse_duration, parse_rate, parse_size
+from shield.config.units import ExpectedError, parse_byte_rate, parse_rate, parse_size
 from shield.rules.warming import WarmSpeed
 
 
@@ -67,12 +67,8 @@ def _speed(text: str | None) -> WarmSpeed:
         return WarmSpeed(objects=rate.count / rate.seconds)
     except ExpectedError:
         pass
-    size, slash, time = text.partition("/")
     try:
-        count = parse_size(size.strip())
-        seconds = parse_duration(time.strip() if time.strip()[:1].isdigit() else f"1{time.strip()}")
-        if slash and count and seconds:
-            return WarmSpeed(bytes=count / seconds)
+        return WarmSpeed(bytes=float(parse_byte_rate(text)))
     except ExpectedError:
         pass
     raise typer.BadParameter("--rate: expected objects or bytes in a time, as 50/s, 3000/min or 20MB/s")

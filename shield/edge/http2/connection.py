@@ -19,7 +19,7 @@ from h2 import events, exceptions
 from shield.edge.http2.frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, FrameError
 from shield.edge.http2.sending import NO_ERROR, Sender, Stage
 from shield.edge.http2.stream import CANCEL, INTERNAL_ERROR, ClientStream
-from shield.edge.pace import keep_little
+from shield.edge.pace import keep_little, pace
 from shield.edge.turn import Turn, may_have_body, objection_to_whole
 from shield.errors import RequestError
 from shield.messages import Field, Request
@@ -69,6 +69,8 @@ class Http2Connection(Sender):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        if self._limits.max_rate:
+            pace(self._transport, self._limits.max_rate)
         keep_little(self._transport)  # small responses would wait behind what it keeps, too
         self._peer = self._listener.name_of(transport.get_extra_info("peername"))
         self._connections.add(self)
@@ -81,6 +83,8 @@ class Http2Connection(Sender):
         """Another regime is in force. Requests that it limits are counted anew."""
         if limits.max_requests != self._limits.max_requests:
             self._left = limits.max_requests
+        if limits.max_rate != self._limits.max_rate:
+            pace(self._transport, limits.max_rate)
         self._limits = limits
         self._patience.abide_by(limits)
         certificate = self._transport.get_extra_info("peercert")
@@ -252,7 +256,7 @@ class Http2Connection(Sender):
         else:
             reply = proxy.refuse(error, request, now)
         if reply is None or not reply.outcome.refused:
-            stream.exchange.route = proxy.route_of(request.target, turn.regime)
+            proxy.locate(stream.exchange, turn.regime)
         if reply is None or not reply.outcome.plain:
             proxy.identify(request)
         stream.exchange.take_from(request)

@@ -13,8 +13,7 @@ from typing import Protocol
 from shield.edge.turn import Turn
 from shield.messages import Part
 from shield.outcome import End, Exchange, Outcome
-from shield.reply import Reply
-from shield.transfer import Transfer
+from shield.reply import Reply, UnderWay
 
 _HIGH_WATER = 256 * 1024  # bytes that wait on one connection, shared by its streams
 _LEAST_HIGH_WATER = 16 * 1024
@@ -72,7 +71,7 @@ class ClientStream:
         self.turn: Turn | None = turn  # until it is answered: the end of its body may be awaited
         self.exchange = exchange
         self.deaf = deaf  # the client has said its last word on it
-        self.transfer: Transfer | None = None
+        self.transfer: UnderWay | None = None
         self.interims: list[bytes] = []
         self.head: bytes | None = None
         self.pending: deque[Part] = deque()

@@ -1,0 +1,56 @@
+"""The ledger of a node's egress, and a worker's part in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from shield.config.settings import Settings
+from shield.egress.keeper import LedgerKeeper, OfOthers
+from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
+from shield.observe.counters import Counters
+from shield.origin.origins import Origins
+
+
+def ledger_path(settings: Settings, state: Path | None) -> Path | None:
+    """The file; None: none is kept. `state` is the directory for what outlasts the node."""
+    path = settings.ledger.path
+    if path is not None:
+        return None if path == "off" else Path(path)
+    name = f"ledger-{settings.node}.sqlite"
+    if state is not None:
+        return state / name
+    tiers = settings.cache.tiers
+    return tiers[0].directories[0].path.parent / name if tiers else None
+
+
+def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
+    """What this worker has counted, at each call."""
+    process = f"{os.getpid()}-{secrets.token_hex(8)}"
+
+    def usage() -> WorkerUsage:
+        served: dict[str, tuple[int, int]] = {}
+        for kind, count in counters.by_class():
+            served[kind.cache] = served.get(kind.cache, (0, 0))[0] + count, 0
+        for word, sent in counters.sent_by_word().items():
+            served[word] = served.get(word, (0, 0))[0], sent
+        return WorkerUsage(process, list(origins.meters.readings()), served)
+
+    return usage
+
+
+def keeper_of(
+    settings: Settings,
+    state: Path | None,
+    *,
+    own: Callable[[], WorkerUsage],
+    others: OfOthers,
+    conducts: Callable[[], bool],
+    clock: Callable[[], float],
+) -> LedgerKeeper:
+    """The keeper of a worker."""
+    path = ledger_path(settings, state)
+    ledger = None if path is None else Ledger(LedgerTerms(path, settings.ledger.keep))
+    return LedgerKeeper(ledger, own=own, others=others, conducts=conducts, clock=clock)

@@ -1,0 +1,200 @@
+"""shield cost: the bill so far, from the ledger and the prices of the settings. shield prices: the list prices."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from shield.build.usage import ledger_path
+from shield.cli.check import read
+from shield.config.settings import Settings
+from shield.egress.ledger import Ledger, LedgerTerms
+from shield.errors import ConfigError, StoreError
+from shield.resources import state_directory
+from shield.rules.bill import Bill, BillLine, Usage, bill, charges, forecast, month_of
+from shield.rules.focus import COLUMNS, focus_rows
+from shield.rules.prices import PRESETS, STALE_DAYS, Price
+
+GROUPS = ("origin", "provider", "region", "route", "reason", "day")
+
+
+def cost(path: Path, *, by: str, month: str | None, form: str, now: float | None = None) -> int:
+    """Print the bill of a month; 0, or 2 if it can't be told. `form` is table, json, csv or a version of FOCUS."""
+    loaded, now = read(path), time.time() if now is None else now
+    if loaded is None:
+        return 2
+    settings = loaded.settings
+    try:
+        start, stop = _month(month, now)
+        usage = _usage(settings, start, stop)
+    except (ConfigError, StoreError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
+    rates = charges(usage, prices)
+    if form in COLUMNS:
+        _print_focus(settings, usage, prices, form)
+        return 0
+    found = bill(usage, rates, _name_of(by, settings))
+    whole = forecast(usage, prices, now) if start <= now < stop else {}
+    if form == "json":
+        json.dump(_plain(found, by, start, whole), sys.stdout, indent=2)
+        print()
+    elif form == "csv":
+        _print_csv(found, by)
+    else:
+        _print_table(found, by, start, whole)
+    return 0
+
+
+def prices() -> int:
+    """Print the list prices; 0."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("preset", "a GB", "1,000 requests", "free a month", "read", "but", "source"):
+        table.add_column(name, overflow="fold")
+    today = datetime.now(UTC).date()
+    for name, preset in PRESETS.items():
+        price = preset.price
+        egress = f"{price.egress:.4g} {price.currency}"
+        egress += "".join([f"\nbeyond {_bytes(start)}: {each:g}" for start, each in price.tiers])
+        free = _bytes(price.free) if price.free else "-"
+        row = (name, egress, f"{price.requests:g}", free, _age(preset.read, today), preset.caveat, preset.source)
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return 0
+
+
+def _age(read: date, today: date) -> str:
+    return str(read) if (today - read).days <= STALE_DAYS else f"{read}, long ago: check it"
+
+
+def _month(text: str | None, now: float) -> tuple[float, float]:
+    """Raises ValueError."""
+    if text is None:
+        return month_of(now)
+    try:
+        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise ValueError(f"--month {text}: expected a year and a month, as 2026-11") from None
+
+
+def _usage(settings: Settings, start: float, stop: float) -> list[Usage]:
+    path = ledger_path(settings, state_directory(settings))
+    if path is None:
+        raise StoreError("no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`")
+    if not path.exists():
+        raise StoreError(f"ledger {path}: there is none yet: a node with these settings writes it within seconds")
+    rows = Ledger(LedgerTerms(path, settings.ledger.keep)).rows(start, stop)
+    return [Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses) for row in rows]
+
+
+def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
+    def of_origin(key: str) -> Callable[[Usage], str]:
+        known = {name: str(getattr(origin, key) or "-") for name, origin in settings.origins.items()}
+        return lambda each: known.get(each.origin, "(removed)")
+
+    ways: Mapping[str, Callable[[Usage], str]] = {
+        "origin": lambda each: each.origin,
+        "route": lambda each: each.route or "(none)",
+        "reason": lambda each: each.reason,
+        "day": lambda each: str(datetime.fromtimestamp(each.at, UTC).date()),
+    }
+    return ways.get(by) or of_origin(by)
+
+
+# forms
+
+
+def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    total = found.total
+    table.add_column(by, footer="total", overflow="fold")
+    for name, footer in (
+        ("requests", f"{total.requests:,}"),
+        ("received", _bytes(total.received)),
+        ("cost", _money(total)),
+    ):
+        table.add_column(name, justify="right", footer=footer)
+    lines = sorted(found.lines, key=lambda line: line.name) if by == "day" else found.lines
+    for line in lines:
+        table.add_row(line.name, f"{line.requests:,}", _bytes(line.received), _money(line))
+    console.print(f"Egress in {datetime.fromtimestamp(start, UTC):%B %Y} (UTC), an estimate at the settings' prices")
+    console.print(table)
+    if whole:
+        said = " + ".join([f"{money:,.2f} {currency}" for currency, money in sorted(whole.items())])
+        console.print(f"Forecast for the whole month: {said}")
+    if found.served:
+        share = 100.0 * found.saved.received / found.served
+        worth = f", worth {_money(found.saved)}" if any(found.saved.money.values()) else ""
+        console.print(
+            f"Clients got {_bytes(found.served)}; {_bytes(found.saved.received)} of it ({share:.1f} %) came from the "
+            f"cache{worth}"
+        )
+    if total.unpriced:
+        console.print(f"{_bytes(total.unpriced)} came from origins without a price (origins.NAME.price)")
+
+
+def _money(line: BillLine) -> str:
+    return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000.0:
+            return f"{size:.4g} {unit}"
+        size /= 1000.0
+    return f"{size:,.4g} TB"
+
+
+def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> dict[str, Any]:
+    def line(each: BillLine) -> dict[str, Any]:
+        return {
+            "requests": each.requests,
+            "received_bytes": each.received,
+            "cost": each.money,
+            "unpriced_bytes": each.unpriced,
+        }
+
+    return {
+        "month": f"{datetime.fromtimestamp(start, UTC):%Y-%m}",
+        "is_estimate": True,
+        "by": by,
+        "lines": [{by: each.name, **line(each)} for each in found.lines],
+        "total": line(found.total),
+        "saved": line(found.saved),
+        "served_bytes": found.served,
+        "forecast": dict(whole),
+    }
+
+
+def _print_csv(found: Bill, by: str) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow([by, "requests", "received_bytes", "currency", "cost"])
+    for line in found.lines:
+        for currency, money in sorted(line.money.items()) or [("", 0.0)]:
+            writer.writerow([line.name, line.requests, line.received, currency, f"{money:.6f}"])
+
+
+def _print_focus(
+    settings: Settings, usage: Sequence[Usage], prices: Mapping[str, Price | None], version: str
+) -> None:
+    facts = {
+        name: {"provider": each.provider, "region": each.region or "", "bucket": each.bucket or name}
+        for name, each in settings.origins.items()
+    }
+    writer = csv.DictWriter(sys.stdout, COLUMNS[version])
+    writer.writeheader()
+    labels = {"x_node": settings.node, **{f"x_{name}": value for name, value in settings.labels.items()}}
+    for row in focus_rows(usage, prices, facts, labels, version):
+        writer.writerow(row)

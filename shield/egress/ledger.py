@@ -1,0 +1,221 @@
+"""The ledger on disk: bytes and requests at origins by time, origin, route and reason, in SQLite.
+
+One process of a node writes. Workers count from their beginning on, so each flush brings totals; those of the flush
+before are kept in the same file and the same transaction, so that nothing is counted twice or left out, whichever
+process is killed, and when. Minutes are added up to hours, and hours to days, as they grow old.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from shield.egress.meter import EgressAccount, MeterReading
+from shield.errors import StoreError
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+KEEP_MINUTES = 2 * DAY
+"""Seconds for which minutes are kept."""
+
+KEEP_HOURS = 92 * DAY
+"""Seconds for which hours are kept."""
+
+KEEP_TOTALS = DAY
+"""Seconds for which the totals of a process that is gone are kept."""
+
+STATUSES = ("2xx", "3xx", "4xx", "5xx", "none")
+"""Classes by which requests are counted, since providers don't bill all of them; none: there was no response."""
+
+_VERSION = 1
+_KEY = "at, span, origin, route, reason"
+_NUMBERS = ("received", *[f"s{each}" for each in STATUSES])
+_COLUMNS = ", ".join([f"{name} INTEGER NOT NULL" for name in _NUMBERS])
+_SCHEMA = f"""
+CREATE TABLE usage (
+    at INTEGER NOT NULL, span INTEGER NOT NULL, origin TEXT NOT NULL, route TEXT NOT NULL, reason TEXT NOT NULL,
+    {_COLUMNS}, PRIMARY KEY ({_KEY})
+) WITHOUT ROWID;
+CREATE TABLE totals (
+    process TEXT NOT NULL, seen INTEGER NOT NULL, origin TEXT NOT NULL, route TEXT NOT NULL, reason TEXT NOT NULL,
+    {_COLUMNS}, PRIMARY KEY (process, origin, route, reason)
+) WITHOUT ROWID;
+CREATE INDEX usage_by_span ON usage (span, at);
+PRAGMA user_version = {_VERSION};
+"""
+_ADD = f"""
+INSERT INTO usage ({_KEY}, {", ".join(_NUMBERS)}) VALUES ({", ".join("?" * (5 + len(_NUMBERS)))})
+ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join([f"{name} = {name} + excluded.{name}" for name in _NUMBERS])}
+"""
+_SET_TOTAL = f"""
+INSERT OR REPLACE INTO totals (process, seen, origin, route, reason, {", ".join(_NUMBERS)})
+VALUES ({", ".join("?" * (5 + len(_NUMBERS)))})
+"""
+_ROLL = f"""
+INSERT INTO usage ({_KEY}, {", ".join(_NUMBERS)})
+SELECT at / :into * :into, :into, origin, route, reason, {", ".join([f"SUM({name})" for name in _NUMBERS])}
+FROM usage WHERE span = :span AND at < :before GROUP BY 1, 3, 4, 5
+ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join([f"{name} = {name} + excluded.{name}" for name in _NUMBERS])}
+"""
+
+SERVED = ""
+"""In place of an origin: bytes that clients got, with the result of their requests as the reason."""
+
+
+class WorkerUsage(NamedTuple):
+    """What one process has counted since its beginning. `process` tells it from all others, before and after it.
+
+    `served` are requests and body bytes of clients by result.
+    """
+
+    process: str
+    readings: Sequence[MeterReading]
+    served: Mapping[str, tuple[int, int]]
+
+    def encoded(self) -> bytes:
+        readings = [
+            (*each.account, each.requests, each.received, list(each.statuses.items())) for each in self.readings
+        ]
+        return json.dumps([self.process, readings, list(self.served.items())]).encode()
+
+    @classmethod
+    def decoded(cls, data: bytes) -> WorkerUsage:
+        process, readings, served = json.loads(data)
+        return cls(
+            process,
+            [
+                MeterReading(EgressAccount(origin, route, reason), requests, received, dict(statuses))
+                for origin, route, reason, requests, received, statuses in readings
+            ],
+            {word: (requests, sent) for word, (requests, sent) in served},
+        )
+
+
+class UsageRow(NamedTuple):
+    """Usage from `at` (epoch seconds) on, for `span` seconds. `statuses` has a number for each of `STATUSES`."""
+
+    at: int
+    span: int
+    origin: str
+    route: str
+    reason: str
+    received: int
+    statuses: tuple[int, ...]
+
+    @property
+    def requests(self) -> int:
+        return sum(self.statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTerms:
+    """The file, and the seconds for which days are kept."""
+
+    path: Path
+    keep: float
+
+
+class Ledger:
+    """The file. All methods block, and raise StoreError if it can't be used; several processes may have it open."""
+
+    def __init__(self, terms: LedgerTerms) -> None:
+        self._terms = terms
+
+    def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
+        """Add what workers have counted since the flush before."""
+        with self._open(writing=True) as file:
+            for worker in workers:
+                before = {
+                    tuple(row[:3]): row[3:]
+                    for row in file.execute(
+                        f"SELECT origin, route, reason, {', '.join(_NUMBERS)} FROM totals WHERE process = ?",
+                        (worker.process,),
+                    )
+                }
+                self._add(file, worker, before, now)
+
+    def _add(
+        self,
+        file: sqlite3.Connection,
+        worker: WorkerUsage,
+        before: Mapping[tuple[str, ...], Sequence[int]],
+        now: float,
+    ) -> None:
+        at, nothing = int(now) // MINUTE * MINUTE, (0,) * len(_NUMBERS)
+        for name, numbers in _counted(worker):
+            known = before.get(name, nothing)
+            change = [number - old for number, old in zip(numbers, known, strict=True)]
+            if any(change):
+                file.execute(_ADD, (at, MINUTE, *name, *change))
+                file.execute(_SET_TOTAL, (worker.process, int(now), *name, *numbers))
+
+    def tend(self, now: float) -> None:
+        """Add up what is old, and drop what is too old. To be called once an hour or so."""
+        with self._open(writing=True) as file:
+            for span, into, keep in ((MINUTE, HOUR, KEEP_MINUTES), (HOUR, DAY, KEEP_HOURS)):
+                before = int(now - keep) // into * into
+                file.execute(_ROLL, {"span": span, "into": into, "before": before})
+                file.execute("DELETE FROM usage WHERE span = ? AND at < ?", (span, before))
+            file.execute("DELETE FROM usage WHERE at < ?", (int(now - self._terms.keep),))
+            file.execute("DELETE FROM totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
+
+    def rows(self, start: float, stop: float) -> list[UsageRow]:
+        """The usage of a time, in its order; rows that begin within it count. [] if there is no file."""
+        if not self._terms.path.exists():
+            return []
+        query = f"SELECT {_KEY}, {', '.join(_NUMBERS)} FROM usage WHERE at >= ? AND at < ? ORDER BY at, span"
+        with self._open(writing=False) as file:
+            found = file.execute(query, (int(start), int(stop)))
+            return [
+                UsageRow(at, span, origin, route, reason, received, tuple(statuses))
+                for at, span, origin, route, reason, received, *statuses in found
+            ]
+
+    @contextmanager
+    def _open(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
+        path = self._terms.path
+        try:
+            with closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as file:
+                file.execute("PRAGMA journal_mode = WAL")
+                file.execute("PRAGMA synchronous = NORMAL")
+                file.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                try:
+                    self._check(file)
+                    yield file
+                except BaseException:
+                    file.execute("ROLLBACK")
+                    raise
+                file.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"ledger {path}: {error}") from error
+
+    def _check(self, file: sqlite3.Connection) -> None:
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                file.execute(statement)
+        elif version != _VERSION:
+            raise StoreError(f"ledger {self._terms.path}: it is of another version ({version}): move it away")
+
+
+_PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
+
+
+def _counted(worker: WorkerUsage) -> Iterator[tuple[tuple[str, str, str], tuple[int, ...]]]:
+    """Names and totals of all that a worker has counted."""
+    for reading in worker.readings:
+        classes = dict.fromkeys(STATUSES, 0)
+        for status, count in reading.statuses.items():
+            classes[_class_of(status)] += count
+        yield reading.account, (reading.received, *classes.values())
+    for word, (requests, sent) in worker.served.items():
+        yield (SERVED, "", word), (sent, requests, *[0] * (len(STATUSES) - 1))
+
+
+def _class_of(status: int) -> str:
+    name = f"{status // 100}xx"
+    return name if name in STATUSES else "none"

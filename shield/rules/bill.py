@@ -1,0 +1,162 @@
+"""The bill of a time, from the usage that was counted and the prices of origins: by whatever is asked for, with what
+the cache saved, and with a forecast.
+
+Prices with tiers and allowances hold for a month (UTC). The price of a part is its share of the origin's bytes in
+that month, so that parts add up to the whole, whatever they are divided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from shield.rules.prices import Price
+
+CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
+SAVED = frozenset({"hit", "stale", "collapsed", "revalidated"})
+"""Results of requests whose bodies didn't come from an origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was counted from `at` (epoch seconds) on. Without an `origin`: bodies that clients got, with the result of
+    their requests as the `reason`. `statuses` are requests by class, as in `CLASSES`.
+    """
+
+    at: int
+    origin: str
+    route: str
+    reason: str
+    received: int
+    statuses: Sequence[int]
+
+    @property
+    def requests(self) -> int:
+        return sum(self.statuses)
+
+
+@dataclass(slots=True)
+class BillLine:
+    """One line: requests, bytes, and money by currency. `unpriced` are bytes of origins without a price."""
+
+    name: str
+    requests: int = 0
+    received: int = 0
+    money: dict[str, float] = field(default_factory=dict)
+    unpriced: int = 0
+
+    def add(self, usage: Usage, charge: Charge | None) -> None:
+        self.requests += usage.requests
+        self.received += usage.received
+        if charge is None:
+            self.unpriced += usage.received
+        else:
+            self.money[charge.currency] = self.money.get(charge.currency, 0.0) + charge.of(usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an origin's bytes and requests of one month cost on average."""
+
+    price: Price
+    each_byte: float
+
+    @property
+    def currency(self) -> str:
+        return self.price.currency
+
+    def of(self, usage: Usage) -> float:
+        billed = sum(
+            [count for name, count in zip(CLASSES, usage.statuses, strict=True) if name in self.price.billed]
+        )
+        return self.each_byte * usage.received + self.price.requests * billed / 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """`lines` by name; the dearest first. `total` has all of them. `saved` are bytes and requests that clients got
+    without an origin, and their price as if they had come from the origins in the same mixture. `served` are all
+    bytes of clients.
+    """
+
+    lines: list[BillLine]
+    total: BillLine
+    saved: BillLine
+    served: int
+
+
+def month_of(at: float) -> tuple[float, float]:
+    """The beginning and the end of the month (UTC) that a time is in, in epoch seconds."""
+    moment = datetime.fromtimestamp(at, UTC)
+    start = datetime(moment.year, moment.month, 1, tzinfo=UTC)
+    stop = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
+    return start.timestamp(), stop.timestamp()
+
+
+def charges(usage: Sequence[Usage], prices: Mapping[str, Price | None]) -> dict[tuple[str, float], Charge]:
+    """The average prices of each origin in each month, of all its usage in the months concerned."""
+    received: dict[tuple[str, float], int] = {}
+    for each in usage:
+        if each.origin and prices.get(each.origin) is not None:
+            place = each.origin, month_of(each.at)[0]
+            received[place] = received.get(place, 0) + each.received
+    found = {}
+    for (origin, month), size in received.items():
+        price = prices[origin]
+        assert price is not None
+        found[origin, month] = Charge(price, price.of_month(size) / size if size else 0.0)
+    return found
+
+
+def bill(
+    usage: Sequence[Usage],
+    rates: Mapping[tuple[str, float], Charge],
+    name_of: Callable[[Usage], str] = lambda each: each.origin,
+) -> Bill:
+    """The bill of this usage, with a line for each name."""
+    lines: dict[str, BillLine] = {}
+    total, saved, served = BillLine("total"), BillLine("saved"), 0
+    for each in usage:
+        if not each.origin:
+            served += each.received
+            if each.reason in SAVED:
+                saved.received += each.received
+                saved.requests += each.requests
+            continue
+        charge = rates.get((each.origin, month_of(each.at)[0]))
+        for line in (lines.setdefault(name := name_of(each), BillLine(name)), total):
+            line.add(each, charge)
+    for currency, money in total.money.items():
+        saved.money[currency] = money * saved.received / total.received if total.received else 0.0
+    order = sorted(lines.values(), key=lambda line: (-sum(line.money.values()), -line.received, line.name))
+    return Bill(order, total, saved, served)
+
+
+def forecast(usage: Sequence[Usage], prices: Mapping[str, Price | None], now: float) -> dict[str, float]:
+    """Money by currency for all of the month that `now` is in: what was counted so far, and for its rest the mean of
+    the last seven days, or of the month so far if that is more recent.
+    """
+    start, stop = month_of(now)
+    since = min(max(start, now - 7 * 86400.0), now - 3600.0)
+    seconds, rest = now - since, max(0.0, stop - now)
+    sizes: dict[str, float] = {}
+    requests: dict[str, float] = {}
+    for each in usage:
+        price = prices.get(each.origin) if each.origin else None
+        if price is None or not start <= each.at < stop:
+            continue
+        share = 1.0 + (rest / seconds if each.at >= since else 0.0)
+        sizes[each.origin] = sizes.get(each.origin, 0.0) + each.received * share
+        requests[each.origin] = requests.get(each.origin, 0.0) + _billed(each, price) * share
+    money: dict[str, float] = {}
+    for origin, size in sizes.items():
+        price = prices[origin]
+        assert price is not None
+        whole = price.of_month(size) + price.requests * requests[origin] / 1000.0
+        money[price.currency] = money.get(price.currency, 0.0) + whole
+    return money
+
+
+def _billed(usage: Usage, price: Price) -> int:
+    return sum([count for name, count in zip(CLASSES, usage.statuses, strict=True) if name in price.billed])

@@ -1,0 +1,139 @@
+"""Usage as rows of FOCUS, the FinOps Open Cost and Usage Specification, versions 1.2 and 1.3 (focus.finops.org).
+
+Ours are estimates and no invoice: the billed cost is 0, and the estimate is the effective, contracted and list cost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from shield.rules.bill import CLASSES, Charge, Usage, charges, month_of
+from shield.rules.prices import GB, Price
+
+_OF_BOTH = (
+    *("BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd"),
+    *("BilledCost", "EffectiveCost", "ContractedCost", "ListCost"),
+    *("ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency"),
+    *("ChargePeriodStart", "ChargePeriodEnd", "ConsumedQuantity", "ConsumedUnit", "PricingQuantity", "PricingUnit"),
+    *("InvoiceIssuerName", "ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId", "ResourceType"),
+    *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "Tags"),
+)
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "1.2": _OF_BOTH,
+    "1.3": (*_OF_BOTH, "ServiceProviderName", "HostProviderName"),
+}
+"""The columns of each version, in our order."""
+
+_HOUR = 3600
+_NAMES = {
+    "aws": "AWS",
+    "gcs": "Google Cloud",
+    "r2": "Cloudflare",
+    "b2": "Backblaze",
+    "wasabi": "Wasabi",
+}
+
+
+def focus_rows(
+    usage: Sequence[Usage],
+    prices: Mapping[str, Price | None],
+    origins: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, str],
+    version: str,
+) -> Iterator[dict[str, str]]:
+    """Two rows, of bytes and of requests, for each hour, origin, route and reason; origins without a price are left
+    out. `origins` have a provider, a region and a bucket by name; `labels` are added to the tags of each row.
+    """
+    rates = charges(usage, prices)
+    hours: dict[tuple[int, str, str, str], list[Usage]] = {}
+    for each in usage:
+        if each.origin and prices.get(each.origin) is not None:
+            hours.setdefault((each.at // _HOUR * _HOUR, each.origin, each.route, each.reason), []).append(each)
+    for (hour, origin, route, reason), rows in sorted(hours.items(), key=lambda item: item[0]):
+        charge = rates[origin, month_of(hour)[0]]
+        facts = origins.get(origin, {})
+        tags = {**labels, "x_origin": origin, "x_route": route, "x_reason": reason, "x_estimate": "true"}
+        common = _common(hour, charge, facts, tags, version)
+        size = sum([each.received for each in rows])
+        yield {**common, **_egress(size, charge)}
+        yield {**common, **_requests(rows, charge)}
+
+
+def _common(
+    hour: int, charge: Charge, facts: Mapping[str, str], tags: Mapping[str, str], version: str
+) -> dict[str, str]:
+    start, stop = month_of(hour)
+    provider = facts.get("provider", "")
+    named = _NAMES.get(provider, provider)
+    more = {"ServiceProviderName": named, "HostProviderName": named} if version != "1.2" else {}
+    return {
+        "BillingAccountId": facts.get("bucket", ""),
+        "BillingAccountName": facts.get("bucket", ""),
+        "BillingCurrency": charge.currency,
+        "BillingPeriodStart": _time(start),
+        "BillingPeriodEnd": _time(stop),
+        "BilledCost": "0",
+        "ChargeCategory": "Usage",
+        "ChargeClass": "",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": _time(hour),
+        "ChargePeriodEnd": _time(hour + _HOUR),
+        "InvoiceIssuerName": named,
+        "ProviderName": named,
+        "PublisherName": named,
+        "RegionId": facts.get("region", ""),
+        "RegionName": facts.get("region", ""),
+        "ResourceId": facts.get("bucket", ""),
+        "ResourceType": "Bucket",
+        "ServiceName": "Object storage",
+        "Tags": json.dumps(tags, separators=(",", ":"), sort_keys=True),
+        **more,
+    }
+
+
+def _egress(size: int, charge: Charge) -> dict[str, str]:
+    return {
+        "ChargeDescription": "Estimate: egress from object storage",
+        "ServiceCategory": "Networking",
+        "ServiceSubcategory": "Network Connectivity",
+        "SkuId": "egress",
+        "SkuMeter": "Data transfer out",
+        **_quantity(size / GB, "GB"),
+        **_cost(charge.each_byte * size, charge.price.egress * size / GB),
+    }
+
+
+def _requests(rows: Sequence[Usage], charge: Charge) -> dict[str, str]:
+    price = charge.price
+    billed = sum(
+        count for each in rows for name, count in zip(CLASSES, each.statuses, strict=True) if name in price.billed
+    )
+    money = price.requests * billed / 1000.0
+    return {
+        "ChargeDescription": "Estimate: requests to object storage",
+        "ServiceCategory": "Storage",
+        "ServiceSubcategory": "Object Storage",
+        "SkuId": "requests",
+        "SkuMeter": "Read requests",
+        **_quantity(billed / 1000.0, "1000 Requests"),
+        **_cost(money, money),
+    }
+
+
+def _quantity(number: float, unit: str) -> dict[str, str]:
+    shown = _number(number)
+    return {"ConsumedQuantity": shown, "ConsumedUnit": unit, "PricingQuantity": shown, "PricingUnit": unit}
+
+
+def _cost(effective: float, listed: float) -> dict[str, str]:
+    return {"EffectiveCost": _number(effective), "ContractedCost": _number(effective), "ListCost": _number(listed)}
+
+
+def _number(value: float) -> str:
+    return f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,111 @@
+"""`shield cost` tells a month's bill from the ledger, in every form the same figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shield.cli.cost import cost, prices
+from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
+from shield.egress.meter import EgressAccount, MeterReading
+from shield.rules.focus import COLUMNS
+
+NOW = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
+GB = 10**9
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "shield.yaml"
+    ledger = tmp_path / "ledger.sqlite"
+    origins = {
+        "fra": {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": {"egress": 0.1, "requests": 0.5}},
+        "iad": {"provider": "http", "endpoint": "http://127.0.0.1:2"},
+    }
+    settings = {"origins": origins, "ledger": {"path": str(ledger)}, "labels": {"environment": "prod"}}
+    path.write_text(yaml.safe_dump(settings))
+    readings = [
+        MeterReading(EgressAccount("fra", "images", "miss"), 4000, 30 * GB, {200: 3000, 404: 500, 503: 500}),
+        MeterReading(EgressAccount("fra", "images", "hedge"), 0, 10 * GB, {}),
+        MeterReading(EgressAccount("iad", "images", "miss"), 10, 5 * GB, {200: 10}),
+    ]
+    usage = WorkerUsage("w", readings, {"hit": (90_000, 900 * GB), "miss": (4000, 45 * GB)})
+    Ledger(LedgerTerms(ledger, keep=1e9)).flush([usage], NOW - 86400.0)
+    return path
+
+
+def test_the_table_has_lines_savings_a_forecast_and_what_has_no_price(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cost(config, by="origin", month=None, form="table", now=NOW) == 0
+
+    said = capsys.readouterr().out
+    assert "Egress in November 2026 (UTC), an estimate" in said
+    assert "fra" in said and "4,000" in said and "40 GB" in said and "5.7500 USD" in said
+    assert "Forecast for the whole month: 18.07 USD" in said
+    assert "Clients got 945 GB; 900 GB of it (95.2 %) came from the cache" in said
+    assert "5 GB came from origins without a price (origins.NAME.price)" in said
+
+
+def test_json_and_csv_have_the_same_lines(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost(config, by="reason", month="2026-11", form="json", now=NOW) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert cost(config, by="reason", month="2026-11", form="csv", now=NOW) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    assert plain["month"] == "2026-11" and plain["is_estimate"] is True
+    assert {row["reason"]: int(row["received_bytes"]) for row in rows} == {"miss": 35 * GB, "hedge": 10 * GB}
+    assert {line["reason"]: line["received_bytes"] for line in plain["lines"]} == {"miss": 35 * GB, "hedge": 10 * GB}
+    assert sum(float(row["cost"]) for row in rows) == pytest.approx(plain["total"]["cost"]["USD"])
+
+
+@pytest.mark.parametrize("version", COLUMNS)
+def test_focus_rows_add_up_to_the_bill_and_are_marked_as_estimates(
+    config: Path, capsys: pytest.CaptureFixture[str], version: str
+) -> None:
+    assert cost(config, by="origin", month=None, form=version, now=NOW) == 0
+
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert tuple(rows[0]) == COLUMNS[version]
+    assert sum(float(row["EffectiveCost"]) for row in rows) == pytest.approx(5.75)
+    assert {row["BilledCost"] for row in rows} == {"0"} and {row["ChargeCategory"] for row in rows} == {"Usage"}
+    assert rows[0]["BillingPeriodStart"] == "2026-11-01T00:00:00Z"
+    assert rows[0]["BillingPeriodEnd"] == "2026-12-01T00:00:00Z"
+    tags = json.loads(rows[0]["Tags"])
+    assert tags["x_estimate"] == "true" and tags["x_environment"] == "prod" and tags["x_origin"] == "fra"
+
+
+@pytest.mark.parametrize(
+    ("month", "change", "said"),
+    [
+        ("November", {}, "--month November: expected a year and a month, as 2026-11"),
+        (None, {"path": "off"}, "no ledger is kept: set ledger.path or state_directory"),
+        (
+            None,
+            {"path": "/nowhere/l.sqlite"},
+            "there is none yet: a node with these settings writes it",
+        ),
+    ],
+)
+def test_what_cant_be_told_is_said_with_its_remedy(
+    config: Path, capsys: pytest.CaptureFixture[str], month: str | None, change: dict[str, str], said: str
+) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["ledger"].update(change)
+    config.write_text(yaml.safe_dump(settings))
+
+    assert cost(config, by="origin", month=month, form="table", now=NOW) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prices() == 0
+
+    said = capsys.readouterr().out
+    assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said

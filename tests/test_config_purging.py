@@ -1,0 +1,93 @@
+"""Settings of PURGE requests: their meaning, their errors and notes; and no secret is ever printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shield.build.regime import purge_access
+from shield.config.settings import Settings
+from shield.messages import Request
+from tests.ground import PLAIN, Ground
+
+SECRET = "hunter2-hunter2-hunter2"
+OTHER = "swordfish-swordfish-swordfish"
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+def admits(settings: Settings, secret: str = "", peer: str = "192.0.2.1") -> bool:
+    access = purge_access(settings)
+    assert access is not None
+    return access.objection(Request.of(b"PURGE", b"/a", [(b"fastly-key", secret.encode())]), peer) is None
+
+
+def test_it_is_off_without_the_section(ground: Ground) -> None:
+    assert purge_access(ground.settings(PLAIN)) is None
+
+
+@pytest.mark.parametrize("source", ["yaml", "file", "secrets", "variable"])
+def test_secrets_come_from_wherever_secrets_come_from(ground: Ground, tmp_path: Path, source: str) -> None:
+    environ = {"SHIELD_PURGE_METHOD__SECRETS": f"[{SECRET}, {OTHER}]"} if source == "variable" else {}
+    text = {
+        "yaml": f"purge_method: {{secrets: [{SECRET}, {OTHER}]}}\n",
+        "file": "purge_method: {secrets_file: purge.secrets}\n",
+    }.get(source, "")
+    (tmp_path / "purge.secrets").write_text(f"{SECRET}\n{OTHER}\n")
+    if source == "secrets":
+        ground.secret("shield_purge_method__secrets", f"{SECRET}\n{OTHER}\n")
+
+    settings = ground.settings(PLAIN + text, **environ)
+
+    assert [admits(settings, each) for each in (SECRET, OTHER, "other-other-other")] == [True, True, False]
+    assert SECRET not in repr(settings) + settings.model_dump_json()
+
+
+def test_addresses_are_enough_or_needed_besides(ground: Ground) -> None:
+    alone = ground.settings(PLAIN + "purge_method: {allow: [192.0.2.0/24]}\n")
+    both = ground.settings(PLAIN + f"purge_method: {{allow: [192.0.2.0/24], secrets: [{SECRET}]}}\n")
+
+    assert [admits(alone), admits(alone, peer="198.51.100.1")] == [True, False]
+    assert [admits(both), admits(both, SECRET), admits(both, SECRET, "198.51.100.1")] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("purge_method: {}\n", "purge_method.secrets: there are none; expected secrets or secrets_file here"),
+        ("purge_method: {secrets: [short]}\n", "expected 16 characters at least"),
+        ("purge_method: {allow: [everyone]}\n", "expected a network or address"),
+        ("purge_method: {secret: x}\n", "purge_method.secret: unknown key"),
+    ],
+)
+def test_a_problem_says_what_was_expected(ground: Ground, text: str, problem: str) -> None:
+    (found,) = ground.problems(PLAIN + text)
+
+    assert problem in found
+    assert "short" not in found and "everyone is" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("purge_method: {allow: [0.0.0.0/0]}\n", "0.0.0.0/0 is everyone: ANYONE CAN PURGE"),
+        (
+            f"listen: 0.0.0.0:8080\naccess: off\npurge_method: {{secrets: [{SECRET}]}}\n",
+            "purge_method.secrets: secrets arrive in plain HTTP, readable on the way",
+        ),
+    ],
+)
+def test_what_had_better_be_known_is_noted(ground: Ground, text: str, note: str) -> None:
+    assert any(note in each for each in ground.load(PLAIN + text).notes)
+
+
+def test_the_example_is_accepted_without_its_comment_signs(ground: Ground) -> None:
+    example = Path(__file__).parents[1] / "config" / "shield.yaml"
+    lines = example.read_text().split("# purge_method:\n")[1].split("\n\n")[0].splitlines()
+    text = "purge_method:\n" + "\n".join(line.removeprefix("#") for line in lines if "secrets_file" not in line)
+
+    assert admits(ground.settings(f"{PLAIN}{text}\n"), "0123456789abcdef0123456789abcdef")
