@@ -27,7 +27,7 @@ from shield.observe.report import Report
 NAME = "figures"
 """The beginning of the names of its files."""
 
-_Counts = dict[tuple[str, tuple[tuple[str, str], ...]], Number]  # by name and sorted labels
+_CountsByLabels = dict[tuple[str, tuple[tuple[str, str], ...]], Number]  # by name and sorted labels
 _FORMAT = 1
 
 
@@ -35,8 +35,8 @@ _FORMAT = 1
 class _KnownCounts:
     """`gone` are the counts of processes that are no more, `last` the latest ones of each worker and its process."""
 
-    gone: _Counts = field(default_factory=dict)
-    last: dict[int, tuple[str, _Counts]] = field(default_factory=dict)
+    gone: _CountsByLabels = field(default_factory=dict)
+    last: dict[int, tuple[str, _CountsByLabels]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # of families, for help
 
     def note(self, report: Report) -> None:
@@ -93,7 +93,7 @@ def _counters(families: Sequence[Family]) -> Iterator[tuple[str, str, tuple[tupl
                     yield family.name, family.text, tuple(sorted(sample.labels.items())), sample.value
 
 
-def _add(counts: _Counts, more: Mapping[tuple[str, tuple[tuple[str, str], ...]], Number]) -> None:
+def _add(counts: _CountsByLabels, more: Mapping[tuple[str, tuple[tuple[str, str], ...]], Number]) -> None:
     for key, value in more.items():
         counts[key] = counts.get(key, 0) + value
 
@@ -135,9 +135,9 @@ def _write(file: Path, known: _KnownCounts) -> None:
     made.replace(file)
 
 
-def _counts(plain: Any) -> _Counts:
+def _counts(plain: Any) -> _CountsByLabels:
     return {(name, tuple([(k, v) for k, v in key])): value for name, key, value in plain}
 
 
-def _plain(counts: _Counts) -> list[tuple[str, tuple[tuple[str, str], ...], Number]]:
+def _plain(counts: _CountsByLabels) -> list[tuple[str, tuple[tuple[str, str], ...], Number]]:
     return [(name, key, value) for (name, key), value in counts.items()]
