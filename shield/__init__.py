@@ -29,9 +29,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
-                tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; renewal: other
-                settings while the node serves; secrets: files with secrets and certificates, followed; keys:
-                credentials from commands and clouds' chains; usage: the ledger of egress
+                tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; inspection:
+                settings as they are shown; renewal: other settings while the node serves; secrets: files with secrets
+                and certificates, followed; keys: credentials from commands and clouds' chains; usage: the ledger of
+                egress
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
@@ -55,8 +56,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
                 ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
-                auditing: who called what; alarms: listed; top: what is asked for most; livelog: requests as they
-                happen; page: for people, of the files in static/, on feed: live figures
+                auditing: who called what; configuration: the settings in force; log_level: another one for a while;
+                entries: what is stored under a URL; alarms: listed; top: what is asked for most; livelog: requests as
+                they happen; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -88,11 +90,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
                 (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
                 entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
-                backlog: its writer's queue; admission; takedowns: their file; shares: RAM used by one key's variants.
-                directory/: one cache directory, made of home, claim, premises, index (LMDB) and its change and
-                values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep, scanning,
-                all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs, ground, for
-                maintenance
+                backlog: its writer's queue; admission; takedowns: their file; contents: what is stored under a key;
+                shares: RAM used by one key's variants. directory/: one cache directory, made of home, claim,
+                premises, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
+                condition, reclaim, rebuild, sweep, scanning, all on the system through files. upkeep/: visit,
+                listing, scrub, moving, intake, customs, ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
@@ -110,8 +112,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
-                the log of events; livelog: requests as they happen; top: what is asked for most, on heavy: hitters of
-                a stream
+                the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
+                what is asked for most, on heavy: hitters of a stream
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -148,12 +150,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 (dates as people write them), absence, changes, announcements, lag, throttling, budget, hedge,
                 denials, rate_limit, warming, persistence, exact, amplification, locations, policy, reach,
                 certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2),
-                floods, drill, decisions, summaries (of bodies, for the audit log), tokens (of callers of the admin
-                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
-                written; purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who
-                may send PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of
-                purges; alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests,
-                signatures and attempts), traceparent (Trace Context)
+                floods, drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of
+                the admin API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge
+                as they are written; purge_scope: what an order covers, and what it costs to fetch that again;
+                purge_access: who may send PURGE; purging: marks of purges, under which entries fall; purge_lines:
+                those of the log of purges; alarms (from their beginning to their end), alarm_signs (their causes),
+                webhooks (requests, signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

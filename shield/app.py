@@ -13,12 +13,15 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.auditing import AuditFile, AuditLog, auditing
+from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
+from shield.admin.entries import showing_entries
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
+from shield.admin.log_level import log_level_routes
 from shield.admin.origins import OriginOrders, origin_routes
 from shield.admin.page import page_routes
 from shield.admin.purge import purge_routes
@@ -38,6 +41,7 @@ from shield.build.alarms import alarm_terms
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
+from shield.build.inspection import Inspection
 from shield.build.keys import ObtainedKeys
 from shield.build.origins import blueprints, origins_of, owners_of
 from shield.build.probes import probe_plan
@@ -71,13 +75,14 @@ from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.continuity import Continuity
 from shield.observe.counters import STANDS_FOR, Counters
+from shield.observe.levels import LogLevels
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
 from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -87,6 +92,7 @@ from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.store.contents import Contents
 from shield.store.directory.files import Files
 from shield.tracing.service import Tracing
 from shield.warm import Warmer
@@ -156,6 +162,7 @@ def build(
     guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
+    contents = Contents(store, place.worker, clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -168,6 +175,7 @@ def build(
             SIGNS: lambda query: signs.encoded(),
             TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
             LOG: lambda query: live.answer(query),  # noqa: PLW0108
+            ENTRIES: contents.answer,
             USAGE: lambda query: usage().encoded(),
         },
         clock=clock,
@@ -256,6 +264,7 @@ def build(
         fills.look(means.loop.time(), origins.patience)
 
     asgi, hosts = Application(proxy, listener=Listener.TCP, guard=guard), list(settings.admin.hosts)
+    levels = LogLevels(settings.log.level, place.shared.log_level, clock=clock)
     renewal = None
     if edition is not None:
         vitals.configuration = configuration_of(edition)
@@ -282,10 +291,14 @@ def build(
             tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
+            levels=levels,
         )
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
+    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    if inspection is not None:
+        reload.compare = inspection.compare
     audit = AuditLog(
         None if place.state is None else AuditFile(place.state / f"audit-{settings.node}.jsonl"), clock=clock
     )
@@ -299,6 +312,7 @@ def build(
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
 
     services = Services(
+        CallbackService("the level of the log", ticking=levels.tick),
         CallbackService("pauses", opening=pauses.begin, closing=pauses.end),
         tracing,
         CallbackService(
@@ -349,7 +363,7 @@ def build(
                 removal(purge.targets, purge.prefix),
                 takedown(purge.take_down, purge.lift),
                 announcing(Announcer(in_force, purge, store, fills).announce),
-                reloading(reload.ask),
+                reloading(reload),
                 upgrading(upgrade.ask),
                 *drilling(drills),
                 *ramp_routes(ramps),
@@ -359,6 +373,11 @@ def build(
                 *origin_routes(orders),
                 *purge_routes(purge_orders, forecaster.forecast),
                 auditing(audit),
+                *([] if inspection is None else [configuring(inspection.show)]),
+                *log_level_routes(levels),
+                showing_entries(
+                    in_force, lambda key: contents.of_all(key, lambda each: owners.reports(ENTRIES + b"?" + each))
+                ),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
                 log_route(live),

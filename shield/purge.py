@@ -119,6 +119,11 @@ class Purge:
         await self._record(keys, lifted=False)
         return removed, self._directory is not None
 
+    @property
+    def keeps_takedowns(self) -> bool:
+        """Whether takedowns hold over a restart."""
+        return self._directory is not None
+
     async def lift(self, targets: Sequence[bytes]) -> int:
         """End the takedown of these targets; returns how many keys were taken down. Raises as `take_down`."""
         await self._check(targets)

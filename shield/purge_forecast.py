@@ -24,14 +24,15 @@ from shield.rules.written import keys_of
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import IndexHaltedError
 from shield.store.directory.reading import GoneError
-from shield.store.directory.record import Record, RecordKind
+from shield.store.directory.record import DamagedError, Record, RecordKind
+from shield.store.directory.segments import START
 from shield.store.tiers import Store
-from shield.store.upkeep.listing import live_records
 
 SCAN_SECONDS = 8.0
 """That an operator waits for."""
 
 _BATCH = 1000  # entries in RAM that are looked at before others have their turn
+_NO_ENTRIES = (RecordKind.SLICE, RecordKind.REMOVED)  # slices belong to their entry
 _LOOK = 64  # records between two looks at the time
 
 
@@ -168,41 +169,50 @@ class _DiskReading:
 
         Raises StoreError.
         """
-        tally, read = ScopeTally(), 0.0
+        tally, read, whole = ScopeTally(), 0, 0
         try:
-            held = enumerate(self._directories)
-            segments = [(at, number, row.size) for at, each in held for number, row in each.index.rows()]
+            segments = []
+            for at, directory in enumerate(self._directories):
+                for number, _ in directory.index.rows():
+                    with suppress(FileNotFoundError):  # it has been reclaimed since
+                        segments.append((at, number, directory.segments.path(number).stat().st_size))
+            whole = sum(size for _, _, size in segments)
             random.Random(len(segments)).shuffle(segments)  # in an order that doesn't depend on their age
             for at, number, size in segments:
-                of_segment, share = self._in_segment(scope, at, number, has_time)
-                tally, read = tally.plus(of_segment), read + size * share
-                if share < 1.0:
+                end = self._in_segment(tally, scope, (at, number, size), has_time)
+                read += end
+                if end < size:
                     break
         except (OSError, IndexHaltedError) as error:
             raise StoreError(f"the disks can't be read: {error}") from None
-        whole = sum(size for _, _, size in segments)
         if read >= whole:
             return tally, 1.0
         return tally.scaled(whole / read) if read else tally, read / whole
 
     def _in_segment(
-        self, scope: PurgeScope, at: int, number: int, has_time: Callable[[], bool]
-    ) -> tuple[ScopeTally, float]:
-        """What is covered in a segment of a directory, and the share of it that there was time to read."""
-        tally, directory, before = ScopeTally(), self._directories[at], self._directories[:at]
-        row = directory.index.row(number)
-        for count, live in enumerate(live_records(directory, number)):
-            record, found = live.record, live.found
+        self, tally: ScopeTally, scope: PurgeScope, place: tuple[int, int, int], has_time: Callable[[], bool]
+    ) -> int:
+        """Add what is covered in a segment, until there is no time; the position up to which it was read. `place` is
+        the directory, the segment's number there and its size."""
+        at, number, size = place
+        directory, before = self._directories[at], self._directories[:at]
+        try:
+            segment = directory.segments.open(number)
+        except (DamagedError, FileNotFoundError):
+            return size
+        for count, (offset, header) in enumerate(directory.segments.scan(segment, START, size)):
             if count % _LOOK == 0 and not has_time():
-                return tally, found.offset / max(1, found.offset, 0 if row is None else row.size)
-            # Slices belong to their entry, and markers of variants have no bytes of an origin.
-            if record.kind is RecordKind.SLICE or not record.status or not scope.covers(record.key.text, record.tags):
+                return offset
+            if header.kind in _NO_ENTRIES or not scope.covers(header.text, header.tags):
                 continue
-            if self._is_gone(record.key.text, record.tags, found.since):
+            found = directory.index.peek(header.digest)
+            if found is None or (found.segment, found.offset) != (number, offset) or not found.status:
+                continue  # replaced, or a marker of variants
+            if self._is_gone(header.text, header.tags, found.since):
                 continue
-            if not any(other.peek(record.key.digest) for other in before):
-                tally.add(record.origin, self._bytes(record, found.body_length))
-        return tally, 1.0
+            if not any(other.peek(header.digest) for other in before):
+                tally.add(header.record.origin, self._bytes(header.record, found.body_length))
+        return size
 
     def _bytes(self, record: Record, body_length: int) -> int:
         """The bytes of an entry's body that are stored."""

@@ -247,11 +247,11 @@ class PurgeLog:
             self._history.add(made)
             return made, True
 
-    def complete(self, order_id: str) -> None:
-        """An order was carried out. Raises StoreError as `add_marks`."""
+    def complete(self, order_id: str, removed: int | None = None) -> None:
+        """An order was carried out; `removed` as in `LoggedPurge`. Raises StoreError as `add_marks`."""
         with self._exclusive():
-            self._append(line_of_end(order_id))
-            self._history.complete(order_id)
+            self._append(line_of_end(order_id, removed))
+            self._history.complete(order_id, removed)
 
     def find(self, order_id: str) -> LoggedPurge | None:
         """The order with this id."""

@@ -36,13 +36,11 @@ class OrderConflictError(ShieldError):
 
 @dataclass(frozen=True, slots=True)
 class PurgeReceipt:
-    """An order of the log. `removed` are the entries that were stored under its paths (None: they weren't counted, as
-    for marks, and for an order that was carried out before). `durable`: it holds over restarts and kills. `workers`
-    are those of the node, in all of which it holds, `applied` the nodes.
+    """An order of the log. `durable`: it holds over restarts and kills. `workers` are those of the node, in all of
+    which it holds, `applied` the nodes.
     """
 
     logged: LoggedPurge
-    removed: int | None
     durable: bool
     workers: int
     applied: tuple[str, ...]
@@ -60,7 +58,7 @@ class PurgeReceipt:
             **{kind: logged.counts.get(kind, 0) for kind in ("paths", "tags", "prefixes", "globs")},
             "all": bool(logged.counts.get("all")),
             "examples": list(logged.examples),
-            "removed": self.removed,
+            "removed": logged.removed,
             "completed": logged.completed,
             "durable": self.durable,
             "workers": self.workers,
@@ -140,7 +138,7 @@ class PurgeOrders:
     async def history(self, most: int) -> list[PurgeReceipt]:
         """The latest purges of the node, the newest first. Raises StoreError."""
         found = await asyncio.to_thread(self._purge.log.recent, most)
-        return [self._receipt(logged, None) for logged in found]
+        return [self._receipt(logged) for logged in found]
 
     def statistics(self) -> PurgeOrderStatistics:
         return PurgeOrderStatistics(dict(self._counts))
@@ -163,12 +161,12 @@ class PurgeOrders:
         if logged.digest != digest:
             raise _conflict(order)
         if logged.completed:
-            return self._receipt(logged, None)
+            return self._receipt(logged)
         removed = await self._purge_paths(order)
         await self._mark(order)
-        await asyncio.to_thread(self._purge.log.complete, order.id)
+        await asyncio.to_thread(self._purge.log.complete, order.id, removed)
         self._note(order, logged)
-        return self._receipt(replace(logged, completed=True), removed)
+        return self._receipt(replace(logged, completed=True, removed=removed))
 
     async def _check(self, order: PurgeOrder) -> None:
         """Raise OrderError for a path that no request could have, and TooManyGlobsError, before anything is done."""
@@ -205,8 +203,10 @@ class PurgeOrders:
             if texts:
                 await self._purge.mark(kind, texts, soft=order.soft)
 
-    def _receipt(self, logged: LoggedPurge, removed: int | None) -> PurgeReceipt:
-        return PurgeReceipt(logged, removed, self._purge.log.is_durable, self._workers, (self._node,))
+    def _receipt(self, logged: LoggedPurge) -> PurgeReceipt:
+        purge = self._purge
+        is_durable = purge.keeps_takedowns if logged.takedown else purge.log.is_durable
+        return PurgeReceipt(logged, is_durable, self._workers, (self._node,))
 
     def _note(self, order: PurgeOrder, logged: LoggedPurge) -> None:
         way = "takedown" if order.takedown else "soft" if order.soft else "hard"

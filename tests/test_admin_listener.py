@@ -21,10 +21,12 @@ PATIENCE = 60.0
 ONE, OTHER = "one-0123456789abcdef", "other-0123456789abcd"
 
 
-def asked(socket: Path, secret: str | None, method: str = "GET", target: str = "/state") -> tuple[int, Any]:
+def asked(
+    socket: Path, secret: str | None, method: str = "GET", target: str = "/state", wish: object = None
+) -> tuple[int, Any]:
     door = AdminDoor(UnixAddress(str(socket)), SentToken(secret, "that one"))
     try:
-        return ask(door, method, target, seconds=PATIENCE)
+        return ask(door, method, target, wish=wish, seconds=PATIENCE)
     except (OSError, HTTPException):
         return 0, None
 
@@ -50,6 +52,14 @@ def test_a_unix_socket_with_tokens_outlives_reloads_upgrades_and_kills(tmp_path:
         until(lambda: asked(socket, OTHER)[0] == 200, patience=PATIENCE)
         assert asked(socket, ONE)[0] == 401
         assert asked(socket, OTHER, "POST", "/reload") == (200, {"generation": 2, "needs_restart": []})
+
+        assert asked(socket, OTHER, "POST", "/log-level", {"level": "error", "for": 60})[0] == 200
+        for worker in range(2):
+            node.says(f"[{worker}] the level of the log is error for", patience=PATIENCE)
+        assert asked(socket, OTHER, "POST", "/log-level", {"level": None})[1]["level"] == "info"
+        for worker in range(2):
+            node.says(f"[{worker}] the level of the log is info again", patience=PATIENCE)
+        assert asked(socket, OTHER, "POST", "/reload", {"diff": True}) == (200, {"generation": 2, "changes": []})
 
         node.signal(signal.SIGUSR2)
         node.says("upgrade: all workers run version", patience=PATIENCE)

@@ -10,7 +10,7 @@ import pytest
 from shield.errors import StoreError
 from shield.purge_log import PurgeLog
 from shield.rules.alarms import AlarmKind
-from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHistory
+from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHistory, lines_of
 from shield.rules.purging import MarkKind, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
@@ -196,10 +196,14 @@ def test_an_order_is_known_to_all_workers_under_its_id(tmp_path: Path) -> None:
     assert two.append(ORDER) == (made, False)
     assert two.find("a-1") == made and two.find("a-2") is None
     two.append(LoggedPurge("a-2", 6.0, "me"))
-    one.complete("a-1")
+    one.complete("a-1", 7)
 
     assert [(each.id, each.completed) for each in two.recent(5)] == [("a-2", False), ("a-1", True)]
     assert [each.id for each in one.recent(1)] == ["a-2"]
+    assert [each.removed for each in two.recent(5)] == [None, 7]
+    again = PurgeHistory()
+    again.read(lines_of(two.recent(5)))
+    assert again.orders["a-1"].removed == 7
 
 
 def test_who_starts_first_carries_out_what_was_interrupted_and_later_ones_what_was_their_own(tmp_path: Path) -> None:

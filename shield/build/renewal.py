@@ -45,6 +45,7 @@ from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.levels import LogLevels
 from shield.observe.request_ids import RequestIds
 from shield.observe.top import TopLists
 from shield.origin.origin import Origin
@@ -86,6 +87,7 @@ class Parts:
     tracing: Tracing
     admin_hosts: list[str]
     doorkeeper: Doorkeeper
+    levels: LogLevels
 
 
 class WorkerRenewal:
@@ -167,6 +169,7 @@ class PreparedEdition:
         parts.tracing.use(drawn.tracing)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)
+        parts.levels.usual = settings.log.level
         parts.secrets.follow(self.edition.loaded)
         parts.keys.follow(settings)
         if drawn.tls is not None:

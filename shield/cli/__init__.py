@@ -92,7 +92,11 @@ def serve(
 
 
 @_app.command(rich_help_panel=_RUN)
-def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
+def reload(
+    config: ConfigFile,
+    diff: Annotated[bool, typer.Option("--diff", help="Only show what would change, and after a restart.")] = False,
+    token_file: TokenFile = None,
+) -> None:
     """Have the running node read its settings again.
 
     No connection is closed. Settings that can't be used are refused, and the old ones stay in force. Changes that
@@ -102,11 +106,13 @@ def reload(config: ConfigFile, token_file: TokenFile = None) -> None:
 
     Examples:
 
+        shield reload --config shield.yaml --diff
         shield reload --config shield.yaml
     """
+    from shield.cli.reload import compare
     from shield.cli.reload import reload as run
 
-    raise typer.Exit(run(config))
+    raise typer.Exit(compare(config) if diff else run(config))
 
 
 @_app.command(rich_help_panel=_RUN)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shield.build.origins import signer
 from shield.cli.check import read
-from shield.cli.live import order_now, ranked_now, standing
+from shield.cli.live import order_now, ranked_now, standing, stored
 from shield.cli.store.node import RefusedError, RunningNode
 from shield.config.settings import Settings
 from shield.errors import ConfigError, RequestError
@@ -26,8 +26,10 @@ def explain(url: str, path: Path, *, live: bool = False) -> int:
     if loaded is None:
         return 2
     try:
-        state = _state(loaded.settings) if live else None
-        lines = _lines(target_of(url), loaded.settings, state)
+        node = RunningNode(loaded.settings) if live else None
+        state = None if node is None else _state(node)
+        entries = None if node is None else node.entries(target_of(url).decode())
+        lines = _lines(target_of(url), loaded.settings, state, entries)
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return 2
@@ -41,9 +43,8 @@ def explain(url: str, path: Path, *, live: bool = False) -> int:
     return 0
 
 
-def _state(settings: Settings) -> Mapping[str, Any]:
+def _state(node: RunningNode) -> Mapping[str, Any]:
     """The running node's state. Raises RefusedError if there is none."""
-    node = RunningNode(settings)
     state = node.state()
     if state is None:
         where = "is off" if node.address is None else f"is {node.address}, where no node answers"
@@ -51,7 +52,12 @@ def _state(settings: Settings) -> Mapping[str, Any]:
     return state
 
 
-def _lines(target: bytes, settings: Settings, state: Mapping[str, Any] | None) -> list[str]:
+def _lines(
+    target: bytes,
+    settings: Settings,
+    state: Mapping[str, Any] | None,
+    entries: Sequence[Mapping[str, Any]] | None,
+) -> list[str]:
     resource = settings.route_table().resolve(target)
     route = resource.route
     given = target.partition(b"?")[2]
@@ -71,6 +77,9 @@ def _lines(target: bytes, settings: Settings, state: Mapping[str, Any] | None) -
         f"origins    {', '.join(order)}",
         *[f"           {places[name]}" for name in order if len(order) > 1 or state is not None],
     ]
+    if entries is not None:
+        shown = [stored(entry) for entry in entries] or ["nothing"]
+        lines += [f"{'stored' if not at else '':10} {each}" for at, each in enumerate(shown)]
     now = time.time()
     for name in order:
         origin = settings.origins[name]

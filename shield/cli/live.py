@@ -52,6 +52,18 @@ _PARTS = {
 """The parts of a cost, and their words."""
 
 
+def stored(entry: Mapping[str, Any]) -> str:
+    """An entry of the node in words, as `/entries` has it."""
+    worker, ttl = entry.get("worker"), _seconds(entry, "ttl")
+    where = str(entry.get("tier")) if worker is None else f"{entry.get('tier')} of worker {worker}"
+    size = shown_size(int(_seconds(entry, "bytes")))
+    origin = f" from {entry['origin']}" if entry.get("origin") else ""
+    fresh = f"fresh for {shown_duration(ttl)}" if ttl > 0 else f"stale for {shown_duration(-ttl)}"
+    said = f"{where}: {entry.get('status')}, {size}{origin}, {fresh}, age {shown_duration(_seconds(entry, 'age'))}"
+    tags = entry.get("tags")
+    return f"{said}, tags {' '.join(map(str, tags))}" if isinstance(tags, list) and tags else said
+
+
 def standing(name: str, state: Mapping[str, Any]) -> str:
     """An origin's health in words."""
     health = _health(state, name)

@@ -18,7 +18,7 @@ from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
 from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
-from shield.config.places import KeyPath, Layer, Position, Problem, Tree
+from shield.config.places import KeyPath, Layer, Position, Problem, Tree, sources_of
 from shield.config.settings import Settings
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
@@ -106,6 +106,7 @@ class Loaded:
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
     given: Settings  # as written: in `settings`, keys that need a restart may be older
+    sources: Mapping[KeyPath, str] = field(default_factory=dict)  # where each value of `given` was given
 
 
 def load(
@@ -147,7 +148,8 @@ def _loaded(source: SettingsSource, running: Settings | None) -> Loaded:
     files = _files(settings, tree)
     certificates = marks_of(files.get(CERTIFICATES, ()))
     notes = (*read.notes, *notes_on(settings, tree))
-    return Loaded(settings, _secrets(settings, tree), notes, source, files, certificates, given)
+    secrets, sources = _secrets(settings, tree), sources_of(tree)
+    return Loaded(settings, secrets, notes, source, files, certificates, given, sources)
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:

@@ -154,3 +154,22 @@ def did_you_mean(word: str, known: Iterable[str], *, spelled: Callable[[str], st
     """`; did you mean ...?` or nothing; `spelled` writes the suggestion as it belongs there."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{spelled(close[0])}"?' if close else ""
+
+
+def sources_of(tree: Tree) -> dict[KeyPath, str]:
+    """Where each value of all layers was given."""
+    return {path: str(tree.place(path)) for path in _given(tree.values, ())}
+
+
+def _given(value: Value, path: KeyPath) -> Iterator[KeyPath]:
+    """The keys of single values as they were given; a list of plain values is one."""
+    inner: Iterator[tuple[str | int, Value]] | None = None
+    if isinstance(value, dict):
+        inner = iter(value.items())
+    elif isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+        inner = iter(enumerate(value))
+    if inner is None:
+        yield path
+        return
+    for key, each in inner:
+        yield from _given(each, (*path, key))

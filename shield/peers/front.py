@@ -47,6 +47,9 @@ TOP = b"*top"
 LOG = b"*log"
 """The same, for requests as they happen; with a query."""
 
+ENTRIES = b"*entries"
+"""The same, for its entries under a key; with a query."""
+
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 

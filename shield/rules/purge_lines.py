@@ -34,7 +34,8 @@ class LoggedPurge:
 
     `counts` are the numbers of things it names, by their kind, `examples` the first of them; `digest` tells it from
     another order under the same id. `order` is all of it, as JSON, to carry it out again if it was interrupted; empty
-    if it is too long for that. `worker`: who carries it out.
+    if it is too long for that. `worker`: who carries it out. `removed`: the entries that were stored under its
+    paths, once it is completed; None: they weren't counted.
     """
 
     id: str
@@ -49,6 +50,7 @@ class LoggedPurge:
     worker: int = 0
     sequence: int = 0
     completed: bool = False
+    removed: int | None = None
 
 
 @dataclass(slots=True)
@@ -72,14 +74,15 @@ class PurgeHistory:
             self.marks[item.sequence, item.kind, item.text] = item
         else:
             before = self.orders.get(item.id)
-            done = item.completed or (before is not None and before.completed)
-            self.orders[item.id] = replace(item, completed=done)
+            if before is not None and before.completed:
+                item = replace(item, completed=True, removed=before.removed if item.removed is None else item.removed)
+            self.orders[item.id] = item
         self.newest = max(self.newest, item.sequence)
 
-    def complete(self, order_id: str) -> None:
+    def complete(self, order_id: str, removed: int | None = None) -> None:
         order = self.orders.get(order_id)
         if order is not None:
-            self.orders[order_id] = replace(order, completed=True, order="")
+            self.orders[order_id] = replace(order, completed=True, order="", removed=removed)
 
     def trim(self, now: float, swept: int) -> None:
         """Drop what needn't be remembered: marks up to `swept`, unless they are recent, and old orders."""
@@ -108,7 +111,7 @@ class PurgeHistory:
             elif "order" in said:
                 self.add(_order(said))
             elif "done" in said:
-                self.complete(str(said["done"]))
+                self.complete(str(said["done"]), _counted(said))
             elif "floor" in said:
                 self.floor, newest = max(self.floor, int(said["floor"])), int(said["newest"])
                 self.newest = max(self.newest, newest)
@@ -121,9 +124,9 @@ def lines_of(items: Iterable[PurgeMark | LoggedPurge]) -> bytes:
     return b"".join([_line(_of_mark(item) if isinstance(item, PurgeMark) else _of_order(item)) for item in items])
 
 
-def line_of_end(order_id: str) -> bytes:
-    """The line that an order was carried out."""
-    return _line({"done": order_id})
+def line_of_end(order_id: str, removed: int | None = None) -> bytes:
+    """The line that an order was carried out, with the number of entries removed, if they were counted."""
+    return _line({"done": order_id, "removed": removed})
 
 
 def _of_mark(mark: PurgeMark) -> Mapping[str, object]:
@@ -150,6 +153,7 @@ def _of_order(order: LoggedPurge) -> Mapping[str, object]:
         "json": order.order,
         "worker": order.worker,
         "completed": order.completed,
+        "removed": order.removed,
     }
 
 
@@ -168,7 +172,14 @@ def _order(said: Mapping[str, Any]) -> LoggedPurge:
         worker=int(said["worker"]),
         sequence=_whole(said["sequence"]),
         completed=said["completed"] is True,
+        removed=_counted(said),
     )
+
+
+def _counted(said: Mapping[str, Any]) -> int | None:
+    """The number of removed entries, which lines of earlier versions don't have. Raises ValueError."""
+    removed = said.get("removed")
+    return None if removed is None else _whole(removed)
 
 
 def _whole(value: object) -> int:

@@ -204,6 +204,10 @@ class Disk:
                 return place
         return None
 
+    def places(self, digest: bytes) -> list[Located]:
+        """The positions of an entry in all tiers. Any thread."""
+        return [place for tier in self._tiers if (place := tier.peek(digest)) is not None]
+
     def is_purged(self, stored: StoredRecord) -> bool:
         """Whether a record that was read falls under a hard mark. Any thread."""
         mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from shield.messages import Field
 from shield.rules.changes import version_of
+from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
 from shield.rules.purging import PurgeMark
 from shield.shared import Shared
@@ -173,6 +174,30 @@ class Store:
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
             entry.tags, entry.since = whole.tags, self.marks.newest
             self._memory.commit(entry)
+
+    # looks that change nothing
+
+    def shown(self, text: bytes) -> tuple[Entry | None, Entry | None]:
+        """The entries under a key's text in RAM, and on the way to a disk. Counts as no use."""
+        self.catch_up()
+        pending = None if self._pending is None else self._pending.get(text)
+        found = [entry and self._removals.checked(entry) for entry in (self._find(text), pending)]
+        return found[0], found[1]
+
+    def records(self, key: CacheKey) -> list[tuple[Located, StoredRecord, Freshness]]:
+        """The heads of an entry's records on all disk tiers, and their freshness. Blocks: for any thread."""
+        disk, found = self._disk, []
+        for place in () if disk is None else disk.places(key.digest):
+            try:
+                stored = place.directory.fetch(place.found, key)
+            except GoneError:
+                continue
+            mark = self.marks.verdict(key.text, stored.header.tags, place.found.since)
+            if mark is None:
+                found.append((place, stored, place.found.freshness))
+            elif mark.soft and softens(place.found.status):
+                found.append((place, stored, place.found.freshness.outdated(mark.at)))
+        return found
 
     def tier_of(self, key: CacheKey) -> str | None:
         """The name of the tier that has an entry, if it isn't in RAM: a disk's; None if it isn't on a disk."""

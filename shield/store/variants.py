@@ -106,6 +106,14 @@ class Variants:
         varying = self._known.get(key.digest)
         return () if varying is None else varying.names
 
+    def keys(self, key: CacheKey) -> list[CacheKey]:
+        """The keys of the variants of a key that are known to be stored."""
+        varying = self._known.get(key.digest)
+        if varying is None:
+            return []
+        start = b"%b%b%b/" % (key.text, MARK, varying.salt)
+        return [key_of_text(start + ending) for ending in varying.places]
+
     def make_room(self, resource: Resource, now: float, until: float) -> CacheKey | bool:
         """Whether one more variant may be stored, to be kept until `until`; it counts from now on. Or the key of the
         variant that is used least and gives way to it, to be dropped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shield.cli import admin
-from shield.cli.reload import reload
+from shield.cli.reload import compare, reload
 from shield.cli.upgrade import upgrade
 from shield.config.section import ListenAddress
 from tests.cli.test_health import answering, closed_port, response, settings
@@ -76,3 +77,42 @@ def test_it_is_reached_whatever_it_listens_on_by_a_name_that_it_accepts(listen: 
         assert admin.ask(admin.AdminDoor(ListenAddress(listen, port)), "GET", "/state", seconds=5.0) == (200, {})
 
     assert b"\r\nhost: localhost:%d\r\n" % port in heard[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("said", "lines"),
+    [
+        ([], ["nothing differs from the settings of generation 3, which are in force"]),
+        (
+            [
+                {"key": "workers", "before": 1, "after": 2, "source": "a.yaml:3", "needs_restart": True},
+                {"key": "log.level", "before": "info", "after": None, "source": "a.yaml:9", "needs_restart": False},
+            ],
+            ["workers: 1 -> 2  (a.yaml:3, after a restart)", 'log.level: "info" -> null  (a.yaml:9)'],
+        ),
+    ],
+)
+def test_what_a_reload_would_change_is_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: list[object], lines: list[str]
+) -> None:
+    body = json.dumps({"generation": 3, "changes": said}).encode()
+    with answering(json_response("200 OK", body)) as (port, heard):
+        assert compare(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 0
+
+    assert capsys.readouterr().out.splitlines() == lines
+    assert b"\r\nContent-Length: 14\r\n" in heard[0]  # {"diff": true}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        ("409 Conflict", b'{"generation": 1, "problems": ["one"]}', "one\na reload would be refused\n"),
+        ("200 OK", b'{"generation": 1, "needs_restart": []}', "the node is of a version that can't compare\n"),
+    ],
+)
+def test_what_cant_be_compared_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str, body: bytes, words: str
+) -> None:
+    with answering(json_response(status, body)) as (port, _):
+        assert compare(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
+    assert capsys.readouterr().err == words

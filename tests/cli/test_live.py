@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.cli.explain import explain
-from shield.cli.live import order_now, ranked_now, standing
+from shield.cli.live import order_now, ranked_now, standing, stored
 from shield.rules.health import RECOVERY_SECONDS
 from shield.rules.latency import LEAST_SAMPLES
 from tests.client import Client, request
@@ -42,6 +42,29 @@ def state_of(**healths: Any) -> dict[str, Any]:
 
 def health(state: str, *, since: float = 10.0, out: float = 0.0, **more: Any) -> dict[str, Any]:
     return {"state": state, "since_seconds": since, "out_seconds": out, "reason": "", "flags": [], **more}
+
+
+ENTRY = {"tier": "memory", "worker": 1, "status": 200, "bytes": 5, "age": 10.0, "ttl": 50.0, "origin": "fra"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        (ENTRY, "memory of worker 1: 200, 5B from fra, fresh for 50s, age 10s"),
+        (
+            {**ENTRY, "tier": "nvme", "worker": None, "ttl": -70.0, "origin": None, "tags": ["a", "b"]},
+            "nvme: 200, 5B, stale for 1m, age 10s, tags a b",
+        ),
+    ],
+)
+def test_an_entry_is_told_in_words(entry: dict[str, Any], line: str) -> None:
+    assert stored(entry) == line
+
+
+@given(anything)
+def test_an_entry_of_another_version_is_no_error(entry: Any) -> None:
+    if isinstance(entry, dict):
+        stored(entry)
 
 
 def test_those_that_are_out_come_behind_and_the_longest_out_last() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
+from urllib.parse import quote
 
 from shield.cli.admin import AdminDoor, ask, problems_of
 from shield.config.settings import Settings
@@ -43,6 +44,12 @@ class RunningNode:
             )
         return state
 
+    def entries(self, target: str) -> Sequence[Mapping[str, Any]] | None:
+        """What it has under a target; None when it can't tell. Raises RefusedError."""
+        said = self._asked("GET", f"/entries?url={quote(target, safe='')}")
+        found = None if said is None else said.get("entries")
+        return found if isinstance(found, list) else None
+
     def remove(self, paths: Sequence[str]) -> int | None:
         """Have it remove entries; returns how many there were. None when it can't. Raises RefusedError."""
         said = self.tell("/store/remove", {"paths": list(paths)})
@@ -72,9 +79,12 @@ class RunningNode:
 
     def tell(self, target: str, wish: object) -> Mapping[str, Any] | None:
         """POST a wish; the node's answer, None when it doesn't know such wishes. Raises RefusedError."""
+        return self._asked("POST", target, wish)
+
+    def _asked(self, method: str, target: str, wish: object = None) -> Mapping[str, Any] | None:
         assert self.address is not None
         try:
-            status, said = ask(self.address, "POST", target, wish=wish, seconds=_REMOVAL_SECONDS)
+            status, said = ask(self.address, method, target, wish=wish, seconds=_REMOVAL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
             raise RefusedError(f"the node on {self.address} closed the connection: {error}") from None
         if status in (404, 405, 501):

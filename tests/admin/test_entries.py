@@ -1,0 +1,103 @@
+"""`/entries` of the admin API: what the node has under a URL, in all workers' RAM and on disks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.disks import settled, with_disk
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import FakeClock, Shield, settings_of
+from tests.peers.pair import two
+
+
+def entries(shield: Shield, url: str) -> tuple[int, Any]:
+    """Asked on the node's loop."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=shield.node.admin)
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+            return await client.get("/entries", params={"url": url})
+
+    answer = shield.run(ask())
+    return answer.status_code, answer.json()
+
+
+def test_an_entry_in_ram_is_shown_with_its_times_and_tags(
+    shield: Shield, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"hello", lifetime=60, fields={"surrogate-key": "x y"})
+    shield.get("/a")
+    clock.advance(70)
+
+    status, said = entries(shield, "https://cdn.example/a")
+
+    assert (status, said["route"], said["vary"]) == (200, "default", [])
+    (entry,) = said["entries"]
+    assert (entry["tier"], entry["worker"], entry["directory"]) == ("memory", 0, None)
+    assert (entry["status"], entry["bytes"], entry["origin"]) == (200, 5, "fra")
+    assert (entry["age"], entry["ttl"]) == (70.0, -10.0)
+    assert entry["tags"] == ["x", "y"]
+    assert entry["key"] == said["key"]
+
+
+def test_looking_counts_as_no_use_and_what_isnt_there_is_nothing(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    shield.get("/a")
+    text = entries(shield, "/a")[1]["key"].encode()
+    entry, _ = shield.node.store.shown(text)
+    assert entry is not None
+    before = entry.frequency
+
+    entries(shield, "/a")
+
+    assert entry.frequency == before
+    assert entries(shield, "/none")[1]["entries"] == []
+
+
+def test_what_no_client_could_request_is_refused(shield: Shield) -> None:
+    assert entries(shield, "")[0] == 400
+    assert entries(shield, "/%00")[0] == 400
+    assert entries(shield, "http://[")[0] == 400
+
+
+def test_variants_are_shown_with_the_fields_that_they_differ_by(clock: FakeClock, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"hello", lifetime=60, fields={"vary": "accept"})
+    routes = {"default": {"match": "/", "forward_request_headers": ["accept"]}}
+    with Shield(settings_of({"fra": origin}, routes=routes), clock=clock) as shield:
+        for accepted in ("image/webp", "image/avif"):
+            shield.get("/a", [("accept", accepted)])
+        said = entries(shield, "/a")[1]
+
+    assert said["vary"] == ["accept"]
+    assert len(said["entries"]) == 2 and len({each["key"] for each in said["entries"]}) == 2
+
+
+def test_a_disk_is_shown_and_a_purged_entry_isnt(clock: FakeClock, origin: FaultyOrigin, tmp_path: Path) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    with Shield(with_disk(origin, tmp_path / "nvme", memory="16MiB", admission="all"), clock=clock) as shield:
+        shield.get("/a")
+        settled(shield)
+        tiers = {each["tier"]: each for each in entries(shield, "/a")[1]["entries"]}
+        shield.run(shield.node.purge.targets([b"/a"]))
+        after = entries(shield, "/a")[1]["entries"]
+
+    assert {"memory", "nvme"} <= tiers.keys()
+    assert (tiers["nvme"]["directory"], tiers["nvme"]["worker"]) == (str(tmp_path / "nvme"), None)
+    assert (tiers["nvme"]["bytes"], tiers["nvme"]["ttl"], tiers["nvme"]["origin"]) == (5, 60.0, "fra")
+    assert after == []
+
+
+def test_the_ram_of_all_workers_is_shown(clock: FakeClock, origin: FaultyOrigin) -> None:
+    paths = [f"/{number}" for number in range(8)]
+    for path in paths:
+        origin.serves(path, b"hello", lifetime=60)
+    with two(origin, clock) as workers:
+        for path in paths:
+            workers.asker.get(path)
+        found = [entries(workers.asker, path)[1]["entries"] for path in paths]
+
+    assert {each["worker"] for entry in found for each in entry} == {0, 1}
+    assert all(found)
