@@ -172,11 +172,18 @@ class PurgeLog:
         open, and what is returned, on the event loop, before it is used. One that missed marks which aren't known any
         more is emptied. Raises StoreError.
         """
+        try:
+            known = max(directory.fence(), directory.swept_before())
+        except OSError as error:
+            raise StoreError(f"{directory.path}: {error.strerror or error}") from None
+        with self._exclusive():
+            if known > self._shared.purges[_NEWEST]:  # of a log that is lost: what is stored from now on is later
+                self._shared.publish((), purge=known)
         found, newest, floor = self.load(directory)
         with self._exclusive():
             try:
                 if max(directory.swept(), directory.swept_before()) < floor:
-                    if directory.statistics().entries:
+                    if not directory.is_empty():
                         text = "cache directory %s: it missed purges that aren't known any more: it is emptied"
                         log.warning(text, directory.path)
                         directory.clear()

@@ -296,8 +296,12 @@ class Disk:
     def retag(self, record: Record) -> None:
         """Give the stored entry the later head of this record, and its tags."""
         place = self._stored(record)
-        if place is not None:
-            place.volume.change(lambda directory: directory.retag(record))
+        if place is None:
+            return
+        place.volume.change(lambda directory: directory.retag(record))
+        for other in self.places(record.key.digest) if record.kind is RecordKind.HEAD else ():
+            if other.volume is not place.volume:
+                other.volume.remove((record.key,))  # its slices have the tags from before
 
     def _stored(self, record: Record) -> Located | None:
         """The position of an entry that differs from this record by its head at most."""
@@ -364,15 +368,18 @@ class Disk:
         volume = self._tiers[0].writable(stored.key.digest)
         if which in self._promoting or volume is None or volume.is_behind:
             return
-        self._promoting.add(which)
         since = volume.generation()
+        spared = place.directory.spared(stored.found, stored.key, stored.slice)
+        if spared is None:
+            return
+        self._promoting.add(which)
 
         def written(well: bool) -> None:
             self._promoting.discard(which)
             self.promoted += well
 
         def read(body: object) -> None:
-            record = latest(stored.header.record, stored.found)
+            record = latest(stored.header.record, spared)
             size = _RECORD + stored.found.body_length
             if not isinstance(body, bytearray) or not volume.write(
                 Draft(record, (body,), since=since), size, written
@@ -423,7 +430,9 @@ class Disk:
                 return
             with suppress(StoreError):
                 head = place.directory.fetch(place.found, record.key)
-                target.move_here(Draft(latest(head.header.record, place.found)), _RECORD, wait=may_wait)
+                if (spared := place.directory.spared(place.found, record.key)) is None:
+                    return
+                target.move_here(Draft(latest(head.header.record, spared)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
 
 

@@ -48,6 +48,7 @@ class Removals:
         """Of purges of many entries, as far as this worker has seen them."""
         self.is_lost = False
         """Whether marks were missed, so that they must be read again."""
+        self._distrusted = 0  # up to which marks were missed
         self.tell: Purged = _unnoticed
         self.node_sequence = shared.generation
         """Its one item is the sequence of the newest removal by any worker."""
@@ -104,7 +105,7 @@ class Removals:
             self._clear()
             published = self._shared.purges[0]
             if published > newest:
-                self.is_lost = True
+                self.is_lost, self._distrusted = True, published
                 self.marks.distrust(published)
         for notice in removed or ():
             mark, soft = mark_of(notice), outdated_of(notice)
@@ -119,7 +120,11 @@ class Removals:
         self._settle()
 
     def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
-        """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
+        """Take these marks, of which the newest that was published is `newest`, in place of those that are known;
+        unless later ones were missed meanwhile: then they are to be read again.
+        """
+        if newest < self._distrusted:
+            return
         self.is_lost = False
         self.marks.restore(marks, newest)
         self._settle()

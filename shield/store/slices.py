@@ -144,7 +144,9 @@ class Slices:
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)
-        return place is not None and place.found.kind == RecordKind.HEAD and place.found.identity == self._identity
+        if place is None or place.found.kind != RecordKind.HEAD or place.found.identity != self._identity:
+            return False
+        return place.found.since >= self._disk.marks.alive  # else it may have fallen under a mark
 
     def _head_done(self, well: bool) -> None:
         self._head_written = well

@@ -216,7 +216,7 @@ class Store:
             waiting.append(then)
             return
         self._readings[key.text] = [then]
-        place, generation = cold.place, self.generation
+        place, generation, forgotten = cold.place, self.generation, self.marks.forgotten
         assert self._disk is not None
 
         def work() -> StoredRecord:
@@ -229,6 +229,7 @@ class Store:
             entry = None
             if isinstance(stored, StoredRecord) and key.text not in self._hidden:
                 is_gone = self.was_removed(key.text, generation, stored.header.tags)
+                is_gone |= self.marks.forgotten != forgotten  # it may have fallen under what is forgotten since
                 entry = None if is_gone else self._took(place, stored, stored.body)
             for waiter in self._readings.pop(key.text):
                 waiter(entry)

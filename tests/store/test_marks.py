@@ -221,6 +221,93 @@ def test_slices_from_before_a_hard_mark_are_no_part_of_an_entry_from_after_it(tm
     asyncio.run(run())
 
 
+def in_two_slices(tags: bytes, born: float = 0.0) -> Entry:
+    head = of_fields(200, ((b"etag", b'"1"'), (b"content-length", b"131072")))
+    made = Entry.large(entry("a").key, head, Freshness(born, 3600.0, 0.0, 0.0), length=1 << 17, slice_bytes=1 << 16)
+    made.tags = tags
+    return made
+
+
+async def write_slices(store: Store, large_one: Entry, fill: bytes) -> None:
+    slices = store.slices(large_one)
+    assert isinstance(slices, Slices)
+    for number in (0, 1):
+        assert slices.commit(number, (fill * (1 << 16),), lambda well: None, still=lambda: True)
+    await until(lambda: slices.read_nowait(1, 0, 3) == bytearray(fill * 3))
+
+
+def test_a_large_entry_is_found_again_once_the_same_version_was_fetched_after_a_purge(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            await write_slices(store, in_two_slices(b"red"), b"o")
+            publish(store, HARD)
+            assert await find(store, entry("a")) is None
+
+            await write_slices(store, in_two_slices(b"red"), b"n")
+
+            assert await find(store, entry("a")) is not None, "before any sweep"
+
+    asyncio.run(run())
+
+
+def test_slices_go_when_a_validation_changes_their_tags(tmp_path: Path) -> None:
+    """Else a purge by a later tag would miss them, and they would be part of what is fetched next."""
+
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            await write_slices(store, in_two_slices(b"blue"), b"o")
+            before = await find(store, entry("a"))
+            assert before is not None
+            store.freshen(in_two_slices(b"red", born=500.0), before)
+            directory = store.volumes()[0].directory
+            assert directory is not None
+            await until(lambda: not directory.index.slices(entry("a").key.digest))
+            after = await find(store, entry("a"))
+            assert after is not None and after.tags == b"red"
+
+            publish(store, HARD)
+            assert await find(store, entry("a")) is None
+            assert store.slices(in_two_slices(b"red")).read_nowait(1, 0, 3) is Where.MISSING
+
+    asyncio.run(run())
+
+
+def test_marks_that_are_missed_while_others_are_read_again_are_read_again_too() -> None:
+    shared = Shared(slots=1 << 10, log_bytes=1 << 10)
+    store = Store(MemoryTier(capacity=1 << 20, max_entry=1 << 20), shared)
+
+    def overrun(mark: PurgeMark) -> None:
+        shared.publish([marking(mark)], purge=mark.sequence)
+        shared.publish([b"x" * 100] * 20)
+        store.catch_up()
+
+    overrun(HARD)
+    overrun(PurgeMark(7, MarkKind.TAG, b"later"))
+    store.restore_marks([HARD], 5)  # as it was read before the second
+
+    assert store.has_lost_marks
+    store.restore_marks([HARD, PurgeMark(7, MarkKind.TAG, b"later")], 7)
+    assert not store.has_lost_marks
+    assert {mark.kind for mark in store.marks} == {MarkKind.TAG}, "not everything counts as purged"
+
+
+def test_what_is_read_from_a_disk_while_marks_are_forgotten_may_have_fallen_under_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            store.commit(tagged("a"))
+            await written(store)
+            publish(store, HARD)
+            place = store._disk and store._disk.lookup(entry("a").key.digest)
+            assert place
+            done: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+            store.read(Cold(place), entry("a").key, done.set_result)
+            store.marks.forget(5)
+
+            assert await done is None
+
+    asyncio.run(run())
+
+
 async def swept(store: Store) -> list[bytes]:
     """The keys that turned out to have fallen under a mark."""
     volume = store.volumes()[0]
