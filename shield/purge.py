@@ -228,9 +228,12 @@ class Purge:
 
     def _fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
         """An entry fell under a mark: its key counts as changed since the purge. Others do since then anyway."""
-        until = mark.at + self.lag
-        if mark.kind in (MarkKind.TAG, MarkKind.GLOB) and until > self._clock():
-            named = key_of_text(key.text.partition(OF_VARIANT)[0])
+        until, now = mark.at + self.lag, self._clock()
+        if mark.kind not in (MarkKind.TAG, MarkKind.GLOB) or until <= now:
+            return
+        named = key_of_text(key.text.partition(OF_VARIANT)[0])
+        known = self._changes.find(named, now)
+        if known is None or known.until < until:
             self._changes.add(ChangeKind.PURGED, [(named, version)], mark.at, until)
 
     async def _remove(self, keys: Sequence[CacheKey]) -> int:

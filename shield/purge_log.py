@@ -109,6 +109,11 @@ class PurgeLog:
         """Whether there is any place on a disk."""
         return bool(self._places())
 
+    @property
+    def wants_upkeep(self) -> bool:
+        """Whether `trim` is to be called: by one worker, and by those that found a copy that lacks something."""
+        return self._worker == 0 or bool(self._behind)
+
     def statistics(self) -> PurgeLogStatistics:
         """Any thread; what this worker has read so far."""
         history = self._history
@@ -227,7 +232,9 @@ class PurgeLog:
             before = len(self._history.marks) + len(self._history.orders)
             self._history.trim(self._clock(), swept)
             changed = len(self._history.marks) + len(self._history.orders) != before
-            for place in self._places():
+            places = self._places()
+            self._behind &= {place.path for place in places}  # others join anew when they are back
+            for place in places:
                 if changed or place.path in self._behind:
                     self._replace(place)
 

@@ -1,6 +1,6 @@
 """Purge orders carried out, each id once: logged before, so that a kill doesn't end them, and noted as done after.
 
-An order that is sent twice, since its first answer was lost, gets a receipt without being carried out again.
+An order that is sent twice, since its first answer was lost, gets the first receipt.
 """
 
 from __future__ import annotations

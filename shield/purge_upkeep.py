@@ -61,14 +61,13 @@ class PurgeUpkeep:
         if store.marks.newest > store.memory_swept and not self._sweeping:
             self._begin(self._sweep_memory())
         if not self._sweepers:
-            monotonic = asyncio.get_running_loop().time
-            volumes = [volume for volume in store.volumes() if volume.sweeps]
-            self._sweepers = [Sweeper(volume, store.marks, monotonic=monotonic) for volume in volumes]
+            loop, volumes = asyncio.get_running_loop(), [volume for volume in store.volumes() if volume.sweeps]
+            self._sweepers = [Sweeper(volume, store.marks, loop=loop, tell=store.tell_fallen) for volume in volumes]
         for sweeper in self._sweepers:
             sweeper.tick()
         if store.marks.alive and self._ticks % _FORGET_TICKS == 0:
             self._forget()
-        if self._ticks % _TRIM_TICKS == 0 and self._sweepers:
+        if self._ticks % _TRIM_TICKS == 0 and self._log.wants_upkeep:
             self._begin(self._trim())
 
     async def close(self) -> None:

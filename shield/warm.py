@@ -19,7 +19,7 @@ from shield.messages import Part, Request
 from shield.origin.origins import Origins
 from shield.outcome import Outcome
 from shield.proxy import Proxy
-from shield.reply import Reply
+from shield.reply import Reply, UnderWay
 from shield.rules.routes import Resource
 from shield.rules.warming import MARK, MOST_AT_ONCE, WarmOrder, WarmResult
 from shield.rules.written import target_of
@@ -33,6 +33,7 @@ PAUSE_SECONDS = 5.0
 """After which what was deferred may be ordered again."""
 
 _ABSENT = (404, 410)
+_AT_ONCE = 1 << 20  # bytes that a body brings without a pause: those of slices on disk come as fast as memory is
 _BUDGET = "the budget of bytes is used up"
 
 
@@ -124,13 +125,13 @@ class Warmer:
 
     async def _requested(self, url: str, request: Request, budget: _WarmBudget) -> WarmedUrl:
         proxy, regime = self._proxy, self._proxy.in_force.regime
-        sink = _WarmSink(self._loop.create_future(), budget)
+        sink = _WarmSink(self._loop, budget)
         reply = proxy.try_hit(request, self._clock(), regime)
         if reply is not None:
             sink.reply(reply)
             return sink.result(url)
         self._under_way += 1
-        transfer = proxy.open(request, sink, regime)
+        transfer = sink.transfer = proxy.open(request, sink, regime)
         try:
             await sink.done
         finally:
@@ -165,11 +166,16 @@ class _WarmBudget:
 
 
 class _WarmSink:
-    """The client of a request for warming: takes everything at once, and keeps nothing. Implements `Client`."""
+    """The client of a request for warming: takes everything, with pauses for the event loop's other work, and keeps
+    nothing. Implements `Client`.
+    """
 
-    def __init__(self, done: asyncio.Future[None], budget: _WarmBudget) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, budget: _WarmBudget) -> None:
         self.ready = True
-        self.done = done
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.transfer: UnderWay | None = None
+        self._loop = loop
+        self._at_once = 0  # bytes since the last pause
         self._budget = budget
         self._status = 0
         self._outcome = Outcome()
@@ -199,6 +205,15 @@ class _WarmSink:
 
     def write(self, data: Part) -> None:
         self._take(len(data))
+        self._at_once += len(data)
+        if self._at_once >= _AT_ONCE and self.ready:
+            self.ready = False
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self.ready, self._at_once = True, 0
+        if self.transfer is not None:
+            self.transfer.advance()
 
     def finish(self, *, clean: bool) -> None:
         self._is_whole = clean

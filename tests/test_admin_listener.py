@@ -61,6 +61,8 @@ def test_a_unix_socket_with_tokens_outlives_reloads_upgrades_and_kills(tmp_path:
             node.says(f"[{worker}] the level of the log is info again", patience=PATIENCE)
         assert asked(socket, OTHER, "POST", "/reload", {"diff": True}) == (200, {"generation": 2, "changes": []})
 
+        node.says(f"by oncall from unix uid {os.getuid()} pid {os.getpid()}: 200")
+
         node.signal(signal.SIGUSR2)
         node.says("upgrade: all workers run version", patience=PATIENCE)
         until(lambda: asked(socket, OTHER)[0] == 200, patience=PATIENCE)

@@ -57,6 +57,7 @@ def test_metrics_have_the_same_figures(pair: Shield, origin: FaultyOrigin, repli
 def test_every_limit_that_is_set_is_one(origin: FaultyOrigin, clock: FakeClock) -> None:
     names = [name for name in LimitSettings.model_fields if name != "amplification"]  # a section of its own
     said = {name: at + (2000 if name.endswith("_bytes") else 11) for at, name in enumerate(names)}
+    said["max_rate"] += 1 << 16
 
     with Shield(settings_of({"fra": origin}, limits=said), clock=clock) as shield:
         limits = shield.node.front.limits

@@ -11,6 +11,7 @@ from shield.config.settings import Settings
 from shield.rules.absence import WEAK_SECONDS
 from shield.rules.changes import ChangeKind
 from shield.rules.health import HealthRecord, HealthState
+from shield.rules.purging import MarkKind
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 from tests.peers.pair import two
@@ -202,6 +203,32 @@ def test_keys_under_a_purged_prefix_are_fetched_from_the_primary(
     lagged.get("/other")
     assert (origin.fetches("/images/a"), replica.fetches("/images/a")) == (1, 0)
     assert replica.fetches("/other") == (prefix != b"/")
+
+
+@pytest.mark.parametrize("mark", [(MarkKind.TAG, (b"red",)), (MarkKind.GLOB, (b"/im*/a",))], ids=["tag", "pattern"])
+@pytest.mark.parametrize("is_swept", [False, True], ids=["looked up", "swept"])
+def test_what_fell_under_a_purge_by_tag_or_pattern_is_fetched_from_the_primary(
+    lagged: Shield,
+    origin: FaultyOrigin,
+    replica: FaultyOrigin,
+    mark: tuple[MarkKind, tuple[bytes, ...]],
+    is_swept: bool,
+) -> None:
+    for each in (origin, replica):
+        for path, tag in (("/images/a", "red"), ("/other", "blue")):
+            each.serves(path, b"old", lifetime=3600, fields={"cache-tag": tag})
+    for path in ("/images/a", "/other"):
+        lagged.get(path)
+    origin.serves("/images/a", b"new", lifetime=3600, fields={"cache-tag": "red"})
+
+    lagged.run(lagged.node.purge.mark(*mark))
+    if is_swept:
+        lagged.call(lagged.node.tick)
+        lagged.wait_for(lambda: lagged.node.store.memory_swept == lagged.node.store.marks.newest)
+
+    assert lagged.get("/images/a").body == b"new"
+    assert lagged.get("/other").hit
+    assert (origin.fetches("/images/a"), replica.fetches("/images/a")) == (1, 1)
 
 
 def test_operators_lifetimes_hold_for_seconds_too(

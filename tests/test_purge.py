@@ -8,8 +8,10 @@ from collections.abc import Awaitable
 import pytest
 
 from shield.errors import RequestError
+from shield.rules.purging import MOST_GLOBS, MarkKind, TooManyGlobsError
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.node import Shield
+from tests.node import FakeClock, Shield
+from tests.peers.pair import two
 
 MANY = 10_000
 
@@ -76,3 +78,49 @@ def test_a_purge_by_prefix_leaves_others_in_ram_and_gives_back_the_memory_of_its
     assert shield.call(lambda: shield.node.store.statistics().memory.entries) == 600
     assert shield.get("/0/0").hit
     assert not shield.get("/1/1").hit
+
+
+@pytest.mark.parametrize("strips", [False, True], ids=["tags are shown", "tags are stripped"])
+def test_a_purge_by_tag_in_one_worker_reaches_the_copy_that_another_has_of_it(
+    origin: FaultyOrigin, clock: FakeClock, strips: bool
+) -> None:
+    routes = {"default": {"freshness": {"strip_tags": strips}}}
+    with two(origin, clock, routes=routes) as workers:
+        for path, tags in ((workers.path, "red, cats"), ("/kept", "blue")):
+            origin.serves(path, b"old", lifetime=3600, fields={"cache-tag": tags})
+            for each in (workers.asker, workers.owner):
+                each.get(path)
+            assert workers.asker.get(path).hit
+        origin.serves(workers.path, b"new", lifetime=3600)
+
+        workers.owner.run(workers.owner.node.purge.mark(MarkKind.TAG, (b"red",)))
+
+        assert [each.get(workers.path).body for each in (workers.asker, workers.owner)] == [b"new", b"new"]
+        assert workers.asker.get("/kept").hit
+
+
+def test_a_soft_purge_by_tag_serves_the_stale_entry_once_more_and_refreshes_it(
+    shield: Shield, origin: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"old", lifetime=3600, grace=600, fields={"cache-tag": "red"})
+    shield.get("/a")
+    origin.serves("/a", b"new", lifetime=3600, grace=600)
+
+    shield.run(shield.node.purge.mark(MarkKind.TAG, (b"red",), soft=True))
+
+    first = shield.get("/a")
+    assert first.body == b"old" and "ttl=-" in str(first.get("cache-status"))
+    shield.wait_for(lambda: not shield.node.fills.statistics().in_flight)
+    assert shield.get("/a").body == b"new"
+    assert shield.get("/a").hit
+
+
+def test_a_pattern_too_many_is_refused_and_nothing_is_purged(shield: Shield, origin: FaultyOrigin) -> None:
+    origin.serves("/a", b"a", lifetime=3600)
+    shield.get("/a")
+    with pytest.raises(TooManyGlobsError):
+        shield.run(
+            shield.node.purge.mark(MarkKind.GLOB, [b"/%d*" % number for number in range(MOST_GLOBS)] + [b"/a*"])
+        )
+
+    assert shield.get("/a").hit

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -57,33 +57,52 @@ def settings(path: Path, origin: FaultyOrigin) -> Path:
     return settings_file(path, origin, workers=2, cache={"tiers": [tier]})
 
 
-@pytest.mark.parametrize("has_state", [True, False], ids=["with a state directory", "with a disk alone"])
-def test_nothing_purged_by_prefix_comes_back_after_a_kill_at_once(tmp_path: Path, has_state: bool) -> None:
+HARD, SOFT = {"tags": ["red"]}, {"tags": ["red"], "soft": True}
+
+
+@pytest.mark.parametrize(
+    ("order", "has_state"),
+    [({"prefixes": ["/a/"]}, True), (HARD, False), (SOFT, False)],
+    ids=["by prefix", "by tag, without a state directory", "softly"],
+)
+def test_nothing_purged_comes_back_after_a_kill_at_once(
+    tmp_path: Path, order: Mapping[str, object], has_state: bool
+) -> None:
     state = str(tmp_path) if has_state else ""
     with FaultyOrigin() as origin:
         config = settings(tmp_path, origin)
-        for name in NAMES:
-            origin.serves(name, b"old", lifetime=3600)
-        for turn in range(tries(1)):
-            with Process(config, STATE_DIRECTORY=state) as node:
-                list(bodies(node.port, NAMES))
-                until(lambda: stored(node.admin_port) >= len(NAMES))
-                for name in NAMES:
-                    origin.serves(name, b"%d" % turn, lifetime=3600)
-                assert post(node.admin_port, "/store/remove", {"prefix": "/a/"}) == {"removed": None}
-                os.killpg(node.process.pid, signal.SIGKILL)
+        serve(origin, b"old")
+        with Process(config, STATE_DIRECTORY=state) as node:
+            list(bodies(node.port, NAMES))
+            until(lambda: stored(node.admin_port) >= len(NAMES))
+            serve(origin, b"new")
+            receipt = post(node.admin_port, "/purge", order)
+            os.killpg(node.process.pid, signal.SIGKILL)
 
-            with Process(config, STATE_DIRECTORY=state) as node:
-                found = list(bodies(node.port, NAMES))
-                assert {body for name, body, _ in found if name.startswith("/a/")} == {b"%d" % turn}
-                assert all(hit for name, _, hit in found if name.startswith("/b/"))
+        assert isinstance(receipt, dict) and receipt["durable"] is True
+        with Process(config, STATE_DIRECTORY=state) as node:
+            if order is SOFT:
+                list(bodies(node.port, NAMES))  # stale ones, which are refreshed then
+                until(lambda: {body for name, body, _ in bodies(node.port, NAMES) if is_purged(name)} == {b"new"})
+            found = list(bodies(node.port, NAMES))
+            assert {body for name, body, _ in found if is_purged(name)} == {b"new"}
+            assert all(hit for name, _, hit in found if not is_purged(name))
+
+
+def is_purged(name: str) -> bool:
+    return name.startswith("/a/")
+
+
+def serve(origin: FaultyOrigin, body: bytes) -> None:
+    for name in NAMES:
+        fields = {"cache-tag": "red, cats" if is_purged(name) else "blue"}
+        origin.serves(name, body, lifetime=3600, grace=3600, fields=fields)
 
 
 def test_a_purge_that_a_kill_interrupts_is_done_or_not_and_the_node_starts(tmp_path: Path) -> None:
     with FaultyOrigin() as origin:
         config = settings(tmp_path, origin)
-        for name in NAMES:
-            origin.serves(name, b"old", lifetime=3600)
+        serve(origin, b"old")
         for turn in range(tries(1)):
             with Process(config) as node:
                 list(bodies(node.port, NAMES))
@@ -93,8 +112,7 @@ def test_a_purge_that_a_kill_interrupts_is_done_or_not_and_the_node_starts(tmp_p
                 with suppress(OSError, HTTPException):
                     said = post(node.admin_port, "/store/remove", {"prefix": "/a/"})
                 killer.join()
-            for name in NAMES:
-                origin.serves(name, b"%d" % turn, lifetime=3600)
+            serve(origin, b"%d" % turn)
             with Process(config) as node:
                 found = {body for name, body, _ in bodies(node.port, NAMES) if name.startswith("/a/")}
                 assert said is None or b"old" not in found

@@ -170,10 +170,12 @@ def test_a_place_that_failed_is_brought_up_to_date(tmp_path: Path, directory: Ca
     node = Node(state, [directory])
     log = node.log()
     log.add_marks(MarkKind.TAG, (b"a",), soft=False)
+    assert [cause.kind for cause in log.troubles()] == [AlarmKind.PURGES]
     state.mkdir()
 
     log.trim(0)
 
+    assert not log.troubles()
     assert texts(Node(state, []).log()) == [b"a"]
 
 

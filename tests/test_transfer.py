@@ -6,6 +6,7 @@ import pytest
 
 from shield.errors import Fault
 from shield.fill.means import FillPolicy
+from shield.messages import Field
 from shield.rules.freshness import FreshnessRules
 from shield.rules.purging import MarkKind, PurgeMark
 from shield.rules.routes import Route
@@ -356,7 +357,8 @@ def test_a_fill_whose_tags_turn_out_to_be_others_is_stored_and_joined_again_once
     on_ground(scenario)
 
 
-def test_an_entry_that_is_purged_by_its_tag_while_it_is_validated_does_not_come_back() -> None:
+@pytest.mark.parametrize("said", [(), ((b"cache-tag", b"blue"),)], ids=["the same tags", "others"])
+def test_an_entry_that_is_purged_by_its_tag_while_it_is_validated_does_not_come_back(said: tuple[Field, ...]) -> None:
     async def scenario(ground: Ground) -> None:
         await ground.asked()
         ground.source.last.answers(LASTING, RED, TAG, body=b"old!")
@@ -364,7 +366,7 @@ def test_an_entry_that_is_purged_by_its_tag_while_it_is_validated_does_not_come_
         ground.clock.advance(61.0)
         await ground.asked()
         ground.marked(BY_TAG)
-        ground.source.last.answers(LASTING, TAG, status=304, body=b"")
+        ground.source.last.answers(LASTING, TAG, *said, status=304, body=b"")
         await turns()
 
         assert not await _is_hit(ground)

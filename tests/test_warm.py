@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 
-from tests.disks import KIB, SLICE, with_disk
+from shield.outcome import Outcome
+from shield.reply import UnderWay
+from shield.warm import _WarmBudget, _WarmSink
+from tests.disks import KIB, MIB, SLICE, with_disk
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
@@ -66,6 +71,7 @@ def test_warming_is_counted_apart_from_requests_of_clients(shield: Shield, origi
     state = shield.state()
     assert state["warm"] == {"results": {"warmed": 1, "absent": 1}, "origin_bytes": 3, "under_way": 0}
     assert state["requests"] == {"plain_hit": 0} and shield.log() == []
+    assert state["origins"]["fra"]["requests"] == {"warm": 2}
 
 
 def test_stale_entries_are_brought_up_to_date_unless_only_missing_ones_are_wanted(
@@ -98,6 +104,22 @@ def test_a_large_object_is_warmed_slice_by_slice_and_what_is_there_is_not_read(
         assert (first["result"], second["result"], second["bytes"]) == ("warmed", "present", 0)
         assert len(origin.requests) == asked
         assert shield.get("/large").body == body and len(origin.requests) == asked
+        assert "warm" in shield.state()["origins"]["fra"]["requests"]
+
+
+def test_a_body_that_comes_as_fast_as_memory_leaves_time_for_other_work() -> None:
+    async def scenario() -> list[bool]:
+        sink, advanced = _WarmSink(asyncio.get_running_loop(), _WarmBudget(math.inf)), []
+        sink.transfer = cast(UnderWay, SimpleNamespace(advance=lambda: advanced.append(sink.ready)))
+        sink.begin(b"", None, status=200, length=None, outcome=Outcome(hit=True))
+        for _ in range(3):
+            assert sink.ready
+            sink.write(bytes(MIB))
+            assert not sink.ready
+            await asyncio.sleep(0)
+        return advanced
+
+    assert asyncio.run(scenario()) == [True] * 3
 
 
 def test_variants_are_warmed_by_the_fields_of_the_order(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from loadtest.disk import amplification, cold, fill, hits, restart, size, workers
+from loadtest.disk import amplification, cold, fill, hits, purge, restart, size, workers
 from loadtest.disk.bench import Bench, bench
 from loadtest.peers import note
 
@@ -26,11 +26,12 @@ COMMANDS: dict[str, Callable[[Bench, argparse.Namespace], None]] = {
     "cold": cold.run,
     "size": size.run,
     "restart": restart.run,
+    "purge": purge.run,
     "fill": fill.run,
     "workers": workers.run,
     "write-amplification": amplification.run,
 }
-NEED_WRK = frozenset({"hits", "size", "workers"})
+NEED_WRK = frozenset({"hits", "size", "workers", "purge"})
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="per server, case and round (whole seconds)")
     parser.add_argument("--connections", type=int, default=32, help="of wrk")
     parser.add_argument("--objects", type=int, default=20_000, help="small ones; of larger ones a share")
-    parser.add_argument("--entries", type=int, default=1_000_000, help="in a directory: size, restart")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="in a directory: size, restart, purge")
     parser.add_argument("--megabytes", type=float, default=100.0, help="of one of the largest objects: fill")
     parser.add_argument("--requests", type=int, default=120_000, help="in all: write-amplification")
     options = parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from loadtest.disk.bench import Objects
@@ -35,7 +36,13 @@ def some_of(count: int, most: int = _SAMPLE, seed: int = 0) -> Objects:
     return Objects(f"{BODY} B", [path_of(number) for number in numbers], BODY * len(numbers))
 
 
-def stock(config: Path, count: int) -> float:
+def stock(
+    config: Path,
+    count: int,
+    *,
+    path: Callable[[int], str] = path_of,
+    tags: Callable[[int], bytes] = lambda number: b"",
+) -> float:
     """Write small entries into the first directory of a node's settings; microseconds for each."""
     settings = load(config, environ={}, secret_directories=()).settings
     routes = settings.route_table()
@@ -56,7 +63,8 @@ def stock(config: Path, count: int) -> float:
         for start in range(0, count, _BATCH):
             drafts = []
             for number in range(start, min(count, start + _BATCH)):
-                record = record_of(routes.resolve(path_of(number).encode()).key, head, freshness)
+                record = record_of(routes.resolve(path(number).encode()).key, head, freshness)
+                record.tags = tags(number)
                 record.origin, record.total, record.stored_at = "one", BODY, now
                 drafts.append(Draft(record, content))
             directory.commit(drafts)

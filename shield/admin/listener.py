@@ -6,6 +6,9 @@ uvicorn's own protocol answers them. It has a limit for idle connections alone, 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -45,8 +48,11 @@ class AdminConnection(H11Protocol):
         self._late = 0  # sweeps that its client has kept the node waiting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        made = transport.get_extra_info("socket")
+        peer = None if made is None or made.family != socket.AF_UNIX else _credentials(made.fileno())
         others: list[AdminConnection] = [each for each in self.connections if isinstance(each, AdminConnection)]
         super().connection_made(cast(asyncio.Transport, transport))
+        self.client = peer or self.client
         if len(others) >= self._listener.most:
             idle = [each for each in others if not each._is_answering]
             (max(idle, key=lambda each: each._quiet) if idle else self)._cut()
@@ -71,3 +77,16 @@ class AdminConnection(H11Protocol):
     def _cut(self) -> None:
         self.connections.discard(self)
         self.transport.abort()
+
+
+_PEER = struct.Struct("3i")  # of a process: its id, and those of its user and group
+
+
+def _credentials(descriptor: int) -> tuple[str, int] | None:
+    """The client at a unix socket, by its user and process, in the form of an address; None if it can't be told."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as made:
+            pid, uid, _ = _PEER.unpack(made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    except OSError:
+        return None
+    return f"unix uid {uid} pid {pid}", 0

@@ -30,15 +30,8 @@ _app = typer.Typer(
     pretty_exceptions_enable=False,  # they show local variables, which may hold secrets
 )
 
-_RUN, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "Settings", "Origins", "Objects"  # headings of --help
-
-_app.add_typer(_alarms, rich_help_panel=_RUN)
-_app.add_typer(_store, rich_help_panel=_OBJECTS)
-_app.command(rich_help_panel=_OBJECTS)(purge)
-_app.command(rich_help_panel=_OBJECTS)(purges)
-_app.add_typer(_origin, rich_help_panel=_ORIGINS)
-_app.add_typer(_ramp, rich_help_panel=_ORIGINS)
-_app.add_typer(_drill, rich_help_panel=_ORIGINS)
+# headings of --help
+_RUN, _SEE, _SETTINGS, _ORIGINS, _OBJECTS = "Run a node", "See what it does", "Settings", "Origins", "Objects"
 
 
 class _ManualSubject(StrEnum):
@@ -168,7 +161,7 @@ def check(
     raise typer.Exit(run(config, online=online, canary=canary, timeout=timeout, as_json=json))
 
 
-@_app.command(rich_help_panel=_RUN)
+@_app.command(rich_help_panel=_SEE)
 def health(
     config: ConfigFile,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds it may take.", metavar="SECONDS")] = 2.0,
@@ -396,13 +389,6 @@ def announce(
     raise typer.Exit(run(config, urls, word=word, prefetch=prefetch))
 
 
-_app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)
-_app.command(name="cost", rich_help_panel=_ORIGINS)(_cost)
-_app.command(name="prices", rich_help_panel=_ORIGINS)(_prices)
-_app.command(name="top", rich_help_panel=_RUN)(_top)
-_app.command(name="log", rich_help_panel=_RUN)(_log)
-
-
 @_app.command(name="sign-url", rich_help_panel=_SETTINGS)
 def sign_url(
     url: Annotated[str, typer.Argument(help="A URL or a path.", metavar="URL")],
@@ -443,3 +429,17 @@ def demo(
     from shield.cli.demo import demo as run
 
     raise typer.Exit(run(once=once, port=port))
+
+
+_app.add_typer(_alarms, rich_help_panel=_SEE)
+_app.command(name="cost", rich_help_panel=_SEE)(_cost)
+_app.command(name="prices", rich_help_panel=_SEE)(_prices)
+_app.command(name="top", rich_help_panel=_SEE)(_top)
+_app.command(name="log", rich_help_panel=_SEE)(_log)
+_app.add_typer(_origin, rich_help_panel=_ORIGINS)
+_app.add_typer(_ramp, rich_help_panel=_ORIGINS)
+_app.add_typer(_drill, rich_help_panel=_ORIGINS)
+_app.add_typer(_store, rich_help_panel=_OBJECTS)
+_app.command(rich_help_panel=_OBJECTS)(purge)
+_app.command(rich_help_panel=_OBJECTS)(purges)
+_app.command(name="warm", rich_help_panel=_OBJECTS)(_warm)

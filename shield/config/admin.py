@@ -106,8 +106,8 @@ class TokenSettings(Section):
     """A token of the admin API, which callers send as `Authorization: Bearer SECRET`."""
 
     role: Literal["read", "purge", "operate"] = Field(
-        description="What it may do. read: look at metrics, state and records; purge: also remove and announce "
-        "objects and fetch ahead; operate: everything, as reloads, drains, drills and upgrades."
+        description="What it may do. read: look at metrics, state and records; purge: also purge, take down and "
+        "announce objects; operate: everything, as reloads, drains, drills, warming and upgrades."
     )
     secret: _LongSecret | None = Field(
         default=None, description=f"At least {LEAST_CHARACTERS} characters, so that it can't be guessed."

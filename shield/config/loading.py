@@ -20,6 +20,7 @@ from shield.config.notes import notes_on
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Layer, Position, Problem, Tree, sources_of
 from shield.config.settings import Settings
+from shield.config.tracing import HEADERS
 from shield.config.wording import problems_of
 from shield.errors import ConfigError
 from shield.replaced import Marks, marks_of
@@ -176,7 +177,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
-        if place.layer is Layer.FILE and path[:2] != alarms.WEBHOOKS:  # these are read with a reload
+        if place.layer is Layer.FILE and path[0] not in ("alarms", "tracing"):  # these are read with a reload
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
     if settings.tls is not None:
         certificate = None if settings.access is None else settings.access.client_certificate
@@ -187,7 +188,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
     """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, of PURGE,
-    and of webhooks.
+    of webhooks, and of fields for a collector.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -205,4 +206,5 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
+    paths += [(*HEADERS, name) for name in (() if settings.tracing is None else settings.tracing.headers)]
     return paths

@@ -14,6 +14,7 @@ from shield.config.origin import SECRETS, OriginSettings
 from shield.config.places import KeyPath, Layer, Position, Tree
 from shield.config.section import is_loopback
 from shield.config.settings import Settings
+from shield.config.tracing import HEADERS
 from shield.rules.freshness import CREDENTIALS
 
 
@@ -107,7 +108,8 @@ def _readable_by_all(tree: Tree) -> Iterator[str]:
     holding: dict[str, Position] = {}
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
-    for path in (*keys, *access.SECRETS, *token_secrets(tree), *of_webhooks):
+    of_collector: list[KeyPath] = [(*HEADERS, name) for name, _ in tree.items(*HEADERS)]
+    for path in (*keys, *access.SECRETS, *token_secrets(tree), *of_webhooks, *of_collector):
         place = tree.place(path)
         if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT:
             holding.setdefault(place.name, place)

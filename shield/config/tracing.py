@@ -11,6 +11,9 @@ from pydantic import AfterValidator, Field
 from shield.config.section import EndpointUrl, FieldName, Secret, Section, Text
 from shield.config.units import Duration, Portion, duration, share
 
+HEADERS = ("tracing", "headers")
+"""The mapping whose values are secrets."""
+
 TRACES = "/v1/traces"
 """The path of a collector for traces, where an endpoint has none."""
 

@@ -367,7 +367,8 @@ class Fill:
         """End with an entry whose body isn't fetched, for the readers that may get it; `store` keeps it."""
         assert settled.disposition is not None
         self.entry, self.freshness, share = entry, entry.freshness, settled.disposition.share
-        self.tags = entry.tags
+        stored = self.question.stored
+        self.tags = entry.tags if stored is None else b"%b\n%b" % (stored.tags, entry.tags)  # before and after
         if settled.of_equals and share is not Share.LEADER_ONLY:
             self._releases().unlike()
         if settled.step in (Step.STORE, Step.FRESHEN):

@@ -19,6 +19,7 @@ from shield.fill.versions import EntryVersion
 from shield.messages import Request
 from shield.origin.version import Version
 from shield.origin.want import Fetched, Want
+from shield.rules.egress import FetchReason
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.warming import MARK
@@ -148,7 +149,7 @@ class Runs:
             self._queue.pop(number, None)
 
     def want(self, span: Span) -> Want:
-        resource, entry = self.resource, self._entry
+        resource, entry, mark = self.resource, self._entry, self._mark()
         return Want(
             b"GET",
             resource.path,
@@ -160,7 +161,8 @@ class Runs:
             resumes=self._setbacks.broken_by(span.start // self.slice_bytes),
             forwarded=resource.forwarded,
             key=resource.named,
-            request=Request(b"GET", self.target, [], self._mark()),
+            request=Request(b"GET", self.target, [], mark),
+            purpose=FetchReason.WARM if mark else None,
             choice=resource.route.choice,
             route=resource.route.name,
         )

@@ -59,5 +59,4 @@ def is_current(question: Question, means: Means, generation: int, tags: bytes) -
     route = resource.route
     if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
         return False  # in its place is the marker of the fields by which responses vary
-    tags = tags if question.stored is None else b"%b\n%b" % (question.stored.tags, tags)  # of before and after
     return not store.was_removed(resource.named.text, generation, tags)

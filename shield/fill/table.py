@@ -116,6 +116,8 @@ class FillTable:
             want = self._validation(resource, request.method, stored)
             if not whole:
                 want = self._wanted(resource, request, stored, reader)
+            if MARK in request.notable:
+                want.purpose = FetchReason.WARM
             fill = self._start(Question(resource, request, want, stored, shared=True))
         fill.join(reader)
         return fill, under_way

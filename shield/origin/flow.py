@@ -57,7 +57,7 @@ class Flow:
         self._budget = budget_of(b"flow", origin.encode())
         self._cells = RateCells()
         self._prepaid = 0  # bytes that fetches have taken places for, and that haven't come
-        self._usual = 64 * 1024.0  # size of a response
+        self._usual = 16 * 1024.0  # size of a response
         self._since = 0  # bytes since the last place was taken
         self._limited_at = -math.inf
         self.waited = 0.0

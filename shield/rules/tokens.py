@@ -26,8 +26,8 @@ class Role(IntEnum):
     """What a token may do. Each role includes those before it."""
 
     READ = 1  # look at metrics, state and records
-    PURGE = 2  # also remove entries, make them stale, announce changes, and fetch ahead
-    OPERATE = 3  # also everything else: reloads, drains, drills, upgrades, the configuration
+    PURGE = 2  # also remove entries, make them stale, and announce changes
+    OPERATE = 3  # also everything else: reloads, drains, drills, warming, upgrades, the configuration, the audit log
 
     @property
     def word(self) -> str:

@@ -18,7 +18,7 @@ Body = tuple[bytes | bytearray | memoryview, ...]
 
 
 class Entry:
-    """One stored response. Only the last three groups of fields change after it is made.
+    """One stored response. Only the last two groups of fields change after it is made.
 
     The body of a large entry is on disk, in slices of `slice_bytes`, of which some may be missing;
     `length` is that of the whole body in any case.
@@ -56,11 +56,8 @@ class Entry:
         # A request without notable fields is a hit until then; saves the full decision on the hot path.
         self.plain_hit_until = -1.0 if head.no_cache or not head.status else freshness.born + freshness.lifetime
 
-        # the tier's: recent uses, 0 to 3
-        self.frequency = 0
-
-        # the store's: it is known to fall under no mark of a purge up to this one
-        self.since = 0
+        # the tier's: recent uses, 0 to 3; and the mark of a purge up to which it is known to fall under none
+        self.frequency = self.since = 0
 
         # the proxy's: the head of a plain hit as last sent, and the age in it
         self.rendered_age = -1

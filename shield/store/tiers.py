@@ -343,6 +343,10 @@ class Store:
         """Call `listener` with each entry that turns out to have fallen under a mark."""
         self._removals.tell = listener
 
+    def tell_fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
+        """An entry turned out to have fallen under a mark."""
+        self._removals.tell(key, version, mark)
+
     def catch_up(self) -> None:
         """Apply what other workers removed, and marks of purges."""
         if self._newest_removal[0] != self._removals.seen:

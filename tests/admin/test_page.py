@@ -24,38 +24,40 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield made
 
 
-@pytest.fixture
-def replica() -> Iterator[FaultyOrigin]:
-    with FaultyOrigin() as made:
-        yield made
+@pytest.fixture(scope="module")
+def copies() -> Iterator[tuple[FaultyOrigin, FaultyOrigin]]:
+    with FaultyOrigin() as origin, FaultyOrigin() as replica:
+        yield origin, replica
 
 
-@pytest.fixture
-def node(tmp_path: Path, replica: FaultyOrigin) -> Iterator[Process]:
-    with FaultyOrigin() as origin:
-        yield from started(tmp_path, origin, replica)
-
-
-def started(tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin) -> Iterator[Process]:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, copies: tuple[FaultyOrigin, FaultyOrigin]) -> Iterator[Process]:
+    origin, replica = copies
     for number in range(20):
-        for each in (origin, replica):
+        for each in copies:
             each.serves(f"/images/{number}", bytes(1000), lifetime=3600)
     origins = {
         "fra": {"provider": "http", "endpoint": origin.url, "role": "primary"},
         "iad": {"provider": "http", "endpoint": replica.url, "role": "replica"},
     }
-    with Process(settings_file(tmp_path, origin, origins=origins, workers=2)) as made:
+    settings = settings_file(tmp_path_factory.mktemp("node"), origin, origins=origins, workers=2)
+    with Process(settings) as made:
         yield made
 
 
 class Page:
     """What a person sees and does."""
 
-    def __init__(self, chrome: Chrome, node: Process) -> None:
+    def __init__(self, chrome: Chrome, node: Process, *, token: str = "") -> None:
         self.chrome = chrome
         chrome.get("about:blank")  # ends the page of the test before, and its complaints
         chrome.get_log("browser")  # type: ignore[no-untyped-call]
         chrome.get(f"http://127.0.0.1:{node.admin_port}/")
+        if token:
+            field = chrome.find_element(By.ID, "token")
+            WebDriverWait(chrome, PATIENCE, 0.05).until(lambda _: field.is_displayed())
+            field.send_keys(token)
+            self.click("#sign-in button", "Use it")
         self.wait_for("#stream", "live")
 
     def text(self, css: str) -> str:
@@ -94,14 +96,15 @@ def test_the_traffic_of_all_workers_moves_on_the_page(chrome: Chrome, node: Proc
     page.wait_for("#origins tbody", "up")
     assert page.text("#node") == "test-1"
     assert page.text("#ready") == "ready"
-    assert page.tile("clients connected") == "0"
+    assert page.tile("clients connected").isdigit()
     assert page.text("#fills").startswith("under way")
     assert page.complaints() == []
 
 
 def test_an_origin_is_drained_and_restored_from_the_page(
-    chrome: Chrome, node: Process, replica: FaultyOrigin
+    chrome: Chrome, node: Process, copies: tuple[FaultyOrigin, FaultyOrigin]
 ) -> None:
+    copies[1].serves("/drained", b"abc")
     page = Page(chrome, node)
     page.wait_for("#origins tbody", "fra")
 
@@ -112,8 +115,8 @@ def test_an_origin_is_drained_and_restored_from_the_page(
     page.wait_for("#origins tbody", "drained")
 
     with Client(node.port) as client:
-        assert client.ask("/images/1").status == 200
-    assert replica.fetches("/images/1") == 1
+        assert client.ask("/drained").status == 200
+    assert copies[1].fetches("/drained") == 1
 
     page.click("#origins button", "Restore")
     page.wait_for("#notice", "fra is restored")
@@ -135,10 +138,51 @@ def test_an_order_that_people_take_back_isnt_carried_out(chrome: Chrome, node: P
     assert "drained" not in page.text("#origins tbody")
 
 
-def test_the_page_says_so_when_the_node_is_away(chrome: Chrome, node: Process) -> None:
+def test_an_entry_is_looked_for_and_purged_from_the_page(chrome: Chrome, node: Process) -> None:
+    with Client(node.port) as client:
+        client.ask("/images/1")
+    page = Page(chrome, node)
+    page.chrome.find_element(By.CSS_SELECTOR, "#purge-text").send_keys("/images/1")
+
+    page.click("#purge button", "What would it remove?")
+    page.wait_for("#purge-result", "1 entries, 1.0 kB")
+    page.click("#purge button", "Purge")
+    page.wait_for("#sure-text", "Remove what has the URL /images/1?")
+    page.click("#sure button", "Yes")
+    page.wait_for("#purge-result", "purged: 1 entries\nin 2 workers of test-1")
+
+    with Client(node.port) as client:
+        answer = client.ask("/images/1")
+    assert "fwd=uri-miss" in str(answer.get("cache-status"))
+    assert page.complaints() == []
+
+
+def test_hot_keys_are_listed_and_none_becomes_markup(chrome: Chrome, node: Process) -> None:
+    with Client(node.port) as client:
+        for _ in range(50):
+            client.ask("/images/%3Cimg%20src=x%20onerror=document.title=1%3E")
     page = Page(chrome, node)
 
-    node.signal()
-    node.ended()
+    page.wait_for("#top tbody", "onerror=document.title=1")
 
-    page.wait_for("#stream", "not live")
+    assert page.chrome.find_elements(By.CSS_SELECTOR, "#top img") == []
+    assert page.chrome.title.startswith("test-1")
+
+
+def test_a_token_is_asked_for_what_it_doesnt_allow_is_said_and_so_is_a_node_that_goes_away(
+    chrome: Chrome, tmp_path: Path, copies: tuple[FaultyOrigin, FaultyOrigin]
+) -> None:
+    tokens = {"prometheus": {"role": "read", "secret": "only-for-reading-0123456789"}}
+    admin = {"listen": "127.0.0.1:0", "tokens": tokens}
+    with Process(settings_file(tmp_path, copies[0], admin=admin)) as node:
+        page = Page(chrome, node, token="only-for-reading-0123456789")
+        page.wait_for("#origins tbody", "fra")
+
+        page.click("#origins button", "Probe")
+
+        page.wait_for("#notice", "operate")
+
+        node.signal()
+        node.ended()
+
+        page.wait_for("#stream", "not live")

@@ -45,6 +45,17 @@ def test_a_command_tells_its_exit_codes_and_has_an_example(page: CommandPage) ->
     assert page.examples
 
 
+OFFLINE = {"alarms test", "audit", "check", "cost", "health", "serve", "sign-url"} | {
+    f"store {word}" for word in ("ls", "verify", "export", "import", "adopt")
+}  # commands with settings that call no operation of the admin API which takes a token
+
+
+def test_a_command_that_asks_the_node_takes_a_token() -> None:
+    spelled = {page.words.removeprefix("shield "): " ".join(it.spelling for it in page.options) for page in ALONE}
+
+    assert {words for words, it in spelled.items() if "--config" in it and "--token-file" not in it} == OFFLINE
+
+
 @pytest.mark.parametrize("subject", ["commands", "settings"])
 def test_man_has_nothing_to_complain_about(subject: str, tmp_path: Path) -> None:
     if shutil.which("groff") is None:

@@ -339,7 +339,7 @@ TARGETS = {
     "state": Target(
         check_state,
         (
-            b'{"format": 1, "boot": "b1", "clean": true, "epoch": 7, "shared": false}',
+            b'{"format": 2, "boot": "b1", "clean": true, "epoch": 7, "shared": false}',
             b'{"boot": "b1", "count": 1e999, "epoch": NaN}',
             b"[1, 2]",
             b'{"a": "\\ud800"}',

@@ -9,17 +9,20 @@ import pytest
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.purging import MarkKind, PurgeMark
+from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
+from shield.store.directory.files import Files
 from shield.store.directory.index import Found
+from shield.store.directory.reclaim import Fate, ReclaimCandidate
+from shield.store.disk import softens
 from shield.store.entry import Entry
 from shield.store.memory import MemoryTier
 from shield.store.notices import marking
 from shield.store.slices import Slices, Where
 from shield.store.sweeping import Sweeper
 from shield.store.tiers import Cold, Store
-from tests.store.ground import draft, opened
+from tests.store.ground import draft, large, opened
 from tests.store.samples import entry
 from tests.store.worker_ground import stores, until, written
 
@@ -197,34 +200,39 @@ def test_slices_from_before_a_hard_mark_are_no_part_of_an_entry_from_after_it(tm
     async def run() -> None:
         async with stores(tmp_path, memory=0) as (store,):
             head = of_fields(200, ((b"etag", b'"1"'), (b"content-length", b"131072")))
-            large = Entry.large(
+            whole = Entry.large(
                 entry("a").key, head, Freshness(0.0, 3600.0, 0.0, 0.0), length=1 << 17, slice_bytes=1 << 16
             )
-            large.tags = b"red"
-            before = store.slices(large)
+            whole.tags = b"red"
+            before = store.slices(whole)
             assert isinstance(before, Slices)
             for number in (0, 1):
                 assert before.commit(number, (bytes(1 << 16),), lambda well: None, still=lambda: True)
             await until(lambda: before.has(1))
             publish(store, HARD)
 
-            after = store.slices(large)
+            after = store.slices(whole)
             assert isinstance(after, Slices)
             assert after.commit(0, (b"n" * (1 << 16),), lambda well: None, still=lambda: True)
             await until(lambda: after.read_nowait(0, 0, 5) == bytearray(b"nnnnn"))
 
-            assert store.slices(large).read_nowait(1, 0, 5) is Where.MISSING
+            assert store.slices(whole).read_nowait(1, 0, 5) is Where.MISSING
 
     asyncio.run(run())
 
 
-async def swept(store: Store) -> None:
+async def swept(store: Store) -> list[bytes]:
+    """The keys that turned out to have fallen under a mark."""
     volume = store.volumes()[0]
-    sweeper = Sweeper(volume, store.marks, monotonic=asyncio.get_running_loop().time, rest=0.0)
+    fallen: list[bytes] = []
+    store.tell_purged(lambda key, version, mark: fallen.append(key.text))
+    loop = asyncio.get_running_loop()
+    sweeper = Sweeper(volume, store.marks, loop=loop, tell=store.tell_fallen, rest=0.0)
     assert volume.directory is not None
     sweeper.tick()
     await until(lambda: not sweeper.is_running)
     assert volume.directory.swept() == store.marks.newest
+    return fallen
 
 
 def test_after_a_sweep_the_mark_may_be_forgotten_and_what_fell_under_it_is_gone(tmp_path: Path) -> None:
@@ -236,7 +244,7 @@ def test_after_a_sweep_the_mark_may_be_forgotten_and_what_fell_under_it_is_gone(
             publish(store, HARD)
             publish(store, PurgeMark(6, MarkKind.TAG, b"blue", soft=True, at=900.0))
 
-            await swept(store)
+            assert sorted(await swept(store)) == [entry("a").key.text, entry("soft").key.text]
             store.marks.forget(6)
 
             assert await find(store, entry("a")) is None
@@ -304,3 +312,65 @@ def test_a_record_from_before_a_sweep_does_not_undo_what_that_did_to_its_entry(t
     assert directory.freshen(key, found, b"HTTP/1.1 200 OK\r\nx: y\r\n", found.freshness, since=3) is None
     assert directory.lookup(key.digest) == later
     directory.close()
+
+
+def test_a_mark_that_is_published_between_a_lookup_and_its_fill_counts_for_that() -> None:
+    store = in_ram()
+    store.commit(tagged("a"))
+    assert store.lookup(entry("a").key.text) is not None
+    store._removals._shared.publish([marking(HARD)], purge=5)
+
+    assert store.was_removed(entry("a").key.text, store.generation, b"red")
+
+
+def test_an_older_mark_that_turns_up_later_is_obeyed_by_what_was_compared_without_it() -> None:
+    store = in_ram()
+    publish(store, PurgeMark(9, MarkKind.TAG, b"later"))
+    store.commit(tagged("a"))
+    while store.sweep_memory(10):
+        pass
+
+    publish(store, HARD)
+
+    assert store.lookup(entry("a").key.text) is None
+
+
+def test_a_sweep_leaves_slices_from_after_the_purge_of_their_entry(tmp_path: Path) -> None:
+    directory = opened(tmp_path)
+    head, *pieces = large("big", "v", 3, 1000)
+    pieces[1].record.since = 7
+    directory.commit([head, *pieces])
+    marks = PurgeMarks()
+    marks.add(PurgeMark(5, MarkKind.ALL))
+    sweep = directory.sweep(5)
+
+    directory.begin_sweep(sweep)
+    for step in sweep.steps(marks):
+        directory.carry_out(sweep, step.fallen, softens)
+
+    assert directory.lookup(head.record.key.digest) is None
+    assert [number for number, _ in directory.index.slices(head.record.key.digest)] == [1]
+    directory.close()
+
+
+def test_what_is_purged_does_not_stay_when_its_segment_must_go(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in (tagged("a"), tagged("b", b"cats")):
+                store.commit(each)
+                store._removals._shared.hit(each.key.digest)
+            await written(store)
+            publish(store, HARD)
+            directory, disk = store.volumes()[0].directory, store._disk
+            assert directory is not None and disk is not None
+            fates = []
+            for each in (tagged("a"), tagged("b", b"cats")):
+                found = directory.lookup(each.key.digest)
+                assert found is not None
+                stored = directory.fetch(found, each.key)
+                record = stored.header.record
+                fates.append(disk.judge(0)(ReclaimCandidate(found, record, stored.segment, Files(), can_stay=True)))
+
+            assert fates == [Fate.DROP, Fate.KEEP]
+
+    asyncio.run(run())

@@ -14,6 +14,7 @@ from shield.store.directory.directory import DirectoryHealth
 from shield.store.directory.files import Files
 from shield.store.directory.index import Row, State
 from shield.store.directory.reading import GoneError
+from shield.store.directory.record import FORMAT
 from shield.store.directory.segments import SegmentWriter
 from tests.store.faulty_files import FaultyFiles
 from tests.store.ground import SMALL, body, content, draft, fetched, key, opened, rebuilt, used_bytes
@@ -159,7 +160,7 @@ def test_processes_of_another_version_are_left_alone(tmp_path: Path) -> None:
     directory = opened(tmp_path)
     directory.commit([draft("a", 100)])
     state = (tmp_path / "state").read_text()
-    (tmp_path / "state").write_text(state.replace('"format": 1', '"format": 99'))
+    (tmp_path / "state").write_text(state.replace(f'"format": {FORMAT}', '"format": 99'))
 
     with pytest.raises(InUseError, match="another version"):
         opened(tmp_path, worker=1)

@@ -6,6 +6,7 @@ const SAMPLES = 300; // seconds that the charts show
 const WORDS = ["hit", "stale", "collapsed", "revalidated", "miss", "bypass", "refused", "error"];
 const COLOURS = ["#3f9d5a", "#8a9a2f", "#3aa6a6", "#4f7fd1", "#d98a2b", "#9a6fc4", "#8b93a1", "#d1453b"];
 const GOOD_STATES = { up: "good", recovering: "doubt", trial: "doubt", suspect: "doubt" };
+const TOP_COLUMNS = ["key", "route", "client", "origin", "requests", "hits", "sent_bytes", "missed_bytes", "money"];
 const EVENTS_EVERY = 5; // snapshots between two readings of alarms and top keys
 
 const byId = (id) => document.getElementById(id);
@@ -289,7 +290,7 @@ async function showTop() {
     byId("top-section").hidden = answer.status === 404;
     if (!answer.ok) return;
     const { rows } = await answer.json();
-    const names = rows.length ? Object.keys(rows[0]) : ["nothing yet"];
+    const names = rows.length ? TOP_COLUMNS.filter((name) => name in rows[0]) : ["nothing yet"];
     const head = make("tr");
     head.append(...names.map((name) => make("th", name.replaceAll("_", " "))));
     fill(byId("top").tHead, [head]);
@@ -505,11 +506,23 @@ byId("purge").addEventListener("submit", async (event) => {
   result.textContent = answer.ok ? receiptText(await answer.json()) : await problemOf(answer);
 });
 
-function receiptText(receipt) {
-  return Object.entries(receipt)
-    .filter(([, value]) => value !== null && value !== false && !(Array.isArray(value) && !value.length))
-    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "object" ? JSON.stringify(value) : value}`)
-    .join("\n");
+function receiptText(said) {
+  return said.dry_run ? trialText(said) : [
+    `${said.soft ? "stale at once" : "purged"}${said.removed === null ? "" : `: ${figure(said.removed)} entries`}`,
+    `in ${said.workers} worker${said.workers === 1 ? "" : "s"} of ${said.applied.join(", ")}` +
+      (said.durable ? "" : "; not durable: the node has no place to keep it"),
+    `id ${said.id}`,
+  ].join("\n");
+}
+
+function trialText(said) {
+  const lines = [`${said.disk.estimated ? "about " : ""}${figure(said.entries)} entries, ${bytes(said.bytes)}`];
+  for (const [name, cost] of Object.entries(said.origins)) {
+    const money = cost.money === null ? "" : `, ${cost.money.toFixed(4)} ${cost.currency}`;
+    const time = cost.seconds === null ? "" : `, ${span(cost.seconds)} at its limit`;
+    lines.push(`to fetch again from ${name}: ${figure(cost.requests)} requests, ${bytes(cost.bytes)}${money}${time}`);
+  }
+  return [...lines, ...said.advice].join("\n");
 }
 
 for (const id of ["top-of", "top-by"]) byId(id).addEventListener("change", showTop);

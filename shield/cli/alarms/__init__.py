@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile
+from shield.cli.options import AsJson, ConfigFile, TokenFile
 
 app = typer.Typer(name="alarms", help="List the running node's alarms, and try webhooks.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ def _ls(
     config: ConfigFile,
     past: Annotated[bool, typer.Option("--past", help="Those that are over, too.")] = False,
     json: AsJson = False,
+    token_file: TokenFile = None,
 ) -> None:
     """List alarms, what to do, and whether webhooks take them.
 

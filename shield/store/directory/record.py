@@ -141,6 +141,11 @@ class Header:
         )  # fmt: skip
 
     @property
+    def since(self) -> int:
+        """As in `Record`; with a later head the index has a later one."""
+        return int(self._fixed[_SINCE])
+
+    @property
     def text(self) -> bytes:
         """The key's text."""
         return self._data[_FIXED.size : _FIXED.size + self._fixed[_TEXT_LENGTH]]

@@ -19,8 +19,8 @@ from shield.store.directory.premises import Premises
 from shield.store.directory.record import DamagedError, Header, RecordKind
 from shield.store.directory.segments import START
 
-STEP = 4096
-"""Records that are looked at between two changes, at most."""
+STEP = 256
+"""Records that are looked at in one go: some milliseconds."""
 
 _TOMBSTONES = 1024  # made durable together
 
@@ -105,10 +105,11 @@ class Sweep:
         step = SweepStep()
         for offset, header in self._segments.scan(segment, START, size):
             step.seen += 1
-            found = self._index.peek(header.digest, header.slice)
-            if found is not None and found.segment == number and found.offset == offset:
-                mark = self._mark(header, found, marks)
-                if mark is not None:
+            mark = self._mark(header, header.since, marks)
+            if mark is not None:  # else it falls under none with a later head, either
+                found = self._index.peek(header.digest, header.slice)
+                is_here = found is not None and found.segment == number and found.offset == offset
+                if found is not None and is_here and (mark := self._mark(header, found.since, marks)) is not None:
                     key = CacheKey(header.text, header.digest)
                     step.fallen.append(Fallen(key, header.slice, found, header.head, mark))
             if step.seen == STEP:
@@ -116,7 +117,7 @@ class Sweep:
                 step = SweepStep()
         yield step
 
-    def _mark(self, header: Header, found: Found, marks: PurgeMarks) -> PurgeMark | None:
-        if found.since >= self.until or found.kind == RecordKind.REMOVED:
+    def _mark(self, header: Header, since: int, marks: PurgeMarks) -> PurgeMark | None:
+        if since >= self.until or header.kind == RecordKind.REMOVED:
             return None
-        return marks.verdict(header.text, header.tags, found.since)
+        return marks.verdict(header.text, header.tags, since)
