@@ -337,7 +337,8 @@ class Transfer:
             entry, self._forward, now, collapsed=self._collapsed, detail=self._detail, is_kept=is_kept
         )
         if outcome.hit or self._detail is not None:
-            outcome.tier = self._tier or (self._means.store.tier_of(entry.key) if entry.is_large else MEMORY)
+            on_disk = self._means.store.tier_of(entry.key) if entry.is_large else None
+            outcome.tier = self._tier or on_disk or MEMORY
         elif not self._collapsed:
             outcome.origin = entry.origin
         outcome.attempts, outcome.trace = self._attempts, self._trace
