@@ -38,7 +38,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; process_figures: of the process; purge_figures: of purges
+                client_figures: of clients; store_figures: of tiers; process_figures: of the process;
+                purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -109,10 +110,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
                 drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
-                report: figures of all workers together; access: the log of requests, made of record: an exchange by
-                fields, and output: its file; request_ids: identifiers; logs: the log of events; levels: what it
-                leaves out, for a while; livelog: requests as they happen; top: what is asked for most, on heavy:
-                hitters of a stream
+                report: figures of all workers together; continuity: of those that are gone, too; access: the log of
+                requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
+                the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
+                what is asked for most, on heavy: hitters of a stream
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing

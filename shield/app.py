@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 from shield.admin.alarms import alarming
@@ -72,6 +73,7 @@ from shield.kept import KeptFile
 from shield.node import CallbackService, Node, Services
 from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
+from shield.observe.continuity import Continuity
 from shield.observe.counters import STANDS_FOR, Counters
 from shield.observe.levels import LogLevels
 from shield.observe.livelog import LiveLog
@@ -226,6 +228,7 @@ def build(
         access=log,
         purges=purge_orders,
         pauses=pauses,
+        continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         purge=purge,
         place=place,
         tracing=tracing.statistics,

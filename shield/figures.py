@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from shield import __version__
@@ -27,6 +28,7 @@ from shield.fill.spotchecks import SpotChecks, SpotStatistics
 from shield.fill.table import FillStatistics, FillTable
 from shield.histograms import Histogram
 from shield.observe.access import AccessLog
+from shield.observe.continuity import Continuity
 from shield.observe.counters import Counters
 from shield.observe.lags import lag_families
 from shield.observe.metrics import Family, Sample, labelled, number
@@ -43,9 +45,8 @@ from shield.purge import Purge
 from shield.purge_figures import purge_families
 from shield.purge_orders import PurgeOrders, PurgeOrderStatistics
 from shield.shared import Seat, Standing
-from shield.store.directory.directory import DirectoryStatistics
-from shield.store.memory import MemoryStatistics
-from shield.store.tiers import DiskStatistics, Store
+from shield.store.tiers import Store
+from shield.store_figures import disk_families, memory_families
 from shield.tracing.tracer import TracingStatistics
 from shield.warm import Warmer, WarmStatistics
 
@@ -99,6 +100,7 @@ class Figures:
     access: AccessLog
     purges: PurgeOrders
     pauses: Pauses
+    continuity: Continuity
     purge: Purge
     place: Seat
     tracing: Callable[[], TracingStatistics] = TracingStatistics
@@ -129,12 +131,17 @@ class Figures:
                     yield f"tier {tier.name}: {volume.path}: {volume.health}: {volume.reason}"
 
     def report(self) -> Report:
-        return Report(self.state(), self.families())
+        return Report(self.state(), self.families(), self.place.worker, f"{os.getpid()} {self.started}")
 
     async def report_of_all(self) -> Report:
-        """The node's report, from those workers that answer."""
+        """The node's report, from those workers that answer, and its counters of all."""
         reports = [self.report().encoded(), *await self.owners.reports(REPORT)]
-        return together([Report.decoded(report) for report in reports])
+        # In a thread: with four workers it takes ten milliseconds.
+        return await asyncio.get_running_loop().run_in_executor(None, self._together, reports)
+
+    def _together(self, encoded: Sequence[bytes]) -> Report:
+        reports = [Report.decoded(report) for report in encoded]
+        return together(reports, self.continuity.complete(reports))
 
     def state(self) -> dict[str, object]:
         """The worker's current state, for operators."""
@@ -197,7 +204,7 @@ class Figures:
             *loop_families(vitals.loop_lag_seconds, vitals.loop_delays),
             certificate_family(vitals.certificate_expires),
             *_configuration_families(vitals.configuration),
-            *_memory_families(store.memory),
+            *memory_families(store.memory),
             *_fill_families(self.fills.statistics()),
             Family(
                 "origin_share",
@@ -258,15 +265,6 @@ def _configuration_families(held: Configuration) -> list[Family]:
         ("config_restart_needed", "1 while changed settings wait for a restart", bool(held.waiting)),
     )
     return [number(name, text, float(value), gauge=True, alike=True) for name, text, value in figures]
-
-
-def _memory_families(memory: MemoryStatistics) -> list[Family]:
-    return [
-        number("memory_entries", "Entries in the RAM tier", memory.entries, gauge=True),
-        number("memory_used_bytes", "Bytes used in the RAM tier", memory.used_bytes, gauge=True),
-        number("memory_capacity_bytes", "Bytes the RAM tier may use", memory.capacity_bytes, gauge=True),
-        number("memory_evictions", "Entries evicted from the RAM tier", memory.evictions),
-    ]
 
 
 def _fill_families(fills: FillStatistics) -> list[Family]:
@@ -344,49 +342,3 @@ def _spot_families(found: SpotStatistics) -> list[Family]:
             gauge=True,
         ),
     ]
-
-
-def disk_families(disk: DiskStatistics) -> list[Family]:
-    """The tiers on disk. Their contents are the same for all workers of a node; work is counted by worker."""
-    hits = {tier.name: tier.hits for tier in disk.tiers}
-    read = {tier.name: tier.read_bytes for tier in disk.tiers}
-    return [
-        labelled("disk_hits", "Records read for clients", "tier", hits),
-        labelled("disk_read_bytes", "Body bytes read for clients", "tier", read),
-        number("disk_cold_reads", "Reads that waited for a disk", disk.cold_reads),
-        number("disk_promoted", "Records promoted to the first tier", disk.promoted),
-        number("disk_unwritten", "Entries that no disk took", disk.unwritten),
-        number("disk_pending", "Entries on their way to a disk", disk.pending, gauge=True),
-        _of_directories(disk, "disk_written_bytes", "Bytes written", lambda d: d.written_bytes),
-        _of_directories(disk, "disk_damaged", "Records found damaged", lambda d: d.damaged),
-        _of_directories(disk, "disk_errors", "Failed system calls", lambda d: d.errors),
-        _of_directories(disk, "disk_entries", "Entries and slices stored", lambda d: d.entries, alike=True),
-        _of_directories(disk, "disk_segments", "Segment files", lambda d: d.segments, alike=True),
-        _of_directories(disk, "disk_segment_bytes", "Bytes of segments", lambda d: d.segment_bytes, alike=True),
-        _of_directories(disk, "disk_index_bytes", "Bytes of the index", lambda d: d.index_bytes, alike=True),
-        _of_directories(disk, "disk_capacity_bytes", "Capacity in bytes", lambda d: d.capacity_bytes, alike=True),
-        Family(
-            "disk_unwell",
-            "1 while a directory can't be written or is out of use",
-            [
-                Sample(float(volume.health != "well"), {"tier": tier.name, "directory": volume.path})
-                for tier in disk.tiers
-                for volume in tier.volumes
-            ],
-            gauge=True,
-            alike=True,
-        ),
-    ]
-
-
-def _of_directories(
-    disk: DiskStatistics, name: str, text: str, value: Callable[[DirectoryStatistics], int], *, alike: bool = False
-) -> Family:
-    """One sample for each open directory. `alike`: every worker has the same figure."""
-    samples = [
-        Sample(value(volume.directory), {"tier": tier.name, "directory": volume.path})
-        for tier in disk.tiers
-        for volume in tier.volumes
-        if volume.directory is not None
-    ]
-    return Family(name, text, samples, gauge=alike, alike=alike)

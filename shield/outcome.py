@@ -121,6 +121,9 @@ class Outcome:
     def log_fields(self) -> dict[str, str | int | bool]:
         """Its fields in logs, without those that don't apply."""
         fields: dict[str, str | int | bool] = {"cache": self.word}
+        if self.plain:
+            fields["tier"] = self.tier or MEMORY
+            return fields
         for name in ("reason", "forward_status", "ttl", "detail", "origin", "tier"):
             value = getattr(self, name)
             if value is not None:

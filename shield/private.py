@@ -20,6 +20,7 @@ from shield.errors import ConfigError
 _PREFIX = "shield-"
 _LOCK = "lock"
 _SOCKET = "worker-"
+_FIGURES = "figures"  # `observe.continuity`
 
 
 class Private(NamedTuple):
@@ -61,7 +62,7 @@ def leave(path: Path) -> None:
     """Remove a worker's socket if no parent will; the last worker removes the directory."""
     with contextlib.suppress(OSError):
         path.unlink()
-        if [each.name for each in path.parent.iterdir()] == [_LOCK]:
+        if [each.name for each in path.parent.iterdir() if not each.name.startswith(_FIGURES)] == [_LOCK]:
             _empty(path.parent)
 
 
@@ -98,6 +99,6 @@ def _empty(directory: Path) -> None:
     """Remove it with the files that a node keeps there, and nothing else."""
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
-            if path.name == _LOCK or path.name.startswith(_SOCKET):
+            if path.name == _LOCK or path.name.startswith((_SOCKET, _FIGURES)):
                 path.unlink()
         directory.rmdir()

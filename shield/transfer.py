@@ -338,6 +338,8 @@ class Transfer:
         )
         if outcome.hit or self._detail is not None:
             outcome.tier = self._tier or (self._means.store.tier_of(entry.key) if entry.is_large else MEMORY)
+        elif not self._collapsed:
+            outcome.origin = entry.origin
         outcome.attempts, outcome.trace = self._attempts, self._trace
         return outcome
 

@@ -34,7 +34,7 @@ ROWS = [
     ["build", "node"],
     ["checkup", "alarms"],
     ["figures"],
-    ["families", "client_figures", "process_figures", "purge_figures"],
+    ["families", "client_figures", "process_figures", "store_figures", "purge_figures"],
     ["gate_figures"],
     ["peers.front"],
     ["edge", "admin"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shield.rules.purging import MarkKind
 from tests.client import request
 from tests.disks import MIB, SLICE, Failing, health, settled, tick, until_well, with_disk, with_tiers
 from tests.doubles.faults import at_body
@@ -169,6 +170,32 @@ def test_what_is_removed_while_its_disk_is_out_does_not_come_back_with_it(
 
     assert not answer.hit
     assert origin.fetches("/11") == before + 1
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["while the node runs", "at a later start"])
+def test_a_directory_that_was_out_obeys_the_purges_that_it_missed_when_it_is_back(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, is_running: bool
+) -> None:
+    settings = with_tiers(origin, {"nvme": {tmp_path / "one": "64MiB", tmp_path / "two": "64MiB"}})
+    with Shield(settings, clock=clock) as shield:
+        filled(shield, origin, 10)
+    (tmp_path / "two").rename(tmp_path / "gone")
+    (tmp_path / "two").write_text("a file is in the way")
+
+    def comes_back() -> None:
+        (tmp_path / "two").unlink()
+        (tmp_path / "gone").rename(tmp_path / "two")
+
+    with Shield(settings, clock=clock) as shield:
+        shield.run(shield.node.purge.mark(MarkKind.PREFIX, (b"/",)))
+        if is_running:
+            comes_back()
+            until_well(shield)
+            assert [shield.get(f"/{place}").hit for place in range(10)] == [False] * 10
+    if not is_running:
+        comes_back()
+        with Shield(settings, clock=clock) as shield:
+            assert [shield.get(f"/{place}").hit for place in range(10)] == [False] * 10
 
 
 def test_a_reader_in_the_middle_of_a_removed_entry_gets_the_right_bytes(

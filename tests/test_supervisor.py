@@ -116,12 +116,13 @@ def node(tmp_path_factory: pytest.TempPathFactory, common: FaultyOrigin) -> Iter
 
 def test_clients_of_all_workers_are_served_and_counted_by_one_node(node: Node) -> None:
     answers = get_together(node.port, ["/a"] * 100)
-    metrics = node.admin("/metrics").body.decode()
+    requests, metrics = _requests(node), node.admin("/metrics").body.decode()
 
     assert {answer.body for answer in answers} == {b"hello"}
     assert len(node.workers) == WORKERS
-    requests = re.findall(r"^shield_requests_total\{.*?\} (.*)$", metrics, re.MULTILINE)
-    assert sum(map(float, requests)) == 100
+    assert requests == 100
+    for worker in range(WORKERS):
+        assert re.search(rf'^shield_process_cpu_seconds_total\{{worker="{worker}"\}} ', metrics, re.MULTILINE)
     assert f"shield_workers_up {WORKERS}.0" in metrics
 
 
@@ -176,7 +177,7 @@ def test_a_worker_that_is_killed_ends_its_clients_uncleanly_and_no_others(node: 
 
 
 def test_a_killed_worker_is_replaced_and_the_port_never_refuses(node: Node) -> None:
-    before, returned = set(node.workers), node.said.count("is back")
+    before, returned, counted = set(node.workers), node.said.count("is back"), _requests(node)
 
     for victim in before:
         os.kill(victim, signal.SIGKILL)
@@ -185,8 +186,15 @@ def test_a_killed_worker_is_replaced_and_the_port_never_refuses(node: Node) -> N
     until(lambda: len(node.workers) == WORKERS and node.all_serve())
 
     assert not before & set(node.workers)
+    assert _requests(node) >= counted > 0
     assert {answer.body for answer in get_together(node.port, ["/a"] * 40)} == {b"hello"}
     assert node.said.count("is back") == returned + WORKERS
+
+
+def _requests(node: Node) -> float:
+    """How many the node has answered, by its metrics."""
+    metrics = node.admin("/metrics").body.decode()
+    return sum(map(float, re.findall(r"^shield_requests_total\{.*?\} (.*)$", metrics, re.MULTILINE)))
 
 
 def test_a_worker_that_dies_again_and_again_waits_longer_each_time(tmp_path: Path, origin: FaultyOrigin) -> None:
@@ -418,6 +426,7 @@ def test_nothing_is_left_of_a_node_that_has_stopped(tmp_path: Path, origin: Faul
     try:
         with Node(settings_file(tmp_path, origin, workers=2), RUNTIME_DIRECTORY=f"{runtime}:/nowhere") as node:
             (private,) = runtime.iterdir()
+            assert node.admin("/metrics").status == 200
             assert private.stat().st_mode & 0o777 == 0o700
             workers = node.workers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -80,7 +81,8 @@ def figure_routes(report: Callable[[], Awaitable[Report]]) -> list[Operation]:
 
     async def scrape(request: Request) -> Response:
         families = (await report()).families
-        return Response(Metrics(lambda: families).render(), media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.get_running_loop().run_in_executor(None, Metrics(lambda: families).render)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def show(request: Request) -> Response:
         return JSONResponse((await report()).state)

@@ -40,7 +40,7 @@ class AccessLogSettings(Section):
     )
     hits: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0,
-        description="Share of the hits that are logged, taken at random; 1: all, which costs a hit a third more CPU. "
+        description="Share of the hits that are logged, taken at random; 1: all, at two to three times a hit's CPU. "
         "None by default, since the CDN has logged them already. All other requests, errors and responses that broke "
         "off are logged in any case.",
     )

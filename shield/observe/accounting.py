@@ -81,6 +81,8 @@ class Accounting:
 
     def _next(self, sampler: _Sampler) -> int:
         """At random, so that the sample isn't in step with requests that come in turn."""
+        if sampler.share >= 1.0:
+            return self.counters.hits + 1
         return self.counters.hits + 1 + int(self._chance() * (2.0 / sampler.share - 1.0))
 
     def _plan(self) -> None:

@@ -6,13 +6,13 @@ from shield.outcome import End, Exchange, Outcome
 from shield.rules.log_lines import LogValue
 
 _LONGEST = 1024  # characters of a text: the rest of it is only counted
+_NONE = Outcome()
 _OF_REQUEST = {b"host": "host", b"referer": "referer", b"user-agent": "user_agent"}
 
 
 def record_of(exchange: Exchange) -> dict[str, LogValue]:
     """All fields that apply, by the names in `rules.log_lines.FIELDS`."""
-    outcome = exchange.outcome or Outcome()
-    first_byte = exchange.first_byte_seconds
+    outcome, began, answered = exchange.outcome or _NONE, exchange.began, exchange.answered
     record: dict[str, LogValue] = {
         "time": round(exchange.ended, 3),
         "client": exchange.client,
@@ -20,12 +20,13 @@ def record_of(exchange: Exchange) -> dict[str, LogValue]:
         "target": cut(exchange.target.decode("ascii", "replace")),
         "status": exchange.status,
         "bytes": exchange.sent,
-        "seconds": round(exchange.total_seconds, 6),
+        "seconds": round(exchange.ended - began, 6),
     }
-    if first_byte is not None:
-        record["first_byte"] = round(first_byte, 6)
-    for name, value in outcome.log_fields().items():
-        record[name] = cut(value) if isinstance(value, str) else value
+    if answered is not None:
+        record["first_byte"] = round(answered - began, 6)
+    record.update(outcome.log_fields())
+    if outcome.detail is not None:
+        record["detail"] = cut(outcome.detail)
     if exchange.route is not None:
         record["route"] = exchange.route
     if exchange.protocol is not None:

@@ -36,17 +36,28 @@ _OF_THE_NODE = {  # by section: the disks are shared by all workers
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One worker's figures: its state as plain values, and its metrics."""
+    """One worker's figures: its state as plain values, and its metrics. `process` differs for each that has had this
+    number in the node.
+    """
 
     state: Mapping[str, Any]
     families: Sequence[Family]
+    worker: int = 0
+    process: str = ""
 
     def encoded(self) -> bytes:
         families = [
-            (family.name, family.text, family.gauge, family.alike, [(s.value, s.labels) for s in family.samples])
+            (
+                family.name,
+                family.text,
+                family.gauge,
+                family.alike,
+                [(s.value, dict(s.labels)) for s in family.samples],
+            )
             for family in self.families
         ]
-        return json.dumps({"state": self.state, "families": families}, default=_plain).encode()
+        plain = {"state": self.state, "families": families, "worker": self.worker, "process": self.process}
+        return json.dumps(plain, default=_plain).encode()
 
     @classmethod
     def decoded(cls, data: bytes) -> Report:
@@ -55,15 +66,15 @@ class Report:
             Family(name, text, [Sample(value, labels) for value, labels in samples], gauge=gauge, alike=alike)
             for name, text, gauge, alike, samples in plain["families"]
         ]
-        return cls(plain["state"], families)
+        return cls(plain["state"], families, plain["worker"], plain["process"])
 
 
-def together(reports: Sequence[Report]) -> Report:
-    """The node's report, from those of at least one worker."""
+def together(reports: Sequence[Report], others: Sequence[Family] = ()) -> Report:
+    """The node's report, from those of at least one worker. `others` are added to their metrics."""
     return Report(
         {**_merged([report.state for report in reports], "", ""), "workers_up": len(reports)},
         [
-            *_families([family for report in reports for family in report.families]),
+            *_families([*[family for report in reports for family in report.families], *others]),
             Family("workers_up", "Workers that these figures cover", [Sample(len(reports))], gauge=True),
         ],
     )

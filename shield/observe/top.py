@@ -28,6 +28,8 @@ MOST_ROWS = 200
 
 _COLUMNS = ("requests", "missed_bytes", "money", "hits", "sent_bytes")  # of sums
 _CAPACITY = {"keys": 1000, "routes": 256, "clients": 1000, "origins": 256}
+_FETCHED = ("miss", "bypass", "revalidated")  # requests that were fetched for by themselves, unless that failed
+_FAILURE = 500
 _LONGEST = 300  # characters of a name
 _HOUR = 3600.0
 
@@ -98,9 +100,10 @@ class TopLists:
             return
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
-            hit = float(outcome.word == "hit")
-            if outcome.forward is not None and outcome.forward_status is not None and not outcome.collapsed:
-                origin, missed = outcome.origin, float(exchange.sent)
+            word = outcome.word
+            hit = float(word == "hit")
+            if word in _FETCHED and (outcome.forward_status is not None or exchange.status < _FAILURE):
+                origin, missed = outcome.origin, 0.0 if word == "revalidated" else float(exchange.sent)
                 price = None if origin is None else self._prices.get(origin)
                 money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
         amounts = (1.0, missed, money, hit, float(exchange.sent))

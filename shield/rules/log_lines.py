@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from shield.rules.dates import MONTHS
 
@@ -30,13 +31,13 @@ BEHIND_COMBINED = (
 )
 """The fields behind lines in the combined format, unless others are chosen."""
 
+_encoded = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one each time
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # in quotes: quotes, backslashes, and all but printable ASCII
 
 
 def json_line(record: LogRecord, names: Sequence[str]) -> str:
     """One object with those of these fields that the record has."""
-    line = {name: record[name] for name in names if name in record}
-    return json.dumps(line, separators=(",", ":"))
+    return _encoded({name: record[name] for name in names if name in record})
 
 
 def combined_line(record: LogRecord, names: Sequence[str]) -> str:
@@ -49,7 +50,7 @@ def combined_line(record: LogRecord, names: Sequence[str]) -> str:
     )
     return " ".join(
         [
-            f"{record.get('client') or '-'} - - [{_moment(float(record['time']))}]",
+            f"{record.get('client') or '-'} - - [{_moment(int(record['time']))}]",
             f'"{_safe(request)}" {record["status"]} {record["bytes"]}',
             f'"{_safe(str(record.get("referer", "-")))}" "{_safe(str(record.get("user_agent", "-")))}"',
             *[f"{name}={_value(record.get(name))}" for name in names],
@@ -57,7 +58,8 @@ def combined_line(record: LogRecord, names: Sequence[str]) -> str:
     )
 
 
-def _moment(seconds: float) -> str:
+@lru_cache(maxsize=16)
+def _moment(seconds: int) -> str:
     """As `10/Oct/2000:13:55:36 +0000`."""
     at = datetime.fromtimestamp(seconds, UTC)
     return at.strftime(f"%d/{MONTHS[at.month - 1].decode()}/%Y:%H:%M:%S +0000")
@@ -75,7 +77,7 @@ def _value(value: LogValue | None) -> str:
 
 
 def _safe(text: str) -> str:
-    return _UNSAFE.sub(_escaped, text)
+    return _UNSAFE.sub(_escaped, text) if _UNSAFE.search(text) else text
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from shield.observe.output import LogOutput
 from shield.outcome import End, Exchange, Forward, Outcome
 from tests.client import Fields
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
 from tests.node import FakeClock, Shield, settings_of
 
 MISS = Outcome(forward=Forward.URI_MISS, forward_status=200, stored=True, ttl=60, origin="fra")
@@ -271,3 +272,18 @@ def test_a_file_is_written_and_one_that_cannot_be_is_an_error_at_the_start_and_a
         pass
 
     assert json.loads(path.read_text())["target"] == "/a"
+
+
+def test_a_large_object_names_its_origin_and_then_the_tier_of_its_slices(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    origin.serves("/large", Pattern(300_000), lifetime=60)
+    cache = {
+        "slice_bytes": "64KiB",
+        "tiers": [{"name": "nvme", "directories": [{"path": str(tmp_path), "capacity": "64MiB", "free_floor": 0}]}],
+    }
+
+    miss, hit = lines_of(settings_of({"fra": origin}, cache=cache), clock, ("/large", ()), ("/large", ()))
+
+    assert (miss["cache"], miss["origin"], miss["bytes"]) == ("miss", "fra", 300_000)
+    assert (hit["cache"], hit["tier"], "origin" in hit) == ("hit", "nvme", False)

@@ -88,7 +88,6 @@ def test_of_many_plain_hits_some_are_looked_at_and_stand_for_the_others(
     [
         Outcome(hit=True, key=b"/a"),
         Outcome(forward=Forward.URI_MISS, forward_status=200, collapsed=True, origin="fra", key=b"/a"),
-        Outcome(forward=Forward.URI_MISS, detail="fra=connect", key=b"/a"),
         Outcome(refused=True, detail="bad-target"),
         None,
     ],
@@ -102,6 +101,36 @@ def test_bytes_that_no_origin_gave_for_just_this_request_are_not_missed(
 
     assert rows(tops, "keys", "missed_bytes") == rows(tops, "origins", "requests") == []
     assert [row["requests"] for row in rows(tops, "clients", "requests")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "missed"),
+    [
+        (Outcome(forward=Forward.PARTIAL, origin="fra"), 1000),  # of a large entry, whose slices are fetched
+        (Outcome(forward=Forward.REQUEST, forward_status=200, origin="fra"), 1000),
+        (Outcome(forward=Forward.STALE, forward_status=304, ttl=60, origin="fra"), 0),
+    ],
+)
+def test_a_fetch_counts_at_its_origin_with_the_bytes_that_it_was_for(
+    outcome: Outcome, missed: int, clock: FakeClock
+) -> None:
+    tops = lists(clock)
+
+    tops.note(exchange(outcome))
+
+    (row,) = rows(tops, "origins", "requests")
+    assert (row["origin"], row["requests"], row["missed_bytes"]) == ("fra", 1, missed)
+    assert row["money"] == pytest.approx((0.09 * missed / 1e9 + 0.4 / 1000) * 3600, rel=1e-3)
+
+
+def test_a_fetch_that_failed_missed_nothing(clock: FakeClock) -> None:
+    tops, failed = lists(clock), exchange(None)
+    failed.answer_whole(503, Outcome(forward=Forward.URI_MISS, detail="fra=connect"), 20, 0.0)
+
+    tops.note(failed)
+
+    assert rows(tops, "keys", "missed_bytes") == rows(tops, "origins", "requests") == []
+    assert [row["requests"] for row in rows(tops, "keys", "requests")] == [1]
 
 
 def test_workers_are_asked_and_added_up(clock: FakeClock) -> None:
