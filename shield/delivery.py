@@ -95,3 +95,9 @@ def outcome_of_entry(
         detail=detail,
         key=entry.key.text,
     )
+
+
+def identifier_line(naming: bytes, request: Request) -> bytes:
+    """The field line that states a request's identifier in the field `naming`; none if that is empty."""
+    identifier = request.identifier if naming else None
+    return b"" if identifier is None else b"%b: %b\r\n" % (naming, identifier)

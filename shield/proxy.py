@@ -166,7 +166,7 @@ class Proxy:
             self._fills.refresh(resource, request, entry)
         elif verdict is not Verdict.HIT:
             return None
-        tier = MEMORY if in_memory else self._store.tier_of(resource.key)
+        tier = (None if in_memory else self._store.tier_of(resource.key)) or MEMORY
         outcome = Outcome(hit=True, ttl=entry.freshness.shown_ttl(now), key=entry.key.text, tier=tier)
         return self.replies.of_entry(request, entry, now, outcome)
 

@@ -196,8 +196,7 @@ class PurgeLog:
         alive = [mark for mark in found if mark.sequence > swept]
 
         def obey() -> None:
-            for mark in alive:
-                self._marks.add(mark)
+            self._marks.add(*alive)
             self._marks.newest = max(self._marks.newest, newest)
 
         return obey

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from shield.delivery import Delivery, choose, outcome_of_entry, part_of, stands_in, status_of
+from shield.delivery import Delivery, choose, identifier_line, outcome_of_entry, part_of, stands_in, status_of
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill
 from shield.fill.readers import Phase
@@ -320,12 +320,7 @@ class Transfer:
     def _trailer(self, age: float, outcome: Outcome) -> bytes:
         """The field lines of just this response."""
         means = self._means
-        return means.replies.trailer(age, outcome) + (self._named() if means.naming else b"")
-
-    def _named(self) -> bytes:
-        """The field line that states the request's identifier."""
-        naming, identifier = self._means.naming, self.request.identifier
-        return b"%b: %b\r\n" % (naming, identifier) if naming and identifier is not None else b""
+        return means.replies.trailer(age, outcome) + identifier_line(means.naming, self.request)
 
     def _outcome(self, now: float) -> Outcome:
         fill, entry = self._fill, self._entry
@@ -337,7 +332,8 @@ class Transfer:
             entry, self._forward, now, collapsed=self._collapsed, detail=self._detail, is_kept=is_kept
         )
         if outcome.hit or self._detail is not None:
-            outcome.tier = self._tier or (self._means.store.tier_of(entry.key) if entry.is_large else MEMORY)
+            on_disk = self._means.store.tier_of(entry.key) if entry.is_large else None
+            outcome.tier = self._tier or on_disk or MEMORY
         elif not self._collapsed:
             outcome.origin = entry.origin
         outcome.attempts, outcome.trace = self._attempts, self._trace
@@ -484,7 +480,7 @@ class Transfer:
 
     def _reply(self, reply: Reply) -> None:
         self._end()
-        reply.head += self._named()
+        reply.head += identifier_line(self._means.naming, self.request)
         self._client.reply(reply)
 
     def _finish(self, *, clean: bool) -> None:

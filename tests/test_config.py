@@ -355,6 +355,10 @@ CASES: Mapping[str, tuple[str, list[str]]] = {
         [f'{HERE}:5: probes.interval: got "100ms"; expected at least 1s'],
     ),
     "unknown key": (PLAIN + "listn: x\n", [f'{HERE}:5: listn: unknown key; did you mean "listen"?']),
+    "a key of an earlier version": (
+        PLAIN + "log: {access: all}\n",
+        [f"{HERE}:5: log.access: moved to access_log: format: off for none, hits: 1 for all requests"],
+    ),
     "unknown key, nothing like it": (
         PLAIN + "drain: {zzz: 1}\n",
         [f"{HERE}:5: drain.zzz: unknown key; expected one of delay timeout"],

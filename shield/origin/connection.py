@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         # per connection
         self._owner = owner
         self._terms = terms
+        self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
         self._first_byte = min(terms.timeouts.first_byte, self._total)
         self._loop = loop
@@ -134,8 +135,7 @@ class Connection(asyncio.Protocol):
             asked.sent()
         asked.meter.requests += 1
         now = self._now()
-        limit, flow = self._terms.limits.unstarted_bytes, self._terms.flow
-        response = Response(self, self._loop.create_future(), limit, asked.inform, flow=flow)
+        response = Response(self, self._loop.create_future(), self._unstarted, asked.inform, flow=self._terms.flow)
         response.kept = self.served > 0
         self._response = response
         self._total_at = now + self._total
@@ -401,20 +401,24 @@ class Connection(asyncio.Protocol):
         """The body has ended as framed: become free for the next exchange before notifying anyone."""
         self._response = self._held_at = None
         self._chunks = None
-        if self._brake is not None:
-            self._brake.release()
         self.served += 1
         self._owner.whole_at = self.last_read
         self._owner.exchanges.add(self.last_read - self.asked_at)
         if not self._persistent:
             self.close()
         elif self._paused_at is not None:
-            self._paused_at = None
-            self._transport.resume_reading()
+            self._end_pause()
         if response.weigh is not None:
             self._weigh(response.weigh, response.head.length or 0)
         self._owner.release(self)
         response.finish(None)
+
+    def _end_pause(self) -> None:
+        """Nobody has a reason any more not to read it."""
+        self._paused_at = None
+        if self._brake is not None:
+            self._brake.release()
+        self._transport.resume_reading()
 
     def _weigh(self, weigh: Callable[[int, float], None], size: int) -> None:
         """Tell the time in which a body arrived. After pauses it says nothing: the kernel went on receiving."""

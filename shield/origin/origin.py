@@ -179,7 +179,7 @@ class Origin:
             if response.head.status != 200 or want.span is not None:
                 return note.answered(await self._read(want, response, request_time, deadline, clock, note))
         except BaseException as error:
-            note.ended(error, want.path, deadline)
+            self._end(note, error, want.path, deadline)
             raise
         if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
@@ -187,6 +187,12 @@ class Origin:
         if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
             guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
+
+    def _end(self, note: Note, error: BaseException, key: bytes, deadline: float) -> None:
+        """An attempt failed, or was given up."""
+        if not isinstance(error, OriginError) or error.fault is Fault.FIRST_BYTE_TIMEOUT:
+            self.first_bytes.add(self._now() - note.began)  # it wasn't faster than that
+        note.ended(error, key, deadline)
 
     async def _read(
         self,
@@ -254,12 +260,7 @@ class Origin:
         inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
         asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
-        try:
-            response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
-        except BaseException as error:
-            if not isinstance(error, OriginError) or error.fault is Fault.FIRST_BYTE_TIMEOUT:
-                self.first_bytes.add(self._now() - note.began)
-            raise
+        response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
         note.meter.answered(response.head.status)
         self.first_bytes.add(self._now() - note.began)
         return response

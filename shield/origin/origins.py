@@ -250,9 +250,7 @@ class Origins:
             if not order or len(order) < len(names) or not is_usual:
                 return await self._fetch_unusual(names, order, want, lot, began)
             if (flow := lot.origins[order[0]].pool.flow) is not None:
-                if (over := await _placed(flow, lot.deadline_seconds)) is not None:
-                    return await self._race(names, order, want, lot, began).run_after(order[0], began, over)
-                began = self._now()
+                return await self._fetch_capped(flow, names, order, want, lot)
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
             origin = lot.origins[order[0]]
@@ -266,6 +264,15 @@ class Origins:
             return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
+
+    async def _fetch_capped(
+        self, flow: Flow, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot
+    ) -> Fetched | Absent | Failed:
+        """A fetch whose first origin has a cap on its bytes: it waits for its place there before it begins."""
+        over = await _placed(flow, lot.deadline_seconds)
+        began = self._now()
+        race = self._race(names, order, want, lot, began)
+        return await (race.run() if over is None else race.run_after(order[0], began, over))
 
     async def _fetch_unusual(
         self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float

@@ -7,7 +7,7 @@ up. PurgeMarks are kept until all places have been swept of the entries that fal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -73,34 +73,29 @@ class PurgeMarks:
         self.newest = 0
         self.alive = 0
         self.forgotten = 0
-        self._all: _Pair = _NOTHING
-        self._tags: _Table = {}
-        self._paths: _Lengths = ()  # prefixes in any space, by their length
-        self._keys: _Lengths = ()  # prefixes with their space
-        self._globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
+        self._tables = _MarkTables()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[PurgeMark]:
-        for pair in self._pairs():
+        for pair in self._tables.pairs():
             yield from [mark for mark in pair if mark is not None]
 
     @property
     def globs(self) -> frozenset[bytes]:
         """The patterns that are alive."""
-        return frozenset([b"*".join(parts) for parts, _ in self._globs])
+        return frozenset([b"*".join(parts) for parts, _ in self._tables.globs])
 
     def check_globs(self, texts: Iterable[bytes]) -> None:
         """Raise TooManyGlobsError if these patterns would be too many."""
-        if len(self.globs | set(texts)) > MOST_GLOBS:
+        alive = self.globs
+        if len(alive | set(texts)) > MOST_GLOBS:
             raise TooManyGlobsError(
-                f"{MOST_GLOBS} patterns can be in force at a time, and {len(self._globs)} are: each of them is"
+                f"{MOST_GLOBS} patterns can be in force at a time, and {len(alive)} are: each of them is"
                 " compared with every entry that is older. Wait until the disks are swept (shield_purge_marks falls),"
                 " or purge by prefix or by tag"
             )
-
-    # asking
 
     def verdict(self, text: bytes, tags: bytes, since: int) -> PurgeMark | None:
         """The mark that an entry with this key and these tags falls under, if it is of this sequence: a hard one
@@ -109,76 +104,93 @@ class PurgeMarks:
         if since >= self.alive:
             return None
         found: PurgeMark | None = None
-        for hard, soft in self._about(text, tags):
+        for hard, soft in self._tables.about(text, tags):
             if hard is not None and hard.sequence > since:
                 return hard
             if soft is not None and soft.sequence > since and (found is None or soft.sequence > found.sequence):
                 found = soft
         return found
 
-    def _about(self, text: bytes, tags: bytes) -> list[_Pair]:
-        pairs = [self._all]
-        if self._paths:
-            path = text[text.find(b":") + 1 :]
-            pairs += [pair for length, table in self._paths if (pair := table.get(path[:length])) is not None]
-        pairs += [pair for length, table in self._keys if (pair := table.get(text[:length])) is not None]
-        if tags and self._tags:
-            table = self._tags
-            pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
-        if self._globs:
-            pairs += [pair for parts, pair in self._globs if _matches(parts, text)]
-        return pairs
+    # changing: what other threads see is whole at any time, and `newest` the last to rise
 
-    # changing
-
-    def add(self, mark: PurgeMark) -> None:
-        """From now on older entries fall under this one, too."""
-        kind, text = mark.kind, mark.text
-        if kind is MarkKind.ALL:
-            self._all = _with(self._all, mark)
-        elif kind is MarkKind.TAG:
-            self._tags[text] = _with(self._tags.get(text, _NOTHING), mark)
-        elif kind is MarkKind.GLOB:
-            globs = dict(self._globs)
-            parts = _parts(text)
-            globs[parts] = _with(globs.get(parts, _NOTHING), mark)
-            self._globs = tuple(globs.items())
-        elif text.startswith(b"/"):
-            self._paths = _with_prefix(self._paths, mark)
-        else:
-            self._keys = _with_prefix(self._keys, mark)
-        self.newest = max(self.newest, mark.sequence)
-        self.alive = max(self.alive, mark.sequence)  # last: then it is found
+    def add(self, *marks: PurgeMark) -> None:
+        """From now on older entries fall under these, too."""
+        newest = max([mark.sequence for mark in marks], default=0)
+        for mark in marks:
+            self._tables.add(mark)
+        self.alive = max(self.alive, newest)
+        self.newest = max(self.newest, newest)
 
     def forget(self, until: int) -> None:
         """Drop the marks up to this sequence: no entry is older than they are and falls under one."""
-        left = [mark for mark in self if mark.sequence > until]
-        self._all, self._tags, self._paths, self._keys, self._globs = _NOTHING, {}, (), (), ()
-        self.alive, self.forgotten = 0, max(self.forgotten, until)
-        for mark in left:
-            self.add(mark)
+        self.forgotten = max(self.forgotten, until)  # first: who misses one of them finds this
+        self._become([mark for mark in self if mark.sequence > until])
 
     def distrust(self, until: int) -> None:
         """Some marks up to this sequence aren't known: until they are `restored`, all older entries count as gone."""
-        newest = self.newest
-        self.add(PurgeMark(until, MarkKind.ALL))
-        self.newest = newest
+        self._tables.add(PurgeMark(until, MarkKind.ALL))
+        self.alive = max(self.alive, until)
 
     def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
         """Take these, of which the newest that was published is `newest`, in place of all that are known up to it."""
-        later = [mark for mark in self if mark.sequence > newest]
-        self._all, self._tags, self._paths, self._keys, self._globs = _NOTHING, {}, (), (), ()
-        self.alive = 0
-        for mark in (*marks, *later):
-            self.add(mark)
-        self.newest = max(self.newest, newest)
+        self._become([*marks, *[mark for mark in self if mark.sequence > newest]])
+        self.newest = max(self.newest, self.alive, newest)
 
-    def _pairs(self) -> Iterator[_Pair]:
-        yield self._all
-        yield from list(self._tags.values())
-        for _, table in (*self._paths, *self._keys):
+    def _become(self, marks: Sequence[PurgeMark]) -> None:
+        tables = _MarkTables()
+        for mark in marks:
+            tables.add(mark)
+        self._tables = tables
+        self.alive = max([mark.sequence for mark in marks], default=0)
+
+
+class _MarkTables:
+    """Marks by what they are about. Only added to."""
+
+    __slots__ = ("all", "globs", "keys", "paths", "tags")
+
+    def __init__(self) -> None:
+        self.all: _Pair = _NOTHING
+        self.tags: _Table = {}
+        self.paths: _Lengths = ()  # prefixes in any space, by their length
+        self.keys: _Lengths = ()  # prefixes with their space
+        self.globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
+
+    def about(self, text: bytes, tags: bytes) -> list[_Pair]:
+        """Those that an entry may fall under."""
+        pairs = [self.all]
+        if self.paths:
+            path = text[text.find(b":") + 1 :]
+            pairs += [pair for length, table in self.paths if (pair := table.get(path[:length])) is not None]
+        pairs += [pair for length, table in self.keys if (pair := table.get(text[:length])) is not None]
+        if tags and self.tags:
+            table = self.tags
+            pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
+        if self.globs:
+            pairs += [pair for parts, pair in self.globs if _matches(parts, text)]
+        return pairs
+
+    def add(self, mark: PurgeMark) -> None:
+        kind, text = mark.kind, mark.text
+        if kind is MarkKind.ALL:
+            self.all = _with(self.all, mark)
+        elif kind is MarkKind.TAG:
+            self.tags[text] = _with(self.tags.get(text, _NOTHING), mark)
+        elif kind is MarkKind.GLOB:
+            globs, parts = dict(self.globs), _parts(text)
+            globs[parts] = _with(globs.get(parts, _NOTHING), mark)
+            self.globs = tuple(globs.items())
+        elif text.startswith(b"/"):
+            self.paths = _with_prefix(self.paths, mark)
+        else:
+            self.keys = _with_prefix(self.keys, mark)
+
+    def pairs(self) -> Iterator[_Pair]:
+        yield self.all
+        yield from list(self.tags.values())
+        for _, table in (*self.paths, *self.keys):
             yield from list(table.values())
-        for _, pair in self._globs:
+        for _, pair in self.globs:
             yield pair
 
 

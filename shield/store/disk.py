@@ -438,10 +438,10 @@ class Disk:
 
 def screened(record: Record, marks: PurgeMarks) -> Record | None:
     """A record from before some marks as it may be stored under them; None if it mustn't be."""
-    newest = marks.newest
-    if record.since < marks.forgotten:
-        return None  # under which it may have fallen
+    newest = marks.newest  # first: it falls under none up to this one, whatever is added meanwhile
     mark = marks.verdict(record.key.text, record.tags, record.since)
+    if record.since < marks.forgotten:
+        return None  # it may have fallen under one of those; last, since they may be forgotten meanwhile
     if mark is None:
         return replace(record, since=newest)
     if not mark.soft:

@@ -107,16 +107,18 @@ class Removals:
             if published > newest:
                 self.is_lost, self._distrusted = True, published
                 self.marks.distrust(published)
+        marks: list[PurgeMark] = []
         for notice in removed or ():
             mark, soft = mark_of(notice), outdated_of(notice)
             if mark is not None:
+                marks.append(mark)
                 if mark.sequence <= newest and mark not in self.marks:
                     self._memory.clear()  # a directory brought it, and entries were compared without it
-                self.marks.add(mark)
             elif soft is not None:
                 self._outdate(*soft)
             else:
                 self._forget(notice)
+        self.marks.add(*marks)  # together: an order has several of one sequence
         self._settle()
 
     def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:

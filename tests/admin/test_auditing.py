@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -142,6 +143,36 @@ def test_torn_lines_are_left_out_and_nothing_is_glued_to_them(tmp_path: Path) ->
     file.append(entry(3))
 
     assert [each["at"] for each in file.last(10)] == [1, 3]
+
+
+def test_a_file_that_was_just_put_aside_is_written_to_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AuditFile(tmp_path / "audit.jsonl")
+    file.append(entry(1))
+
+    def late(descriptor: int, how: int) -> None:
+        if not file.older.exists():
+            file.path.replace(file.older)  # by another process, while this one waits for the lock
+
+    monkeypatch.setattr("shield.admin.auditing.fcntl.flock", late)
+    file.append(entry(2))
+
+    assert [json.loads(line)["at"] for line in file.path.read_text().splitlines()] == [2]
+
+
+def test_others_are_kept_out_while_a_line_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = AuditFile(tmp_path / "audit.jsonl"), os.write
+
+    def watched(descriptor: int, line: bytes) -> int:
+        with file.path.open("ab") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return write(descriptor, line)
+
+    monkeypatch.setattr("shield.admin.auditing.os.write", watched)
+    file.append(entry(1))
+
+    assert len(file.last(10)) == 1
 
 
 def test_two_processes_write_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

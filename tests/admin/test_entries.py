@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from shield.rules.purging import MarkKind
 from tests.disks import settled, with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
@@ -88,6 +90,21 @@ def test_a_disk_is_shown_and_a_purged_entry_isnt(clock: FakeClock, origin: Fault
     assert (tiers["nvme"]["directory"], tiers["nvme"]["worker"]) == (str(tmp_path / "nvme"), None)
     assert (tiers["nvme"]["bytes"], tiers["nvme"]["ttl"], tiers["nvme"]["origin"]) == (5, 60.0, "fra")
     assert after == []
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_an_entry_that_a_purge_has_marked_is_shown_as_it_would_be_served(
+    clock: FakeClock, origin: FaultyOrigin, tmp_path: Path, soft: bool
+) -> None:
+    origin.serves("/a", b"hello", lifetime=60, fields={"surrogate-key": "x"})
+    with Shield(with_disk(origin, tmp_path / "nvme", admission="all"), clock=clock) as shield:
+        shield.get("/a")
+        settled(shield)
+        clock.advance(1)
+        shield.run(shield.node.purge.mark(MarkKind.TAG, [b"x"], soft=soft))
+        found = entries(shield, "/a")[1]["entries"]
+
+    assert [(each["tier"], each["ttl"] <= 0.0) for each in found] == ([("nvme", True)] if soft else [])
 
 
 def test_the_ram_of_all_workers_is_shown(clock: FakeClock, origin: FaultyOrigin) -> None:

@@ -47,9 +47,7 @@ def targets() -> Iterator[tuple[str, str]]:
 def names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
     """Of all series that a node has."""
     found = set()
-    for metric in Metrics(
-        lambda: NodeReference.of_a_node(tmp_path_factory.mktemp("node") / "disk").families
-    ).collect():
+    for metric in Metrics(lambda: NodeReference.of_a_node(tmp_path_factory.mktemp("node")).families).collect():
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
         found |= {metric.name + ending for ending in endings}
     return frozenset(found)

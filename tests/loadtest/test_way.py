@@ -31,9 +31,9 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     assert any(file.startswith("fill/") for file in miss.files)
     assert any(file.startswith("origin/") for file in miss.files)
     assert "origin/dial.py" in first.files and "origin/dial.py" not in miss.files
-    # These may only get smaller. Some 60 lines note the result of the fetch, for the health of origins, and 39 its
+    # These may only get smaller. Some 60 lines note the result of the fetch, for the health of origins, and 34 its
     # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it;
-    # three look whether it is traced, and nine are where a cap on the origin's bytes would hold it up.
+    # three look whether it is traced, and three are where a cap on the origin's bytes would hold it up.
     assert len(miss.files) <= 31 and miss.lines <= 1016
 
 

@@ -283,7 +283,11 @@ def test_a_large_object_names_its_origin_and_then_the_tier_of_its_slices(
         "tiers": [{"name": "nvme", "directories": [{"path": str(tmp_path), "capacity": "64MiB", "free_floor": 0}]}],
     }
 
-    miss, hit = lines_of(settings_of({"fra": origin}, cache=cache), clock, ("/large", ()), ("/large", ()))
+    with Shield(settings_of({"fra": origin}, cache=cache), clock=clock) as shield, shield.client() as client:
+        client.ask("/large")
+        shield.wait_for(lambda: shield.node.store.tier_of(shield.node.proxy.resolve(b"/large").key))
+        client.ask("/large")
+        miss, hit = shield.log()
 
     assert (miss["cache"], miss["origin"], miss["bytes"]) == ("miss", "fra", 300_000)
     assert (hit["cache"], hit["tier"], "origin" in hit) == ("hit", "nvme", False)
