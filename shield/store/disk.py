@@ -301,7 +301,7 @@ class Disk:
         place.volume.change(lambda directory: directory.retag(record))
         for other in self.places(record.key.digest) if record.kind is RecordKind.HEAD else ():
             if other.volume is not place.volume:
-                other.volume.remove((record.key,))  # its slices have the tags from before
+                other.volume.remove((record.key,))  # its slices may lack a tag
 
     def _stored(self, record: Record) -> Located | None:
         """The position of an entry that differs from this record by its head at most."""

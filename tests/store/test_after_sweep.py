@@ -48,7 +48,7 @@ class TwoTiers:
         for volume in (self.fast, self.slow):
             sweeper = Sweeper(volume, self.store.marks, loop=loop, tell=self.store.tell_fallen, rest=0.0)
             sweeper.tick()
-            await until(lambda sweeper=sweeper: not sweeper.is_running)
+            await asyncio.to_thread(sweeper.join)
         while self.store.sweep_memory(10):
             pass
         self.store.marks.forget(5)

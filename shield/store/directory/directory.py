@@ -162,8 +162,8 @@ class CacheDirectory:
         return None
 
     def spared(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Found | None:
-        """The position of a record that is to be written elsewhere, with all that is known of marks of purges; None if
-        it isn't there any more. As `peek`.
+        """The position of a record that is to be written elsewhere, with all that is known of marks of purges; None
+        if it isn't there any more. As `peek`.
         """
         try:
             spared = self.index.spared(key.digest, slice_number)
@@ -276,7 +276,9 @@ class CacheDirectory:
             return self._log.freshen(key, found, head, freshness, since=since)
 
     def retag(self, record: Record) -> Found | None:
-        """Give an entry this record's head and its tags, by writing it again. None if it is no longer there."""
+        """Give an entry this record's head and its tags, by writing it again; a large one that gets another tag loses
+        its slices, since a purge by that would miss them. None if it is no longer there.
+        """
         with self._condition.changing("writing to"):
             return self._log.retag(record)
 
