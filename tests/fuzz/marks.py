@@ -11,6 +11,7 @@ MARKS = (
     PurgeMark(3, MarkKind.TAG, b"red", soft=True, at=5.0),
     PurgeMark(4, MarkKind.GLOB, b"/a*.webp"),
     PurgeMark(5, MarkKind.ALL),
+    PurgeMark(6, MarkKind.KEY, b"s1:/a.webp"),
 )
 
 

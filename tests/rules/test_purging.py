@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +36,11 @@ def test_tags_prefixes_and_patterns_name_entries() -> None:
     assert about(MarkKind.GLOB, b"/*", key=b"s1:/") and not about(MarkKind.GLOB, b"/a*a", key=b"s1:/a")
 
 
+def test_a_key_is_named_with_all_its_variants_and_no_other() -> None:
+    assert about(MarkKind.KEY, KEY) and about(MarkKind.KEY, KEY, key=KEY + MARK + b"0123/4567")
+    assert not about(MarkKind.KEY, KEY[:-1]) and not about(MarkKind.KEY, KEY, key=KEY + b"0")
+
+
 def test_a_pattern_is_about_the_variants_of_a_key() -> None:
     assert about(MarkKind.GLOB, b"/a/*.webp", key=b"s1:/a/b.webp" + MARK + b"0123/4567")
 
@@ -64,10 +71,10 @@ def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_plac
         marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
 
     marks.forget(3)
-    assert (marks.newest, marks.alive, len(marks)) == (4, 4, 1)
-    marks.forget(4)
+    assert (marks.newest, marks.alive, len(marks)) == (5, 5, 2)
+    marks.forget(5)
 
-    assert (marks.newest, marks.alive, len(marks)) == (4, 0, 0)
+    assert (marks.newest, marks.alive, len(marks)) == (5, 0, 0)
     assert marks.verdict(KEY, TAGS, 0) is None
 
 
@@ -98,6 +105,7 @@ def test_verdicts_are_those_of_looking_at_every_mark(
     given_marks: list[PurgeMark], key: bytes, tags: bytes, since: int, forgotten: int
 ) -> None:
     key = b"s1:/" + key
+    given_marks = [replace(mark, text=key) if mark.kind is MarkKind.KEY else mark for mark in given_marks]
     marks = PurgeMarks()
     for mark in given_marks:
         marks.add(mark)
