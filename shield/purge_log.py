@@ -211,7 +211,7 @@ class PurgeLog:
             wanted = [order for order in orders if self._is_first or order.worker == self._worker]
             return [order for order in wanted if not order.completed]
 
-    def add_marks(self, kind: MarkKind, texts: Sequence[bytes], *, soft: bool) -> list[PurgeMark]:
+    def add_marks(self, kind: MarkKind, texts: Sequence[bytes], *, soft: bool, after: float = 0.0) -> list[PurgeMark]:
         """Assign the next sequence to marks, make them durable, and publish them to all workers.
 
         Raises StoreError if there are places, and none could be written: then nothing has happened.
@@ -222,7 +222,7 @@ class PurgeLog:
                 self._publish_missing()
             now = self._clock()
             sequence = self._next(now)
-            marks = [PurgeMark(sequence, kind, text, soft, now) for text in texts]
+            marks = [PurgeMark(sequence, kind, text, soft, now, after) for text in texts]
             self._append(lines_of(marks))
             for mark in marks:
                 self._history.add(mark)

@@ -11,7 +11,7 @@ from shield.errors import StoreError
 from shield.purge_log import PurgeLog
 from shield.rules.alarms import AlarmKind
 from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHistory, lines_of
-from shield.rules.purging import MarkKind, PurgeMarks
+from shield.rules.purging import Filled, MarkKind, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
 from shield.store.notices import mark_of
@@ -97,7 +97,7 @@ def test_a_directory_obeys_what_it_missed_before_anything_in_it_is_found(
 
     log.join(directory)()
 
-    assert node.marks.verdict(b"s1:/a", b"", 0) == mark
+    assert node.marks.verdict(b"s1:/a", b"", 0, Filled()) == mark
     assert texts(Node(None, [directory]).log()) == [b"/a"]
 
 
@@ -109,7 +109,7 @@ def test_the_node_obeys_marks_that_only_a_directory_knows(tmp_path: Path, direct
     log.join(directory)()
 
     assert texts(log) == node.published() == [b"a"]
-    assert node.marks.verdict(b"s1:/a", b"a", 0) is not None
+    assert node.marks.verdict(b"s1:/a", b"a", 0, Filled()) is not None
 
 
 def test_a_directory_that_missed_marks_which_are_forgotten_is_emptied(

@@ -187,7 +187,8 @@ class Disk:
             return None
         if whole is None or whole.no_cache:
             return None
-        if found.since < self.marks.alive and self.marks.verdict(key.text, whole.tags, found.since) is not None:
+        marks, since = self.marks, found.since
+        if since < marks.alive and marks.verdict(key.text, whole.tags, since, whole) is not None:
             return None
         self._hit(digest)
         tier.hits += 1
@@ -210,7 +211,7 @@ class Disk:
 
     def is_purged(self, stored: StoredRecord) -> bool:
         """Whether a record that was read falls under a hard mark. Any thread."""
-        mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since)
+        mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since, stored.header)
         return mark is not None and not mark.soft
 
     def screen(self, record: Record) -> Record | None:
@@ -393,7 +394,7 @@ class Disk:
         number = record.slice if record.kind is RecordKind.SLICE else None
         digest = record.key.digest
         of_head = candidate.found
-        mark = self.marks.verdict(record.key.text, record.tags, of_head.since)
+        mark = self.marks.verdict(record.key.text, record.tags, of_head.since, record)
         if mark is not None and not mark.soft:
             return Fate.DROP
         if number is not None:
@@ -435,7 +436,7 @@ class Disk:
 def screened(record: Record, marks: PurgeMarks) -> Record | None:
     """A record from before some marks as it may be stored under them; None if it mustn't be."""
     newest = marks.newest  # first: it falls under none up to this one, whatever is added meanwhile
-    mark = marks.verdict(record.key.text, record.tags, record.since)
+    mark = marks.verdict(record.key.text, record.tags, record.since, record)
     if record.since < marks.forgotten:
         return None  # it may have fallen under one of those; last, since they may be forgotten meanwhile
     if mark is None:

@@ -64,21 +64,21 @@ class Removals:
 
     # queries
 
-    def since(self, text: bytes, sequence: int, tags: bytes | None) -> bool:
-        """Whether a key was removed after this sequence, or an entry with these tags, one a line; None: they aren't
-        known, and may be any. Removals too old to be remembered count as yes.
+    def since(self, text: bytes, sequence: int, tags: bytes | None, origin: str | None = None) -> bool:
+        """Whether a key was removed after this sequence, or an entry with these tags, one a line, or from this
+        origin; None: they aren't known, and may be any. Removals too old to be remembered count as yes.
         """
         if self.node_sequence[0] == sequence:
             return False
         removed = self._shared.removed_since(sequence)
-        return removed is None or any(_is_about(notice, text, tags) for notice in removed)
+        return removed is None or any(_is_about(notice, text, tags, origin) for notice in removed)
 
     def checked(self, entry: Entry) -> Entry | None:
         """An entry in RAM, or on its way to a disk, from before the newest mark, as it may be served; None if it is
         purged. Later calls cost nothing.
         """
         marks = self.marks
-        newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since)
+        newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since, entry)
         if mark is None:
             entry.since = newest
             return entry
@@ -248,11 +248,11 @@ def outdated(entry: Entry, now: float) -> Entry:
     return entry.freshened(entry.head, entry.freshness.outdated(now))
 
 
-def _is_about(notice: bytes, text: bytes, tags: bytes | None) -> bool:
+def _is_about(notice: bytes, text: bytes, tags: bytes | None, origin: str | None) -> bool:
     """Whether a notice is about a key, or may be."""
     if notice[:1] > b"\1":  # the usual case
         return notice == text
     mark, soft = mark_of(notice), outdated_of(notice)
     if mark is not None:
-        return mark.is_about(text, tags)
+        return mark.is_about(text, tags, origin)
     return (notice if soft is None else soft[0]) == text
