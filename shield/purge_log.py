@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ log = logging.getLogger("shield.store")
 
 _NEWEST, _ASSIGNED, _LOADED = 0, 1, 2  # words of `Shared.purges`
 _MICROSECONDS = 1_000_000
+_LONG = 32 << 20  # bytes of a copy; marks and orders that are remembered need less, unless a directory is long out
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,13 @@ class LogPlace:
             return self.path.read_bytes()
         except FileNotFoundError:
             return b""
+
+    def is_long(self) -> bool:
+        """Whether it may well be shorter: an order that was carried out needn't keep all that it named."""
+        try:
+            return self.path.stat().st_size > _LONG
+        except OSError:
+            return False
 
     def append(self, data: bytes) -> None:
         """Durable once this returns. Raises OSError."""
@@ -240,9 +248,15 @@ class PurgeLog:
             changed = len(self._history.marks) + len(self._history.orders) != before
             places = self._places()
             self._behind &= {place.path for place in places}  # others join anew when they are back
-            for place in places:
-                if changed or place.path in self._behind:
-                    self._replace(place)
+            wanted = [place for place in places if changed or place.path in self._behind or place.is_long()]
+            if not wanted:
+                return
+            for place in places:  # each may have what another worker couldn't write to the rest
+                with suppress(OSError):
+                    self._history.read(place.read())
+            self._history.trim(self._clock(), swept)
+            for place in wanted:
+                self._replace(place)
 
     # orders
 

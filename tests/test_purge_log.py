@@ -217,6 +217,39 @@ def test_a_place_that_failed_is_brought_up_to_date(tmp_path: Path, directory: Ca
     assert texts(Node(state, []).log()) == [b"a"]
 
 
+def test_a_copy_that_gets_long_is_written_anew_without_what_orders_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.purge_log._LONG", 100_000)
+    log = Node(tmp_path, []).log()
+    for number in range(20):
+        log.append(LoggedPurge(f"a-{number}", 1_750_000_000.0, "me", {"paths": 1000}, order="x" * 10_000))
+        log.complete(f"a-{number}")
+    assert (tmp_path / FILE).stat().st_size > 100_000
+
+    log.trim(0)
+
+    assert (tmp_path / FILE).stat().st_size < 20_000
+    assert len(Node(tmp_path, []).log().recent(100)) == 20
+
+
+def test_what_one_worker_could_write_to_one_copy_only_is_not_lost_when_another_trims(
+    tmp_path: Path, directory: CacheDirectory
+) -> None:
+    state = tmp_path / "state"
+    node = Node(state, [directory])
+    one, two = node.log(0), node.log(1)
+    two.append(LoggedPurge("a-0", node.clock(), "me"))
+    state.rename(tmp_path / "away")
+    two.add_marks(MarkKind.TAG, (b"a",), soft=False)  # to the directory only
+    (tmp_path / "away").rename(state)
+    one.append(LoggedPurge("a-1", 5.0, "me"))  # so old that it is trimmed
+
+    one.trim(0)
+
+    assert texts(Node(None, [directory]).log()) == [b"a"]
+
+
 def test_without_a_place_purges_hold_as_long_as_the_node() -> None:
     node = Node(None, [])
     log = node.log()
